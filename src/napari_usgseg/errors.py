@@ -1,0 +1,63 @@
+"""The one error tree of napari-usgseg.
+
+    UsgsegError
+    ├── ImageReadError        an image could not be read
+    ├── LabelWriteError       a label map could not be written
+    ├── DatasetError          a data set folder is not in the documented layout
+    ├── PromptError           a prompt that cannot be used (no phrase, box outside the image, ...)
+    ├── ModelError
+    │   ├── ModelNotFoundError    no such model name, file or cached download
+    │   └── CheckpointError       a model file is damaged or of another model
+    └── Cancelled             the person stopped the work; never a fault
+
+Every message names what was given, what was expected and the cure.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class UsgsegError(Exception):
+    """Base of all errors that the project raises on purpose."""
+
+
+class FileError(UsgsegError):
+    """A fault of one file; ``path`` names it so that a batch can go on with the others."""
+
+    def __init__(self, path: str | Path, cause: str) -> None:
+        super().__init__(f"{path}: {cause}")
+        self.path = Path(path)
+        self.cause = cause
+
+
+class ImageReadError(FileError):
+    """An image could not be read."""
+
+
+class LabelWriteError(FileError):
+    """A label map could not be written (it exists, the folder is read-only, the disk is full)."""
+
+
+class DatasetError(FileError):
+    """A data set folder is not in the documented layout."""
+
+
+class PromptError(UsgsegError):
+    """A prompt that cannot be used."""
+
+
+class ModelError(UsgsegError):
+    """A model could not be found, loaded or used."""
+
+
+class ModelNotFoundError(ModelError):
+    """No such model name, file or cached download."""
+
+
+class CheckpointError(ModelError):
+    """A model file is damaged, or belongs to another model."""
+
+
+class Cancelled(UsgsegError):
+    """The person stopped the work."""

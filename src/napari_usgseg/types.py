@@ -1,0 +1,146 @@
+"""The records that flow through napari-usgseg.
+
+Coordinates are XY pixels of the original image (the centre of the top-left pixel is ``(0, 0)``),
+boxes are XYXY, sizes are ``(H, W)``. Only ``gui.layers`` turns them into napari's (row, column).
+Records are frozen and compare by identity, because they hold arrays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageRecord:
+    """One image (or one frame of a file) of a data set.
+
+    Attributes:
+        image_id: unique within its folder; the stem of the label file.
+        path: where the pixels are.
+        frame: index within a multi-frame file, or None.
+        size_hw: (H, W) in pixels after EXIF orientation.
+        spacing_mm: millimetres per pixel (row, column), or None where unknown.
+    """
+
+    image_id: str
+    path: Path
+    frame: int | None
+    size_hw: tuple[int, int]
+    spacing_mm: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TextPrompt:
+    """A sentence of one or more phrases, separated by full stops ("kidney. renal medulla.").
+
+    ``box_threshold`` is the least score of a box, ``text_threshold`` the least score of a token
+    that gives a box its phrase (Grounding DINO, arXiv 2303.05499, section 3). Both are in [0, 1];
+    None takes the detector's own, which its model card states.
+    """
+
+    text: str
+    box_threshold: float | None = None
+    text_threshold: float | None = None
+
+
+def _no_points() -> FloatArray:
+    return np.zeros((0, 2), np.float32)
+
+
+def _no_labels() -> NDArray[np.int32]:
+    return np.zeros((0,), np.int32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prompts:
+    """What a person points at, for one object.
+
+    Attributes:
+        point_coords: (N, 2) XY pixels.
+        point_labels: (N,) 1 = positive, 0 = negative.
+        box: (4,) XYXY pixels, or None.
+        scribbles: (polyline (M, 2) XY pixels, label 1 or 0) pairs; sampled to points on use.
+        mask_input: (h, w) logits of a previous prediction on the segmenter's low-resolution grid
+            (any size; resampled on use), or None.
+    """
+
+    point_coords: FloatArray = field(default_factory=_no_points)
+    point_labels: NDArray[np.int32] = field(default_factory=_no_labels)
+    box: FloatArray | None = None
+    scribbles: tuple[tuple[FloatArray, int], ...] = ()
+    mask_input: FloatArray | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """True where nothing is pointed at (a ``mask_input`` alone is not a prompt of a person)."""
+        return len(self.point_coords) == 0 and self.box is None and not self.scribbles
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """What a detector found: boxes (N, 4) XYXY pixels, scores (N,) in [0, 1], a phrase for each.
+
+    ``priors`` holds a coarse mask for each box, (N, h, w) logits over the whole image, where the
+    detector is a dense one; it can be fed to a segmenter as ``Prompts.mask_input``.
+    ``notes`` are sentences for the person ("'kidney' is not among ...").
+    """
+
+    boxes: FloatArray
+    scores: FloatArray
+    phrases: tuple[str, ...]
+    priors: FloatArray | None = None
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageEmbedding:
+    """An image as a segmenter's encoder sees it; immutable, usable from any thread.
+
+    Attributes:
+        image_id: of the image, or "" for one that has none.
+        model_id: of the segmenter that made it; ``predict`` refuses another's.
+        size_hw: (H, W) of the original image.
+        features: tensors by name ("image_embed" (1, C, h, w), "high_res_0", "high_res_1").
+    """
+
+    image_id: str
+    model_id: str
+    size_hw: tuple[int, int]
+    features: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """Masks for one prompt, best first.
+
+    Attributes:
+        masks: (N, H, W) bool at the original image's size.
+        iou_predictions: (N,) the model's own estimate of each mask's IoU.
+        low_res_logits: (N, h, w) float32, to feed back as ``Prompts.mask_input``.
+        object_score: logit that the object is in the image at all (below 0: it is not).
+    """
+
+    masks: BoolArray
+    iou_predictions: FloatArray
+    low_res_logits: FloatArray
+    object_score: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class LabelClass:
+    """A class of a label map: ``class_id`` 1.. is its value there, ``color`` is "#rrggbb"."""
+
+    class_id: int
+    name: str
+    color: str
