@@ -1,0 +1,144 @@
+"""Points, boxes and masks in pixels of the image.
+
+Points are XY with the centre of the top-left pixel at ``(0, 0)``. Boxes are XYXY and inclusive:
+``(x_min, y_min, x_max, y_max)`` are coordinates of the first and the last pixel, so that the box of
+one pixel is ``(x, y, x, y)`` and covers an area of 1. Sizes are ``(H, W)``. Nothing here changes
+its arguments.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import PromptError
+from .types import BoolArray, FloatArray
+
+
+def xy_to_rc(points: ArrayLike) -> FloatArray:
+    """(N, 2) points as (x, y) to (N, 2) points as (row, column); also for a single (2,) point."""
+    return np.ascontiguousarray(np.asarray(points, np.float32)[..., ::-1])
+
+
+def rc_to_xy(points: ArrayLike) -> FloatArray:
+    """(N, 2) points as (row, column) to (N, 2) points as (x, y); also for a single (2,) point."""
+    return xy_to_rc(points)
+
+
+def clip_box(box: ArrayLike, size_hw: tuple[int, int]) -> FloatArray:
+    """Move the corners of a box (4,) or of boxes (N, 4) to the nearest place inside the image.
+
+    A box wholly outside collapses to the image's border.
+    """
+    height, width = size_hw
+    limit = np.array([width - 1, height - 1, width - 1, height - 1], np.float32)
+    return np.clip(np.asarray(box, np.float32), 0.0, limit)
+
+
+def box_from_points(a: ArrayLike, b: ArrayLike) -> FloatArray:
+    """The box (4,) between two opposite corners (x, y), given in any order."""
+    corners = np.stack([np.asarray(a, np.float32), np.asarray(b, np.float32)])
+    return np.concatenate([corners.min(axis=0), corners.max(axis=0)])
+
+
+def mask_to_box(mask: ArrayLike) -> FloatArray | None:
+    """The tight inclusive box (4,) of a mask (H, W), or None where the mask is empty."""
+    inside = np.asarray(mask, bool)
+    columns, rows = np.flatnonzero(inside.any(axis=0)), np.flatnonzero(inside.any(axis=1))
+    if len(columns) == 0:
+        return None
+    return np.array([columns[0], rows[0], columns[-1], rows[-1]], np.float32)
+
+
+def box_iou(a: ArrayLike, b: ArrayLike) -> FloatArray:
+    """IoU of every box of ``a`` (N, 4) with every box of ``b`` (M, 4), as (N, M) in [0, 1].
+
+    Sides count their last pixel (``x_max - x_min + 1``); a box with swapped corners has area 0.
+    """
+    first = np.asarray(a, np.float64).reshape(-1, 4)[:, None]
+    second = np.asarray(b, np.float64).reshape(-1, 4)[None]
+    low = np.maximum(first[..., :2], second[..., :2])
+    high = np.minimum(first[..., 2:], second[..., 2:])
+    overlap = np.clip(high - low + 1, 0, None).prod(axis=-1)
+    union = _area(first) + _area(second) - overlap
+    return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0).astype(np.float32)
+
+
+def _area(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.clip(boxes[..., 2:] - boxes[..., :2] + 1, 0, None).prod(axis=-1)
+
+
+def nms(boxes: ArrayLike, scores: ArrayLike, threshold: float) -> NDArray[np.intp]:
+    """Non-maximum suppression: indices of the boxes to keep, best score first.
+
+    Args:
+        boxes: (N, 4) XYXY.
+        scores: (N,); equal scores keep their order.
+        threshold: a box goes where its IoU with a better, kept one is above this.
+    """
+    scores = np.asarray(scores, np.float64).ravel()
+    waiting = np.argsort(-scores, kind="stable")
+    overlap = box_iou(boxes, boxes)
+    kept: list[int] = []
+    while len(waiting):
+        best = int(waiting[0])
+        kept.append(best)
+        rest = waiting[1:]
+        waiting = rest[overlap[best, rest] <= threshold]
+    return np.array(kept, np.intp)
+
+
+def scribble_to_points(polyline: ArrayLike, spacing: float, limit: int) -> FloatArray:
+    """Points (N, 2) along a scribble, evenly spaced by length, both ends among them.
+
+    Args:
+        polyline: (M, 2) XY, M >= 1.
+        spacing: wanted pixels between two points; it grows where ``limit`` would be passed.
+        limit: at most this many points; with 1, the middle of the scribble.
+
+    Raises:
+        PromptError: the scribble has no vertex, or spacing or limit is not positive.
+    """
+    vertices = np.asarray(polyline, np.float32).reshape(-1, 2)
+    if len(vertices) == 0:
+        raise PromptError("the scribble has no point: draw at least one")
+    if spacing <= 0 or limit < 1:
+        raise PromptError(
+            f"a scribble's spacing ({spacing}) and limit ({limit}) must be positive: "
+            "give pixels between points, and the most points wanted"
+        )
+    steps = np.linalg.norm(np.diff(vertices, axis=0), axis=1)
+    along = np.concatenate([[0.0], np.cumsum(steps)])
+    length = float(along[-1])
+    count = min(limit, 1 + int(np.ceil(length / spacing)))
+    at = np.linspace(0.0, length, count) if count > 1 else np.array([length / 2])
+    xy = [np.interp(at, along, vertices[:, axis]) for axis in (0, 1)]
+    return np.stack(xy, axis=1).astype(np.float32)
+
+
+def jitter_box(
+    box: ArrayLike, fraction: float, size_hw: tuple[int, int], rng: np.random.Generator
+) -> FloatArray:
+    """Shake each edge of a box (4,) by up to ``fraction`` of its side, as a hurried hand does.
+
+    The result lies inside the image and keeps its corners in order.
+    """
+    corners = np.asarray(box, np.float32)
+    sides = np.tile(corners[2:] - corners[:2] + 1, 2)
+    shaken = clip_box(corners + rng.uniform(-fraction, fraction, 4) * sides, size_hw)
+    return box_from_points(shaken[:2], shaken[2:])
+
+
+def components(mask: ArrayLike, min_fraction: float = 0.0005) -> list[BoolArray]:
+    """The objects of a mask (H, W): its 8-connected components, in reading order.
+
+    Components with less than ``min_fraction`` of the image's pixels are left out; the default is
+    the protocol's 0.05 %.
+    """
+    from scipy import ndimage
+
+    inside = np.asarray(mask, bool)
+    numbered, count = ndimage.label(inside, structure=np.ones((3, 3), int))
+    sizes = np.bincount(numbered.ravel(), minlength=count + 1)
+    least = min_fraction * inside.size
+    return [numbered == number for number in range(1, count + 1) if sizes[number] >= least]
