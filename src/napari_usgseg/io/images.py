@@ -1,15 +1,184 @@
-"""Reading images: any of the usual formats to RGB uint8."""
+"""Reading images: PNG, JPEG, BMP and TIFF, of any depth, to RGB uint8 by one rule.
+
+The rule (``to_rgb_uint8``):
+
+* 8-bit values stay as they are; 1-bit (and bool) becomes 0 and 255; 2- and 4-bit greys are
+  multiplied up to 0..255; a palette is looked up.
+* Anything deeper, signed or float is mapped linearly to 0..255, all channels by one line. The line
+  starts and ends at the 0.1 and 99.9 percentiles of the finite values, widened on each side by up
+  to half their distance but never beyond the least and the greatest value. So an ordinary image
+  keeps its whole range, 12 bits in a 16-bit file fill the 8, and a few hot pixels cannot blacken
+  the rest. Where the percentiles are equal, the least and greatest value are taken; a constant
+  image becomes black. NaN and -inf become 0, +inf 255.
+* Grey is repeated to three channels. Alpha is dropped by laying the image over black.
+* The EXIF (or TIFF) orientation is applied, so that sizes and coordinates are of the upright image.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+
+from ..errors import ImageReadError
+from .datasets import IMAGE_SUFFIXES
+from .decoders import read_header, read_pixels
+
+_PERCENTILES = (0.1, 99.9)
+_PERCENTILE_SAMPLE = 1_000_000
 
 
-def read_image(path: str | Path) -> NDArray[np.uint8]:
-    """Read an image as (H, W, 3) RGB uint8."""
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
+def read_image(path: str | Path, frame: int | None = None) -> NDArray[np.uint8]:
+    """Read an image file as (H, W, 3) RGB uint8, upright, by the rule of this module.
+
+    Args:
+        path: a PNG, JPEG, BMP or TIFF file; its content counts, not its suffix.
+        frame: index of a page of a multi-page TIFF; None takes the first.
+
+    Raises:
+        ImageReadError: the file is missing, empty, truncated, too large or no such image, or it
+            has no such frame.
+    """
+    path = Path(path)
+    array, orientation = read_pixels(path, frame)
+    try:
+        return to_rgb_uint8(_upright(array, orientation))
+    except ImageReadError as error:
+        raise ImageReadError(path, error.cause) from error
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """(H, W) of an image after its orientation, from the file's header only.
+
+    Raises:
+        ImageReadError: as for ``read_image``, as far as the header shows it.
+    """
+    header = read_header(Path(path))
+    if header.orientation in (5, 6, 7, 8):
+        return header.width, header.height
+    return header.height, header.width
+
+
+def frame_count(path: str | Path) -> int:
+    """How many frames a file has: the pages of a TIFF, else 1.
+
+    Raises:
+        ImageReadError: as for ``image_size``.
+    """
+    return read_header(Path(path)).frames
+
+
+def image_files(inputs: str | Path | Iterable[str | Path]) -> list[Path]:
+    """The image files among files and folders, each once.
+
+    A file is taken as it is, whatever its suffix. A folder gives the files directly in it that have
+    a suffix of an image and no leading dot, in natural order (``2.png`` before ``10.png``).
+
+    Raises:
+        ImageReadError: an input does not exist.
+    """
+    if isinstance(inputs, (str, Path)):
+        inputs = [inputs]
+    found: dict[Path, None] = {}
+    for entry in map(Path, inputs):
+        if entry.is_dir():
+            inside = (file for file in entry.iterdir() if _is_image_name(file) and file.is_file())
+            found.update(dict.fromkeys(sorted(inside, key=_natural)))
+        elif entry.exists():
+            found[entry] = None
+        else:
+            raise ImageReadError(entry, "no such file or folder; check the path")
+    return list(found)
+
+
+def to_rgb_uint8(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """Take an image array of any depth to (H, W, 3) RGB uint8 by the rule of this module.
+
+    Args:
+        array: (H, W), or (H, W, C) with C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha;
+            bool, integer or float. Alpha is full at the greatest integer, or at 1.0.
+
+    Raises:
+        ImageReadError: another shape or type.
+    """
+    array = np.asarray(array)
+    image = array[..., None] if array.ndim == 2 else array
+    if image.ndim != 3 or not 1 <= image.shape[2] <= 4 or image.size == 0:
+        raise ImageReadError(
+            "image array", f"shape {array.shape} is no image; expected (H, W) or (H, W, 1..4)"
+        )
+    if image.dtype.kind not in "buif":
+        raise ImageReadError(
+            "image array", f"values of type {image.dtype}; expected bool, integers or floats"
+        )
+    channels = image.shape[2]
+    alpha = image[..., -1] if channels in (2, 4) else None
+    color = _to_uint8(image[..., :-1] if alpha is not None else image)
+    if alpha is not None and not (alpha == _full(alpha.dtype)).all():
+        opacity = np.clip(np.nan_to_num(alpha.astype(np.float32)) / _full(alpha.dtype), 0, 1)
+        color = np.rint(color * opacity[..., None]).astype(np.uint8)
+    if color.shape[2] == 1:
+        return np.repeat(color, 3, axis=2)
+    return np.ascontiguousarray(color)
+
+
+def _full(dtype: np.dtype[Any]) -> float:
+    return float(np.iinfo(dtype).max) if dtype.kind in "ui" else 1.0
+
+
+def _to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype == np.bool_:
+        return values.astype(np.uint8) * np.uint8(255)
+    values = values.astype(np.float32 if values.dtype.itemsize <= 2 else np.float64)
+    finite = values[np.isfinite(values)]
+    greatest = float(np.abs(finite).max(initial=0.0))
+    if greatest > 1e300:  # so that no difference below can overflow
+        values, finite = values / greatest, finite / greatest
+    low, high = _range(finite)
+    if high <= low:
+        low, high = low, low + 1.0
+    with np.errstate(invalid="ignore", over="ignore"):
+        scaled = (values - low) / (high - low) * 255.0
+    scaled = np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0)
+    return np.rint(np.clip(scaled, 0.0, 255.0)).astype(np.uint8)
+
+
+def _range(finite: NDArray[Any]) -> tuple[float, float]:
+    """Where the line from values to 0..255 starts and ends; see the module's docstring."""
+    if finite.size == 0:
+        return 0.0, 0.0
+    least, greatest = float(finite.min()), float(finite.max())
+    step = max(1, finite.size // _PERCENTILE_SAMPLE)
+    low, high = (float(p) for p in np.percentile(finite[::step], _PERCENTILES))
+    if high <= low:
+        return least, greatest
+    margin = (high - low) / 2
+    return max(least, low - margin), min(greatest, high + margin)
+
+
+def _upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Apply an EXIF orientation 1..8 to (H, W, ...); anything else is taken as 1."""
+    if orientation in (5, 6, 7, 8):
+        array = array.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    return array
+
+
+def _is_image_name(file: Path) -> bool:
+    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+
+
+def _natural(file: Path) -> list[tuple[int, str]]:
+    parts = re.split(r"(\d+)", file.name.casefold())
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts] + [
+        (-1, file.name)
+    ]
