@@ -1,0 +1,238 @@
+"""Segment many images into label maps on disk; one bad file never stops the others.
+
+    <out>/<id>.png            label map of exactly the image's size
+    <out>/overlays/<id>.png   the labels drawn over the image, where asked for
+    <out>/classes.json        what the label values mean
+    <out>/run.json            request, models, versions, and what became of each file
+
+``run.json`` is kept up to date while the work goes on, so the same request goes on where it was
+interrupted: label maps that it lists are kept. Any other file in the way is left as it is and
+reported, unless overwriting was asked for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import Cancelled, LabelWriteError, PromptError, UsgsegError
+from ..io.images import read_image
+from ..io.labels import default_color, write_classes, write_labels
+from ..models.base import Detector, Segmenter
+from ..types import LabelClass, Prompts, TextPrompt
+from .overlay import write_overlay
+from .postprocess import PostprocessSettings
+from .propose import Proposals, compose, propose_prompts, propose_text, split_phrases
+from .run_file import RunFile
+
+Status = Literal["done", "kept", "failed"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BatchRequest:
+    """What to do with every image.
+
+    Attributes:
+        text: phrases to look for; with ``objects`` it only names what they point at.
+        objects: a person's prompts, one record for each object; the same for every image.
+        settings: cleaning of the masks; None leaves them as they are.
+        overlay: also write the labels drawn over the image.
+        overwrite: replace files that are already there.
+        use_priors: see ``propose_text``.
+    """
+
+    text: TextPrompt | None = None
+    objects: tuple[Prompts, ...] = ()
+    settings: PostprocessSettings | None = field(default_factory=PostprocessSettings)
+    overlay: bool = False
+    overwrite: bool = False
+    use_priors: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """What became of one file; ``message`` says why it failed, or what the models had to say."""
+
+    source: Path
+    label_path: Path
+    status: Status
+    objects: int = 0
+    seconds: float = 0.0
+    message: str = ""
+
+
+def segment_files(
+    sources: Sequence[Path],
+    out: Path,
+    segmenter: Segmenter,
+    detector: Detector | None,
+    request: BatchRequest,
+) -> Iterator[FileResult]:
+    """Segment ``sources`` into ``out``, yielding what became of each as soon as it is known.
+
+    Raises:
+        PromptError: the request has neither a phrase nor an object, or a phrase and no detector.
+        LabelWriteError: ``out`` holds the label maps of another request, or cannot be written.
+    """
+    if request.text is None and not request.objects:
+        raise PromptError("nothing to look for: give a phrase, a box or a point")
+    if request.text is not None and not request.objects and detector is None:
+        raise PromptError("a phrase needs a detector: name a grounder")
+    classes = request_classes(request)
+    label_paths = [out / f"{image_id}.png" for image_id in unique_ids(sources)]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LabelWriteError(out, f"cannot be made a folder ({error}); choose another") from error
+    run = RunFile.open(
+        out / "run.json", _describe(segmenter, detector, request), overwrite=request.overwrite
+    )
+    write_classes(out / "classes.json", classes)
+    try:
+        for source, label_path in zip(sources, label_paths, strict=True):
+            result = _one_file(source, label_path, segmenter, detector, request, classes, run)
+            if result.status == "done" or (result.status == "failed" and not label_path.exists()):
+                run.record(
+                    label_path.stem,
+                    source,
+                    result.status,
+                    objects=result.objects,
+                    seconds=round(result.seconds, 4),
+                    message=result.message,
+                )
+            yield result
+    finally:
+        run.close()
+
+
+def _one_file(
+    source: Path,
+    label_path: Path,
+    segmenter: Segmenter,
+    detector: Detector | None,
+    request: BatchRequest,
+    classes: Sequence[LabelClass],
+    run: RunFile,
+) -> FileResult:
+    started = time.perf_counter()
+    earlier = run.status(label_path.stem, source)
+    overwrite = request.overwrite or earlier == "writing"
+    if label_path.exists() and not overwrite:
+        if earlier == "done":
+            return FileResult(source, label_path, "kept", run.objects(label_path.stem))
+        cause = f"{label_path} is there already; overwrite it, or choose another folder"
+        return FileResult(source, label_path, "failed", message=cause)
+    try:
+        image = read_image(source)
+        found = _propose(segmenter, detector, image, request)
+        labels = compose(found.items, _class_ids(found, classes), image.shape[:2])
+        run.begin(label_path.stem, source)
+        write_labels(label_path, labels, overwrite=overwrite)
+        if request.overlay:
+            picture = label_path.parent / "overlays" / label_path.name
+            write_overlay(picture, image, labels, classes, overwrite=overwrite)
+    except Cancelled:
+        raise
+    except Exception as error:  # whatever a damaged file sets off, the other files are done
+        message = _without_path(error, source)
+        return FileResult(
+            source, label_path, "failed", seconds=time.perf_counter() - started, message=message
+        )
+    seconds = time.perf_counter() - started
+    return FileResult(source, label_path, "done", len(found.items), seconds, " ".join(found.notes))
+
+
+def _class_ids(found: Proposals, classes: Sequence[LabelClass]) -> list[int]:
+    """The label value of each proposal; one without a known phrase is of the first class."""
+    values = {label_class.name.casefold(): label_class.class_id for label_class in classes}
+    return [values.get(item.phrase.casefold(), 1) for item in found.items]
+
+
+def _without_path(error: Exception, source: Path) -> str:
+    """An error's words without the file's name, which whoever shows the result gives."""
+    if isinstance(error, UsgsegError):
+        return str(error).removeprefix(f"{source}: ")
+    return f"{type(error).__name__}: {error}"
+
+
+def _propose(
+    segmenter: Segmenter, detector: Detector | None, image: NDArray[np.uint8], request: BatchRequest
+) -> Proposals:
+    if request.objects or detector is None or request.text is None:
+        embedding = segmenter.embed(image)
+        items = tuple(
+            propose_prompts(segmenter, embedding, prompts, request.settings)[0]
+            for prompts in request.objects
+        )
+        return Proposals(tuple(item for item in items if item.mask.any()), (), embedding)
+    return propose_text(
+        segmenter, detector, image, request.text, request.settings, use_priors=request.use_priors
+    )
+
+
+def request_classes(request: BatchRequest) -> list[LabelClass]:
+    """The classes of a request: its phrases in their order, else one class named "object"."""
+    names = split_phrases(request.text.text) if request.text is not None else ()
+    unique = list({name.casefold(): name for name in names}.values()) or ["object"]
+    return [LabelClass(i, name, default_color(i)) for i, name in enumerate(unique, start=1)]
+
+
+def unique_ids(sources: Sequence[Path]) -> list[str]:
+    """A name for each file's label map: its stem, with folder and suffix where stems meet.
+
+    The ids do not depend on the order of ``sources``.
+
+    Raises:
+        PromptError: the same file is named twice.
+    """
+    candidates = (
+        lambda path: path.stem,
+        lambda path: f"{path.stem}-{path.suffix[1:].lower()}",
+        lambda path: f"{path.parent.name}-{path.stem}-{path.suffix[1:].lower()}",
+        lambda path: "-".join(path.resolve().with_suffix("").parts[1:]) + f"-{path.suffix[1:]}",
+    )
+    ids = [""] * len(sources)
+    waiting = list(range(len(sources)))
+    for name_of in candidates:
+        names = [name_of(sources[index]).casefold() for index in waiting]
+        taken = {image_id.casefold() for image_id in ids}
+        clashing = [
+            index
+            for index, name in zip(waiting, names, strict=True)
+            if names.count(name) > 1 or name in taken
+        ]
+        for index in set(waiting) - set(clashing):
+            ids[index] = name_of(sources[index])
+        waiting = clashing
+    if waiting:
+        raise PromptError(f"{sources[waiting[0]]} is named twice; name every image once")
+    return ids
+
+
+def _describe(
+    segmenter: Segmenter, detector: Detector | None, request: BatchRequest
+) -> dict[str, Any]:
+    """The part of ``run.json`` that two runs must share for one to go on with the other's work."""
+    text = request.text
+    return {
+        "text": text.text if text else None,
+        "box_threshold": text.box_threshold if text else None,
+        "text_threshold": text.text_threshold if text else None,
+        "objects": [
+            {
+                "box": None if prompts.box is None else np.asarray(prompts.box).tolist(),
+                "points": np.column_stack([prompts.point_coords, prompts.point_labels]).tolist(),
+            }
+            for prompts in request.objects
+        ],
+        "segmenter": segmenter.model_id,
+        "grounder": detector.model_id if detector is not None else None,
+        "use_priors": request.use_priors,
+        "postprocess": asdict(request.settings) if request.settings is not None else None,
+    }

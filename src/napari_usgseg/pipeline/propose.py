@@ -1,0 +1,192 @@
+"""From a phrase or a person's prompts to cleaned masks: the one place where the models meet.
+
+Text: ``Detector.detect`` gives boxes, ``Segmenter.predict`` turns each box into a mask,
+``postprocess`` cleans it. Everything here is a pure function; nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..geometry import mask_to_box
+from ..models.base import Detector, Segmenter
+from ..types import (
+    BoolArray,
+    Detections,
+    FloatArray,
+    ImageEmbedding,
+    Prediction,
+    Prompts,
+    TextPrompt,
+)
+from .postprocess import PostprocessSettings, postprocess
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Proposal:
+    """One object that a model proposes; never part of a label map until a person accepts it.
+
+    Attributes:
+        mask: (H, W) bool at the image's size, after post-processing.
+        box: (4,) XYXY pixels: the detector's box or the person's, else the mask's own.
+        score: in [0, 1]: the detector's, or the segmenter's IoU estimate where none detected.
+        phrase: what was looked for; "" for a person's own prompts.
+        iou_prediction: the segmenter's own estimate of the mask's IoU.
+        low_res_logits: (h, w) of the raw mask, to feed back as ``Prompts.mask_input`` when the
+            person corrects this object.
+    """
+
+    mask: BoolArray
+    box: FloatArray
+    score: float
+    phrase: str
+    iou_prediction: float
+    low_res_logits: FloatArray | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Proposals:
+    """What a phrase gave: ``items`` best score first, ``notes`` are sentences for the person."""
+
+    items: tuple[Proposal, ...]
+    notes: tuple[str, ...]
+    embedding: ImageEmbedding
+
+
+def split_phrases(text: str) -> tuple[str, ...]:
+    """The phrases of a sentence in their order: "Kidney. renal medulla." -> ("Kidney", ...)."""
+    return tuple(part for part in (piece.strip() for piece in text.split(".")) if part)
+
+
+def propose_text(
+    segmenter: Segmenter,
+    detector: Detector,
+    image: NDArray[np.uint8],
+    prompt: TextPrompt,
+    settings: PostprocessSettings | None,
+    embedding: ImageEmbedding | None = None,
+    *,
+    use_priors: bool = True,
+) -> Proposals:
+    """Find and segment everything that ``prompt`` names.
+
+    Args:
+        segmenter: turns each box into a mask.
+        detector: turns the phrases into boxes.
+        image: (H, W, 3) RGB uint8.
+        prompt: one or more phrases with their thresholds.
+        settings: cleaning of the masks; None leaves them as the segmenter gives them.
+        embedding: of ``image`` by ``segmenter``, where it is in hand already.
+        use_priors: feed a dense detector's coarse masks to the segmenter as ``mask_input``.
+
+    Raises:
+        PromptError: the prompt has no phrase.
+        ModelError: ``embedding`` is another model's.
+    """
+    detections = detector.detect(image, prompt)
+    if embedding is None:
+        embedding = segmenter.embed(image)
+    found = (
+        _segment_box(segmenter, embedding, detections, index, settings, use_priors)
+        for index in range(len(detections))
+    )
+    items = tuple(sorted((item for item in found if item.mask.any()), key=lambda item: -item.score))
+    notes = detections.notes + _missing(prompt, items, detections.notes)
+    return Proposals(items, notes, embedding)
+
+
+def _segment_box(
+    segmenter: Segmenter,
+    embedding: ImageEmbedding,
+    detections: Detections,
+    index: int,
+    settings: PostprocessSettings | None,
+    use_priors: bool,
+) -> Proposal:
+    prior = detections.priors[index] if use_priors and detections.priors is not None else None
+    prompts = Prompts(box=detections.boxes[index], mask_input=prior)
+    prediction = segmenter.predict(embedding, prompts)
+    return Proposal(
+        mask=_clean(prediction, settings, prompts),
+        box=detections.boxes[index],
+        score=float(detections.scores[index]),
+        phrase=detections.phrases[index],
+        iou_prediction=float(prediction.iou_predictions[0]),
+        low_res_logits=prediction.low_res_logits[0],
+    )
+
+
+def _clean(
+    prediction: Prediction, settings: PostprocessSettings | None, prompts: Prompts
+) -> BoolArray:
+    """The best mask, cleaned."""
+    mask = prediction.masks[0]
+    return mask if settings is None else postprocess(mask, settings, prompts)
+
+
+def _missing(
+    prompt: TextPrompt, items: Sequence[Proposal], notes: Iterable[str]
+) -> tuple[str, ...]:
+    """One sentence for every phrase that gave nothing and that no note of the detector names."""
+    found = {item.phrase.casefold() for item in items}
+    said = " ".join(notes).casefold()
+    return tuple(
+        f"No '{phrase}' found in this image. Draw a box, or lower the threshold."
+        for phrase in split_phrases(prompt.text)
+        if phrase.casefold() not in found and f"'{phrase.casefold()}'" not in said
+    )
+
+
+def propose_prompts(
+    segmenter: Segmenter,
+    embedding: ImageEmbedding,
+    prompts: Prompts,
+    settings: PostprocessSettings | None,
+) -> tuple[Proposal, Prediction]:
+    """Segment the one object that a person points at; ``settings`` as in ``propose_text``.
+
+    Returns:
+        The cleaned proposal, and the raw prediction whose ``low_res_logits`` seed the next click.
+
+    Raises:
+        PromptError: there is nothing to go by in ``prompts``.
+        ModelError: ``embedding`` is another model's.
+    """
+    prediction = segmenter.predict(embedding, prompts)
+    mask = _clean(prediction, settings, prompts)
+    box = prompts.box if prompts.box is not None else mask_to_box(mask)
+    iou = float(prediction.iou_predictions[0])
+    proposal = Proposal(
+        mask=mask,
+        box=np.zeros(4, np.float32) if box is None else np.asarray(box, np.float32),
+        score=iou,
+        phrase="",
+        iou_prediction=iou,
+        low_res_logits=prediction.low_res_logits[0],
+    )
+    return proposal, prediction
+
+
+def compose(
+    proposals: Sequence[Proposal], class_ids: Sequence[int], size_hw: tuple[int, int]
+) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Draw proposals into one label map, (H, W); where two overlap, the higher score wins.
+
+    Args:
+        proposals: with masks of shape ``size_hw``.
+        class_ids: the label value, 1.., of each proposal.
+        size_hw: (H, W) of the image.
+
+    Returns:
+        uint8, or uint16 where a class id is above 255; 0 is background.
+    """
+    dtype = np.uint16 if max(class_ids, default=0) > 255 else np.uint8
+    labels = np.zeros(size_hw, dtype)
+    pairs = sorted(zip(proposals, class_ids, strict=True), key=lambda pair: pair[0].score)
+    for proposal, class_id in pairs:
+        labels[proposal.mask] = class_id
+    return labels

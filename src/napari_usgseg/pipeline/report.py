@@ -1,0 +1,101 @@
+"""The JSON of ``usgseg evaluate``, schema 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .annotator import NOC_TARGETS, REPORTED_CLICKS
+from .evaluate import EvaluationRequest, ImageScore
+
+SCHEMA = 1
+
+
+def dataset_report(scores: Sequence[ImageScore], *, per_image: bool = False) -> dict[str, Any]:
+    """The entry of one data set: means over its images.
+
+    ``hd95_mm`` stands where every image states its spacing; ``empty_images`` and ``empty_kept``
+    (the share of them where nothing was proposed) where text was asked of images without an object.
+    """
+    entry: dict[str, Any] = {
+        "images": len(scores),
+        "dice": _mean([score.dice for score in scores]),
+        "iou": _mean([score.iou for score in scores]),
+        "hd95_px": _mean([score.hd95_px for score in scores]),
+        "seconds_per_image": _mean([score.seconds for score in scores]),
+    }
+    if all(score.item.spacing_mm for score in scores):
+        entry["hd95_mm"] = _mean([_millimetres(score) for score in scores])
+    if all(score.dice_at_clicks and score.noc for score in scores):
+        entry["dice_at_clicks"] = {
+            str(count): _mean([(score.dice_at_clicks or {})[count] for score in scores])
+            for count in REPORTED_CLICKS
+        }
+        for target in NOC_TARGETS:
+            noc = [(score.noc or {})[target] for score in scores]
+            entry[f"noc{round(100 * target)}"] = _mean(noc)
+    normal = [score for score in scores if score.empty]
+    if normal:
+        entry["empty_images"] = len(normal)
+        entry["empty_kept"] = _mean([float(score.proposed_nothing) for score in normal])
+    if per_image:
+        entry["per_image"] = [_image_entry(score) for score in scores]
+    return entry
+
+
+def evaluation_report(
+    request: EvaluationRequest,
+    segmenter: str,
+    grounder: str | None,
+    datasets: dict[str, dict[str, Any]],
+) -> dict[str, Any]:
+    """The whole report; ``mean`` is over data sets.
+
+    Args:
+        request: what was measured.
+        segmenter: its name, as it was asked for.
+        grounder: the detector's name, or None where none was used.
+        datasets: ``dataset_report`` by name of the data set.
+    """
+    return {
+        "schema": SCHEMA,
+        "prompt": request.prompt,
+        "segmenter": segmenter,
+        "grounder": grounder,
+        "options": {
+            "text": request.text,
+            "jitter": request.jitter,
+            "shuffle_prompts": request.shuffle_prompts,
+            "limit": request.limit,
+            "seed": request.seed,
+            "postprocess": request.settings is not None,
+            "use_priors": request.use_priors,
+        },
+        "datasets": datasets,
+        "mean": {
+            key: _mean([entry[key] for entry in datasets.values()]) for key in ("dice", "iou")
+        },
+    }
+
+
+def _image_entry(score: ImageScore) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "id": score.item.item_id,
+        "group": score.item.group,
+        "dice": round(score.dice, 6),
+        "iou": round(score.iou, 6),
+        "hd95_px": round(score.hd95_px, 6),
+    }
+    if score.item.spacing_mm:
+        entry["hd95_mm"] = round(_millimetres(score), 6)
+    return entry
+
+
+def _millimetres(score: ImageScore) -> float:
+    return score.hd95_px * (score.item.spacing_mm or 0.0)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return round(float(np.mean(values)), 6)
