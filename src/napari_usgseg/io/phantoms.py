@@ -1,0 +1,97 @@
+"""Ultrasound phantoms: images of known truth, for trying, testing and training.
+
+``make_phantom`` draws tissue (``io.phantom_anatomy``), scans it (``io.phantom_physics``) and knows
+where every object is. The same seed, size and kind give the same phantom.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .phantom_anatomy import ANATOMIES
+from .phantom_physics import Scan, b_mode, fan_scan, linear_scan
+from .phantom_scene import Scene
+
+KINDS = tuple(ANATOMIES)
+"""The kinds of phantom."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Phantom:
+    """An image with its truth.
+
+    Attributes:
+        image: (H, W, 3) RGB uint8, grey.
+        labels: (H, W) uint8, 0 background, else a key of ``names``.
+        instances: (H, W) uint8, 0 background, 1.. for each object.
+        names: label -> name; the labels of this image are among them.
+        phrase: what a sonographer would type for label 1, which is always in the image.
+        kind: one of ``KINDS``.
+    """
+
+    image: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    instances: NDArray[np.uint8]
+    names: dict[int, str]
+    phrase: str
+    kind: str
+
+
+def make_phantom(
+    seed: int, size_hw: tuple[int, int] = (384, 512), kind: str | None = None
+) -> Phantom:
+    """Make a phantom.
+
+    Args:
+        seed: a non-negative number; the same gives the same phantom.
+        size_hw: (H, W) in pixels, each at least 32.
+        kind: one of ``KINDS``; None draws one from the seed.
+
+    Raises:
+        ValueError: unknown kind, or too small a size.
+    """
+    if kind is not None and kind not in ANATOMIES:
+        raise ValueError(f"no phantom of kind {kind!r}; choose from {', '.join(KINDS)}")
+    if min(size_hw) < 32:
+        raise ValueError(f"a phantom of {size_hw} pixels is too small; each side needs 32")
+    rng = np.random.default_rng(seed)
+    drawn = KINDS[rng.integers(len(KINDS))]
+    kind = drawn if kind is None else kind
+    anatomy = ANATOMIES[kind]
+    scan = _scan(size_hw, anatomy.fan_share, rng)
+    scene = Scene(scan, rng)
+    anatomy.draw(scene)
+    return Phantom(
+        np.repeat(_image(scene)[..., None], 3, axis=2), scene.labels, scene.instances,
+        dict(anatomy.names), anatomy.names[1], kind,
+    )
+
+
+def _scan(size_hw: tuple[int, int], fan_share: float, rng: np.random.Generator) -> Scan:
+    if rng.uniform() < fan_share:
+        return fan_scan(size_hw, rng.uniform(0.5, 0.85), rng.uniform(0.1, 0.35))
+    margins = (0, 0, 0, 0)
+    if rng.uniform() < 0.35:
+        top, bottom = rng.uniform(0, 0.08, 2) * size_hw[0]
+        left, right = rng.uniform(0, 0.12, 2) * size_hw[1]
+        margins = (int(top), int(bottom), int(left), int(right))
+    return linear_scan(size_hw, margins)
+
+
+def _image(scene: Scene) -> NDArray[np.uint8]:
+    rng, unit = scene.rng, scene.unit
+    pulse = rng.uniform(0.6, 1.3) * max(unit, 0.7)
+    return b_mode(
+        scene.scan,
+        scene.echo_db,
+        scene.loss_db + np.float32(rng.uniform(-2, 9) / scene.reach),
+        scene.specular,
+        pulse=pulse,
+        beam_width=pulse * rng.uniform(1.2, 2.6),
+        gain_db=rng.uniform(20, 30),
+        noise_db=rng.uniform(-34, -16),
+        rng=rng,
+    )
