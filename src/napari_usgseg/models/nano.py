@@ -24,6 +24,14 @@ TRUNK_CHANNELS = (24, 40, 112, 320)
 """Channels of the trunk at strides 4, 8, 16 and 32."""
 
 
+def _from_zero(channels: int, out_channels: int) -> nn.Sequential:
+    """Normalise, then a 3 x 3 convolution that starts at zero."""
+    conv = nn.Conv2d(channels, out_channels, 3, padding=1)
+    nn.init.zeros_(conv.weight)
+    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+    return nn.Sequential(LayerNorm2d(channels), conv)
+
+
 class NanoNeck(nn.Module):
     """Trunk features to (image embedding, high-resolution features).
 
@@ -34,8 +42,12 @@ class NanoNeck(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         s4, s8, s16, s32 = TRUNK_CHANNELS
-        self.lateral16 = nn.Sequential(nn.Conv2d(s16, EMBED_DIM, 1, bias=False), LayerNorm2d(EMBED_DIM))
-        self.lateral32 = nn.Sequential(nn.Conv2d(s32, EMBED_DIM, 1, bias=False), LayerNorm2d(EMBED_DIM))
+        self.lateral16 = nn.Sequential(
+            nn.Conv2d(s16, EMBED_DIM, 1, bias=False), LayerNorm2d(EMBED_DIM)
+        )
+        self.lateral32 = nn.Sequential(
+            nn.Conv2d(s32, EMBED_DIM, 1, bias=False), LayerNorm2d(EMBED_DIM)
+        )
         self.lateral8 = nn.Sequential(
             nn.Conv2d(s8, EMBED_DIM, 3, stride=2, padding=1, bias=False), LayerNorm2d(EMBED_DIM)
         )
@@ -47,11 +59,8 @@ class NanoNeck(nn.Module):
             nn.Conv2d(EMBED_DIM, EMBED_DIM, 3, padding=1, bias=False),
             LayerNorm2d(EMBED_DIM),
         )
-        self.high_res_0 = nn.Conv2d(s4, EMBED_DIM // 8, 3, padding=1)
-        self.high_res_1 = nn.Conv2d(s8, EMBED_DIM // 4, 3, padding=1)
-        for conv in (self.high_res_0, self.high_res_1):
-            nn.init.zeros_(conv.weight)
-            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+        self.high_res_0 = _from_zero(s4, EMBED_DIM // 8)
+        self.high_res_1 = _from_zero(s8, EMBED_DIM // 4)
 
     def forward(self, features: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Features at strides 4, 8, 16, 32 -> ((B, 256, S/16, S/16), [stride 4, stride 8])."""

@@ -1,0 +1,170 @@
+"""The embedded detector ``nano``: a phrase to a dense mask, the mask's parts to boxes.
+
+A model folder holds ``grounder.json`` (sizes and what it was trained on), ``grounder.safetensors``
+(half precision) and the sentence encoder of ``models.text``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+
+from ..errors import CheckpointError, PromptError
+from ..geometry import components, mask_to_box
+from ..types import Detections, TextPrompt
+from .phrase_net import PhraseNet
+from .text import SentenceEncoder, load_sentence_encoder
+
+BOX_THRESHOLD = 0.5
+"""Default least score: presence, that the phrase is in the image, times the box's mean mask."""
+LEAST_AREA = 0.0005
+"""Parts smaller than this fraction of the image are noise (the protocol's smallest object)."""
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def split_phrases(text: str) -> tuple[str, ...]:
+    """ "Kidney. renal medulla." -> ("kidney", "renal medulla"); no phrase twice.
+
+    Raises:
+        PromptError: there is no phrase.
+    """
+    parts = (" ".join(part.split()).lower() for part in re.split(r"[.;\n]", text))
+    phrases = tuple(dict.fromkeys(part for part in parts if part))
+    if not phrases:
+        raise PromptError("the text prompt is empty; type what to find, such as 'breast tumor'")
+    return phrases
+
+
+class PhraseGrounder:
+    """A ``Detector`` that answers each phrase with a dense mask and takes its parts as boxes.
+
+    Args:
+        net: the network, in evaluation mode from here on.
+        encoder: the sentence encoder that it was trained with.
+        model_id: name and content hash.
+        known: the target phrases that it was trained on.
+    """
+
+    def __init__(
+        self, net: PhraseNet, encoder: SentenceEncoder, model_id: str, known: tuple[str, ...]
+    ) -> None:
+        self.net = net.eval()
+        self.encoder = encoder.eval()
+        self.model_id = model_id
+        self.known = known
+
+    @torch.inference_mode()
+    def detect(self, image: NDArray[np.uint8], prompt: TextPrompt) -> Detections:
+        """Boxes for every phrase of ``prompt`` in an image, (H, W, 3) RGB uint8, best first.
+
+        ``text_threshold`` has no meaning here: every box belongs to its phrase by construction.
+
+        Raises:
+            PromptError: the prompt has no phrase.
+        """
+        phrases = split_phrases(prompt.text)
+        threshold = BOX_THRESHOLD if prompt.box_threshold is None else prompt.box_threshold
+        height, width = image.shape[:2]
+        pyramid = self.net.encode(self._pixels(image))
+        logits, presence = self.net.ask(
+            [level.expand(len(phrases), -1, -1, -1) for level in pyramid],
+            self.encoder(list(phrases)),
+        )
+        whole = F.interpolate(logits[:, None], (height, width), mode="bilinear")[:, 0]
+        boxes, scores, names, priors = [], [], [], []
+        for index, phrase in enumerate(phrases):
+            there = float(presence[index].sigmoid())
+            probability = whole[index].sigmoid().numpy()
+            for part in components(probability > 0.5, LEAST_AREA):
+                box = mask_to_box(part)
+                score = there * float(probability[part].mean())
+                if box is not None and score >= threshold:
+                    boxes.append(box)
+                    scores.append(score)
+                    names.append(phrase)
+                    priors.append(_only_around(logits[index].numpy(), box, (height, width)))
+        order = np.argsort(scores, kind="stable")[::-1]
+        side = logits.shape[-1]
+        return Detections(
+            boxes=np.asarray(boxes, np.float32).reshape(-1, 4)[order],
+            scores=np.asarray(scores, np.float32)[order],
+            phrases=tuple(names[i] for i in order),
+            priors=np.asarray(priors, np.float32).reshape(-1, side, side)[order],
+            notes=self._notes([phrase for phrase in phrases if phrase not in names]),
+        )
+
+    def _pixels(self, image: NDArray[np.uint8]) -> torch.Tensor:
+        pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
+        side = self.net.image_size
+        pixels = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
+        mean = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
+        std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
+        return ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
+
+    def _notes(self, missing: list[str]) -> tuple[str, ...]:
+        """For each phrase without a box that is far from all that was learned, say so."""
+        if not missing or not self.known:
+            return ()
+        learned = self.encoder(list(self.known))
+        nearest = (self.encoder(missing) @ learned.T).amax(1)
+        return tuple(
+            f"'{phrase}' is not among what this model was trained on ({', '.join(self.known)}). "
+            "Draw a box or click instead."
+            for phrase, similarity in zip(missing, nearest, strict=True)
+            if float(similarity) < 0.6
+        )
+
+
+def _only_around(
+    logits: NDArray[np.float32], box: NDArray[np.float32], size_hw: tuple[int, int]
+) -> NDArray[np.float32]:
+    """``logits`` (h, w) of the whole image, pushed to "no" outside of ``box`` and its near rim."""
+    height, width = logits.shape
+    scale = np.array([width / size_hw[1], height / size_hw[0]] * 2)
+    x0, y0, x1, y1 = box * scale
+    rows, columns = np.mgrid[:height, :width]
+    inside = (rows >= y0 - 2) & (rows <= y1 + 2) & (columns >= x0 - 2) & (columns <= x1 + 2)
+    return np.where(inside, logits, np.minimum(logits, -8.0)).astype(np.float32)
+
+
+def save_phrase_grounder(grounder: PhraseGrounder, folder: Path) -> None:
+    """Write ``grounder.json`` and half-precision ``grounder.safetensors`` to ``folder``."""
+    card = {"schema": 1, "image_size": grounder.net.image_size, "known": list(grounder.known)}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "grounder.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    state = {k: v.half().contiguous() for k, v in grounder.net.state_dict().items()
+             if v.is_floating_point()}
+    save_file(state, folder / "grounder.safetensors")
+
+
+def load_phrase_grounder(folder: Path) -> PhraseGrounder:
+    """Read a model folder.
+
+    Raises:
+        CheckpointError: a file is missing, damaged or of another model.
+    """
+    try:
+        card = json.loads((folder / "grounder.json").read_text(encoding="utf-8"))
+        net = PhraseNet(int(card["image_size"]))
+        file = folder / "grounder.safetensors"
+        state = {k: v.float() for k, v in load_file(file).items()}
+        counters = {k: v for k, v in net.state_dict().items() if not v.is_floating_point()}
+        net.load_state_dict({**counters, **state})
+        known = tuple(str(phrase) for phrase in card["known"])
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+    except Exception as error:  # safetensors raises bare exceptions of its own
+        raise CheckpointError(
+            f"{folder}: the phrase grounder cannot be read ({error}); reinstall the package, or "
+            "check with 'usgseg models verify'"
+        ) from error
+    return PhraseGrounder(net, load_sentence_encoder(folder), f"nano-{digest}", known)

@@ -1,0 +1,180 @@
+"""``usgseg train nano-dino``: a small Grounding DINO in transformers' own format."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+
+from ..io.datasets import read_dataset, read_splits
+from ..models.nano import TRUNK
+from ..models.phrase_net import PhraseNet
+from ..models.text import SentenceEncoder, load_sentence_encoder
+from .dino_task import DinoTask, _best_iou, question_boxes
+from .grounder_task import GroundingTask, Question
+from .images import normalise
+from .log import TrainingLog
+from .loop import LoopSettings, run
+from .pool import PoolImage, load_pool
+from .starting_weights import imagenet_trunk
+from .text_encoder import cut
+
+TEXT_LAYERS = 3
+WIDTH = 128
+
+
+def build_dino(text: dict[str, Any], image_size: int) -> Any:
+    """A ``GroundingDinoForObjectDetection`` of some six million parameters beside its text side.
+
+    Class logits are an unscaled dot product of layer-normed vectors: from scratch, first losses
+    are in the thousands unless those norms start small.
+    """
+    from transformers import (
+        BertConfig,
+        GroundingDinoConfig,
+        GroundingDinoForObjectDetection,
+        TimmBackboneConfig,
+    )
+
+    config = GroundingDinoConfig(
+        backbone_config=TimmBackboneConfig(
+            backbone=TRUNK, out_indices=[2, 3, 4], use_pretrained_backbone=False
+        ),
+        text_config=BertConfig(**text),
+        d_model=WIDTH,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_ffn_dim=512,
+        decoder_ffn_dim=512,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        num_queries=30,
+        num_feature_levels=3,
+        max_text_len=64,
+        auxiliary_loss=False,
+        dropout=0.0,
+        fusion_dropout=0.0,
+        fusion_droppath=0.0,
+        text_enhancer_dropout=0.0,
+    )
+    model = GroundingDinoForObjectDetection(config)
+    core = model.model
+    for norm in (
+        core.encoder.layers[-1].text_enhancer_layer.layer_norm_after,
+        core.enc_output_norm,
+        core.decoder.layer_norm,
+    ):
+        torch.nn.init.constant_(norm.weight, 0.25)
+    return model
+
+
+def train(
+    data: Sequence[Path],
+    out: Path,
+    *,
+    splits: Path,
+    seed: int = 0,
+    steps: int = 6000,
+    minutes: float = 0.0,
+    lr: float = 4e-4,
+    batch: int = 4,
+    image_size: int = 256,
+    trunk: Path | None = None,
+    resume: bool = False,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Train the small Grounding DINO and return its folder, ``out``/nano-dino.
+
+    Args:
+        data: data set folders in the protocol's layout; only training sides of ``splits`` are used.
+        out: folder for the checkpoint, ``log.jsonl`` and the finished model.
+        splits: the committed split file.
+        trunk: ``grounder.safetensors`` of a trained phrase grounder to take the trunk from;
+            ImageNet's where None.
+        resume: go on from the checkpoint in ``out``.
+    """
+    from transformers import BertTokenizerFast, GroundingDinoImageProcessor
+
+    text = out / "text"
+    if not (text / "text.safetensors").exists():
+        cut(text, TEXT_LAYERS)
+    encoder = load_sentence_encoder(text)
+    tokenizer = BertTokenizerFast(tokenizer_file=str(text / "tokenizer.json"))
+    model = build_dino(json.loads((text / "text.json").read_text(encoding="utf-8")), image_size)
+    model.model.text_backbone.load_state_dict(encoder.bert.state_dict(), strict=False)
+    _start_trunk(model, trunk)
+    datasets = [read_dataset(folder) for folder in data]
+    split = read_splits(splits)
+    pool, held_out = load_pool(datasets, split, "train"), load_pool(datasets, split, "val")
+    say(f"{len(pool)} training images, {len(held_out)} for validation")
+    task = DinoTask(model, tokenizer, GroundingTask(PhraseNet(image_size), encoder, pool, batch))
+    log = TrainingLog(
+        out / "log.jsonl", "dino", lambda: validate(model, tokenizer, held_out, image_size), say
+    )
+    settings = LoopSettings(steps, lr, minutes=minutes, seed=seed, clip_norm=0.5)
+    average = run(task, settings, out / "dino.pt", resume=resume, progress=log.step)
+    model.load_state_dict({**model.state_dict(), **average})
+    log.check(steps)
+    target = out / "nano-dino"
+    model.half().save_pretrained(target)
+    tokenizer.save_pretrained(target)
+    size = {"height": image_size, "width": image_size}
+    GroundingDinoImageProcessor(size=size, do_pad=False).save_pretrained(target)
+    say(f"wrote {target.name}")
+    return target
+
+
+def _start_trunk(model: Any, source: Path | None) -> None:
+    """Fill the backbone from a phrase grounder's trunk, or from ImageNet."""
+    donor = PhraseNet()
+    if source is None:
+        imagenet_trunk(donor.trunk)
+    else:
+        state = load_file(source)
+        donor.load_state_dict(
+            {**donor.state_dict(), **{k: v.float() for k, v in state.items()}}
+        )
+    given = donor.trunk.state_dict()
+    backbone = model.model.backbone
+    own = backbone.state_dict()
+    taken = 0
+    for name in own:
+        match = max((k for k in given if name.endswith(f".{k}")), key=len, default=None)
+        if match is not None and given[match].shape == own[name].shape:
+            own[name] = given[match]
+            taken += 1
+    if taken < len(given) // 2:
+        raise RuntimeError(f"only {taken} of {len(given)} trunk tensors found their place")
+    backbone.load_state_dict(own)
+
+
+@torch.inference_mode()
+def validate(
+    model: Any, tokenizer: Any, pool: Sequence[PoolImage], image_size: int, limit: int = 20
+) -> dict[str, float]:
+    """Hit rate by data set: the best-scored box for the target has IoU > 0.5 with an object."""
+    model.eval()
+    sums: dict[str, list[float]] = {}
+    for sample in pool:
+        if len(sums.get(sample.dataset, [])) >= limit:
+            continue
+        image = torch.from_numpy(sample.image.copy()).permute(2, 0, 1)[None].float() / 255
+        image = F.interpolate(image, (image_size,) * 2, mode="bilinear", antialias=True)
+        for label, phrase in sample.phrases.items():
+            mask = torch.from_numpy(sample.labels == label).float()
+            truth = question_boxes(Question(0, phrase, mask, True))
+            if not truth:
+                continue
+            tokens = tokenizer([f"{phrase}."], return_tensors="pt")
+            output = model(pixel_values=normalise(image), **tokens)
+            best = int(output.logits[0].amax(-1).argmax())
+            hit = _best_iou(output.pred_boxes[0, best], torch.tensor(truth)) > 0.5
+            sums.setdefault(sample.dataset, []).append(float(hit))
+    model.train()
+    return {name: round(float(np.mean(values)), 4) for name, values in sorted(sums.items())}

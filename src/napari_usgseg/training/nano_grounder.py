@@ -1,0 +1,133 @@
+"""``usgseg train nano-grounder``: the embedded phrase grounder, and how it is judged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..io.datasets import read_dataset, read_splits
+from ..models.phrase_grounder import PhraseGrounder, save_phrase_grounder
+from ..models.phrase_net import PhraseNet
+from ..models.text import load_sentence_encoder
+from .grounder_task import GroundingTask, PhraseVectors
+from .images import normalise
+from .log import TrainingLog
+from .loop import LoopSettings, run
+from .phrases import HELD_OUT_ABSENT, concept_of
+from .pool import PoolImage, load_pool
+from .segmenter_tasks import soft_iou
+from .starting_weights import imagenet_trunk
+from .text_encoder import cut
+
+Say = Callable[[str], None]
+
+
+def train(
+    data: Sequence[Path],
+    out: Path,
+    *,
+    splits: Path,
+    seed: int = 0,
+    steps: int = 6000,
+    minutes: float = 0.0,
+    lr: float = 1e-3,
+    batch: int = 8,
+    image_size: int = 256,
+    resume: bool = False,
+    say: Say = print,
+) -> Path:
+    """Train the embedded phrase grounder and return its folder, ``out``/nano-grounder.
+
+    Args:
+        data: data set folders in the protocol's layout; only training sides of ``splits`` are used.
+        out: folder for the checkpoint, ``log.jsonl`` and the finished model.
+        splits: the committed split file.
+        steps: optimiser steps of ``batch`` images each.
+        minutes: stop after this long instead, 0 for no limit.
+        image_size: side in pixels of the network's square.
+        resume: go on from the checkpoint in ``out``.
+    """
+    target = out / "nano-grounder"
+    if not (target / "text.safetensors").exists():
+        cut(target)
+    encoder = load_sentence_encoder(target)
+    datasets = [read_dataset(folder) for folder in data]
+    split = read_splits(splits)
+    pool = load_pool(datasets, split, "train")
+    held_out = load_pool(datasets, split, "val")
+    say(f"{len(pool)} training images, {len(held_out)} for validation")
+    net = PhraseNet(image_size)
+    imagenet_trunk(net.trunk)
+    net.to(memory_format=torch.channels_last)
+    task = GroundingTask(net, encoder, pool, batch)
+    log = TrainingLog(
+        out / "log.jsonl", "grounder", lambda: validate(net, task.vectors, held_out), say
+    )
+    settings = LoopSettings(steps, lr, minutes=minutes, seed=seed)
+    average = run(task, settings, out / "grounder.pt", resume=resume, progress=log.step)
+    net.load_state_dict({**net.state_dict(), **average})
+    log.check(steps)
+    known = sorted({concept_of(p).name for image in pool for p in image.phrases.values()})
+    save_phrase_grounder(PhraseGrounder(net, encoder, "training", tuple(known)), target)
+    say(f"wrote {target.name}: {json.dumps(validate(net, task.vectors, held_out))}")
+    return target
+
+
+@torch.inference_mode()
+def validate(
+    net: PhraseNet, vectors: PhraseVectors, pool: Sequence[PoolImage], limit: int = 40
+) -> dict[str, float]:
+    """Dice of the dense mask (empty where the presence logit is negative) by data set.
+
+    ``held-out/NAME`` asks with phrasings that training never saw; ``absent`` is the fraction of
+    foreign phrases that are answered with "not there", ``absent-new`` the same for phrases that
+    training never saw either.
+    """
+    was_training = net.training
+    net.eval()
+    sums: dict[str, list[float]] = {}
+    seen: dict[str, int] = {}
+    for index, sample in enumerate(pool):
+        seen[sample.dataset] = seen.get(sample.dataset, 0) + 1
+        if seen[sample.dataset] > limit:
+            continue
+        image = torch.from_numpy(sample.image.copy()).permute(2, 0, 1)[None].float() / 255
+        image = F.interpolate(image, (net.image_size,) * 2, mode="bilinear", antialias=True)
+        pyramid = net.encode(normalise(image))
+        asked: list[tuple[str, str, np.ndarray | None]] = []
+        for label, phrase in sample.phrases.items():
+            mask = sample.labels == label
+            name = "empty/" if not mask.any() else ""
+            asked.append((name + sample.dataset, phrase, mask))
+            unseen = concept_of(phrase).held_out
+            if unseen and mask.any():
+                other = unseen[index % len(unseen)]
+                asked.append((f"held-out/{sample.dataset}", other, mask))
+        wrong = "fetal head" if sample.dataset != "hc18" else "breast tumor"
+        asked.append(("absent", wrong, None))
+        asked.append(("absent-new", HELD_OUT_ABSENT[index % len(HELD_OUT_ABSENT)], None))
+        logits, presence = net.ask(
+            [level.expand(len(asked), -1, -1, -1) for level in pyramid],
+            vectors([phrase for _, phrase, _ in asked]),
+        )
+        for (name, _, mask), logit, there in zip(asked, logits, presence, strict=True):
+            sums.setdefault(name, []).append(_score(logit, bool(there > 0), mask))
+    net.train(was_training)
+    return {name: round(float(np.mean(values)), 4) for name, values in sorted(sums.items())}
+
+
+def _score(logit: Tensor, there: bool, mask: np.ndarray | None) -> float:
+    found = there and bool((logit > 0).any())
+    if mask is None or not mask.any():
+        return float(not found)
+    if not found:
+        return 0.0
+    whole = F.interpolate(logit[None, None], mask.shape, mode="bilinear")
+    iou = float(soft_iou(whole, torch.from_numpy(mask)[None, None].float())[0, 0])
+    return 2 * iou / (1 + iou)

