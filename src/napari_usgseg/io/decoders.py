@@ -48,7 +48,7 @@ def read_header(path: Path) -> Header:
     Raises:
         ImageReadError: the file is missing, empty, too large or no such image.
     """
-    with _as_read_errors(path):
+    with read_errors(path):
         if _is_tiff(path):
             with _open_tiff(path) as tiff:
                 page = tiff.pages[0]
@@ -58,7 +58,7 @@ def read_header(path: Path) -> Header:
         else:
             with Image.open(path, formats=_PILLOW_FORMATS) as image:
                 header = Header(image.height, image.width, _pillow_orientation(image), 1)
-        _check_size(path, header.height, header.width)
+        check_size(path, header.height, header.width)
         return header
 
 
@@ -69,12 +69,13 @@ def read_pixels(path: Path, frame: int | None) -> tuple[NDArray[Any], int]:
         ImageReadError: as for ``read_header``; or the data are truncated or damaged, or the file
             has no such frame.
     """
-    with _as_read_errors(path):
+    with read_errors(path):
         return _read_tiff(path, frame or 0) if _is_tiff(path) else _read_pillow(path, frame or 0)
 
 
 @contextmanager
-def _as_read_errors(path: Path) -> Iterator[None]:
+def read_errors(path: Path) -> Iterator[None]:
+    """Turn whatever goes wrong while a file is read into an ``ImageReadError`` that names it."""
     try:
         yield
     except ImageReadError:
@@ -107,7 +108,12 @@ def _is_tiff(path: Path) -> bool:
     return magic in _TIFF_MAGIC
 
 
-def _check_size(path: Path, height: int, width: int) -> None:
+def check_size(path: Path, height: int, width: int) -> None:
+    """Refuse an image of no pixels, or of too many to be decoded safely.
+
+    Raises:
+        ImageReadError: it is one.
+    """
     if height < 1 or width < 1:
         raise ImageReadError(path, f"has no pixels ({height} x {width}); export it again")
     if height * width > MAX_PIXELS:
@@ -121,7 +127,7 @@ def _read_pillow(path: Path, frame: int) -> tuple[NDArray[Any], int]:
     if frame != 0:
         raise ImageReadError(path, f"no frame {frame}: it has frame 0 only (TIFF can have more)")
     with Image.open(path, formats=_PILLOW_FORMATS) as image:
-        _check_size(path, image.height, image.width)
+        check_size(path, image.height, image.width)
         return _pillow_values(image), _pillow_orientation(image)
 
 
@@ -154,7 +160,7 @@ def _read_tiff(path: Path, frame: int) -> tuple[NDArray[Any], int]:
         if not 0 <= frame < count:
             raise ImageReadError(path, f"no frame {frame}: it has frames 0 to {count - 1}")
         page = tiff.pages[frame]
-        _check_size(path, page.imagelength, page.imagewidth)
+        check_size(path, page.imagelength, page.imagewidth)
         if (
             page.compression in _TIFFFILE_COMPRESSIONS
             and page.photometric not in _CONVERTED_PHOTOMETRICS

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..types import FloatArray
-from .phantom_scene import Scene
+from .phantom_scene import Scene, Spot
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def _skin_and_fat(scene: Scene, fat_until: float) -> FloatArray:
 def _muscle(scene: Scene, below: FloatArray, slope: float = 0.0) -> None:
     """Dark muscle with bright fibres."""
     unit = scene.unit
-    fibres = scene.streaks(scene.uniform(5, 8) * unit, scene.uniform(50, 90) * unit, 0.15, slope)
+    fibres = scene.streaks(scene.uniform(4, 7) * unit, scene.uniform(90, 160) * unit, 0.2, slope)
     texture = scene.uniform(-12, -7) + 3 * scene.noise(20 * unit, 60 * unit)
     scene.layer(below, texture + scene.uniform(11, 17) * fibres, 0.03)
 
@@ -55,7 +55,7 @@ def _cyst(scene: Scene, level: FloatArray, label: int) -> None:
     scene.interface(level, scene.uniform(1, 4), 0.8 * scene.unit, 6)
 
 
-def _bone(scene: Scene, spot: tuple[float, float, float, float], label: int) -> None:
+def _bone(scene: Scene, spot: Spot, label: int) -> None:
     """A bright, convex surface over a shadow."""
     level = scene.ellipse(spot, rough=0.05)
     inside = scene.tissue(level, -16.0, scene.uniform(35, 55))
@@ -91,14 +91,14 @@ def _breast(scene: Scene) -> None:
         scene.interface(lung, uniform(3, 8), 1.2 * unit, 3)
         scene.layer(lung, -14.0, 0.3)
     for _ in range(scene.rng.integers(1, 5)):  # fat lobules, which are not to be found
-        spot = scene.place(uniform(6, 16) * unit, uniform(14, 34) * unit, (0.15, 0.7), gap=-8)
-        if spot is not None:
-            level = scene.ellipse(spot, uniform(-0.2, 0.2), 0.08)
+        lobule = scene.place(uniform(6, 16) * unit, uniform(14, 34) * unit, (0.15, 0.7))
+        if lobule is not None:
+            level = scene.ellipse(lobule, uniform(-0.2, 0.2), 0.08)
             scene.tissue(level, uniform(-9, -5) + 2 * scene.noise(8 * unit, 16 * unit), edge=3)
             scene.interface(level, uniform(0.5, 2), unit, 3)
-            scene.placed.remove(spot)
+            scene.placed.remove(lobule)
     for number in range(scene.rng.choice([1, 1, 1, 2, 3])):
-        flat, size = uniform(0.5, 1.15), uniform(10, 40) / (1 + 0.4 * number)
+        flat, size = uniform(0.4, 1.1), uniform(12, 60) / (1 + 0.4 * number)
         spot = scene.place_surely(flat * size * unit, size * unit, (0.12, 0.85))
         malignant = uniform(0, 1) < 0.5
         level = scene.ellipse(spot, uniform(-0.4, 0.4), 0.11 if malignant else 0.05)
@@ -113,12 +113,12 @@ def _breast(scene: Scene) -> None:
             scene.interface(level, uniform(0.5, 3), 0.8 * unit, 4)
     for _ in range(scene.rng.choice([0, 0, 1, 2, 3])):
         size = uniform(6, 20) * unit
-        if (spot := scene.place(size * uniform(0.6, 1), size, (0.12, 0.85))) is not None:
-            _cyst(scene, scene.ellipse(spot, uniform(-0.3, 0.3), 0.03), 2)
+        if (free := scene.place(size * uniform(0.6, 1), size, (0.12, 0.85))) is not None:
+            _cyst(scene, scene.ellipse(free, uniform(-0.3, 0.3), 0.03), 2)
     if uniform(0, 1) < 0.3:
         ribs = (uniform(7, 12) * unit, uniform(16, 26) * unit)
-        if (spot := scene.place(*ribs, (0.6, 0.95), casts_shadow=True)) is not None:
-            _bone(scene, spot, 3)
+        if (free := scene.place(*ribs, (0.6, 0.95), casts_shadow=True)) is not None:
+            _bone(scene, free, 3)
 
 
 def _thyroid(scene: Scene) -> None:
@@ -126,15 +126,15 @@ def _thyroid(scene: Scene) -> None:
     strap = _skin_and_fat(scene, uniform(0.06, 0.16))
     _muscle(scene, strap)
     height, width = scene.scan.visible.shape
-    side = uniform(-0.12, 0.12) * width
+    side = uniform(-0.15, 0.15) * width
     lobe = (
-        uniform(0.42, 0.55) * height, width / 2 + side, uniform(0.24, 0.34) * height,
-        uniform(0.3, 0.42) * width,
+        uniform(0.42, 0.55) * height, width / 2 + side, uniform(0.2, 0.34) * height,
+        uniform(0.3, 0.5) * width,
     )
-    gland = scene.ellipse(lobe, uniform(-0.2, 0.2), 0.04)
+    gland = scene.ellipse(lobe, uniform(-0.25, 0.25), 0.1, 1.0)
     texture = uniform(-1, 4) + 1.5 * scene.noise(6 * unit, 8 * unit)
     inside = scene.tissue(gland, texture)
-    scene.interface(gland, uniform(1, 4), unit, 3)
+    scene.interface(gland, uniform(0.5, 3), unit, 3)
     scene.label(inside, 3)
     vessel = uniform(11, 18) * unit
     column = lobe[1] + np.sign(side + 1e-9) * (lobe[3] + vessel * 0.8)
@@ -143,9 +143,8 @@ def _thyroid(scene: Scene) -> None:
         scene.placed.append(artery)
         _vessel(scene, scene.ellipse(artery, 0.0, 0.02), 2)
     for number in range(scene.rng.choice([1, 1, 2, 3])):
-        size = uniform(10, 34) * unit / (1 + 0.4 * number)
-        tall = uniform(0.6, 1.2) * size
-        spot = scene.place_surely(tall, size, (lobe[0] / height - 0.22, lobe[0] / height + 0.25))
+        size = uniform(10, 48) * unit / (1 + 0.4 * number)
+        spot = scene.place_surely(uniform(0.6, 1.2) * size, size, within=gland < 0)
         level = scene.ellipse(spot, uniform(-0.3, 0.3), uniform(0.03, 0.09))
         kind = scene.rng.choice(["hypo", "iso", "mixed"])
         if kind == "iso":  # known by its dark halo
@@ -174,10 +173,12 @@ def _fetal_head(scene: Scene) -> None:
     unit, reach, uniform = scene.unit, scene.reach, scene.uniform
     _skin_and_fat(scene, uniform(0.08, 0.2))
     wall = scene.depth_line(uniform(0.12, 0.25) * reach, 6 * unit, 80 * unit)
-    scene.layer(wall, uniform(-9, 0) + 4 * scene.noise(25 * unit, 40 * unit))
-    fluid = scene.noise(45 * unit, 70 * unit) + np.float32(0.25) * scene.noise(15 * unit, 20 * unit)
-    scene.tissue(np.where(wall > 8 * unit, fluid + uniform(-0.6, 0.6), 1.0), -34.0, -2.0, 2)
-    size = uniform(38, 92) * unit
+    bands = scene.streaks(12 * unit, 60 * unit, 0.3)
+    scene.layer(wall, uniform(-8, 2) + 4 * scene.noise(25 * unit, 40 * unit) + 6 * bands)
+    fluid = scene.noise(40 * unit, 60 * unit) + np.float32(0.2) * scene.noise(15 * unit, 20 * unit)
+    fluid = np.where(wall > 8 * unit, fluid + np.float32(uniform(-0.2, 1.2)), np.float32(1))
+    scene.tissue(fluid, -34.0, -2.0, 2)
+    size = uniform(40, 110) * unit
     spot = scene.place_surely(size * uniform(0.72, 0.85), size, (0.1, 0.98))
     tilt = uniform(-0.45, 0.45)
     head = scene.ellipse(spot, tilt, 0.008)
@@ -185,13 +186,14 @@ def _fetal_head(scene: Scene) -> None:
     folds = scene.streaks(0.14 * size, 0.3 * size, 0.12)
     scene.tissue(head - 0.06, -10.0, 0, 2)
     inside = scene.tissue(head, brain + uniform(6, 14) * folds * (head < -0.25), uniform(0, 8), 2)
-    skull = uniform(12, 28)
+    skull = uniform(7, 16)
     thickness = uniform(1.4, 3.0) * unit * max(0.8, size / unit / 65)
-    scene.interface(head + 0.02, skull, thickness, uniform(1.5, 4))
-    scene.interface(head + 0.02, skull * 0.1, thickness, 0)
-    midline = scene.ellipse((spot[0], spot[1], 2.0 * unit, 0.75 * size), tilt)
-    broken = np.clip(scene.noise(12 * unit, 18 * unit) + 0.7, 0, 1)
-    scene.specular += uniform(3, 8) * np.exp(-0.5 * (np.clip(midline, 0, None) * 2) ** 2) * broken
+    scene.interface(head + 0.02, skull, thickness, uniform(2, 6))
+    scene.interface(head + 0.02, skull * uniform(0.03, 0.15), thickness, 0)
+    axis = np.array([np.sin(tilt), np.cos(tilt)]) * spot[3]
+    midline = scene.tube(np.array(spot[:2]) + np.array([[-0.75], [0.75]]) * axis, 1.2 * unit)
+    broken = np.clip(scene.noise(12 * unit, 18 * unit) + 0.4, 0, 1)
+    scene.specular += uniform(1, 4) * np.exp(-0.5 * np.clip(midline, 0, None) ** 2) * broken
     plexus = (
         spot[0] + uniform(-0.4, 0.4) * spot[2], spot[1] + uniform(-0.5, 0.5) * size,
         uniform(0.08, 0.16) * size, uniform(0.12, 0.25) * size,
@@ -200,10 +202,10 @@ def _fetal_head(scene: Scene) -> None:
     scene.label(inside | (head < 0.03), 1)
     if uniform(0, 1) < 0.4:
         length, slope = uniform(14, 30) * unit, uniform(-0.5, 0.5)
-        spot2 = scene.place(length * 0.5, length, (0.2, 0.95), casts_shadow=True)
-        if spot2 is not None:
+        free = scene.place(length * 0.5, length, (0.2, 0.95), casts_shadow=True)
+        if free is not None:
             reach_yx = np.array([np.sin(slope), np.cos(slope)]) * length
-            ends = np.array(spot2[:2]) + np.array([[-1.0], [1.0]]) * reach_yx
+            ends = np.array(free[:2]) + np.array([[-1.0], [1.0]]) * reach_yx
             femur = scene.tube(ends, uniform(2.5, 4) * unit)
             scene.label(scene.tissue(femur, uniform(8, 14), uniform(12, 22)), 2)
             scene.interface(femur, uniform(6, 12), 1.2 * unit, 2)
@@ -218,29 +220,31 @@ def _cysts_and_vessels(scene: Scene) -> None:
         scene.interface(diaphragm, uniform(5, 12), 1.6 * unit, 2)
         scene.layer(diaphragm, -8.0, 0.15)
     height, width = scene.scan.visible.shape
+    tree = np.full((height, width), np.inf, np.float32)
     for _ in range(scene.rng.integers(1, 4)):
         start = np.array([uniform(0.25, 0.85) * height, uniform(-0.05, 0.6) * width])
         heading = uniform(-0.7, 0.7)
         steps = uniform(0.08, 0.16) * width
         turns = heading + np.cumsum(scene.rng.normal(0, 0.18, 6))
         path = np.stack([np.sin(turns), np.cos(turns)], axis=1) * steps
-        level = scene.tube(np.vstack([start, start + np.cumsum(path, axis=0)]), uniform(3, 9) * unit)
-        _vessel(scene, level + np.float32(0.1) * scene.noise(10 * unit, 10 * unit), 2)
+        course = np.vstack([start, start + np.cumsum(path, axis=0)])
+        tree = np.minimum(tree, scene.tube(course, uniform(3, 9) * unit))
+    _vessel(scene, tree + np.float32(0.1) * scene.noise(10 * unit, 10 * unit), 2)
     for number in range(scene.rng.choice([1, 2, 2, 3, 4])):
         size = uniform(7, 36) * unit / (1 + 0.25 * number)
         spot = scene.place_surely(size * uniform(0.7, 1.1), size, (0.14, 0.9))
         _cyst(scene, scene.ellipse(spot, uniform(-0.4, 0.4), uniform(0.0, 0.06)), 1)
     for _ in range(scene.rng.choice([0, 1, 1, 2])):
         size = uniform(7, 24) * unit
-        if (spot := scene.place(size * uniform(0.7, 1), size, (0.14, 0.9))) is not None:
-            level = scene.ellipse(spot, uniform(-0.4, 0.4), 0.08)
+        if (free := scene.place(size * uniform(0.7, 1), size, (0.14, 0.9))) is not None:
+            level = scene.ellipse(free, uniform(-0.4, 0.4), 0.08)
             bright = uniform(5, 9) if uniform(0, 1) < 0.5 else -uniform(6, 11)
             texture = 2 * scene.noise(size / 3, size / 3)
             scene.label(scene.tissue(level, bright + texture, uniform(-2, 4), 1.5), 3)
     if uniform(0, 1) < 0.35:
         rib = (uniform(6, 10) * unit, uniform(14, 22) * unit)
-        if (spot := scene.place(*rib, (0.08, 0.5), casts_shadow=True)) is not None:
-            _bone(scene, spot, 4)
+        if (free := scene.place(*rib, (0.08, 0.5), casts_shadow=True)) is not None:
+            _bone(scene, free, 4)
 
 
 def _nerve(scene: Scene) -> None:
@@ -264,8 +268,8 @@ def _nerve(scene: Scene) -> None:
         scene.interface(level, uniform(2, 6), 1.2 * unit, 1)
     for _ in range(scene.rng.choice([0, 1, 1, 2, 3])):
         size = uniform(5, 14) * unit
-        if (spot := scene.place(size * uniform(0.6, 1), size, (0.15, 0.75))) is not None:
-            _vessel(scene, scene.ellipse(spot, 0.0, 0.04), 2)
+        if (free := scene.place(size * uniform(0.6, 1), size, (0.15, 0.75))) is not None:
+            _vessel(scene, scene.ellipse(free, 0.0, 0.04), 2)
 
 
 ANATOMIES = {

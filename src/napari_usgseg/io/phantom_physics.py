@@ -1,4 +1,4 @@
-"""From tissue maps to a B-mode image: pulse, speckle, attenuation, log compression, scan conversion.
+"""From tissue maps to a B-mode image: pulse, speckle, attenuation, compression, scan conversion.
 
 The received signal is the convolution of random scatterers with a point-spread function: a
 modulated Gaussian pulse along the beam, a Gaussian beam profile across it. It is computed
@@ -9,6 +9,7 @@ Maps are drawn in the image's own pixels; a fan is sampled along its beams and c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,18 +58,21 @@ def linear_scan(size_hw: tuple[int, int], margins: tuple[int, int, int, int]) ->
     return Scan(visible, rows - top, columns - middle, beam, None, None, window)
 
 
-def fan_scan(size_hw: tuple[int, int], half_angle: float, radius: float) -> Scan:
+def fan_scan(
+    size_hw: tuple[int, int], half_angle: float, radius: float, overhang: float = 1.0
+) -> Scan:
     """A curvilinear (or, with a small ``radius``, a phased) probe at the top.
 
     Args:
         size_hw: (H, W).
         half_angle: radians between the middle beam and the last.
         radius: of the probe's surface, as a fraction of the image's height.
+        overhang: how much wider than the image the fan may be, which crops its sides.
     """
     height, width = size_hw
     start = radius * height
     reach = start + (height - 1) - start * (1 - np.cos(half_angle))
-    reach = min(reach, (width / 2 - 1) / np.sin(half_angle))
+    reach = min(reach, overhang * (width / 2 - 1) / np.sin(half_angle))
     apex_y, apex_x = -start * np.cos(half_angle), (width - 1) / 2
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
     down, across = rows - apex_y, columns - apex_x
@@ -86,7 +90,7 @@ def fan_scan(size_hw: tuple[int, int], half_angle: float, radius: float) -> Scan
     ])
     beam = np.stack([down, across]) / np.maximum(distance, 1e-6)
     return Scan(
-        visible, distance - np.float32(start), angle * (distance + start) / 2, beam,
+        visible, distance - np.float32(start), angle * distance, beam,
         to_beams, to_image, (slice(None), slice(None)),
     )
 
@@ -101,6 +105,7 @@ def b_mode(
     beam_width: float,
     gain_db: float,
     noise_db: float,
+    looks: int,
     rng: np.random.Generator,
 ) -> NDArray[np.uint8]:
     """Render tissue maps (H, W) to a grey B-mode image (H, W) uint8, black outside the scan.
@@ -115,33 +120,35 @@ def b_mode(
         beam_width: standard deviation of the beam at its focus, in pixels across.
         gain_db: grey level of the reference tissue below white.
         noise_db: electronic noise at the greatest depth, beside the reference tissue.
+        looks: from how many angles the image is compounded, which averages speckle.
         rng: source of the scatterers and the noise.
     """
     from scipy.ndimage import gaussian_filter1d
 
     echo, loss, mirror = (_along_beams(scan, m) for m in (echo_db, loss_db, specular))
-    samples, beams = echo.shape
-    z = np.arange(samples, dtype=np.float32)[:, None]
-    scatterers = rng.standard_normal(echo.shape, np.float32) * _amplitude(echo)
-    phase = -2 * np.pi * _CYCLES_PER_PIXEL * z
+    z = np.arange(len(echo), dtype=np.float32)[:, None]
+    far = z / len(echo)
+    through = _amplitude(-gaussian_filter1d(np.cumsum(loss, axis=0), 2 * beam_width, axis=1))
+    noise = _amplitude(noise_db + 30 * (far - 1))
+    off_focus = np.clip(np.abs(far - 0.45) * 1.6, 0, 1)
     # White scatterers lose this much energy in the two Gaussians; the reference tissue is then 1.
-    norm = np.float32(np.sqrt(4 * np.pi * pulse * beam_width))
-    field = []
-    through = _amplitude(-gaussian_filter1d(np.cumsum(loss, axis=0), beam_width, axis=1))
-    for part in (np.cos(phase) * scatterers * norm + mirror, np.sin(phase) * scatterers * norm):
-        pulsed = gaussian_filter1d(part, pulse, axis=0, truncate=3)
-        near = gaussian_filter1d(pulsed, beam_width, axis=1, truncate=3)
-        far = gaussian_filter1d(near, beam_width, axis=1, truncate=3)
-        off_focus = np.clip(np.abs(z / samples - 0.45) * 1.6, 0, 1)
-        noise = rng.standard_normal((samples, beams), np.float32)
-        noise *= _amplitude(noise_db + 30 * (z / samples - 1))
-        field.append((near + (far * np.sqrt(np.float32(1.4)) - near) * off_focus) * through + noise)
-    level_db = 10 * np.log10(field[0] ** 2 + field[1] ** 2 + 1e-9) - gain_db
+    strength = _amplitude(echo) * np.float32(np.sqrt(4 * np.pi * pulse * beam_width))
+    demodulation = np.exp(-2j * np.pi * _CYCLES_PER_PIXEL * z).astype(np.complex64)
+    envelope = np.zeros_like(echo)
+    for _ in range(looks):
+        scatterers = rng.standard_normal(echo.shape, np.float32) * strength
+        pulsed = gaussian_filter1d(scatterers * demodulation + mirror, pulse, axis=0, truncate=3)
+        sharp = gaussian_filter1d(pulsed, beam_width, axis=1, truncate=3)
+        blurred = gaussian_filter1d(sharp, beam_width, axis=1, truncate=3) * np.float32(1.18)
+        received = (sharp + (blurred - sharp) * off_focus) * through
+        hiss = rng.standard_normal((2, *echo.shape), np.float32) * noise
+        envelope += np.hypot(received.real + hiss[0], received.imag + hiss[1])
+    level_db = 20 * np.log10(envelope / looks + np.float32(1e-4)) - gain_db
     grey = np.clip(level_db / DYNAMIC_RANGE_DB + 1, 0, 1) * 255
-    return _to_image(scan, grey)
+    return _to_image(scan, grey.astype(np.float32))
 
 
-def _amplitude(level_db: FloatArray | float) -> FloatArray:
+def _amplitude(level_db: NDArray[Any] | float) -> FloatArray:
     return np.power(np.float32(10), np.asarray(level_db, np.float32) / np.float32(20))
 
 

@@ -6,12 +6,17 @@ Lengths are pixels of the image. A shape is a *level* map (H, W): negative insid
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..geometry import components
 from ..types import BoolArray, FloatArray
 from .phantom_physics import Scan
+
+Spot = tuple[float, float, float, float]
+"""Row, column, vertical radius and horizontal radius of an object."""
 
 
 @dataclass(slots=True, eq=False)
@@ -26,7 +31,7 @@ class Scene:
         specular: (H, W) amplitude of smooth interfaces.
         labels: (H, W) label by kind of object.
         instances: (H, W) 1.. for every object.
-        placed: (row, column, vertical radius, horizontal radius) of the objects so far.
+        placed: the spots of the objects so far.
     """
 
     scan: Scan
@@ -36,7 +41,7 @@ class Scene:
     specular: FloatArray = field(init=False)
     labels: NDArray[np.uint8] = field(init=False)
     instances: NDArray[np.uint8] = field(init=False)
-    placed: list[tuple[float, float, float, float]] = field(default_factory=list)
+    placed: list[Spot] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         shape = self.scan.visible.shape
@@ -62,23 +67,26 @@ class Scene:
         height, width = self.scan.visible.shape
         down, across = _spline(height, cell_y), _spline(width, cell_x)
         coarse = self.rng.standard_normal((down.shape[1], across.shape[1]), np.float32)
-        return np.float32(2.0) * (down @ coarse @ across.T)
+        smooth: FloatArray = down @ (2 * coarse) @ across.T
+        return smooth
 
     def streaks(self, cell_y: float, cell_x: float, width: float, slope: float = 0.0) -> FloatArray:
         """Fine curved lines (H, W) in [0, 1], as of septa, fascicles and fibres."""
-        lines = self.noise(cell_y, cell_x)
+        fine = np.float32(0.3) * self.noise(cell_y / 2, cell_x / 3)
+        lines: FloatArray = np.add(self.noise(cell_y, cell_x), fine, dtype=np.float32)
         if slope:
             shift = np.rint(slope * np.arange(lines.shape[1])).astype(int)
             rows = (np.arange(lines.shape[0])[:, None] + shift) % lines.shape[0]
             lines = np.take_along_axis(lines, rows, axis=0)
-        return np.exp(-((lines / np.float32(width)) ** 2))
+        broken = np.clip(np.float32(0.6) + self.noise(2 * cell_y, cell_x / 2), 0, 1)
+        return np.exp(-((lines / np.float32(width)) ** 2)) * broken
 
     def depth_line(self, depth: float, waviness: float, cell: float) -> FloatArray:
         """Level of a layer's border: depth below a wavy line at ``depth`` pixels."""
         width = self.scan.visible.shape[1]
         spline = _spline(width, cell)
-        wave = spline @ self.rng.standard_normal(spline.shape[1]).astype(np.float32)
-        return self.scan.depth - np.float32(depth) - np.float32(1.6 * waviness) * wave
+        wave = spline @ self.rng.standard_normal((spline.shape[1], 1), np.float32)
+        return self.scan.depth - np.float32(depth) - np.float32(1.6 * waviness) * wave.T
 
     def layer(self, below: FloatArray, echo_db: FloatArray | float, loss_db: float = 0.0) -> None:
         """Fill everything deeper than the border ``below`` with a tissue."""
@@ -96,7 +104,8 @@ class Scene:
         beam_y, beam_x = self.scan.beam_yx
         facing = np.abs(slope_y * beam_y + slope_x * beam_x) / steep
         line = np.exp(-0.5 * (level / steep / np.float32(width)) ** 2)
-        self.specular += np.float32(amplitude) * line * (facing**power if power else 1)
+        ragged = np.exp(0.5 * self.noise(4 * self.unit, 9 * self.unit) - 0.4)
+        self.specular += np.float32(amplitude) * line * ragged * (facing**power if power else 1)
 
     def tissue(
         self, level: FloatArray, echo_db: FloatArray | float, through_db: float = 0.0,
@@ -110,18 +119,18 @@ class Scene:
         slope = np.abs(level[:, 1:] - level[:, :-1]).max() + np.float32(1e-6)
         soft = np.clip(0.5 - level / (slope * 2 * np.float32(edge)), 0, 1)
         self.echo_db = self.echo_db + soft * (np.float32(echo_db) - self.echo_db)
+        self.specular = self.specular * (1 - soft)
         self.loss_db[inside] = through_db / len(rows)
         return inside
 
     def label(self, inside: BoolArray, label: int) -> None:
-        """Note a visible object of a kind; later objects win over earlier ones."""
-        inside = inside & self.scan.visible
-        if inside.any():
-            self.labels[inside] = label
-            self.instances[inside] = self.instances.max() + 1
+        """Note what is visible of a shape, each connected part an object; later ones win."""
+        for part in components(inside & self.scan.visible):
+            self.labels[part] = label
+            self.instances[part] = self.instances.max() + 1
 
     def ellipse(
-        self, spot: tuple[float, float, float, float], angle: float = 0.0, rough: float = 0.0,
+        self, spot: Spot, angle: float = 0.0, rough: float = 0.0,
         cell: float = 0.8,
     ) -> FloatArray:
         """Level of an ellipse at ``spot`` (row, column, vertical radius, horizontal radius).
@@ -148,24 +157,25 @@ class Scene:
         y = np.arange(height, dtype=np.float32)[:, None]
         x = np.arange(width, dtype=np.float32)[None]
         nearest = np.full((height, width), np.inf, np.float32)
-        for (ay, ax), (by, bx) in zip(points[:-1], points[1:], strict=True):
+        for (ay, ax), (by, bx) in pairwise(points):
             dy, dx = np.float32(by - ay), np.float32(bx - ax)
             along = ((y - ay) * dy + (x - ax) * dx) / (dy * dy + dx * dx + np.float32(1e-6))
             along = np.clip(along, 0, 1, out=along)
             away = (y - np.float32(ay) - along * dy) ** 2 + (x - np.float32(ax) - along * dx) ** 2
             np.minimum(nearest, away, out=nearest)
-        return np.sqrt(nearest) / np.float32(radius) - 1
+        return (np.sqrt(nearest) / np.float32(radius) - 1).astype(np.float32)
 
     def place(
         self, radius_y: float, radius_x: float, depths: tuple[float, float] = (0.1, 0.95),
-        *, casts_shadow: bool = False, gap: float = 3.0,
-    ) -> tuple[float, float, float, float] | None:
+        *, within: BoolArray | None = None, casts_shadow: bool = False, gap: float = 3.0,
+    ) -> Spot | None:
         """A free, visible spot for an object, or None where none was found.
 
-        ``depths`` are fractions of the reach within which the whole object lies. What casts a
-        shadow gets no earlier object below it.
+        ``depths`` are fractions of the reach, ``within`` a mask (H, W), in which the whole object
+        lies. What casts a shadow gets no earlier object below it.
         """
-        height, width = self.scan.visible.shape
+        room = self.scan.visible if within is None else self.scan.visible & within
+        height, width = room.shape
         around = np.linspace(0, 2 * np.pi, 9)[:-1]
         for _ in range(40):
             row, column = self.uniform(0, height), self.uniform(0, width)
@@ -176,7 +186,7 @@ class Scene:
             ):
                 continue
             depth = self.scan.depth[rows, columns] / self.reach
-            if not self.scan.visible[rows, columns].all() or not (
+            if not room[rows, columns].all() or not (
                 depths[0] <= depth.min() and depth.max() <= depths[1]
             ):
                 continue
@@ -188,20 +198,18 @@ class Scene:
         return None
 
     def place_surely(
-        self, radius_y: float, radius_x: float, depths: tuple[float, float] = (0.1, 0.95)
-    ) -> tuple[float, float, float, float]:
+        self, radius_y: float, radius_x: float, depths: tuple[float, float] = (0.1, 0.95),
+        *, within: BoolArray | None = None,
+    ) -> Spot:
         """As ``place``, for what an image is about: it shrinks until there is room."""
-        while (spot := self.place(radius_y, radius_x, depths)) is None:
+        while (spot := self.place(radius_y, radius_x, depths, within=within)) is None:
             radius_y, radius_x = 0.85 * radius_y, 0.85 * radius_x
-            if min(radius_y, radius_x) < 1.5:
-                depths = (0.0, 1.0)
+            if min(radius_y, radius_x) < 4 * self.unit:
+                depths, within = (0.0, 1.0), None
         return spot
 
 
-def _collide(
-    a: tuple[float, float, float, float], b: tuple[float, float, float, float], gap: float,
-    casts_shadow: bool,
-) -> bool:
+def _collide(a: Spot, b: Spot, gap: float, casts_shadow: bool) -> bool:
     rows, columns = abs(a[0] - b[0]), abs(a[1] - b[1])
     if casts_shadow and b[0] > a[0] and columns < a[3] + b[3]:
         return True

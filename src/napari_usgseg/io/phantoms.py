@@ -7,10 +7,15 @@ where every object is. The same seed, size and kind give the same phantom.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import DatasetError
+from ..geometry import components
+from .export import CARD, write_card
+from .labels import write_labels, write_png
 from .phantom_anatomy import ANATOMIES
 from .phantom_physics import Scan, b_mode, fan_scan, linear_scan
 from .phantom_scene import Scene
@@ -61,18 +66,66 @@ def make_phantom(
     drawn = KINDS[rng.integers(len(KINDS))]
     kind = drawn if kind is None else kind
     anatomy = ANATOMIES[kind]
-    scan = _scan(size_hw, anatomy.fan_share, rng)
-    scene = Scene(scan, rng)
-    anatomy.draw(scene)
-    return Phantom(
-        np.repeat(_image(scene)[..., None], 3, axis=2), scene.labels, scene.instances,
-        dict(anatomy.names), anatomy.names[1], kind,
+    while True:
+        scene = Scene(_scan(size_hw, anatomy.fan_share, rng), rng)
+        anatomy.draw(scene)
+        labels, instances = _objects(scene)
+        if (labels == 1).any():  # a target covered by what was drawn later is drawn anew
+            image = np.repeat(_image(scene)[..., None], 3, axis=2)
+            names = dict(anatomy.names)
+            return Phantom(image, labels, instances, names, names[1], kind)
+
+
+def write_phantom_dataset(
+    out: str | Path, count: int, seed: int, kind: str = "breast",
+    size_hw: tuple[int, int] = (384, 512),
+) -> Path:
+    """Write ``count`` phantoms of one kind as a data set in the layout of the protocol.
+
+    Phantom number i has the seed ``seed + i`` and a group of its own.
+
+    Returns:
+        The data set's folder.
+
+    Raises:
+        DatasetError: there is a data set in ``out`` already.
+        LabelWriteError: ``out`` cannot be written.
+        ValueError: unknown kind, or too small a size.
+    """
+    out = Path(out)
+    if (out / CARD).exists():
+        raise DatasetError(out / CARD, "exists already; choose another folder or remove this one")
+    items = []
+    for index in range(count):
+        phantom = make_phantom(seed + index, size_hw, kind)
+        item_id = f"{kind}-{seed + index:05d}"
+        write_png(out / "images" / f"{item_id}.png", phantom.image[..., 0], overwrite=True)
+        write_labels(out / "masks" / f"{item_id}.png", phantom.labels, overwrite=True)
+        items.append({"id": item_id, "group": item_id})
+    anatomy = ANATOMIES[kind]
+    write_card(
+        out, name=f"phantoms-{kind}", organ=anatomy.organ, target=anatomy.names[1],
+        labels=anatomy.names, items=items, overwrite=True,
     )
+    return out
+
+
+def _objects(scene: Scene) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Labels and instances with every connected part numbered, and covered remains left out."""
+    labels, instances = np.zeros_like(scene.labels), np.zeros_like(scene.instances)
+    count = 0
+    for number in range(1, int(scene.instances.max()) + 1):
+        for part in components(scene.instances == number):
+            count += 1
+            labels[part], instances[part] = scene.labels[part], count
+    return labels, instances
 
 
 def _scan(size_hw: tuple[int, int], fan_share: float, rng: np.random.Generator) -> Scan:
     if rng.uniform() < fan_share:
-        return fan_scan(size_hw, rng.uniform(0.5, 0.85), rng.uniform(0.1, 0.35))
+        return fan_scan(
+            size_hw, rng.uniform(0.45, 0.8), rng.uniform(0.08, 0.45), rng.uniform(1.0, 1.6)
+        )
     margins = (0, 0, 0, 0)
     if rng.uniform() < 0.35:
         top, bottom = rng.uniform(0, 0.08, 2) * size_hw[0]
@@ -83,15 +136,16 @@ def _scan(size_hw: tuple[int, int], fan_share: float, rng: np.random.Generator) 
 
 def _image(scene: Scene) -> NDArray[np.uint8]:
     rng, unit = scene.rng, scene.unit
-    pulse = rng.uniform(0.6, 1.3) * max(unit, 0.7)
+    pulse = rng.uniform(0.55, 1.1) * max(unit, 0.7)
     return b_mode(
         scene.scan,
         scene.echo_db,
         scene.loss_db + np.float32(rng.uniform(-2, 9) / scene.reach),
         scene.specular,
         pulse=pulse,
-        beam_width=pulse * rng.uniform(1.2, 2.6),
-        gain_db=rng.uniform(20, 30),
+        beam_width=pulse * rng.uniform(1.2, 2.4),
+        gain_db=rng.uniform(22, 34),
         noise_db=rng.uniform(-34, -16),
+        looks=int(rng.choice([1, 2, 3, 4])),
         rng=rng,
     )

@@ -1,0 +1,63 @@
+"""Writing a file whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from pathlib import Path
+
+from ..errors import LabelWriteError
+
+_CURES = {
+    errno.EACCES: "may not be written; choose a folder that you may write to",
+    errno.EPERM: "may not be written; choose a folder that you may write to",
+    errno.EROFS: "is on a read-only disk; choose another folder",
+    errno.ENOSPC: "the disk is full; free some space or choose another",
+    errno.EDQUOT: "your share of the disk is full; free some space or choose another",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+    errno.ENOTDIR: "part of the path is a file, not a folder; choose another",
+    errno.EEXIST: "part of the path is a file, not a folder; choose another",
+    errno.EISDIR: "is a folder; choose a file name",
+}
+
+
+def write_atomically(path: str | Path, data: bytes, *, overwrite: bool = False) -> None:
+    """Write ``data`` to a temporary file beside ``path``, to the disk, and rename it to ``path``.
+
+    Whoever reads ``path`` sees the old bytes or the new ones, also after a crash. Missing folders
+    are made; the temporary file never stays.
+
+    Raises:
+        LabelWriteError: ``path`` exists and ``overwrite`` is False, or it cannot be written.
+    """
+    path = Path(path)
+    if not overwrite and os.path.lexists(path):
+        raise LabelWriteError(path, "exists already; choose another place or say to overwrite it")
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+        _sync_folder(path.parent)
+    except OSError as error:
+        cure = _CURES.get(error.errno or 0, f"could not be written ({error}); try another folder")
+        raise LabelWriteError(path, cure) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the rename itself to the disk, where the system can (Windows cannot)."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

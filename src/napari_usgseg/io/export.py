@@ -1,0 +1,197 @@
+"""Labelled images as a data set in the layout of the protocol.
+
+    <out>/images/<id>.png   <out>/masks/<id>.png   <out>/dataset.json   <out>/classes.json
+
+Images are 8-bit PNGs, grey where their channels are equal, by the rule of ``io.images``.
+``io.datasets.read_dataset`` reads the folder back, and so do ``usgseg evaluate`` and ``train``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DatasetError, UsgsegError
+from ..types import ImageRecord, LabelClass
+from .atomic import write_atomically
+from .images import read_image
+from .labels import LabelMap, read_labels, write_classes, write_labels, write_png
+
+CARD = "dataset.json"
+"""Name of the file that describes a data set."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFailure:
+    """An image that was left out, and why."""
+
+    image_id: str
+    error: UsgsegError
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What an export did: its folder, the ids that are in it, and what was left out."""
+
+    folder: Path
+    exported: tuple[str, ...]
+    failures: tuple[ExportFailure, ...]
+
+
+def export_dataset(
+    records: Iterable[tuple[ImageRecord, str | Path]],
+    out: str | Path,
+    *,
+    name: str,
+    organ: str,
+    target: str,
+    classes: Sequence[LabelClass],
+    groups: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a data set and return its folder; see ``export_images`` for the arguments.
+
+    Raises:
+        DatasetError: there is a data set already; or some images could not be exported: they are
+            named, and all the others are there.
+        LabelWriteError: the folder cannot be written.
+    """
+    report = export_images(
+        records, out, name=name, organ=organ, target=target, classes=classes, groups=groups,
+        overwrite=overwrite,
+    )
+    if report.failures:
+        causes = "; ".join(f"{f.image_id} ({f.error})" for f in report.failures)
+        raise DatasetError(
+            report.folder, f"{len(report.exported)} images exported, "
+            f"{len(report.failures)} left out: {causes}"
+        )
+    return report.folder
+
+
+def export_images(
+    records: Iterable[tuple[ImageRecord, str | Path]],
+    out: str | Path,
+    *,
+    name: str,
+    organ: str,
+    target: str,
+    classes: Sequence[LabelClass],
+    groups: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+) -> ExportReport:
+    """Write a data set; an image that fails is reported and does not stop the others.
+
+    Args:
+        records: pairs of an image and the path of its label map.
+        out: the data set's folder; it is made.
+        name: of the data set.
+        organ: what the images show.
+        target: the phrase that a sonographer would type for label 1.
+        classes: the names of the label values; a value without a class is named "label 7".
+        groups: image id -> patient, video or case, so that a split tears none apart. An image that
+            is not among them is a group of its own, the frames of one file are one.
+        overwrite: write over files and a card that are there.
+
+    Raises:
+        DatasetError: there is a data set already and ``overwrite`` is False.
+        LabelWriteError: the card cannot be written.
+    """
+    out = Path(out)
+    if not overwrite and (out / CARD).exists():
+        raise DatasetError(
+            out / CARD, "exists already; choose another folder or say to overwrite it"
+        )
+    names = {entry.class_id: entry.name for entry in classes}
+    items: dict[str, dict[str, Any]] = {}
+    failures = []
+    for record, label_path in records:
+        try:
+            if record.image_id in items:
+                raise DatasetError(record.path, f"a second image with the id {record.image_id!r}")
+            labels = _export_image(record, Path(label_path), out, overwrite)
+        except UsgsegError as error:
+            failures.append(ExportFailure(record.image_id, error))
+            continue
+        items[record.image_id] = _entry(record, labels, groups or {})
+        for value in np.unique(labels[labels > 0]).tolist():
+            names.setdefault(value, f"label {value}")
+    if items:
+        write_card(
+            out, name=name, organ=organ, target=target, labels=names, items=list(items.values()),
+            overwrite=overwrite,
+        )
+        write_classes(out / "classes.json", classes)
+    return ExportReport(out, tuple(items), tuple(failures))
+
+
+def write_card(
+    out: Path,
+    *,
+    name: str,
+    organ: str,
+    target: str,
+    labels: Mapping[int, str],
+    items: Sequence[Mapping[str, Any]],
+    overwrite: bool = False,
+) -> None:
+    """Write ``dataset.json``; ``items`` have at least ``id`` and ``group``.
+
+    Raises:
+        LabelWriteError: it exists and ``overwrite`` is False, or cannot be written.
+    """
+    card = {
+        "schema": 1,
+        "name": name,
+        "organ": organ,
+        "target": target,
+        "labels": {str(value): labels[value] for value in sorted(labels)},
+        "count": len(items),
+        "items": list(items),
+    }
+    text = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
+    write_atomically(out / CARD, text.encode("utf-8"), overwrite=overwrite)
+
+
+def _export_image(record: ImageRecord, label_path: Path, out: Path, overwrite: bool) -> LabelMap:
+    file = f"{record.image_id}.png"
+    if Path(file).name != file or "\\" in file:
+        raise DatasetError(
+            record.path, f"the id {record.image_id!r} cannot be a file name; rename the image"
+        )
+    image, labels = read_image(record.path, record.frame), read_labels(label_path)
+    if labels.shape != image.shape[:2]:
+        raise DatasetError(
+            label_path, f"is {labels.shape} pixels, its image {record.path.name} "
+            f"{image.shape[:2]}; label maps have exactly their image's size"
+        )
+    write_png(out / "images" / file, _grey_if_grey(image), overwrite=overwrite)
+    write_labels(out / "masks" / file, labels, overwrite=overwrite)
+    return labels
+
+
+def _grey_if_grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return image[..., 0] if (image == image[..., :1]).all() else image
+
+
+def _entry(
+    record: ImageRecord, labels: LabelMap, groups: Mapping[str, str]
+) -> dict[str, Any]:
+    own = record.image_id if record.frame is None else record.path.stem
+    entry: dict[str, Any] = {
+        "id": record.image_id,
+        "group": str(groups.get(record.image_id, own)),
+        "width": labels.shape[1],
+        "height": labels.shape[0],
+        "empty_mask": not labels.any(),
+        "source": record.path.name,
+    }
+    if record.spacing_mm is not None and np.isclose(*record.spacing_mm):
+        entry["pixel_size_mm"] = float(record.spacing_mm[0])
+    return entry
