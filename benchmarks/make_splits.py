@@ -1,6 +1,6 @@
 """Write benchmarks/splits.json: the one split by group that every training and study uses.
 
-    python benchmarks/make_splits.py ../shared/data
+python benchmarks/make_splits.py ../shared/data
 """
 
 from __future__ import annotations

@@ -65,8 +65,9 @@ def read_dataset(folder: str | Path) -> Dataset:
     if (folder / "Train" / "imgs").is_dir() or (folder / "Test" / "imgs").is_dir():
         return _read_sam2rad_layout(folder)
     raise DatasetError(
-        folder, "no data set here: expected dataset.json with images/ and masks/ beside it, "
-        "or Train/imgs and Train/gts; `usgseg export FOLDER --format png` writes the first"
+        folder,
+        "no data set here: expected dataset.json with images/ and masks/ beside it, "
+        "or Train/imgs and Train/gts; `usgseg export FOLDER --format png` writes the first",
     )
 
 
@@ -89,8 +90,9 @@ def _read_protocol_layout(folder: Path) -> Dataset:
         dataset = Dataset(str(card["name"]), str(card["organ"]), str(card["target"]), labels, items)
     except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise DatasetError(
-            path, f"not a data set card ({type(error).__name__}: {error}); expected name, organ, "
-            "target, labels and items with id and group"
+            path,
+            f"not a data set card ({type(error).__name__}: {error}); expected name, organ, "
+            "target, labels and items with id and group",
         ) from error
     for item in dataset.items:
         for file in (item.image_path, item.mask_path):
@@ -122,15 +124,14 @@ class Split:
     test: tuple[str, ...]
 
 
-def split_by_group(
-    dataset: Dataset, seed: int = 0, val: float = 0.10, test: float = 0.15
-) -> Split:
+def split_by_group(dataset: Dataset, seed: int = 0, val: float = 0.10, test: float = 0.15) -> Split:
     """Split by group, deterministic from ``seed`` and independent of the order of items.
 
     Groups are ordered by a hash of seed, data set and group; groups go to the test side until it
     holds the fraction ``test`` of the items, then to the validation side, then to training. A data
     set of at least three groups has at least one of them on the test side.
     """
+
     def rank(group: str) -> str:
         return hashlib.sha256(f"{seed}/{dataset.name}/{group}".encode()).hexdigest()
 
@@ -152,9 +153,7 @@ def split_by_group(
 def write_splits(datasets: Iterable[Dataset], path: str | Path, seed: int = 0) -> None:
     """Write the splits of ``datasets`` as JSON: {"seed": ..., "datasets": {name: {side: ids}}}."""
     sides = {
-        dataset.name: {
-            side: list(getattr(split, side)) for side in ("train", "val", "test")
-        }
+        dataset.name: {side: list(getattr(split, side)) for side in ("train", "val", "test")}
         for dataset in datasets
         for split in [split_by_group(dataset, seed)]
     }
@@ -176,6 +175,7 @@ def read_splits(path: str | Path) -> dict[str, Split]:
         }
     except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise DatasetError(
-            path, f"not a split file ({type(error).__name__}: {error}); "
-            "benchmarks/make_splits.py writes one"
+            path,
+            f"not a split file ({type(error).__name__}: {error}); "
+            "benchmarks/make_splits.py writes one",
         ) from error

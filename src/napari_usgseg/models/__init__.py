@@ -1,0 +1,1 @@
+"""Segmenters and detectors, and where their weights come from."""

@@ -33,7 +33,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def split_phrases(text: str) -> tuple[str, ...]:
-    """ "Kidney. renal medulla." -> ("kidney", "renal medulla"); no phrase twice.
+    """The phrases of a prompt: "Kidney. renal medulla." gives ("kidney", "renal medulla").
 
     Raises:
         PromptError: there is no phrase.
@@ -142,8 +142,11 @@ def save_phrase_grounder(grounder: PhraseGrounder, folder: Path) -> None:
     card = {"schema": 1, "image_size": grounder.net.image_size, "known": list(grounder.known)}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "grounder.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    state = {k: v.half().contiguous() for k, v in grounder.net.state_dict().items()
-             if v.is_floating_point()}
+    state = {
+        k: v.half().contiguous()
+        for k, v in grounder.net.state_dict().items()
+        if v.is_floating_point()
+    }
     save_file(state, folder / "grounder.safetensors")
 
 

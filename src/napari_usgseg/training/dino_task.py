@@ -69,9 +69,7 @@ class DinoTask:
                 "class_labels": torch.tensor(labels, dtype=torch.long),
                 "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
             }
-            output = self.model(
-                pixel_values=normalise(image[None]), **tokens, labels=[target]
-            )
+            output = self.model(pixel_values=normalise(image[None]), **tokens, labels=[target])
             total = total + output.loss / len(images)
             if boxes:
                 best = int(output.logits[0].amax(-1).argmax())

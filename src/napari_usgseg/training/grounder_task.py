@@ -107,8 +107,11 @@ class GroundingTask:
         questions: list[Question] = []
         for sample in draw(self.pool, rng, self.batch):
             labels = [int(v) for v in np.unique(sample.labels) if v > 0]
-            stack = torch.stack([torch.from_numpy(sample.labels == v).float() for v in labels]) \
-                if labels else torch.zeros(0, *sample.labels.shape)
+            stack = (
+                torch.stack([torch.from_numpy(sample.labels == v).float() for v in labels])
+                if labels
+                else torch.zeros(0, *sample.labels.shape)
+            )
             picture = torch.from_numpy(sample.image).permute(2, 0, 1).float() / 255
             whole = torch.cat([picture, stack])
             shrunk = sample.dataset == "ddti_crops" and rng.random() < 0.6

@@ -113,7 +113,7 @@ def run(
             optimizer.step()
         _update_average(average, task.model, settings.ema, step)
         last = step + 1
-        progress(last, settings.steps, {"loss": float(loss), "minutes": minutes, **figures})
+        progress(last, settings.steps, {"loss": float(loss.detach()), "minutes": minutes, **figures})
         stop = cancelled()
         if stop or last % settings.save_every == 0 or last == settings.steps:
             _save(checkpoint, task.model, optimizer, average, settings, last, started)
@@ -130,9 +130,7 @@ def _schedule(step: int, fraction: float, settings: LoopSettings) -> float:
 
 
 @torch.no_grad()
-def _update_average(
-    average: dict[str, Tensor], model: nn.Module, decay: float, step: int
-) -> None:
+def _update_average(average: dict[str, Tensor], model: nn.Module, decay: float, step: int) -> None:
     decay = min(decay, (1 + step) / (10 + step))
     for name, tensor in model.state_dict().items():
         if name in average:

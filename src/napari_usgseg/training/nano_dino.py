@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from ..io.datasets import read_dataset, read_splits
 from ..models.nano import TRUNK
 from ..models.phrase_net import PhraseNet
-from ..models.text import SentenceEncoder, load_sentence_encoder
+from ..models.text import load_sentence_encoder
 from .dino_task import DinoTask, _best_iou, question_boxes
 from .grounder_task import GroundingTask, Question
 from .images import normalise
@@ -137,9 +137,7 @@ def _start_trunk(model: Any, source: Path | None) -> None:
         imagenet_trunk(donor.trunk)
     else:
         state = load_file(source)
-        donor.load_state_dict(
-            {**donor.state_dict(), **{k: v.float() for k, v in state.items()}}
-        )
+        donor.load_state_dict({**donor.state_dict(), **{k: v.float() for k, v in state.items()}})
     given = donor.trunk.state_dict()
     backbone = model.model.backbone
     own = backbone.state_dict()

@@ -11,6 +11,7 @@ import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -101,9 +102,8 @@ def train(
                 else PromptTask(net, pool, PromptSettings(images=images))
             )
             settings = LoopSettings(stage.steps, stage.lr, minutes=stage.minutes, seed=seed)
-            log = TrainingLog(
-                out / "log.jsonl", stage.name, lambda net=net: validate(net, held_out), say
-            )
+            check = partial(validate, net, held_out)
+            log = TrainingLog(out / "log.jsonl", stage.name, check, say)
             average = run(
                 task, settings, out / f"{stage.name}.pt", resume=resume, progress=log.step
             )

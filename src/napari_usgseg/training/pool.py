@@ -20,8 +20,13 @@ from .teacher import TeacherTargets, read_cache
 POOL_SIDE = 448
 
 SHARES = {
-    "busi": 0.26, "ddti_crops": 0.14, "hc18": 0.12, "usgra": 0.22, "dltrack_apo": 0.06,
-    "camus_sample": 0.06, "phantoms": 0.14,
+    "busi": 0.26,
+    "ddti_crops": 0.14,
+    "hc18": 0.12,
+    "usgra": 0.22,
+    "dltrack_apo": 0.06,
+    "camus_sample": 0.06,
+    "phantoms": 0.14,
 }
 """How often an image comes from each data set; others share what ``OTHER_SHARE`` gives each."""
 OTHER_SHARE = 0.15
@@ -90,7 +95,9 @@ def load_pool(
                 labels=squash_labels(labels, POOL_SIDE),
                 phrases={label: dataset.phrase(label) for label in dataset.labels},
                 finding=item.finding,
-                teacher=teacher_cache and read_cache(teacher_cache, dataset.name, item.item_id),
+                teacher=read_cache(teacher_cache, dataset.name, item.item_id)
+                if teacher_cache
+                else None,
             )
         )
         progress(index + 1, len(chosen))

