@@ -1,0 +1,1 @@
+"""The napari side: the only place that knows napari and Qt."""

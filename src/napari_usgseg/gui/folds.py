@@ -1,0 +1,223 @@
+"""What is set once: cleaning, models, export."""
+
+from __future__ import annotations
+
+import types
+import typing
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QFileDialog,
+    QFormLayout,
+    QLabel,
+    QLineEdit,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ..models.catalogue import CATALOGUE
+from ..pipeline.postprocess import PostprocessSettings
+from ..session.annotator import AnnotationSession
+from .parts import button
+
+CHOOSE_FILE = "from a file..."
+
+
+class CleaningForm(QWidget):
+    """One control for each field of ``PostprocessSettings``."""
+
+    def __init__(self, session: AnnotationSession) -> None:
+        super().__init__()
+        self._session = session
+        form = QFormLayout(self)
+        form.setContentsMargins(12, 0, 0, 0)
+        form.setSpacing(3)
+        self._controls: dict[str, QWidget] = {}
+        hints = typing.get_type_hints(PostprocessSettings)
+        for item in fields(PostprocessSettings):
+            control = _control(hints[item.name], getattr(PostprocessSettings(), item.name))
+            control.setToolTip(f"Cleaning of proposed masks: {item.name.replace('_', ' ')}.")
+            self._controls[item.name] = control
+            form.addRow(item.name.replace("_", " "), control)
+            _connect(control, self._on_edited)
+        self.overwrite = QCheckBox("accepting replaces other labels")
+        self.overwrite.setToolTip("Otherwise pixels that have another label are left as they are.")
+        self.overwrite.toggled.connect(self._on_edited)
+        form.addRow(self.overwrite)
+        session.settings_changed.connect(self._on_settings)
+        self._on_settings()
+
+    def _on_edited(self, _: Any = None) -> None:
+        values = {name: _get(control) for name, control in self._controls.items()}
+        self._session.set_settings(
+            replace(
+                self._session.settings,
+                cleaning=PostprocessSettings(**values),
+                overwrite=self.overwrite.isChecked(),
+            )
+        )
+
+    def _on_settings(self) -> None:
+        settings = self._session.settings
+        for name, control in self._controls.items():
+            control.blockSignals(True)
+            _set(control, getattr(settings.cleaning, name))
+            control.blockSignals(False)
+        self.overwrite.blockSignals(True)
+        self.overwrite.setChecked(settings.overwrite)
+        self.overwrite.blockSignals(False)
+
+
+def _control(hint: Any, default: Any) -> QWidget:
+    if typing.get_origin(hint) is Literal:
+        box = QComboBox()
+        box.addItems([str(value) for value in typing.get_args(hint)])
+        return box
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        hint = next(kind for kind in typing.get_args(hint) if kind is not type(None))
+    if hint is bool:
+        return QCheckBox()
+    if hint is int:
+        spin = QSpinBox()
+        spin.setRange(0, 1_000_000)
+        spin.setKeyboardTracking(False)
+        return spin
+    number = QDoubleSpinBox()
+    number.setRange(0.0, 1_000_000.0)
+    number.setDecimals(4 if isinstance(default, float) and 0 < default < 0.01 else 2)
+    number.setSingleStep(0.5)
+    number.setKeyboardTracking(False)
+    return number
+
+
+def _connect(control: QWidget, changed: Any) -> None:
+    if isinstance(control, QComboBox):
+        control.currentTextChanged.connect(changed)
+    elif isinstance(control, QCheckBox):
+        control.toggled.connect(changed)
+    elif isinstance(control, QSpinBox | QDoubleSpinBox):
+        control.valueChanged.connect(changed)
+
+
+def _get(control: QWidget) -> Any:
+    if isinstance(control, QComboBox):
+        return control.currentText()
+    if isinstance(control, QCheckBox):
+        return control.isChecked()
+    assert isinstance(control, QSpinBox | QDoubleSpinBox)
+    return control.value()
+
+
+def _set(control: QWidget, value: Any) -> None:
+    if isinstance(control, QComboBox):
+        control.setCurrentText(str(value))
+    elif isinstance(control, QCheckBox):
+        control.setChecked(bool(value))
+    elif isinstance(control, QSpinBox | QDoubleSpinBox):
+        control.setValue(value or 0)
+
+
+class ModelForm(QWidget):
+    """Which segmenter, which detector."""
+
+    def __init__(self, session: AnnotationSession) -> None:
+        super().__init__()
+        self._session = session
+        self.segmenter = _names("segmenter", "Turns prompts into masks.")
+        self.detector = _names("detector", "Turns phrases into boxes.")
+        form = QFormLayout(self)
+        form.setContentsMargins(12, 0, 0, 0)
+        form.addRow("segmenter", self.segmenter)
+        form.addRow("detector", self.detector)
+        note = QLabel("nano needs no network. Others are fetched once.")
+        note.setWordWrap(True)
+        form.addRow(note)
+        self.segmenter.textActivated.connect(self._on_segmenter)
+        self.detector.textActivated.connect(self._on_detector)
+        session.settings_changed.connect(self._on_settings)
+        self._on_settings()
+
+    def _on_segmenter(self, name: str) -> None:
+        if name == CHOOSE_FILE:
+            name, _ = QFileDialog.getOpenFileName(
+                self, "A segmenter's checkpoint", "", "Checkpoints (*.safetensors *.pt *.pth)"
+            )
+        self._take(segmenter=name)
+
+    def _on_detector(self, name: str) -> None:
+        if name == CHOOSE_FILE:
+            name = QFileDialog.getExistingDirectory(self, "A detector's folder")
+        self._take(detector=name)
+
+    def _take(self, **names: str) -> None:
+        if all(names.values()):
+            self._session.set_settings(replace(self._session.settings, **names))
+        self._on_settings()
+
+    def _on_settings(self) -> None:
+        settings = self._session.settings
+        for box, name in ((self.segmenter, settings.segmenter), (self.detector, settings.detector)):
+            if box.findText(name) < 0:
+                box.insertItem(box.count() - 1, name)
+            box.setCurrentText(name)
+
+
+def _names(kind: str, tooltip: str) -> QComboBox:
+    box = QComboBox()
+    box.addItems([model.name for model in CATALOGUE if model.kind == kind])
+    box.addItem(CHOOSE_FILE)
+    box.setToolTip(tooltip)
+    box.setMinimumContentsLength(12)
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    return box
+
+
+class ExportForm(QWidget):
+    """Everything that is accepted, as a data set of PNGs."""
+
+    def __init__(self, session: AnnotationSession) -> None:
+        super().__init__()
+        self._session = session
+        self.organ = QLineEdit()
+        self.organ.setPlaceholderText("such as: breast")
+        self.organ.setToolTip("What the images show; written into dataset.json.")
+        self.target = QLineEdit()
+        self.target.setToolTip("The phrase for class 1; written into dataset.json.")
+        self.overwrite = QCheckBox("replace an earlier export")
+        self.overwrite.setToolTip("Otherwise a data set that is there is left alone.")
+        self.run = button(
+            "Export PNG...", "Write accepted images and label maps as a data set.", self.choose
+        )
+        form = QFormLayout()
+        form.setContentsMargins(12, 0, 0, 0)
+        form.addRow("organ", self.organ)
+        form.addRow("target", self.target)
+        form.addRow(self.overwrite)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(form)
+        layout.addWidget(self.run)
+        session.classes_changed.connect(self._on_classes)
+        self._on_classes()
+
+    def choose(self) -> None:
+        """Ask for a folder and export into it."""
+        out = QFileDialog.getExistingDirectory(self, "An empty folder for the data set")
+        if out:
+            self.export_to(Path(out))
+
+    def export_to(self, out: Path) -> None:
+        """Export into a folder."""
+        target = self.target.text().strip() or self.target.placeholderText()
+        organ = self.organ.text().strip() or "ultrasound"
+        self._session.export(out, organ, target, self.overwrite.isChecked())
+
+    def _on_classes(self) -> None:
+        first = self._session.table.get(1)
+        self.target.setPlaceholderText("object" if first is None else first.name)

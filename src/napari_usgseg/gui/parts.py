@@ -1,0 +1,101 @@
+"""Small Qt pieces that the panels share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QToolButton, QVBoxLayout, QWidget
+
+from .keys import key_of
+
+
+def tip(sentence: str, action: str = "") -> str:
+    """A tooltip: one plain sentence, and the key where there is one."""
+    return f"{sentence} [{key_of(action)}]" if action else sentence
+
+
+def button(text: str, tooltip: str, clicked: Callable[[], object]) -> QPushButton:
+    """A push button."""
+    made = QPushButton(text)
+    made.setToolTip(tooltip)
+    made.clicked.connect(lambda: clicked())
+    return made
+
+
+def toggle(text: str, tooltip: str, clicked: Callable[[], object]) -> QPushButton:
+    """A button that stays down."""
+    made = button(text, tooltip, clicked)
+    made.setCheckable(True)
+    return made
+
+
+def row(*widgets: QWidget, stretch: int | None = None) -> QHBoxLayout:
+    """Widgets side by side; ``stretch`` is the index of the one that takes the room."""
+    layout = QHBoxLayout()
+    layout.setSpacing(4)
+    for index, widget in enumerate(widgets):
+        layout.addWidget(widget, 1 if index == stretch else 0)
+    return layout
+
+
+class Section(QFrame):
+    """A titled block of the dock."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__()
+        self.body = QVBoxLayout(self)
+        self.body.setContentsMargins(0, 2, 0, 2)
+        self.body.setSpacing(4)
+        if title:
+            label = QLabel(title)
+            font = label.font()
+            font.setBold(True)
+            label.setFont(font)
+            self.body.addWidget(label)
+
+
+class Fold(QWidget):
+    """A line with an arrow that shows or hides what is set once."""
+
+    toggled = Signal(bool)
+
+    def __init__(self, title: str, tooltip: str, content: QWidget) -> None:
+        super().__init__()
+        self.content = content
+        self._button = QToolButton()
+        self._button.setText(title)
+        self._button.setToolTip(tooltip)
+        self._button.setCheckable(True)
+        self._button.setAutoRaise(True)
+        self._button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self._button.setArrowType(Qt.ArrowType.RightArrow)
+        self._button.toggled.connect(self._on_toggled)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addWidget(self._button)
+        layout.addWidget(content)
+        content.hide()
+
+    def set_open(self, is_open: bool) -> None:
+        """Show or hide the content."""
+        self._button.setChecked(is_open)
+
+    def _on_toggled(self, is_open: bool) -> None:
+        self._button.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
+        self.content.setVisible(is_open)
+        self.toggled.emit(is_open)
+
+
+def class_icon(color: str, number: int, side: int = 18) -> QIcon:
+    """A square of a class's colour with its number on it."""
+    pixmap = QPixmap(side, side)
+    pixmap.fill(QColor(color))
+    painter = QPainter(pixmap)
+    dark = QColor(color).lightnessF() > 0.5
+    painter.setPen(QColor("black" if dark else "white"))
+    painter.drawText(pixmap.rect(), int(Qt.AlignmentFlag.AlignCenter), str(number))
+    painter.end()
+    return QIcon(pixmap)

@@ -1,0 +1,162 @@
+"""What an answer does to the session."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from ..pipeline.propose import split_phrases
+from ..types import Prompts
+from . import commit
+from .draft import Draft, DraftObject
+from .history import Edit
+from .requests import (
+    Answer,
+    EmbedRequest,
+    FileAnswer,
+    ImageSource,
+    LoadRequest,
+    ModelAnswer,
+    Priority,
+    SaveRequest,
+)
+
+if TYPE_CHECKING:
+    from .annotator import AnnotationSession
+
+NOTHING_THERE = "Nothing found at this prompt. Try a box around the object."
+
+
+def receive(session: AnnotationSession, answer: Answer) -> None:
+    """Take an answer; one whose generation is no longer awaited is dropped."""
+    kind = session.progress.end(answer.generation)
+    if kind is None:
+        if isinstance(answer, FileAnswer) and isinstance(answer.request, SaveRequest):
+            _saved(session, answer)  # never awaited in vain: a failed save must be said
+        return
+    if isinstance(answer, FileAnswer):
+        _file_answer(session, kind, answer)
+    elif answer.error:
+        session.drop_pending()
+        if kind != "prefetch":
+            session.fail(answer.error)
+    elif kind == "prompt":
+        _predicted(session, answer)
+    elif kind == "text":
+        _found(session, answer)
+    elif kind == "phantoms":
+        assert session.phantoms is not None
+        session.open_folder(session.phantoms)
+    else:
+        session.failure = "" if kind == "warm" else session.failure
+        session.facts["model"] = answer.model_id or session.facts.get("model", "")
+
+
+def _file_answer(session: AnnotationSession, kind: str, answer: FileAnswer) -> None:
+    if isinstance(answer.request, SaveRequest):
+        _saved(session, answer)
+    elif answer.error:
+        if kind != "ahead":
+            session.fail(answer.error)
+    elif answer.opened is not None:
+        session.failure = ""
+        session.use_store(answer.opened)
+    elif answer.loaded is not None:
+        if answer.warning and kind == "load":
+            session.notified.emit("warning", answer.warning)
+        assert isinstance(answer.request, LoadRequest)
+        if answer.request.store is not session.store:
+            return
+        if kind == "load":
+            session.show(answer.loaded)
+        else:
+            session.browser.keep(answer.loaded)
+            source = ImageSource(answer.loaded.key, answer.loaded.pixels)
+            generation = session.progress.begin("prefetch")
+            segmenter = session.settings.segmenter
+            session.ask(EmbedRequest(generation, source, segmenter, Priority.PREFETCH))
+    elif answer.exported is not None:
+        session.say(f"Exported to {answer.exported}")
+        session.notified.emit("info", f"The data set is in {answer.exported}")
+
+
+def _saved(session: AnnotationSession, answer: FileAnswer) -> None:
+    if answer.error:
+        session.facts.pop("saved", None)
+        session.fail(answer.error)
+        return
+    session.failure = ""
+    assert answer.saved is not None
+    if answer.saved.backup is not None:
+        session.say(
+            "The label file was changed by another program meanwhile; that version is kept as "
+            f"{answer.saved.backup}", "warning",
+        )
+    if answer.saved.path is not None:
+        session.facts["saved"] = f"saved {datetime.now():%H:%M}"
+    else:
+        session.facts["saved"] = "kept in this window only" if _in_memory(session) else ""
+
+
+def _in_memory(session: AnnotationSession) -> bool:
+    return session.store is not None and not hasattr(session.store, "folder")
+
+
+def _predicted(session: AnnotationSession, answer: ModelAnswer) -> None:
+    pending = session.draft
+    current = pending.current
+    if current is None or not pending.pending or not answer.proposals:
+        return
+    assert pending.active is not None
+    item = replace(current, proposal=answer.proposals[0])
+    answered = replace(
+        pending.with_object(pending.active, item), pending=False, model_id=answer.model_id
+    )
+    session.history.answer(pending, answered)
+    session.draft = answered
+    _note(session, answer)
+    if not item.has_mask:
+        session.facts["note"] = NOTHING_THERE
+    session.draft_changed.emit()
+    session.states_changed.emit()
+
+
+def _found(session: AnnotationSession, answer: ModelAnswer) -> None:
+    if session.record is None:
+        return
+    phrases = split_phrases(session.settings.phrase)
+    in_use = session.browser.committed > 0
+    table, ids = session.table, {}
+    if answer.proposals:
+        table, ids = commit.classes_for_phrases(session.table, phrases, in_use)
+    found = tuple(
+        DraftObject(ids.get(item.phrase.casefold(), table.active), Prompts(), item)
+        for item in answer.proposals
+    )
+    kept = commit.kept_by_person(session.draft)
+    draft = Draft((*kept, *found), None, False, answer.model_id, answer.notes)
+    _note(session, answer)
+    if found or session.draft.objects:
+        tables = None if table is session.table else (session.table, table)
+        edit = Edit("find", session.record.image_id, (session.draft, draft), table=tables)
+        session.do(edit)
+    else:
+        session.draft = draft
+        session.draft_changed.emit()
+    if found:
+        best = max(item.score for item in answer.proposals)
+        session.facts["note"] = f"found {len(found)}, best {best:.2f}"
+    if answer.notes:
+        session.facts["note"] = " ".join(answer.notes)
+
+
+def _note(session: AnnotationSession, answer: ModelAnswer) -> None:
+    session.failure = ""
+    session.facts.pop("note", None)
+    session.facts["model"] = answer.model_id
+    milliseconds = 1000 * answer.seconds
+    quick = milliseconds < 1000
+    session.facts["time"] = f"{milliseconds:.0f} ms" if quick else f"{answer.seconds:.1f} s"
+
+

@@ -1,0 +1,108 @@
+"""From a draft to the label map: what an accept does to pixels and classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..io.labels import default_color
+from ..pipeline.propose import compose
+from ..store.base import LabelMap
+from ..types import LabelClass
+from .draft import Draft, DraftObject
+from .history import ClassTable
+
+FIRST_CLASS = "object"
+"""Name of the class that a new folder begins with, until a phrase gives it a better one."""
+
+
+def first_table() -> ClassTable:
+    """The classes of a folder that has none yet."""
+    return ClassTable((LabelClass(1, FIRST_CLASS, default_color(1)),), 1)
+
+
+def merged(
+    labels: LabelMap, objects: Sequence[DraftObject], overwrite: bool = False
+) -> tuple[LabelMap, int]:
+    """A label map with accepted objects in it.
+
+    Args:
+        labels: (H, W).
+        objects: those with a mask are drawn; where two overlap, the higher score wins.
+        overwrite: let them replace other classes under them.
+
+    Returns:
+        The new map, and how many pixels of the objects gave way to labels that were there.
+    """
+    drawn = [item for item in objects if item.has_mask]
+    proposals = [item.proposal for item in drawn if item.proposal is not None]
+    new = compose(proposals, [item.class_id for item in drawn], labels.shape)
+    free = (new > 0) if overwrite else (new > 0) & ((labels == 0) | (labels == new))
+    dtype = np.promote_types(labels.dtype, new.dtype)
+    return np.where(free, new, labels).astype(dtype), int(np.count_nonzero((new > 0) & ~free))
+
+
+def with_values(table: ClassTable, values: Sequence[int]) -> ClassTable:
+    """The classes with one added for each label value that has none ("class 7")."""
+    known = {item.class_id for item in table.classes}
+    missing = sorted({int(value) for value in values} - known - {0})
+    if not missing:
+        return table
+    added = tuple(LabelClass(value, f"class {value}", default_color(value)) for value in missing)
+    classes = tuple(sorted((*table.classes, *added), key=lambda item: item.class_id))
+    return ClassTable(classes, table.active)
+
+
+def with_class(table: ClassTable, name: str) -> ClassTable:
+    """The classes with a new one at the end, picked."""
+    class_id = 1 + max((item.class_id for item in table.classes), default=0)
+    added = LabelClass(class_id, name, default_color(class_id))
+    return ClassTable((*table.classes, added), class_id)
+
+
+def with_name(table: ClassTable, class_id: int, name: str) -> ClassTable:
+    """The classes with one renamed."""
+    renamed = (
+        LabelClass(item.class_id, name, item.color) if item.class_id == class_id else item
+        for item in table.classes
+    )
+    return ClassTable(tuple(renamed), table.active)
+
+
+def classes_for_phrases(
+    table: ClassTable, phrases: Sequence[str], in_use: bool
+) -> tuple[ClassTable, dict[str, int]]:
+    """Which class each phrase (lower case) stands for.
+
+    A class of the phrase's name is taken. Failing that, the nameless first class of a new folder
+    takes the phrase's name; a single phrase means the picked class; of several phrases each gets
+    a class of its own.
+
+    Args:
+        table: the classes.
+        phrases: in the order in which they were typed.
+        in_use: True where labels of the first class may exist already.
+    """
+    found: dict[str, int] = {}
+    for phrase in phrases:
+        key = phrase.casefold()
+        same = next((c for c in table.classes if c.name.casefold() == key), None)
+        if same is not None:
+            found[key] = same.class_id
+        elif not in_use and len(table.classes) == 1 and table.classes[0].name == FIRST_CLASS:
+            found[key] = table.classes[0].class_id
+            table = with_name(table, found[key], phrase)
+        elif len(phrases) == 1:
+            found[key] = table.active
+        else:
+            active = table.active
+            table = with_class(table, phrase)
+            found[key] = table.active
+            table = ClassTable(table.classes, active)
+    return table, found
+
+
+def kept_by_person(draft: Draft) -> tuple[DraftObject, ...]:
+    """The objects that a person pointed at; a new search does not replace them."""
+    return tuple(item for item in draft.objects if not item.prompts.is_empty)

@@ -1,0 +1,184 @@
+"""Answers to model requests; lives in the worker process, or in a test."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import traceback
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+from ..errors import UsgsegError
+from ..models.base import Detector, Segmenter
+from ..types import ImageEmbedding
+from .requests import (
+    EmbedRequest,
+    ImageSource,
+    ModelAnswer,
+    ModelRequest,
+    PhantomRequest,
+    PromptRequest,
+    TextRequest,
+    WarmRequest,
+)
+
+KEPT_IMAGES = 6
+T = TypeVar("T")
+
+
+def _registry_segmenter(name: str) -> Segmenter:
+    from ..models.registry import load_segmenter
+
+    return load_segmenter(name)
+
+
+def _registry_detector(name: str) -> Detector:
+    from ..models.registry import load_detector
+
+    return load_detector(name)
+
+
+class _MissingImageError(Exception):
+    """The request came without pixels and they are not kept here."""
+
+
+class Recent:
+    """A few values by key; each is made once, even when two threads ask at the same time."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._values: OrderedDict[object, object] = OrderedDict()
+        self._guard = threading.Lock()
+        self._making: dict[object, threading.Lock] = {}
+
+    def get(self, key: object) -> object | None:
+        """The value, or None where it is not (or no longer) kept."""
+        with self._guard:
+            if key in self._values:
+                self._values.move_to_end(key)
+            return self._values.get(key)
+
+    def put(self, key: object, value: object) -> None:
+        """Keep a value; the one not used for longest goes."""
+        with self._guard:
+            self._values[key] = value
+            self._values.move_to_end(key)
+            while len(self._values) > self._size:
+                self._values.popitem(last=False)
+
+    def get_or_make(self, key: object, make: Callable[[], T]) -> T:
+        """The value, made now if it is not kept; a second thread waits for the first."""
+        with self._guard:
+            lock = self._making.setdefault(key, threading.Lock())
+        with lock:
+            value = self.get(key)
+            if value is None:
+                value = make()
+                self.put(key, value)
+        with self._guard:
+            self._making.pop(key, None)
+        return value  # type: ignore[return-value]
+
+
+class Engine:
+    """Loaded models and the embeddings of the last few images; safe from several threads.
+
+    Args:
+        load_segmenter: from a name; the registry's where it is left out.
+        load_detector: from a name; the registry's where it is left out.
+    """
+
+    def __init__(
+        self,
+        load_segmenter: Callable[[str], Segmenter] = _registry_segmenter,
+        load_detector: Callable[[str], Detector] = _registry_detector,
+    ) -> None:
+        self._load_segmenter = load_segmenter
+        self._load_detector = load_detector
+        self._segmenters = Recent(2)
+        self._detectors = Recent(2)
+        self._images = Recent(KEPT_IMAGES)
+        self._embeddings = Recent(KEPT_IMAGES)
+
+    def answer(self, request: ModelRequest) -> ModelAnswer:
+        """Do what a request asks; whatever goes wrong becomes an answer that says so."""
+        start = time.perf_counter()
+        blank = ModelAnswer(request.generation, type(request).__name__)
+        try:
+            result = self._answer(request, blank)
+        except _MissingImageError:
+            result = replace(blank, missing_image=True)
+        except UsgsegError as error:
+            result = replace(blank, error=str(error))
+        except MemoryError:
+            result = replace(blank, error="not enough memory; choose a smaller model")
+        except Exception as error:
+            traceback.print_exc(file=sys.stderr)
+            text = f"{type(error).__name__}: {error} (details on the terminal; try another model)"
+            result = replace(blank, error=text)
+        return replace(result, seconds=time.perf_counter() - start)
+
+    def _answer(self, request: ModelRequest, blank: ModelAnswer) -> ModelAnswer:
+        match request:
+            case WarmRequest():
+                if request.detector is not None:
+                    self._detector(request.detector)
+                return replace(blank, model_id=self._segmenter(request.segmenter).model_id)
+            case EmbedRequest():
+                return replace(blank, model_id=self._embed(request).model_id)
+            case PromptRequest():
+                return self._predict(request, blank)
+            case TextRequest():
+                return self._find(request, blank)
+            case PhantomRequest():
+                from ..io.phantoms import write_phantom_dataset
+
+                write_phantom_dataset(request.folder, request.count, request.seed)
+                return blank
+
+    def _predict(self, request: PromptRequest, blank: ModelAnswer) -> ModelAnswer:
+        from ..pipeline.propose import propose_prompts
+
+        segmenter = self._segmenter(request.segmenter)
+        embedding = self._embed(request)
+        proposal, _ = propose_prompts(segmenter, embedding, request.prompts, request.settings)
+        return replace(blank, proposals=(proposal,), model_id=segmenter.model_id)
+
+    def _find(self, request: TextRequest, blank: ModelAnswer) -> ModelAnswer:
+        from ..pipeline.propose import propose_text
+
+        segmenter, detector = self._segmenter(request.segmenter), self._detector(request.detector)
+        embedding = self._embed(request)
+        image = self._images.get(request.source.key)
+        if image is None:
+            raise _MissingImageError
+        found = propose_text(
+            segmenter, detector, image, request.prompt, request.settings, embedding  # type: ignore[arg-type]
+        )
+        return replace(
+            blank, proposals=found.items, notes=found.notes,
+            model_id=f"{detector.model_id} + {segmenter.model_id}",
+        )
+
+    def _segmenter(self, name: str) -> Segmenter:
+        return self._segmenters.get_or_make(name, lambda: self._load_segmenter(name))
+
+    def _detector(self, name: str) -> Detector:
+        return self._detectors.get_or_make(name, lambda: self._load_detector(name))
+
+    def _embed(self, request: EmbedRequest | PromptRequest | TextRequest) -> ImageEmbedding:
+        source: ImageSource = request.source
+        if source.pixels is not None:
+            self._images.put(source.key, source.pixels)
+        segmenter = self._segmenter(request.segmenter)
+
+        def encode() -> ImageEmbedding:
+            pixels = self._images.get(source.key)
+            if pixels is None:
+                raise _MissingImageError
+            return segmenter.embed(pixels, source.key)  # type: ignore[arg-type]
+
+        return self._embeddings.get_or_make((source.key, segmenter.model_id), encode)

@@ -1,0 +1,64 @@
+"""What a person sets once, remembered with the folder."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from ..errors import UsgsegError
+from ..pipeline.postprocess import PostprocessSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Models, phrase, thresholds, cleaning.
+
+    Attributes:
+        segmenter: name or checkpoint path.
+        detector: name or folder.
+        phrase: that is looked for.
+        box_threshold: least score of a box, or None for the detector's own.
+        text_threshold: least score of a token, or None for the detector's own.
+        find_on_open: look for the phrase on each untouched image as it opens.
+        overwrite: an accepted object replaces other labels under it.
+        cleaning: of proposed masks.
+    """
+
+    segmenter: str = "nano"
+    detector: str = "nano"
+    phrase: str = ""
+    box_threshold: float | None = None
+    text_threshold: float | None = None
+    find_on_open: bool = True
+    overwrite: bool = False
+    cleaning: PostprocessSettings = field(default_factory=PostprocessSettings)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Settings:
+        """From JSON values; what is missing or of a wrong type takes its default."""
+        default = cls()
+        known: dict[str, Any] = {}
+        for name in ("segmenter", "detector", "phrase"):
+            if isinstance(values.get(name), str):
+                known[name] = values[name]
+        for name in ("find_on_open", "overwrite"):
+            if isinstance(values.get(name), bool):
+                known[name] = values[name]
+        for name in ("box_threshold", "text_threshold"):
+            value = values.get(name)
+            if isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= 1:
+                known[name] = float(value)
+        cleaning = values.get("cleaning")
+        if isinstance(cleaning, dict):
+            names = {item.name for item in fields(PostprocessSettings)}
+            kept = {name: value for name, value in cleaning.items() if name in names}
+            try:
+                known["cleaning"] = PostprocessSettings(**kept)
+            except (TypeError, ValueError, UsgsegError):
+                known["cleaning"] = default.cleaning
+        return cls(**known)

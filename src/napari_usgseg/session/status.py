@@ -1,0 +1,66 @@
+"""What is awaited, and the one line that says what is going on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ORDER = (
+    "open", "phantoms", "load", "text", "prompt", "warm", "embed", "export", "save", "remember",
+    "ahead", "prefetch",
+)
+"""What the line names first when several things go on."""
+QUIET = ("remember", "ahead", "prefetch")
+"""What goes on behind the person's back and is not worth a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The status line: ``text``, whether something goes on, and whether something failed."""
+
+    text: str
+    busy: bool = False
+    error: bool = False
+
+
+class Progress:
+    """Generation numbers and what is awaited under them."""
+
+    def __init__(self) -> None:
+        self._generation = 0
+        self._awaited: dict[str, tuple[int, str]] = {}
+
+    @property
+    def generation(self) -> int:
+        """The last generation that was given out."""
+        return self._generation
+
+    def begin(self, kind: str, text: str = "") -> int:
+        """A new generation for a kind of work; an older one of that kind is no longer awaited."""
+        self._generation += 1
+        self._awaited[kind] = (self._generation, text)
+        return self._generation
+
+    def end(self, generation: int) -> str | None:
+        """The kind that waited for this generation, now done; None for a stale answer."""
+        for kind, (awaited, _) in self._awaited.items():
+            if awaited == generation:
+                del self._awaited[kind]
+                return kind
+        return None
+
+    def drop(self, *kinds: str) -> bool:
+        """Await these kinds no more; True where one was awaited."""
+        dropped = [self._awaited.pop(kind, None) for kind in kinds]
+        return any(item is not None for item in dropped)
+
+    def awaits(self, *kinds: str) -> bool:
+        """True where one of these kinds is awaited."""
+        return any(kind in self._awaited for kind in kinds)
+
+    def text(self) -> str:
+        """What goes on, or "" where nothing does that is worth a word."""
+        def rank(kind: str) -> int:
+            return ORDER.index(kind.partition(":")[0])
+
+        loud = [kind for kind in self._awaited if kind.partition(":")[0] not in QUIET]
+        return self._awaited[min(loud, key=rank)][1] if loud else ""

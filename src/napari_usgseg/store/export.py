@@ -1,0 +1,71 @@
+"""What is committed in a store, as a data set in the layout of the protocol."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import DatasetError
+from ..io.export import export_dataset
+from ..io.labels import write_labels, write_png
+from ..types import ImageRecord, LabelClass
+from .base import ImageState, LabelStore
+from .memory import MemoryStore
+
+
+def export_labelled(
+    store: LabelStore,
+    out: str | Path,
+    *,
+    organ: str,
+    target: str,
+    classes: Sequence[LabelClass],
+    overwrite: bool = False,
+) -> Path:
+    """Write every committed image with its label map; ``usgseg evaluate`` and ``train`` read it.
+
+    Args:
+        store: where the labels are.
+        out: the data set's folder.
+        organ: what the images show.
+        target: the phrase for label 1.
+        classes: of the label maps.
+        overwrite: write over a data set that is there.
+
+    Returns:
+        The data set's folder.
+
+    Raises:
+        DatasetError: nothing is committed yet, or there is a data set already.
+    """
+    states = store.states()
+    done = [item for item in store.records if states[item.image_id] is ImageState.COMMITTED]
+    if not done:
+        raise DatasetError(store.name, "nothing is labelled yet; accept at least one image first")
+    staging = Path(tempfile.mkdtemp(prefix="usgseg-export-"))
+    try:
+        pairs: list[tuple[ImageRecord, Path]] = []
+        for record in done:
+            labels = store.read_labels(record)
+            if labels is not None:
+                path = staging / f"{len(pairs)}.png"
+                write_labels(path, labels)
+                pairs.append((_with_file(store, record, staging), path))
+        return export_dataset(
+            pairs, Path(out), name=store.name, organ=organ, target=target,
+            classes=list(classes), overwrite=overwrite,
+        )
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _with_file(store: LabelStore, record: ImageRecord, staging: Path) -> ImageRecord:
+    """The record, with its pixels in a temporary file where they are in memory only."""
+    if not isinstance(store, MemoryStore):
+        return record
+    path = staging / f"image-{record.image_id}.png"
+    write_png(path, store.read_image(record))
+    return replace(record, path=path, frame=None)

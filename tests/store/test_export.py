@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_usgseg.errors import DatasetError
+from napari_usgseg.io.datasets import read_dataset
+from napari_usgseg.io.labels import read_labels
+from napari_usgseg.store.export import export_labelled
+from napari_usgseg.store.folder import FolderStore
+from napari_usgseg.store.memory import MemoryStore
+from napari_usgseg.types import LabelClass
+
+CLASSES = (LabelClass(1, "cyst", "#e69f00"),)
+
+
+def test_what_is_committed_is_exported_and_nothing_else(tmp_path: Path) -> None:
+    images = tmp_path / "in"
+    images.mkdir()
+    for name in "ab":
+        Image.fromarray(np.full((12, 16), 90, np.uint8)).save(images / f"{name}.png")
+    store = FolderStore(images)
+    labels = np.zeros((12, 16), np.uint8)
+    labels[2:5, 3:9] = 1
+    store.write_labels(store.records[1], labels)
+    out = export_labelled(store, tmp_path / "out", organ="breast", target="cyst", classes=CLASSES)
+    dataset = read_dataset(out)
+    assert [item.item_id for item in dataset.items] == ["b"]
+    assert dataset.target == "cyst"
+    assert np.array_equal(read_labels(dataset.items[0].mask_path), labels)
+
+
+def test_an_image_without_a_file_is_exported_with_its_pixels(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (10, 14, 3)).astype(np.uint8)
+    store = MemoryStore("a layer", pixels)
+    labels = np.ones((10, 14), np.uint8)
+    store.write_labels(store.records[0], labels)
+    out = export_labelled(store, tmp_path / "out", organ="breast", target="cyst", classes=CLASSES)
+    item = read_dataset(out).items[0]
+    assert np.array_equal(np.asarray(Image.open(item.image_path)), pixels)
+    assert np.array_equal(read_labels(item.mask_path), labels)
+
+
+def test_nothing_to_export_is_said(tmp_path: Path) -> None:
+    store = MemoryStore("a layer", np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(DatasetError, match="accept at least one"):
+        export_labelled(store, tmp_path / "out", organ="", target="x", classes=CLASSES)

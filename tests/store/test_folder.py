@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from napari_usgseg.errors import DatasetError, ImageReadError, LabelWriteError
+from napari_usgseg.io.labels import read_labels, write_labels
+from napari_usgseg.store.base import ImageState
+from napari_usgseg.store.folder import FolderStore, unique_ids
+from napari_usgseg.types import LabelClass
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("1.png", "2.png", "10.png"):
+        Image.fromarray(np.full((20, 30), 100, np.uint8)).save(tmp_path / name)
+    return tmp_path
+
+
+def some_labels() -> np.ndarray:
+    labels = np.zeros((20, 30), np.uint8)
+    labels[5:9, 3:20] = 1
+    return labels
+
+
+def test_images_come_in_natural_order_and_untouched(folder: Path) -> None:
+    store = FolderStore(folder)
+    assert [record.image_id for record in store.records] == ["1", "2", "10"]
+    assert set(store.states().values()) == {ImageState.UNTOUCHED}
+    assert store.records[0].size_hw == (20, 30)
+
+
+def test_opening_a_folder_writes_nothing_into_it(folder: Path) -> None:
+    before = sorted(folder.rglob("*"))
+    store = FolderStore(folder)
+    store.read_image(store.records[0])
+    store.read_labels(store.records[0])
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_label_map_comes_back_as_it_was_written_when_the_folder_is_opened_again(
+    folder: Path,
+) -> None:
+    store = FolderStore(folder)
+    report = store.write_labels(store.records[1], some_labels())
+    store.write_classes((LabelClass(1, "nodule", "#e69f00"),))
+    assert report.path == folder / "usgseg" / "labels" / "2.png"
+    again = FolderStore(folder)
+    assert again.states() == {
+        "1": ImageState.UNTOUCHED, "2": ImageState.COMMITTED, "10": ImageState.UNTOUCHED,
+    }
+    assert np.array_equal(again.read_labels(again.records[1]), some_labels())
+    assert again.classes() == (LabelClass(1, "nodule", "#e69f00"),)
+
+
+def test_skipped_images_and_settings_are_remembered(folder: Path) -> None:
+    store = FolderStore(folder)
+    store.skip("10", True)
+    store.remember({"phrase": "thyroid nodule", "last": "10"})
+    again = FolderStore(folder)
+    assert again.states()["10"] is ImageState.SKIPPED
+    assert again.settings() == {"phrase": "thyroid nodule", "last": "10"}
+    again.skip("10", False)
+    assert FolderStore(folder).states()["10"] is ImageState.UNTOUCHED
+
+
+def test_a_label_map_that_another_program_wrote_is_kept_as_a_backup(folder: Path) -> None:
+    store = FolderStore(folder)
+    record = store.records[0]
+    store.write_labels(record, some_labels())
+    path = store.label_path(record.image_id)
+    foreign = np.full((20, 30), 7, np.uint8)
+    write_labels(path, foreign, overwrite=True)
+    os.utime(path, ns=(1, 1))
+    report = store.write_labels(record, some_labels())
+    assert report.backup is not None
+    assert np.array_equal(read_labels(report.backup), foreign)
+    assert np.array_equal(read_labels(path), some_labels())
+    assert store.write_labels(record, some_labels()).backup is None
+
+
+def test_a_label_map_that_was_never_read_is_not_lost_either(folder: Path) -> None:
+    foreign = np.full((20, 30), 3, np.uint8)
+    store = FolderStore(folder)
+    write_labels(store.label_path("1"), foreign)
+    report = store.write_labels(store.records[0], None)
+    assert report.backup is not None
+    assert np.array_equal(read_labels(report.backup), foreign)
+    assert store.states()["1"] is ImageState.UNTOUCHED
+
+
+def test_a_label_map_of_another_size_is_refused_with_both_sizes(folder: Path) -> None:
+    store = FolderStore(folder)
+    write_labels(store.label_path("1"), np.zeros((5, 6), np.uint8))
+    with pytest.raises(ImageReadError, match=r"6 x 5 pixels.*30 x 20"):
+        store.read_labels(store.records[0])
+    with pytest.raises(LabelWriteError, match="reload"):
+        store.write_labels(store.records[0], np.zeros((5, 6), np.uint8))
+
+
+def test_files_that_are_no_images_are_named_and_the_others_go_on(folder: Path) -> None:
+    (folder / "broken.png").write_bytes(b"not a picture")
+    store = FolderStore(folder)
+    assert len(store.records) == 3
+    assert any("broken.png" in problem for problem in store.problems)
+
+
+def test_a_damaged_state_file_does_not_stop_the_work(folder: Path) -> None:
+    store = FolderStore(folder)
+    store.write_labels(store.records[0], some_labels())
+    (folder / "usgseg" / "state.json").write_text("{half a fi")
+    again = FolderStore(folder)
+    assert again.states()["1"] is ImageState.COMMITTED
+    assert any("state.json" in problem for problem in again.problems)
+
+
+def test_labels_go_to_the_folder_that_the_person_chose(folder: Path, tmp_path_factory) -> None:
+    elsewhere = tmp_path_factory.mktemp("labels")
+    store = FolderStore(folder, elsewhere)
+    store.write_labels(store.records[0], some_labels())
+    assert (elsewhere / "labels" / "1.png").is_file()
+    assert not (folder / "usgseg").exists()
+
+
+def test_the_images_folder_of_a_data_set_is_found(tmp_path: Path) -> None:
+    (tmp_path / "wrist" / "images").mkdir(parents=True)
+    Image.new("L", (8, 8)).save(tmp_path / "wrist" / "images" / "a.png")
+    store = FolderStore(tmp_path / "wrist")
+    assert store.name == "wrist"
+    assert store.folder == tmp_path / "wrist" / "images"
+
+
+def test_each_frame_of_a_file_is_an_image(tmp_path: Path) -> None:
+    frames = [Image.fromarray(np.full((8, 9), value, np.uint8)) for value in (10, 200)]
+    frames[0].save(tmp_path / "cine.tif", save_all=True, append_images=frames[1:])
+    store = FolderStore(tmp_path)
+    assert [record.image_id for record in store.records] == ["cine_0000", "cine_0001"]
+    assert store.read_image(store.records[1]).shape == (8, 9, 3)
+
+
+def test_a_folder_without_images_says_what_was_expected(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="expected PNG"):
+        FolderStore(tmp_path)
+    with pytest.raises(DatasetError, match="no such folder"):
+        FolderStore(tmp_path / "nowhere")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(["a", "A", "b", "a-2", "a.png"]).flatmap(
+    lambda stem: st.sampled_from([f"{stem}.png", f"{stem}.jpg", f"{stem}.PNG"])), unique=True))
+def test_no_two_files_share_an_id_whatever_their_names(names: list[str]) -> None:
+    ids = unique_ids([Path(name) for name in names])
+    assert len({image_id.casefold() for image_id in ids}) == len(names)
+
+
+def test_an_id_is_the_stem_and_the_whole_name_where_stems_collide() -> None:
+    files = [Path("a.png"), Path("a.jpg"), Path("b.png")]
+    assert unique_ids(files) == ["a.png", "a.jpg", "b"]
