@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -21,28 +20,14 @@ from ..errors import CheckpointError, PromptError
 from ..geometry import components, mask_to_box
 from ..types import Detections, TextPrompt
 from .phrase_net import PhraseNet
+from .phrases import split_phrases
+from .sam import to_pixels
 from .text import SentenceEncoder, load_sentence_encoder
 
 BOX_THRESHOLD = 0.5
 """Default least score: presence, that the phrase is in the image, times the box's mean mask."""
 LEAST_AREA = 0.0005
 """Parts smaller than this fraction of the image are noise (the protocol's smallest object)."""
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-def split_phrases(text: str) -> tuple[str, ...]:
-    """The phrases of a prompt: "Kidney. renal medulla." gives ("kidney", "renal medulla").
-
-    Raises:
-        PromptError: there is no phrase.
-    """
-    parts = (" ".join(part.split()).lower() for part in re.split(r"[.;\n]", text))
-    phrases = tuple(dict.fromkeys(part for part in parts if part))
-    if not phrases:
-        raise PromptError("the text prompt is empty; type what to find, such as 'breast tumor'")
-    return phrases
 
 
 class PhraseGrounder:
@@ -73,9 +58,11 @@ class PhraseGrounder:
             PromptError: the prompt has no phrase.
         """
         phrases = split_phrases(prompt.text)
+        if not phrases:
+            raise PromptError("the text prompt is empty: type what to find, such as 'breast tumor'")
         threshold = BOX_THRESHOLD if prompt.box_threshold is None else prompt.box_threshold
         height, width = image.shape[:2]
-        pyramid = self.net.encode(self._pixels(image))
+        pyramid = self.net.encode(to_pixels(image, self.net.image_size))
         logits, presence = self.net.ask(
             [level.expand(len(phrases), -1, -1, -1) for level in pyramid],
             self.encoder(list(phrases)),
@@ -102,14 +89,6 @@ class PhraseGrounder:
             priors=np.asarray(priors, np.float32).reshape(-1, side, side)[order],
             notes=self._notes([phrase for phrase in phrases if phrase not in names]),
         )
-
-    def _pixels(self, image: NDArray[np.uint8]) -> torch.Tensor:
-        pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
-        side = self.net.image_size
-        pixels = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
-        mean = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
-        std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
-        return ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
 
     def _notes(self, missing: list[str]) -> tuple[str, ...]:
         """For each phrase without a box that is far from all that was learned, say so."""

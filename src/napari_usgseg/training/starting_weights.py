@@ -35,9 +35,21 @@ def imagenet_trunk(trunk: nn.Module) -> None:
     trunk.load_state_dict({k: by_name.get(k, v) for k, v in wanted.items()})
 
 
+RENAMED = ((".mlp.lin1.", ".mlp.layers.0."), (".mlp.lin2.", ".mlp.layers.1."))
+"""SAM's names of the two-way transformer's MLP, and SAM 2's."""
+
+
 def lite_medsam_decoder(net: NanoSam) -> int:
-    """Start ``net``'s prompt encoder and mask decoder from LiteMedSAM's; returns tensors taken."""
-    theirs = load_teacher().state_dict()
+    """Start ``net``'s prompt encoder and mask decoder from LiteMedSAM's; returns tensors taken.
+
+    SAM 2's additions (object score) have no counterpart; their token starts as a copy of the IoU
+    token, because a random one disturbs the pretrained attention.
+    """
+    theirs = {}
+    for name, value in load_teacher().state_dict().items():
+        for old, new in RENAMED:
+            name = name.replace(old, new)
+        theirs[name] = value
     taken = 0
     for part in ("prompt_encoder", "mask_decoder"):
         module = getattr(net, part)
@@ -49,4 +61,6 @@ def lite_medsam_decoder(net: NanoSam) -> int:
         }
         module.load_state_dict({**ours, **fits})
         taken += len(fits)
+    with torch.no_grad():
+        net.mask_decoder.obj_score_token.weight.copy_(net.mask_decoder.iou_token.weight)
     return taken
