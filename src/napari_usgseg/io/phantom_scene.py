@@ -67,13 +67,14 @@ class Scene:
         height, width = self.scan.visible.shape
         down, across = _spline(height, cell_y), _spline(width, cell_x)
         coarse = self.rng.standard_normal((down.shape[1], across.shape[1]), np.float32)
-        smooth: FloatArray = down @ (2 * coarse) @ across.T
+        coarse *= 2  # about what the splines' averaging takes away
+        smooth: FloatArray = np.linalg.multi_dot([down, coarse, across.T])
         return smooth
 
     def streaks(self, cell_y: float, cell_x: float, width: float, slope: float = 0.0) -> FloatArray:
         """Fine curved lines (H, W) in [0, 1], as of septa, fascicles and fibres."""
-        fine = np.float32(0.3) * self.noise(cell_y / 2, cell_x / 3)
-        lines: FloatArray = np.add(self.noise(cell_y, cell_x), fine, dtype=np.float32)
+        lines = self.noise(cell_y, cell_x)
+        lines += np.float32(0.3) * self.noise(cell_y / 2, cell_x / 3)
         if slope:
             shift = np.rint(slope * np.arange(lines.shape[1])).astype(int)
             rows = (np.arange(lines.shape[0])[:, None] + shift) % lines.shape[0]
