@@ -1,0 +1,235 @@
+"""Phrases to boxes with Grounding DINO (arXiv 2303.05499) as ``transformers`` has it.
+
+transformers names a box after whichever tokens pass a threshold, so that "thyroid nodule" can come
+back as "nodule". Here every phrase of the prompt owns a span of tokens, a box's score for a phrase
+is the best score among the span's tokens, and a box belongs to the one phrase that scores best.
+
+Checkpoints are folders in transformers' format; only safetensors are read, and no code that comes
+with a checkpoint is run.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..errors import CheckpointError, ModelError, ModelNotFoundError, PromptError
+from ..geometry import clip_box, nms
+from ..types import BoolArray, Detections, FloatArray, TextPrompt
+from .catalogue import DINO_HUB
+from .checkpoints import sha256_of
+from .hub import Progress
+from .lora import ADAPTER_WEIGHTS, merge_adapter
+from .phrases import PhraseSpan, phrase_scores, phrase_spans, split_phrases
+
+WEIGHTS_FILE = "model.safetensors"
+MODEL_TYPE = "grounding-dino"
+
+DEFAULT_BOX_THRESHOLD = 0.25
+DEFAULT_TEXT_THRESHOLD = 0.25
+"""transformers' own defaults; a checkpoint's config may hold "box_threshold", "text_threshold"."""
+
+NMS_IOU = 0.6
+"""Of two boxes of one phrase that overlap more than this, the better one stays."""
+
+
+class GroundingDino:
+    """A `Detector` on transformers' GroundingDinoForObjectDetection.
+
+    Args:
+        model: the model; it is moved to ``device`` and switched to evaluation.
+        processor: a GroundingDinoProcessor, or anything with its ``image_processor`` and
+            ``tokenizer``.
+        model_id: name and content hash of the weights.
+        device: "cpu", "cuda", ...
+    """
+
+    def __init__(self, model: Any, processor: Any, model_id: str, device: str = "cpu") -> None:
+        self._model = model.to(device).eval()
+        self._image_processor = processor.image_processor
+        self._tokenizer = processor.tokenizer
+        self._model_id = model_id
+        self._device = device
+
+    @property
+    def model_id(self) -> str:
+        """Name and content hash of the weights."""
+        return self._model_id
+
+    @property
+    def model(self) -> Any:
+        """The transformers model itself, for training an adapter; do not change it."""
+        return self._model
+
+    @torch.inference_mode()
+    def detect(self, image: NDArray[np.uint8], prompt: TextPrompt) -> Detections:
+        """Boxes for every phrase of ``prompt`` in an image, (H, W, 3) RGB uint8, best first.
+
+        A box stays where its best phrase scores at least ``box_threshold`` and
+        ``text_threshold``, and no better box of the same phrase overlaps it by more than
+        `NMS_IOU`. Boxes are clipped to the image.
+
+        Raises:
+            PromptError: the prompt has no phrase, is too long, or a threshold is not in [0, 1].
+            ModelError: the array is not such an image.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+            raise ModelError(
+                f"a detector needs an image of shape (H, W, 3) and type uint8, got {image.shape} "
+                f"{image.dtype}: napari_usgseg.io.images.to_rgb_uint8 makes one"
+            )
+        threshold = self._threshold(prompt)
+        tokens, spans = self._tokenize(prompt.text)
+        pixels = self._image_processor(
+            images=np.ascontiguousarray(image), input_data_format="channels_last",
+            return_tensors="pt",
+        )
+        inputs = {**tokens, **pixels}
+        output = self._model(**{name: tensor.to(self._device) for name, tensor in inputs.items()})
+        scores = phrase_scores(output.logits[0].float().sigmoid().cpu().numpy(), spans)
+        boxes = _to_pixel_boxes(output.pred_boxes[0].float().cpu().numpy(), image.shape[:2])
+        return _select(boxes, scores, [span.phrase for span in spans], threshold)
+
+    def _threshold(self, prompt: TextPrompt) -> float:
+        config = self._model.config
+        box, text = prompt.box_threshold, prompt.text_threshold
+        if box is None:
+            box = getattr(config, "box_threshold", DEFAULT_BOX_THRESHOLD)
+        if text is None:
+            text = getattr(config, "text_threshold", DEFAULT_TEXT_THRESHOLD)
+        if not (0 <= box <= 1 and 0 <= text <= 1):
+            raise PromptError(f"thresholds must be between 0 and 1, got {box} and {text}")
+        # The score of a box and that of its phrase are one number here, so the stricter one rules.
+        return max(float(box), float(text))
+
+    def _tokenize(self, text: str) -> tuple[dict[str, Any], tuple[PhraseSpan, ...]]:
+        phrases = split_phrases(text)
+        if not phrases:
+            raise PromptError(
+                f"the prompt {text!r} has no phrase: type what to look for, as in 'thyroid nodule'"
+            )
+        caption = "".join(f"{phrase}. " for phrase in phrases).strip()
+        tokens = self._tokenizer(caption, return_tensors="pt", return_token_type_ids=True)
+        ids = tokens["input_ids"][0].tolist()
+        limit = int(self._model.config.max_text_len)
+        if len(ids) > limit:
+            raise PromptError(
+                f"the prompt is {len(ids)} tokens long, this model takes {limit}: "
+                "use fewer or shorter phrases"
+            )
+        names = ("input_ids", "attention_mask", "token_type_ids")
+        return {name: tokens[name] for name in names}, phrase_spans(phrases, ids)
+
+
+def _to_pixel_boxes(boxes: FloatArray, size_hw: tuple[int, int]) -> FloatArray:
+    """(Q, 4) centre and size in fractions of the image to XYXY pixels inside it."""
+    height, width = size_hw
+    half = boxes[:, 2:] / 2
+    corners = np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
+    return clip_box(corners * np.array([width, height, width, height], np.float32), size_hw)
+
+
+def _select(
+    boxes: FloatArray, scores: FloatArray, phrases: list[str], threshold: float
+) -> Detections:
+    """One phrase for each box, phrase-wise non-maximum suppression, best first."""
+    best = scores.argmax(axis=1)
+    score = scores.max(axis=1)
+    passed: BoolArray = (score >= threshold) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    kept: list[int] = []
+    for phrase in range(len(phrases)):
+        candidates = np.flatnonzero(passed & (best == phrase))
+        kept.extend(candidates[nms(boxes[candidates], score[candidates], NMS_IOU)].tolist())
+    order = np.array(sorted(kept, key=lambda index: -score[index]), np.intp)
+    return Detections(
+        boxes[order].astype(np.float32),
+        score[order].astype(np.float32),
+        tuple(phrases[best[index]] for index in order),
+    )
+
+
+def load_grounding_dino(
+    name_or_path: str | Path,
+    adapter: str | Path | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> GroundingDino:
+    """Grounding DINO by name (`DINO_HUB`) or from a folder in transformers' format.
+
+    Args:
+        name_or_path: "grounding-dino-tiny", "grounding-dino-base", or a folder.
+        adapter: folder of a PEFT LoRA adapter to merge into the weights.
+        device: "cpu", "cuda", ...
+        progress: called with (bytes done, bytes in all) during a download.
+
+    Raises:
+        ModelNotFoundError: no such folder or adapter; or not cached and no network.
+        CheckpointError: files are missing, damaged, or of another model.
+    """
+    published = DINO_HUB.get(str(name_or_path))
+    folder = published.fetch(progress).parent if published else Path(name_or_path)
+    _check_folder(folder)
+    model, processor = _read_model(folder)
+    name = published.name if published else folder.resolve().name
+    model_id = f"{name}-{sha256_of(folder / WEIGHTS_FILE)[:8]}"
+    if adapter is not None:
+        adapter = Path(adapter)
+        model = merge_adapter(model, adapter)
+        model_id += f"+{adapter.name}-{sha256_of(adapter / ADAPTER_WEIGHTS)[:8]}"
+    return GroundingDino(model, processor, model_id, device)
+
+
+def is_grounding_dino(folder: str | Path) -> bool:
+    """True where a folder's ``config.json`` is that of a Grounding DINO."""
+    try:
+        card = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+        return card["model_type"] == MODEL_TYPE
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise ModelNotFoundError(
+            f"{folder}: no such model or folder; names are {', '.join(DINO_HUB)}"
+        )
+    missing = [file for file in (WEIGHTS_FILE, "config.json") if not (folder / file).is_file()]
+    if missing:
+        raise CheckpointError(
+            f"{folder / missing[0]}: missing; expected a Grounding DINO folder as save_pretrained "
+            "of transformers writes it, with safetensors"
+        )
+    if not is_grounding_dino(folder):
+        raise CheckpointError(f"{folder / 'config.json'}: model_type is not {MODEL_TYPE!r}")
+
+
+def _read_model(folder: Path) -> tuple[Any, Any]:
+    """Model and processor of a folder, every weight of the model read from it."""
+    from safetensors import SafetensorError
+    from transformers import GroundingDinoForObjectDetection, GroundingDinoProcessor
+
+    try:
+        model, info = GroundingDinoForObjectDetection.from_pretrained(
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+        processor = GroundingDinoProcessor.from_pretrained(folder, local_files_only=True)
+    except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
+        raise CheckpointError(
+            f"{folder}: not a whole Grounding DINO: {' '.join(str(error).split())[:300]}"
+        ) from error
+    missing = sorted(info["missing_keys"]) + sorted(key for key, *_ in info["mismatched_keys"])
+    if missing:
+        raise CheckpointError(
+            f"{folder / WEIGHTS_FILE}: {len(missing)} weights are missing or of another shape, "
+            f"for instance {missing[0]}; the file and config.json do not belong together"
+        )
+    return model, processor

@@ -1,0 +1,185 @@
+"""Every model by name: what there is, what is on this machine, how to get it and how to load it."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ModelError, ModelNotFoundError
+from .catalogue import CATALOGUE, EmbeddedModel, HubModel, Kind
+from .hub import Progress
+from .verify import ModelInfo, describe, verify
+
+if TYPE_CHECKING:
+    from .base import Detector, Segmenter
+
+__all__ = [
+    "ModelInfo",
+    "download_model",
+    "list_models",
+    "load_detector",
+    "load_segmenter",
+    "resolve_device",
+    "verify_models",
+]
+
+
+def list_models() -> list[ModelInfo]:
+    """All models with a name, embedded ones first."""
+    return [describe(model) for model in CATALOGUE]
+
+
+def load_segmenter(name: str | Path = "nano", device: str = "cpu") -> Segmenter:
+    """A segmenter by name, or from a checkpoint file.
+
+    Args:
+        name: "nano", "sam2.1-hiera-tiny|small|base-plus|large", a ``.safetensors`` file that
+            ``usgseg train nano-segmenter`` wrote, or an official SAM 2.1 checkpoint (``.pt``).
+        device: "cpu", "cuda", "cuda:1", ..., or "auto" for a GPU where there is one.
+
+    Raises:
+        ModelNotFoundError: no such name or file, or it cannot be downloaded.
+        CheckpointError: the file is damaged or of another model.
+        ModelError: the device is not there.
+    """
+    device = resolve_device(device)
+    model = _find(name, "segmenter")
+    if isinstance(model, HubModel):
+        from .sam2 import load_sam2
+
+        return load_sam2(model.name, device)
+    path = model.path if model else Path(name)
+    if path.suffix == ".safetensors":
+        from .checkpoints import load_nano_segmenter
+
+        return load_nano_segmenter(path, device)
+    from .sam2 import load_sam2_checkpoint
+
+    return load_sam2_checkpoint(path, device)
+
+
+def load_detector(
+    name: str | Path = "nano", adapter: str | Path | None = None, device: str = "cpu"
+) -> Detector:
+    """A detector by name, or from a folder.
+
+    Args:
+        name: "nano", "nano-dino", "grounding-dino-tiny|base", or a folder of either kind.
+        adapter: folder of a LoRA adapter; for Grounding DINO only.
+        device: "cpu", "cuda", "cuda:1", ..., or "auto" for a GPU where there is one; the phrase
+            grounder ("nano") always runs on the CPU.
+
+    Raises:
+        ModelNotFoundError: no such name, folder or adapter, or it cannot be downloaded.
+        CheckpointError: the files are damaged or of another model.
+        ModelError: the device is not there, or this detector takes no adapter.
+    """
+    device = resolve_device(device)
+    model = _find(name, "detector")
+    from .grounding_dino import is_grounding_dino, load_grounding_dino
+
+    if isinstance(model, HubModel):
+        return load_grounding_dino(model.name, adapter, device)
+    folder = model.path if model else Path(name)
+    if model and not folder.is_dir():
+        raise _incomplete(model)
+    if is_grounding_dino(folder):
+        return load_grounding_dino(folder, adapter, device)
+    if adapter is not None:
+        raise ModelError(
+            f"{name} takes no LoRA adapter: choose nano-dino or grounding-dino-tiny|base"
+        )
+    from .phrase_grounder import load_phrase_grounder
+
+    return load_phrase_grounder(folder)
+
+
+def download_model(
+    name: str, progress: Progress = lambda done, total: None
+) -> tuple[Path, ...]:
+    """Fetch a model of the hub into the cache; what is there already is left alone.
+
+    Args:
+        name: of `list_models`.
+        progress: called with (bytes done, bytes in all).
+
+    Returns:
+        Where the model's weights are; for an embedded name, a file or folder for each kind.
+
+    Raises:
+        ModelNotFoundError: no such name, or it cannot be downloaded.
+    """
+    paths = []
+    for model in CATALOGUE:
+        if model.name == name:
+            if isinstance(model, EmbeddedModel) and not model.path.exists():
+                raise _incomplete(model)
+            paths.append(model.fetch(progress) if isinstance(model, HubModel) else model.path)
+    if not paths:
+        raise _unknown(name, None)
+    return tuple(paths)
+
+
+def verify_models() -> list[tuple[ModelInfo, bool, str]]:
+    """Check the files of every embedded model, and of every hub model that is on this machine.
+
+    Returns:
+        (model, whether it is sound, what was found) for each.
+    """
+    infos = [(model, describe(model)) for model in CATALOGUE]
+    return [
+        (info, *verify(model))
+        for model, info in infos
+        if isinstance(model, EmbeddedModel) or info.present
+    ]
+
+
+def resolve_device(device: str) -> str:
+    """Make "auto" "cuda" where there is one, else "cpu"; check and pass on anything else.
+
+    Raises:
+        ModelError: the device is malformed or not on this machine.
+    """
+    if device == "cpu":
+        return device
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":
+        return "cuda" if count else "cpu"
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise ModelError(f"no device {device!r}: use cpu, cuda, cuda:1 or auto") from error
+    if wanted.type == "cuda" and (wanted.index or 0) >= count:
+        raise ModelError(
+            f"device {device} is not on this machine ({count} CUDA devices): use cpu or auto"
+        )
+    return device
+
+
+def _find(name: str | Path, kind: Kind) -> EmbeddedModel | HubModel | None:
+    """The catalogue's model, or None for a file (segmenter) or folder (detector) that exists."""
+    for model in CATALOGUE:
+        if model.kind == kind and model.name == str(name):
+            return model
+    path = Path(name)
+    if path.is_file() if kind == "segmenter" else path.is_dir():
+        return None
+    raise _unknown(str(name), kind)
+
+
+def _unknown(name: str, kind: Kind | None) -> ModelNotFoundError:
+    names = list(dict.fromkeys(m.name for m in CATALOGUE if kind in (None, m.kind)))
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    what = {None: "model", "segmenter": "segmenter or file", "detector": "detector or folder"}
+    return ModelNotFoundError(f"no {what[kind]} {name!r}.{hint} Names: {', '.join(names)}")
+
+
+def _incomplete(model: EmbeddedModel) -> ModelNotFoundError:
+    return ModelNotFoundError(
+        f"{model.path}: missing; the embedded models come with the package: reinstall "
+        "napari-usgseg"
+    )

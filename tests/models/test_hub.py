@@ -1,0 +1,161 @@
+"""Downloads through the real huggingface_hub, from a small hub on this machine or from none."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from huggingface_hub import constants
+
+from napari_usgseg.errors import ModelNotFoundError
+from napari_usgseg.models import hub
+
+REPO = "someone/model"
+COMMIT = "a" * 40
+FILES = {
+    "weights.bin": bytes(range(256)) * 40_000,
+    "config.json": b'{"model_type": "test"}',
+    "pytorch_model.bin": b"never fetched",
+}
+
+
+class SmallHub(BaseHTTPRequestHandler):
+    """The five answers of the hub's protocol that a download needs."""
+
+    requests: list[str]
+
+    def do_HEAD(self) -> None:
+        self._answer(with_body=False)
+
+    def do_GET(self) -> None:
+        self._answer(with_body=True)
+
+    def _answer(self, with_body: bool) -> None:
+        self.requests.append(f"{self.command} {self.path}")
+        start, headers = 0, {"X-Repo-Commit": COMMIT}
+        if f"/api/models/{REPO}/tree/" in self.path:
+            tree = [
+                {"type": "file", "path": n, "size": len(d), "oid": _etag(d)}
+                for n, d in FILES.items()
+            ]
+            body = json.dumps(tree).encode()
+        elif self.path.startswith(f"/api/models/{REPO}"):
+            body = json.dumps({"id": REPO, "sha": COMMIT, "siblings": []}).encode()
+        elif self.path.startswith(f"/{REPO}/resolve/"):
+            body = FILES.get(self.path.rsplit("/", 1)[1], b"")
+            if not body:
+                self.send_response(404)
+                self.send_header("X-Error-Code", "EntryNotFound")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            headers["ETag"] = f'"{_etag(body)}"'
+            start = int(self.headers.get("Range", "bytes=0-")[6:].split("-")[0])
+        else:
+            body = b""
+        self.send_response(206 if start else 200)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+        self.send_header("Content-Length", str(len(body) - start))
+        self.end_headers()
+        if with_body:
+            self.wfile.write(body[start:])
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def _etag(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    for proxy in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(proxy, raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def requests(cache, monkeypatch) -> Iterator[list[str]]:
+    """What the small hub was asked, while it stands in for the real one."""
+    handler = type("Handler", (SmallHub,), {"requests": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    yield handler.requests
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_file_is_fetched_once_with_progress_and_then_comes_from_the_cache(requests):
+    seen: list[tuple[int, int]] = []
+    path = hub.fetch_file("m", REPO, "weights.bin", lambda done, total: seen.append((done, total)))
+    size = len(FILES["weights.bin"])
+    assert path.read_bytes() == FILES["weights.bin"]
+    assert seen[-1] == (size, size)
+    asked = len(requests)
+    assert hub.fetch_file("m", REPO, "weights.bin") == path
+    assert len(requests) == asked
+
+
+def test_an_interrupted_download_goes_on_where_it_stopped(requests, cache):
+    blobs = cache / "models--someone--model" / "blobs"
+    blobs.mkdir(parents=True)
+    body = FILES["weights.bin"]
+    (blobs / f"{_etag(body)}.incomplete").write_bytes(body[:1_000_000])
+    seen: list[int] = []
+    path = hub.fetch_file("m", REPO, "weights.bin", lambda done, total: seen.append(done))
+    assert path.read_bytes() == body
+    assert seen[0] >= 1_000_000
+
+
+def test_a_folder_is_fetched_without_the_files_that_nobody_needs(requests):
+    folder = hub.fetch_folder(
+        "m", REPO, ("weights.bin", "config.json"), ("weights.bin", "*.json"), lambda *_: None
+    )
+    assert {path.name for path in folder.iterdir()} == {"weights.bin", "config.json"}
+    assert hub.cached_folder(REPO, ("weights.bin", "config.json")) == folder
+    assert hub.cached_folder(REPO, ("config.json", "tokenizer.json")) is None
+
+
+def test_the_cache_knows_the_checksum_of_a_large_file(requests, tmp_path):
+    path = hub.fetch_file("m", REPO, "weights.bin")
+    assert hub.recorded_sha256(path) == _etag(FILES["weights.bin"])
+    (tmp_path / "loose.bin").write_bytes(b"")
+    assert hub.recorded_sha256(tmp_path / "loose.bin") is None
+
+
+def test_a_file_that_the_repository_lacks_is_an_error_that_names_it(requests):
+    with pytest.raises(ModelNotFoundError, match=r"m is not on this machine.*someone/model"):
+        hub.fetch_file("m", REPO, "absent.bin")
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_without_network_the_message_names_model_cause_and_cure_at_once(
+    cache, monkeypatch, offline
+):
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    cause = "HF_HUB_OFFLINE is set" if offline else r"no connection to 127\.0\.0\.1"
+    cure = "usgseg models download sam2.* or pass the path of a checkpoint"
+    for fetch in (
+        lambda: hub.fetch_file("sam2", REPO, "weights.bin"),
+        lambda: hub.fetch_folder("sam2", REPO, ("weights.bin",), ("*.bin",)),
+    ):
+        with pytest.raises(ModelNotFoundError, match=f"sam2 is not on this.*{cause}.*{cure}"):
+            fetch()
