@@ -1,36 +1,32 @@
-"""The session's layers in a viewer: the only place where XY becomes napari's (row, column).
+"""A session in a viewer: the only place where XY becomes napari's (row, column).
 
-Layers are found by a tag in their metadata, never by name. A layer that the person deletes comes
-back when it is needed again, except the image of their own. Layers without the tag are not touched.
+What changed is drawn layer by layer, one in each turn of the event loop, so that no turn is long;
+the label map is read back when the person paints on it by hand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from napari.layers import Image, Labels, Layer, Points, Shapes
+from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import DirectLabelColormap
 from napari.viewer import Viewer
 from numpy.typing import NDArray
+from qtpy.QtCore import QTimer
 
 from ..geometry import rc_to_xy, xy_to_rc
 from ..session.annotator import AnnotationSession
 from ..session.draft import DraftObject
 from ..types import FloatArray
+from .tagged import NAMES, TAG, TaggedLayers, place_like
 
-TAG = "napari-usgseg"
-NAMES = {
-    "image": "ultrasound",
-    "labels": "labels (accepted)",
-    "proposal": "proposal",
-    "points": "prompts: points",
-    "shapes": "prompts: boxes and scribbles",
-}
-POSITIVE, NEGATIVE = "#00d26a", "#ff3b6b"
-CONTOUR = 2
+POSITIVE, NEGATIVE, NEUTRAL = "#00d26a", "#ff3b6b", "#ffffff"
+ORDER = ("image", "labels", "proposal", "shapes", "points")
+Mark = tuple[NDArray[Any], str, str]
+"""Vertices (row, column), "rectangle" or "path", colour."""
 
 
 class LayerBridge:
@@ -44,30 +40,40 @@ class LayerBridge:
     def __init__(self, viewer: Viewer, session: AnnotationSession) -> None:
         self._viewer = viewer
         self._session = session
+        self._layers = TaggedLayers(viewer)
         self._own_image: Image | None = None
+        self._stroke: list[Mark] = []
         self._writing = False
+        self._dirty: set[str] = set()
+        self._wired: Labels | None = None
+        self._timer = QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._turn)
         session.image_loaded.connect(self._on_image)
         session.labels_changed.connect(self._on_labels)
         session.draft_changed.connect(self._on_draft)
         session.classes_changed.connect(self._on_classes)
         session.flushing.connect(self.pull)
 
-    # -- finding layers ------------------------------------------------------------------------
+    # -- layers of the person's ----------------------------------------------------------------
 
     def find(self, role: str) -> Layer | None:
-        """The layer of a role ("image", "labels", "proposal", "points", "shapes"), or None."""
-        if role == "image" and self._own_image is not None:
-            return self._own_image if self._own_image in self._viewer.layers else None
-        return next((x for x in self._viewer.layers if x.metadata.get(TAG) == role), None)
+        """The layer of a role: "image", "labels", "proposal", "shapes" or "points"."""
+        if role == "image" and self._adopted() is not None:
+            return self._own_image
+        return self._layers.find(role)
 
     def adopt(self, layer: Image | None) -> None:
-        """Use an image layer of the person's instead of one of ours; None goes back."""
+        """Use an image layer of the person's in the place of ours; None goes back."""
         self._own_image = layer
         if layer is not None:
-            self._remove("image")
+            self._layers.remove("image")
+
+    def _adopted(self) -> Image | None:
+        return self._own_image if self._own_image in self._viewer.layers else None
 
     def active_image(self) -> Image | None:
-        """The person's image layer that "use the open image" means: the selected or the top one."""
+        """The image that "use the open image" means: the selected one, else the top one."""
         candidates = [
             layer for layer in self._viewer.layers
             if isinstance(layer, Image) and TAG not in layer.metadata
@@ -78,233 +84,194 @@ class LayerBridge:
         return candidates[-1] if candidates else None
 
     def current_slice(self, layer: Image) -> NDArray[Any]:
-        """The two displayed dimensions (and channels) of an image layer, as an array."""
+        """The last two dimensions (and the channels) of an image layer at the viewer's sliders."""
         data = layer.data[0] if layer.multiscale else layer.data
         extra = data.ndim - (3 if layer.rgb else 2)
-        step = self._viewer.dims.current_step[-(extra + 2) : -2] if extra else ()
-        return np.asarray(data[tuple(step)])
-
-    def _remove(self, role: str) -> None:
-        for layer in [x for x in self._viewer.layers if x.metadata.get(TAG) == role]:
-            self._viewer.layers.remove(layer)
+        world = self._viewer.dims.point[-layer.ndim :]
+        at = np.clip(np.round(layer.world_to_data(world)[:extra]), 0, np.array(data.shape[:extra]) - 1)
+        return np.asarray(data[tuple(int(index) for index in at)])
 
     # -- coordinates ---------------------------------------------------------------------------
 
     def to_xy(self, world: Any) -> FloatArray:
         """A position in the viewer's world to XY pixels of the image."""
         layer = self.find("labels") or self.find("image")
-        data = layer.world_to_data(world) if layer is not None else world
+        data = world if layer is None else layer.world_to_data(tuple(world)[-layer.ndim :])
         return rc_to_xy(np.asarray(data, np.float32)[-2:])
 
-    def _placement(self) -> dict[str, Any]:
-        """Where overlays go in the world: where the image is."""
-        image = self._own_image if self._own_image in self._viewer.layers else None
-        if image is None:
-            return {}
-        axes = image.data[0].ndim if image.multiscale else image.data.ndim
-        axes -= 1 if image.rgb else 0
-        keep = slice(axes - 2, axes)
-        return {
-            "scale": image.scale[keep],
-            "translate": image.translate[keep],
-            "rotate": image.rotate[keep, keep],
-            "shear": image.shear if axes == 2 else None,
-        }
+    # -- what is to be drawn -------------------------------------------------------------------
 
-    # -- showing -------------------------------------------------------------------------------
+    def _on_image(self) -> None:
+        self._draw_soon(*ORDER)
+
+    def _on_labels(self) -> None:
+        self._draw_soon("labels")
+
+    def _on_draft(self) -> None:
+        self._draw_soon("proposal", "shapes", "points")
+
+    def show_stroke(self, line: Sequence[FloatArray], closed: bool) -> None:
+        """Show the box (``closed``) or scribble that is being drawn, XY; () takes it away."""
+        self._stroke = []
+        if len(line) > 1:
+            vertices = _corners(line[0], line[-1]) if closed else np.array(line)
+            self._stroke = [(xy_to_rc(vertices), "rectangle" if closed else "path", NEUTRAL)]
+        self._draw_soon("shapes")
+
+    def _draw_soon(self, *roles: str) -> None:
+        if self._session.labels is not None:
+            self._dirty.update(roles)
+            self._timer.start(0)
+
+    def _turn(self) -> None:
+        """Draw one layer, and come back for the next."""
+        role = next((name for name in ORDER if name in self._dirty), None)
+        if role is None:
+            return
+        self._dirty.discard(role)
+        if self._session.labels is not None:
+            with self._quiet():
+                getattr(self, f"_draw_{role}")()
+        if self._dirty:
+            self._timer.start(0)
+
+    def finish(self) -> None:
+        """Draw all that waits, now."""
+        while self._dirty:
+            self._turn()
 
     @contextmanager
     def _quiet(self) -> Iterator[None]:
-        """Changes made here are ours and not the person's; the selection stays as it is."""
+        """Changes made in here are ours, not the person's."""
         before, self._writing = self._writing, True
-        selected = self._viewer.layers.selection.active
         try:
             yield
         finally:
             self._writing = before
-            if selected is not None and selected in self._viewer.layers:
-                self._viewer.layers.selection.active = selected
 
-    def _on_image(self) -> None:
+    # -- drawing -------------------------------------------------------------------------------
+
+    def _draw_image(self) -> None:
         loaded = self._session.loaded
-        if loaded is None:
+        if loaded is None or self._adopted() is not None:
             return
-        with self._quiet():
-            if self._own_image is None:
-                self._show_image(loaded.pixels)
-            elif self._own_image not in self._viewer.layers:
-                self._own_image = None
-                self._show_image(loaded.pixels)
-            self._place_overlays(loaded.pixels.shape[:2])
-
-    def _show_image(self, pixels: NDArray[np.uint8]) -> None:
-        grey = bool((pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 1] == pixels[..., 2]).all())
-        data = pixels[..., 0] if grey else pixels
-        layer = self.find("image")
-        if isinstance(layer, Image) and layer.rgb == (not grey):
-            resized = layer.data.shape[:2] != data.shape[:2]
+        self._own_image = None
+        pixels = loaded.pixels
+        rgb = bool((pixels != pixels[..., :1]).any())
+        data = pixels if rgb else pixels[..., 0]
+        before = self._layers.find("image")
+        layer = self._layers.image(rgb, data)
+        resized = layer is not before or layer.data.shape[:2] != data.shape[:2]
+        if layer.data is not data:
             layer.data = data
-        else:
-            self._remove("image")
-            layer = Image(data, name=NAMES["image"], rgb=not grey, metadata={TAG: "image"})
-            if grey:
-                layer.contrast_limits_range = (0, 255)
-                layer.contrast_limits = (0, 255)
-            self._viewer.layers.insert(0, layer)
-            resized = True
         if resized:
             self._viewer.reset_view()
 
-    def _place_overlays(self, size_hw: tuple[int, ...]) -> None:
-        """Overlays of another size or place are made anew, for scale and shape belong together."""
-        labels = self.find("labels")
-        if labels is not None and labels.data.shape != tuple(size_hw):
-            for role in ("labels", "proposal", "points", "shapes"):
-                self._remove(role)
-
-    def _labels_layer(self, role: str, size_hw: tuple[int, ...]) -> Labels:
-        layer = self.find(role)
-        if isinstance(layer, Labels) and layer.data.shape == tuple(size_hw):
-            return layer
-        self._remove(role)
-        layer = Labels(
-            np.zeros(size_hw, np.uint8), name=NAMES[role], metadata={TAG: role},
-            opacity=0.45 if role == "labels" else 1.0, **self._placement(),
-        )
-        layer.colormap = self._colormap()
-        if role == "proposal":
-            layer.contour = CONTOUR
-        else:
-            layer.selected_label = self._session.table.active
-            layer.brush_size = 12
+    def _draw_labels(self) -> None:
+        labels = self._session.labels
+        assert labels is not None
+        layer = self._layers.labels("labels", labels.shape)
+        if layer is not self._wired:
             layer.events.paint.connect(self.pull)
             layer.events.selected_label.connect(self._on_selected_label)
-        self._viewer.add_layer(layer)
-        return layer
+            self._wired = layer
+            self._color(layer)
+            layer.selected_label = self._session.table.active
+        place_like(layer, self._adopted())
+        if put(layer, labels):
+            forget = getattr(layer, "_reset_history", None)  # its strokes fit the old map only
+            if forget is not None:
+                forget()
 
-    def _colormap(self) -> DirectLabelColormap:
-        colors: dict[int | None, Any] = {None: "#999999", 0: "transparent"}
-        colors.update({item.class_id: item.color for item in self._session.table.classes})
-        return DirectLabelColormap(color_dict=colors)
+    def _draw_proposal(self) -> None:
+        labels, draft = self._session.labels, self._session.draft
+        assert labels is not None
+        if self._layers.find("proposal") is None:
+            self._color(self._layers.labels("proposal", labels.shape))
+        layer = self._layers.labels("proposal", labels.shape)
+        place_like(layer, self._adopted())
+        put(layer, draw(draft.objects, labels.shape))
+        layer.metadata["model"] = draft.model_id
+        if layer.name.startswith(NAMES["proposal"]):
+            maker = f" by {draft.model_id}" if draft.has_masks and draft.model_id else ""
+            layer.name = NAMES["proposal"] + maker
 
-    def _on_classes(self) -> None:
-        with self._quiet():
-            for role in ("labels", "proposal"):
-                layer = self.find(role)
-                if isinstance(layer, Labels):
-                    layer.colormap = self._colormap()
-            labels = self.find("labels")
-            if isinstance(labels, Labels):
-                labels.selected_label = self._session.table.active
-
-    def _on_selected_label(self, event: Any) -> None:
-        if not self._writing and self._session.table.get(event.source.selected_label) is not None:
-            self._session.pick_class(event.source.selected_label)
-
-    def _on_labels(self) -> None:
-        labels = self._session.labels
-        if labels is None:
-            return
-        with self._quiet():
-            layer = self._labels_layer("labels", labels.shape)
-            if layer.data.dtype != labels.dtype or not np.array_equal(layer.data, labels):
-                layer.data = labels.copy()
-                forget = getattr(layer, "_reset_history", None)  # its strokes fit the old map only
-                if forget is not None:
-                    forget()
-
-    def pull(self, event: Any = None) -> None:
-        """Hand what was painted on the labels layer to the session."""
-        labels, layer = self._session.labels, self.find("labels")
-        if self._writing or labels is None or not isinstance(layer, Labels):
-            return
-        painted = np.asarray(layer.data)
-        if painted.shape == labels.shape and not np.array_equal(painted, labels):
-            with self._quiet():
-                self._session.painted(painted.copy())
-
-    def _on_draft(self) -> None:
-        labels = self._session.labels
-        if labels is None:
-            return
-        draft = self._session.draft
-        with self._quiet():
-            if draft.has_masks or self.find("proposal") is not None:
-                layer = self._labels_layer("proposal", labels.shape)
-                layer.data = draw(draft.objects, labels.shape)
-                layer.metadata["model"] = draft.model_id
-                maker = f" by {draft.model_id}" if draft.has_masks and draft.model_id else ""
-                if layer.name.startswith(NAMES["proposal"]):
-                    layer.name = NAMES["proposal"] + maker
-            self._draw_prompts(draft.objects)
-
-    def show_stroke(self, line: list[FloatArray], closed: bool) -> None:
-        """Show the box (``closed``) or scribble that is being drawn, XY; [] takes it away."""
-        stroke: list[tuple[NDArray[Any], str, str]] = []
-        if len(line) > 1 and closed:
-            (x0, y0), (x1, y1) = line[0], line[-1]
-            corners = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
-            stroke = [(xy_to_rc(corners), "rectangle", "#ffffff")]
-        elif len(line) > 1:
-            stroke = [(xy_to_rc(np.array(line)), "path", "#ffffff")]
-        with self._quiet():
-            self._set_shapes([*prompt_lines(self._session.draft.objects), *stroke])
-
-    def _draw_prompts(self, objects: tuple[DraftObject, ...]) -> None:
+    def _draw_points(self) -> None:
+        objects = self._session.draft.objects
         coords = [item.prompts.point_coords for item in objects]
         signs = np.concatenate([np.zeros(0), *(item.prompts.point_labels for item in objects)])
         points = xy_to_rc(np.concatenate([np.zeros((0, 2)), *coords]))
-        self._set_points(points, [POSITIVE if sign else NEGATIVE for sign in signs])
-        self._set_shapes(prompt_lines(objects))
-
-    def _set_points(self, points: FloatArray, colors: list[str]) -> None:
-        layer = self.find("points")
-        if layer is None and not len(points):
+        layer = self._layers.points()
+        place_like(layer, self._adopted())
+        if not len(points) and not len(layer.data):
             return
-        if not isinstance(layer, Points):
-            layer = Points(
-                np.zeros((0, 2)), name=NAMES["points"], metadata={TAG: "points"}, ndim=2,
-                size=self._mark_size(), border_color="white", border_width=0.15,
-                **self._placement(),
-            )
-            self._viewer.add_layer(layer)
         layer.data = points
         if len(points):
-            layer.face_color = colors
+            layer.face_color = [POSITIVE if sign else NEGATIVE for sign in signs]
             layer.size = self._mark_size()
         layer.selected_data = set()
 
-    def _set_shapes(self, lines: list[tuple[NDArray[Any], str, str]]) -> None:
-        layer = self.find("shapes")
-        if layer is None and not lines:
+    def _draw_shapes(self) -> None:
+        marks = [*prompt_marks(self._session.draft.objects), *self._stroke]
+        layer = self._layers.shapes()
+        place_like(layer, self._adopted())
+        if not marks and not layer.nshapes:
             return
-        if not isinstance(layer, Shapes):
-            layer = Shapes(
-                None, name=NAMES["shapes"], metadata={TAG: "shapes"}, ndim=2, **self._placement()
-            )
-            self._viewer.add_layer(layer)
         layer.data = []
-        for line, kind, color in lines:
+        for vertices, kind, color in marks:
             layer.add(
-                line, shape_type=kind, edge_color=color, face_color="transparent",
+                vertices, shape_type=kind, edge_color=color, face_color="transparent",
                 edge_width=max(1.0, self._mark_size() / 5),
             )
         layer.selected_data = set()
 
     def _mark_size(self) -> float:
-        """Diameter of a point in pixels of the image: a hundredth of its longer side."""
+        """Diameter of a point in pixels of the image."""
         labels = self._session.labels
-        return max(5.0, 0.014 * max(labels.shape)) if labels is not None else 8.0
+        return 8.0 if labels is None else max(5.0, 0.014 * max(labels.shape))
 
     def toggle_overlays(self) -> None:
         """Show the bare image, or everything again."""
-        overlays = [x for x in self._viewer.layers if x.metadata.get(TAG, "image") != "image"]
+        overlays = [x for x in self._layers.ours() if x.metadata[TAG] != "image"]
         shown = any(layer.visible for layer in overlays)
         for layer in overlays:
             layer.visible = not shown
 
+    # -- classes and painting ------------------------------------------------------------------
+
+    def _color(self, layer: Labels) -> None:
+        colors: dict[int | None, Any] = {None: "#999999", 0: "transparent"}
+        colors.update({item.class_id: item.color for item in self._session.table.classes})
+        layer.colormap = DirectLabelColormap(color_dict=colors)
+
+    def _on_classes(self) -> None:
+        with self._quiet():
+            for role in ("labels", "proposal"):
+                layer = self._layers.find(role)
+                if isinstance(layer, Labels):
+                    self._color(layer)
+            labels = self._layers.find("labels")
+            if isinstance(labels, Labels):
+                labels.selected_label = self._session.table.active
+
+    def _on_selected_label(self, event: Any) -> None:
+        picked = event.source.selected_label
+        if not self._writing and self._session.table.get(picked) is not None:
+            self._session.pick_class(picked)
+
+    def pull(self, event: Any = None) -> None:
+        """Hand what was painted on the labels layer to the session."""
+        labels, layer = self._session.labels, self._layers.find("labels")
+        stale = "labels" in self._dirty
+        if self._writing or stale or labels is None or not isinstance(layer, Labels):
+            return
+        painted = np.asarray(layer.data)
+        if painted.shape == labels.shape and not np.array_equal(painted, labels):
+            self._session.painted(painted.copy())
+
     def close(self) -> None:
-        """Listen no more; layers stay, for they are the person's work."""
+        """Listen and draw no more; layers stay, for they are the person's work."""
+        self._timer.stop()
         session = self._session
         session.image_loaded.disconnect(self._on_image)
         session.labels_changed.disconnect(self._on_labels)
@@ -313,24 +280,45 @@ class LayerBridge:
         session.flushing.disconnect(self.pull)
 
 
-def draw(objects: tuple[DraftObject, ...], size_hw: tuple[int, ...]) -> NDArray[Any]:
-    """Class ids of what is proposed, (H, W); the active object lies on top."""
+def put(layer: Labels, labels: NDArray[Any]) -> bool:
+    """Show a label map in a layer; False where it is there already.
+
+    Shape and type permitting it is written into the layer's own array, which is much cheaper in
+    napari than a new one.
+    """
+    data = layer.data
+    if data.shape != labels.shape or data.dtype != labels.dtype:
+        layer.data = labels.copy()
+        return True
+    if np.array_equal(data, labels):
+        return False
+    data[...] = labels
+    layer.refresh(extent=False)
+    return True
+
+
+def draw(objects: tuple[DraftObject, ...], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Class ids of what is proposed, (H, W)."""
     top = max((item.class_id for item in objects), default=0)
-    canvas = np.zeros(size_hw, np.uint16 if top > 255 else np.uint8)
+    canvas = np.zeros(shape, np.uint16 if top > 255 else np.uint8)
     for item in objects:
         if item.proposal is not None:
             canvas[item.proposal.mask] = item.class_id
     return canvas
 
 
-def prompt_lines(objects: tuple[DraftObject, ...]) -> list[tuple[NDArray[Any], str, str]]:
-    """Boxes and scribbles of all objects as (vertices (row, column), kind, colour)."""
-    lines: list[tuple[NDArray[Any], str, str]] = []
+def prompt_marks(objects: tuple[DraftObject, ...]) -> list[Mark]:
+    """Boxes and scribbles of all objects."""
+    marks: list[Mark] = []
     for item in objects:
-        if item.prompts.box is not None and not item.prompts.is_empty:
-            x0, y0, x1, y1 = item.prompts.box
-            corners = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
-            lines.append((xy_to_rc(corners), "rectangle", "#ffffff"))
+        box = item.prompts.box
+        if box is not None:
+            marks.append((xy_to_rc(_corners(box[:2], box[2:])), "rectangle", NEUTRAL))
         for line, sign in item.prompts.scribbles:
-            lines.append((xy_to_rc(line), "path", POSITIVE if sign else NEGATIVE))
-    return lines
+            marks.append((xy_to_rc(line), "path", POSITIVE if sign else NEGATIVE))
+    return marks
+
+
+def _corners(a: FloatArray, b: FloatArray) -> FloatArray:
+    """The four corners XY of the box between two points."""
+    return np.array([[a[0], a[1]], [b[0], a[1]], [b[0], b[1]], [a[0], b[1]]], np.float32)

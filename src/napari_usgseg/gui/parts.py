@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QToolButton, QVBoxLayout, QWidget
 
@@ -29,6 +29,15 @@ def toggle(text: str, tooltip: str, clicked: Callable[[], object]) -> QPushButto
     made = button(text, tooltip, clicked)
     made.setCheckable(True)
     return made
+
+
+def later(parent: QObject, milliseconds: int, does: Callable[[], object]) -> None:
+    """Do something once, after a while, unless ``parent`` is gone by then."""
+    timer = QTimer(parent)
+    timer.setSingleShot(True)
+    timer.timeout.connect(lambda: does())
+    timer.timeout.connect(timer.deleteLater)
+    timer.start(milliseconds)
 
 
 def row(*widgets: QWidget, stretch: int | None = None) -> QHBoxLayout:

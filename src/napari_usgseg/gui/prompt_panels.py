@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from qtpy.QtCore import QSize, Qt, QTimer
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QButtonGroup,
@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from ..session.annotator import AnnotationSession
-from .parts import Fold, Section, button, class_icon, row, tip, toggle
+from .parts import Fold, Section, button, class_icon, later, row, tip, toggle
 from .tools import CanvasTools, Tool
 
 
@@ -202,7 +202,7 @@ class ClassPanel(Section):
             self._session.rename_class(class_id, name)
             self._on_classes()
 
-        QTimer.singleShot(0, self, rename)  # the list's editor is still open now
+        later(self, 0, rename)  # the list's editor is still open now
 
     def _on_classes(self) -> None:
         self.list.blockSignals(True)

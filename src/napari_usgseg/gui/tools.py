@@ -12,6 +12,7 @@ from psygnal import Signal
 
 from ..session.annotator import AnnotationSession
 from .layers import LayerBridge
+from .tagged import TAG
 
 CLICK_DISTANCE = 4
 """Screen pixels that a mouse may move between press and release of a click."""
@@ -67,7 +68,7 @@ class CanvasTools:
 
     def _disarm_layers(self) -> None:
         for layer in self._viewer.layers:
-            if "napari-usgseg" in layer.metadata and str(layer.mode) != "pan_zoom":
+            if TAG in layer.metadata and str(layer.mode) != "pan_zoom":
                 layer.mode = "pan_zoom"
         image = self._bridge.find("image")
         active = self._viewer.layers.selection.active
@@ -109,7 +110,7 @@ class CanvasTools:
             line.append(self._bridge.to_xy(event.position))
             self._bridge.show_stroke(line, closed=self.tool is Tool.BOX)
             yield
-        self._bridge.show_stroke([], closed=False)
+        self._bridge.show_stroke((), closed=False)
         event.handled = True
         if self.tool is Tool.BOX:
             a, b = line[0], line[-1]

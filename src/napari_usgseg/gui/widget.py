@@ -8,7 +8,7 @@ from typing import Any
 
 from napari.utils import notifications
 from napari.viewer import Viewer
-from qtpy.QtCore import QEvent, Qt, QTimer
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import (
     QFileDialog,
     QLabel,
@@ -26,7 +26,7 @@ from . import keys
 from .folds import CleaningForm, ExportForm, ModelForm
 from .images_panel import ImagesPanel
 from .layers import LayerBridge
-from .parts import Fold, button, row, tip
+from .parts import Fold, button, later, row, tip
 from .prompt_panels import ClassPanel, CorrectPanel, FindPanel
 from .tools import CanvasTools
 from .worker import FileWorker, InferenceWorker
@@ -55,7 +55,7 @@ class UltrasoundWidget(QWidget):
         self._build()
         keys.bind(napari_viewer, self)
         napari_viewer.window._qt_window.installEventFilter(self)
-        QTimer.singleShot(WARM_UP_AFTER_MS, self, self._warm_up)
+        later(self, WARM_UP_AFTER_MS, self._warm_up)
 
     # -- building ------------------------------------------------------------------------------
 

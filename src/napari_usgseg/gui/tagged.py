@@ -1,0 +1,119 @@
+"""Our layers in a viewer, found by a tag in their metadata and never by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from napari.layers import Image, Labels, Layer, Points, Shapes
+from napari.viewer import Viewer
+from numpy.typing import NDArray
+
+TAG = "napari-usgseg"
+NAMES = {
+    "image": "ultrasound",
+    "labels": "labels (accepted)",
+    "proposal": "proposal",
+    "shapes": "prompts: boxes, scribbles",
+    "points": "prompts: points",
+}
+"""Role -> the name that a new layer gets, from the bottom of the list to its top."""
+CONTOUR = 2
+FILL_OPACITY = 0.45
+
+
+class TaggedLayers:
+    """Makes and finds the layers of each role; layers without the tag are not touched.
+
+    A layer that the person deletes is made again when it is needed.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        self.viewer = viewer
+
+    def find(self, role: str) -> Layer | None:
+        """The layer of a role, or None."""
+        return next((x for x in self.viewer.layers if x.metadata.get(TAG) == role), None)
+
+    def ours(self) -> list[Layer]:
+        """All layers that have the tag."""
+        return [layer for layer in self.viewer.layers if TAG in layer.metadata]
+
+    def remove(self, role: str) -> None:
+        """Take away the layer of a role."""
+        for layer in [x for x in self.viewer.layers if x.metadata.get(TAG) == role]:
+            self.viewer.layers.remove(layer)
+
+    def image(self, rgb: bool, data: NDArray[np.uint8]) -> Image:
+        """The image layer, made anew where colour and grey change places."""
+        layer = self.find("image")
+        if isinstance(layer, Image) and layer.rgb == rgb:
+            return layer
+        self.remove("image")
+        made = Image(data, name=NAMES["image"], rgb=rgb, metadata={TAG: "image"})
+        if not rgb:
+            made.contrast_limits_range = (0, 255)
+            made.contrast_limits = (0, 255)
+        return self._insert(made, "image")
+
+    def labels(self, role: str, shape: tuple[int, ...]) -> Labels:
+        """The labels layer of a role ("labels" is filled, "proposal" a contour)."""
+        layer = self.find(role)
+        if isinstance(layer, Labels):
+            return layer
+        self.remove(role)
+        filled = role == "labels"
+        made = Labels(
+            np.zeros(shape, np.uint8), name=NAMES[role], metadata={TAG: role},
+            opacity=FILL_OPACITY if filled else 1.0,
+        )
+        made.contour = 0 if filled else CONTOUR
+        made.brush_size = 12
+        return self._insert(made, role)
+
+    def points(self) -> Points:
+        """The layer of clicks."""
+        layer = self.find("points")
+        if isinstance(layer, Points):
+            return layer
+        self.remove("points")
+        made = Points(
+            np.zeros((0, 2)), name=NAMES["points"], metadata={TAG: "points"}, ndim=2,
+            border_color="white", border_width=0.15,
+        )
+        return self._insert(made, "points")
+
+    def shapes(self) -> Shapes:
+        """The layer of boxes and scribbles."""
+        layer = self.find("shapes")
+        if isinstance(layer, Shapes):
+            return layer
+        self.remove("shapes")
+        made = Shapes(None, name=NAMES["shapes"], metadata={TAG: "shapes"}, ndim=2)
+        return self._insert(made, "shapes")
+
+    def _insert(self, layer: Any, role: str) -> Any:
+        """Put a layer above those of ours that belong below it, and leave the selection alone."""
+        order = list(NAMES)
+        below = set(order[: order.index(role)])
+        layers, at = self.viewer.layers, 0 if role == "image" else len(self.viewer.layers)
+        for index, other in enumerate(layers):
+            if role != "image" and other.metadata.get(TAG) not in below | {None}:
+                at = index
+                break
+        selected = layers.selection.active
+        layers.insert(at, layer)
+        if selected is not None and selected in layers:
+            layers.selection.active = selected
+        return layer
+
+
+def place_like(layer: Layer, image: Image | None) -> None:
+    """Give a 2D layer the place in the world that the image's last two dimensions have."""
+    scale, translate, rotate = np.ones(2), np.zeros(2), np.eye(2)
+    if image is not None:
+        scale, translate = image.scale[-2:], image.translate[-2:]
+        rotate = image.rotate[-2:, -2:]
+    for name, value in (("scale", scale), ("translate", translate), ("rotate", rotate)):
+        if not np.allclose(getattr(layer, name), value):
+            setattr(layer, name, value)
