@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from napari_usgseg.errors import DatasetError
+from napari_usgseg.io.datasets import (
+    Dataset,
+    DatasetItem,
+    read_dataset,
+    read_splits,
+    split_by_group,
+    write_splits,
+)
+
+quick = settings(deadline=None, max_examples=60)
+
+CARD = {
+    "name": "phantoms", "organ": "breast", "target": "breast tumor",
+    "labels": {"1": "breast tumor (any)", "2": "cyst"},
+    "items": [
+        {"id": "a", "group": "p1", "finding": "benign", "pixel_size_mm": 0.1},
+        {"id": "b", "group": "p2"},
+        {"id": "c"},
+    ],
+}
+
+
+def write_folder(folder, card=CARD):
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
+        for item in card["items"]:
+            Image.fromarray(np.zeros((4, 5), np.uint8)).save(folder / part / f"{item['id']}.png")
+    (folder / "dataset.json").write_text(json.dumps(card), encoding="utf-8")
+    return folder
+
+
+def dataset_of(groups, name="d"):
+    items = tuple(
+        DatasetItem(f"i{index}", group, f"i{index}.png", f"m{index}.png")
+        for index, group in enumerate(groups)
+    )
+    return Dataset(name, "breast", "breast tumor", {1: "breast tumor"}, items)
+
+
+GROUPS = st.lists(st.integers(0, 30).map(str), max_size=80)
+
+
+@quick
+@given(GROUPS, st.integers(0, 5))
+def test_every_item_is_on_one_side_and_no_group_on_two(groups, seed):
+    dataset = dataset_of(groups)
+    split = split_by_group(dataset, seed)
+    sides = (split.train, split.val, split.test)
+    placed = [item_id for side in sides for item_id in side]
+    assert sorted(placed) == sorted(item.item_id for item in dataset.items)
+    group_of = {item.item_id: item.group for item in dataset.items}
+    on_sides = [{group_of[item_id] for item_id in side} for side in sides]
+    assert not on_sides[0] & on_sides[1]
+    assert not on_sides[0] & on_sides[2]
+    assert not on_sides[1] & on_sides[2]
+
+
+@quick
+@given(GROUPS, st.integers(0, 5), st.randoms())
+def test_a_split_does_not_depend_on_the_order_of_items(groups, seed, random):
+    dataset = dataset_of(groups)
+    shuffled = list(dataset.items)
+    random.shuffle(shuffled)
+    other = Dataset(dataset.name, "", "", dataset.labels, tuple(shuffled))
+    assert split_by_group(dataset, seed) == split_by_group(other, seed)
+
+
+def test_the_seed_and_the_name_change_the_split():
+    groups = [str(number) for number in range(60)]
+    first = split_by_group(dataset_of(groups), 0)
+    assert split_by_group(dataset_of(groups), 0) == first
+    assert split_by_group(dataset_of(groups), 1) != first
+    assert split_by_group(dataset_of(groups, "other"), 0) != first
+
+
+def test_the_sides_have_the_sizes_that_were_asked_for():
+    split = split_by_group(dataset_of([str(number) for number in range(200)]), 0, 0.1, 0.15)
+    assert (len(split.train), len(split.val), len(split.test)) == (150, 20, 30)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+def test_very_few_groups_still_train(count):
+    split = split_by_group(dataset_of([str(number) for number in range(count)]))
+    assert len(split.test) == (1 if count == 3 else 0)
+    assert len(split.train) == count - len(split.test)
+
+
+def test_splits_come_back_from_their_file(tmp_path):
+    datasets = [dataset_of([str(n) for n in range(30)], name) for name in ("a", "b")]
+    write_splits(datasets, tmp_path / "splits.json", seed=3)
+    assert read_splits(tmp_path / "splits.json") == {
+        dataset.name: split_by_group(dataset, 3) for dataset in datasets
+    }
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", "{}", '{"datasets": {"a": {"train": []}}}'])
+def test_what_is_no_split_file_says_how_to_make_one(tmp_path, text):
+    path = tmp_path / "splits.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(DatasetError, match="make_splits"):
+        read_splits(path)
+
+
+def test_a_folder_is_read_with_its_groups_findings_and_phrases(tmp_path):
+    folder = write_folder(tmp_path / "a b ü")
+    dataset = read_dataset(str(folder))
+    assert (dataset.name, dataset.organ, dataset.target) == ("phantoms", "breast", "breast tumor")
+    assert [item.item_id for item in dataset.items] == ["a", "b", "c"]
+    assert [item.group for item in dataset.items] == ["p1", "p2", "c"]
+    assert (dataset.items[0].finding, dataset.items[0].spacing_mm) == ("benign", 0.1)
+    assert dataset.items[1].image_path == folder / "images" / "b.png"
+    assert (dataset.phrase(1), dataset.phrase(2)) == ("breast tumor", "cyst")
+    assert [item.item_id for item in dataset.only(["c", "a"]).items] == ["a", "c"]
+
+
+def without(key):
+    return {name: value for name, value in CARD.items() if name != key}
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        "", "null", "[]", "{",
+        *(json.dumps(without(key)) for key in ("name", "organ", "target", "labels", "items")),
+        json.dumps({**CARD, "labels": ["breast tumor"]}),
+        json.dumps({**CARD, "labels": {"one": "breast tumor"}}),
+        json.dumps({**CARD, "items": [{"group": "p1"}]}),
+        json.dumps({**CARD, "items": 3}),
+    ],
+)
+def test_a_malformed_card_names_the_file_and_what_was_expected(tmp_path, card):
+    folder = write_folder(tmp_path / "set")
+    (folder / "dataset.json").write_text(card)
+    with pytest.raises(DatasetError, match="expected name, organ") as caught:
+        read_dataset(folder)
+    assert caught.value.path == folder / "dataset.json"
+
+
+@pytest.mark.parametrize("part", ["images", "masks"])
+def test_a_listed_file_that_is_missing_is_named(tmp_path, part):
+    folder = write_folder(tmp_path / "set")
+    (folder / part / "b.png").unlink()
+    with pytest.raises(DatasetError, match="missing") as caught:
+        read_dataset(folder)
+    assert caught.value.path == folder / part / "b.png"
+
+
+def test_a_folder_without_a_data_set_says_how_to_make_one(tmp_path):
+    with pytest.raises(DatasetError, match="usgseg export"):
+        read_dataset(tmp_path)
+
+
+def sam2rad_folder(folder):
+    for part, name in (("Train", "x1"), ("Train", "x2"), ("Test", "y1")):
+        for kind, suffix in (("imgs", "jpg"), ("gts", "png")):
+            (folder / part / kind).mkdir(parents=True, exist_ok=True)
+            image = Image.fromarray(np.zeros((4, 5), np.uint8))
+            image.save(folder / part / kind / f"{name}.{suffix}")
+    return folder
+
+
+def test_the_layout_of_sam2rad_is_read(tmp_path):
+    dataset = read_dataset(sam2rad_folder(tmp_path / "shoulder_bone"))
+    assert [item.item_id for item in dataset.items] == ["Train-x1", "Train-x2", "Test-y1"]
+    assert dataset.items[0].mask_path.name == "x1.png"
+    assert dataset.phrase(1) == "shoulder bone"
+
+
+def test_an_image_of_sam2rad_without_its_mask_is_named(tmp_path):
+    folder = sam2rad_folder(tmp_path / "bone")
+    (folder / "Train" / "gts" / "x2.png").unlink()
+    with pytest.raises(DatasetError, match=r"x2\.jpg.*no mask"):
+        read_dataset(folder)
+
+
+def test_the_real_data_sets_are_read(data_folder):
+    folders = [path.parent for path in sorted(data_folder.glob("*/dataset.json"))]
+    assert folders
+    for folder in folders:
+        dataset = read_dataset(folder)
+        assert dataset.name == folder.name
+        assert dataset.items
+        split = split_by_group(dataset)
+        assert len(split.test) >= 0.15 * len(dataset.items)
