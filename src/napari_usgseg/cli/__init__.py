@@ -1,0 +1,1 @@
+"""The command line ``usgseg``: one module for each command or group."""

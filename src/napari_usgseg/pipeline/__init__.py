@@ -1,0 +1,1 @@
+"""What is done with models: propose, segment many files, evaluate, measure speed."""

@@ -49,7 +49,7 @@ def simulate_clicks(
     segmenter: Segmenter,
     embedding: ImageEmbedding,
     truth: BoolArray,
-    settings: PostprocessSettings | None,
+    settings: PostprocessSettings,
     max_clicks: int = MAX_CLICKS,
 ) -> ClickTrace:
     """Click an object until IoU 0.90 is reached, at least 5 and at most ``max_clicks`` times.
@@ -58,7 +58,7 @@ def simulate_clicks(
         segmenter: the model that answers the clicks.
         embedding: of the image.
         truth: (H, W) bool, the object; not empty.
-        settings: cleaning of each answer; None leaves the masks as they are.
+        settings: cleaning of each answer.
         max_clicks: where to give up.
     """
     mask = np.zeros_like(truth)
@@ -80,9 +80,8 @@ def simulate_clicks(
             mask_input=low_res,
         )
         prediction = segmenter.predict(embedding, prompts)
-        mask, low_res = prediction.masks[0], prediction.low_res_logits[0]
-        if settings is not None:
-            mask = postprocess(mask, settings, prompts)
+        mask = postprocess(prediction.masks[0], settings, prompts)
+        low_res = prediction.low_res_logits[0]
         dices.append(dice(truth, mask))
         ious.append(iou(truth, mask))
         if count <= max(REPORTED_CLICKS):

@@ -25,10 +25,11 @@ from ..errors import Cancelled, LabelWriteError, PromptError, UsgsegError
 from ..io.images import read_image
 from ..io.labels import default_color, write_classes, write_labels
 from ..models.base import Detector, Segmenter
+from ..models.phrases import split_phrases
 from ..types import LabelClass, Prompts, TextPrompt
 from .overlay import write_overlay
 from .postprocess import PostprocessSettings
-from .propose import Proposals, compose, propose_prompts, propose_text, split_phrases
+from .propose import Proposals, compose, propose_prompts, propose_text
 from .run_file import RunFile
 
 Status = Literal["done", "kept", "failed"]
@@ -41,7 +42,7 @@ class BatchRequest:
     Attributes:
         text: phrases to look for; with ``objects`` it only names what they point at.
         objects: a person's prompts, one record for each object; the same for every image.
-        settings: cleaning of the masks; None leaves them as they are.
+        settings: cleaning of the masks.
         overlay: also write the labels drawn over the image.
         overwrite: replace files that are already there.
         use_priors: see ``propose_text``.
@@ -49,7 +50,7 @@ class BatchRequest:
 
     text: TextPrompt | None = None
     objects: tuple[Prompts, ...] = ()
-    settings: PostprocessSettings | None = field(default_factory=PostprocessSettings)
+    settings: PostprocessSettings = field(default_factory=PostprocessSettings)
     overlay: bool = False
     overwrite: bool = False
     use_priors: bool = True
@@ -150,8 +151,8 @@ def _one_file(
 
 def _class_ids(found: Proposals, classes: Sequence[LabelClass]) -> list[int]:
     """The label value of each proposal; one without a known phrase is of the first class."""
-    values = {label_class.name.casefold(): label_class.class_id for label_class in classes}
-    return [values.get(item.phrase.casefold(), 1) for item in found.items]
+    values = {label_class.name: label_class.class_id for label_class in classes}
+    return [values.get(item.phrase.lower(), 1) for item in found.items]
 
 
 def _without_path(error: Exception, source: Path) -> str:
@@ -178,9 +179,8 @@ def _propose(
 
 def request_classes(request: BatchRequest) -> list[LabelClass]:
     """The classes of a request: its phrases in their order, else one class named "object"."""
-    names = split_phrases(request.text.text) if request.text is not None else ()
-    unique = list({name.casefold(): name for name in names}.values()) or ["object"]
-    return [LabelClass(i, name, default_color(i)) for i, name in enumerate(unique, start=1)]
+    names = split_phrases(request.text.text) if request.text is not None else ("object",)
+    return [LabelClass(i, name, default_color(i)) for i, name in enumerate(names, start=1)]
 
 
 def unique_ids(sources: Sequence[Path]) -> list[str]:
@@ -234,5 +234,5 @@ def _describe(
         "segmenter": segmenter.model_id,
         "grounder": detector.model_id if detector is not None else None,
         "use_priors": request.use_priors,
-        "postprocess": asdict(request.settings) if request.settings is not None else None,
+        "postprocess": asdict(request.settings),
     }

@@ -45,7 +45,7 @@ class EvaluationRequest:
         jitter: each edge of a box is shaken by up to this fraction of its side.
         shuffle_prompts: prompt with a box of another image; Dice must collapse, or the prompt
             does not matter.
-        settings: cleaning of every mask; None scores the model's masks as they are.
+        settings: cleaning of every mask.
         use_priors: see ``propose_text``.
         limit: at most this many images of each data set, drawn by ``seed``.
         seed: of the draw, of the jitter and of the shuffling.
@@ -57,7 +57,7 @@ class EvaluationRequest:
     text_threshold: float | None = None
     jitter: float = 0.0
     shuffle_prompts: bool = False
-    settings: PostprocessSettings | None = field(default_factory=PostprocessSettings)
+    settings: PostprocessSettings = field(default_factory=PostprocessSettings)
     use_priors: bool = True
     limit: int | None = None
     seed: int = 0
@@ -238,7 +238,7 @@ def _score_boxes(
             box = jitter_box(box, request.jitter, size_hw, scene.rng)
         prompts = Prompts(box=box)
         mask = segmenter.predict(scene.embedding, prompts).masks[0]
-        answers.append(postprocess(mask, request.settings, prompts) if request.settings else mask)
+        answers.append(postprocess(mask, request.settings, prompts))
     return _mean_score(scene.item, objects, answers)
 
 

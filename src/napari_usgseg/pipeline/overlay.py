@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from scipy import ndimage
 
-from ..errors import LabelWriteError
+from ..io.labels import write_png
 from ..types import LabelClass
 
 FILL = 0.25
@@ -53,10 +52,4 @@ def write_overlay(
     Raises:
         LabelWriteError: the file is there already, or the folder cannot be written.
     """
-    if path.exists() and not overwrite:
-        raise LabelWriteError(path, "is there already; overwrite it, or choose another folder")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(draw_overlay(image, labels, classes)).save(path)
-    except OSError as error:
-        raise LabelWriteError(path, f"cannot be written ({error})") from error
+    write_png(path, draw_overlay(image, labels, classes), overwrite=overwrite)

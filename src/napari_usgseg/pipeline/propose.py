@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..geometry import mask_to_box
 from ..models.base import Detector, Segmenter
+from ..models.phrases import split_phrases
 from ..types import (
     BoolArray,
     Detections,
@@ -57,17 +58,12 @@ class Proposals:
     embedding: ImageEmbedding
 
 
-def split_phrases(text: str) -> tuple[str, ...]:
-    """The phrases of a sentence in their order: "Kidney. renal medulla." -> ("Kidney", ...)."""
-    return tuple(part for part in (piece.strip() for piece in text.split(".")) if part)
-
-
 def propose_text(
     segmenter: Segmenter,
     detector: Detector,
     image: NDArray[np.uint8],
     prompt: TextPrompt,
-    settings: PostprocessSettings | None,
+    settings: PostprocessSettings,
     embedding: ImageEmbedding | None = None,
     *,
     use_priors: bool = True,
@@ -79,7 +75,7 @@ def propose_text(
         detector: turns the phrases into boxes.
         image: (H, W, 3) RGB uint8.
         prompt: one or more phrases with their thresholds.
-        settings: cleaning of the masks; None leaves them as the segmenter gives them.
+        settings: cleaning of the masks.
         embedding: of ``image`` by ``segmenter``, where it is in hand already.
         use_priors: feed a dense detector's coarse masks to the segmenter as ``mask_input``.
 
@@ -104,14 +100,14 @@ def _segment_box(
     embedding: ImageEmbedding,
     detections: Detections,
     index: int,
-    settings: PostprocessSettings | None,
+    settings: PostprocessSettings,
     use_priors: bool,
 ) -> Proposal:
     prior = detections.priors[index] if use_priors and detections.priors is not None else None
     prompts = Prompts(box=detections.boxes[index], mask_input=prior)
     prediction = segmenter.predict(embedding, prompts)
     return Proposal(
-        mask=_clean(prediction, settings, prompts),
+        mask=postprocess(prediction.masks[0], settings, prompts),
         box=detections.boxes[index],
         score=float(detections.scores[index]),
         phrase=detections.phrases[index],
@@ -120,24 +116,16 @@ def _segment_box(
     )
 
 
-def _clean(
-    prediction: Prediction, settings: PostprocessSettings | None, prompts: Prompts
-) -> BoolArray:
-    """The best mask, cleaned."""
-    mask = prediction.masks[0]
-    return mask if settings is None else postprocess(mask, settings, prompts)
-
-
 def _missing(
     prompt: TextPrompt, items: Sequence[Proposal], notes: Iterable[str]
 ) -> tuple[str, ...]:
     """One sentence for every phrase that gave nothing and that no note of the detector names."""
-    found = {item.phrase.casefold() for item in items}
-    said = " ".join(notes).casefold()
+    found = {item.phrase.lower() for item in items}
+    said = " ".join(notes).lower()
     return tuple(
         f"No '{phrase}' found in this image. Draw a box, or lower the threshold."
         for phrase in split_phrases(prompt.text)
-        if phrase.casefold() not in found and f"'{phrase.casefold()}'" not in said
+        if phrase not in found and f"'{phrase}'" not in said
     )
 
 
@@ -145,7 +133,7 @@ def propose_prompts(
     segmenter: Segmenter,
     embedding: ImageEmbedding,
     prompts: Prompts,
-    settings: PostprocessSettings | None,
+    settings: PostprocessSettings,
 ) -> tuple[Proposal, Prediction]:
     """Segment the one object that a person points at; ``settings`` as in ``propose_text``.
 
@@ -157,7 +145,7 @@ def propose_prompts(
         ModelError: ``embedding`` is another model's.
     """
     prediction = segmenter.predict(embedding, prompts)
-    mask = _clean(prediction, settings, prompts)
+    mask = postprocess(prediction.masks[0], settings, prompts)
     box = prompts.box if prompts.box is not None else mask_to_box(mask)
     iou = float(prediction.iou_predictions[0])
     proposal = Proposal(

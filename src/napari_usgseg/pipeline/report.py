@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,7 @@ def evaluation_report(
             "shuffle_prompts": request.shuffle_prompts,
             "limit": request.limit,
             "seed": request.seed,
-            "postprocess": request.settings is not None,
+            "postprocess": asdict(request.settings),
             "use_priors": request.use_priors,
         },
         "datasets": datasets,

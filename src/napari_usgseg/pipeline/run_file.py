@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import time
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LabelWriteError
+from ..io.atomic import write_atomically
 
 SCHEMA = 1
 PACKAGES = ("napari-usgseg", "sam2", "torch", "transformers", "numpy")
@@ -81,12 +81,7 @@ class RunFile:
             "seconds": round(time.perf_counter() - self._started, 3),
             "files": self._files,
         }
-        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
-        try:
-            temporary.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-            temporary.replace(self._path)
-        except OSError as error:
-            raise LabelWriteError(self._path, f"cannot be written ({error})") from error
+        write_atomically(self._path, (json.dumps(card, indent=1) + "\n").encode(), overwrite=True)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,0 +1,33 @@
+"""``usgseg benchmark``: speed beside the ``sam2`` package's own predictor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .common import progress, write_json
+
+
+def benchmark(
+    repeats: Annotated[int, typer.Option(min=1, help="Measurements of each; medians count.")] = 5,
+    model: Annotated[str, typer.Option(help="Light segmenter: a name or a checkpoint.")] = "nano",
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here.")
+    ] = None,
+) -> None:
+    """Time nano and our full path beside SAM2ImagePredictor, as ratios of one run."""
+    from ..models.registry import load_segmenter
+    from ..pipeline.benchmark import run_benchmark
+
+    nano = load_segmenter(model)
+    with progress(repeats + 1, "measuring") as step:
+        report = run_benchmark(repeats, nano, progress=lambda done, total: step(""))
+    typer.echo(f"peer: {report['peer']}, {report['threads']} thread(s)")
+    for name, seconds in report["seconds"].items():
+        ratio = report["ratios"].get(name)
+        beside = f"  {ratio:.3f} of the peer's" if ratio is not None else ""
+        typer.echo(f"{name}: {1000 * seconds:.1f} ms{beside}")
+    if json_file is not None:
+        write_json(json_file, report)

@@ -1,0 +1,91 @@
+"""What the commands share: progress, JSON files, and boxes and points as text."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ..errors import PromptError
+
+EXIT_SOME_FAILED = 3
+
+Advance = Callable[[str], None]
+
+
+@contextmanager
+def progress(total: int, title: str) -> Iterator[Advance]:
+    """Yield a function that counts one step and says what it was.
+
+    A bar on a terminal; elsewhere one plain line on standard output for each step that has a text.
+    """
+    if not sys.stderr.isatty():
+        yield _plain_line
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
+        task = bar.add_task(title, total=total)
+
+        def advance(line: str) -> None:
+            if line:
+                console.print(line, markup=False, highlight=False)
+            bar.advance(task)
+
+        yield advance
+
+
+def _plain_line(line: str) -> None:
+    if line:
+        typer.echo(line)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a report; an older one is replaced.
+
+    Raises:
+        LabelWriteError: the file cannot be written.
+    """
+    from ..io.atomic import write_atomically
+
+    write_atomically(path, (json.dumps(content, indent=1) + "\n").encode(), overwrite=True)
+
+
+def parse_box(text: str) -> tuple[float, float, float, float]:
+    """``x0,y0,x1,y1`` in pixels, corners in any order, to XYXY.
+
+    Raises:
+        PromptError: not four numbers.
+    """
+    try:
+        x0, y0, x1, y1 = (float(part) for part in text.split(","))
+    except ValueError:
+        raise PromptError(f"--box {text!r}: expected x0,y0,x1,y1 in pixels") from None
+    return min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
+
+
+def parse_point(text: str) -> tuple[float, float, int]:
+    """``x,y`` (on the object) or ``x,y,-`` (not on it) to (x, y, 1 or 0).
+
+    Raises:
+        PromptError: not of these forms.
+    """
+    parts = text.split(",")
+    sign = parts[2].strip() if len(parts) == 3 else "+"
+    try:
+        if sign not in ("+", "-") or len(parts) > 3:
+            raise ValueError
+        return float(parts[0]), float(parts[1]), 1 if sign == "+" else 0
+    except (ValueError, IndexError):
+        raise PromptError(
+            f"--point {text!r}: expected x,y in pixels, and ,- for a place outside the object"
+        ) from None

@@ -1,0 +1,66 @@
+"""``usgseg demo``: the whole main job on phantoms, without a window and without a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import LabelWriteError
+from .common import write_json
+
+if TYPE_CHECKING:
+    from ..pipeline.demo import DemoStep
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for images, masks and overlays.")] = Path(
+        "usgseg-demo"
+    ),
+    count: Annotated[int, typer.Option(min=1, help="How many phantoms.")] = 6,
+    seed: Annotated[int, typer.Option(help="Of the phantoms.")] = 0,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the Dice of each step.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="Segmenter: a name or a checkpoint.")] = "nano",
+    grounder: Annotated[str, typer.Option(help="Detector: a name or a folder.")] = "nano",
+    overwrite: Annotated[bool, typer.Option(help="Replace an earlier demo.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Make phantoms, find their lesions by a phrase, correct by a click, export PNGs."""
+    if out.exists() and any(out.iterdir()) and not overwrite:
+        raise LabelWriteError(out, "is not empty; give another --out, or --overwrite")
+    from ..models.registry import load_detector, load_segmenter
+    from ..pipeline.demo import run_demo
+
+    segmenter = load_segmenter(model, device=device)
+    detector = load_detector(grounder, device=device)
+    steps = run_demo(segmenter, detector, out, count=count, seed=seed, overwrite=overwrite)
+    _show(steps)
+    typer.echo(f"data set with images and masks: {out / 'dataset'}")
+    typer.echo(f"overlays to look at: {out / 'overlays'}")
+    typer.echo(f"score it yourself: usgseg evaluate {out / 'dataset'} --prompt box")
+    if json_file is not None:
+        write_json(json_file, {"schema": 1, "steps": [step.as_dict() for step in steps]})
+
+
+def _show(steps: list[DemoStep]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("phantom", "phrase", "found", "Dice: phrase", "Dice: + 1 click", "click")
+    for step in steps:
+        table.add_row(
+            step.image_id,
+            step.phrase,
+            str(step.found),
+            f"{step.dice_text:.3f}",
+            f"{step.dice_click:.3f}",
+            step.click_text,
+        )
+    mean_text = sum(step.dice_text for step in steps) / len(steps)
+    mean_click = sum(step.dice_click for step in steps) / len(steps)
+    table.add_section()
+    table.add_row("mean", "", "", f"{mean_text:.3f}", f"{mean_click:.3f}", "")
+    Console().print(table)

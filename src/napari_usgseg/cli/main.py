@@ -1,0 +1,83 @@
+"""``usgseg``: the command line's entry point and its exit codes.
+
+0 all done; 1 the request was wrong (one line on standard error); 3 done, but some inputs failed
+(each named). Command modules import models only inside their functions, so ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from ..errors import Cancelled, UsgsegError
+from . import benchmark, demo, evaluate, export, models, segment, train
+
+EXIT_WRONG_REQUEST = 1
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="usgseg",
+    help="Label ultrasound images: a phrase, a click, a PNG. Works offline on embedded models.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command("segment")(segment.segment)
+app.command("evaluate")(evaluate.evaluate)
+app.add_typer(train.app, name="train")
+app.command("export")(export.export)
+app.add_typer(models.app, name="models")
+app.command("demo")(demo.demo)
+app.command("benchmark")(benchmark.benchmark)
+
+_ClickException = typer.BadParameter.__mro__[2]
+"""click's own base of wrong requests, wherever typer keeps click (newer ones bring their own)."""
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"usgseg {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run ``usgseg`` with ``arguments`` (None: the process's own) and return its exit code."""
+    try:
+        code = app(args=arguments, prog_name="usgseg", standalone_mode=False)
+    except typer.Abort:
+        return EXIT_INTERRUPTED
+    except (Cancelled, KeyboardInterrupt):
+        typer.echo("usgseg: stopped", err=True)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # `usgseg ... | head`: nobody listens any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_WRONG_REQUEST
+    except UsgsegError as error:
+        return _refuse(str(error))
+    except Exception as error:
+        if not isinstance(error, _ClickException):
+            raise
+        return _refuse(f"{error.format_message()} (see `usgseg --help`)")  # type: ignore[attr-defined]
+    return code if isinstance(code, int) else 0
+
+
+def _refuse(message: str) -> int:
+    typer.echo("usgseg: " + " ".join(message.split()), err=True)
+    return EXIT_WRONG_REQUEST

@@ -1,0 +1,95 @@
+"""``usgseg train``: train the embedded models; resumable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help='Train the embedded models (needs the extra "train").')
+
+Data = Annotated[
+    list[Path], typer.Argument(metavar="DATASET...", help="Data set folders (dataset.json).")
+]
+Out = Annotated[Path, typer.Option(help="Folder for checkpoints, log.jsonl and the weights.")]
+Splits = Annotated[Path, typer.Option(help="Split file; only its training sides are learnt from.")]
+Seed = Annotated[int, typer.Option(help="Of everything random.")]
+Resume = Annotated[bool, typer.Option(help="Go on from the checkpoints in --out.")]
+Steps = Annotated[
+    int | None, typer.Option(min=1, help="Instead of the schedule's own (each stage).")
+]
+ImageSize = Annotated[
+    int | None, typer.Option(min=32, help="Side of the network's square (of the last stage).")
+]
+
+
+@app.command("nano-segmenter")
+def nano_segmenter(
+    data: Data,
+    out: Out,
+    splits: Splits,
+    seed: Seed = 0,
+    resume: Resume = False,
+    steps: Steps = None,
+    image_size: ImageSize = None,
+    teacher_cache: Annotated[
+        Path | None, typer.Option(help="Where LiteMedSAM's targets are kept; else OUT/teacher.")
+    ] = None,
+) -> None:
+    """Train the prompted segmenter."""
+    from dataclasses import replace
+
+    from ..training.nano_segmenter import STAGES, train
+
+    stages = [replace(stage, steps=steps or stage.steps) for stage in STAGES]
+    stages[-1] = replace(stages[-1], image_size=image_size or stages[-1].image_size)
+    train(
+        data,
+        out,
+        splits=splits,
+        seed=seed,
+        teacher_cache=teacher_cache,
+        stages=stages,
+        resume=resume,
+        say=typer.echo,
+    )
+
+
+@app.command("nano-grounder")
+def nano_grounder(
+    data: Data,
+    out: Out,
+    splits: Splits,
+    seed: Seed = 0,
+    resume: Resume = False,
+    steps: Steps = None,
+    image_size: ImageSize = None,
+) -> None:
+    """Train the phrase grounder."""
+    from ..training.nano_grounder import train
+
+    schedule = {"steps": steps, "image_size": image_size}
+    given = {name: value for name, value in schedule.items() if value is not None}
+    train(data, out, splits=splits, seed=seed, resume=resume, say=typer.echo, **given)
+
+
+@app.command("nano-dino")
+def nano_dino(
+    data: Data,
+    out: Out,
+    splits: Splits,
+    seed: Seed = 0,
+    resume: Resume = False,
+    steps: Steps = None,
+    image_size: ImageSize = None,
+    trunk: Annotated[
+        Path | None, typer.Option(help="A trained grounder.safetensors to take the trunk from.")
+    ] = None,
+) -> None:
+    """Train the small Grounding DINO."""
+    from ..training.nano_dino import train
+
+    schedule = {"steps": steps, "image_size": image_size}
+    given = {name: value for name, value in schedule.items() if value is not None}
+    train(data, out, splits=splits, seed=seed, trunk=trunk, resume=resume, say=typer.echo, **given)

@@ -1,0 +1,165 @@
+"""The main job on phantoms: a phrase, a correction by a simulated person's click, a PNG data set.
+
+    <out>/phantoms/<id>.png      the images
+    <out>/labels/<id>.png        what was committed
+    <out>/overlays/<id>-*.png    after the phrase, and after the click
+    <out>/dataset/               the export, in the protocol's layout
+
+The models are the ones given; the truth of the phantoms only scores them and places the click.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..geometry import components
+from ..io.export import export_dataset
+from ..io.labels import default_color, write_labels, write_png
+from ..io.phantoms import Phantom, make_phantom
+from ..metrics import dice, next_click
+from ..models.base import Detector, Segmenter
+from ..types import BoolArray, ImageRecord, LabelClass, Prompts, TextPrompt
+from .overlay import write_overlay
+from .postprocess import PostprocessSettings
+from .propose import Proposal, Proposals, compose, propose_prompts, propose_text
+
+SETTINGS = PostprocessSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class DemoStep:
+    """One phantom: Dice of the phrase's target after the phrase, and after one click more.
+
+    ``click`` is (x, y, label), or None where the phrase left nothing to correct.
+    """
+
+    image_id: str
+    phrase: str
+    found: int
+    dice_text: float
+    dice_click: float
+    click: tuple[int, int, int] | None
+
+    @property
+    def click_text(self) -> str:
+        """The click as a person reads it: "+ (x, y)"."""
+        if self.click is None:
+            return "not needed"
+        x, y, label = self.click
+        return f"{'+' if label else '-'} ({x}, {y})"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def run_demo(
+    segmenter: Segmenter,
+    detector: Detector,
+    out: Path,
+    *,
+    count: int = 6,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> list[DemoStep]:
+    """Do the job on ``count`` phantoms and write everything below ``out``.
+
+    Raises:
+        LabelWriteError: a file is there already and ``overwrite`` is not set.
+    """
+    phantoms = [make_phantom(seed + index) for index in range(count)]
+    names = list(dict.fromkeys(phantom.phrase for phantom in phantoms))
+    classes = [LabelClass(i, name, default_color(i)) for i, name in enumerate(names, start=1)]
+    steps, records = [], []
+    for index, phantom in enumerate(phantoms, start=1):
+        path = out / "phantoms" / f"phantom-{index:02d}.png"
+        write_png(path, phantom.image, overwrite=overwrite)
+        record = ImageRecord(path.stem, path, None, phantom.labels.shape)
+        label_class = classes[names.index(phantom.phrase)]
+        step, labels = _one_phantom(
+            segmenter, detector, phantom, record, label_class, out / "overlays", overwrite
+        )
+        label_path = out / "labels" / f"{record.image_id}.png"
+        write_labels(label_path, labels, overwrite=overwrite)
+        records.append((record, label_path))
+        steps.append(step)
+    export_dataset(
+        records,
+        out / "dataset",
+        name="usgseg-demo",
+        organ="phantom",
+        target=names[0],
+        classes=classes,
+        overwrite=overwrite,
+    )
+    return steps
+
+
+def _one_phantom(
+    segmenter: Segmenter,
+    detector: Detector,
+    phantom: Phantom,
+    record: ImageRecord,
+    label_class: LabelClass,
+    overlays: Path,
+    overwrite: bool,
+) -> tuple[DemoStep, NDArray[np.integer]]:
+    truth = phantom.labels == 1
+    prompt = TextPrompt(phantom.phrase)
+    found = propose_text(segmenter, detector, phantom.image, prompt, SETTINGS)
+    items, click = correct(segmenter, found, truth)
+    maps = [
+        compose(proposals, [label_class.class_id] * len(proposals), record.size_hw)
+        for proposals in (found.items, items)
+    ]
+    for labels, stage in zip(maps, ("1-phrase", "2-click"), strict=True):
+        path = overlays / f"{record.image_id}-{stage}.png"
+        write_overlay(path, phantom.image, labels, [label_class], overwrite=overwrite)
+    scores = [dice(truth, labels > 0) for labels in maps]
+    step = DemoStep(record.image_id, phantom.phrase, len(found.items), scores[0], scores[1], click)
+    return step, maps[1]
+
+
+def correct(
+    segmenter: Segmenter, found: Proposals, truth: BoolArray
+) -> tuple[tuple[Proposal, ...], tuple[int, int, int] | None]:
+    """Let the simulated person mend the object that needs it most by one click.
+
+    The click goes on with the mask of the proposal that it belongs to; where the phrase missed the
+    object, it starts a new one.
+
+    Returns:
+        The proposals afterwards, and the click (x, y, label), or None where all is right.
+    """
+    objects = components(truth)
+    drawn = np.any([item.mask for item in found.items], axis=0) if found.items else truth & False
+    click = next_click(truth, drawn)
+    if click is None:
+        return found.items, None
+    (x, y), label = click
+    meant = next((thing for thing in objects if thing[y, x]), None)
+    mended = _proposal_at(found.items, x, y, meant)
+    prompts = Prompts(
+        point_coords=np.array([[x, y]], np.float32),
+        point_labels=np.array([label], np.int32),
+        box=mended.box if mended else None,
+        mask_input=mended.low_res_logits if mended else None,
+    )
+    proposal, _ = propose_prompts(segmenter, found.embedding, prompts, SETTINGS)
+    rest = tuple(item for item in found.items if item is not mended)
+    return (*rest, proposal), (x, y, label)
+
+
+def _proposal_at(
+    items: tuple[Proposal, ...], x: int, y: int, meant: BoolArray | None
+) -> Proposal | None:
+    """The proposal under the click, or the one that overlaps the object meant by it."""
+    for item in items:
+        if item.mask[y, x] or (meant is not None and (item.mask & meant).any()):
+            return item
+    return None
