@@ -1,8 +1,9 @@
 """From an image file to the values that are stored in it; ``io.images`` makes them RGB uint8.
 
 TIFF is read by tifffile, or by Pillow where its compression needs a codec that tifffile lacks; PNG,
-JPEG and BMP by Pillow. A file's content decides, not its suffix. Whatever goes wrong in a decoder
-becomes an ``ImageReadError`` with the file, the cause and the cure.
+JPEG and BMP by Pillow, save the PNGs that it would cut to 8 bits (``io.png16``). A file's content
+decides, not its suffix. Whatever goes wrong in a decoder becomes an ``ImageReadError`` with the
+file, the cause and the cure.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import ImageReadError
+from .png16 import is_deep_color_png, read_deep_color_png
 
 MAX_PIXELS = 89_000_000
 """Larger images are refused before they are decoded (Pillow's own limit; about 9400 x 9400)."""
@@ -88,15 +90,15 @@ def read_errors(path: Path) -> Iterator[None]:
         raise ImageReadError(path, "may not be read; change its permissions") from error
     except UnidentifiedImageError as error:
         raise ImageReadError(
-            path, "not an image of a known format, or its beginning is damaged; "
-            "expected PNG, JPEG, BMP or TIFF"
+            path,
+            "not an image of a known format, or its beginning is damaged; "
+            "expected PNG, JPEG, BMP or TIFF",
         ) from error
     except Image.DecompressionBombError as error:
         raise ImageReadError(path, f"too large to open safely ({error}); reduce it") from error
     except Exception as error:  # decoders raise almost anything on damaged files
         raise ImageReadError(
-            path, f"truncated or damaged ({type(error).__name__}: {error}); "
-            "copy or export it again"
+            path, f"truncated or damaged ({type(error).__name__}: {error}); copy or export it again"
         ) from error
 
 
@@ -118,8 +120,9 @@ def check_size(path: Path, height: int, width: int) -> None:
         raise ImageReadError(path, f"has no pixels ({height} x {width}); export it again")
     if height * width > MAX_PIXELS:
         raise ImageReadError(
-            path, f"{height} x {width} pixels are more than the {MAX_PIXELS:,} that are opened; "
-            "reduce or crop it"
+            path,
+            f"{height} x {width} pixels are more than the {MAX_PIXELS:,} that are opened; "
+            "reduce or crop it",
         )
 
 
@@ -128,6 +131,8 @@ def _read_pillow(path: Path, frame: int) -> tuple[NDArray[Any], int]:
         raise ImageReadError(path, f"no frame {frame}: it has frame 0 only (TIFF can have more)")
     with Image.open(path, formats=_PILLOW_FORMATS) as image:
         check_size(path, image.height, image.width)
+        if is_deep_color_png(path):
+            return read_deep_color_png(path), _pillow_orientation(image)
         return _pillow_values(image), _pillow_orientation(image)
 
 
