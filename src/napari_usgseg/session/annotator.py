@@ -6,19 +6,20 @@ goes out as a record through ``requested``, and its answer comes back through ``
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from psygnal import Signal
 
 from ..geometry import box_from_points
 from ..pipeline.propose import split_phrases
-from ..store.base import ImageState, LabelMap, LabelStore
-from ..types import FloatArray, ImageRecord, TextPrompt
-from . import commit, draft as drafts
+from ..store.base import ImageState, LabelMap
+from ..types import FloatArray, TextPrompt
+from . import commit
+from . import draft as drafts
 from .answers import receive
 from .browser import Browser
 from .draft import Draft
@@ -27,86 +28,32 @@ from .requests import (
     Answer,
     EmbedRequest,
     ExportRequest,
-    ImageSource,
     Loaded,
     LoadRequest,
     OpenArrayRequest,
-    OpenFolderRequest,
     Opened,
+    OpenFolderRequest,
     PhantomRequest,
-    PromptRequest,
-    RememberRequest,
-    Request,
-    SaveRequest,
     TextRequest,
     WarmRequest,
 )
 from .settings import Settings
-from .status import Progress, Status
+from .state import SessionState
 
 NO_PROPOSAL = "A negative prompt takes away from a proposal: find or click an object first."
 
 
-class AnnotationSession:
+class AnnotationSession(SessionState):
     """Folder, images, classes, prompts, proposal, labels, and the history of all edits.
 
     Every method is called on one thread. ``flushing`` is emitted before anything that leaves or
     changes the label map, so that a window can hand in what was painted by hand.
     """
 
-    opened = Signal()
-    image_changed = Signal()
-    image_loaded = Signal()
-    labels_changed = Signal()
-    draft_changed = Signal()
-    classes_changed = Signal()
-    states_changed = Signal()
-    settings_changed = Signal()
-    status_changed = Signal(Status)
-    notified = Signal(str, str)  # "info", "warning" or "error", and a sentence with the cure
-    requested = Signal(object)
-    cancelled = Signal(int)
-    flushing = Signal()
-
-    def __init__(self, settings: Settings | None = None) -> None:
-        self.settings = settings or Settings()
-        self.browser = Browser()
-        self.table = commit.first_table()
-        self.draft = Draft()
-        self.loaded: Loaded | None = None
-        self.labels: LabelMap | None = None
-        self.history = History()
-        self.progress = Progress()
-        self.facts: dict[str, str] = {}
-        self.failure = ""
-        self.phantoms: Path | None = None
-        self._after_load: list[Any] = []
-
-    @property
-    def store(self) -> LabelStore | None:
-        """Where images and labels are, or None before anything is opened."""
-        return self.browser.store
-
-    @property
-    def record(self) -> ImageRecord | None:
-        """The current image."""
-        return self.browser.record
-
-    @property
-    def status(self) -> Status:
-        """The line that says what is going on."""
-        going_on = self.progress.text()
-        if going_on:
-            return Status(going_on, busy=True)
-        if self.failure:
-            return Status(self.failure, error=True)
-        facts = [self.facts[name] for name in ("note", "model", "time", "saved") if self.facts.get(name)]
-        return Status(" - ".join(facts) or "ready")
-
-    def state_of(self, image_id: str) -> ImageState:
-        """The state of an image; proposed where a proposal waits to be accepted."""
-        current = self.record is not None and image_id == self.record.image_id
-        return self.browser.state_of(image_id, self.draft if current else None)
+    def receive(self, answer: Answer) -> None:
+        """Take an answer; a stale one is dropped."""
+        receive(self, answer)
+        self.tell()
 
     # -- opening -------------------------------------------------------------------------------
 
@@ -188,13 +135,13 @@ class AnnotationSession:
         image_id = loaded.record.image_id
         self.loaded, self.labels = loaded, loaded.labels
         self.draft = self.browser.take_draft(image_id)
-        self._set_table(commit.with_values(self.table, np.unique(loaded.labels).tolist()))
+        self.set_table(commit.with_values(self.table, np.unique(loaded.labels).tolist()))
         self.image_loaded.emit()
         self.labels_changed.emit()
         self.draft_changed.emit()
         generation = self.progress.begin("embed", f"Preparing {loaded.record.path.name}...")
-        self.ask(EmbedRequest(generation, self._source(), self.settings.segmenter))
-        waiting, self._after_load = self._after_load, []
+        self.ask(EmbedRequest(generation, self.source(), self.settings.segmenter))
+        waiting, self.after_load = self.after_load, []
         for action in waiting:
             action()
         fresh = self.browser.state_of(image_id, self.draft) is ImageState.UNTOUCHED
@@ -255,7 +202,11 @@ class AnnotationSession:
         generation = self.progress.begin("text", f"Looking for '{chosen.phrase}'...")
         self.ask(
             TextRequest(
-                generation, self._source(), chosen.segmenter, chosen.detector, prompt,
+                generation,
+                self.source(),
+                chosen.segmenter,
+                chosen.detector,
+                prompt,
                 chosen.cleaning,
             )
         )
@@ -283,9 +234,7 @@ class AnnotationSession:
         height, width = self.labels.shape
         inside = np.clip(np.asarray(line, np.float32), 0, [width - 1, height - 1])
         line = inside.astype(np.float32)
-        self._prompt(
-            "scribble", drafts.add_scribble(self.draft, line, positive, self.table.active)
-        )
+        self._prompt("scribble", drafts.add_scribble(self.draft, line, positive, self.table.active))
 
     def new_object(self) -> None:
         """The next prompt begins another object."""
@@ -321,27 +270,7 @@ class AnnotationSession:
         if self.record is not None:
             self.do(Edit(name, self.record.image_id, draft=(self.draft, new)))
 
-    def _ask_prompt(self) -> None:
-        current = self.draft.current
-        if current is not None and self.loaded is not None:
-            chosen = self.settings
-            generation = self.progress.begin("prompt", "Segmenting...")
-            self.ask(
-                PromptRequest(
-                    generation, self._source(), chosen.segmenter, current.prompts, chosen.cleaning
-                )
-            )
-
-    def _source(self) -> ImageSource:
-        assert self.loaded is not None
-        return ImageSource(self.loaded.key, self.loaded.pixels)
-
     # -- accepting and painting ----------------------------------------------------------------
-
-    @property
-    def is_waiting(self) -> bool:
-        """True while a proposal is awaited, so that there is nothing yet to accept."""
-        return self.labels is None or self.draft.pending or self.progress.awaits("text", "prompt")
 
     def accept(self) -> bool:
         """Commit what is proposed; without a proposal the image is done as it is.
@@ -419,7 +348,7 @@ class AnnotationSession:
             self.warm_up()
             if self.loaded is not None:
                 generation = self.progress.begin("embed", "Preparing the image...")
-                self.ask(EmbedRequest(generation, self._source(), settings.segmenter))
+                self.ask(EmbedRequest(generation, self.source(), settings.segmenter))
         changed = (old.segmenter, old.cleaning) != (settings.segmenter, settings.cleaning)
         current = self.draft.current
         if changed and current is not None and not current.prompts.is_empty:
@@ -427,11 +356,6 @@ class AnnotationSession:
             assert self.draft.active is not None
             again = self.draft.with_object(self.draft.active, replace(current, prompts=prompts))
             self._edit_draft("redo with other settings", replace(again, pending=True))
-
-    def remember(self, values: dict[str, Any]) -> None:
-        """Keep settings with the folder."""
-        if self.store is not None:
-            self.ask(RememberRequest(self.progress.begin("remember"), self.store, values))
 
     def export(self, out: str | Path, organ: str, target: str, overwrite: bool = False) -> None:
         """Write a data set of everything that is committed."""
@@ -448,22 +372,17 @@ class AnnotationSession:
 
     # -- history -------------------------------------------------------------------------------
 
-    def do(self, edit: Edit) -> None:
-        """Do an edit and remember how to take it back."""
-        self.history.push(edit)
-        self._apply(edit)
-
     def undo(self) -> None:
         """Take back the last edit; where it was on another image, go there first."""
         self.flushing.emit()
-        self._travel(self.history.next_undo, lambda: self._apply(self.history.pop_undo()))
+        self._travel(self.history.next_undo, lambda: self.apply(self.history.pop_undo()))
 
     def redo(self) -> None:
         """Do again what was undone last; where it was on another image, go there first."""
         self.flushing.emit()
-        self._travel(self.history.next_redo, lambda: self._apply(self.history.pop_redo()))
+        self._travel(self.history.next_redo, lambda: self.apply(self.history.pop_redo()))
 
-    def _travel(self, edit: Edit | None, action: Any) -> None:
+    def _travel(self, edit: Edit | None, action: Callable[[], None]) -> None:
         if edit is None:
             self.say("Nothing to take back or do again.")
         elif edit.image_id is None or self.record is None or edit.image_id == self.record.image_id:
@@ -471,80 +390,5 @@ class AnnotationSession:
                 self.progress.drop("prompt", "text")
                 action()
         else:
-            self._after_load.append(action)
+            self.after_load.append(action)
             self.open_image(edit.image_id)
-
-    def _apply(self, edit: Edit) -> None:
-        image_id = edit.image_id
-        if edit.patch is not None and self.labels is not None:
-            if not edit.patch.fits(self.labels):
-                self.history.forget(image_id or "")
-                self.say("The labels were changed elsewhere; this step cannot be taken.", "warning")
-                return
-            self.labels = edit.patch.applied(self.labels)
-            self.labels_changed.emit()
-        if edit.table is not None:
-            ids = {item.class_id for item in edit.table[1].classes}
-            active = edit.table[1].active
-            self._set_table(ClassTable(edit.table[1].classes, active if active in ids else min(ids)))
-        if edit.draft is not None:
-            self.draft = edit.draft[1]
-            self.draft_changed.emit()
-            self.facts.pop("note", None)
-            if self.draft.pending:
-                self._ask_prompt()
-        if edit.state is not None and image_id is not None:
-            self.browser.set_state(image_id, edit.state[1])
-        self.states_changed.emit()
-        if edit.patch is not None or edit.state is not None:
-            self.save()
-        elif edit.table is not None and self.store is not None:
-            generation = self.progress.begin("remember")
-            self.ask(RememberRequest(generation, self.store, {}, self.table.classes))
-
-    def _set_table(self, table: ClassTable) -> None:
-        if table is not self.table:
-            self.table = table
-            self.classes_changed.emit()
-
-    def save(self) -> None:
-        """Write labels, state and classes of the current image."""
-        if self.store is None or self.record is None or self.labels is None:
-            return
-        image_id = self.record.image_id
-        generation = self.progress.begin(f"save:{image_id}", f"Saving {image_id}...")
-        state = self.browser.state_of(image_id, Draft())
-        self.ask(
-            SaveRequest(
-                generation, self.store, self.record, self.labels, state, self.table.classes
-            )
-        )
-
-    # -- the way out and back ------------------------------------------------------------------
-
-    def ask(self, request: Request) -> None:
-        """Send a request out; whoever listens brings the answer to ``receive``."""
-        self.requested.emit(request)
-        self.tell()
-
-    def receive(self, answer: Answer) -> None:
-        """Take an answer; a stale one is dropped."""
-        receive(self, answer)
-        self.tell()
-
-    def say(self, text: str, level: str = "info") -> None:
-        """Tell the person: a word on the status line, and a notification unless it is small."""
-        self.facts["note"] = text
-        if level != "info":
-            self.notified.emit(level, text)
-        self.tell()
-
-    def fail(self, text: str) -> None:
-        """Say what failed and what to do."""
-        self.failure = text
-        self.notified.emit("error", text)
-        self.tell()
-
-    def tell(self) -> None:
-        """Say what is going on."""
-        self.status_changed.emit(self.status)

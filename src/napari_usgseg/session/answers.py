@@ -91,7 +91,8 @@ def _saved(session: AnnotationSession, answer: FileAnswer) -> None:
     if answer.saved.backup is not None:
         session.say(
             "The label file was changed by another program meanwhile; that version is kept as "
-            f"{answer.saved.backup}", "warning",
+            f"{answer.saved.backup}",
+            "warning",
         )
     if answer.saved.path is not None:
         session.facts["saved"] = f"saved {datetime.now():%H:%M}"
@@ -158,5 +159,3 @@ def _note(session: AnnotationSession, answer: ModelAnswer) -> None:
     milliseconds = 1000 * answer.seconds
     quick = milliseconds < 1000
     session.facts["time"] = f"{milliseconds:.0f} ms" if quick else f"{answer.seconds:.1f} s"
-
-

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..geometry import box_iou, clip_box
-from ..types import FloatArray, Prompts
 from ..pipeline.propose import Proposal
+from ..types import FloatArray, Prompts
 
 NEAR = 0.25
 """A click this fraction of a box's side outside it still means that object."""

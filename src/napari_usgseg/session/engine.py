@@ -156,10 +156,17 @@ class Engine:
         if image is None:
             raise _MissingImageError
         found = propose_text(
-            segmenter, detector, image, request.prompt, request.settings, embedding  # type: ignore[arg-type]
+            segmenter,
+            detector,
+            image,
+            request.prompt,
+            request.settings,
+            embedding,  # type: ignore[arg-type]
         )
         return replace(
-            blank, proposals=found.items, notes=found.notes,
+            blank,
+            proposals=found.items,
+            notes=found.notes,
             model_id=f"{detector.model_id} + {segmenter.model_id}",
         )
 

@@ -62,8 +62,12 @@ def _answer(request: FileRequest) -> FileAnswer:
             return FileAnswer(generation, request)
         case ExportRequest():
             out = export_labelled(
-                request.store, request.out, organ=request.organ, target=request.target,
-                classes=request.classes, overwrite=request.overwrite,
+                request.store,
+                request.out,
+                organ=request.organ,
+                target=request.target,
+                classes=request.classes,
+                overwrite=request.overwrite,
             )
             return FileAnswer(generation, request, exported=out)
 

@@ -203,7 +203,7 @@ Request = ModelRequest | FileRequest
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Loaded:
-    """An image as read: ``pixels`` (H, W, 3) RGB uint8, ``labels`` (H, W), a ``key`` for workers."""
+    """An image as read: ``pixels`` (H, W, 3) RGB uint8, ``labels`` (H, W), a ``key`` of its own."""
 
     record: ImageRecord
     key: str

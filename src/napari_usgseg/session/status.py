@@ -5,8 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ORDER = (
-    "open", "phantoms", "load", "text", "prompt", "warm", "embed", "export", "save", "remember",
-    "ahead", "prefetch",
+    "open",
+    "phantoms",
+    "load",
+    "text",
+    "prompt",
+    "warm",
+    "embed",
+    "export",
+    "save",
+    "remember",
+    "ahead",
+    "prefetch",
 )
 """What the line names first when several things go on."""
 QUIET = ("remember", "ahead", "prefetch")
@@ -59,6 +69,7 @@ class Progress:
 
     def text(self) -> str:
         """What goes on, or "" where nothing does that is worth a word."""
+
         def rank(kind: str) -> int:
             return ORDER.index(kind.partition(":")[0])
 

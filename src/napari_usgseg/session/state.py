@@ -1,0 +1,202 @@
+"""The state of a session, its events, its history, and the way to the workers and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from psygnal import Signal
+
+from ..store.base import ImageState, LabelMap, LabelStore
+from ..types import ImageRecord
+from . import commit
+from .browser import Browser
+from .draft import Draft
+from .history import ClassTable, Edit, History
+from .requests import (
+    ImageSource,
+    Loaded,
+    PromptRequest,
+    RememberRequest,
+    Request,
+    SaveRequest,
+)
+from .settings import Settings
+from .status import Progress, Status
+
+
+class SessionState:
+    """What a session holds and how it changes; ``AnnotationSession`` adds what a person can do.
+
+    Attributes:
+        settings: models, phrase, thresholds, cleaning.
+        browser: the images and their states.
+        table: the classes and the picked one.
+        draft: what is proposed on the current image.
+        loaded: the current image's pixels, or None while they are read.
+        labels: its accepted label map (H, W), replaced and never changed in place.
+        history: of all edits.
+    """
+
+    opened = Signal()
+    image_changed = Signal()
+    image_loaded = Signal()
+    labels_changed = Signal()
+    draft_changed = Signal()
+    classes_changed = Signal()
+    states_changed = Signal()
+    settings_changed = Signal()
+    status_changed = Signal(Status)
+    notified = Signal(str, str)  # "info", "warning" or "error", and a sentence with the cure
+    requested = Signal(object)
+    cancelled = Signal(int)
+    flushing = Signal()
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self.browser = Browser()
+        self.table = commit.first_table()
+        self.draft = Draft()
+        self.loaded: Loaded | None = None
+        self.labels: LabelMap | None = None
+        self.history = History()
+        self.progress = Progress()
+        self.facts: dict[str, str] = {}
+        self.failure = ""
+        self.phantoms: Path | None = None
+        self.after_load: list[Callable[[], None]] = []
+
+    @property
+    def store(self) -> LabelStore | None:
+        """Where images and labels are, or None before anything is opened."""
+        return self.browser.store
+
+    @property
+    def record(self) -> ImageRecord | None:
+        """The current image."""
+        return self.browser.record
+
+    @property
+    def status(self) -> Status:
+        """The line that says what is going on."""
+        going_on = self.progress.text()
+        if going_on:
+            return Status(going_on, busy=True)
+        if self.failure:
+            return Status(self.failure, error=True)
+        facts = [
+            self.facts[name] for name in ("note", "model", "time", "saved") if self.facts.get(name)
+        ]
+        return Status(" - ".join(facts) or "ready")
+
+    def state_of(self, image_id: str) -> ImageState:
+        """The state of an image; proposed where a proposal waits to be accepted."""
+        current = self.record is not None and image_id == self.record.image_id
+        return self.browser.state_of(image_id, self.draft if current else None)
+
+    # -- history -------------------------------------------------------------------------------
+
+    def do(self, edit: Edit) -> None:
+        """Do an edit and remember how to take it back."""
+        self.history.push(edit)
+        self.apply(edit)
+
+    def apply(self, edit: Edit) -> None:
+        """Change the state as an edit says, and have it saved."""
+        image_id = edit.image_id
+        if edit.patch is not None and self.labels is not None:
+            if not edit.patch.fits(self.labels):
+                self.history.forget(image_id or "")
+                self.say("The labels were changed elsewhere; this step cannot be taken.", "warning")
+                return
+            self.labels = edit.patch.applied(self.labels)
+            self.labels_changed.emit()
+        if edit.table is not None:
+            ids = {item.class_id for item in edit.table[1].classes}
+            active = edit.table[1].active
+            self.set_table(
+                ClassTable(edit.table[1].classes, active if active in ids else min(ids))
+            )
+        if edit.draft is not None:
+            self.draft = edit.draft[1]
+            self.draft_changed.emit()
+            self.facts.pop("note", None)
+            if self.draft.pending:
+                self.ask_prompt()
+        if edit.state is not None and image_id is not None:
+            self.browser.set_state(image_id, edit.state[1])
+        self.states_changed.emit()
+        if edit.patch is not None or edit.state is not None:
+            self.save()
+        elif edit.table is not None and self.store is not None:
+            generation = self.progress.begin("remember")
+            self.ask(RememberRequest(generation, self.store, {}, self.table.classes))
+
+    def set_table(self, table: ClassTable) -> None:
+        """Take other classes."""
+        if table is not self.table:
+            self.table = table
+            self.classes_changed.emit()
+
+    def save(self) -> None:
+        """Write labels, state and classes of the current image."""
+        if self.store is None or self.record is None or self.labels is None:
+            return
+        image_id = self.record.image_id
+        generation = self.progress.begin(f"save:{image_id}", f"Saving {image_id}...")
+        state = self.browser.state_of(image_id, Draft())
+        self.ask(
+            SaveRequest(generation, self.store, self.record, self.labels, state, self.table.classes)
+        )
+
+    def ask_prompt(self) -> None:
+        """Have the active object segmented."""
+        current = self.draft.current
+        if current is not None and self.loaded is not None:
+            chosen = self.settings
+            generation = self.progress.begin("prompt", "Segmenting...")
+            self.ask(
+                PromptRequest(
+                    generation, self.source(), chosen.segmenter, current.prompts, chosen.cleaning
+                )
+            )
+
+    def source(self) -> ImageSource:
+        """The current image's pixels, for a request."""
+        assert self.loaded is not None
+        return ImageSource(self.loaded.key, self.loaded.pixels)
+
+    @property
+    def is_waiting(self) -> bool:
+        """True while a proposal is awaited, so that there is nothing yet to accept."""
+        return self.labels is None or self.draft.pending or self.progress.awaits("text", "prompt")
+
+    # -- the way out and back ------------------------------------------------------------------
+
+    def ask(self, request: Request) -> None:
+        """Send a request out; whoever listens brings the answer to ``receive``."""
+        self.requested.emit(request)
+        self.tell()
+
+    def say(self, text: str, level: str = "info") -> None:
+        """Tell the person: a word on the status line, and a notification unless it is small."""
+        self.facts["note"] = text
+        if level != "info":
+            self.notified.emit(level, text)
+        self.tell()
+
+    def fail(self, text: str) -> None:
+        """Say what failed and what to do."""
+        self.failure = text
+        self.notified.emit("error", text)
+        self.tell()
+
+    def tell(self) -> None:
+        """Say what is going on."""
+        self.status_changed.emit(self.status)
+
+    def remember(self, values: dict[str, Any]) -> None:
+        """Keep settings with the folder."""
+        if self.store is not None:
+            self.ask(RememberRequest(self.progress.begin("remember"), self.store, values))

@@ -1,0 +1,142 @@
+"""A real napari viewer with the dock widget in it, driven by real mouse and key events."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_usgseg.io.phantoms import write_phantom_dataset
+
+WAIT_MS = 120_000
+
+
+@pytest.fixture(scope="session")
+def phantom_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four phantoms with their truth; never written to."""
+    folder = tmp_path_factory.mktemp("phantoms") / "set"
+    write_phantom_dataset(folder, 4, 0)
+    return folder
+
+
+@pytest.fixture
+def phantom_folder(phantom_set: Path, tmp_path: Path) -> Path:
+    """A fresh folder with the phantoms' images."""
+    folder = tmp_path / "wrist 2026"
+    folder.mkdir()
+    for file in sorted((phantom_set / "images").glob("*.png")):
+        (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+@pytest.fixture
+def truth(phantom_set: Path) -> Callable[[str], np.ndarray]:
+    """The true label map of a phantom by its id."""
+    return lambda image_id: np.asarray(Image.open(phantom_set / "masks" / f"{image_id}.png"))
+
+
+class Person:
+    """Does with the window what a person does."""
+
+    def __init__(self, viewer, qtbot) -> None:
+        from napari_usgseg.gui.widget import UltrasoundWidget
+
+        self.viewer = viewer
+        self.qtbot = qtbot
+        self.widget = UltrasoundWidget(viewer)
+        viewer.window.add_dock_widget(self.widget, area="right", name="Ultrasound segmentation")
+        self.session = self.widget.session
+        self.notes: list[tuple[str, str]] = []
+        self.session.notified.connect(lambda level, text: self.notes.append((level, text)))
+        segmenter = os.environ.get("USGSEG_TEST_SEGMENTER", "nano")
+        self.session.set_settings(replace(self.session.settings, segmenter=segmenter))
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        self.qtbot.waitUntil(condition, timeout=WAIT_MS)
+
+    def settle(self) -> None:
+        """Wait until nothing is going on and all is drawn."""
+        session = self.session
+
+        def done() -> bool:
+            return not session.status.busy and not self.widget.bridge._dirty
+
+        self.wait(done)
+
+    def open(self, folder: Path) -> None:
+        self.widget.open_folder(folder)
+        self.wait(lambda: self.session.loaded is not None)
+        self.settle()
+
+    def layer(self, role: str):
+        return self.widget.bridge.find(role)
+
+    def canvas_point(self, x: float, y: float):
+        """Where a pixel of the image is on the canvas."""
+        from qtpy.QtCore import QPoint
+
+        canvas = self.viewer.window._qt_viewer.canvas
+        node = canvas.layer_to_visual[self.layer("labels")].node
+        at = node.get_transform("visual", "canvas").map([x + 0.5, y + 0.5])
+        return QPoint(round(at[0] / at[3]), round(at[1] / at[3]))
+
+    def click(self, x: float, y: float, shift: bool = False) -> None:
+        """Click on the canvas with the mouse, at XY pixels of the image."""
+        from qtpy.QtCore import Qt
+        from qtpy.QtTest import QTest
+
+        native = self.viewer.window._qt_viewer.canvas.native
+        held = Qt.KeyboardModifier.ShiftModifier if shift else Qt.KeyboardModifier.NoModifier
+        QTest.mouseClick(native, Qt.MouseButton.LeftButton, held, self.canvas_point(x, y))
+
+    def drag(self, *corners: tuple[float, float]) -> None:
+        """Press at the first XY, move along the others, release at the last."""
+        from qtpy.QtCore import QEvent, QPointF, Qt
+        from qtpy.QtGui import QMouseEvent
+        from qtpy.QtWidgets import QApplication
+
+        native = self.viewer.window._qt_viewer.canvas.native
+        left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
+        kinds = [QEvent.Type.MouseButtonPress, *[QEvent.Type.MouseMove] * (len(corners) - 1)]
+        steps = [*zip(kinds, corners, strict=True), (QEvent.Type.MouseButtonRelease, corners[-1])]
+        for kind, (x, y) in steps:
+            at = QPointF(self.canvas_point(x, y))
+            button = none if kind is QEvent.Type.MouseMove else left
+            held = none if kind is QEvent.Type.MouseButtonRelease else left
+            event = QMouseEvent(
+                kind, at, QPointF(native.mapToGlobal(at.toPoint())), button, held,
+                Qt.KeyboardModifier.NoModifier,
+            )
+            QApplication.sendEvent(native, event)
+            QApplication.processEvents()
+
+    def press(self, key, modifier=None) -> None:
+        """Press a key on the canvas."""
+        from qtpy.QtCore import Qt
+        from qtpy.QtTest import QTest
+
+        native = self.viewer.window._qt_viewer.canvas.native
+        held = Qt.KeyboardModifier.NoModifier if modifier is None else modifier
+        QTest.keyClick(native, key, held)
+
+
+@pytest.fixture
+def person(make_napari_viewer, qtbot) -> Iterator[Person]:
+    """A person in front of an empty viewer with the dock widget."""
+    viewer = make_napari_viewer(show=True)
+    viewer.window._qt_window.resize(1300, 860)
+    person = Person(viewer, qtbot)
+    yield person
+    person.widget.shut_down()
+
+
+@pytest.fixture
+def at_work(person: Person, phantom_folder: Path) -> Person:
+    """The same with a folder of phantoms open."""
+    person.open(phantom_folder)
+    return person

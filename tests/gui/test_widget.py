@@ -1,0 +1,307 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_usgseg.gui.tools import Tool
+from napari_usgseg.io.datasets import read_dataset
+from napari_usgseg.io.labels import read_classes, read_labels
+from napari_usgseg.store.base import ImageState
+
+pytestmark = pytest.mark.gui
+
+
+def centre_of(mask: np.ndarray) -> tuple[int, int]:
+    """The pixel (x, y) deepest inside a mask."""
+    from scipy import ndimage
+
+    row, column = np.unravel_index(ndimage.distance_transform_edt(mask).argmax(), mask.shape)
+    return int(column), int(row)
+
+
+def test_the_whole_way_from_a_folder_to_a_data_set(at_work, truth, phantom_folder, tmp_path):
+    from qtpy.QtCore import Qt
+
+    session = at_work.session
+    first = session.record.image_id
+    lesion = truth(first) == 1
+    x, y = centre_of(lesion)
+
+    at_work.click(x, y)
+    at_work.wait(lambda: session.draft.has_masks)
+    at_work.settle()
+    proposal = at_work.layer("proposal").data
+    assert proposal[y, x] == 1
+    assert not at_work.layer("labels").data.any(), "a proposal is not mixed into the labels"
+    assert len(at_work.layer("points").data) == 1
+    assert np.allclose(at_work.layer("points").data[0], (y, x), atol=1.5)
+
+    at_work.click(2, 2, shift=True)
+    at_work.wait(lambda: len(session.draft.objects[0].prompts.point_labels) == 2)
+    at_work.settle()
+    assert session.draft.objects[0].prompts.point_labels.tolist() == [1, 0]
+    at_work.press(Qt.Key.Key_U)
+    at_work.settle()
+    assert np.array_equal(at_work.layer("proposal").data, proposal), "undo takes one click back"
+
+    at_work.press(Qt.Key.Key_G)
+    at_work.wait(lambda: session.record.image_id != first and session.loaded is not None)
+    at_work.settle()
+    path = phantom_folder / "usgseg" / "labels" / f"{first}.png"
+    assert np.array_equal(read_labels(path), (proposal > 0).astype(np.uint8))
+    assert session.state_of(first) is ImageState.COMMITTED
+    assert not at_work.layer("labels").data.any(), "the next image has no labels yet"
+    assert not at_work.layer("proposal").data.any()
+
+    at_work.press(Qt.Key.Key_Comma)
+    at_work.wait(lambda: session.record.image_id == first)
+    at_work.settle()
+    assert np.array_equal(at_work.layer("labels").data, read_labels(path))
+
+    at_work.widget.export.export_to(tmp_path / "out")
+    at_work.wait(lambda: (tmp_path / "out" / "dataset.json").is_file())
+    at_work.settle()
+    exported = read_dataset(tmp_path / "out")
+    assert [item.item_id for item in exported.items] == [first]
+    assert np.array_equal(read_labels(exported.items[0].mask_path), read_labels(path))
+
+
+def test_undo_after_accept_and_next_goes_back_to_the_image_and_takes_the_labels_back(
+    at_work, phantom_folder
+):
+    from qtpy.QtCore import Qt
+
+    session = at_work.session
+    first = session.record.image_id
+    at_work.click(256, 190)
+    at_work.wait(lambda: session.draft.has_masks)
+    at_work.press(Qt.Key.Key_G)
+    at_work.wait(lambda: session.record.image_id != first and session.loaded is not None)
+    at_work.settle()
+    at_work.press(Qt.Key.Key_U)
+    at_work.wait(lambda: session.record.image_id == first)
+    at_work.settle()
+    assert not at_work.layer("labels").data.any()
+    assert session.draft.has_masks, "the proposal is there again"
+    assert session.state_of(first) is ImageState.PROPOSED
+    assert not (phantom_folder / "usgseg" / "labels" / f"{first}.png").exists()
+    at_work.press(Qt.Key.Key_U, Qt.KeyboardModifier.ShiftModifier)
+    at_work.settle()
+    assert at_work.layer("labels").data.any()
+
+
+def test_a_box_is_dragged_and_a_scribble_is_drawn_without_moving_the_view(at_work):
+    from qtpy.QtCore import Qt
+
+    session, camera = at_work.session, at_work.viewer.camera.center
+    at_work.press(Qt.Key.Key_W)
+    assert at_work.widget.tools.tool is Tool.BOX
+    at_work.drag((100, 90), (150, 120), (220, 200))
+    at_work.wait(lambda: len(session.draft.objects) == 1)
+    at_work.settle()
+    assert np.allclose(session.draft.objects[0].prompts.box, (100, 90, 220, 200), atol=2)
+    assert at_work.layer("shapes").shape_type == ["rectangle"]
+    at_work.press(Qt.Key.Key_K)
+    at_work.drag((300, 100), (320, 120), (340, 110), (360, 120))
+    at_work.wait(lambda: session.draft.objects[-1].prompts.scribbles != ())
+    at_work.settle()
+    line, sign = session.draft.objects[-1].prompts.scribbles[0]
+    assert sign == 1
+    assert np.allclose(line[0], (300, 100), atol=2)
+    assert "path" in at_work.layer("shapes").shape_type
+    assert at_work.viewer.camera.center == camera
+
+
+def test_with_the_point_tool_a_drag_pans_and_makes_no_prompt(at_work):
+    camera = at_work.viewer.camera.center
+    at_work.drag((100, 90), (150, 120), (220, 200))
+    assert not at_work.session.draft.objects
+    assert at_work.viewer.camera.center != camera
+
+
+def test_painting_by_hand_with_naparis_brush_is_saved(at_work, phantom_folder):
+    from qtpy.QtCore import Qt
+
+    first = at_work.session.record.image_id
+    at_work.press(Qt.Key.Key_J)
+    assert at_work.layer("labels").mode == "paint"
+    at_work.drag((100, 90), (130, 90), (160, 90))
+    at_work.settle()
+    painted = at_work.layer("labels").data
+    assert painted[90, 130] == 1
+    path = phantom_folder / "usgseg" / "labels" / f"{first}.png"
+    assert np.array_equal(read_labels(path), painted)
+    assert not at_work.session.draft.objects, "the brush is not taken for a prompt"
+    at_work.press(Qt.Key.Key_U)
+    at_work.settle()
+    assert not at_work.layer("labels").data.any()
+    assert not path.exists()
+
+
+def test_a_label_painted_without_a_class_gets_one(at_work, phantom_folder):
+    layer = at_work.layer("labels")
+    layer.data_setitem((np.array([5, 5]), np.array([6, 7])), 4)
+    at_work.widget.session.accept()
+    at_work.settle()
+    assert [item.class_id for item in at_work.session.table.classes] == [1, 4]
+    stored = read_classes(phantom_folder / "usgseg" / "classes.json")
+    assert [item.class_id for item in stored] == [1, 4]
+
+
+def test_reopening_the_folder_goes_on_where_the_person_was(at_work, phantom_folder):
+    session = at_work.session
+    at_work.session.rename_class(1, "nodule")
+    at_work.click(256, 190)
+    at_work.wait(lambda: session.draft.has_masks)
+    session.accept_and_next()
+    at_work.settle()
+    second = session.record.image_id
+    at_work.open(phantom_folder)
+    assert session.record.image_id == second
+    assert session.browser.committed == 1
+    assert session.table.classes[0].name == "nodule"
+
+
+def test_layers_that_the_person_renames_or_deletes_do_no_harm(at_work):
+    session = at_work.session
+    at_work.layer("labels").name = "mine now"
+    at_work.click(256, 190)
+    at_work.wait(lambda: session.draft.has_masks)
+    at_work.settle()
+    for role in ("proposal", "points", "image"):
+        at_work.viewer.layers.remove(at_work.layer(role))
+    at_work.session.accept()
+    at_work.settle()
+    assert at_work.viewer.layers["mine now"].data.any()
+    at_work.viewer.layers.remove(at_work.layer("labels"))
+    before = session.labels.copy()
+    session.step(1)
+    at_work.wait(lambda: session.loaded is not None)
+    at_work.settle()
+    assert at_work.layer("image") is not None
+    assert at_work.layer("labels") is not None
+    session.step(-1)
+    at_work.settle()
+    assert np.array_equal(at_work.layer("labels").data, before)
+
+
+def test_the_persons_own_layers_are_left_alone(person, phantom_folder):
+    own = person.viewer.add_labels(np.ones((20, 30), np.uint8), name="labels (accepted)")
+    person.open(phantom_folder)
+    person.click(256, 190)
+    person.wait(lambda: person.session.draft.has_masks)
+    person.session.accept()
+    person.settle()
+    assert own in person.viewer.layers
+    assert own.data.all()
+    assert person.layer("labels") is not own
+
+
+@pytest.mark.parametrize("rgb", [False, True])
+def test_an_open_image_layer_with_a_scale_is_labelled_in_its_place(person, rgb):
+    rng = np.random.default_rng(0)
+    shape = (120, 200, 3) if rgb else (120, 200)
+    image = rng.integers(0, 255, shape).astype(np.uint8 if rgb else np.uint16)
+    layer = person.viewer.add_image(
+        image, name="B-mode", rgb=rgb, scale=(0.2, 0.1), translate=(3, 5)
+    )
+    person.widget.use_open_layer()
+    person.wait(lambda: person.session.loaded is not None)
+    person.settle()
+    assert np.allclose(person.layer("labels").scale, (0.2, 0.1))
+    assert np.allclose(person.layer("labels").translate, (3, 5))
+    person.click(150, 40)
+    person.wait(lambda: bool(person.session.draft.objects))
+    person.settle()
+    assert np.allclose(person.session.draft.objects[0].prompts.point_coords, [[150, 40]], atol=0.6)
+    assert np.allclose(person.layer("points").scale, (0.2, 0.1))
+    assert person.layer("image") is layer
+    assert np.array_equal(layer.data, image)
+
+
+def test_without_an_image_layer_the_person_is_told_what_to_do(person):
+    from napari.utils.notifications import notification_manager
+
+    person.widget.use_open_layer()
+    assert "open a folder" in notification_manager.records[-1].message
+
+
+def test_a_damaged_image_is_named_and_the_next_one_can_be_opened(person, phantom_folder):
+    files = sorted(phantom_folder.glob("*.png"))
+    files[1].write_bytes(files[1].read_bytes()[:4000])
+    person.open(phantom_folder)
+    person.session.step(1)
+    person.wait(lambda: person.session.status.error)
+    assert files[1].name in person.session.status.text
+    assert "Retry" in person.widget.accept.text()
+    person.session.step(1)
+    person.wait(lambda: person.session.loaded is not None)
+    assert not person.session.status.error
+
+
+def test_a_model_that_is_not_there_is_an_error_with_a_cure(at_work):
+    from dataclasses import replace
+
+    session = at_work.session
+    session.set_settings(replace(session.settings, segmenter="no-such-model"))
+    at_work.wait(lambda: session.status.error)
+    assert "no-such-model" in session.status.text
+    assert any(level == "error" for level, _ in at_work.notes)
+
+
+def test_classes_are_added_renamed_and_picked(at_work):
+    from qtpy.QtCore import Qt
+
+    panel, session = at_work.widget.classes, at_work.session
+    panel.name.setText("cyst")
+    panel.add()
+    assert session.table.active == 2
+    assert at_work.layer("labels").selected_label == 2
+    at_work.press(Qt.Key.Key_1, Qt.KeyboardModifier.AltModifier)
+    assert session.table.active == 1
+    panel.list.item(1).setText("simple cyst")
+    at_work.wait(lambda: session.table.get(2).name == "simple cyst")
+    at_work.layer("labels").selected_label = 2
+    assert session.table.active == 2
+    session.undo()
+    assert session.table.get(2).name == "cyst"
+
+
+def test_the_dock_fits_a_small_screen(at_work):
+    hint = at_work.widget.minimumSizeHint()
+    assert hint.width() <= 360
+    assert hint.height() <= 820
+
+
+def test_every_control_says_what_it_does(person):
+    from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLineEdit
+
+    kinds = (QAbstractButton, QAbstractSpinBox, QComboBox, QLineEdit)
+    silent = [
+        child for kind in kinds for child in person.widget.findChildren(kind)
+        if not child.toolTip() and not isinstance(child.parent(), kinds)
+    ]
+    assert not silent
+
+
+def test_closing_the_dock_ends_the_worker_process_and_keeps_the_work(at_work, phantom_folder):
+    import os
+
+    at_work.layer("labels").data_setitem((np.array([5]), np.array([6])), 1)
+    first = at_work.session.record.image_id
+    worker = at_work.widget.inference.process_id
+    assert worker is not None
+    at_work.widget.shut_down()
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker, 0)
+    assert read_labels(phantom_folder / "usgseg" / "labels" / f"{first}.png")[5, 6] == 1
+    assert not at_work.viewer.mouse_drag_callbacks
+
+
+def test_try_it_on_a_phantom_opens_phantoms(person, monkeypatch, tmp_path: Path):
+    monkeypatch.setattr("tempfile.mkdtemp", lambda **_: str(tmp_path))
+    person.widget.phantom.click()
+    person.wait(lambda: person.session.loaded is not None)
+    assert len(person.session.browser.records) >= 3
