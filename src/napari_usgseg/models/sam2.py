@@ -52,11 +52,16 @@ SAM2_VARIANTS = {
 
 
 class Sam2Net(nn.Module):
-    """The image side of a ``sam2`` SAM2Base, as `SamSegmenter` wants it."""
+    """The image side of a ``sam2`` SAM2Base, as `SamSegmenter` wants it.
+
+    It takes ``sam`` over: the neck's positional encodings, which only the memory of videos reads,
+    are no longer computed (at 1024 pixels they are 90 MB to copy for each image).
+    """
 
     def __init__(self, sam: Any) -> None:
         super().__init__()
         self.sam = sam
+        self.sam.image_encoder.neck.position_encoding = nn.Identity()
         self.image_size = int(sam.image_size)
 
     @property
