@@ -46,9 +46,7 @@ def hd95(a: ArrayLike, b: ArrayLike) -> float:
     return float(np.percentile(distances, 95))
 
 
-def next_click(
-    truth: ArrayLike, prediction: ArrayLike
-) -> tuple[tuple[int, int], int] | None:
+def next_click(truth: ArrayLike, prediction: ArrayLike) -> tuple[tuple[int, int], int] | None:
     """The next click of the standard simulated annotator.
 
     The deepest point (by Euclidean distance to the region's border, the image's edge being a

@@ -21,7 +21,9 @@ from napari_usgseg.io.datasets import (
 quick = settings(deadline=None, max_examples=60)
 
 CARD = {
-    "name": "phantoms", "organ": "breast", "target": "breast tumor",
+    "name": "phantoms",
+    "organ": "breast",
+    "target": "breast tumor",
     "labels": {"1": "breast tumor (any)", "2": "cyst"},
     "items": [
         {"id": "a", "group": "p1", "finding": "benign", "pixel_size_mm": 0.1},
@@ -132,7 +134,10 @@ def without(key):
 @pytest.mark.parametrize(
     "card",
     [
-        "", "null", "[]", "{",
+        "",
+        "null",
+        "[]",
+        "{",
         *(json.dumps(without(key)) for key in ("name", "organ", "target", "labels", "items")),
         json.dumps({**CARD, "labels": ["breast tumor"]}),
         json.dumps({**CARD, "labels": {"one": "breast tumor"}}),

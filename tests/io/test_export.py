@@ -74,10 +74,17 @@ def test_the_card_says_what_is_known_of_each_image(tmp_path, pair):
     folder = export_dataset([pair], tmp_path / "out", **ABOUT)
     card = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
     assert card["labels"] == {"1": "breast tumor", "2": "cyst"}
-    assert card["items"] == [{
-        "id": "a", "group": "a", "width": 30, "height": 20, "empty_mask": False,
-        "source": "a.png", "pixel_size_mm": 0.2,
-    }]
+    assert card["items"] == [
+        {
+            "id": "a",
+            "group": "a",
+            "width": 30,
+            "height": 20,
+            "empty_mask": False,
+            "source": "a.png",
+            "pixel_size_mm": 0.2,
+        }
+    ]
     assert read_classes(folder / "classes.json") == CLASSES
     with Image.open(folder / "images" / "a.png") as image:
         assert image.mode == "L"

@@ -119,8 +119,13 @@ def test_alpha_lays_the_image_over_black():
 
 @pytest.mark.parametrize(
     "array",
-    [np.zeros(5), np.zeros((2, 2, 5)), np.zeros((0, 4)), np.zeros((2, 2), complex),
-     np.zeros((2, 2, 2, 2))],
+    [
+        np.zeros(5),
+        np.zeros((2, 2, 5)),
+        np.zeros((0, 4)),
+        np.zeros((2, 2), complex),
+        np.zeros((2, 2, 2, 2)),
+    ],
 )
 def test_an_array_that_is_no_image_says_what_was_expected(array):
     with pytest.raises(ImageReadError, match="expected"):
@@ -277,8 +282,12 @@ def test_a_truncated_file_names_the_file_and_the_cause(tmp_path, suffix, part):
 
 @pytest.mark.parametrize(
     ("content", "cause"),
-    [(b"", "empty"), (b"no image at all", "expected PNG"), (b"II*\0", "truncated or damaged"),
-     (b"\x89PNG\r\n\x1a\n", "damaged")],
+    [
+        (b"", "empty"),
+        (b"no image at all", "expected PNG"),
+        (b"II*\0", "truncated or damaged"),
+        (b"\x89PNG\r\n\x1a\n", "damaged"),
+    ],
 )
 def test_what_is_no_image_names_the_cause(tmp_path, content, cause):
     path = tmp_path / "a.png"
@@ -337,7 +346,11 @@ def test_a_folder_gives_its_images_in_natural_order(tmp_path):
         (tmp_path / name).touch()
     (tmp_path / "sub.png").mkdir()
     assert [file.name for file in image_files([tmp_path])] == [
-        "a.jpeg", "b2.PNG", "b10.png", "C1.tif", "ü 1.bmp"
+        "a.jpeg",
+        "b2.PNG",
+        "b10.png",
+        "C1.tif",
+        "ü 1.bmp",
     ]
 
 

@@ -175,7 +175,11 @@ def test_classes_that_cannot_be_used_are_refused(tmp_path, classes):
 @pytest.mark.parametrize(
     "text",
     [
-        "", "[]", "{", '{"schema": 2, "classes": []}', '{"schema": 1}',
+        "",
+        "[]",
+        "{",
+        '{"schema": 2, "classes": []}',
+        '{"schema": 1}',
         '{"schema": 1, "classes": [{"id": 1}]}',
         '{"schema": 1, "classes": [{"id": 0, "name": "a", "color": "#000000"}]}',
     ],

@@ -11,12 +11,14 @@ from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
 from napari_usgseg.io.phantom_physics import b_mode, fan_scan, linear_scan
+from napari_usgseg.io.phantom_scene import Scene
 from napari_usgseg.io.phantoms import KINDS, make_phantom, write_phantom_dataset
 
 
 @settings(deadline=None, max_examples=40)
 @given(
-    st.integers(0, 2**31), st.tuples(st.integers(32, 200), st.integers(32, 200)),
+    st.integers(0, 2**31),
+    st.tuples(st.integers(32, 200), st.integers(32, 200)),
     st.sampled_from([None, *KINDS]),
 )
 def test_a_phantom_knows_every_object_in_it(seed, size_hw, kind):
@@ -69,7 +71,12 @@ def scan_and_maps(echo=0.0):
 
 def render(scan, maps, seed=0, **changes):
     options = {
-        "pulse": 1.0, "beam_width": 1.6, "gain_db": 25.0, "noise_db": -60.0, "looks": 1, **changes,
+        "pulse": 1.0,
+        "beam_width": 1.6,
+        "gain_db": 25.0,
+        "noise_db": -60.0,
+        "looks": 1,
+        **changes,
     }
     return b_mode(scan, *maps, rng=np.random.default_rng(seed), **options).astype(float)
 
@@ -124,6 +131,14 @@ def test_a_fan_is_black_outside_and_its_depth_starts_at_the_probe():
     assert np.hypot(*scan.beam_yx)[scan.visible] == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.parametrize("size_hw", [(73, 32), (32, 300), (300, 32), (32, 32)])
+def test_a_fan_shows_something_in_an_image_of_any_shape(size_hw):
+    for half_angle, radius in ((0.45, 0.45), (0.8, 0.45), (0.8, 0.08)):
+        assert fan_scan(size_hw, half_angle, radius).visible.mean() > 0.02
+    for seed in range(6):
+        assert make_phantom(seed, size_hw, "fetal-head").labels.any()
+
+
 @pytest.mark.parametrize(
     ("size_hw", "kind", "cause"), [((31, 99), None, "too small"), ((99, 99), "x", "no phantom")]
 )
@@ -148,3 +163,10 @@ def test_a_phantom_data_set_is_not_written_over_another(tmp_path):
     write_phantom_dataset(tmp_path, 1, seed=0, size_hw=(64, 64))
     with pytest.raises(DatasetError, match="exists already"):
         write_phantom_dataset(tmp_path, 1, seed=1, size_hw=(64, 64))
+
+
+def test_the_target_of_an_image_is_placed_even_where_everything_is_taken():
+    scene = Scene(fan_scan((64, 64), 0.6, 0.2), np.random.default_rng(0))
+    scene.placed.append((32.0, 32.0, 200.0, 200.0))
+    row, column, _, _ = scene.place_surely(20, 20, (0.4, 0.5))
+    assert scene.scan.visible[int(row), int(column)]

@@ -63,14 +63,20 @@ def export_dataset(
         LabelWriteError: the folder cannot be written.
     """
     report = export_images(
-        records, out, name=name, organ=organ, target=target, classes=classes, groups=groups,
+        records,
+        out,
+        name=name,
+        organ=organ,
+        target=target,
+        classes=classes,
+        groups=groups,
         overwrite=overwrite,
     )
     if report.failures:
         causes = "; ".join(f"{f.image_id} ({f.error})" for f in report.failures)
         raise DatasetError(
-            report.folder, f"{len(report.exported)} images exported, "
-            f"{len(report.failures)} left out: {causes}"
+            report.folder,
+            f"{len(report.exported)} images exported, {len(report.failures)} left out: {causes}",
         )
     return report.folder
 
@@ -124,7 +130,12 @@ def export_images(
             names.setdefault(value, f"label {value}")
     if items:
         write_card(
-            out, name=name, organ=organ, target=target, labels=names, items=list(items.values()),
+            out,
+            name=name,
+            organ=organ,
+            target=target,
+            labels=names,
+            items=list(items.values()),
             overwrite=overwrite,
         )
         write_classes(out / "classes.json", classes)
@@ -168,8 +179,9 @@ def _export_image(record: ImageRecord, label_path: Path, out: Path, overwrite: b
     image, labels = read_image(record.path, record.frame), read_labels(label_path)
     if labels.shape != image.shape[:2]:
         raise DatasetError(
-            label_path, f"is {labels.shape} pixels, its image {record.path.name} "
-            f"{image.shape[:2]}; label maps have exactly their image's size"
+            label_path,
+            f"is {labels.shape} pixels, its image {record.path.name} "
+            f"{image.shape[:2]}; label maps have exactly their image's size",
         )
     write_png(out / "images" / file, _grey_if_grey(image), overwrite=overwrite)
     write_labels(out / "masks" / file, labels, overwrite=overwrite)
@@ -180,9 +192,7 @@ def _grey_if_grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return image[..., 0] if (image == image[..., :1]).all() else image
 
 
-def _entry(
-    record: ImageRecord, labels: LabelMap, groups: Mapping[str, str]
-) -> dict[str, Any]:
+def _entry(record: ImageRecord, labels: LabelMap, groups: Mapping[str, str]) -> dict[str, Any]:
     own = record.image_id if record.frame is None else record.path.stem
     entry: dict[str, Any] = {
         "id": record.image_id,

@@ -71,8 +71,9 @@ def write_png(path: str | Path, pixels: NDArray[Any], overwrite: bool = False) -
 def _label_map(path: Path, labels: NDArray[Any]) -> LabelMap:
     if labels.ndim != 2 or labels.size == 0 or labels.dtype.kind not in "bui":
         raise LabelWriteError(
-            path, f"an array of shape {labels.shape} and type {labels.dtype} is no label map; "
-            "expected (H, W) integers"
+            path,
+            f"an array of shape {labels.shape} and type {labels.dtype} is no label map; "
+            "expected (H, W) integers",
         )
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high > MAX_LABEL:
@@ -98,8 +99,9 @@ def read_labels(path: str | Path) -> LabelMap:
         values = values[..., 0]
     if values.ndim != 2 or values.dtype.kind not in "bui":
         raise ImageReadError(
-            path, "is a colour image, not a label map; expected a grey PNG with 0 for background "
-            "and 1.. for the classes"
+            path,
+            "is a colour image, not a label map; expected a grey PNG with 0 for background "
+            "and 1.. for the classes",
         )
     if values.dtype.itemsize == 1:
         return values.astype(np.uint8)
@@ -108,9 +110,7 @@ def read_labels(path: str | Path) -> LabelMap:
     return values.astype(np.uint16)
 
 
-def write_classes(
-    path: str | Path, classes: Iterable[LabelClass], overwrite: bool = True
-) -> None:
+def write_classes(path: str | Path, classes: Iterable[LabelClass], overwrite: bool = True) -> None:
     """Write ``classes.json``, whole or not at all.
 
     It is replaced by default, because a list of classes grows while a person labels.
@@ -148,8 +148,9 @@ def read_classes(path: str | Path) -> list[LabelClass]:
             raise ValueError(problem)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise DatasetError(
-            path, f"not a list of classes ({type(error).__name__}: {error}); expected "
-            '{"schema": 1, "classes": [{"id": 1, "name": "...", "color": "#rrggbb"}]}'
+            path,
+            f"not a list of classes ({type(error).__name__}: {error}); expected "
+            '{"schema": 1, "classes": [{"id": 1, "name": "...", "color": "#rrggbb"}]}',
         ) from error
     return classes
 

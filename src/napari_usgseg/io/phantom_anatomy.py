@@ -128,7 +128,9 @@ def _thyroid(scene: Scene) -> None:
     height, width = scene.scan.visible.shape
     side = uniform(-0.15, 0.15) * width
     lobe = (
-        uniform(0.42, 0.55) * height, width / 2 + side, uniform(0.2, 0.34) * height,
+        uniform(0.42, 0.55) * height,
+        width / 2 + side,
+        uniform(0.2, 0.34) * height,
         uniform(0.3, 0.5) * width,
     )
     gland = scene.ellipse(lobe, uniform(-0.25, 0.25), 0.1, 1.0)
@@ -195,8 +197,10 @@ def _fetal_head(scene: Scene) -> None:
     broken = np.clip(scene.noise(12 * unit, 18 * unit) + 0.4, 0, 1)
     scene.specular += uniform(1, 4) * np.exp(-0.5 * np.clip(midline, 0, None) ** 2) * broken
     plexus = (
-        spot[0] + uniform(-0.4, 0.4) * spot[2], spot[1] + uniform(-0.5, 0.5) * size,
-        uniform(0.08, 0.16) * size, uniform(0.12, 0.25) * size,
+        spot[0] + uniform(-0.4, 0.4) * spot[2],
+        spot[1] + uniform(-0.5, 0.5) * size,
+        uniform(0.08, 0.16) * size,
+        uniform(0.12, 0.25) * size,
     )
     scene.tissue(scene.ellipse(plexus, uniform(-1, 1), 0.1), uniform(-3, 5), edge=3)
     scene.label(inside | (head < 0.03), 1)

@@ -70,9 +70,10 @@ def fan_scan(
         overhang: how much wider than the image the fan may be, which crops its sides.
     """
     height, width = size_hw
-    start = radius * height
+    widest = overhang * (width / 2 - 1) / np.sin(half_angle)
+    start = min(radius * height, widest / 2)
     reach = start + (height - 1) - start * (1 - np.cos(half_angle))
-    reach = min(reach, overhang * (width / 2 - 1) / np.sin(half_angle))
+    reach = min(reach, widest)
     apex_y, apex_x = -start * np.cos(half_angle), (width - 1) / 2
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
     down, across = rows - apex_y, columns - apex_x
@@ -84,14 +85,21 @@ def fan_scan(
     r = np.linspace(start, reach, samples, dtype=np.float32)[:, None]
     theta = np.linspace(-half_angle, half_angle, beams, dtype=np.float32)[None]
     to_beams = np.stack([apex_y + r * np.cos(theta), apex_x + r * np.sin(theta)])
-    to_image = np.stack([
-        (distance[visible] - start) / (reach - start) * (samples - 1),
-        (angle[visible] / half_angle + 1) / 2 * (beams - 1),
-    ])
+    to_image = np.stack(
+        [
+            (distance[visible] - start) / (reach - start) * (samples - 1),
+            (angle[visible] / half_angle + 1) / 2 * (beams - 1),
+        ]
+    )
     beam = np.stack([down, across]) / np.maximum(distance, 1e-6)
     return Scan(
-        visible, distance - np.float32(start), angle * distance, beam,
-        to_beams, to_image, (slice(None), slice(None)),
+        visible,
+        distance - np.float32(start),
+        angle * distance,
+        beam,
+        to_beams,
+        to_image,
+        (slice(None), slice(None)),
     )
 
 

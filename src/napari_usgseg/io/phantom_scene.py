@@ -109,7 +109,10 @@ class Scene:
         self.specular += np.float32(amplitude) * line * ragged * (facing**power if power else 1)
 
     def tissue(
-        self, level: FloatArray, echo_db: FloatArray | float, through_db: float = 0.0,
+        self,
+        level: FloatArray,
+        echo_db: FloatArray | float,
+        through_db: float = 0.0,
         edge: float = 1.0,
     ) -> BoolArray:
         """Fill the inside of a shape; a beam loses ``through_db`` in crossing its whole height."""
@@ -131,7 +134,10 @@ class Scene:
             self.instances[part] = self.instances.max() + 1
 
     def ellipse(
-        self, spot: Spot, angle: float = 0.0, rough: float = 0.0,
+        self,
+        spot: Spot,
+        angle: float = 0.0,
+        rough: float = 0.0,
         cell: float = 0.8,
     ) -> FloatArray:
         """Level of an ellipse at ``spot`` (row, column, vertical radius, horizontal radius).
@@ -167,8 +173,14 @@ class Scene:
         return (np.sqrt(nearest) / np.float32(radius) - 1).astype(np.float32)
 
     def place(
-        self, radius_y: float, radius_x: float, depths: tuple[float, float] = (0.1, 0.95),
-        *, within: BoolArray | None = None, casts_shadow: bool = False, gap: float = 3.0,
+        self,
+        radius_y: float,
+        radius_x: float,
+        depths: tuple[float, float] = (0.1, 0.95),
+        *,
+        within: BoolArray | None = None,
+        casts_shadow: bool = False,
+        gap: float = 3.0,
     ) -> Spot | None:
         """A free, visible spot for an object, or None where none was found.
 
@@ -182,8 +194,11 @@ class Scene:
             row, column = self.uniform(0, height), self.uniform(0, width)
             rows = np.rint(row + radius_y * np.sin(around)).astype(int)
             columns = np.rint(column + radius_x * np.cos(around)).astype(int)
-            if rows.min() < 0 or columns.min() < 0 or rows.max() >= height or (
-                columns.max() >= width
+            if (
+                rows.min() < 0
+                or columns.min() < 0
+                or rows.max() >= height
+                or (columns.max() >= width)
             ):
                 continue
             depth = self.scan.depth[rows, columns] / self.reach
@@ -199,14 +214,23 @@ class Scene:
         return None
 
     def place_surely(
-        self, radius_y: float, radius_x: float, depths: tuple[float, float] = (0.1, 0.95),
-        *, within: BoolArray | None = None,
+        self,
+        radius_y: float,
+        radius_x: float,
+        depths: tuple[float, float] = (0.1, 0.95),
+        *,
+        within: BoolArray | None = None,
     ) -> Spot:
-        """As ``place``, for what an image is about: it shrinks until there is room."""
+        """As ``place``, for what an image is about: it shrinks until there is room.
+
+        Where there is none at all, it may cover another object.
+        """
         while (spot := self.place(radius_y, radius_x, depths, within=within)) is None:
             radius_y, radius_x = 0.85 * radius_y, 0.85 * radius_x
             if min(radius_y, radius_x) < 4 * self.unit:
                 depths, within = (0.0, 1.0), None
+            if min(radius_y, radius_x) < self.unit:
+                self.placed.clear()
         return spot
 
 

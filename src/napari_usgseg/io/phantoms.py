@@ -77,7 +77,10 @@ def make_phantom(
 
 
 def write_phantom_dataset(
-    out: str | Path, count: int, seed: int, kind: str = "breast",
+    out: str | Path,
+    count: int,
+    seed: int,
+    kind: str = "breast",
     size_hw: tuple[int, int] = (384, 512),
 ) -> Path:
     """Write ``count`` phantoms of one kind as a data set in the layout of the protocol.
@@ -104,8 +107,13 @@ def write_phantom_dataset(
         items.append({"id": item_id, "group": item_id})
     anatomy = ANATOMIES[kind]
     write_card(
-        out, name=f"phantoms-{kind}", organ=anatomy.organ, target=anatomy.names[1],
-        labels=anatomy.names, items=items, overwrite=True,
+        out,
+        name=f"phantoms-{kind}",
+        organ=anatomy.organ,
+        target=anatomy.names[1],
+        labels=anatomy.names,
+        items=items,
+        overwrite=True,
     )
     return out
 

@@ -71,9 +71,9 @@ def postprocess(
     given = np.array(mask, bool)
     if not settings.enabled or not given.any():
         return given
-    reach = int(np.ceil(max(
-        settings.opening, settings.closing, 4 * settings.smoothing, settings.dilation
-    )))
+    reach = int(
+        np.ceil(max(settings.opening, settings.closing, 4 * settings.smoothing, settings.dilation))
+    )
     window = _window(given, reach + 2)
     work = _shaped(given[window], settings)
     if settings.fill_holes:
