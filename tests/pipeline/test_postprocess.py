@@ -174,6 +174,12 @@ def test_an_object_that_the_frame_cuts_is_not_opened_away_there():
     assert np.array_equal(postprocess(mask, PostprocessSettings(opening=4)), mask)
 
 
+def test_closing_does_not_bridge_the_gap_to_the_frame():
+    mask = np.zeros((80, 100), bool)
+    mask[30:50, 2:20] = True
+    assert np.array_equal(postprocess(mask, PostprocessSettings(closing=4)), mask)
+
+
 def test_switched_off_nothing_happens():
     mask = disc(40, 20, 8) | disc(40, 70, 2)
     chosen = PostprocessSettings(enabled=False, keep="largest", dilation=5)
