@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -67,7 +68,7 @@ def parse_box(text: str) -> tuple[float, float, float, float]:
         PromptError: not four numbers.
     """
     try:
-        x0, y0, x1, y1 = (float(part) for part in text.split(","))
+        x0, y0, x1, y1 = (_pixel(part) for part in text.split(","))
     except ValueError:
         raise PromptError(f"--box {text!r}: expected x0,y0,x1,y1 in pixels") from None
     return min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
@@ -84,8 +85,15 @@ def parse_point(text: str) -> tuple[float, float, int]:
     try:
         if sign not in ("+", "-") or len(parts) > 3:
             raise ValueError
-        return float(parts[0]), float(parts[1]), 1 if sign == "+" else 0
+        return _pixel(parts[0]), _pixel(parts[1]), 1 if sign == "+" else 0
     except (ValueError, IndexError):
         raise PromptError(
             f"--point {text!r}: expected x,y in pixels, and ,- for a place outside the object"
         ) from None
+
+
+def _pixel(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError
+    return value

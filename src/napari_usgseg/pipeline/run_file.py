@@ -39,7 +39,7 @@ class RunFile:
             earlier = _read(path)
             if earlier.get("request") == request:
                 files = earlier["files"]
-            elif not overwrite:
+            elif not overwrite and _holds_labels(earlier):
                 raise LabelWriteError(
                     path,
                     "this folder holds the label maps of another request "
@@ -92,9 +92,13 @@ def _read(path: Path) -> dict[str, Any]:
     return card if isinstance(card, dict) and isinstance(card.get("files"), dict) else {}
 
 
+def _holds_labels(card: dict[str, Any]) -> bool:
+    return any(entry.get("status") != "failed" for entry in card.get("files", {}).values())
+
+
 def _summary(card: dict[str, Any]) -> str:
-    request = card.get("request") or {}
-    return f"'{request['text']}'" if request.get("text") else "not a readable one, or by boxes"
+    text = card.get("request", {}).get("text")
+    return f"'{text}'" if text else "boxes and points"
 
 
 def _versions() -> dict[str, str]:

@@ -1,0 +1,80 @@
+"""The command line as a person calls it, and a small segmenter for the calls that need no skill."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_usgseg.cli.main import run
+
+PROGRAM = "import sys; from napari_usgseg.cli.main import run; sys.exit(run())"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def err_lines(self) -> list[str]:
+        return self.err.splitlines()
+
+
+@pytest.fixture
+def usgseg(capsys):
+    """Call the command line in this process: ``usgseg("models", "list").code``."""
+
+    def call(*arguments: object) -> Outcome:
+        capsys.readouterr()
+        code = run([str(argument) for argument in arguments])
+        return Outcome(code, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def usgseg_process():
+    """Call the command line in a process of its own."""
+
+    def call(*arguments: object, **options) -> Outcome:
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM, *map(str, arguments)],
+            capture_output=True, text=True, timeout=300, env=dict(os.environ), **options,
+        )  # fmt: skip
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory) -> Path:
+    """An untrained nano segmenter: it answers every prompt, with nonsense."""
+    import torch
+
+    from napari_usgseg.models.checkpoints import save_nano_segmenter
+    from napari_usgseg.models.nano import NanoSam
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("models") / "untrained.safetensors"
+    save_nano_segmenter(NanoSam(128), path, {"note": "untrained"})
+    return path
+
+
+@pytest.fixture
+def images(tmp_path) -> Path:
+    """A folder of three images, 80 x 60 pixels and more."""
+    folder = tmp_path / "images here"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for index, width in enumerate((80, 101, 64)):
+        pixels = rng.integers(0, 255, (60, width), np.uint8)
+        Image.fromarray(pixels).save(folder / f"scan {index}.png")
+    return folder

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from napari_usgseg.io.phantoms import write_phantom_dataset
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory):
+    """Four phantoms as a data set."""
+    folder = tmp_path_factory.mktemp("data") / "phantoms"
+    write_phantom_dataset(folder, 4, 7)
+    return folder
+
+
+@pytest.mark.parametrize("prompt", ["box", "clicks"])
+def test_the_json_is_the_protocols(usgseg, phantoms, checkpoint, tmp_path, prompt):
+    report_file = tmp_path / "new folder" / "report.json"
+    outcome = usgseg(
+        "evaluate", phantoms, "--prompt", prompt, "--limit", 2, "--per-image", "--json",
+        report_file, "--model", checkpoint,
+    )  # fmt: skip
+    assert (outcome.code, outcome.err) == (0, "")
+    report = json.loads(report_file.read_text())
+    assert report["schema"] == 1
+    assert report["prompt"] == prompt
+    assert report["segmenter"] == str(checkpoint)
+    assert report["grounder"] is None
+    (entry,) = report["datasets"].values()
+    assert entry["images"] == 2 == len(entry["per_image"])
+    assert {"dice", "iou", "hd95_px", "seconds_per_image"} <= set(entry)
+    assert ("noc90" in entry) == ("dice_at_clicks" in entry) == (prompt == "clicks")
+    assert report["mean"]["dice"] == pytest.approx(entry["dice"])
+    assert set(entry["per_image"][0]) >= {"id", "group", "dice", "iou", "hd95_px"}
+    assert f"Dice {entry['dice']:.3f}" in outcome.out
+
+
+def test_only_one_side_of_a_split_is_scored(usgseg, phantoms, checkpoint, tmp_path):
+    card = json.loads((phantoms / "dataset.json").read_text())
+    ids = [item["id"] for item in card["items"]]
+    sides = {"train": ids[:2], "val": ids[2:3], "test": ids[3:]}
+    split = tmp_path / "splits.json"
+    split.write_text(json.dumps({"schema": 1, "seed": 0, "datasets": {card["name"]: sides}}))
+    words = ["evaluate", phantoms, "--prompt", "box", "--split", split, "--per-image"]
+    for side in ("test", "train"):
+        report = tmp_path / f"{side}.json"
+        assert usgseg(*words, "--side", side, "--json", report, "--model", checkpoint).code == 0
+        entry = json.loads(report.read_text())["datasets"][card["name"]]
+        assert [image["id"] for image in entry["per_image"]] == sides[side]
+    assert usgseg(*words, "--side", "left").code == 1
+    split.write_text(json.dumps({"schema": 1, "seed": 0, "datasets": {"other": sides}}))
+    outcome = usgseg(*words)
+    assert outcome.code == 1
+    assert card["name"] in outcome.err
+
+
+def test_a_damaged_image_is_named_and_gives_code_3(usgseg, phantoms, checkpoint, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(phantoms, folder)
+    broken = sorted((folder / "images").iterdir())[0]
+    broken.write_bytes(broken.read_bytes()[:100])
+    report = tmp_path / "report.json"
+    outcome = usgseg("evaluate", folder, "--prompt", "box", "--json", report, "--model", checkpoint)
+    assert outcome.code == 3
+    assert len(outcome.err_lines) == 1
+    assert broken.name in outcome.err
+    (entry,) = json.loads(report.read_text())["datasets"].values()
+    assert entry["images"] == 3
+
+
+def test_a_data_set_given_twice_is_a_wrong_request(usgseg, phantoms):
+    outcome = usgseg("evaluate", phantoms, phantoms, "--prompt", "box")
+    assert outcome.code == 1
+    assert "give each once" in outcome.err
+
+
+def test_the_embedded_models_box_prompt_matters(usgseg, data_folder, tmp_path):
+    words = ["evaluate", data_folder / "busi", "--prompt", "box", "--limit", 10]
+    dice = {}
+    for name, switches in {"own": [], "shuffled": ["--shuffle-prompts"]}.items():
+        report = tmp_path / f"{name}.json"
+        assert usgseg(*words, *switches, "--json", report).code == 0
+        dice[name] = json.loads(report.read_text())["mean"]["dice"]
+    assert dice["own"] > 0.8
+    assert dice["shuffled"] < dice["own"] - 0.3

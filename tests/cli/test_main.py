@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from napari_usgseg import __version__
+
+HEAVY = ("torch", "transformers", "sam2", "timm", "napari", "qtpy", "scipy", "skimage")
+
+
+def test_the_version_is_printed(usgseg):
+    outcome = usgseg("--version")
+    assert (outcome.code, outcome.out.strip()) == (0, f"usgseg {__version__}")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (), ("segment",), ("evaluate",), ("export",), ("demo",), ("benchmark",), ("models",),
+        ("models", "list"), ("models", "download"), ("models", "verify"), ("train",),
+        ("train", "nano-segmenter"), ("train", "nano-grounder"),
+    ],
+)  # fmt: skip
+def test_every_command_explains_itself(usgseg, words):
+    outcome = usgseg(*words, "--help")
+    assert outcome.code == 0
+    assert outcome.out.startswith("Usage: usgseg")
+    assert outcome.err == ""
+
+
+def test_no_command_at_all_shows_the_help(usgseg):
+    outcome = usgseg()
+    assert outcome.code == 0
+    assert "segment" in outcome.out
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from napari_usgseg.cli.main import run; run(['--help']); "
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stderr.strip() == "[]"
+
+
+def test_help_takes_about_a_second_at_most(usgseg_process):
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        assert usgseg_process("--help").code == 0
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 1.0
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["bogus"], "bogus"),
+        (["segment"], "INPUT"),
+        (["segment", "x.png", "--out", "o", "--nonsense"], "--nonsense"),
+        (["segment", "no such file.png", "--text", "cyst", "--out", "o"], "no such file.png"),
+        (["segment", ".", "--out", "o"], "--text"),
+        (["segment", ".", "--text", " . ", "--out", "o"], "--text is empty"),
+        (["segment", ".", "--box", "1,2,3", "--out", "o"], "1,2,3"),
+        (["segment", ".", "--point", "1,2,x", "--out", "o"], "1,2,x"),
+        (["segment", ".", "--point", "1,2,-", "--out", "o"], "off the object"),
+        (["evaluate", "nowhere", "--prompt", "box"], "nowhere"),
+        (["evaluate", "nowhere", "--prompt", "telepathy"], "telepathy"),
+        (["evaluate", "nowhere", "--prompt", "text", "--jitter", "0.1"], "--prompt box"),
+        (["export", "nowhere", "--out", "o"], "nowhere"),
+        (["export", ".", "--out", "o", "--format", "docx"], "docx"),
+        (["models", "download", "sam9"], "sam9"),
+        (["train"], "command"),
+    ],
+)
+def test_a_wrong_request_is_one_line_on_standard_error_and_code_1(
+    usgseg, words, named, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    outcome = usgseg(*words)
+    assert outcome.code == 1
+    assert len(outcome.err_lines) == 1
+    assert outcome.err.startswith("usgseg: ")
+    assert named in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_request_has_the_same_code_in_a_process_of_its_own(usgseg_process):
+    outcome = usgseg_process("segment", "no such file.png", "--text", "cyst", "--out", "o")
+    assert (outcome.code, outcome.out, len(outcome.err_lines)) == (1, "", 1)

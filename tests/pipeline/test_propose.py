@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_usgseg.pipeline.postprocess import PostprocessSettings
+from napari_usgseg.pipeline.propose import Proposal, compose, propose_prompts, propose_text
+from napari_usgseg.types import Prompts, TextPrompt
+
+CLEANING = PostprocessSettings()
+BOX = (10, 20, 29, 39)
+
+
+def _proposal(mask, score, phrase="cyst"):
+    return Proposal(mask, np.zeros(4, np.float32), score, phrase, score)
+
+
+def test_a_phrase_becomes_a_mask_for_each_box_best_first(plain_segmenter, make_detector, image):
+    detector = make_detector([("cyst", BOX, 0.4), ("cyst", (40, 0, 59, 9), 0.8)])
+    found = propose_text(plain_segmenter, detector, image, TextPrompt("cyst"), CLEANING)
+    assert [item.score for item in found.items] == pytest.approx([0.8, 0.4])
+    assert found.items[1].mask.sum() == 20 * 20
+    assert found.items[1].mask[20:40, 10:30].all()
+    assert {item.phrase for item in found.items} == {"cyst"}
+    assert found.notes == ()
+    assert found.embedding.model_id == plain_segmenter.model_id
+
+
+def test_the_thresholds_reach_the_detector(plain_segmenter, make_detector, image):
+    detector = make_detector([("cyst", BOX, 0.4)])
+    propose_text(plain_segmenter, detector, image, TextPrompt("cyst", 0.3, 0.2), CLEANING)
+    assert (detector.asked[0].box_threshold, detector.asked[0].text_threshold) == (0.3, 0.2)
+
+
+def test_a_dense_prior_is_fed_back_only_where_it_is_wanted(plain_segmenter, make_detector, image):
+    priors = np.full((1, 8, 8), 3.0, np.float32)
+    detector = make_detector([("cyst", BOX, 0.4)], priors)
+    for use_priors in (True, False):
+        propose_text(
+            plain_segmenter, detector, image, TextPrompt("cyst"), CLEANING, use_priors=use_priors
+        )
+    first, second = plain_segmenter.asked
+    assert first.mask_input is not None
+    np.testing.assert_array_equal(first.mask_input, priors[0])
+    assert second.mask_input is None
+
+
+def test_an_embedding_in_hand_is_not_made_again(plain_segmenter, make_detector, image):
+    embedding = plain_segmenter.embed(image, "mine")
+    detector = make_detector([("cyst", BOX, 0.4)])
+    found = propose_text(plain_segmenter, detector, image, TextPrompt("cyst"), CLEANING, embedding)
+    assert found.embedding is embedding
+
+
+def test_a_phrase_without_a_box_is_explained(plain_segmenter, make_detector, image):
+    detector = make_detector([("cyst", BOX, 0.4)])
+    found = propose_text(
+        plain_segmenter, detector, image, TextPrompt("Cyst. Fetal head."), CLEANING
+    )
+    assert len(found.items) == 1
+    assert found.notes == (
+        "No 'fetal head' found in this image. Draw a box, or lower the threshold.",
+    )
+
+
+def test_a_detectors_own_note_is_passed_on_and_not_repeated(plain_segmenter, make_detector, image):
+    note = "'kidney' is not among what this model was trained on."
+    found = propose_text(
+        plain_segmenter, make_detector(notes=(note,)), image, TextPrompt("kidney"), CLEANING
+    )
+    assert found.items == ()
+    assert found.notes == (note,)
+
+
+def test_the_masks_are_cleaned_as_asked(plain_segmenter, make_detector, image):
+    detector = make_detector([("cyst", BOX, 0.4)])
+    grown = propose_text(
+        plain_segmenter, detector, image, TextPrompt("cyst"), PostprocessSettings(dilation=2)
+    )
+    assert grown.items[0].mask.sum() > 20 * 20
+
+
+def test_a_persons_prompts_give_a_proposal_and_logits_for_the_next_click(plain_segmenter, image):
+    embedding = plain_segmenter.embed(image)
+    prompts = Prompts(np.array([[40, 30]], np.float32), np.ones(1, np.int32))
+    proposal, prediction = propose_prompts(plain_segmenter, embedding, prompts, CLEANING)
+    assert proposal.mask[30, 40]
+    np.testing.assert_array_equal(proposal.box, [28, 18, 52, 42])
+    assert proposal.score == pytest.approx(0.9)
+    np.testing.assert_array_equal(proposal.low_res_logits, prediction.low_res_logits[0])
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.permutations([0.2, 0.5, 0.9]), st.sampled_from([(1, 2, 3), (7, 300, 2)]))
+def test_where_proposals_overlap_the_higher_score_wins_in_any_order(scores, class_ids):
+    whole = np.ones((4, 6), bool)
+    proposals = [_proposal(whole, score) for score in scores]
+    labels = compose(proposals, class_ids, (4, 6))
+    assert (labels == class_ids[int(np.argmax(scores))]).all()
+    assert labels.dtype == (np.uint16 if max(class_ids) > 255 else np.uint8)
+
+
+def test_nothing_proposed_is_an_empty_label_map():
+    labels = compose([], [], (4, 6))
+    assert labels.shape == (4, 6)
+    assert not labels.any()
