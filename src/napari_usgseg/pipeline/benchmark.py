@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SIZE_HW = (480, 640)
 CLICK_XY = (300.0, 200.0)
 PEER_VARIANT = "sam2.1-hiera-tiny"
+CLICKS_PER_REPEAT = 10
+"""Clicks are short, and so need more measurements for a steady median."""
 
 
 def run_benchmark(
@@ -32,9 +34,10 @@ def run_benchmark(
     """Measure embedding and click of nano and of SAM 2.1 tiny through our code and the peer's.
 
     Args:
-        repeats: measurements of each, after one that does not count; medians are reported.
+        repeats: images to embed with each, after one that does not count; ten times as many
+            clicks; medians are reported.
         nano: the light segmenter; None takes the embedded one.
-        progress: called with (rounds done, rounds in all).
+        progress: called with (rounds of images done, rounds in all).
 
     Returns:
         "seconds": the medians, by name; "ratios": ours over the peer's ("nano_embed",
@@ -58,15 +61,18 @@ def run_benchmark(
     click = Prompts(np.array([CLICK_XY], np.float32), np.ones(1, np.int32))
     nano_embedding, our_embedding = nano.embed(image), ours.embed(image)
 
-    tasks: dict[str, Callable[[], object]] = {
+    embed: dict[str, Callable[[], object]] = {
         "peer_embed": lambda: peer.set_image(image),
         "sam2_embed": lambda: ours.embed(image),
         "nano_embed": lambda: nano.embed(image),
+    }
+    clicks: dict[str, Callable[[], object]] = {
         "peer_click": lambda: peer.predict(click.point_coords, click.point_labels),
         "sam2_click": lambda: ours.predict(our_embedding, click, multimask=True),
         "nano_click": lambda: nano.predict(nano_embedding, click),
     }
-    seconds = _take_turns(tasks, repeats, progress)
+    seconds = _take_turns(embed, repeats, progress)
+    seconds |= _take_turns(clicks, repeats * CLICKS_PER_REPEAT)
     return {
         "schema": 1,
         "peer": f"SAM2ImagePredictor, {PEER_VARIANT}",
@@ -89,13 +95,15 @@ def ratios_to_peer(seconds: dict[str, float]) -> dict[str, float]:
 
 
 def _take_turns(
-    tasks: dict[str, Callable[[], object]], repeats: int, progress: Callable[[int, int], None]
+    tasks: dict[str, Callable[[], object]],
+    repeats: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, float]:
     """The median seconds of each task over ``repeats`` rounds, after one round to warm up."""
     times: dict[str, list[float]] = {name: [] for name in tasks}
     for turn in range(repeats + 1):
-        # Back and forth, so that neither side always runs in the other's warm or cold caches.
-        for name, task in list(tasks.items())[:: 1 if turn % 2 else -1]:
+        # Forth and back, so that neither side always runs in the caches that the other left.
+        for name, task in list(tasks.items())[:: -1 if turn % 2 else 1]:
             start = time.perf_counter()
             task()
             if turn > 0:
