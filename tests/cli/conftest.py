@@ -14,8 +14,6 @@ from PIL import Image
 
 from napari_usgseg.cli.main import run
 
-PROGRAM = "import sys; from napari_usgseg.cli.main import run; sys.exit(run())"
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -46,7 +44,7 @@ def usgseg_process():
 
     def call(*arguments: object, **options) -> Outcome:
         done = subprocess.run(
-            [sys.executable, "-c", PROGRAM, *map(str, arguments)],
+            [sys.executable, "-m", "napari_usgseg.cli", *map(str, arguments)],
             capture_output=True, text=True, timeout=300, env=dict(os.environ), **options,
         )  # fmt: skip
         return Outcome(done.returncode, done.stdout, done.stderr)
