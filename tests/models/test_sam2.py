@@ -71,7 +71,9 @@ def test_the_embedding_is_the_predictors(predictor, embedding):
     theirs = predictor._features
     high_res_0, high_res_1 = theirs["high_res_feats"]
     expected = {
-        "image_embed": theirs["image_embed"], "high_res_0": high_res_0, "high_res_1": high_res_1
+        "image_embed": theirs["image_embed"],
+        "high_res_0": high_res_0,
+        "high_res_1": high_res_1,
     }
     assert embedding.features.keys() == expected.keys()
     for name, tensor in expected.items():

@@ -86,7 +86,8 @@ class GroundingDino:
         threshold = self._threshold(prompt)
         tokens, spans = self._tokenize(prompt.text)
         pixels = self._image_processor(
-            images=np.ascontiguousarray(image), input_data_format="channels_last",
+            images=np.ascontiguousarray(image),
+            input_data_format="channels_last",
             return_tensors="pt",
         )
         inputs = {**tokens, **pixels}

@@ -95,9 +95,7 @@ def load_detector(
     return load_phrase_grounder(folder)
 
 
-def download_model(
-    name: str, progress: Progress = lambda done, total: None
-) -> tuple[Path, ...]:
+def download_model(name: str, progress: Progress = lambda done, total: None) -> tuple[Path, ...]:
     """Fetch a model of the hub into the cache; what is there already is left alone.
 
     Args:
@@ -180,6 +178,5 @@ def _unknown(name: str, kind: Kind | None) -> ModelNotFoundError:
 
 def _incomplete(model: EmbeddedModel) -> ModelNotFoundError:
     return ModelNotFoundError(
-        f"{model.path}: missing; the embedded models come with the package: reinstall "
-        "napari-usgseg"
+        f"{model.path}: missing; the embedded models come with the package: reinstall napari-usgseg"
     )
