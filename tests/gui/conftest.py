@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_usgseg.gui.worker import InferenceWorker
 from napari_usgseg.io.phantoms import write_phantom_dataset
 
-WAIT_MS = 120_000
+WAIT_MS = 60_000
 
 
 @pytest.fixture(scope="session")
@@ -43,12 +44,12 @@ def truth(phantom_set: Path) -> Callable[[str], np.ndarray]:
 class Person:
     """Does with the window what a person does."""
 
-    def __init__(self, viewer, qtbot) -> None:
+    def __init__(self, viewer, qtbot, inference=None) -> None:
         from napari_usgseg.gui.widget import UltrasoundWidget
 
         self.viewer = viewer
         self.qtbot = qtbot
-        self.widget = UltrasoundWidget(viewer)
+        self.widget = UltrasoundWidget(viewer, inference)
         viewer.window.add_dock_widget(self.widget, area="right", name="Ultrasound segmentation")
         self.session = self.widget.session
         self.notes: list[tuple[str, str]] = []
@@ -125,14 +126,33 @@ class Person:
         QTest.keyClick(native, key, held)
 
 
+@pytest.fixture(scope="session")
+def inference(qapp) -> Iterator[InferenceWorker]:
+    """One worker process for all tests, for it takes seconds to start."""
+    worker = InferenceWorker()
+    yield worker
+    worker.close()
+
+
 @pytest.fixture
-def person(make_napari_viewer, qtbot) -> Iterator[Person]:
+def employ(make_napari_viewer, qtbot) -> Callable[..., Person]:
+    """Puts a person in front of a new viewer, with a worker process lent or of their own."""
+
+    def make(inference: InferenceWorker | None = None) -> Person:
+        viewer = make_napari_viewer(show=True)
+        viewer.window._qt_window.resize(1300, 860)
+        return Person(viewer, qtbot, inference)
+
+    return make
+
+
+@pytest.fixture
+def person(employ, qtbot, inference) -> Iterator[Person]:
     """A person in front of an empty viewer with the dock widget."""
-    viewer = make_napari_viewer(show=True)
-    viewer.window._qt_window.resize(1300, 860)
-    person = Person(viewer, qtbot)
+    person = employ(inference)
     yield person
     person.widget.shut_down()
+    qtbot.waitUntil(lambda: inference.is_idle, timeout=WAIT_MS)
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def test_the_whole_way_from_a_folder_to_a_data_set(at_work, truth, phantom_folde
     at_work.click(x, y)
     at_work.wait(lambda: session.draft.has_masks)
     at_work.settle()
-    proposal = at_work.layer("proposal").data
+    proposal = at_work.layer("proposal").data.copy()
     assert proposal[y, x] == 1
     assert not at_work.layer("labels").data.any(), "a proposal is not mixed into the labels"
     assert len(at_work.layer("points").data) == 1
@@ -230,11 +230,11 @@ def test_without_an_image_layer_the_person_is_told_what_to_do(person):
 
 def test_a_damaged_image_is_named_and_the_next_one_can_be_opened(person, phantom_folder):
     files = sorted(phantom_folder.glob("*.png"))
-    files[1].write_bytes(files[1].read_bytes()[:4000])
     person.open(phantom_folder)
-    person.session.step(1)
+    files[2].write_bytes(files[2].read_bytes()[:4000])
+    person.session.open_image(files[2].stem)
     person.wait(lambda: person.session.status.error)
-    assert files[1].name in person.session.status.text
+    assert files[2].name in person.session.status.text
     assert "Retry" in person.widget.accept.text()
     person.session.step(1)
     person.wait(lambda: person.session.loaded is not None)
@@ -286,18 +286,36 @@ def test_every_control_says_what_it_does(person):
     assert not silent
 
 
-def test_closing_the_dock_ends_the_worker_process_and_keeps_the_work(at_work, phantom_folder):
+def test_taking_the_dock_away_ends_the_worker_process_and_keeps_the_work(employ, phantom_folder):
     import os
 
-    at_work.layer("labels").data_setitem((np.array([5]), np.array([6])), 1)
-    first = at_work.session.record.image_id
-    worker = at_work.widget.inference.process_id
+    person = employ()
+    person.open(phantom_folder)
+    person.layer("labels").data_setitem((np.array([5]), np.array([6])), 1)
+    first = person.session.record.image_id
+    worker = person.widget.inference.process_id
     assert worker is not None
-    at_work.widget.shut_down()
+    person.viewer.window.remove_dock_widget(person.widget)
     with pytest.raises(ProcessLookupError):
         os.kill(worker, 0)
     assert read_labels(phantom_folder / "usgseg" / "labels" / f"{first}.png")[5, 6] == 1
-    assert not at_work.viewer.mouse_drag_callbacks
+    mouse = person.viewer.mouse_drag_callbacks
+    assert not any("usgseg" in callback.__module__ for callback in mouse)
+    assert not any("usgseg" in getattr(f, "__name__", "") for f in person.viewer.keymap.values())
+
+
+def test_closing_napari_ends_the_worker_process(employ, phantom_folder):
+    import os
+
+    from qtpy.QtCore import QCoreApplication, QEvent
+
+    person = employ()
+    person.open(phantom_folder)
+    worker = person.widget.inference.process_id
+    person.viewer.close()
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker, 0)
 
 
 def test_try_it_on_a_phantom_opens_phantoms(person, monkeypatch, tmp_path: Path):

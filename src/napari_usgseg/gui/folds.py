@@ -24,6 +24,7 @@ from qtpy.QtWidgets import (
 from ..models.catalogue import CATALOGUE
 from ..pipeline.postprocess import PostprocessSettings
 from ..session.annotator import AnnotationSession
+from ..session.settings import Settings
 from .parts import button
 
 CHOOSE_FILE = "from a file..."
@@ -148,16 +149,16 @@ class ModelForm(QWidget):
             name, _ = QFileDialog.getOpenFileName(
                 self, "A segmenter's checkpoint", "", "Checkpoints (*.safetensors *.pt *.pth)"
             )
-        self._take(segmenter=name)
+        self._take(replace(self._session.settings, segmenter=name))
 
     def _on_detector(self, name: str) -> None:
         if name == CHOOSE_FILE:
             name = QFileDialog.getExistingDirectory(self, "A detector's folder")
-        self._take(detector=name)
+        self._take(replace(self._session.settings, detector=name))
 
-    def _take(self, **names: str) -> None:
-        if all(names.values()):
-            self._session.set_settings(replace(self._session.settings, **names))
+    def _take(self, settings: Settings) -> None:
+        if settings.segmenter and settings.detector:
+            self._session.set_settings(settings)
         self._on_settings()
 
     def _on_settings(self) -> None:

@@ -47,9 +47,9 @@ class ImagesModel(QAbstractListModel):
         current = self._session.record
         self.beginResetModel()
         self._ids = [
-            record.image_id for record in self._session.browser.records
-            if only is None or record is current
-            or self._session.state_of(record.image_id) is only
+            record.image_id
+            for record in self._session.browser.records
+            if only is None or record is current or self._session.state_of(record.image_id) is only
         ]
         self.endResetModel()
 
@@ -108,11 +108,13 @@ class ImagesPanel(QWidget):
         self.list.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self.list.clicked.connect(self._on_clicked)
         self.list.activated.connect(self._on_clicked)
-        self.previous = button("< Previous", tip("Go to the image before.", "previous"),
-                               lambda: session.step(-1))
+        self.previous = button(
+            "< Previous", tip("Go to the image before.", "previous"), lambda: session.step(-1)
+        )
         self.next = button("Next >", tip("Go to the image after.", "next"), lambda: session.step(1))
         self.untouched = button(
-            "Next untouched", tip("Go to the next image without labels.", "next untouched"),
+            "Next untouched",
+            tip("Go to the next image without labels.", "next untouched"),
             session.next_untouched,
         )
         layout = QVBoxLayout(self)

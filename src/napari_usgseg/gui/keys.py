@@ -78,7 +78,7 @@ def typing() -> bool:
 def bind(viewer: Viewer, widget: UltrasoundWidget) -> None:
     """Bind all shortcuts to the viewer."""
     for shortcut in SHORTCUTS:
-        viewer.bind_key(shortcut.key, partial(_run, shortcut, widget), overwrite=True)
+        viewer.bind_key(shortcut.key, _callback(shortcut, widget), overwrite=True)
 
 
 def unbind(viewer: Viewer) -> None:
@@ -87,6 +87,13 @@ def unbind(viewer: Viewer) -> None:
         viewer.bind_key(shortcut.key, None)
 
 
-def _run(shortcut: Shortcut, widget: UltrasoundWidget, viewer: Viewer) -> None:
-    if not typing():
-        shortcut.does(widget)
+def _callback(shortcut: Shortcut, widget: UltrasoundWidget) -> Callable[[Viewer], None]:
+    """What napari calls when the key is pressed; it wants a function with a name and a text."""
+
+    def run(viewer: Viewer) -> None:
+        if not typing():
+            shortcut.does(widget)
+
+    run.__name__ = run.__qualname__ = f"usgseg_{shortcut.name.replace(' ', '_')}"
+    run.__doc__ = f"Ultrasound segmentation: {shortcut.name}."
+    return run

@@ -75,7 +75,8 @@ class LayerBridge:
     def active_image(self) -> Image | None:
         """The image that "use the open image" means: the selected one, else the top one."""
         candidates = [
-            layer for layer in self._viewer.layers
+            layer
+            for layer in self._viewer.layers
             if isinstance(layer, Image) and TAG not in layer.metadata
         ]
         active = self._viewer.layers.selection.active
@@ -88,7 +89,9 @@ class LayerBridge:
         data = layer.data[0] if layer.multiscale else layer.data
         extra = data.ndim - (3 if layer.rgb else 2)
         world = self._viewer.dims.point[-layer.ndim :]
-        at = np.clip(np.round(layer.world_to_data(world)[:extra]), 0, np.array(data.shape[:extra]) - 1)
+        at = np.clip(
+            np.round(layer.world_to_data(world)[:extra]), 0, np.array(data.shape[:extra]) - 1
+        )
         return np.asarray(data[tuple(int(index) for index in at)])
 
     # -- coordinates ---------------------------------------------------------------------------
@@ -220,7 +223,10 @@ class LayerBridge:
         layer.data = []
         for vertices, kind, color in marks:
             layer.add(
-                vertices, shape_type=kind, edge_color=color, face_color="transparent",
+                vertices,
+                shape_type=kind,
+                edge_color=color,
+                face_color="transparent",
                 edge_width=max(1.0, self._mark_size() / 5),
             )
         layer.selected_data = set()

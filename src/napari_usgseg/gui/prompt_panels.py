@@ -76,7 +76,10 @@ class FindPanel(Section):
         settings = self._session.settings
         if not self.phrase.hasFocus():
             self.phrase.setText(settings.phrase)
-        for control, value in ((self.box, settings.box_threshold), (self.text, settings.text_threshold)):
+        for control, value in (
+            (self.box, settings.box_threshold),
+            (self.text, settings.text_threshold),
+        ):
             control.blockSignals(True)
             control.setValue(0.0 if value is None else value)
             control.blockSignals(False)
@@ -108,17 +111,30 @@ class CorrectPanel(Section):
         self._session = session
         self._tools = tools
         self.tools = {
-            Tool.POINT: toggle("Point", tip("Click on the object; Shift turns the sign round.",
-                                            "point"), lambda: self._arm(Tool.POINT)),
-            Tool.BOX: toggle("Box", tip("Drag a box around the object.", "box"),
-                             lambda: self._arm(Tool.BOX)),
-            Tool.SCRIBBLE: toggle("Scribble", tip("Draw a line along the object.", "scribble"),
-                                  lambda: self._arm(Tool.SCRIBBLE)),
+            Tool.POINT: toggle(
+                "Point",
+                tip("Click on the object; Shift turns the sign round.", "point"),
+                lambda: self._arm(Tool.POINT),
+            ),
+            Tool.BOX: toggle(
+                "Box", tip("Drag a box around the object.", "box"), lambda: self._arm(Tool.BOX)
+            ),
+            Tool.SCRIBBLE: toggle(
+                "Scribble",
+                tip("Draw a line along the object.", "scribble"),
+                lambda: self._arm(Tool.SCRIBBLE),
+            ),
         }
-        self.plus = toggle("+", tip("Prompts mean: this belongs to it.", "positive or negative"),
-                           lambda: tools.set_positive(True))
-        self.minus = toggle("−", tip("Prompts mean: this does not belong to it.",
-                                     "positive or negative"), lambda: tools.set_positive(False))
+        self.plus = toggle(
+            "+",
+            tip("Prompts mean: this belongs to it.", "positive or negative"),
+            lambda: tools.set_positive(True),
+        )
+        self.minus = toggle(
+            "−",
+            tip("Prompts mean: this does not belong to it.", "positive or negative"),
+            lambda: tools.set_positive(False),
+        )
         signs = QButtonGroup(self)
         for sign in (self.plus, self.minus):
             sign.setFixedWidth(34)
@@ -126,10 +142,14 @@ class CorrectPanel(Section):
         self.body.addLayout(row(*self.tools.values(), self.plus, self.minus))
         self.undo = button("Undo", tip("Take the last step back.", "undo"), session.undo)
         self.redo = button("Redo", tip("Do the undone step again.", "redo"), session.redo)
-        self.clear = button("Clear", tip("Take away what is proposed.", "clear prompts"),
-                            session.clear_prompts)
-        self.paint = button("Paint", tip("Paint by hand on the accepted labels, or stop painting.",
-                                         "paint by hand"), tools.paint_by_hand)
+        self.clear = button(
+            "Clear", tip("Take away what is proposed.", "clear prompts"), session.clear_prompts
+        )
+        self.paint = button(
+            "Paint",
+            tip("Paint by hand on the accepted labels, or stop painting.", "paint by hand"),
+            tools.paint_by_hand,
+        )
         self.body.addLayout(row(self.undo, self.redo, self.clear, self.paint))
         tools.changed.connect(self._on_tools)
         session.draft_changed.connect(self._on_history)

@@ -64,7 +64,9 @@ class TaggedLayers:
         self.remove(role)
         filled = role == "labels"
         made = Labels(
-            np.zeros(shape, np.uint8), name=NAMES[role], metadata={TAG: role},
+            np.zeros(shape, np.uint8),
+            name=NAMES[role],
+            metadata={TAG: role},
             opacity=FILL_OPACITY if filled else 1.0,
         )
         made.contour = 0 if filled else CONTOUR
@@ -78,8 +80,12 @@ class TaggedLayers:
             return layer
         self.remove("points")
         made = Points(
-            np.zeros((0, 2)), name=NAMES["points"], metadata={TAG: "points"}, ndim=2,
-            border_color="white", border_width=0.15,
+            np.zeros((0, 2)),
+            name=NAMES["points"],
+            metadata={TAG: "points"},
+            ndim=2,
+            border_color="white",
+            border_width=0.15,
         )
         return self._insert(made, "points")
 

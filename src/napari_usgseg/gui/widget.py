@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from napari.utils import notifications
 from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import (
+    QApplication,
     QFileDialog,
     QLabel,
     QProgressBar,
@@ -40,21 +42,28 @@ class UltrasoundWidget(QWidget):
 
     Args:
         napari_viewer: the viewer that it is docked in.
+        inference: a worker that somebody else starts and ends; None is one of its own.
     """
 
-    def __init__(self, napari_viewer: Viewer) -> None:
+    def __init__(self, napari_viewer: Viewer, inference: InferenceWorker | None = None) -> None:
         super().__init__()
         self.viewer = napari_viewer
-        self.session = AnnotationSession()
-        self.files = FileWorker(self)
-        self.inference = InferenceWorker(self)
-        self.bridge = LayerBridge(napari_viewer, self.session)
-        self.tools = CanvasTools(napari_viewer, self.session, self.bridge)
+        self.session: AnnotationSession = AnnotationSession()
+        self.files = FileWorker()
+        self._lent = inference is not None
+        self.inference = inference or InferenceWorker()
+        self.bridge: LayerBridge = LayerBridge(napari_viewer, self.session)
+        self.tools: CanvasTools = CanvasTools(napari_viewer, self.session, self.bridge)
         self._closed = False
+        self._end_workers = _ender(self.files, None if self._lent else self.inference)
         self._connect()
         self._build()
         keys.bind(napari_viewer, self)
         napari_viewer.window._qt_window.installEventFilter(self)
+        self.destroyed.connect(self._end_workers)
+        application = QApplication.instance()
+        if application is not None:
+            application.aboutToQuit.connect(self._end_workers)
         later(self, WARM_UP_AFTER_MS, self._warm_up)
 
     # -- building ------------------------------------------------------------------------------
@@ -78,7 +87,8 @@ class UltrasoundWidget(QWidget):
             "Use image layer", "Label the selected image layer of this viewer.", self.use_open_layer
         )
         self.phantom = button(
-            "Try it on a phantom", "Makes a few artificial ultrasound images to play with.",
+            "Try it on a phantom",
+            "Makes a few artificial ultrasound images to play with.",
             self.try_phantoms,
         )
         self.images = ImagesPanel(self.session)
@@ -264,15 +274,16 @@ class UltrasoundWidget(QWidget):
     # -- the end -------------------------------------------------------------------------------
 
     def eventFilter(self, watched: Any, event: Any) -> bool:  # noqa: N802
-        """Stop cleanly when napari's window closes."""
-        if event.type() == QEvent.Type.Close:
-            self.shut_down()
+        """Hand in what was painted when napari's window is about to close."""
+        if event.type() == QEvent.Type.Close and not self._closed:
+            self.session.flushing.emit()
         return False
 
-    def closeEvent(self, event: Any) -> None:  # noqa: N802
-        """Stop cleanly when the dock closes."""
-        self.shut_down()
-        super().closeEvent(event)
+    def changeEvent(self, event: Any) -> None:  # noqa: N802
+        """Stop cleanly when napari takes the widget out of its dock."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.shut_down()
 
     def shut_down(self) -> None:
         """Hand in what was painted, finish saving, end the workers, give keys and mouse back."""
@@ -283,8 +294,20 @@ class UltrasoundWidget(QWidget):
         self.bridge.close()
         self.tools.close()
         keys.unbind(self.viewer)
-        self.files.close()
-        self.inference.close()
+        if self._lent:
+            self.inference.answered.disconnect(self._on_answer)
+        self._end_workers()
+
+
+def _ender(files: FileWorker, inference: InferenceWorker | None) -> Callable[..., None]:
+    """What ends the workers; it needs nothing of the widget, which may be gone by then."""
+
+    def end(*_: Any) -> None:
+        files.close()
+        if inference is not None:
+            inference.close()
+
+    return end
 
 
 def _notify(level: str, text: str) -> None:

@@ -44,7 +44,7 @@ class FileWorker(QObject):
         self._queue.put(request)
 
     def close(self) -> None:
-        """Finish what is queued (saves above all) and stop."""
+        """Finish what is queued (saves above all) and stop; a second time does nothing."""
         self._queue.put(None)
         self._thread.join()
 
@@ -80,6 +80,11 @@ class InferenceWorker(QObject):
     def cancel(self, before: int) -> None:
         """Drop what waits in the worker from before a generation."""
         self._queue.put(before)
+
+    @property
+    def is_idle(self) -> bool:
+        """True where every request has its answer."""
+        return self._queue.empty() and not self._owed
 
     @property
     def process_id(self) -> int | None:
@@ -127,15 +132,18 @@ class InferenceWorker(QObject):
         paths = [package_root, os.environ.get("PYTHONPATH", "")]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         self._sent.clear()
-        self._process = subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "napari_usgseg.session.server"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )
+        self._process = process
         threading.Thread(
-            target=self._receive, args=(self._process,), name="usgseg-receiver", daemon=True
+            target=self._receive, args=(process,), name="usgseg-receiver", daemon=True
         ).start()
-        return self._process
+        return process
 
     def _without_known_pixels(self, request: ModelRequest) -> ModelRequest:
         """The request without pixels that the process holds already."""
@@ -173,7 +181,8 @@ class InferenceWorker(QObject):
             self._sent.pop(request.source.key, None)
             self._queue.put(request)
             return
-        _emit(self.answered, answer)
+        if not answer.dropped:
+            _emit(self.answered, answer)
 
     def _fail_all(self, text: str) -> None:
         with self._guard:

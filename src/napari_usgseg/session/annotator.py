@@ -79,7 +79,9 @@ class AnnotationSession(SessionState):
         """Load the models before they are needed."""
         name = self.settings.segmenter
         generation = self.progress.begin("warm", f"Loading the model {name}...")
-        self.ask(WarmRequest(generation, name, self.settings.detector))
+        self.ask(WarmRequest(generation, segmenter=name))
+        generation = self.progress.begin("warm text")
+        self.ask(WarmRequest(generation, detector=self.settings.detector))
 
     def use_store(self, opened: Opened) -> None:
         """Show a store that was opened."""

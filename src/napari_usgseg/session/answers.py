@@ -22,6 +22,8 @@ from .requests import (
     SaveRequest,
 )
 
+from .status import QUIET
+
 if TYPE_CHECKING:
     from .annotator import AnnotationSession
 
@@ -38,8 +40,8 @@ def receive(session: AnnotationSession, answer: Answer) -> None:
     if isinstance(answer, FileAnswer):
         _file_answer(session, kind, answer)
     elif answer.error:
-        session.drop_pending()
-        if kind != "prefetch":
+        if kind not in QUIET:  # a detector that cannot be loaded is said when it is needed
+            session.drop_pending()
             session.fail(answer.error)
     elif kind == "prompt":
         _predicted(session, answer)
@@ -128,7 +130,8 @@ def _found(session: AnnotationSession, answer: ModelAnswer) -> None:
         return
     phrases = split_phrases(session.settings.phrase)
     in_use = session.browser.committed > 0
-    table, ids = session.table, {}
+    table = session.table
+    ids: dict[str, int] = {}
     if answer.proposals:
         table, ids = commit.classes_for_phrases(session.table, phrases, in_use)
     found = tuple(

@@ -9,7 +9,10 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
+from typing import TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import UsgsegError
 from ..models.base import Detector, Segmenter
@@ -124,9 +127,12 @@ class Engine:
     def _answer(self, request: ModelRequest, blank: ModelAnswer) -> ModelAnswer:
         match request:
             case WarmRequest():
+                model_id = ""
+                if request.segmenter is not None:
+                    model_id = self._segmenter(request.segmenter).model_id
                 if request.detector is not None:
                     self._detector(request.detector)
-                return replace(blank, model_id=self._segmenter(request.segmenter).model_id)
+                return replace(blank, model_id=model_id)
             case EmbedRequest():
                 return replace(blank, model_id=self._embed(request).model_id)
             case PromptRequest():
@@ -158,10 +164,10 @@ class Engine:
         found = propose_text(
             segmenter,
             detector,
-            image,
+            cast(NDArray[np.uint8], image),
             request.prompt,
             request.settings,
-            embedding,  # type: ignore[arg-type]
+            embedding,
         )
         return replace(
             blank,
@@ -186,6 +192,6 @@ class Engine:
             pixels = self._images.get(source.key)
             if pixels is None:
                 raise _MissingImageError
-            return segmenter.embed(pixels, source.key)  # type: ignore[arg-type]
+            return segmenter.embed(cast(NDArray[np.uint8], pixels), source.key)
 
         return self._embeddings.get_or_make((source.key, segmenter.model_id), encode)

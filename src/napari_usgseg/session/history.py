@@ -85,10 +85,10 @@ class Edit:
         return Edit(
             self.name,
             self.image_id,
-            None if self.draft is None else self.draft[::-1],  # type: ignore[arg-type]
+            None if self.draft is None else self.draft[::-1],
             None if self.patch is None else self.patch.inverse(),
-            None if self.state is None else self.state[::-1],  # type: ignore[arg-type]
-            None if self.table is None else self.table[::-1],  # type: ignore[arg-type]
+            None if self.state is None else self.state[::-1],
+            None if self.table is None else self.table[::-1],
         )
 
 

@@ -43,10 +43,10 @@ class ImageSource:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WarmRequest:
-    """Load a segmenter and, where it is not None, a detector."""
+    """Load a segmenter or a detector, or both, before they are needed."""
 
     generation: int
-    segmenter: str
+    segmenter: str | None = None
     detector: str | None = None
     priority: Priority = Priority.EMBED
 
@@ -113,6 +113,7 @@ class ModelAnswer:
         seconds: that the work took.
         error: what went wrong and the cure, or "".
         missing_image: the worker does not hold the image; ask again with its pixels.
+        dropped: a newer request or a cancel came before the work began.
     """
 
     generation: int
@@ -123,6 +124,7 @@ class ModelAnswer:
     seconds: float = 0.0
     error: str = ""
     missing_image: bool = False
+    dropped: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,7 +20,15 @@ import threading
 from typing import Any, BinaryIO
 
 from .engine import Engine
-from .requests import EmbedRequest, ModelRequest, PhantomRequest, Priority, PromptRequest
+from .requests import (
+    EmbedRequest,
+    ModelAnswer,
+    ModelRequest,
+    PhantomRequest,
+    Priority,
+    PromptRequest,
+    WarmRequest,
+)
 
 LENGTH = struct.Struct("<Q")
 
@@ -62,7 +70,7 @@ class Lane(threading.Thread):
     def put(self, request: ModelRequest) -> None:
         """Queue a request."""
         with self._changed:
-            self._waiting = [item for item in self._waiting if not supersedes(request, item)]
+            self._drop([item for item in self._waiting if supersedes(request, item)])
             self._waiting.append(request)
             self._waiting.sort(key=lambda item: (item.priority, item.generation))
             self._changed.notify()
@@ -70,7 +78,14 @@ class Lane(threading.Thread):
     def cancel(self, before: int) -> None:
         """Drop what waits from before a generation."""
         with self._changed:
-            self._waiting = [item for item in self._waiting if item.generation >= before]
+            late = [item for item in self._waiting if item.generation < before]
+            self._drop([item for item in late if not isinstance(item, WarmRequest)])
+
+    def _drop(self, requests: list[ModelRequest]) -> None:
+        for request in requests:
+            self._waiting.remove(request)
+            kind = type(request).__name__
+            self._answers.send(ModelAnswer(request.generation, kind, dropped=True))
 
     def run(self) -> None:
         """Answer requests for ever."""
@@ -101,6 +116,7 @@ def supersedes(new: ModelRequest, old: ModelRequest) -> bool:
         type(new) is type(old)
         and new.priority == old.priority
         and new.priority != Priority.PREFETCH
+        and not isinstance(new, WarmRequest)
         and not isinstance(new, PhantomRequest)
     )
 
@@ -110,6 +126,8 @@ def lane_of(request: ModelRequest) -> str:
     if isinstance(request, PromptRequest):
         return "quick"
     if isinstance(request, EmbedRequest) and request.priority == Priority.EMBED:
+        return "quick"
+    if isinstance(request, WarmRequest) and request.detector is None:
         return "quick"
     return "slow"
 

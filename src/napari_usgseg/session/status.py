@@ -5,21 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ORDER = (
-    "open",
-    "phantoms",
-    "load",
-    "text",
-    "prompt",
-    "warm",
-    "embed",
-    "export",
-    "save",
-    "remember",
-    "ahead",
-    "prefetch",
-)
+    "open", "phantoms", "load", "text", "prompt", "warm", "embed", "export", "save", "warm text",
+    "remember", "ahead", "prefetch",
+)  # fmt: skip
 """What the line names first when several things go on."""
-QUIET = ("remember", "ahead", "prefetch")
+QUIET = ("warm text", "remember", "ahead", "prefetch")
 """What goes on behind the person's back and is not worth a word."""
 
 

@@ -55,8 +55,13 @@ def export_labelled(
                 write_labels(path, labels)
                 pairs.append((_with_file(store, record, staging), path))
         return export_dataset(
-            pairs, Path(out), name=store.name, organ=organ, target=target,
-            classes=list(classes), overwrite=overwrite,
+            pairs,
+            Path(out),
+            name=store.name,
+            organ=organ,
+            target=target,
+            classes=list(classes),
+            overwrite=overwrite,
         )
     finally:
         shutil.rmtree(staging, ignore_errors=True)

@@ -119,9 +119,10 @@ class FolderStore:
         labels = read_labels(path)
         if labels.shape != record.size_hw:
             raise ImageReadError(
-                path, f"a label map of {labels.shape[1]} x {labels.shape[0]} pixels, but the image "
+                path,
+                f"a label map of {labels.shape[1]} x {labels.shape[0]} pixels, but the image "
                 f"{record.path.name} has {record.size_hw[1]} x {record.size_hw[0]}; move the file "
-                "away, or put back the image that it was made on"
+                "away, or put back the image that it was made on",
             )
         self._known[record.image_id] = seen
         return labels
@@ -137,8 +138,9 @@ class FolderStore:
         path = self.label_path(record.image_id)
         if labels is not None and labels.shape != record.size_hw:
             raise LabelWriteError(
-                path, f"a label map of shape {labels.shape} for an image of {record.size_hw}; "
-                "reload the image"
+                path,
+                f"a label map of shape {labels.shape} for an image of {record.size_hw}; "
+                "reload the image",
             )
         backup = self._keep_foreign(record.image_id, path)
         if labels is not None:
@@ -164,8 +166,9 @@ class FolderStore:
             write_atomically(backup, path.read_bytes())
         except OSError as error:
             raise LabelWriteError(
-                path, "was changed by another program and cannot be read "
-                f"({error.strerror or error}); move it away and accept again"
+                path,
+                "was changed by another program and cannot be read "
+                f"({error.strerror or error}); move it away and accept again",
             ) from error
         return backup
 

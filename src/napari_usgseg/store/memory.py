@@ -24,7 +24,9 @@ class MemoryStore:
 
     def __init__(self, name: str, image: NDArray[np.uint8]) -> None:
         self.name = name
-        image_id = "".join(c if c.isalnum() or c in "-_. " else "_" for c in name).strip() or "image"
+        image_id = (
+            "".join(c if c.isalnum() or c in "-_. " else "_" for c in name).strip() or "image"
+        )
         height, width = image.shape[:2]
         self.records = (ImageRecord(image_id, Path(name), None, (height, width)),)
         self._image = image
