@@ -9,7 +9,6 @@ decoder and two-way transformer are the ``sam2`` package's own classes.
 from __future__ import annotations
 
 import timm
-import torch
 import torch.nn.functional as F
 from sam2.modeling.sam.mask_decoder import MaskDecoder
 from sam2.modeling.sam.prompt_encoder import PromptEncoder

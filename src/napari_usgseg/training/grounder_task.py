@@ -147,12 +147,13 @@ class GroundingTask:
                 phrase = draw_phrase(concept, rng, sample.finding)
                 asked.append(Question(owner, phrase, mask if there else empty, there))
         hidden: list[Concept] = [c for v, c in shown.items() if v not in labels]
-        if sample.dataset != "phantoms" and hidden and rng.random() < 0.8:
+        if hidden and sample.dataset != "phantoms" and rng.random() < 0.8:
             phrase = draw_phrase(hidden[int(rng.integers(len(hidden)))], rng)
             asked.append(Question(owner, phrase, empty, False))
         all_shown = [concept_of(phrase) for s in samples for phrase in s.phrases.values()]
-        phrase = draw_absent(all_shown, rng)
-        asked.append(Question(owner, phrase, empty, False))
+        if sample.dataset != "phantoms":  # they show more than their names say
+            phrase = draw_absent(all_shown, rng)
+            asked.append(Question(owner, phrase, empty, False))
         return asked
 
     def _surroundings(self, rng: np.random.Generator) -> PoolImage:

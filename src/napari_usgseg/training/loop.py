@@ -113,7 +113,9 @@ def run(
             optimizer.step()
         _update_average(average, task.model, settings.ema, step)
         last = step + 1
-        progress(last, settings.steps, {"loss": float(loss.detach()), "minutes": minutes, **figures})
+        progress(
+            last, settings.steps, {"loss": float(loss.detach()), "minutes": minutes, **figures}
+        )
         stop = cancelled()
         if stop or last % settings.save_every == 0 or last == settings.steps:
             _save(checkpoint, task.model, optimizer, average, settings, last, started)

@@ -20,7 +20,7 @@ from .images import normalise
 from .log import TrainingLog
 from .loop import LoopSettings, run
 from .phrases import HELD_OUT_ABSENT, concept_of
-from .pool import PoolImage, load_pool
+from .pool import PoolImage, load_pool, phantom_pool
 from .segmenter_tasks import soft_iou
 from .starting_weights import imagenet_trunk
 from .text_encoder import cut
@@ -39,6 +39,7 @@ def train(
     lr: float = 1e-3,
     batch: int = 8,
     image_size: int = 256,
+    phantoms: int = 300,
     resume: bool = False,
     say: Say = print,
 ) -> Path:
@@ -51,6 +52,7 @@ def train(
         steps: optimiser steps of ``batch`` images each.
         minutes: stop after this long instead, 0 for no limit.
         image_size: side in pixels of the network's square.
+        phantoms: number of phantoms in the pool.
         resume: go on from the checkpoint in ``out``.
     """
     target = out / "nano-grounder"
@@ -59,7 +61,7 @@ def train(
     encoder = load_sentence_encoder(target)
     datasets = [read_dataset(folder) for folder in data]
     split = read_splits(splits)
-    pool = load_pool(datasets, split, "train")
+    pool = load_pool(datasets, split, "train") + phantom_pool(phantoms, seed + 1)
     held_out = load_pool(datasets, split, "val")
     say(f"{len(pool)} training images, {len(held_out)} for validation")
     net = PhraseNet(image_size)

@@ -197,6 +197,13 @@ CONCEPTS = (
         ),
     ),
     Concept(
+        "cyst",
+        "cyst",
+        "",
+        ("cyst", "cysts", "simple cyst", "anechoic cyst", "the cyst", "fluid filled cyst", "a cyst"),
+        ("cystic lesion", "cystic structure", "fluid collection"),
+    ),
+    Concept(
         "left ventricle",
         "lv",
         "heart",
@@ -235,6 +242,9 @@ CONCEPTS = (
         ("cavity of the left atrium", "left atrial chamber"),
     ),
 )
+
+ALIASES = {"left ventricle cavity": "left ventricle", "vessel": "blood vessel"}
+"""What data set cards call a concept beside its name."""
 
 ABSENT_ORGANS = (
     "kidney",
@@ -339,9 +349,7 @@ def concept_of(phrase: str) -> Concept:
     """The concept of a data set's phrase for a label; a new one, of its own family, if unknown."""
     key = phrase.lower().split("(")[0].strip()
     for concept in CONCEPTS:
-        if concept.name == key or (
-            key == "left ventricle cavity" and concept.name == "left ventricle"
-        ):
+        if concept.name == ALIASES.get(key, key):
             return concept
     made = (key, f"the {key}", f"{key}s", f"{key} in this image")
     return Concept(key, key, key, made)
@@ -365,6 +373,8 @@ def draw_absent(present: Sequence[Concept], rng: np.random.Generator) -> str:
     """A phrase for something that an image does not show, given the concepts that it may show."""
     draw = rng.random()
     families = {concept.family for concept in present}
+    if "lesion" in families:  # a lesion may be a cyst
+        families.add("cyst")
     others = [concept for concept in CONCEPTS if concept.family not in families]
     if draw < 0.5 and others:
         return draw_phrase(others[int(rng.integers(len(others)))], rng)
