@@ -1,0 +1,132 @@
+"""A session without a window, whose requests are answered at once or when the test says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_usgseg.session.annotator import AnnotationSession
+from napari_usgseg.session.engine import Engine
+from napari_usgseg.session.files import answer_file
+from napari_usgseg.session.requests import FileRequest
+from napari_usgseg.session.settings import Settings
+from napari_usgseg.types import Detections, ImageEmbedding, Prediction
+
+SIZE_HW = (60, 80)
+
+
+class DiscSegmenter:
+    """A rule in the place of a network: discs at positive points minus discs at negative ones, or
+    the ellipse of the box."""
+
+    model_id = "discs"
+
+    def __init__(self) -> None:
+        self.embedded: list[str] = []
+
+    def embed(self, image, image_id=""):
+        self.embedded.append(image_id)
+        return ImageEmbedding(image_id, self.model_id, image.shape[:2], {})
+
+    def predict(self, embedding, prompts, multimask=None):
+        y, x = np.mgrid[: embedding.size_hw[0], : embedding.size_hw[1]]
+        mask = np.zeros(embedding.size_hw, bool)
+        if prompts.box is not None:
+            x0, y0, x1, y1 = prompts.box
+            a, b = max((x1 - x0) / 2, 1), max((y1 - y0) / 2, 1)
+            mask |= ((x - (x0 + x1) / 2) / a) ** 2 + ((y - (y0 + y1) / 2) / b) ** 2 <= 1
+        points = [*zip(prompts.point_coords, prompts.point_labels, strict=True)]
+        points += [(point, sign) for line, sign in prompts.scribbles for point in line]
+        for (px, py), sign in points:
+            disc = (x - px) ** 2 + (y - py) ** 2 <= 36
+            mask = mask | disc if sign else mask & ~disc
+        logits = np.where(mask, 5.0, -5.0).astype(np.float32)
+        return Prediction(mask[None], np.array([0.9], np.float32), logits[None])
+
+
+class BoxDetector:
+    """Finds "cyst" in one place and "nodule" in another, and nothing else."""
+
+    model_id = "boxes"
+    places = {"cyst": (10, 10, 30, 30), "nodule": (45, 20, 70, 50)}
+
+    def detect(self, image, prompt):
+        phrases = [part.strip().casefold() for part in prompt.text.split(".") if part.strip()]
+        found = [phrase for phrase in phrases if phrase in self.places]
+        boxes = np.array([self.places[phrase] for phrase in found], np.float32).reshape(-1, 4)
+        scores = np.linspace(0.9, 0.8, len(found)).astype(np.float32)
+        return Detections(boxes, scores, tuple(found))
+
+
+class Bench:
+    """A session and its workers, on one thread; ``hold`` keeps requests back."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.segmenter = DiscSegmenter()
+
+        def load(name: str) -> DiscSegmenter:
+            if name == "missing":
+                from napari_usgseg.errors import ModelNotFoundError
+
+                raise ModelNotFoundError("no model 'missing'; choose another")
+            return self.segmenter
+
+        self.engine = Engine(load, lambda name: BoxDetector())
+        self.session = AnnotationSession(Settings())
+        self.hold = False
+        self.held: list = []
+        self.notes: list[tuple[str, str]] = []
+        self.session.requested.connect(self._on_request)
+        self.session.notified.connect(lambda level, text: self.notes.append((level, text)))
+
+    def _on_request(self, request) -> None:
+        if self.hold:
+            self.held.append(request)
+        else:
+            self.answer(request)
+
+    def answer(self, request) -> None:
+        is_file = isinstance(request, FileRequest)
+        self.session.receive(answer_file(request) if is_file else self.engine.answer(request))
+
+    def release(self) -> None:
+        self.hold = False
+        held, self.held = self.held, []
+        for request in held:
+            self.answer(request)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("a", "b", "c"):
+        pixels = np.random.default_rng(ord(name)).integers(0, 255, SIZE_HW).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    return tmp_path
+
+
+@pytest.fixture
+def bench(folder: Path) -> Bench:
+    bench = Bench(folder)
+    bench.session.open_folder(folder)
+    return bench
+
+
+@pytest.fixture
+def session(bench: Bench) -> AnnotationSession:
+    return bench.session
+
+
+@pytest.fixture
+def on_disk(folder: Path) -> Callable[[str], np.ndarray | None]:
+    """The label map of an image as it is on disk, or None."""
+
+    def read(image_id: str) -> np.ndarray | None:
+        path = folder / "usgseg" / "labels" / f"{image_id}.png"
+        return np.asarray(Image.open(path)) if path.is_file() else None
+
+    return read
