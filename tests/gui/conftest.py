@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,8 +52,6 @@ class Person:
         self.session = self.widget.session
         self.notes: list[tuple[str, str]] = []
         self.session.notified.connect(lambda level, text: self.notes.append((level, text)))
-        segmenter = os.environ.get("USGSEG_TEST_SEGMENTER", "nano")
-        self.session.set_settings(replace(self.session.settings, segmenter=segmenter))
 
     def wait(self, condition: Callable[[], bool]) -> None:
         self.qtbot.waitUntil(condition, timeout=WAIT_MS)

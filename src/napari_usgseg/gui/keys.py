@@ -1,4 +1,7 @@
-"""One table of shortcuts, bound to the viewer on keys that napari leaves free on every layer."""
+"""One table of shortcuts, bound to the viewer on keys that napari leaves free on every layer.
+
+Tab would be free too, but Qt takes it for going from control to control before napari sees it.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ def _toggle_sign(widget: UltrasoundWidget) -> None:
 SHORTCUTS: tuple[Shortcut, ...] = (
     Shortcut("G", "accept and next", lambda w: w.session.accept_and_next()),
     Shortcut("Shift-G", "accept", lambda w: w.session.accept()),
-    Shortcut("H", "find", lambda w: w.find()),
+    Shortcut("Shift-H", "find", lambda w: w.find()),
     Shortcut(",", "previous", lambda w: w.session.step(-1)),
     Shortcut(".", "next", lambda w: w.session.step(1)),
     Shortcut("N", "next untouched", lambda w: w.session.next_untouched()),
@@ -48,12 +51,12 @@ SHORTCUTS: tuple[Shortcut, ...] = (
     Shortcut("W", "box", lambda w: w.tools.arm(Tool.BOX)),
     Shortcut("K", "scribble", lambda w: w.tools.arm(Tool.SCRIBBLE)),
     Shortcut("J", "paint by hand", lambda w: w.tools.paint_by_hand()),
-    Shortcut("Tab", "positive or negative", _toggle_sign),
+    Shortcut("`", "positive or negative", _toggle_sign),
     Shortcut("U", "undo", lambda w: w.session.undo()),
     Shortcut("Shift-U", "redo", lambda w: w.session.redo()),
     Shortcut("Shift-K", "clear prompts", lambda w: w.session.clear_prompts()),
     Shortcut("Shift-Q", "new object", lambda w: w.session.new_object()),
-    Shortcut("`", "show or hide overlays", lambda w: w.bridge.toggle_overlays()),
+    Shortcut("H", "show or hide overlays", lambda w: w.bridge.toggle_overlays()),
     *(
         Shortcut(f"Alt-{digit}", f"class {digit}", partial(lambda n, w: w.pick_nth_class(n), digit))
         for digit in range(1, 10)

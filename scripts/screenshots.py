@@ -1,0 +1,107 @@
+"""Pictures of the real window for the README, on phantoms: ``scripts/screenshots.py [--out docs]``.
+
+On another folder of images: ``--images FOLDER --phrase "breast tumor"``. Without a screen, run it
+under ``xvfb-run -a -s "-screen 0 1400x900x24 +extension GLX"``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import napari
+from napari.settings import get_settings
+from qtpy.QtWidgets import QApplication
+
+from napari_usgseg.gui.widget import UltrasoundWidget
+from napari_usgseg.io.phantoms import write_phantom_dataset
+
+TIMEOUT_S = 180.0
+
+
+def wait(condition: Callable[[], bool]) -> None:
+    """Let the window work until something is so."""
+    end = time.monotonic() + TIMEOUT_S
+    while not condition():
+        QApplication.processEvents()
+        time.sleep(0.002)
+        if time.monotonic() > end:
+            raise TimeoutError("the window did not get there; see its status line")
+
+
+def rest(seconds: float = 0.6) -> None:
+    """Let everything be drawn."""
+    end = time.monotonic() + seconds
+    wait(lambda: time.monotonic() > end)
+
+
+def main() -> None:
+    """Take the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("docs"))
+    parser.add_argument("--images", type=Path)
+    parser.add_argument("--phrase")
+    parser.add_argument("--theme", default="dark", choices=["dark", "light"])
+    chosen = parser.parse_args()
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    images, phrase = chosen.images, chosen.phrase
+    with tempfile.TemporaryDirectory() as scratch:
+        if images is None:
+            images = write_phantoms(Path(scratch) / "phantoms")
+            phrase = phrase or "breast tumor"
+        take(images, Path(scratch) / "labels", phrase or "breast tumor", chosen.theme, chosen.out)
+
+
+def write_phantoms(folder: Path) -> Path:
+    """Some phantoms to label."""
+    write_phantom_dataset(folder, 8, 1)
+    return folder
+
+
+def take(images: Path, labels: Path, phrase: str, theme: str, out: Path) -> None:
+    """Go the person's way and take a picture at each step."""
+    get_settings().appearance.theme = theme
+    viewer = napari.Viewer(show=True)
+    viewer.window._qt_window.resize(1360, 860)
+    widget = UltrasoundWidget(viewer)
+    viewer.window.add_dock_widget(widget, area="right", name="Ultrasound segmentation")
+    session = widget.session
+
+    def idle() -> bool:
+        return not session.status.busy and not session.is_waiting
+
+    def shoot(name: str) -> None:
+        rest()
+        viewer.screenshot(path=out / f"{name}.png", canvas_only=False, flash=False)
+
+    shoot("1-start")
+    session.open_folder(images, labels)
+    wait(lambda: session.loaded is not None and idle())
+    widget.find_panel.phrase.setText(phrase)
+    widget.find_panel.find()
+    wait(idle)
+    shoot("2-found")
+    height, width = session.labels.shape
+    draft = session.draft
+    if draft.has_masks:
+        x0, y0, x1, y1 = draft.objects[0].proposal.box
+        session.add_point(float(x0 + x1) / 2, float(y0 + 0.8 * (y1 - y0)), positive=True)
+    else:
+        session.add_box((0.3 * width, 0.3 * height), (0.6 * width, 0.6 * height))
+    wait(idle)
+    shoot("3-corrected")
+    session.accept()
+    wait(idle)
+    shoot("4-accepted")
+    session.accept_and_next()
+    wait(lambda: session.loaded is not None and idle())
+    widget.folds[1].set_open(True)
+    shoot("5-next")
+    viewer.close()
+
+
+if __name__ == "__main__":
+    main()
