@@ -45,7 +45,7 @@ class Watchdog:
     """Measures the gaps between two turns of a 5 ms timer on the main thread."""
 
     def __init__(self) -> None:
-        from qtpy.QtCore import QTimer, Qt
+        from qtpy.QtCore import Qt, QTimer
 
         self._timer = QTimer()
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)

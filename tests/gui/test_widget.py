@@ -68,6 +68,36 @@ def test_the_whole_way_from_a_folder_to_a_data_set(at_work, truth, phantom_folde
     assert np.array_equal(read_labels(exported.items[0].mask_path), read_labels(path))
 
 
+def test_a_phrase_that_is_typed_finds_the_lesion_of_a_phantom(at_work, truth):
+    from qtpy.QtCore import Qt
+    from qtpy.QtTest import QTest
+
+    from napari_usgseg.metrics import dice
+
+    field, session = at_work.widget.find_panel.phrase, at_work.session
+    QTest.keyClicks(field, "breast tumor")
+    QTest.keyClick(field, Qt.Key.Key_Return)
+    assert session.progress.awaits("text")
+    scores = []
+    for record in session.browser.records:
+        session.open_image(record.image_id)
+        at_work.wait(lambda: session.loaded is not None and not session.is_waiting)
+        at_work.settle()
+        assert "found" in session.status.text
+        scores.append(dice(truth(record.image_id) == 1, at_work.layer("proposal").data == 1))
+    assert max(scores) > 0.5
+    assert session.table.classes[0].name == "breast tumor"
+
+
+def test_what_is_not_there_is_said(at_work):
+    at_work.widget.find_panel.phrase.setText("fetal head")
+    at_work.widget.find_panel.find()
+    at_work.settle()
+    assert not at_work.session.draft.has_masks
+    assert "fetal head" in at_work.widget.status.text()
+    assert "Nothing to label" in at_work.widget.accept.text()
+
+
 def test_undo_after_accept_and_next_goes_back_to_the_image_and_takes_the_labels_back(
     at_work, phantom_folder
 ):

@@ -100,6 +100,16 @@ def test_a_click_on_what_a_phrase_found_corrects_that_object(session):
     assert session.draft.objects[1].proposal.mask.sum() < nodule.mask.sum()
 
 
+def test_one_wrong_object_of_several_can_be_dropped(session):
+    session.find("cyst. nodule")
+    session.drop_object(20, 20)
+    assert [item.proposal.phrase for item in session.draft.objects] == ["nodule"]
+    session.drop_object(2, 2)
+    assert len(session.draft.objects) == 1
+    session.undo()
+    assert len(session.draft.objects) == 2
+
+
 def test_finding_again_keeps_what_the_person_pointed_at(session):
     session.add_point(70, 5)
     session.find("cyst")

@@ -107,12 +107,15 @@ class Fold(QWidget):
 
 
 def class_icon(color: str, number: int, side: int = 18) -> QIcon:
-    """A square of a class's colour with its number on it."""
+    """A square of a class's colour with its number on it, the same whether selected or not."""
+    fill = QColor(color)
     pixmap = QPixmap(side, side)
-    pixmap.fill(QColor(color))
+    pixmap.fill(fill)
     painter = QPainter(pixmap)
-    dark = QColor(color).lightnessF() > 0.5
-    painter.setPen(QColor("black" if dark else "white"))
+    luminance = 0.299 * fill.redF() + 0.587 * fill.greenF() + 0.114 * fill.blueF()
+    painter.setPen(QColor("black" if luminance > 0.45 else "white"))
     painter.drawText(pixmap.rect(), int(Qt.AlignmentFlag.AlignCenter), str(number))
     painter.end()
-    return QIcon(pixmap)
+    icon = QIcon(pixmap)
+    icon.addPixmap(pixmap, QIcon.Mode.Selected)
+    return icon

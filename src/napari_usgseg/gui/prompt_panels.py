@@ -113,7 +113,7 @@ class CorrectPanel(Section):
         self.tools = {
             Tool.POINT: toggle(
                 "Point",
-                tip("Click on the object; Shift turns the sign round.", "point"),
+                tip("Click on the object. Shift: the other sign. Ctrl: drop what is proposed there.", "point"),
                 lambda: self._arm(Tool.POINT),
             ),
             Tool.BOX: toggle(

@@ -69,7 +69,7 @@ class TaggedLayers:
             metadata={TAG: role},
             opacity=FILL_OPACITY if filled else 1.0,
         )
-        made.contour = 0 if filled else CONTOUR
+        made.contour = 0 if filled else max(CONTOUR, round(max(shape) / 400))
         made.brush_size = 12
         return self._insert(made, role)
 

@@ -99,7 +99,10 @@ class CanvasTools:
             yield
         if not far:
             x, y = self._bridge.to_xy(position)
-            self._session.add_point(float(x), float(y), positive)
+            if "Control" in event.modifiers:
+                self._session.drop_object(float(x), float(y))
+            else:
+                self._session.add_point(float(x), float(y), positive)
 
     def _stroke(self, event: Any, positive: bool) -> Iterator[None]:
         event.handled = True

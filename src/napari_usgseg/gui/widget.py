@@ -34,6 +34,11 @@ from .tools import CanvasTools
 from .worker import FileWorker, InferenceWorker
 
 WARM_UP_AFTER_MS = 200
+PRIMARY = """
+QPushButton { background-color: #0072b2; color: white; font-weight: bold; }
+QPushButton:hover { background-color: #0a84c8; }
+QPushButton:disabled { background-color: #5a6470; color: #c8ccd0; }
+"""
 HELLO = "Open a folder of ultrasound images to label them."
 
 
@@ -107,7 +112,8 @@ class UltrasoundWidget(QWidget):
             fold.toggled.connect(lambda is_open, fold=fold: self._only_fold(fold, is_open))
         self.accept = button("Accept and next", "", self._on_primary)
         self.accept.setDefault(True)
-        self.accept.setMinimumHeight(34)
+        self.accept.setMinimumHeight(36)
+        self.accept.setStyleSheet(PRIMARY)
         self.status = QLabel()
         self.status.setWordWrap(True)
         self.status.setMinimumHeight(2 * self.status.fontMetrics().lineSpacing())

@@ -238,6 +238,12 @@ class AnnotationSession(SessionState):
         line = inside.astype(np.float32)
         self._prompt("scribble", drafts.add_scribble(self.draft, line, positive, self.table.active))
 
+    def drop_object(self, x: float, y: float) -> None:
+        """Take away the one proposed object at XY pixels."""
+        new = drafts.without_object_at(self.draft, x, y)
+        if new is not self.draft and not self.draft.pending:
+            self._edit_draft("drop object", new)
+
     def new_object(self) -> None:
         """The next prompt begins another object."""
         if self.draft.active is not None and not self.draft.pending:

@@ -21,7 +21,6 @@ from .requests import (
     Priority,
     SaveRequest,
 )
-
 from .status import QUIET
 
 if TYPE_CHECKING:

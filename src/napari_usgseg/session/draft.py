@@ -98,6 +98,20 @@ def add_point(draft: Draft, x: float, y: float, positive: bool, class_id: int) -
     return replace(draft.with_object(index, replace(item, prompts=prompts)), pending=True)
 
 
+def without_object_at(draft: Draft, x: float, y: float) -> Draft:
+    """The draft without the object under a point (the active one first); the same if none is."""
+    order = sorted(range(len(draft.objects)), key=lambda index: index != draft.active)
+    index = next((index for index in order if draft.objects[index].mask_at(x, y)), None)
+    if index is None:
+        return draft
+    return replace(
+        draft,
+        objects=(*draft.objects[:index], *draft.objects[index + 1 :]),
+        active=None,
+        pending=False,
+    )
+
+
 def add_scribble(draft: Draft, line: FloatArray, positive: bool, class_id: int) -> Draft:
     """The draft after a scribble (M, 2) XY; its middle says which object it means."""
     x, y = (float(value) for value in line[len(line) // 2])
