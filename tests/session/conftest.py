@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ class BoxDetector:
     """Finds "cyst" in one place and "nodule" in another, and nothing else."""
 
     model_id = "boxes"
-    places = {"cyst": (10, 10, 30, 30), "nodule": (45, 20, 70, 50)}
+    places: ClassVar = {"cyst": (10, 10, 30, 30), "nodule": (45, 20, 70, 50)}
 
     def detect(self, image, prompt):
         phrases = [part.strip().casefold() for part in prompt.text.split(".") if part.strip()]

@@ -53,7 +53,9 @@ def test_a_label_map_comes_back_as_it_was_written_when_the_folder_is_opened_agai
     assert report.path == folder / "usgseg" / "labels" / "2.png"
     again = FolderStore(folder)
     assert again.states() == {
-        "1": ImageState.UNTOUCHED, "2": ImageState.COMMITTED, "10": ImageState.UNTOUCHED,
+        "1": ImageState.UNTOUCHED,
+        "2": ImageState.COMMITTED,
+        "10": ImageState.UNTOUCHED,
     }
     assert np.array_equal(again.read_labels(again.records[1]), some_labels())
     assert again.classes() == (LabelClass(1, "nodule", "#e69f00"),)
@@ -152,8 +154,14 @@ def test_a_folder_without_images_says_what_was_expected(tmp_path: Path) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.sampled_from(["a", "A", "b", "a-2", "a.png"]).flatmap(
-    lambda stem: st.sampled_from([f"{stem}.png", f"{stem}.jpg", f"{stem}.PNG"])), unique=True))
+@given(
+    st.lists(
+        st.sampled_from(["a", "A", "b", "a-2", "a.png"]).flatmap(
+            lambda stem: st.sampled_from([f"{stem}.png", f"{stem}.jpg", f"{stem}.PNG"])
+        ),
+        unique=True,
+    )
+)
 def test_no_two_files_share_an_id_whatever_their_names(names: list[str]) -> None:
     ids = unique_ids([Path(name) for name in names])
     assert len({image_id.casefold() for image_id in ids}) == len(names)

@@ -163,8 +163,8 @@ class LayerBridge:
         rgb = bool((pixels != pixels[..., :1]).any())
         data = pixels if rgb else pixels[..., 0]
         before = self._layers.find("image")
-        layer = self._layers.image(rgb, data)
-        resized = layer is not before or layer.data.shape[:2] != data.shape[:2]
+        layer: Any = self._layers.image(rgb, data)
+        resized = before is None or layer.data.shape[:2] != data.shape[:2]
         if layer.data is not data:
             layer.data = data
         if resized:

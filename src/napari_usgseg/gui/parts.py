@@ -10,6 +10,7 @@ from qtpy.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QLabel,
+    QProgressBar,
     QPushButton,
     QToolButton,
     QVBoxLayout,
@@ -104,6 +105,45 @@ class Fold(QWidget):
         self._button.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
         self.content.setVisible(is_open)
         self.toggled.emit(is_open)
+
+
+class BusyBar(QProgressBar):
+    """Says that something goes on, once it takes longer than a moment.
+
+    It moves four times a second only: each frame of Qt's own endless bar makes napari compose the
+    whole window anew, which without a GPU takes longer than most of what the bar stands for.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setRange(0, 100)
+        self.setTextVisible(False)
+        self.setFixedHeight(4)
+        keep_room(self)
+        self._timer = QTimer(self)
+        self._timer.setInterval(250)
+        self._timer.timeout.connect(self._move)
+        self.hide()
+
+    def set_busy(self, busy: bool) -> None:
+        """Begin, or stop."""
+        if busy and not self._timer.isActive():
+            self.setValue(0)
+            self._timer.start()
+        elif not busy:
+            self._timer.stop()
+            self.hide()
+
+    def _move(self) -> None:
+        self.setValue((self.value() + 20) % 120)
+        self.show()
+
+
+def keep_room(widget: QWidget) -> None:
+    """Leave the room of a hidden widget free, so that nothing moves when it is shown."""
+    policy = widget.sizePolicy()
+    policy.setRetainSizeWhenHidden(True)
+    widget.setSizePolicy(policy)
 
 
 def class_icon(color: str, number: int, side: int = 18) -> QIcon:

@@ -113,7 +113,10 @@ class CorrectPanel(Section):
         self.tools = {
             Tool.POINT: toggle(
                 "Point",
-                tip("Click on the object. Shift: the other sign. Ctrl: drop what is proposed there.", "point"),
+                tip(
+                    "Click on the object. Shift: the other sign. Ctrl: drop what is proposed.",
+                    "point",
+                ),
                 lambda: self._arm(Tool.POINT),
             ),
             Tool.BOX: toggle(

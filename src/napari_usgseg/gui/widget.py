@@ -14,7 +14,6 @@ from qtpy.QtWidgets import (
     QApplication,
     QFileDialog,
     QLabel,
-    QProgressBar,
     QSizePolicy,
     QStackedWidget,
     QVBoxLayout,
@@ -28,7 +27,7 @@ from . import keys
 from .folds import CleaningForm, ExportForm, ModelForm
 from .images_panel import ImagesPanel
 from .layers import LayerBridge
-from .parts import Fold, button, later, row, tip
+from .parts import BusyBar, Fold, button, keep_room, later, row, tip
 from .prompt_panels import ClassPanel, CorrectPanel, FindPanel
 from .tools import CanvasTools
 from .worker import FileWorker, InferenceWorker
@@ -119,11 +118,9 @@ class UltrasoundWidget(QWidget):
         self.status.setMinimumHeight(2 * self.status.fontMetrics().lineSpacing())
         self.status.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.status.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-        self.busy = QProgressBar()
-        self.busy.setRange(0, 0)
-        self.busy.setTextVisible(False)
-        self.busy.setFixedHeight(4)
+        self.busy = BusyBar()
         self.cancel = button("Cancel", "Stop waiting for this.", self.session.cancel)
+        keep_room(self.cancel)
         self.pages = QStackedWidget()
         self.pages.addWidget(self._first_page())
         self.pages.addWidget(self._work_page())
@@ -252,8 +249,10 @@ class UltrasoundWidget(QWidget):
     def _on_status(self, status: Status) -> None:
         self.status.setText(status.text)
         self.status.setToolTip(status.text)
-        self.status.setStyleSheet("color: #e69f00;" if status.error else "")
-        self.busy.setVisible(status.busy)
+        style = "color: #e69f00;" if status.error else ""
+        if self.status.styleSheet() != style:
+            self.status.setStyleSheet(style)
+        self.busy.set_busy(status.busy)
         self.cancel.setVisible(self.session.progress.awaits("text", "prompt"))
         self._on_draft()
 

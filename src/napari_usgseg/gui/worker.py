@@ -118,16 +118,17 @@ class InferenceWorker(QObject):
                 send(cast(BinaryIO, process.stdin), item)
             except OSError as error:
                 self._fail_all(f"The worker process is gone ({error}); try again.")
-        process = self._process
-        if process is not None and process.stdin is not None:
+        last = self._process
+        if last is not None and last.stdin is not None:
             try:
-                process.stdin.close()
+                last.stdin.close()
             except OSError:
-                process.kill()
+                last.kill()
 
     def _alive(self) -> subprocess.Popen[bytes]:
-        if self._process is not None and self._process.poll() is None:
-            return self._process
+        running = self._process
+        if running is not None and running.poll() is None:
+            return running
         package_root = str(Path(napari_usgseg.__file__).parent.parent)
         paths = [package_root, os.environ.get("PYTHONPATH", "")]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
