@@ -1,0 +1,1 @@
+"""Images, label maps, data sets, exports and phantoms on disk."""

@@ -200,7 +200,7 @@ CONCEPTS = (
         "cyst",
         "cyst",
         "",
-        ("cyst", "cysts", "simple cyst", "anechoic cyst", "the cyst", "fluid filled cyst", "a cyst"),
+        ("cyst", "cysts", "simple cyst", "anechoic cyst", "the cyst", "fluid filled cyst"),
         ("cystic lesion", "cystic structure", "fluid collection"),
     ),
     Concept(

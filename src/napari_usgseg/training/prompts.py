@@ -31,7 +31,7 @@ def inside_point(mask: NDArray[np.bool_], rng: np.random.Generator) -> tuple[flo
 
 
 def first_prompt(
-    mask: NDArray[np.bool_], rng: np.random.Generator, box_share: float = 0.5
+    mask: NDArray[np.bool_], rng: np.random.Generator, box_share: float = 0.4
 ) -> list[Point]:
     """A box (shaken by up to a tenth of its sides), a click, or both, for ``mask`` (H, W)."""
     draw = rng.random()
