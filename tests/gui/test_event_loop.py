@@ -21,28 +21,30 @@ def report(text: str) -> None:
 
 CONTROL = """
 import sys, threading, time
-longest, done = 0.0, []
+wall = own = 0.0
+done = []
 threading.Thread(target=lambda: (sys.stdin.read(), done.append(1)), daemon=True).start()
 while not done:
     time.sleep(0.04)
-    wall, own = time.perf_counter(), time.thread_time()
-    while time.thread_time() - own < 0.01:
+    start, begun = time.perf_counter(), time.thread_time()
+    while time.thread_time() - begun < 0.01:
         pass
-    longest = max(longest, time.perf_counter() - wall - 0.01)
-print(1000 * longest)
+    wall, own = wall + time.perf_counter() - start, own + time.thread_time() - begun
+print(wall / own if own else 1.0)
 """
 
 
 @pytest.fixture
-def jitter() -> Iterator[Callable[[], float]]:
-    """How long, in ms, this machine takes the processor away from a process within 10 ms of work.
+def slowdown() -> Iterator[Callable[[], float]]:
+    """How many times longer than its own processor time a piece of work takes on this machine.
 
-    Nearly nothing on an idle machine; on a busy one it is what other programs take, not we.
+    1.0 on an idle machine, where the limit is the limit; more while other programs take their
+    share of the processors, and then the limit is stretched by as much.
     """
     process = subprocess.Popen(
         [sys.executable, "-c", CONTROL], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    yield lambda: float(process.communicate()[0])
+    yield lambda: max(1.0, float(process.communicate()[0]))
     process.kill()
     process.communicate()
 
@@ -76,7 +78,7 @@ class Watchdog:
         return max(self._gaps)
 
 
-def test_no_gap_of_the_event_loop_is_long_while_models_load(employ, qtbot, jitter):
+def test_no_gap_of_the_event_loop_is_long_while_models_load(employ, qtbot, slowdown):
     watchdog = Watchdog()
     person = employ()
     qtbot.wait(150)
@@ -84,13 +86,15 @@ def test_no_gap_of_the_event_loop_is_long_while_models_load(employ, qtbot, jitte
     person.wait(lambda: person.session.progress.awaits("warm", "warm text"))
     person.wait(lambda: not person.session.progress.awaits("warm", "warm text"))
     longest = watchdog.stop()
-    others = jitter()
-    report(f"longest gap while the models load: {longest:.0f} ms (machine: {others:.0f} ms)")
+    others = slowdown()
+    report(f"longest gap while the models load: {longest:.0f} ms (machine busy by {others:.1f})")
     person.widget.shut_down()
-    assert longest < LIMIT_MS + others
+    assert longest < LIMIT_MS * others
 
 
-def test_no_gap_of_the_event_loop_is_long_while_an_image_is_embedded_and_predicted(at_work, jitter):
+def test_no_gap_of_the_event_loop_is_long_while_an_image_is_embedded_and_predicted(
+    at_work, slowdown
+):
     session, watchdog, longest = at_work.session, Watchdog(), []
     at_work.click(256, 190)  # napari builds and compiles what it draws with at its first use
     at_work.wait(lambda: session.draft.has_masks)
@@ -105,7 +109,7 @@ def test_no_gap_of_the_event_loop_is_long_while_an_image_is_embedded_and_predict
         session.add_point(220, 160, positive=False)
         at_work.settle()
         longest.append(watchdog.stop())
-    others = jitter()
+    others = slowdown()
     report(f"longest gap while an image is read, embedded and predicted: {max(longest):.0f} ms "
-          f"(machine: {others:.0f} ms)")
-    assert max(longest) < LIMIT_MS + others
+          f"(machine busy by {others:.1f})")
+    assert max(longest) < LIMIT_MS * others

@@ -18,7 +18,6 @@ NAMES = {
     "points": "prompts: points",
 }
 """Role -> the name that a new layer gets, from the bottom of the list to its top."""
-CONTOUR = 2
 FILL_OPACITY = 0.45
 
 
@@ -57,7 +56,7 @@ class TaggedLayers:
         return self._insert(made, "image")
 
     def labels(self, role: str, shape: tuple[int, ...]) -> Labels:
-        """The labels layer of a role ("labels" is filled, "proposal" a contour)."""
+        """The layer of a role: "labels" lies thinly over the image, "proposal" is opaque."""
         layer = self.find(role)
         if isinstance(layer, Labels):
             return layer
@@ -69,7 +68,6 @@ class TaggedLayers:
             metadata={TAG: role},
             opacity=FILL_OPACITY if filled else 1.0,
         )
-        made.contour = 0 if filled else max(CONTOUR, round(max(shape) / 400))
         made.brush_size = 12
         return self._insert(made, role)
 

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from napari_usgseg.gui.layers import eroded, outlines
+from napari_usgseg.pipeline.propose import Proposal
+from napari_usgseg.session.draft import DraftObject
+from napari_usgseg.types import Prompts
+
+pytestmark = pytest.mark.gui
+
+
+def proposed(mask: np.ndarray, class_id: int = 1) -> DraftObject:
+    return DraftObject(class_id, Prompts(), Proposal(mask, np.zeros(4, np.float32), 1.0, "", 1.0))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 3))
+def test_eroding_is_what_scipy_does_with_a_square(seed: int, width: int) -> None:
+    mask = np.random.default_rng(seed).random((17, 23)) > 0.2
+    square = np.ones((2 * width + 1, 2 * width + 1), bool)
+    assert np.array_equal(eroded(mask, width), ndimage.binary_erosion(mask, square))
+
+
+def test_an_outline_lies_on_the_masks_inner_border_also_at_the_images_edge() -> None:
+    mask = np.zeros((60, 80), bool)
+    mask[0:30, 50:80] = True
+    outline = outlines((proposed(mask, 3),), mask.shape)
+    assert set(np.unique(outline)) == {0, 3}
+    assert mask[outline > 0].all()
+    assert (outline[0, 50:80] == 3).all()
+    assert (outline[0:30, 79] == 3).all()
+    assert outline[15, 65] == 0
+
+
+def test_a_large_image_is_outlined_at_once() -> None:
+    mask = np.zeros((6000, 6000), bool)
+    mask[2000:2600, 1000:1700] = True
+    start = time.thread_time()
+    outlines((proposed(mask),), mask.shape)
+    assert time.thread_time() - start < 0.5
