@@ -19,6 +19,9 @@ Resume = Annotated[bool, typer.Option(help="Go on from the checkpoints in --out.
 Steps = Annotated[
     int | None, typer.Option(min=1, help="Instead of the schedule's own (each stage).")
 ]
+Minutes = Annotated[
+    float, typer.Option(min=0, help="Stop (each stage) after so long; 0: no limit but the steps.")
+]
 ImageSize = Annotated[
     int | None, typer.Option(min=32, help="Side of the network's square (of the last stage).")
 ]
@@ -32,6 +35,7 @@ def nano_segmenter(
     seed: Seed = 0,
     resume: Resume = False,
     steps: Steps = None,
+    minutes: Minutes = 0.0,
     image_size: ImageSize = None,
     teacher_cache: Annotated[
         Path | None, typer.Option(help="Where LiteMedSAM's targets are kept; else OUT/teacher.")
@@ -42,7 +46,7 @@ def nano_segmenter(
 
     from ..training.nano_segmenter import STAGES, train
 
-    stages = [replace(stage, steps=steps or stage.steps) for stage in STAGES]
+    stages = [replace(s, steps=steps or s.steps, minutes=minutes) for s in STAGES]
     stages[-1] = replace(stages[-1], image_size=image_size or stages[-1].image_size)
     train(
         data,
@@ -64,14 +68,23 @@ def nano_grounder(
     seed: Seed = 0,
     resume: Resume = False,
     steps: Steps = None,
+    minutes: Minutes = 0.0,
     image_size: ImageSize = None,
 ) -> None:
     """Train the phrase grounder."""
     from ..training.nano_grounder import train
 
-    schedule = {"steps": steps, "image_size": image_size}
-    given = {name: value for name, value in schedule.items() if value is not None}
-    train(data, out, splits=splits, seed=seed, resume=resume, say=typer.echo, **given)
+    train(
+        data,
+        out,
+        splits=splits,
+        seed=seed,
+        steps=steps,
+        minutes=minutes,
+        image_size=image_size,
+        resume=resume,
+        say=typer.echo,
+    )
 
 
 @app.command("nano-dino")
@@ -82,6 +95,7 @@ def nano_dino(
     seed: Seed = 0,
     resume: Resume = False,
     steps: Steps = None,
+    minutes: Minutes = 0.0,
     image_size: ImageSize = None,
     trunk: Annotated[
         Path | None, typer.Option(help="A trained grounder.safetensors to take the trunk from.")
@@ -90,6 +104,15 @@ def nano_dino(
     """Train the small Grounding DINO."""
     from ..training.nano_dino import train
 
-    schedule = {"steps": steps, "image_size": image_size}
-    given = {name: value for name, value in schedule.items() if value is not None}
-    train(data, out, splits=splits, seed=seed, trunk=trunk, resume=resume, say=typer.echo, **given)
+    train(
+        data,
+        out,
+        splits=splits,
+        seed=seed,
+        steps=steps,
+        minutes=minutes,
+        image_size=image_size,
+        trunk=trunk,
+        resume=resume,
+        say=typer.echo,
+    )

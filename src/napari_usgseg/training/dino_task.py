@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..geometry import components, mask_to_box
-from .grounder_task import GroundingTask, Question
 from .images import normalise
+from .questions import Question, Questioner
 
 
 def question_boxes(question: Question) -> list[list[float]]:
@@ -32,10 +32,10 @@ class DinoTask:
     One image at a time: transformers' loss misplaces the phrases of a batch of different prompts.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, questions: GroundingTask) -> None:
+    def __init__(self, model: Any, tokenizer: Any, questioner: Questioner) -> None:
         self.model: nn.Module = model
         self.tokenizer = tokenizer
-        self.questions = questions
+        self.questioner = questioner
 
     def parameter_groups(self) -> Iterable[dict[str, Any]]:
         """New layers at the full rate, trunk at a fifth; the text encoder is frozen."""
@@ -52,7 +52,7 @@ class DinoTask:
 
     def loss(self, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         """The mean loss of a small batch, and how often the best-scored box hits (IoU > 0.5)."""
-        images, questions = self.questions.batch_of(rng)
+        images, questions = self.questioner.draw(rng)
         total, hits = torch.zeros(()), []
         for index, image in enumerate(images):
             asked = [q for q in questions if q.owner == index]
@@ -73,12 +73,14 @@ class DinoTask:
             total = total + output.loss / len(images)
             if boxes:
                 best = int(output.logits[0].amax(-1).argmax())
-                hits.append(float(_best_iou(output.pred_boxes[0, best], target["boxes"]) > 0.5))
+                hits.append(float(best_iou(output.pred_boxes[0, best], target["boxes"]) > 0.5))
         return total, {"hit": float(np.mean(hits)) if hits else float("nan")}
 
 
 @torch.no_grad()
-def _best_iou(box: Tensor, boxes: Tensor) -> float:
+def best_iou(box: Tensor, boxes: Tensor) -> float:
+    """The best IoU of ``box`` (4,) with ``boxes`` (N, 4), all (cx, cy, w, h)."""
+
     def corners(b: Tensor) -> Tensor:
         return torch.cat([b[..., :2] - b[..., 2:] / 2, b[..., :2] + b[..., 2:] / 2], -1)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,25 +12,9 @@ from torch import Tensor, nn
 
 from ..models.phrase_net import PhraseNet
 from ..models.text import SentenceEncoder
-from .images import Augmentation, bend_intensities, normalise, random_affine, warp
-from .phrases import Concept, concept_of, draw_absent, draw_phrase
-from .pool import PoolImage, draw
+from .images import normalise
+from .questions import Questioner
 from .segmenter_tasks import soft_iou
-
-SURROUNDINGS = ("usgra", "dltrack_apo")
-"""Data sets whose tissue may lie around a lesion; nobody has marked lesions in them."""
-LEAST_FRACTION = 0.0008
-"""A target that augmentation leaves with less of the image than this is no longer asked for."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Question:
-    """One phrase about one image of the batch: its mask (S, S), empty where it is not there."""
-
-    owner: int
-    phrase: str
-    mask: Tensor
-    present: bool
 
 
 class PhraseVectors:
@@ -57,16 +40,12 @@ class GroundingTask:
         self,
         net: PhraseNet,
         encoder: SentenceEncoder,
-        pool: Sequence[PoolImage],
-        batch: int = 8,
+        questioner: Questioner,
     ) -> None:
         self.model: nn.Module = net
         self.net = net
         self.vectors = PhraseVectors(encoder)
-        self.pool = pool
-        self.batch = batch
-        self.near = Augmentation(zoom=1.5, shift=0.15)
-        self.far = Augmentation(zoom=1.05, shift=0.0, degrees=0.0, vertical_flip=0.0)
+        self.questioner = questioner
 
     def parameter_groups(self) -> Iterable[dict[str, Any]]:
         """New layers at the full rate, the trunk at a third, its stem and batch norms frozen."""
@@ -79,7 +58,7 @@ class GroundingTask:
 
     def loss(self, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         """Cross-entropy and Dice on masks, cross-entropy on presence."""
-        images, questions = self.batch_of(rng)
+        images, questions = self.questioner.draw(rng)
         self.net.trunk.eval()
         pixels = normalise(torch.stack(images)).contiguous(memory_format=torch.channels_last)
         pyramid = self.net.encode(pixels)
@@ -100,94 +79,3 @@ class GroundingTask:
             "presence": float(((presence > 0) == there).float().mean()),
         }
         return mask_loss.mean() + 0.5 * seen, figures
-
-    def batch_of(self, rng: np.random.Generator) -> tuple[list[Tensor], list[Question]]:
-        """Augmented images (3, S, S) in [0, 1] and what is asked of them."""
-        images: list[Tensor] = []
-        questions: list[Question] = []
-        for sample in draw(self.pool, rng, self.batch):
-            labels = [int(v) for v in np.unique(sample.labels) if v > 0]
-            stack = (
-                torch.stack([torch.from_numpy(sample.labels == v).float() for v in labels])
-                if labels
-                else torch.zeros(0, *sample.labels.shape)
-            )
-            picture = torch.from_numpy(sample.image).permute(2, 0, 1).float() / 255
-            whole = torch.cat([picture, stack])
-            shrunk = sample.dataset == "ddti_crops" and rng.random() < 0.6
-            matrix = random_affine(rng, self.far if shrunk else self.near)
-            bent = warp(whole, matrix, self.net.image_size)
-            around = None
-            if shrunk:
-                around = self._surroundings(rng)
-                bent = _within(bent, around, rng)
-            images.append(bend_intensities(bent[:3], rng))
-            shown = [sample] if around is None else [sample, around]
-            questions += self._questions(shown, labels, bent[3:], len(images) - 1, rng)
-        return images, questions
-
-    def _questions(
-        self,
-        samples: Sequence[PoolImage],
-        labels: list[int],
-        masks: Tensor,
-        owner: int,
-        rng: np.random.Generator,
-    ) -> list[Question]:
-        """One phrase for up to two labels of the first sample that are there, one or two not."""
-        sample = samples[0]
-        shown = {v: concept_of(phrase) for v, phrase in sample.phrases.items()}
-        asked: list[Question] = []
-        empty = torch.zeros(masks.shape[-2:])
-        for index in rng.permutation(len(labels))[:2]:
-            mask = (masks[int(index)] > 0.5).float()
-            concept = shown.get(labels[int(index)])
-            if concept is not None:
-                there = bool(mask.mean() > LEAST_FRACTION)
-                phrase = draw_phrase(concept, rng, sample.finding)
-                asked.append(Question(owner, phrase, mask if there else empty, there))
-        hidden: list[Concept] = [c for v, c in shown.items() if v not in labels]
-        if hidden and sample.dataset != "phantoms" and rng.random() < 0.8:
-            phrase = draw_phrase(hidden[int(rng.integers(len(hidden)))], rng)
-            asked.append(Question(owner, phrase, empty, False))
-        all_shown = [concept_of(phrase) for s in samples for phrase in s.phrases.values()]
-        if sample.dataset != "phantoms":  # they show more than their names say
-            phrase = draw_absent(all_shown, rng)
-            asked.append(Question(owner, phrase, empty, False))
-        return asked
-
-    def _surroundings(self, rng: np.random.Generator) -> PoolImage:
-        """An image of other tissue, without lesions."""
-        others = [s for s in self.pool if s.dataset in SURROUNDINGS or s.finding == "normal"]
-        others = others or list(self.pool)
-        return others[int(rng.integers(len(others)))]
-
-
-def _within(bent: Tensor, around: PoolImage, rng: np.random.Generator) -> Tensor:
-    """Put a crop (3 + N, S, S) where it may lie in a whole frame: smaller, in other tissue.
-
-    ``ddti_crops`` shows nodules only from near; a person's frames show the whole neck.
-    """
-    side = bent.shape[-1]
-    height, width = (int(side * v) for v in rng.uniform(0.3, 0.8, 2))
-    crop = F.interpolate(bent[None], (height, width), mode="bilinear", antialias=True)[0]
-    canvas = torch.zeros_like(bent)
-    if rng.random() < 0.9:
-        picture = torch.from_numpy(around.image).permute(2, 0, 1)[None].float() / 255
-        picture = F.interpolate(picture, (side, side), mode="bilinear", antialias=True)[0]
-        if rng.random() < 0.5:
-            picture = picture.flip(-1)
-        gain = crop[:3].mean() / picture.mean().clamp(min=0.02)
-        canvas[:3] = (picture * gain.clamp(0.3, 3)).clamp(0, 1)
-    y, x = int(rng.integers(0, side - height + 1)), int(rng.integers(0, side - width + 1))
-    softness = float(rng.uniform(4, 20))
-    alpha = _ramp(height, softness)[:, None] * _ramp(width, softness)[None]
-    patch = canvas[:, y : y + height, x : x + width]
-    canvas[:, y : y + height, x : x + width] = crop * alpha + patch * (1 - alpha)
-    return canvas
-
-
-def _ramp(length: int, softness: float) -> Tensor:
-    """0 at both ends, 1 within a ``softness``-th of them."""
-    line = torch.linspace(0, 1, length)
-    return (torch.minimum(line, 1 - line) * 2 * softness).clamp(0, 1)

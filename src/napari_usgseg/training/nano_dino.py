@@ -16,20 +16,24 @@ from ..io.datasets import read_dataset, read_splits
 from ..models.nano import TRUNK
 from ..models.phrase_net import PhraseNet
 from ..models.text import load_sentence_encoder
-from .dino_task import DinoTask, _best_iou, question_boxes
-from .grounder_task import GroundingTask, Question
+from .dino_task import DinoTask, best_iou, question_boxes
 from .images import normalise
 from .log import TrainingLog
 from .loop import LoopSettings, run
 from .pool import PoolImage, load_pool
+from .questions import Question, Questioner
 from .starting_weights import imagenet_trunk
 from .text_encoder import cut
 
 TEXT_LAYERS = 3
 WIDTH = 128
 
+STEPS = 3000
+IMAGE_SIZE = 256
+"""The schedule of the shipped weights."""
 
-def build_dino(text: dict[str, Any], image_size: int) -> Any:
+
+def build_dino(text: dict[str, Any]) -> Any:
     """A ``GroundingDinoForObjectDetection`` of some six million parameters beside its text side.
 
     Class logits are an unscaled dot product of layer-normed vectors: from scratch, first losses
@@ -80,11 +84,11 @@ def train(
     *,
     splits: Path,
     seed: int = 0,
-    steps: int = 6000,
+    steps: int | None = None,
     minutes: float = 0.0,
     lr: float = 4e-4,
     batch: int = 4,
-    image_size: int = 256,
+    image_size: int | None = None,
     trunk: Path | None = None,
     resume: bool = False,
     say: Callable[[str], None] = print,
@@ -101,21 +105,22 @@ def train(
     """
     from transformers import BertTokenizerFast, GroundingDinoImageProcessor
 
+    steps, side = steps or STEPS, image_size or IMAGE_SIZE
     text = out / "text"
     if not (text / "text.safetensors").exists():
         cut(text, TEXT_LAYERS)
     encoder = load_sentence_encoder(text)
     tokenizer = BertTokenizerFast(tokenizer_file=str(text / "tokenizer.json"))
-    model = build_dino(json.loads((text / "text.json").read_text(encoding="utf-8")), image_size)
+    model = build_dino(json.loads((text / "text.json").read_text(encoding="utf-8")))
     model.model.text_backbone.load_state_dict(encoder.bert.state_dict(), strict=False)
     _start_trunk(model, trunk)
     datasets = [read_dataset(folder) for folder in data]
     split = read_splits(splits)
     pool, held_out = load_pool(datasets, split, "train"), load_pool(datasets, split, "val")
     say(f"{len(pool)} training images, {len(held_out)} for validation")
-    task = DinoTask(model, tokenizer, GroundingTask(PhraseNet(image_size), encoder, pool, batch))
+    task = DinoTask(model, tokenizer, Questioner(pool, side, batch))
     log = TrainingLog(
-        out / "log.jsonl", "dino", lambda: validate(model, tokenizer, held_out, image_size), say
+        out / "log.jsonl", "dino", lambda: validate(model, tokenizer, held_out, side), say
     )
     settings = LoopSettings(steps, lr, minutes=minutes, seed=seed, clip_norm=0.5)
     average = run(task, settings, out / "dino.pt", resume=resume, progress=log.step)
@@ -124,7 +129,7 @@ def train(
     target = out / "nano-dino"
     model.half().save_pretrained(target)
     tokenizer.save_pretrained(target)
-    size = {"height": image_size, "width": image_size}
+    size = {"height": side, "width": side}
     GroundingDinoImageProcessor(size=size, do_pad=False).save_pretrained(target)
     say(f"wrote {target.name}")
     return target
@@ -172,7 +177,7 @@ def validate(
             tokens = tokenizer([f"{phrase}."], return_tensors="pt")
             output = model(pixel_values=normalise(image), **tokens)
             best = int(output.logits[0].amax(-1).argmax())
-            hit = _best_iou(output.pred_boxes[0, best], torch.tensor(truth)) > 0.5
+            hit = best_iou(output.pred_boxes[0, best], torch.tensor(truth)) > 0.5
             sums.setdefault(sample.dataset, []).append(float(hit))
     model.train()
     return {name: round(float(np.mean(values)), 4) for name, values in sorted(sums.items())}

@@ -21,11 +21,16 @@ from .log import TrainingLog
 from .loop import LoopSettings, run
 from .phrases import HELD_OUT_ABSENT, concept_of
 from .pool import PoolImage, load_pool, phantom_pool
+from .questions import Questioner
 from .segmenter_tasks import soft_iou
 from .starting_weights import imagenet_trunk
 from .text_encoder import cut
 
 Say = Callable[[str], None]
+
+STEPS = 4000
+IMAGE_SIZE = 256
+"""The schedule of the shipped weights."""
 
 
 def train(
@@ -34,11 +39,11 @@ def train(
     *,
     splits: Path,
     seed: int = 0,
-    steps: int = 6000,
+    steps: int | None = None,
     minutes: float = 0.0,
     lr: float = 1e-3,
     batch: int = 8,
-    image_size: int = 256,
+    image_size: int | None = None,
     phantoms: int = 300,
     resume: bool = False,
     say: Say = print,
@@ -49,9 +54,9 @@ def train(
         data: data set folders in the protocol's layout; only training sides of ``splits`` are used.
         out: folder for the checkpoint, ``log.jsonl`` and the finished model.
         splits: the committed split file.
-        steps: optimiser steps of ``batch`` images each.
+        steps: optimiser steps of ``batch`` images each; None takes ``STEPS``.
         minutes: stop after this long instead, 0 for no limit.
-        image_size: side in pixels of the network's square.
+        image_size: side in pixels of the network's square; None takes ``IMAGE_SIZE``.
         phantoms: number of phantoms in the pool.
         resume: go on from the checkpoint in ``out``.
     """
@@ -64,13 +69,14 @@ def train(
     pool = load_pool(datasets, split, "train") + phantom_pool(phantoms, seed + 1)
     held_out = load_pool(datasets, split, "val")
     say(f"{len(pool)} training images, {len(held_out)} for validation")
-    net = PhraseNet(image_size)
+    net = PhraseNet(image_size or IMAGE_SIZE)
     imagenet_trunk(net.trunk)
     net.to(memory_format=torch.channels_last)
-    task = GroundingTask(net, encoder, pool, batch)
+    task = GroundingTask(net, encoder, Questioner(pool, net.image_size, batch))
     log = TrainingLog(
         out / "log.jsonl", "grounder", lambda: validate(net, task.vectors, held_out), say
     )
+    steps = steps or STEPS
     settings = LoopSettings(steps, lr, minutes=minutes, seed=seed)
     average = run(task, settings, out / "grounder.pt", resume=resume, progress=log.step)
     net.load_state_dict({**net.state_dict(), **average})

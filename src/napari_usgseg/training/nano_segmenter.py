@@ -47,9 +47,9 @@ class Stage:
 
 
 STAGES = (
-    Stage("distill", "distill", 256, 2000, 6e-4),
-    Stage("prompts-256", "prompts", 256, 4000, 2e-4),
-    Stage("prompts-384", "prompts", 384, 2500, 1e-4),
+    Stage("distill", "distill", 256, 700, 6e-4),
+    Stage("prompts-256", "prompts", 256, 2400, 2e-4),
+    Stage("prompts-384", "prompts", 384, 1200, 1e-4),
 )
 """The schedule of the shipped weights."""
 
