@@ -80,8 +80,7 @@ class AnnotationSession(SessionState):
         name = self.settings.segmenter
         generation = self.progress.begin("warm", f"Loading the model {name}...")
         self.ask(WarmRequest(generation, segmenter=name))
-        generation = self.progress.begin("warm text")
-        self.ask(WarmRequest(generation, detector=self.settings.detector))
+        self.ask(WarmRequest(self.progress.begin("warm text"), detector=self.settings.detector))
 
     def use_store(self, opened: Opened) -> None:
         """Show a store that was opened."""
@@ -234,8 +233,7 @@ class AnnotationSession(SessionState):
         if self.labels is None or len(line) < 2:
             return
         height, width = self.labels.shape
-        inside = np.clip(np.asarray(line, np.float32), 0, [width - 1, height - 1])
-        line = inside.astype(np.float32)
+        line = np.clip(line, 0, [width - 1, height - 1]).astype(np.float32)
         self._prompt("scribble", drafts.add_scribble(self.draft, line, positive, self.table.active))
 
     def drop_object(self, x: float, y: float) -> None:
@@ -358,8 +356,7 @@ class AnnotationSession(SessionState):
                 generation = self.progress.begin("embed", "Preparing the image...")
                 self.ask(EmbedRequest(generation, self.source(), settings.segmenter))
         changed = (old.segmenter, old.cleaning) != (settings.segmenter, settings.cleaning)
-        current = self.draft.current
-        if changed and current is not None and not current.prompts.is_empty:
+        if changed and (current := self.draft.current) and not current.prompts.is_empty:
             prompts = replace(current.prompts, mask_input=None)
             assert self.draft.active is not None
             again = self.draft.with_object(self.draft.active, replace(current, prompts=prompts))
