@@ -81,7 +81,7 @@ def train(
     average = run(task, settings, out / "grounder.pt", resume=resume, progress=log.step)
     net.load_state_dict({**net.state_dict(), **average})
     log.check(steps)
-    known = sorted({concept_of(p).name for image in pool for p in image.phrases.values()})
+    known = sorted({concept_of(d.phrase(label)).name for d in datasets for label in d.labels})
     save_phrase_grounder(PhraseGrounder(net, encoder, "training", tuple(known)), target)
     say(f"wrote {target.name}: {json.dumps(validate(net, task.vectors, held_out))}")
     return target
