@@ -21,6 +21,7 @@ from napari_usgseg.errors import PromptError
 from napari_usgseg.io.datasets import read_dataset, read_splits
 from napari_usgseg.models.registry import load_segmenter
 from napari_usgseg.pipeline.evaluate import EvaluationRequest, evaluate_dataset
+from napari_usgseg.pipeline.postprocess import PostprocessSettings
 from napari_usgseg.training.teacher import TEACHER_SIZE, load_teacher
 from napari_usgseg.types import ImageEmbedding, Prediction, Prompts
 
@@ -83,7 +84,8 @@ def main() -> None:
     arguments = parser.parse_args()
     splits = read_splits(arguments.split) if arguments.split else {}
     theirs, ours = LiteMedSam(), load_segmenter(arguments.model)
-    request = EvaluationRequest(prompt="box", settings=None, limit=arguments.limit)
+    raw = PostprocessSettings(enabled=False)
+    request = EvaluationRequest(prompt="box", settings=raw, limit=arguments.limit)
     print(f"{'data set':20} {'images':>6} {'LiteMedSAM':>10} {arguments.model:>10}")
     for folder in arguments.datasets:
         dataset = read_dataset(folder)
