@@ -1,13 +1,15 @@
 """The embedded detector ``nano``: a phrase to a dense mask, the mask's parts to boxes.
 
 A model folder holds ``grounder.json`` (sizes and what it was trained on), ``grounder.safetensors``
-(half precision) and the sentence encoder of ``models.text``.
+(half precision; the network and the vectors of the phrases that it was trained with) and the
+sentence encoder of ``models.text``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from ..errors import CheckpointError, PromptError
 from ..geometry import components, mask_to_box
@@ -29,8 +32,35 @@ BOX_THRESHOLD = 0.65
 
 Chosen on held-out BUSI images: high enough that normal ones stay empty (MODEL_CARD.md).
 """
+LEAST_SIMILARITY = 0.45
+"""A phrase less similar than this (cosine) to every phrase learned is foreign to the model."""
+ABSENT_MARGIN = 0.05
+"""A phrase nearer by this to one that was always answered with "not there" is foreign too."""
 LEAST_AREA = 0.0005
 """Parts smaller than this fraction of the image are noise (the protocol's smallest object)."""
+
+LEARNED, ABSENT = "phrases.learned", "phrases.absent"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Knowledge:
+    """What the model was trained on.
+
+    Attributes:
+        names: the target phrases, for the person to read.
+        learned: (N, 384) vectors of all phrasings of what was to be found.
+        absent: (M, 384) vectors of phrases that were never to be found.
+    """
+
+    names: tuple[str, ...]
+    learned: Tensor
+    absent: Tensor
+
+    def is_foreign(self, phrases: Tensor) -> list[bool]:
+        """For (P, 384) phrase vectors: is it an organ that the model cannot know?"""
+        near = (phrases @ self.learned.T).amax(1)
+        wrong = (phrases @ self.absent.T).amax(1)
+        return ((near < LEAST_SIMILARITY) | (wrong > near + ABSENT_MARGIN)).tolist()
 
 
 class PhraseGrounder:
@@ -40,11 +70,11 @@ class PhraseGrounder:
         net: the network, in evaluation mode from here on.
         encoder: the sentence encoder that it was trained with.
         model_id: name and content hash.
-        known: the target phrases that it was trained on.
+        known: what it was trained on; a phrase foreign to it gives no box and a note.
     """
 
     def __init__(
-        self, net: PhraseNet, encoder: SentenceEncoder, model_id: str, known: tuple[str, ...]
+        self, net: PhraseNet, encoder: SentenceEncoder, model_id: str, known: Knowledge
     ) -> None:
         self.net = net.eval()
         self.encoder = encoder.eval()
@@ -65,14 +95,17 @@ class PhraseGrounder:
             raise PromptError("the text prompt is empty: type what to find, such as 'breast tumor'")
         threshold = BOX_THRESHOLD if prompt.box_threshold is None else prompt.box_threshold
         height, width = image.shape[:2]
+        vectors = self.encoder(list(phrases))
+        foreign = self.known.is_foreign(vectors)
         pyramid = self.net.encode(to_pixels(image, self.net.image_size))
         logits, presence = self.net.ask(
-            [level.expand(len(phrases), -1, -1, -1) for level in pyramid],
-            self.encoder(list(phrases)),
+            [level.expand(len(phrases), -1, -1, -1) for level in pyramid], vectors
         )
         whole = F.interpolate(logits[:, None], (height, width), mode="bilinear")[:, 0]
         boxes, scores, names, priors = [], [], [], []
         for index, phrase in enumerate(phrases):
+            if foreign[index]:
+                continue
             there = float(presence[index].sigmoid())
             probability = whole[index].sigmoid().numpy()
             for part in components(probability > 0.5, LEAST_AREA):
@@ -90,20 +123,12 @@ class PhraseGrounder:
             scores=np.asarray(scores, np.float32)[order],
             phrases=tuple(names[i] for i in order),
             priors=np.asarray(priors, np.float32).reshape(-1, side, side)[order],
-            notes=self._notes([phrase for phrase in phrases if phrase not in names]),
-        )
-
-    def _notes(self, missing: list[str]) -> tuple[str, ...]:
-        """For each phrase without a box that is far from all that was learned, say so."""
-        if not missing or not self.known:
-            return ()
-        learned = self.encoder(list(self.known))
-        nearest = (self.encoder(missing) @ learned.T).amax(1)
-        return tuple(
-            f"'{phrase}' is not among what this model was trained on ({', '.join(self.known)}). "
-            "Draw a box or click instead."
-            for phrase, similarity in zip(missing, nearest, strict=True)
-            if float(similarity) < 0.6
+            notes=tuple(
+                f"'{phrase}' is not among what this model was trained on "
+                f"({', '.join(self.known.names)}). Draw a box or click instead."
+                for phrase, strange in zip(phrases, foreign, strict=True)
+                if strange
+            ),
         )
 
 
@@ -121,7 +146,7 @@ def _only_around(
 
 def save_phrase_grounder(grounder: PhraseGrounder, folder: Path) -> None:
     """Write ``grounder.json`` and half-precision ``grounder.safetensors`` to ``folder``."""
-    card = {"schema": 1, "image_size": grounder.net.image_size, "known": list(grounder.known)}
+    card = {"schema": 1, "image_size": grounder.net.image_size, "known": list(grounder.known.names)}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "grounder.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
     state = {
@@ -129,6 +154,7 @@ def save_phrase_grounder(grounder: PhraseGrounder, folder: Path) -> None:
         for k, v in grounder.net.state_dict().items()
         if v.is_floating_point()
     }
+    state |= {LEARNED: grounder.known.learned.half(), ABSENT: grounder.known.absent.half()}
     save_file(state, folder / "grounder.safetensors")
 
 
@@ -143,9 +169,10 @@ def load_phrase_grounder(folder: Path) -> PhraseGrounder:
         net = PhraseNet(int(card["image_size"]))
         file = folder / "grounder.safetensors"
         state = {k: v.float() for k, v in load_file(file).items()}
+        learned, absent = state.pop(LEARNED), state.pop(ABSENT)
         counters = {k: v for k, v in net.state_dict().items() if not v.is_floating_point()}
         net.load_state_dict({**counters, **state})
-        known = tuple(str(phrase) for phrase in card["known"])
+        known = Knowledge(tuple(str(name) for name in card["known"]), learned, absent)
         digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
     except Exception as error:  # safetensors raises bare exceptions of its own
         raise CheckpointError(

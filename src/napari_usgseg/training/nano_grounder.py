@@ -12,14 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..io.datasets import read_dataset, read_splits
-from ..models.phrase_grounder import PhraseGrounder, save_phrase_grounder
+from ..models.phrase_grounder import Knowledge, PhraseGrounder, save_phrase_grounder
 from ..models.phrase_net import PhraseNet
-from ..models.text import load_sentence_encoder
+from ..models.text import SentenceEncoder, load_sentence_encoder
 from .grounder_task import GroundingTask, PhraseVectors
 from .images import normalise
 from .log import TrainingLog
 from .loop import LoopSettings, run
-from .phrases import HELD_OUT_ABSENT, concept_of
+from .phrases import HELD_OUT_ABSENT, Concept, absent_phrases, concept_of
 from .pool import PoolImage, load_pool, phantom_pool
 from .questions import Questioner
 from .segmenter_tasks import soft_iou
@@ -81,10 +81,19 @@ def train(
     average = run(task, settings, out / "grounder.pt", resume=resume, progress=log.step)
     net.load_state_dict({**net.state_dict(), **average})
     log.check(steps)
-    known = sorted({concept_of(d.phrase(label)).name for d in datasets for label in d.labels})
-    save_phrase_grounder(PhraseGrounder(net, encoder, "training", tuple(known)), target)
+    concepts = {concept_of(d.phrase(label)) for d in datasets for label in d.labels}
+    known = knowledge(encoder, sorted(concepts, key=lambda concept: concept.name))
+    save_phrase_grounder(PhraseGrounder(net, encoder, "training", known), target)
     say(f"wrote {target.name}: {json.dumps(validate(net, task.vectors, held_out))}")
     return target
+
+
+@torch.inference_mode()
+def knowledge(encoder: SentenceEncoder, concepts: Sequence[Concept]) -> Knowledge:
+    """Vectors of all phrasings of ``concepts`` (and cysts, from phantoms) and of what is absent."""
+    learned = [phrase for c in (*concepts, concept_of("cyst")) for phrase in (c.name, *c.phrases)]
+    names = tuple(concept.name for concept in concepts)
+    return Knowledge(names, encoder(learned), encoder(list(absent_phrases())))
 
 
 @torch.inference_mode()

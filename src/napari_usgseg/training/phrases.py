@@ -382,3 +382,9 @@ def draw_absent(present: Sequence[Concept], rng: np.random.Generator) -> str:
         organ = str(rng.choice(ABSENT_LESION_ORGANS))
         return str(rng.choice(_compose(_LESIONS, (organ,))))
     return str(rng.choice(ABSENT_ORGANS))
+
+
+def absent_phrases() -> tuple[str, ...]:
+    """Everything that ``draw_absent`` may ask for of organs that no training image shows."""
+    lesions = tuple(p for organ in ABSENT_LESION_ORGANS for p in _compose(_LESIONS, (organ,)))
+    return (*ABSENT_ORGANS, *lesions)
