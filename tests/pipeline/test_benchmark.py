@@ -1,4 +1,4 @@
-"""Speed beside the sam2 package. That it is fast is for `usgseg benchmark` to say, on a quiet machine."""
+"""Speed beside the sam2 package; how fast is for `usgseg benchmark` to say, on a quiet machine."""
 
 from __future__ import annotations
 
