@@ -63,7 +63,7 @@ def test_the_phrase_grounder_is_trained_and_loads(tmp_path, corpus):
         [data], tmp_path, splits=splits, steps=2, image_size=128, phantoms=2, batch=2, say=silent
     )
     grounder = load_phrase_grounder(folder)
-    assert "breast tumor" in grounder.known
+    assert "breast tumor" in grounder.known.names
     found = grounder.detect(make_phantom(1).image, TextPrompt("breast tumor", box_threshold=0.0))
     assert found.boxes.shape[1] == 4
     assert "val" in log_of(tmp_path)[-1]
