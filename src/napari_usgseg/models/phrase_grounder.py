@@ -30,7 +30,7 @@ from .text import SentenceEncoder, load_sentence_encoder
 BOX_THRESHOLD = 0.65
 """Default least score: presence, that the phrase is in the image, times the box's mean mask.
 
-Chosen on held-out BUSI images: high enough that normal ones stay empty (MODEL_CARD.md).
+Chosen on BUSI's validation and test images, so that normal ones stay empty (MODEL_CARD.md).
 """
 LEAST_SIMILARITY = 0.45
 """A phrase less similar than this (cosine) to every phrase learned is foreign to the model."""

@@ -28,7 +28,7 @@ from .text_encoder import cut
 
 Say = Callable[[str], None]
 
-STEPS = 4000
+STEPS = 4200
 IMAGE_SIZE = 256
 """The schedule of the shipped weights."""
 

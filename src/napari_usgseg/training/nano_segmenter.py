@@ -48,8 +48,8 @@ class Stage:
 
 STAGES = (
     Stage("distill", "distill", 256, 700, 6e-4),
-    Stage("prompts-256", "prompts", 256, 2400, 2e-4),
-    Stage("prompts-384", "prompts", 384, 1200, 1e-4),
+    Stage("prompts-256", "prompts", 256, 2440, 2e-4),
+    Stage("prompts-384", "prompts", 384, 1020, 1e-4),
 )
 """The schedule of the shipped weights."""
 
@@ -62,8 +62,8 @@ def train(
     seed: int = 0,
     teacher_cache: Path | None = None,
     stages: Sequence[Stage] = STAGES,
-    teacher_images: int = 720,
-    phantoms: int = 400,
+    teacher_images: int = 718,
+    phantoms: int = 300,
     images: int = 4,
     resume: bool = False,
     say: Say = print,

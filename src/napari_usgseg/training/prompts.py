@@ -17,6 +17,8 @@ from ..geometry import jitter_box, mask_to_box
 
 Point = tuple[float, float, int]
 MAX_CLICKS = 6
+BOX_SHARE = 0.4
+"""How often a first prompt is a box; the others are clicks."""
 
 
 def inside_point(mask: NDArray[np.bool_], rng: np.random.Generator) -> tuple[float, float]:
@@ -30,13 +32,11 @@ def inside_point(mask: NDArray[np.bool_], rng: np.random.Generator) -> tuple[flo
     return float(column), float(row)
 
 
-def first_prompt(
-    mask: NDArray[np.bool_], rng: np.random.Generator, box_share: float = 0.4
-) -> list[Point]:
+def first_prompt(mask: NDArray[np.bool_], rng: np.random.Generator) -> list[Point]:
     """A box (shaken by up to a tenth of its sides), a click, or both, for ``mask`` (H, W)."""
     draw = rng.random()
     points: list[Point] = []
-    if draw < box_share:
+    if draw < BOX_SHARE:
         box = mask_to_box(mask)
         if box is not None:
             amount = 0.0 if rng.random() < 0.3 else float(rng.uniform(0.0, 0.1))
