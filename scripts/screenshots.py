@@ -78,7 +78,7 @@ def take(images: Path, labels: Path, phrase: str, theme: str, out: Path) -> None
         viewer.screenshot(path=out / f"{name}.png", canvas_only=False, flash=False)
 
     shoot("1-start")
-    session.open_folder(images, labels)
+    session.walk.open_folder(images, labels)
     wait(lambda: session.loaded is not None and idle())
     widget.find_panel.phrase.setText(phrase)
     widget.find_panel.find()
@@ -88,15 +88,15 @@ def take(images: Path, labels: Path, phrase: str, theme: str, out: Path) -> None
     draft = session.draft
     if draft.has_masks:
         x0, y0, x1, y1 = draft.objects[0].proposal.box
-        session.add_point(float(x0 + x1) / 2, float(y0 + 0.8 * (y1 - y0)), positive=True)
+        session.prompting.add_point(float(x0 + x1) / 2, float(y0 + 0.8 * (y1 - y0)), positive=True)
     else:
-        session.add_box((0.3 * width, 0.3 * height), (0.6 * width, 0.6 * height))
+        session.prompting.add_box((0.3 * width, 0.3 * height), (0.6 * width, 0.6 * height))
     wait(idle)
     shoot("3-corrected")
-    session.accept()
+    session.editing.accept()
     wait(idle)
     shoot("4-accepted")
-    session.accept_and_next()
+    session.editing.accept_and_next()
     wait(lambda: session.loaded is not None and idle())
     widget.folds[1].set_open(True)
     shoot("5-next")

@@ -106,7 +106,11 @@ class Person:
             button = none if kind is QEvent.Type.MouseMove else left
             held = none if kind is QEvent.Type.MouseButtonRelease else left
             event = QMouseEvent(
-                kind, at, QPointF(native.mapToGlobal(at.toPoint())), button, held,
+                kind,
+                at,
+                QPointF(native.mapToGlobal(at.toPoint())),
+                button,
+                held,
                 Qt.KeyboardModifier.NoModifier,
             )
             QApplication.sendEvent(native, event)

@@ -102,14 +102,16 @@ def test_no_gap_of_the_event_loop_is_long_while_an_image_is_embedded_and_predict
     ids = [record.image_id for record in session.browser.records]
     for image_id in ids[2:]:  # neither read nor embedded ahead
         watchdog.start()
-        session.open_image(image_id)
+        session.walk.open_image(image_id)
         at_work.wait(lambda: session.loaded is not None)
-        session.add_point(200, 150)
+        session.prompting.add_point(200, 150)
         at_work.wait(lambda: not session.is_waiting and session.draft.objects != ())
-        session.add_point(220, 160, positive=False)
+        session.prompting.add_point(220, 160, positive=False)
         at_work.settle()
         longest.append(watchdog.stop())
     others = slowdown()
-    report(f"longest gap while an image is read, embedded and predicted: {max(longest):.0f} ms "
-          f"(machine busy by {others:.1f})")
+    report(
+        f"longest gap while an image is read, embedded and predicted: {max(longest):.0f} ms "
+        f"(machine busy by {others:.1f})"
+    )
     assert max(longest) < LIMIT_MS * others

@@ -83,7 +83,7 @@ def test_a_phrase_that_is_typed_finds_the_lesion_of_a_phantom(at_work, truth):
     assert session.progress.awaits("text")
     scores = []
     for record in session.browser.records:
-        session.open_image(record.image_id)
+        session.walk.open_image(record.image_id)
         at_work.wait(lambda: session.loaded is not None and not session.is_waiting)
         at_work.settle()
         assert "found" in session.status.text
@@ -179,7 +179,7 @@ def test_painting_by_hand_with_naparis_brush_is_saved(at_work, phantom_folder):
 def test_a_label_painted_without_a_class_gets_one(at_work, phantom_folder):
     layer = at_work.layer("labels")
     layer.data_setitem((np.array([5, 5]), np.array([6, 7])), 4)
-    at_work.widget.session.accept()
+    at_work.widget.session.editing.accept()
     at_work.settle()
     assert [item.class_id for item in at_work.session.table.classes] == [1, 4]
     stored = read_classes(phantom_folder / "usgseg" / "classes.json")
@@ -188,10 +188,10 @@ def test_a_label_painted_without_a_class_gets_one(at_work, phantom_folder):
 
 def test_reopening_the_folder_goes_on_where_the_person_was(at_work, phantom_folder):
     session = at_work.session
-    at_work.session.rename_class(1, "nodule")
+    at_work.session.editing.rename_class(1, "nodule")
     at_work.click(256, 190)
     at_work.wait(lambda: session.draft.has_masks)
-    session.accept_and_next()
+    session.editing.accept_and_next()
     at_work.settle()
     second = session.record.image_id
     at_work.open(phantom_folder)
@@ -208,17 +208,17 @@ def test_layers_that_the_person_renames_or_deletes_do_no_harm(at_work):
     at_work.settle()
     for role in ("proposal", "points", "image"):
         at_work.viewer.layers.remove(at_work.layer(role))
-    at_work.session.accept()
+    at_work.session.editing.accept()
     at_work.settle()
     assert at_work.viewer.layers["mine now"].data.any()
     at_work.viewer.layers.remove(at_work.layer("labels"))
     before = session.labels.copy()
-    session.step(1)
+    session.walk.step(1)
     at_work.wait(lambda: session.loaded is not None)
     at_work.settle()
     assert at_work.layer("image") is not None
     assert at_work.layer("labels") is not None
-    session.step(-1)
+    session.walk.step(-1)
     at_work.settle()
     assert np.array_equal(at_work.layer("labels").data, before)
 
@@ -228,7 +228,7 @@ def test_the_persons_own_layers_are_left_alone(person, phantom_folder):
     person.open(phantom_folder)
     person.click(256, 190)
     person.wait(lambda: person.session.draft.has_masks)
-    person.session.accept()
+    person.session.editing.accept()
     person.settle()
     assert own in person.viewer.layers
     assert own.data.all()
@@ -268,11 +268,11 @@ def test_a_damaged_image_is_named_and_the_next_one_can_be_opened(person, phantom
     files = sorted(phantom_folder.glob("*.png"))
     person.open(phantom_folder)
     files[2].write_bytes(files[2].read_bytes()[:4000])
-    person.session.open_image(files[2].stem)
+    person.session.walk.open_image(files[2].stem)
     person.wait(lambda: person.session.status.error)
     assert files[2].name in person.session.status.text
     assert "Retry" in person.widget.accept.text()
-    person.session.step(1)
+    person.session.walk.step(1)
     person.wait(lambda: person.session.loaded is not None)
     assert not person.session.status.error
 
@@ -316,7 +316,9 @@ def test_every_control_says_what_it_does(person):
 
     kinds = (QAbstractButton, QAbstractSpinBox, QComboBox, QLineEdit)
     silent = [
-        child for kind in kinds for child in person.widget.findChildren(kind)
+        child
+        for kind in kinds
+        for child in person.widget.findChildren(kind)
         if not child.toolTip() and not isinstance(child.parent(), kinds)
     ]
     assert not silent

@@ -11,7 +11,7 @@ from napari_usgseg.store.base import ImageState
 
 
 def test_a_click_makes_a_proposal_and_leaves_the_labels_alone(session, on_disk):
-    session.add_point(20, 20)
+    session.prompting.add_point(20, 20)
     assert session.draft.has_masks
     assert not session.draft.pending
     assert session.draft.objects[0].mask_at(20, 20)
@@ -21,9 +21,9 @@ def test_a_click_makes_a_proposal_and_leaves_the_labels_alone(session, on_disk):
 
 
 def test_accepting_writes_the_label_map_and_going_on_shows_the_next_image(session, on_disk):
-    session.add_point(20, 20)
+    session.prompting.add_point(20, 20)
     mask = session.draft.objects[0].proposal.mask
-    assert session.accept_and_next()
+    assert session.editing.accept_and_next()
     assert session.record.image_id == "b"
     assert np.array_equal(on_disk("a"), mask.astype(np.uint8))
     assert session.state_of("a") is ImageState.COMMITTED
@@ -31,9 +31,9 @@ def test_accepting_writes_the_label_map_and_going_on_shows_the_next_image(sessio
 
 
 def test_a_second_click_corrects_the_same_object_and_feeds_the_mask_back(session):
-    session.add_point(20, 20)
+    session.prompting.add_point(20, 20)
     first = session.draft.objects[0].proposal
-    session.add_point(23, 20, positive=False)
+    session.prompting.add_point(23, 20, positive=False)
     assert len(session.draft.objects) == 1
     prompts = session.draft.objects[0].prompts
     assert prompts.point_labels.tolist() == [1, 0]
@@ -42,49 +42,49 @@ def test_a_second_click_corrects_the_same_object_and_feeds_the_mask_back(session
 
 
 def test_a_negative_click_with_nothing_proposed_is_explained(session):
-    session.add_point(20, 20, positive=False)
+    session.prompting.add_point(20, 20, positive=False)
     assert not session.draft.objects
     assert "click an object first" in session.status.text
 
 
 def test_a_click_outside_the_image_does_nothing(session):
-    session.add_point(-3, 20)
-    session.add_point(80, 20)
+    session.prompting.add_point(-3, 20)
+    session.prompting.add_point(80, 20)
     assert not session.draft.objects
 
 
 def test_a_box_elsewhere_is_another_object_and_a_box_over_the_object_replaces_its_box(session):
-    session.add_box((5, 5), (20, 20))
-    session.add_box((60, 50), (40, 30))
+    session.prompting.add_box((5, 5), (20, 20))
+    session.prompting.add_box((60, 50), (40, 30))
     assert len(session.draft.objects) == 2
     assert session.draft.objects[1].prompts.box.tolist() == [40, 30, 60, 50]
-    session.add_box((42, 32), (64, 54))
+    session.prompting.add_box((42, 32), (64, 54))
     assert len(session.draft.objects) == 2
     assert session.draft.objects[1].prompts.box.tolist() == [42, 32, 64, 54]
 
 
 def test_a_positive_click_beyond_the_box_takes_the_box_away(session):
-    session.add_box((10, 10), (30, 30))
-    session.add_point(33, 20)
+    session.prompting.add_box((10, 10), (30, 30))
+    session.prompting.add_point(33, 20)
     assert len(session.draft.objects) == 1
     assert session.draft.objects[0].prompts.box is None
 
 
 def test_a_phrase_finds_what_is_there_and_says_what_is_not(session):
-    session.find("cyst")
+    session.prompting.find("cyst")
     assert [item.proposal.phrase for item in session.draft.objects] == ["cyst"]
     assert "found 1" in session.status.text
     assert session.table.classes[0].name == "cyst", "the nameless first class takes the phrase"
-    session.find("fetal head")
+    session.prompting.find("fetal head")
     assert "No 'fetal head' found" in session.status.text
     assert not session.draft.has_masks
 
 
 def test_each_of_several_phrases_gets_its_class(session):
-    session.find("cyst. nodule.")
+    session.prompting.find("cyst. nodule.")
     assert [item.name for item in session.table.classes] == ["cyst", "nodule"]
     assert [item.class_id for item in session.draft.objects] == [1, 2]
-    session.accept()
+    session.editing.accept()
     assert set(np.unique(session.labels)) == {0, 1, 2}
     session.undo()
     session.undo()
@@ -92,49 +92,49 @@ def test_each_of_several_phrases_gets_its_class(session):
 
 
 def test_a_click_on_what_a_phrase_found_corrects_that_object(session):
-    session.find("cyst. nodule")
+    session.prompting.find("cyst. nodule")
     nodule = session.draft.objects[1].proposal
-    session.add_point(57, 35, positive=False)
+    session.prompting.add_point(57, 35, positive=False)
     assert session.draft.active == 1
     assert session.draft.objects[1].prompts.box.tolist() == nodule.box.tolist()
     assert session.draft.objects[1].proposal.mask.sum() < nodule.mask.sum()
 
 
 def test_one_wrong_object_of_several_can_be_dropped(session):
-    session.find("cyst. nodule")
-    session.drop_object(20, 20)
+    session.prompting.find("cyst. nodule")
+    session.prompting.drop_object(20, 20)
     assert [item.proposal.phrase for item in session.draft.objects] == ["nodule"]
-    session.drop_object(2, 2)
+    session.prompting.drop_object(2, 2)
     assert len(session.draft.objects) == 1
     session.undo()
     assert len(session.draft.objects) == 2
 
 
 def test_finding_again_keeps_what_the_person_pointed_at(session):
-    session.add_point(70, 5)
-    session.find("cyst")
-    session.find("cyst")
+    session.prompting.add_point(70, 5)
+    session.prompting.find("cyst")
+    session.prompting.find("cyst")
     assert len(session.draft.objects) == 2
 
 
 def test_accepting_leaves_other_labels_as_they_are_unless_told_to(session):
-    session.add_box((10, 10), (40, 40))
-    session.accept()
+    session.prompting.add_box((10, 10), (40, 40))
+    session.editing.accept()
     before = session.labels
-    session.add_class("cyst")
-    session.add_box((30, 10), (60, 40))
-    session.accept()
+    session.editing.add_class("cyst")
+    session.prompting.add_box((30, 10), (60, 40))
+    session.editing.accept()
     kept = before == 1
     assert (session.labels[kept] == 1).all()
     assert (session.labels == 2).any()
     session.undo()
     session.set_settings(replace(session.settings, overwrite=True))
-    session.accept()
+    session.editing.accept()
     assert (session.labels[kept] == 2).any()
 
 
 def test_an_image_with_nothing_in_it_is_committed_as_empty(session, on_disk):
-    session.accept_and_next()
+    session.editing.accept_and_next()
     assert on_disk("a") is not None
     assert not on_disk("a").any()
     session.undo()
@@ -144,26 +144,26 @@ def test_an_image_with_nothing_in_it_is_committed_as_empty(session, on_disk):
 
 def test_nothing_is_committed_while_an_answer_is_awaited(bench, on_disk):
     bench.hold = True
-    bench.session.find("cyst")
-    assert not bench.session.accept_and_next()
+    bench.session.prompting.find("cyst")
+    assert not bench.session.editing.accept_and_next()
     assert bench.session.record.image_id == "a"
     bench.release()
-    assert bench.session.accept_and_next()
+    assert bench.session.editing.accept_and_next()
     assert on_disk("a").any()
 
 
 def test_an_answer_for_an_image_that_was_left_is_dropped(bench):
     session = bench.session
     bench.hold = True
-    session.add_point(20, 20)
+    session.prompting.add_point(20, 20)
     stale = bench.held
     bench.held, bench.hold = [], False
-    session.open_image("b")
+    session.walk.open_image("b")
     for request in stale:
         bench.answer(request)
     assert session.record.image_id == "b"
     assert not session.draft.objects
-    session.open_image("a")
+    session.walk.open_image("a")
     assert not session.draft.objects, "a prompt that was never answered is gone"
     assert session.history.next_undo is None
 
@@ -171,8 +171,8 @@ def test_an_answer_for_an_image_that_was_left_is_dropped(bench):
 def test_only_the_newest_of_two_quick_clicks_counts_and_both_can_be_undone(bench):
     session = bench.session
     bench.hold = True
-    session.add_point(20, 20)
-    session.add_point(26, 20)
+    session.prompting.add_point(20, 20)
+    session.prompting.add_point(26, 20)
     late, newest = [request for request in bench.held if hasattr(request, "prompts")]
     bench.hold, bench.held = False, []
     bench.answer(newest)
@@ -187,16 +187,16 @@ def test_only_the_newest_of_two_quick_clicks_counts_and_both_can_be_undone(bench
 
 
 def test_going_back_to_an_image_finds_its_proposal_again(session):
-    session.add_point(20, 20)
-    session.step(1)
+    session.prompting.add_point(20, 20)
+    session.walk.step(1)
     assert session.state_of("a") is ImageState.PROPOSED
-    session.step(-1)
+    session.walk.step(-1)
     assert session.draft.has_masks
 
 
 def test_undo_goes_back_to_the_image_where_it_was_done(session, on_disk):
-    session.add_point(20, 20)
-    session.accept_and_next()
+    session.prompting.add_point(20, 20)
+    session.editing.accept_and_next()
     session.undo()
     assert session.record.image_id == "a"
     assert not session.labels.any()
@@ -209,13 +209,13 @@ def test_undo_goes_back_to_the_image_where_it_was_done(session, on_disk):
 def test_undo_does_not_overwrite_labels_that_changed_elsewhere(session, folder, on_disk):
     from napari_usgseg.io.labels import write_labels
 
-    session.add_point(20, 20)
-    session.accept()
-    session.open_image("b")
+    session.prompting.add_point(20, 20)
+    session.editing.accept()
+    session.walk.open_image("b")
     foreign = np.full(session.labels.shape, 3, np.uint8)
     write_labels(folder / "usgseg" / "labels" / "a.png", foreign, overwrite=True)
-    session.open_folder(folder)
-    session.open_image("a")
+    session.walk.open_folder(folder)
+    session.walk.open_image("a")
     session.undo()
     assert np.array_equal(on_disk("a"), foreign)
     assert "class 3" in [item.name for item in session.table.classes]
@@ -224,7 +224,7 @@ def test_undo_does_not_overwrite_labels_that_changed_elsewhere(session, folder, 
 def test_painting_by_hand_is_saved_and_can_be_undone(session, on_disk):
     painted = session.labels.copy()
     painted[3:6, 4:9] = 1
-    session.painted(painted)
+    session.editing.painted(painted)
     assert np.array_equal(on_disk("a"), painted)
     session.undo()
     assert on_disk("a") is None
@@ -235,39 +235,39 @@ def test_painting_by_hand_is_saved_and_can_be_undone(session, on_disk):
 def test_a_model_that_cannot_be_loaded_is_said_and_the_prompt_taken_back(bench):
     session = bench.session
     session.set_settings(replace(session.settings, segmenter="missing"))
-    session.add_point(20, 20)
+    session.prompting.add_point(20, 20)
     assert session.status.error
     assert "choose another" in session.status.text
     assert ("error", "no model 'missing'; choose another") in bench.notes
     assert not session.draft.objects
     session.set_settings(replace(session.settings, segmenter="nano"))
-    session.add_point(20, 20)
+    session.prompting.add_point(20, 20)
     assert session.draft.has_masks
     assert not session.status.error
 
 
 def test_the_next_image_is_embedded_ahead_and_only_once(bench):
-    bench.session.add_point(20, 20)
+    bench.session.prompting.add_point(20, 20)
     assert [key.partition("#")[0] for key in bench.segmenter.embedded] == ["a", "b"]
-    bench.session.step(1)
-    bench.session.add_point(20, 20)
+    bench.session.walk.step(1)
+    bench.session.prompting.add_point(20, 20)
     assert [key.partition("#")[0] for key in bench.segmenter.embedded] == ["a", "b", "c"]
 
 
 def test_a_phrase_is_looked_for_on_each_untouched_image_as_it_opens(session):
-    session.find("cyst")
-    session.accept_and_next()
+    session.prompting.find("cyst")
+    session.editing.accept_and_next()
     assert session.record.image_id == "b"
     assert session.draft.has_masks
-    session.step(-1)
+    session.walk.step(-1)
     assert not session.draft.has_masks, "not on an image that is committed"
 
 
 def test_the_folder_opens_where_the_person_was_with_models_and_phrase(bench, folder):
-    bench.session.find("cyst")
-    bench.session.accept_and_next()
+    bench.session.prompting.find("cyst")
+    bench.session.editing.accept_and_next()
     again = type(bench)(folder)
-    again.session.open_folder(folder)
+    again.session.walk.open_folder(folder)
     assert again.session.record.image_id == "b"
     assert again.session.settings.phrase == "cyst"
     assert again.session.table.classes[0].name == "cyst"
@@ -275,7 +275,7 @@ def test_the_folder_opens_where_the_person_was_with_models_and_phrase(bench, fol
 
 
 def test_skipping_sets_an_image_aside_without_a_label_map(session, on_disk):
-    session.skip()
+    session.walk.skip()
     assert session.record.image_id == "b"
     assert session.state_of("a") is ImageState.SKIPPED
     assert on_disk("a") is None
@@ -284,12 +284,12 @@ def test_skipping_sets_an_image_aside_without_a_label_map(session, on_disk):
 
 
 def test_picking_a_class_changes_the_object_in_the_making(session):
-    session.add_point(20, 20)
-    session.add_class("cyst")
-    session.pick_class(1)
-    session.pick_class(2)
+    session.prompting.add_point(20, 20)
+    session.editing.add_class("cyst")
+    session.editing.pick_class(1)
+    session.editing.pick_class(2)
     assert session.draft.objects[0].class_id == 2
-    session.accept()
+    session.editing.accept()
     assert session.labels.max() == 2
 
 
@@ -307,23 +307,23 @@ ACTIONS = st.sampled_from(
 def act(session: AnnotationSession, action: str, x: int, y: int) -> None:
     match action:
         case "point":
-            session.add_point(x, y)
+            session.prompting.add_point(x, y)
         case "negative":
-            session.add_point(x, y, positive=False)
+            session.prompting.add_point(x, y, positive=False)
         case "box":
-            session.add_box((x, y), (x + 15, y + 12))
+            session.prompting.add_box((x, y), (x + 15, y + 12))
         case "find":
-            session.find("cyst. nodule")
+            session.prompting.find("cyst. nodule")
         case "accept":
-            session.accept()
+            session.editing.accept()
         case "paint":
             painted = session.labels.copy()
             painted[y % 50 : y % 50 + 4, x : x + 6] = 1 + x % 3
-            session.painted(painted)
+            session.editing.painted(painted)
         case "class":
-            session.add_class(f"class at {x}")
+            session.editing.add_class(f"class at {x}")
         case "next" | "previous":
-            session.step(1 if action == "next" else -1)
+            session.walk.step(1 if action == "next" else -1)
 
 
 @settings(
@@ -341,7 +341,7 @@ def test_undoing_everything_leads_back_to_the_beginning(folder, tmp_path_factory
     bench = Bench(here)
     session = bench.session
     session.set_settings(replace(session.settings, find_on_open=False))
-    session.open_folder(here)
+    session.walk.open_folder(here)
     classes = session.table.classes
     for action, x, y in actions:
         act(session, action, x, y)
@@ -353,7 +353,7 @@ def test_undoing_everything_leads_back_to_the_beginning(folder, tmp_path_factory
     assert session.table.classes == classes
     assert not list(here.glob("usgseg/labels/*.png"))
     for image_id in "abc":
-        session.open_image(image_id)
+        session.walk.open_image(image_id)
         assert not session.labels.any()
         assert not session.draft.has_masks
     for _ in range(count):

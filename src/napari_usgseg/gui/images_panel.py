@@ -109,13 +109,15 @@ class ImagesPanel(QWidget):
         self.list.clicked.connect(self._on_clicked)
         self.list.activated.connect(self._on_clicked)
         self.previous = button(
-            "< Previous", tip("Go to the image before.", "previous"), lambda: session.step(-1)
+            "< Previous", tip("Go to the image before.", "previous"), lambda: session.walk.step(-1)
         )
-        self.next = button("Next >", tip("Go to the image after.", "next"), lambda: session.step(1))
+        self.next = button(
+            "Next >", tip("Go to the image after.", "next"), lambda: session.walk.step(1)
+        )
         self.untouched = button(
             "Next untouched",
             tip("Go to the next image without labels.", "next untouched"),
-            session.next_untouched,
+            session.walk.next_untouched,
         )
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -135,7 +137,7 @@ class ImagesPanel(QWidget):
     def _on_clicked(self, index: QModelIndex) -> None:
         image_id = self.model.image_id(index)
         if image_id is not None:
-            self._session.open_image(image_id)
+            self._session.walk.open_image(image_id)
 
     def _on_image(self) -> None:
         record = self._session.record

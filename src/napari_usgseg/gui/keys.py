@@ -40,13 +40,13 @@ def _toggle_sign(widget: UltrasoundWidget) -> None:
 
 
 SHORTCUTS: tuple[Shortcut, ...] = (
-    Shortcut("G", "accept and next", lambda w: w.session.accept_and_next()),
-    Shortcut("Shift-G", "accept", lambda w: w.session.accept()),
+    Shortcut("G", "accept and next", lambda w: w.session.editing.accept_and_next()),
+    Shortcut("Shift-G", "accept", lambda w: w.session.editing.accept()),
     Shortcut("Shift-H", "find", lambda w: w.find()),
-    Shortcut(",", "previous", lambda w: w.session.step(-1)),
-    Shortcut(".", "next", lambda w: w.session.step(1)),
-    Shortcut("N", "next untouched", lambda w: w.session.next_untouched()),
-    Shortcut("Shift-N", "skip", lambda w: w.session.skip()),
+    Shortcut(",", "previous", lambda w: w.session.walk.step(-1)),
+    Shortcut(".", "next", lambda w: w.session.walk.step(1)),
+    Shortcut("N", "next untouched", lambda w: w.session.walk.next_untouched()),
+    Shortcut("Shift-N", "skip", lambda w: w.session.walk.skip()),
     Shortcut("Q", "point", lambda w: w.tools.arm(Tool.POINT)),
     Shortcut("W", "box", lambda w: w.tools.arm(Tool.BOX)),
     Shortcut("K", "scribble", lambda w: w.tools.arm(Tool.SCRIBBLE)),
@@ -54,8 +54,8 @@ SHORTCUTS: tuple[Shortcut, ...] = (
     Shortcut("`", "positive or negative", _toggle_sign),
     Shortcut("U", "undo", lambda w: w.session.undo()),
     Shortcut("Shift-U", "redo", lambda w: w.session.redo()),
-    Shortcut("Shift-K", "clear prompts", lambda w: w.session.clear_prompts()),
-    Shortcut("Shift-Q", "new object", lambda w: w.session.new_object()),
+    Shortcut("Shift-K", "clear prompts", lambda w: w.session.prompting.clear_prompts()),
+    Shortcut("Shift-Q", "new object", lambda w: w.session.prompting.new_object()),
     Shortcut("H", "show or hide overlays", lambda w: w.bridge.toggle_overlays()),
     *(
         Shortcut(f"Alt-{digit}", f"class {digit}", partial(lambda n, w: w.pick_nth_class(n), digit))

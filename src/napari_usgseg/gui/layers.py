@@ -263,7 +263,7 @@ class LayerBridge:
     def _on_selected_label(self, event: Any) -> None:
         picked = event.source.selected_label
         if not self._writing and self._session.table.get(picked) is not None:
-            self._session.pick_class(picked)
+            self._session.editing.pick_class(picked)
 
     def pull(self, event: Any = None) -> None:
         """Hand what was painted on the labels layer to the session."""
@@ -273,7 +273,7 @@ class LayerBridge:
             return
         painted = np.asarray(layer.data)
         if painted.shape == labels.shape and not np.array_equal(painted, labels):
-            self._session.painted(painted.copy())
+            self._session.editing.painted(painted.copy())
 
     def close(self) -> None:
         """Listen and draw no more; layers stay, for they are the person's work."""

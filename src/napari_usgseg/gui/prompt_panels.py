@@ -59,7 +59,7 @@ class FindPanel(Section):
 
     def find(self) -> None:
         """Look for what is in the field."""
-        self._session.find(self.phrase.text())
+        self._session.prompting.find(self.phrase.text())
         self.phrase.clearFocus()  # so that the next key is a shortcut
 
     def _on_edited(self, _: Any = None) -> None:
@@ -146,7 +146,9 @@ class CorrectPanel(Section):
         self.undo = button("Undo", tip("Take the last step back.", "undo"), session.undo)
         self.redo = button("Redo", tip("Do the undone step again.", "redo"), session.redo)
         self.clear = button(
-            "Clear", tip("Take away what is proposed.", "clear prompts"), session.clear_prompts
+            "Clear",
+            tip("Take away what is proposed.", "clear prompts"),
+            session.prompting.clear_prompts,
         )
         self.paint = button(
             "Paint",
@@ -211,18 +213,18 @@ class ClassPanel(Section):
 
     def add(self) -> None:
         """Add a class of the name in the field, or of a number where it is empty."""
-        self._session.add_class(self.name.text())
+        self._session.editing.add_class(self.name.text())
         self.name.clear()
         self.name.clearFocus()
 
     def _on_clicked(self, item: QListWidgetItem) -> None:
-        self._session.pick_class(item.data(Qt.ItemDataRole.UserRole))
+        self._session.editing.pick_class(item.data(Qt.ItemDataRole.UserRole))
 
     def _on_renamed(self, item: QListWidgetItem) -> None:
         class_id, name = item.data(Qt.ItemDataRole.UserRole), item.text()
 
         def rename() -> None:
-            self._session.rename_class(class_id, name)
+            self._session.editing.rename_class(class_id, name)
             self._on_classes()
 
         later(self, 0, rename)  # the list's editor is still open now

@@ -100,9 +100,9 @@ class CanvasTools:
         if not far:
             x, y = self._bridge.to_xy(position)
             if "Control" in event.modifiers:
-                self._session.drop_object(float(x), float(y))
+                self._session.prompting.drop_object(float(x), float(y))
             else:
-                self._session.add_point(float(x), float(y), positive)
+                self._session.prompting.add_point(float(x), float(y), positive)
 
     def _stroke(self, event: Any, positive: bool) -> Iterator[None]:
         event.handled = True
@@ -117,9 +117,9 @@ class CanvasTools:
         event.handled = True
         if self.tool is Tool.BOX:
             a, b = line[0], line[-1]
-            self._session.add_box((float(a[0]), float(a[1])), (float(b[0]), float(b[1])))
+            self._session.prompting.add_box((float(a[0]), float(a[1])), (float(b[0]), float(b[1])))
         elif len(line) > 1:
-            self._session.add_scribble(np.array(line, np.float32), positive)
+            self._session.prompting.add_scribble(np.array(line, np.float32), positive)
 
     def close(self) -> None:
         """Leave the mouse to napari."""

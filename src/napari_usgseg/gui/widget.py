@@ -119,7 +119,7 @@ class UltrasoundWidget(QWidget):
         self.status.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.status.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         self.busy = BusyBar()
-        self.cancel = button("Cancel", "Stop waiting for this.", self.session.cancel)
+        self.cancel = button("Cancel", "Stop waiting for this.", self.session.prompting.cancel)
         keep_room(self.cancel)
         self.pages = QStackedWidget()
         self.pages.addWidget(self._first_page())
@@ -180,7 +180,7 @@ class UltrasoundWidget(QWidget):
     def open_folder(self, folder: str | Path) -> None:
         """Open a folder of images."""
         self.bridge.adopt(None)
-        self.session.open_folder(folder)
+        self.session.walk.open_folder(folder)
 
     def use_open_layer(self) -> None:
         """Label the image layer that is open in the viewer."""
@@ -192,12 +192,14 @@ class UltrasoundWidget(QWidget):
             return
         array = self.bridge.current_slice(layer)
         self.bridge.adopt(layer)
-        self.session.open_array(layer.name, array)
+        self.session.walk.open_array(layer.name, array)
 
     def try_phantoms(self) -> None:
         """Make phantoms in a temporary folder and open them."""
         self.bridge.adopt(None)
-        self.session.open_phantoms(Path(tempfile.mkdtemp(prefix="usgseg-phantoms-")) / "phantoms")
+        self.session.walk.open_phantoms(
+            Path(tempfile.mkdtemp(prefix="usgseg-phantoms-")) / "phantoms"
+        )
 
     def find(self) -> None:
         """Look for the phrase; where there is none, put the cursor into its field."""
@@ -208,19 +210,19 @@ class UltrasoundWidget(QWidget):
 
     def pick_nth_class(self, number: int) -> None:
         """Pick the class with this number."""
-        self.session.pick_class(number)
+        self.session.editing.pick_class(number)
 
     def _on_primary(self) -> None:
         if self.session.status.error and not self.session.draft.has_masks:
             self._retry()
         else:
-            self.session.accept_and_next()
+            self.session.editing.accept_and_next()
 
     def _retry(self) -> None:
         if self.session.record is not None and self.session.loaded is None:
-            self.session.reload()
+            self.session.walk.reload()
         elif self.session.settings.phrase:
-            self.session.find()
+            self.session.prompting.find()
         else:
             self.session.warm_up()
 

@@ -40,7 +40,7 @@ def receive(session: AnnotationSession, answer: Answer) -> None:
         _file_answer(session, kind, answer)
     elif answer.error:
         if kind not in QUIET:  # a detector that cannot be loaded is said when it is needed
-            session.drop_pending()
+            session.prompting.drop_pending()
             session.fail(answer.error)
     elif kind == "prompt":
         _predicted(session, answer)
@@ -48,7 +48,7 @@ def receive(session: AnnotationSession, answer: Answer) -> None:
         _found(session, answer)
     elif kind == "phantoms":
         assert session.phantoms is not None
-        session.open_folder(session.phantoms)
+        session.walk.open_folder(session.phantoms)
     else:
         session.failure = "" if kind == "warm" else session.failure
         session.facts["model"] = answer.model_id or session.facts.get("model", "")
@@ -62,7 +62,7 @@ def _file_answer(session: AnnotationSession, kind: str, answer: FileAnswer) -> N
             session.fail(answer.error)
     elif answer.opened is not None:
         session.failure = ""
-        session.use_store(answer.opened)
+        session.walk.use_store(answer.opened)
     elif answer.loaded is not None:
         if answer.warning and kind == "load":
             session.notified.emit("warning", answer.warning)
@@ -70,7 +70,7 @@ def _file_answer(session: AnnotationSession, kind: str, answer: FileAnswer) -> N
         if answer.request.store is not session.store:
             return
         if kind == "load":
-            session.show(answer.loaded)
+            session.walk.show(answer.loaded)
         else:
             session.browser.keep(answer.loaded)
             source = ImageSource(answer.loaded.key, answer.loaded.pixels)

@@ -1,0 +1,178 @@
+"""Opening images and going from one to the next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..store.base import ImageState
+from . import commit
+from .browser import Browser
+from .draft import Draft
+from .history import ClassTable, Edit, History
+from .requests import (
+    EmbedRequest,
+    Loaded,
+    LoadRequest,
+    OpenArrayRequest,
+    Opened,
+    OpenFolderRequest,
+    PhantomRequest,
+)
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from .annotator import AnnotationSession
+
+
+class Walk:
+    """``session.walk``: folders, layers and phantoms; the image before, the image after."""
+
+    def __init__(self, session: AnnotationSession) -> None:
+        self._session = session
+
+    def open_folder(self, folder: str | Path, labels_root: str | Path | None = None) -> None:
+        """Open a folder of images; labels are kept in it, or in ``labels_root``."""
+        session = self._session
+        session.flushing.emit()
+        generation = session.progress.begin("open", f"Looking through {Path(folder).name}...")
+        root = None if labels_root is None else Path(labels_root)
+        session.ask(OpenFolderRequest(generation, Path(folder), root))
+
+    def open_array(self, name: str, array: NDArray[Any]) -> None:
+        """Open one image that is in memory; any array that ``io.images.to_rgb_uint8`` takes."""
+        session = self._session
+        session.flushing.emit()
+        session.ask(
+            OpenArrayRequest(session.progress.begin("open", f"Taking {name}..."), name, array)
+        )
+
+    def open_phantoms(self, folder: str | Path, count: int = 6, seed: int = 0) -> None:
+        """Make phantoms in an empty folder and open them."""
+        session = self._session
+        generation = session.progress.begin("phantoms", "Making phantoms...")
+        session.phantoms = Path(folder)
+        session.ask(PhantomRequest(generation, Path(folder), count, seed))
+
+    def use_store(self, opened: Opened) -> None:
+        """Show a store that was opened."""
+        session = self._session
+        session.progress.drop("load", "ahead", "prefetch", "embed", "text", "prompt")
+        session.history = History()
+        session.browser = Browser(opened.store, opened.states)
+        session.settings = Settings.from_json({**session.settings.to_json(), **opened.settings})
+        session.table = commit.first_table()
+        if opened.classes:
+            session.table = ClassTable(opened.classes, opened.classes[0].class_id)
+        self._close_image()
+        session.opened.emit()
+        session.classes_changed.emit()
+        session.settings_changed.emit()
+        if opened.store.problems:
+            first, *others = opened.store.problems
+            more = f" (and {len(others)} more)" if others else ""
+            session.notified.emit("warning", first + more)
+        begin = session.browser.resume_at(opened.settings.get("last"))
+        if begin is not None:
+            self.open_image(begin)
+
+    def open_image(self, image_id: str) -> None:
+        """Show an image; what is proposed on the one shown now is kept for coming back."""
+        session = self._session
+        if session.store is None or (
+            session.record is not None and image_id == session.record.image_id
+        ):
+            return
+        session.flushing.emit()
+        session.prompting.cancel()
+        session.browser.leave(session.loaded, session.labels, session.draft)
+        self._close_image()
+        session.browser.go(image_id)
+        session.image_changed.emit()
+        session.states_changed.emit()
+        kept = session.browser.take_loaded(image_id)
+        if kept is not None:
+            session.progress.drop("load")
+            self.show(kept)
+            return
+        self.reload()
+
+    def reload(self) -> None:
+        """Read the current image again, after a failure."""
+        session = self._session
+        if session.store is not None and session.record is not None:
+            session.failure = ""
+            name = session.record.path.name
+            generation = session.progress.begin("load", f"Reading {name}...")
+            session.ask(LoadRequest(generation, session.store, session.record))
+
+    def show(self, loaded: Loaded) -> None:
+        """Take an image that was read for the current one."""
+        session = self._session
+        image_id = loaded.record.image_id
+        session.loaded, session.labels = loaded, loaded.labels
+        session.draft = session.browser.take_draft(image_id)
+        session.set_table(commit.with_values(session.table, np.unique(loaded.labels).tolist()))
+        session.image_loaded.emit()
+        session.labels_changed.emit()
+        session.draft_changed.emit()
+        generation = session.progress.begin("embed", f"Preparing {loaded.record.path.name}...")
+        session.ask(EmbedRequest(generation, session.source(), session.settings.segmenter))
+        waiting, session.after_load = session.after_load, []
+        for action in waiting:
+            action()
+        fresh = session.browser.state_of(image_id, session.draft) is ImageState.UNTOUCHED
+        if fresh and not waiting and session.settings.find_on_open and session.settings.phrase:
+            session.prompting.find()
+        if session.store is not None:
+            session.remember({"last": image_id})
+            ahead = session.browser.to_load_ahead()
+            if ahead is not None:
+                session.ask(LoadRequest(session.progress.begin("ahead"), session.store, ahead))
+
+    def _close_image(self) -> None:
+        session = self._session
+        session.loaded, session.labels, session.draft = None, None, Draft()
+        session.failure = ""
+        session.facts.pop("note", None)
+
+    def step(self, by: int) -> bool:
+        """Go to the next (1) or previous (-1) image; False at the end."""
+        session = self._session
+        target = session.browser.neighbour(by)
+        if target is None:
+            session.say("This is the last image." if by > 0 else "This is the first image.")
+            return False
+        self.open_image(target)
+        return True
+
+    def next_untouched(self) -> bool:
+        """Go to the next image that nobody has labelled; False where none is left."""
+        session = self._session
+        target = session.browser.next_untouched()
+        if target is None:
+            session.say("No untouched image is left.")
+            return False
+        self.open_image(target)
+        return True
+
+    def skip(self) -> None:
+        """Set the current image aside and go to the next; labels that it has are kept."""
+        session = self._session
+        if session.record is None or session.labels is None:
+            return
+        state = session.browser.state_of(session.record.image_id, Draft())
+        if state is not ImageState.COMMITTED:
+            states = (state, ImageState.SKIPPED)
+            session.do(
+                Edit(
+                    "skip",
+                    session.record.image_id,
+                    (session.draft, Draft()),
+                    state=states,
+                )
+            )
+        self.step(1)

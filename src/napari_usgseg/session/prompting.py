@@ -1,0 +1,134 @@
+"""Phrases, clicks, boxes and scribbles: what a person points at."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..geometry import box_from_points
+from ..pipeline.propose import split_phrases
+from ..types import FloatArray, TextPrompt
+from . import draft as drafts
+from .draft import Draft
+from .history import Edit
+from .requests import TextRequest
+
+if TYPE_CHECKING:
+    from .annotator import AnnotationSession
+
+NO_PROPOSAL = "A negative prompt takes away from a proposal: find or click an object first."
+
+
+class Prompting:
+    """``session.prompting``: prompts of all kinds, each an edit that can be taken back."""
+
+    def __init__(self, session: AnnotationSession) -> None:
+        self._session = session
+
+    def find(self, phrase: str | None = None) -> None:
+        """Look for a phrase (or the last one) in the current image."""
+        session = self._session
+        if phrase is not None and phrase.strip() != session.settings.phrase:
+            session.set_settings(replace(session.settings, phrase=phrase.strip()))
+        if session.loaded is None:
+            return
+        chosen = session.settings
+        if not split_phrases(chosen.phrase):
+            session.say(
+                "Type what to look for, such as 'breast tumor', then press Find.", "warning"
+            )
+            return
+        prompt = TextPrompt(chosen.phrase, chosen.box_threshold, chosen.text_threshold)
+        generation = session.progress.begin("text", f"Looking for '{chosen.phrase}'...")
+        session.ask(
+            TextRequest(
+                generation,
+                session.source(),
+                chosen.segmenter,
+                chosen.detector,
+                prompt,
+                chosen.cleaning,
+            )
+        )
+
+    def add_point(self, x: float, y: float, positive: bool = True) -> None:
+        """Click at XY pixels: on the object, or on what is not the object."""
+        session = self._session
+        if session.labels is None:
+            return
+        height, width = session.labels.shape
+        if -0.5 <= x < width - 0.5 and -0.5 <= y < height - 0.5:
+            self._prompt(
+                "click",
+                drafts.add_point(session.draft, x, y, positive, session.table.active),
+            )
+
+    def add_box(self, a: tuple[float, float], b: tuple[float, float]) -> None:
+        """A box between two opposite corners in XY pixels."""
+        session = self._session
+        box = box_from_points(a, b)
+        if session.labels is None or min(box[2] - box[0], box[3] - box[1]) < 2:
+            return
+        size_hw = (session.labels.shape[0], session.labels.shape[1])
+        self._prompt("box", drafts.add_box(session.draft, box, size_hw, session.table.active))
+
+    def add_scribble(self, line: FloatArray, positive: bool = True) -> None:
+        """A scribble (M, 2) in XY pixels."""
+        session = self._session
+        if session.labels is None or len(line) < 2:
+            return
+        height, width = session.labels.shape
+        line = np.clip(line, 0, [width - 1, height - 1]).astype(np.float32)
+        self._prompt(
+            "scribble",
+            drafts.add_scribble(session.draft, line, positive, session.table.active),
+        )
+
+    def drop_object(self, x: float, y: float) -> None:
+        """Take away the one proposed object at XY pixels."""
+        session = self._session
+        new = drafts.without_object_at(session.draft, x, y)
+        if new is not session.draft and not session.draft.pending:
+            self.edit_draft("drop object", new)
+
+    def new_object(self) -> None:
+        """The next prompt begins another object."""
+        session = self._session
+        if session.draft.active is not None and not session.draft.pending:
+            self.edit_draft("new object", replace(session.draft, active=None))
+
+    def clear_prompts(self) -> None:
+        """Take back everything that is proposed on this image."""
+        self.cancel()
+        if self._session.draft.objects:
+            self.edit_draft("clear", Draft())
+
+    def cancel(self) -> None:
+        """Await no proposal any more; what waits in the worker's queue is dropped."""
+        session = self._session
+        session.progress.drop("prompt", "text", "embed", "prefetch")
+        session.cancelled.emit(session.progress.generation + 1)
+        self.drop_pending()
+        session.tell()
+
+    def drop_pending(self) -> None:
+        """Take back a prompt that has no answer."""
+        session = self._session
+        while session.draft.pending:
+            session.draft = session.history.take_back(session.draft) or Draft()
+            session.draft_changed.emit()
+
+    def _prompt(self, name: str, new: Draft) -> None:
+        session = self._session
+        if new is session.draft:
+            session.say(NO_PROPOSAL)
+        else:
+            self.edit_draft(name, new)
+
+    def edit_draft(self, name: str, new: Draft) -> None:
+        """Replace what is proposed on the current image, as an edit called ``name``."""
+        session = self._session
+        if session.record is not None:
+            session.do(Edit(name, session.record.image_id, draft=(session.draft, new)))
