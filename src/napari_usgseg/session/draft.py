@@ -22,11 +22,15 @@ class DraftObject:
         class_id: the class that it will have when accepted.
         prompts: what the person pointed at; empty where a phrase found it.
         proposal: the mask and its score, or None while the first answer is awaited.
+        by_hand: the person merged, cut or took over its mask; a new search does not replace it.
+        number: of the object in an instance map that it wants to keep; 0 takes the next free one.
     """
 
     class_id: int
     prompts: Prompts
     proposal: Proposal | None = None
+    by_hand: bool = False
+    number: int = 0
 
     @property
     def has_mask(self) -> bool:

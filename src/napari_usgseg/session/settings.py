@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from ..errors import UsgsegError
+from ..io.instances import LABELLINGS, Labelling
 from ..pipeline.postprocess import PostprocessSettings
 
 
@@ -22,6 +23,7 @@ class Settings:
         text_threshold: least score of a token, or None for the detector's own.
         find_on_open: look for the phrase on each untouched image as it opens.
         overwrite: an accepted object replaces other labels under it.
+        labelling: one label for each class, or one for each object; see ``io.instances``.
         cleaning: of proposed masks.
     """
 
@@ -32,6 +34,7 @@ class Settings:
     text_threshold: float | None = None
     find_on_open: bool = True
     overwrite: bool = False
+    labelling: Labelling = "semantic"
     cleaning: PostprocessSettings = field(default_factory=PostprocessSettings)
 
     def to_json(self) -> dict[str, Any]:
@@ -49,6 +52,8 @@ class Settings:
         for name in ("find_on_open", "overwrite"):
             if isinstance(values.get(name), bool):
                 known[name] = values[name]
+        if values.get("labelling") in LABELLINGS:
+            known["labelling"] = values["labelling"]
         for name in ("box_threshold", "text_threshold"):
             value = values.get(name)
             if isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= 1:
