@@ -36,7 +36,7 @@ class Editing:
         after, yielded = commit.merged(
             session.labels, session.draft.objects, session.settings.overwrite
         )
-        state = session.browser.state_of(image_id, Draft())
+        state = session.browser.decided(image_id)
         patch = difference(session.labels, after)
         if patch is not None or state is not ImageState.COMMITTED or session.draft.objects:
             states = (state, ImageState.COMMITTED)
@@ -59,7 +59,7 @@ class Editing:
             return
         image_id = session.record.image_id
         table = commit.with_values(session.table, np.unique(patch.after).tolist())
-        states = (session.browser.state_of(image_id, Draft()), ImageState.COMMITTED)
+        states = (session.browser.decided(image_id), ImageState.COMMITTED)
         tables = None if table is session.table else (session.table, table)
         session.do(Edit("paint", image_id, None, patch, states, tables))
 

@@ -124,7 +124,7 @@ class Walk:
         waiting, session.after_load = session.after_load, []
         for action in waiting:
             action()
-        fresh = session.browser.state_of(image_id, session.draft) is ImageState.UNTOUCHED
+        fresh = session.state_of(image_id) is ImageState.UNTOUCHED
         if fresh and not waiting and session.settings.find_on_open and session.settings.phrase:
             session.prompting.find()
         if session.store is not None:
@@ -164,7 +164,7 @@ class Walk:
         session = self._session
         if session.record is None or session.labels is None:
             return
-        state = session.browser.state_of(session.record.image_id, Draft())
+        state = session.browser.decided(session.record.image_id)
         if state is not ImageState.COMMITTED:
             states = (state, ImageState.SKIPPED)
             session.do(

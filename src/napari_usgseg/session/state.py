@@ -33,7 +33,6 @@ class SessionState:
         settings: models, phrase, thresholds, cleaning.
         browser: the images and their states.
         table: the classes and the picked one.
-        draft: what is proposed on the current image.
         loaded: the current image's pixels, or None while they are read.
         labels: its accepted label map (H, W), replaced and never changed in place.
         history: of all edits.
@@ -57,9 +56,9 @@ class SessionState:
         self.settings = settings or Settings()
         self.browser = Browser()
         self.table = commit.first_table()
-        self.draft = Draft()
         self.loaded: Loaded | None = None
         self.labels: LabelMap | None = None
+        self._draft = Draft()
         self.history = History()
         self.progress = Progress()
         self.facts: dict[str, str] = {}
@@ -92,8 +91,18 @@ class SessionState:
 
     def state_of(self, image_id: str) -> ImageState:
         """The state of an image; proposed where a proposal waits to be accepted."""
-        current = self.record is not None and image_id == self.record.image_id
-        return self.browser.state_of(image_id, self.draft if current else None)
+        return self.browser.state_of(image_id)
+
+    @property
+    def draft(self) -> Draft:
+        """What is proposed on the current image."""
+        return self._draft
+
+    @draft.setter
+    def draft(self, draft: Draft) -> None:
+        self._draft = draft
+        if self.record is not None and self.labels is not None:
+            self.browser.set_proposed(self.record.image_id, draft.has_masks)
 
     # -- history -------------------------------------------------------------------------------
 
@@ -115,9 +124,7 @@ class SessionState:
         if edit.table is not None:
             ids = {item.class_id for item in edit.table[1].classes}
             active = edit.table[1].active
-            self.set_table(
-                ClassTable(edit.table[1].classes, active if active in ids else min(ids))
-            )
+            self.set_table(ClassTable(edit.table[1].classes, active if active in ids else min(ids)))
         if edit.draft is not None:
             self.draft = edit.draft[1]
             self.draft_changed.emit()
@@ -145,7 +152,7 @@ class SessionState:
             return
         image_id = self.record.image_id
         generation = self.progress.begin(f"save:{image_id}", f"Saving {image_id}...")
-        state = self.browser.state_of(image_id, Draft())
+        state = self.browser.decided(image_id)
         self.ask(
             SaveRequest(generation, self.store, self.record, self.labels, state, self.table.classes)
         )

@@ -1,0 +1,195 @@
+"""The images in the order in which they are labelled: states, filter, counts, pace.
+
+Nothing that a person does once an image (accept, skip, next) looks at all images: the places of the
+images in each state are kept sorted, and what follows is found in them by bisection.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left, bisect_right, insort
+from collections import deque
+from collections.abc import Sequence
+
+from psygnal import Signal
+
+from ..store.base import ImageState
+from ..types import ImageRecord
+
+HOUR_S = 3600.0
+LEAST_TIMES = 4
+"""So many commits must be known before a pace is told."""
+
+
+class ImageQueue:
+    """Records with their states.
+
+    ``state_changed`` carries the id of the one image whose state is shown otherwise from now on.
+
+    Args:
+        records: of the images, in order.
+        states: of every image by its id.
+    """
+
+    state_changed = Signal(str)
+
+    def __init__(
+        self, records: Sequence[ImageRecord] = (), states: dict[str, ImageState] | None = None
+    ) -> None:
+        self.records: tuple[ImageRecord, ...] = tuple(records)
+        self.only: ImageState | None = None
+        self._index = {record.image_id: n for n, record in enumerate(self.records)}
+        self._current: int | None = None
+        self._decided: dict[str, ImageState] = {}
+        self._proposed: set[str] = set()
+        self._shown: dict[str, ImageState] = {}
+        self._places: dict[ImageState, list[int]] = {state: [] for state in ImageState}
+        self._commit_times: deque[float] = deque()
+        for n, record in enumerate(self.records):
+            state = (states or {}).get(record.image_id, ImageState.UNTOUCHED)
+            self._decided[record.image_id] = state
+            if state is ImageState.PROPOSED:
+                self._decided[record.image_id] = ImageState.UNTOUCHED
+                self._proposed.add(record.image_id)
+            self._shown[record.image_id] = state
+            self._places[state].append(n)
+
+    # -- where we are --------------------------------------------------------------------------
+
+    @property
+    def record(self) -> ImageRecord | None:
+        """The current image."""
+        return None if self._current is None else self.records[self._current]
+
+    @property
+    def position(self) -> int | None:
+        """Index of the current image."""
+        return self._current
+
+    def go(self, image_id: str) -> None:
+        """Make an image the current one."""
+        self._current = self._index[image_id]
+
+    def index_of(self, image_id: str) -> int:
+        """Index of an image in ``records``."""
+        return self._index[image_id]
+
+    def get(self, image_id: str) -> ImageRecord:
+        """The record of an image."""
+        return self.records[self._index[image_id]]
+
+    def __contains__(self, image_id: object) -> bool:
+        return image_id in self._index
+
+    # -- states --------------------------------------------------------------------------------
+
+    def state_of(self, image_id: str) -> ImageState:
+        """The state of an image as it is shown: proposed where a proposal waits on it."""
+        return self._shown[image_id]
+
+    def decided(self, image_id: str) -> ImageState:
+        """The state of an image whatever is proposed on it."""
+        return self._decided[image_id]
+
+    def set_state(self, image_id: str, state: ImageState) -> None:
+        """Note what was decided about an image."""
+        if state is ImageState.COMMITTED and self._decided[image_id] is not state:
+            self._commit_times.append(time.monotonic())
+        self._decided[image_id] = state
+        self._show(image_id)
+
+    def set_proposed(self, image_id: str, proposed: bool) -> None:
+        """Note that a proposal waits on an image, or waits no more."""
+        (self._proposed.add if proposed else self._proposed.discard)(image_id)
+        self._show(image_id)
+
+    def _show(self, image_id: str) -> None:
+        before, state, at = self._shown[image_id], self._decided[image_id], self._index[image_id]
+        if state is ImageState.UNTOUCHED and image_id in self._proposed:
+            state = ImageState.PROPOSED
+        if state is before:
+            return
+        places = self._places[before]
+        del places[bisect_left(places, at)]
+        insort(self._places[state], at)
+        self._shown[image_id] = state
+        self.state_changed.emit(image_id)
+
+    def count(self, state: ImageState) -> int:
+        """How many images are shown in a state."""
+        return len(self._places[state])
+
+    @property
+    def committed(self) -> int:
+        """How many images are committed."""
+        return self.count(ImageState.COMMITTED)
+
+    @property
+    def left(self) -> int:
+        """How many images nobody has decided about."""
+        return self.count(ImageState.UNTOUCHED) + self.count(ImageState.PROPOSED)
+
+    def places(self, state: ImageState) -> Sequence[int]:
+        """Indices of the images in a state, in order; not to be changed."""
+        return self._places[state]
+
+    # -- what comes next -----------------------------------------------------------------------
+
+    def neighbour(self, by: int) -> str | None:
+        """The image so many places on among those that the filter lets through; None past an end.
+
+        The current image need not be one of them.
+        """
+        here = -1 if self._current is None else self._current
+        if self.only is None:
+            at = here + by
+            return self.records[at].image_id if 0 <= at < len(self.records) else None
+        places = self._places[self.only]
+        at = bisect_right(places, here) + by - 1 if by > 0 else bisect_left(places, here) + by
+        return self.records[places[at]].image_id if 0 <= at < len(places) else None
+
+    def next_untouched(self) -> str | None:
+        """The next untouched or proposed image after this one, round the end; None if none."""
+        here = -1 if self._current is None else self._current
+        ahead: list[int] = []
+        round_the_end: list[int] = []
+        for state in (ImageState.UNTOUCHED, ImageState.PROPOSED):
+            places = self._places[state]
+            after = bisect_right(places, here)
+            ahead += places[after : after + 1]
+            round_the_end += [place for place in places[:1] if place < here]
+        found = ahead or round_the_end
+        return self.records[min(found)].image_id if found else None
+
+    def named(self, part: str) -> str | None:
+        """The next image after this one, round the end, whose file's name holds ``part``."""
+        wanted, here = part.strip().casefold(), -1 if self._current is None else self._current
+        if not wanted:
+            return None
+        for record in (*self.records[here + 1 :], *self.records[: here + 1]):
+            if wanted in record.path.name.casefold() or wanted in record.image_id.casefold():
+                return record.image_id
+        return None
+
+    def resume_at(self, last: object) -> str | None:
+        """The image to begin with: the last one, or the first untouched, or the first."""
+        if isinstance(last, str) and last in self._index:
+            return last
+        first = self.records[0].image_id if self.records else None
+        return self.next_untouched() or first
+
+    # -- pace ----------------------------------------------------------------------------------
+
+    def per_hour(self) -> int | None:
+        """Images committed per hour, over the last hour at most; None before the fourth."""
+        times, now = self._commit_times, time.monotonic()
+        while times and times[0] < now - HOUR_S:
+            times.popleft()
+        if len(times) < LEAST_TIMES:
+            return None
+        return round(HOUR_S * (len(times) - 1) / max(now - times[0], 1.0))
+
+    def hours_left(self) -> float | None:
+        """How long the rest takes at this pace; None where no pace is known."""
+        pace = self.per_hour()
+        return self.left / pace if pace else None
