@@ -2,91 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from ..geometry import box_iou, clip_box
-from ..pipeline.propose import Proposal
+from ..store.records import Draft, DraftObject
 from ..types import FloatArray, Prompts
-
-NEAR = 0.25
-"""A click this fraction of a box's side outside it still means that object."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class DraftObject:
-    """One object in the making.
-
-    Attributes:
-        class_id: the class that it will have when accepted.
-        prompts: what the person pointed at; empty where a phrase found it.
-        proposal: the mask and its score, or None while the first answer is awaited.
-        by_hand: the person merged, cut or took over its mask; a new search does not replace it.
-        number: of the object in an instance map that it wants to keep; 0 takes the next free one.
-    """
-
-    class_id: int
-    prompts: Prompts
-    proposal: Proposal | None = None
-    by_hand: bool = False
-    number: int = 0
-
-    @property
-    def has_mask(self) -> bool:
-        """True where there is something to accept."""
-        return self.proposal is not None and bool(self.proposal.mask.any())
-
-    def mask_at(self, x: float, y: float) -> bool:
-        """True where the object's mask covers a point (XY pixels)."""
-        if self.proposal is None:
-            return False
-        height, width = self.proposal.mask.shape
-        column, row = round(x), round(y)
-        inside = 0 <= row < height and 0 <= column < width
-        return inside and bool(self.proposal.mask[row, column])
-
-    def is_near(self, x: float, y: float) -> bool:
-        """True where a point (XY pixels) lies in the object's box, a little enlarged."""
-        if self.proposal is None:
-            return False
-        x0, y0, x1, y1 = (float(value) for value in self.proposal.box)
-        dx, dy = NEAR * (x1 - x0 + 1), NEAR * (y1 - y0 + 1)
-        return x0 - dx <= x <= x1 + dx and y0 - dy <= y <= y1 + dy
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Draft:
-    """All proposed objects of an image.
-
-    Attributes:
-        objects: in the order in which they came.
-        active: index of the object that the next prompt corrects, or None.
-        pending: True while the active object's newest prompt has no answer yet.
-        model_id: who made the masks.
-        notes: sentences for the person ("No 'cyst' found in this image ...").
-    """
-
-    objects: tuple[DraftObject, ...] = ()
-    active: int | None = None
-    pending: bool = False
-    model_id: str = ""
-    notes: tuple[str, ...] = ()
-
-    @property
-    def has_masks(self) -> bool:
-        """True where there is something to accept."""
-        return any(item.has_mask for item in self.objects)
-
-    @property
-    def current(self) -> DraftObject | None:
-        """The active object."""
-        return None if self.active is None else self.objects[self.active]
-
-    def with_object(self, index: int, item: DraftObject) -> Draft:
-        """The same draft with object ``index`` (or a new one, at the end) replaced and active."""
-        objects = (*self.objects[:index], item, *self.objects[index + 1 :])
-        return replace(self, objects=objects, active=index)
 
 
 def add_point(draft: Draft, x: float, y: float, positive: bool, class_id: int) -> Draft:

@@ -2,94 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import numpy as np
+from ..store.records import ClassTable, Draft, Edit, LabelPatch, difference
 
-from ..store.base import ImageState, LabelMap
-from ..types import LabelClass
-from .draft import Draft
+__all__ = ["ClassTable", "Edit", "History", "LabelPatch", "difference"]
 
 LIMIT = 500
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LabelPatch:
-    """The part of a label map that changed.
-
-    ``before`` and ``after`` are of one shape; their first pixel is at (``row``, ``column``).
-    """
-
-    row: int
-    column: int
-    before: LabelMap
-    after: LabelMap
-
-    def inverse(self) -> LabelPatch:
-        """The patch that takes this one back."""
-        return LabelPatch(self.row, self.column, self.after, self.before)
-
-    def applied(self, labels: LabelMap) -> LabelMap:
-        """A label map (H, W) with the patch in it."""
-        height, width = self.after.shape
-        changed = labels.astype(np.promote_types(labels.dtype, self.after.dtype))
-        changed[self.row : self.row + height, self.column : self.column + width] = self.after
-        return changed
-
-    def fits(self, labels: LabelMap) -> bool:
-        """True where the map still holds what the patch expects to replace."""
-        height, width = self.before.shape
-        here = labels[self.row : self.row + height, self.column : self.column + width]
-        return here.shape == self.before.shape and bool(np.array_equal(here, self.before))
-
-
-def difference(before: LabelMap, after: LabelMap) -> LabelPatch | None:
-    """The smallest patch from one label map to another of the same shape; None if equal."""
-    changed = before != after
-    rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
-    if len(rows) == 0:
-        return None
-    top, left = int(rows[0]), int(columns[0])
-    part = (slice(top, int(rows[-1]) + 1), slice(left, int(columns[-1]) + 1))
-    return LabelPatch(top, left, before[part].copy(), after[part].copy())
-
-
-@dataclass(frozen=True, slots=True)
-class ClassTable:
-    """The classes and which one is picked."""
-
-    classes: tuple[LabelClass, ...]
-    active: int
-
-    def get(self, class_id: int) -> LabelClass | None:
-        """The class with an id, or None."""
-        return next((item for item in self.classes if item.class_id == class_id), None)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Edit:
-    """One thing that a person did; each part is (before, after), or None where not touched.
-
-    ``image_id`` is the image on which it was done, or None for classes.
-    """
-
-    name: str
-    image_id: str | None = None
-    draft: tuple[Draft, Draft] | None = None
-    patch: LabelPatch | None = None
-    state: tuple[ImageState, ImageState] | None = None
-    table: tuple[ClassTable, ClassTable] | None = None
-
-    def inverse(self) -> Edit:
-        """The edit that takes this one back."""
-        return Edit(
-            self.name,
-            self.image_id,
-            None if self.draft is None else self.draft[::-1],
-            None if self.patch is None else self.patch.inverse(),
-            None if self.state is None else self.state[::-1],
-            None if self.table is None else self.table[::-1],
-        )
 
 
 class History:

@@ -1,9 +1,43 @@
-"""What the session asks of a place that keeps images and labels."""
+"""What the session asks of a place that keeps images, labels and the history.
+
+The history is a list of events that is only added to. The label maps, the states of the images, the
+classes and the proposals are what the events make of them, and can be made anew from the events.
+
+==============  ==================================================================================
+kind            what it is, and what its ``body`` holds beside that
+==============  ==================================================================================
+``edit``        something a person did: a prompt, a find, an accept, a stroke, a skip, a class.
+                ``name``, and what it changed: ``draft`` [before, after] as documents (see below),
+                ``patch``, ``state`` [before, after], ``table`` [before, after]
+``answer``      a model's answer to the prompt of edit ``step``: ``pending`` and ``draft`` are
+                documents, ``model``, ``seconds``
+``undo``        edit ``step`` taken back; ``draft`` is what is proposed since then
+``redo``        edit ``step`` done again; ``draft``
+``taken back``  a prompt (edit ``step``) that never had an answer is gone; ``draft``
+``forget``      the steps on this image can no longer be undone: its labels changed elsewhere
+``open``        an image is shown
+``leave``       it is left: ``active_s``, the seconds in which the person was at work on it
+``search``      a phrase was looked for: ``phrase``, ``found``, ``phrases`` (of what was found),
+                ``segmenter``, ``detector``, ``seconds``
+``export``      a data set was written: ``images``
+``settings``    settings kept: their values by name
+``written``     a label map written by a program through this store: ``patch``, ``state``
+``external``    a label file changed by another program, taken in: ``patch``, ``state``
+``import``      a label map, state or classes of a folder of the first version: ``patch``,
+                ``state``, ``table``
+``image``       an image's file changed or was renamed: ``path``, ``sha256``, ``was``
+==============  ==================================================================================
+
+A ``patch`` is ``{"size": [H, W], "row", "column", "before", "after"}``, the last two being blobs
+of label values. A map begins as zeros of ``size``; a patch of another size begins a new map. A
+``table`` is ``{"active": 1, "classes": [[1, "cyst", "#e69f00"]]}``. A document (a draft) and a blob
+are named by the SHA-256 of their content; None is the empty draft. ``LabelStore.draft`` reads one.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,18 +45,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..types import ImageRecord, LabelClass
+from .records import (
+    ClassTable,
+    Draft,
+    Edit,
+    Event,
+    EventKind,
+    ImageState,
+    LabelMap,
+    Step,
+    Steps,
+    StoredEvent,
+)
 
-LabelMap = NDArray[np.uint8] | NDArray[np.uint16]
-"""(H, W); 0 is background, other values are ``LabelClass.class_id``."""
-
-
-class ImageState(StrEnum):
-    """How far a person is with an image."""
-
-    UNTOUCHED = "untouched"
-    PROPOSED = "proposed"
-    COMMITTED = "committed"
-    SKIPPED = "skipped"
+__all__ = [
+    "Event",
+    "EventKind",
+    "ImageState",
+    "LabelMap",
+    "LabelStore",
+    "SaveReport",
+    "Step",
+    "Steps",
+    "StoredEvent",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +76,7 @@ class SaveReport:
     """What a save did: where the label map is, and where a version that was not ours went.
 
     Attributes:
-        path: of the label map, or None where labels are kept in memory only.
+        path: of the label map that was written last, or None where none is (any more).
         backup: of the version that somebody else had written there meanwhile, or None.
     """
 
@@ -39,15 +85,25 @@ class SaveReport:
 
 
 class LabelStore(Protocol):
-    """Images, label maps, classes and a person's settings.
+    """Images, label maps, classes, a person's settings, and the history of all of it.
 
-    One thread at a time calls the methods that touch the disk (the file worker); the properties
-    are fixed once the store is open.
+    One thread at a time calls the methods (the file worker); the properties are fixed once the
+    store is open.
     """
 
     @property
     def name(self) -> str:
         """What a person calls it: the folder's or the layer's name."""
+        ...
+
+    @property
+    def annotator(self) -> str:
+        """Whose labels these are; "" for the first annotator, who needs no name."""
+        ...
+
+    @property
+    def read_only(self) -> str:
+        """Why nothing can be written here, and the cure; "" where it can."""
         ...
 
     @property
@@ -60,8 +116,14 @@ class LabelStore(Protocol):
         """Sentences about files that cannot be used."""
         ...
 
+    # -- what the history makes of it ------------------------------------------------------------
+
     def states(self) -> dict[str, ImageState]:
-        """The state of every image by its id."""
+        """The state of every image by its id; proposed where an untouched one has a proposal."""
+        ...
+
+    def table(self) -> ClassTable | None:
+        """The classes and the picked one; None where none are written down yet."""
         ...
 
     def classes(self) -> tuple[LabelClass, ...]:
@@ -69,7 +131,7 @@ class LabelStore(Protocol):
         ...
 
     def settings(self) -> dict[str, Any]:
-        """What ``remember`` kept."""
+        """The settings that were kept, and ``last``: the image that was shown last."""
         ...
 
     def read_image(self, record: ImageRecord) -> NDArray[np.uint8]:
@@ -80,18 +142,61 @@ class LabelStore(Protocol):
         """The label map, or None where there is none yet."""
         ...
 
+    def read_draft(self, image_id: str) -> Draft:
+        """What is proposed on an image and not yet accepted."""
+        ...
+
+    def take_warnings(self) -> tuple[str, ...]:
+        """Sentences about what was found amiss since the last call (a label file taken in, ...)."""
+        ...
+
+    # -- the history -----------------------------------------------------------------------------
+
+    def record(self, events: Sequence[Event]) -> SaveReport:
+        """Add events to the history, in one transaction, and bring the label files up to date.
+
+        Events that are in the history already (by their serial) are passed over, so that a batch
+        that failed can be sent again with what came after it.
+
+        Raises:
+            LabelWriteError: it cannot be written; nothing of the batch is lost by sending it again.
+        """
+        ...
+
+    def steps(self) -> Steps:
+        """The edits that can be undone and redone."""
+        ...
+
+    def read_step(self, number: int) -> Edit:
+        """An edit with all its content."""
+        ...
+
+    def events(self, after: int = 0) -> Iterator[StoredEvent]:
+        """The events of all annotators in order, from the one that follows ``after``."""
+        ...
+
+    def draft(self, document: str | None) -> Draft:
+        """The draft that an event names by its document."""
+        ...
+
+    # -- for programs without a session ----------------------------------------------------------
+
     def write_labels(self, record: ImageRecord, labels: LabelMap | None) -> SaveReport:
-        """Keep a label map; None takes it back, so that the image is untouched again."""
+        """Keep a label map as committed; None takes it back, so that the image is untouched."""
+        ...
+
+    def write_state(self, image_id: str, state: ImageState) -> None:
+        """Keep the state of an image."""
         ...
 
     def write_classes(self, classes: tuple[LabelClass, ...]) -> None:
         """Keep the classes."""
         ...
 
-    def skip(self, image_id: str, skipped: bool) -> None:
-        """Set an image aside, or take it up again."""
-        ...
-
     def remember(self, values: dict[str, Any]) -> None:
         """Keep settings (JSON values) beside those that are there."""
+        ...
+
+    def close(self) -> None:
+        """Let others have it; nothing can be read or written here any more."""
         ...

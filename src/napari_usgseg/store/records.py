@@ -1,0 +1,268 @@
+"""What a session does and a store keeps: drafts, patches, classes, edits, events."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..pipeline.propose import Proposal
+from ..types import LabelClass, Prompts
+
+LabelMap = NDArray[np.uint8] | NDArray[np.uint16]
+"""(H, W); 0 is background. A value is a class's number, or in instance labelling an object's."""
+
+NEAR = 0.25
+"""A click this fraction of a box's side outside it still means that object."""
+
+
+class ImageState(StrEnum):
+    """How far a person is with an image."""
+
+    UNTOUCHED = "untouched"
+    PROPOSED = "proposed"
+    COMMITTED = "committed"
+    SKIPPED = "skipped"
+    FLAGGED = "flagged"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DraftObject:
+    """One object in the making.
+
+    Attributes:
+        class_id: the class that it will have when accepted.
+        prompts: what the person pointed at; empty where a phrase found it.
+        proposal: the mask and its score, or None while the first answer is awaited.
+        by_hand: the person merged, cut or took over its mask; a new search does not replace it.
+        number: of the object in an instance map that it wants to keep; 0 takes the next free one.
+    """
+
+    class_id: int
+    prompts: Prompts
+    proposal: Proposal | None = None
+    by_hand: bool = False
+    number: int = 0
+
+    @property
+    def has_mask(self) -> bool:
+        """True where there is something to accept."""
+        return self.proposal is not None and bool(self.proposal.mask.any())
+
+    def mask_at(self, x: float, y: float) -> bool:
+        """True where the object's mask covers a point (XY pixels)."""
+        if self.proposal is None:
+            return False
+        height, width = self.proposal.mask.shape
+        column, row = round(x), round(y)
+        inside = 0 <= row < height and 0 <= column < width
+        return inside and bool(self.proposal.mask[row, column])
+
+    def is_near(self, x: float, y: float) -> bool:
+        """True where a point (XY pixels) lies in the object's box, a little enlarged."""
+        if self.proposal is None:
+            return False
+        x0, y0, x1, y1 = (float(value) for value in self.proposal.box)
+        dx, dy = NEAR * (x1 - x0 + 1), NEAR * (y1 - y0 + 1)
+        return x0 - dx <= x <= x1 + dx and y0 - dy <= y <= y1 + dy
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Draft:
+    """All proposed objects of an image.
+
+    Attributes:
+        objects: in the order in which they came.
+        active: index of the object that the next prompt corrects, or None.
+        pending: True while the active object's newest prompt has no answer yet.
+        model_id: who made the masks.
+        notes: sentences for the person ("No 'cyst' found in this image ...").
+    """
+
+    objects: tuple[DraftObject, ...] = ()
+    active: int | None = None
+    pending: bool = False
+    model_id: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def has_masks(self) -> bool:
+        """True where there is something to accept."""
+        return any(item.has_mask for item in self.objects)
+
+    @property
+    def current(self) -> DraftObject | None:
+        """The active object."""
+        return None if self.active is None else self.objects[self.active]
+
+    def with_object(self, index: int, item: DraftObject) -> Draft:
+        """The same draft with object ``index`` (or a new one, at the end) replaced and active."""
+        objects = (*self.objects[:index], item, *self.objects[index + 1 :])
+        return replace(self, objects=objects, active=index)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelPatch:
+    """The part of a label map that changed.
+
+    ``before`` and ``after`` are of one shape; their first pixel is at (``row``, ``column``).
+    """
+
+    row: int
+    column: int
+    before: LabelMap
+    after: LabelMap
+
+    def inverse(self) -> LabelPatch:
+        """The patch that takes this one back."""
+        return LabelPatch(self.row, self.column, self.after, self.before)
+
+    def applied(self, labels: LabelMap) -> LabelMap:
+        """A label map (H, W) with the patch in it."""
+        height, width = self.after.shape
+        changed = labels.astype(np.promote_types(labels.dtype, self.after.dtype))
+        changed[self.row : self.row + height, self.column : self.column + width] = self.after
+        return changed
+
+    def fits(self, labels: LabelMap) -> bool:
+        """True where the map still holds what the patch expects to replace."""
+        height, width = self.before.shape
+        here = labels[self.row : self.row + height, self.column : self.column + width]
+        return here.shape == self.before.shape and bool(np.array_equal(here, self.before))
+
+
+def difference(before: LabelMap, after: LabelMap) -> LabelPatch | None:
+    """The smallest patch from one label map to another of the same shape; None if equal."""
+    changed = before != after
+    rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
+    if len(rows) == 0:
+        return None
+    top, left = int(rows[0]), int(columns[0])
+    part = (slice(top, int(rows[-1]) + 1), slice(left, int(columns[-1]) + 1))
+    return LabelPatch(top, left, before[part].copy(), after[part].copy())
+
+
+@dataclass(frozen=True, slots=True)
+class ClassTable:
+    """The classes and which one is picked."""
+
+    classes: tuple[LabelClass, ...]
+    active: int
+
+    def get(self, class_id: int) -> LabelClass | None:
+        """The class with an id, or None."""
+        return next((item for item in self.classes if item.class_id == class_id), None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Edit:
+    """One thing that a person did; each part is (before, after), or None where not touched.
+
+    ``image_id`` is the image on which it was done, or None for classes.
+    """
+
+    name: str
+    image_id: str | None = None
+    draft: tuple[Draft, Draft] | None = None
+    patch: LabelPatch | None = None
+    state: tuple[ImageState, ImageState] | None = None
+    table: tuple[ClassTable, ClassTable] | None = None
+
+    def inverse(self) -> Edit:
+        """The edit that takes this one back."""
+        return Edit(
+            self.name,
+            self.image_id,
+            None if self.draft is None else self.draft[::-1],
+            None if self.patch is None else self.patch.inverse(),
+            None if self.state is None else self.state[::-1],
+            None if self.table is None else self.table[::-1],
+        )
+
+
+class EventKind(StrEnum):
+    """What an event of the history is; ``store.base`` says what each holds."""
+
+    EDIT = "edit"
+    ANSWER = "answer"
+    UNDO = "undo"
+    REDO = "redo"
+    TAKEN_BACK = "taken back"
+    FORGET = "forget"
+    OPEN = "open"
+    LEAVE = "leave"
+    SEARCH = "search"
+    EXPORT = "export"
+    SETTINGS = "settings"
+    WRITTEN = "written"
+    EXTERNAL = "external"
+    IMPORT = "import"
+    IMAGE = "image"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Event:
+    """One thing to be written into the history.
+
+    Attributes:
+        serial: a number that grows with every event of an annotator, so that an event that is sent
+            twice is kept once. An edit's serial is the number of its step.
+        kind: what it is.
+        image_id: of the image that it belongs to, or None.
+        edit: of kind ``edit``.
+        step: the serial of the edit that is answered, undone, redone or taken back.
+        draft: what is proposed on the image from now on (``answer``, ``undo``, ``redo``,
+            ``taken back``), or None where the event does not touch it.
+        body: anything else, JSON values.
+        at: seconds since 1970, UTC.
+    """
+
+    serial: int
+    kind: EventKind
+    image_id: str | None = None
+    edit: Edit | None = None
+    step: int | None = None
+    draft: Draft | None = None
+    body: dict[str, Any] = field(default_factory=dict)
+    at: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An edit of the history as it is listed: ``number`` is the serial of its event."""
+
+    number: int
+    name: str
+    image_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The edits of an annotator: ``done`` in order, ``undone`` in the order of redoing.
+
+    ``serial`` is the last number that was given to an event.
+    """
+
+    done: tuple[Step, ...] = ()
+    undone: tuple[Step, ...] = ()
+    serial: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredEvent:
+    """An event as it is read back: ``body`` is the JSON that ``store.base`` describes.
+
+    ``seq`` orders the events of all annotators; ``annotator`` is "" for the first.
+    """
+
+    seq: int
+    at: float
+    annotator: str
+    kind: EventKind
+    image_id: str | None
+    step: int | None
+    body: dict[str, Any]
