@@ -16,6 +16,7 @@ The rule (``to_rgb_uint8``):
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -49,6 +50,13 @@ def read_image(path: str | Path, frame: int | None = None) -> NDArray[np.uint8]:
         return to_rgb_uint8(_upright(array, orientation))
     except ImageReadError as error:
         raise ImageReadError(path, error.cause) from error
+
+
+def content_key(image: NDArray[np.uint8]) -> str:
+    """A name for what is in an image, (H, W, 3) uint8: the same for the same pixels only."""
+    digest = hashlib.blake2b(str(image.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(image))
+    return digest.hexdigest()
 
 
 def image_size(path: str | Path) -> tuple[int, int]:

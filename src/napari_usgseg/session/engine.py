@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 
 from ..errors import UsgsegError
 from ..models.base import Detector, Segmenter
+from ..models.embedding_cache import CachePlace, CacheWriter, EmbeddingCache
+from ..models.pausing import pausing
 from ..types import ImageEmbedding
 from .requests import (
     EmbedRequest,
@@ -23,10 +26,12 @@ from .requests import (
     ModelAnswer,
     ModelRequest,
     PhantomRequest,
+    Priority,
     PromptRequest,
     TextRequest,
     WarmRequest,
 )
+from .turns import Turns
 
 KEPT_IMAGES = 6
 T = TypeVar("T")
@@ -76,18 +81,23 @@ class Recent:
         """The value, made now if it is not kept; a second thread waits for the first."""
         with self._guard:
             lock = self._making.setdefault(key, threading.Lock())
-        with lock:
-            value = self.get(key)
-            if value is None:
-                value = make()
-                self.put(key, value)
-        with self._guard:
-            self._making.pop(key, None)
+        try:
+            with lock:
+                value = self.get(key)
+                if value is None:
+                    value = make()
+                    self.put(key, value)
+        finally:
+            with self._guard:
+                self._making.pop(key, None)
         return value  # type: ignore[return-value]
 
 
 class Engine:
     """Loaded models and the embeddings of the last few images; safe from several threads.
+
+    Work ahead (``Priority.PREFETCH``) stands still, between two parts of a network, while anything
+    else is being answered.
 
     Args:
         load_segmenter: from a name; the registry's where it is left out.
@@ -105,13 +115,18 @@ class Engine:
         self._detectors = Recent(2)
         self._images = Recent(KEPT_IMAGES)
         self._embeddings = Recent(KEPT_IMAGES)
+        self._caches = Recent(2)
+        self._turns = Turns()
+        self.writer = CacheWriter()
 
     def answer(self, request: ModelRequest) -> ModelAnswer:
         """Do what a request asks; whatever goes wrong becomes an answer that says so."""
         start = time.perf_counter()
         blank = ModelAnswer(request.generation, type(request).__name__)
+        ahead = request.priority == Priority.PREFETCH
         try:
-            result = self._answer(request, blank)
+            with contextlib.nullcontext() if ahead else self._turns.urgent():
+                result = self._answer(request, blank)
         except _MissingImageError:
             result = replace(blank, missing_image=True)
         except UsgsegError as error:
@@ -186,12 +201,40 @@ class Engine:
         source: ImageSource = request.source
         if source.pixels is not None:
             self._images.put(source.key, source.pixels)
+        ahead = request.priority == Priority.PREFETCH
+        if ahead:
+            self._turns.give_way(source.key)
         segmenter = self._segmenter(request.segmenter)
+        with contextlib.nullcontext() if ahead else self._turns.needing(source.key):
+            return self._embeddings.get_or_make(
+                (source.key, segmenter.model_id), lambda: self._encode(segmenter, source, ahead)
+            )
 
-        def encode() -> ImageEmbedding:
-            pixels = self._images.get(source.key)
-            if pixels is None:
-                raise _MissingImageError
-            return segmenter.embed(cast(NDArray[np.uint8], pixels), source.key)
+    def _encode(self, segmenter: Segmenter, source: ImageSource, ahead: bool) -> ImageEmbedding:
+        """The embedding from the disk, or made now and put there."""
+        cache = self._cache(source.cache)
+        kept = None if cache is None else cache.get(source.key, segmenter.model_id)
+        if kept is not None:
+            return kept
+        pixels = cast(NDArray[np.uint8] | None, self._images.get(source.key))
+        if pixels is None:
+            raise _MissingImageError
+        with self._pausing(source.key) if ahead else contextlib.nullcontext():
+            embedding = segmenter.embed(pixels, source.key)
+        if cache is not None:
+            self.writer.put(cache, embedding)
+        return embedding
 
-        return self._embeddings.get_or_make((source.key, segmenter.model_id), encode)
+    def _pausing(self, key: str) -> contextlib.AbstractContextManager[None]:
+        patient = True
+
+        def wait() -> None:
+            nonlocal patient
+            patient = patient and self._turns.give_way(key)
+
+        return pausing(wait)
+
+    def _cache(self, place: CachePlace | None) -> EmbeddingCache | None:
+        if place is None:
+            return None
+        return self._caches.get_or_make(place, lambda: EmbeddingCache(place))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..models.embedding_cache import CachePlace
 from ..pipeline.postprocess import PostprocessSettings
 from ..pipeline.propose import Proposal
 from ..store.base import ImageState, LabelMap, LabelStore, SaveReport
@@ -34,11 +35,13 @@ class Priority(IntEnum):
 class ImageSource:
     """Pixels to work on: ``key`` names this content for good, ``pixels`` are (H, W, 3) uint8.
 
-    ``pixels`` is None on a later request, when the worker has the image already.
+    ``pixels`` is None on a later request, when the worker has the image already. ``cache`` is where
+    its embedding may be kept on disk, or None.
     """
 
     key: str
     pixels: NDArray[np.uint8] | None
+    cache: CachePlace | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,10 +1,13 @@
 """The worker process: ``python -m napari_usgseg.session.server``.
 
-Reads pickled requests from standard input and writes pickled answers to standard output, each
-after its length in eight bytes. The process belongs to the one that started it and ends when its
-standard input closes. Two lanes run side by side: clicks and the current image's embedding on one,
-phrases and prefetches on the other, so a click never waits for a prefetch; each lane takes the
-most urgent request first, and a newer request of a kind takes the place of one still waiting.
+Reads pickled requests from standard input and writes pickled answers to standard output; arrays go
+beside the pickle as they are, so that neither side copies them while it holds Python's lock. The
+process belongs to the one that started it and ends when its standard input closes.
+
+Three lanes run side by side: clicks and the current image's embedding, phrases, and work ahead.
+Each takes the most urgent request first, and a newer request of a kind takes the place of one still
+waiting. Work ahead stands still while another lane works, and what waits of it is dropped when
+another image becomes the current one; so a prefetch keeps nobody waiting but who needs it.
 
 A process and not a thread: importing torch in a thread, and Python code between two kernels, were
 seen to stall a window's event loop for hundreds of milliseconds (ARCHITECTURE.md).
@@ -27,6 +30,7 @@ from .requests import (
     PhantomRequest,
     Priority,
     PromptRequest,
+    TextRequest,
     WarmRequest,
 )
 
@@ -34,10 +38,14 @@ LENGTH = struct.Struct("<Q")
 
 
 def send(stream: BinaryIO, message: Any) -> None:
-    """Write one message to a pipe."""
-    body = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
-    stream.write(LENGTH.pack(len(body)))
-    stream.write(body)
+    """Write one message to a pipe: how many parts, how long each is, the pickle, its arrays."""
+    arrays: list[pickle.PickleBuffer] = []
+    body = pickle.dumps(message, protocol=5, buffer_callback=arrays.append)
+    parts = [memoryview(body), *(array.raw() for array in arrays)]
+    lengths = [len(parts), *(part.nbytes for part in parts)]
+    stream.write(b"".join(LENGTH.pack(length) for length in lengths))
+    for part in parts:
+        stream.write(part)
     stream.flush()
 
 
@@ -47,14 +55,22 @@ def receive(stream: BinaryIO) -> Any:
     Raises:
         EOFError: the other side has closed it.
     """
-    head = stream.read(LENGTH.size)
-    if len(head) < LENGTH.size:
-        raise EOFError
-    (length,) = LENGTH.unpack(head)
-    body = stream.read(length)
-    if len(body) < length:
-        raise EOFError
-    return pickle.loads(body)
+    (count,) = LENGTH.unpack(_read(stream, LENGTH.size))
+    lengths = [LENGTH.unpack(_read(stream, LENGTH.size))[0] for _ in range(count)]
+    body, *arrays = (_read(stream, length) for length in lengths)
+    return pickle.loads(body, buffers=arrays)
+
+
+def _read(stream: BinaryIO, length: int) -> bytearray:
+    """So many bytes, writable, for an array keeps them."""
+    data = bytearray(length)
+    view = memoryview(data)
+    while len(view):
+        count = stream.readinto(view)  # type: ignore[attr-defined]
+        if not count:
+            raise EOFError
+        view = view[count:]
+    return data
 
 
 class Lane(threading.Thread):
@@ -75,11 +91,10 @@ class Lane(threading.Thread):
             self._waiting.sort(key=lambda item: (item.priority, item.generation))
             self._changed.notify()
 
-    def cancel(self, before: int) -> None:
-        """Drop what waits from before a generation."""
+    def cancel(self, before: int, kinds: tuple[type, ...]) -> None:
+        """Drop what waits of some kinds from before a generation."""
         with self._changed:
-            late = [item for item in self._waiting if item.generation < before]
-            self._drop([item for item in late if not isinstance(item, WarmRequest)])
+            self._drop([x for x in self._waiting if x.generation < before and isinstance(x, kinds)])
 
     def _drop(self, requests: list[ModelRequest]) -> None:
         for request in requests:
@@ -123,19 +138,19 @@ def supersedes(new: ModelRequest, old: ModelRequest) -> bool:
 
 def lane_of(request: ModelRequest) -> str:
     """Which lane answers a request."""
-    if isinstance(request, PromptRequest):
-        return "quick"
-    if isinstance(request, EmbedRequest) and request.priority == Priority.EMBED:
-        return "quick"
+    if request.priority == Priority.PREFETCH:
+        return "ahead"
+    if isinstance(request, PromptRequest | EmbedRequest):
+        return "clicks"
     if isinstance(request, WarmRequest) and request.detector is None:
-        return "quick"
-    return "slow"
+        return "clicks"
+    return "phrases"
 
 
 def serve(requests: BinaryIO, answers: BinaryIO, engine: Engine) -> None:
-    """Answer requests until their stream ends. An int in the stream cancels what is older."""
+    """Answer requests until their stream ends. An int drops prompts and phrases older than it."""
     back = Answers(answers)
-    lanes = {name: Lane(name, engine, back) for name in ("quick", "slow")}
+    lanes = {name: Lane(name, engine, back) for name in ("clicks", "phrases", "ahead")}
     for lane in lanes.values():
         lane.start()
     while True:
@@ -145,9 +160,11 @@ def serve(requests: BinaryIO, answers: BinaryIO, engine: Engine) -> None:
             return
         if isinstance(request, int):
             for lane in lanes.values():
-                lane.cancel(request)
-        else:
-            lanes[lane_of(request)].put(request)
+                lane.cancel(request, (PromptRequest, TextRequest))
+            continue
+        if isinstance(request, EmbedRequest) and request.priority != Priority.PREFETCH:
+            lanes["ahead"].cancel(request.generation, (EmbedRequest,))
+        lanes[lane_of(request)].put(request)
 
 
 def main() -> None:

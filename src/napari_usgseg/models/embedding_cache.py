@@ -1,0 +1,233 @@
+"""Embeddings kept on disk, so that an image is encoded once and not once a day.
+
+    <folder>/<model_id>/<key>.safetensors
+
+``key`` names the pixels (``io.images.content_key``), ``model_id`` the weights, so a file can only
+be right or damaged, never out of date. Features are kept in half precision. Files are replaced
+atomically and carry a checksum; one that is torn, damaged or of somebody else is removed and made
+anew. Where the folder grows over its limit, what was not used for longest goes; a file's time of
+change says when it was used last, so several processes can share a folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import re
+import sys
+import threading
+import time
+import traceback
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import LabelWriteError
+from ..io.atomic import write_atomically
+from ..types import ImageEmbedding
+
+FORMAT = "usgseg-embedding-1"
+SUFFIX = ".safetensors"
+DEFAULT_LIMIT_BYTES = 4 * 2**30
+ROOM_AFTER_EVICTION = 0.9
+"""Share of the limit that is left in use, so that not every new file means another look round."""
+LOOK_EVERY_BYTES = 256 * 2**20
+"""After so many bytes of its own a process looks what others have written meanwhile."""
+ABANDONED_SECONDS = 3600.0
+"""A temporary file older than this belongs to a process that was killed."""
+WRITES_WAITING = 8
+"""Embeddings that may wait for a slow disk; further ones are not kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class CachePlace:
+    """A folder for embeddings, and how large it may grow."""
+
+    folder: Path
+    limit_bytes: int = DEFAULT_LIMIT_BYTES
+
+
+class EmbeddingCache:
+    """The embeddings in a folder; safe from several threads and several processes.
+
+    Nothing here raises for a fault of the disk: a cache that cannot be used only costs time.
+    """
+
+    def __init__(self, place: CachePlace) -> None:
+        self.place = place
+        self._guard = threading.Lock()
+        self._unseen: int | None = None
+        self._total = 0
+
+    def path(self, key: str, model_id: str) -> Path:
+        """Where the embedding of an image by a model is, or would be."""
+        return self.place.folder / _safe(model_id) / f"{_safe(key)}{SUFFIX}"
+
+    def get(self, key: str, model_id: str) -> ImageEmbedding | None:
+        """The embedding with float32 features on the CPU, or None where it is not kept."""
+        path = self.path(key, model_id)
+        try:
+            data = path.read_bytes()
+        except OSError:
+            return None
+        embedding = decode(data, key, model_id)
+        with contextlib.suppress(OSError):
+            if embedding is None:
+                path.unlink()
+            else:
+                os.utime(path)
+        return embedding
+
+    def put(self, embedding: ImageEmbedding) -> bool:
+        """Keep an embedding; False where it cannot be (no room, not finite in half precision)."""
+        data = encode(embedding)
+        if data is None or len(data) > self.place.limit_bytes:
+            return False
+        try:
+            path = self.path(embedding.image_id, embedding.model_id)
+            write_atomically(path, data, overwrite=True)
+        except LabelWriteError:
+            return False
+        self._make_room(len(data))
+        return True
+
+    def size_bytes(self) -> int:
+        """What the folder holds now."""
+        return sum(size for _, size, _ in self._files())
+
+    def _make_room(self, added: int) -> None:
+        """Remove the files used least recently where the limit is passed."""
+        with self._guard:
+            self._total += added
+            unseen = None if self._unseen is None else self._unseen + added
+            if unseen is not None and unseen < LOOK_EVERY_BYTES:
+                self._unseen = unseen
+                if self._total <= self.place.limit_bytes:
+                    return
+            files = self._files()
+            self._unseen, self._total = 0, sum(size for _, size, _ in files)
+            if self._total <= self.place.limit_bytes:
+                return
+            for _, size, path in sorted(files):
+                if self._total <= ROOM_AFTER_EVICTION * self.place.limit_bytes:
+                    return
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+                    self._total -= size
+
+    def _files(self) -> list[tuple[int, int, str]]:
+        """(time of last use in ns, bytes, path) of every embedding; abandoned scraps go."""
+        found = []
+        too_old = time.time() - ABANDONED_SECONDS
+        for folder in _entries(self.place.folder):
+            if not folder.is_dir(follow_symlinks=False):
+                continue
+            for entry in _entries(folder.path):
+                with contextlib.suppress(OSError):
+                    status = entry.stat(follow_symlinks=False)
+                    if entry.name.endswith(SUFFIX):
+                        found.append((status.st_mtime_ns, status.st_size, entry.path))
+                    elif entry.name.endswith(".tmp") and status.st_mtime < too_old:
+                        os.unlink(entry.path)
+        return found
+
+
+class CacheWriter:
+    """Puts embeddings on the disk behind the back of whoever waits for a mask."""
+
+    def __init__(self) -> None:
+        self._waiting: queue.Queue[tuple[EmbeddingCache, ImageEmbedding]] = queue.Queue(
+            WRITES_WAITING
+        )
+        self._guard = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def put(self, cache: EmbeddingCache, embedding: ImageEmbedding) -> None:
+        """Have an embedding kept; a disk that cannot follow keeps fewer."""
+        with self._guard:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="usgseg-cache", daemon=True)
+                self._thread.start()
+        with contextlib.suppress(queue.Full):
+            self._waiting.put_nowait((cache, embedding))
+
+    def finish(self) -> None:
+        """Wait until all that was put is on the disk."""
+        self._waiting.join()
+
+    def _run(self) -> None:
+        while True:
+            cache, embedding = self._waiting.get()
+            try:
+                cache.put(embedding)
+            except Exception:
+                traceback.print_exc(file=sys.stderr)  # the thread must live on
+            finally:
+                del cache, embedding
+                self._waiting.task_done()
+
+
+def encode(embedding: ImageEmbedding) -> bytes | None:
+    """An embedding as a safetensors file; None where half precision cannot hold it."""
+    import torch
+    from safetensors.torch import save
+
+    with torch.inference_mode():
+        tensors = {
+            name: tensor.detach().to("cpu", torch.float16).contiguous()
+            for name, tensor in embedding.features.items()
+        }
+        if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+            return None
+        header = {
+            "format": FORMAT,
+            "key": embedding.image_id,
+            "model_id": embedding.model_id,
+            "size_hw": json.dumps([int(side) for side in embedding.size_hw]),
+            "checksum": _checksum(tensors),
+        }
+        return save(tensors, metadata=header)
+
+
+def decode(data: bytes, key: str, model_id: str) -> ImageEmbedding | None:
+    """What ``encode`` wrote; None where it is torn, damaged, or of another image or model."""
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        length = int.from_bytes(data[:8], "little")
+        header = json.loads(data[8 : 8 + length])["__metadata__"]
+        tensors = load(data)
+        height, width = json.loads(header["size_hw"])
+        expected = (header["format"], header["key"], header["model_id"], header["checksum"])
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    if expected != (FORMAT, key, model_id, _checksum(tensors)):
+        return None
+    features = {name: tensor.to(torch.float32) for name, tensor in tensors.items()}
+    return ImageEmbedding(key, model_id, (int(height), int(width)), features)
+
+
+def _checksum(tensors: dict[str, Any]) -> str:
+    value = 0
+    for name in sorted(tensors):
+        value = zlib.crc32(name.encode(), value)
+        value = zlib.crc32(tensors[name].numpy(), value)
+    return f"{value:08x}"
+
+
+def _safe(name: str) -> str:
+    """A name that every file system takes; the file's header holds the whole one."""
+    return re.sub(r"[^A-Za-z0-9_.@+-]", "_", name)[:120].strip(".") or "_"
+
+
+def _entries(folder: Path | str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:
+        return []
