@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import UsgsegError
 from ..io.instances import LABELLINGS, Labelling
+from ..models.embedding_cache import DEFAULT_LIMIT_BYTES
 from ..pipeline.postprocess import PostprocessSettings
 
 
@@ -24,6 +25,7 @@ class Settings:
         find_on_open: look for the phrase on each untouched image as it opens.
         overwrite: an accepted object replaces other labels under it.
         labelling: one label for each class, or one for each object; see ``io.instances``.
+        cache_gb: how large the embeddings kept on disk may grow, in GiB; 0 keeps none.
         cleaning: of proposed masks.
     """
 
@@ -35,6 +37,7 @@ class Settings:
     find_on_open: bool = True
     overwrite: bool = False
     labelling: Labelling = "semantic"
+    cache_gb: float = DEFAULT_LIMIT_BYTES / 2**30
     cleaning: PostprocessSettings = field(default_factory=PostprocessSettings)
 
     def to_json(self) -> dict[str, Any]:
@@ -58,6 +61,9 @@ class Settings:
             value = values.get(name)
             if isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= 1:
                 known[name] = float(value)
+        size = values.get("cache_gb")
+        if isinstance(size, int | float) and math.isfinite(size) and 0 <= size <= 1e6:
+            known["cache_gb"] = float(size)
         cleaning = values.get("cleaning")
         if isinstance(cleaning, dict):
             names = {item.name for item in fields(PostprocessSettings)}

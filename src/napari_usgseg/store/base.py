@@ -107,6 +107,11 @@ class LabelStore(Protocol):
         ...
 
     @property
+    def cache_folder(self) -> Path | None:
+        """Where what can be made anew (embeddings) may be kept; None where nothing may."""
+        ...
+
+    @property
     def records(self) -> tuple[ImageRecord, ...]:
         """The images, in the order in which they are labelled."""
         ...

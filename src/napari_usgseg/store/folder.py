@@ -62,6 +62,11 @@ class FolderStore:
         return self.folder.parent.name if self.folder.name == "images" else self.folder.name
 
     @property
+    def cache_folder(self) -> Path | None:
+        """Where what can be made anew may be kept."""
+        return self.root / "cache"
+
+    @property
     def records(self) -> tuple[ImageRecord, ...]:
         """The readable images in natural order."""
         return self._records

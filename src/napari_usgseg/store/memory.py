@@ -21,6 +21,7 @@ class MemoryStore:
     """
 
     problems: tuple[str, ...] = ()
+    cache_folder: Path | None = None
 
     def __init__(self, name: str, image: NDArray[np.uint8]) -> None:
         self.name = name
