@@ -246,14 +246,6 @@ def test_a_model_that_cannot_be_loaded_is_said_and_the_prompt_taken_back(bench):
     assert not session.status.error
 
 
-def test_the_next_image_is_embedded_ahead_and_only_once(bench):
-    bench.session.prompting.add_point(20, 20)
-    assert [key.partition("#")[0] for key in bench.segmenter.embedded] == ["a", "b"]
-    bench.session.walk.step(1)
-    bench.session.prompting.add_point(20, 20)
-    assert [key.partition("#")[0] for key in bench.segmenter.embedded] == ["a", "b", "c"]
-
-
 def test_a_phrase_is_looked_for_on_each_untouched_image_as_it_opens(session):
     session.prompting.find("cyst")
     session.editing.accept_and_next()

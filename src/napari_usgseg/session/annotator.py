@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from .ahead import Ahead
 from .answers import receive
 from .editing import Editing
 from .history import Edit
@@ -30,6 +31,7 @@ class AnnotationSession(SessionState):
         walk: opens folders and goes from image to image.
         prompting: phrases, clicks, boxes, scribbles.
         editing: accepting, painting, classes.
+        ahead: reads and encodes the images around the current one.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -37,6 +39,7 @@ class AnnotationSession(SessionState):
         self.walk = Walk(self)
         self.prompting = Prompting(self)
         self.editing = Editing(self)
+        self.ahead = Ahead(self)
 
     def receive(self, answer: Answer) -> None:
         """Take an answer; a stale one is dropped."""
@@ -63,6 +66,7 @@ class AnnotationSession(SessionState):
             if self.loaded is not None:
                 generation = self.progress.begin("embed", "Preparing the image...")
                 self.ask(EmbedRequest(generation, self.source(), settings.segmenter))
+                self.ahead.begin()
         changed = (old.segmenter, old.cleaning) != (settings.segmenter, settings.cleaning)
         if changed and (current := self.draft.current) and not current.prompts.is_empty:
             prompts = replace(current.prompts, mask_input=None)

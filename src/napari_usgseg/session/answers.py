@@ -13,12 +13,9 @@ from .draft import Draft, DraftObject
 from .history import Edit
 from .requests import (
     Answer,
-    EmbedRequest,
     FileAnswer,
-    ImageSource,
     LoadRequest,
     ModelAnswer,
-    Priority,
     SaveRequest,
 )
 from .status import QUIET
@@ -58,7 +55,9 @@ def _file_answer(session: AnnotationSession, kind: str, answer: FileAnswer) -> N
     if isinstance(answer.request, SaveRequest):
         _saved(session, answer)
     elif answer.error:
-        if kind != "ahead":
+        if kind == "ahead":
+            session.ahead.go_on()
+        else:
             session.fail(answer.error)
     elif answer.opened is not None:
         session.failure = ""
@@ -72,11 +71,7 @@ def _file_answer(session: AnnotationSession, kind: str, answer: FileAnswer) -> N
         if kind == "load":
             session.walk.show(answer.loaded)
         else:
-            session.browser.keep(answer.loaded)
-            source = ImageSource(answer.loaded.key, answer.loaded.pixels)
-            generation = session.progress.begin("prefetch")
-            segmenter = session.settings.segmenter
-            session.ask(EmbedRequest(generation, source, segmenter, Priority.PREFETCH))
+            session.ahead.take(answer.loaded)
     elif answer.exported is not None:
         session.say(f"Exported to {answer.exported}")
         session.notified.emit("info", f"The data set is in {answer.exported}")

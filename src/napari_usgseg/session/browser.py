@@ -11,7 +11,8 @@ from .draft import Draft
 from .image_queue import ImageQueue
 from .requests import Loaded
 
-KEPT_IMAGES = 4
+KEPT_IMAGES = 5
+"""The current one, two to come, the one before, and where the person came from."""
 KEPT_DRAFTS = 32
 
 
@@ -53,15 +54,15 @@ class Browser(ImageQueue):
 
     def take_loaded(self, image_id: str) -> Loaded | None:
         """The image as read before, if it is still kept."""
+        if image_id in self._loaded:
+            self._loaded.move_to_end(image_id)
         return self._loaded.get(image_id)
 
     def take_draft(self, image_id: str) -> Draft:
         """What was proposed on an image when it was left."""
         return self._drafts.pop(image_id, Draft())
 
-    def to_load_ahead(self) -> ImageRecord | None:
-        """The next image, if it is not read yet."""
-        following = self.neighbour(1)
-        if following is None or following in self._loaded:
-            return None
-        return self.get(following)
+    def nearby(self) -> tuple[ImageRecord, ...]:
+        """The images that are likely to be wanted soon, the likeliest first."""
+        found = dict.fromkeys(self.neighbour(by) for by in (1, 2, -1))
+        return tuple(self.get(image_id) for image_id in found if image_id is not None)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 
 from ..errors import FileError, UsgsegError
-from ..io.images import to_rgb_uint8
+from ..io.images import content_key, to_rgb_uint8
 from ..store.base import ImageState, LabelMap, LabelStore
 from ..store.export import export_labelled
 from ..store.folder import FolderStore
@@ -24,8 +22,6 @@ from .requests import (
     RememberRequest,
     SaveRequest,
 )
-
-_serial = itertools.count(1)
 
 
 def answer_file(request: FileRequest) -> FileAnswer:
@@ -86,7 +82,7 @@ def _load(request: LoadRequest) -> FileAnswer:
         warning = f"{error} (it is kept as a backup when you save this image)"
     if labels is None:
         labels = np.zeros(pixels.shape[:2], np.uint8)
-    loaded = Loaded(record, f"{record.image_id}#{next(_serial)}", pixels, labels)
+    loaded = Loaded(record, content_key(pixels), pixels, labels)
     return FileAnswer(request.generation, request, loaded=loaded, warning=warning)
 
 

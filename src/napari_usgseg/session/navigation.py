@@ -129,9 +129,7 @@ class Walk:
             session.prompting.find()
         if session.store is not None:
             session.remember({"last": image_id})
-            ahead = session.browser.to_load_ahead()
-            if ahead is not None:
-                session.ask(LoadRequest(session.progress.begin("ahead"), session.store, ahead))
+            session.ahead.begin()
 
     def _close_image(self) -> None:
         session = self._session

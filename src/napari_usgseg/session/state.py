@@ -8,6 +8,7 @@ from typing import Any
 
 from psygnal import Signal
 
+from ..models.embedding_cache import CachePlace
 from ..store.base import ImageState, LabelMap, LabelStore
 from ..types import ImageRecord
 from . import commit
@@ -169,10 +170,16 @@ class SessionState:
                 )
             )
 
-    def source(self) -> ImageSource:
-        """The current image's pixels, for a request."""
-        assert self.loaded is not None
-        return ImageSource(self.loaded.key, self.loaded.pixels)
+    def source(self, loaded: Loaded | None = None) -> ImageSource:
+        """The pixels of an image (the current one's), for a request."""
+        loaded = loaded or self.loaded
+        assert loaded is not None
+        return ImageSource(loaded.key, loaded.pixels, self._cache_place())
+
+    def _cache_place(self) -> CachePlace | None:
+        folder = None if self.store is None else self.store.cache_folder
+        limit = int(self.settings.cache_gb * 2**30)
+        return CachePlace(folder / "embeddings", limit) if folder and limit else None
 
     @property
     def is_waiting(self) -> bool:
