@@ -174,6 +174,13 @@ class SamSegmenter:
             )
 
 
+def feature_list(embedding: ImageEmbedding) -> list[Tensor]:
+    """An embedding's features (1, C, h, w), finest level first, the image embedding last."""
+    levels = range(len(embedding.features) - 1)
+    fine = [embedding.features[f"high_res_{level}"] for level in levels]
+    return [*fine, embedding.features["image_embed"]]
+
+
 def to_pixels(image: NDArray[np.uint8], image_size: int) -> Tensor:
     """What the encoders see: (H, W, 3) RGB uint8 squashed to (1, 3, S, S), ImageNet-normalised.
 

@@ -1,0 +1,69 @@
+"""Where prompt predictors start from: one trained on many data sets at once.
+
+Attention blocks, box head and mask head are shared by the classes of all data sets, each class has
+queries of its own. A new class starts from those weights and from the mean of the queries, so that
+ten images have to teach it what it looks for, and no longer how to look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..models.ppn import ClassPrompter
+from ..models.ppn_decode import FrozenDecoder
+from .ppn_task import PpnTask, PpnTraining, choose_rows, collate
+from .ppn_views import ViewCache
+
+
+class StartTask(PpnTask):
+    """Batches of one data set at a time, drawn by weight.
+
+    Args:
+        prompter: with queries for the classes of all data sets, in their order.
+        decoder: of the segmenter.
+        sources: for each data set its views, its number of classes, and its weight.
+        how: as for one data set.
+    """
+
+    def __init__(
+        self,
+        prompter: ClassPrompter,
+        decoder: FrozenDecoder,
+        sources: Sequence[tuple[ViewCache, int, float]],
+        how: PpnTraining,
+    ) -> None:
+        super().__init__(prompter, decoder, sources[0][0], how)
+        self.sources = list(sources)
+        counts = [count for _, count, _ in sources]
+        self.first_rows = np.cumsum([0, *counts[:-1]])
+        weights = np.array([weight for _, _, weight in sources])
+        self.weights = weights / weights.sum()
+
+    def loss(self, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        """The loss of a batch of one data set."""
+        which = int(rng.choice(len(self.sources), p=self.weights))
+        views = self.sources[which][0]
+        picked = [
+            (int(rng.integers(len(views.images))), int(rng.integers(0, self.how.views + 1)))
+            for _ in range(self.how.batch)
+        ]
+        features, targets = collate(views, picked)
+        chosen = choose_rows(targets, self.how.rows, rng)
+        rows = chosen + int(self.first_rows[which])
+        return self.prompt_loss(features, targets[:, chosen], rows, rng)
+
+
+def start_from(prompter: ClassPrompter, start: ClassPrompter, spread: float = 0.1) -> None:
+    """Give ``prompter`` the weights of ``start``; its classes begin at the mean query, told apart.
+
+    ``spread`` is the deviation by which the classes differ, over that of the queries themselves.
+    """
+    prompter.predictor.load_state_dict(start.predictor.state_dict())
+    with torch.no_grad():
+        mean = start.queries.mean(0, keepdim=True)
+        noise = torch.randn_like(prompter.queries) * start.queries.std() * spread
+        prompter.queries.copy_(mean + noise)

@@ -1,0 +1,197 @@
+"""One step of training a prompt predictor on a frozen segmenter, for `training.loop`.
+
+What is asked of the decoder is mixed: mostly the learned prompts as they are, sometimes with a true
+box in place of the predicted one, a coarse true mask in place of the mask prompt, or a corrective
+click beside both, so that what a person adds later corrects a prediction instead of fighting it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..models.ppn import BOX_TOKENS, ClassPrompter, LearnedPrompts
+from ..models.ppn_decode import FrozenDecoder
+from .ppn_losses import box_loss, boxes_of, dice_loss, focal_loss
+from .ppn_views import ViewCache
+from .prompts import coarse_logits, correction
+
+
+@dataclass(frozen=True, slots=True)
+class PpnTraining:
+    """How to train.
+
+    Attributes:
+        batch: images a step.
+        views: augmented views of an image, beside the image itself; 0 switches augmentation off.
+        rows: classes asked of a batch at most.
+        mask_weight: of the focal losses of mask prompt and final mask (10 in the paper).
+        dice_weight: of the Dice terms of both, the paper's option.
+        box_weight: of L1 and generalised IoU (1 in the paper).
+        object_weight: of the object score's cross-entropy (1 in the paper).
+        box_share: how often a true, shaken box stands in for the predicted one.
+        mask_share: how often a coarse true mask stands in for the mask prompt.
+        click_share: how often a corrective click is added.
+    """
+
+    batch: int = 4
+    views: int = 12
+    rows: int = 2
+    mask_weight: float = 10.0
+    dice_weight: float = 1.0
+    box_weight: float = 1.0
+    object_weight: float = 1.0
+    box_share: float = 0.15
+    mask_share: float = 0.1
+    click_share: float = 0.15
+
+
+class PpnTask:
+    """Learned prompts of a class in, masks out; everything of the segmenter frozen."""
+
+    def __init__(
+        self,
+        prompter: ClassPrompter,
+        decoder: FrozenDecoder,
+        views: ViewCache,
+        how: PpnTraining,
+    ) -> None:
+        self.model: nn.Module = prompter
+        self.prompter, self.decoder, self.views, self.how = prompter, decoder, views, how
+
+    def parameter_groups(self) -> Iterable[dict[str, Any]]:
+        """All of the prompt predictor; biases, norms and queries without decay."""
+        decayed, plain = [], []
+        for name, parameter in self.prompter.named_parameters():
+            (plain if parameter.ndim < 2 or name == "queries" else decayed).append(parameter)
+        return [
+            {"params": decayed, "lr_scale": 1.0},
+            {"params": plain, "lr_scale": 1.0, "weight_decay": 0.0},
+        ]
+
+    def loss(self, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        """The loss of a batch of views."""
+        features, targets = collate(self.views, self._deal(step, rng))
+        chosen = choose_rows(targets, self.how.rows, rng)
+        return self.prompt_loss(features, targets[:, chosen], chosen, rng)
+
+    def prompt_loss(
+        self, features: list[Tensor], targets: Tensor, rows: Tensor, rng: np.random.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The loss for images and the masks of some classes.
+
+        Args:
+            features: (B, C_l, h_l, w_l), finest first.
+            targets: (B, R, g, g) in [0, 1].
+            rows: (R,), whose queries these classes are.
+            rng: of the mixing.
+        """
+        how = self.how
+        self.prompter.train()
+        target = targets.flatten(0, 1)[:, None]
+        learned = self.prompter(self.decoder.prompt_encoder, features, rows)
+        present = (target > 0.5).flatten(1).any(1).float()
+        truth = boxes_of(target)
+        sparse, dense = self._mixed(learned, target, truth, present, rng)
+        logits, score = self.decoder(features, sparse, dense)
+        share = present / present.sum().clamp(min=1)
+        masks = focal_loss(learned.mask_logits, target).mean()
+        masks = masks + (focal_loss(logits, target) * share).sum()
+        dice = dice_loss(learned.mask_logits, target) + dice_loss(logits, target)
+        parts = {
+            "mask": masks,
+            "dice": (dice * share).sum(),
+            "box": (box_loss(learned.boxes, truth) * share).sum(),
+            "object": F.binary_cross_entropy_with_logits(score[:, 0], present),
+        }
+        loss = (
+            how.mask_weight * parts["mask"]
+            + how.dice_weight * parts["dice"]
+            + how.box_weight * parts["box"]
+            + how.object_weight * parts["object"]
+        )
+        return loss, {name: float(value.detach()) for name, value in parts.items()}
+
+    def _deal(self, step: int, rng: np.random.Generator) -> list[tuple[int, int]]:
+        """(image, view) pairs; images are dealt round by round, each as often as the others."""
+        count, picked = len(self.views.images), []
+        for place in range(step * self.how.batch, (step + 1) * self.how.batch):
+            turn, index = divmod(place, count)
+            order = np.random.default_rng([count, turn]).permutation(count)
+            picked.append((int(order[index]), int(rng.integers(0, self.how.views + 1))))
+        return picked
+
+    def _mixed(
+        self,
+        learned: LearnedPrompts,
+        target: Tensor,
+        truth: Tensor,
+        present: Tensor,
+        rng: np.random.Generator,
+    ) -> tuple[Tensor, Tensor]:
+        """Some rows' prompts replaced by, or joined with, what a person might give."""
+        sparse, dense = learned.sparse, learned.dense
+        how, side = self.how, self.decoder.image_size
+        draws = np.where(present.numpy() > 0, rng.random(len(target)), 1.0)
+        boxed = torch.from_numpy(draws < how.box_share)
+        masked = (how.box_share <= draws) & (draws < how.box_share + how.mask_share)
+        clicked = (
+            ~boxed.numpy() & ~masked & (draws < how.box_share + how.mask_share + how.click_share)
+        )
+        if boxed.any():
+            size = (truth[:, 2:] - truth[:, :2]).repeat(1, 2)
+            shaken = truth + torch.from_numpy(rng.uniform(-0.08, 0.08, truth.shape)).float() * size
+            corners = self.decoder.embed_boxes(shaken * side)
+            own = torch.where(boxed[:, None, None], corners, sparse[:, :BOX_TOKENS])
+            sparse = torch.cat((own, learned.tokens), dim=1)
+        if masked.any():
+            guess = torch.stack([coarse_logits(mask, rng) for mask in target])
+            given = self.decoder.embed_masks(guess)
+            dense = torch.where(torch.from_numpy(masked)[:, None, None, None], given, dense)
+        if clicked.any():
+            points = self._clicks(
+                learned.mask_logits.detach(), target, np.flatnonzero(clicked), rng
+            )
+            sparse = torch.cat((sparse, self.decoder.embed_points(*points)), dim=1)
+        return sparse, dense
+
+    def _clicks(
+        self, predicted: Tensor, target: Tensor, rows: Sequence[int], rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """A corrective click for each of ``rows``, none for the others: (R, 1, 2) and (R, 1)."""
+        coords = torch.zeros(len(target), 1, 2)
+        labels = torch.full((len(target), 1), -1.0)
+        scale = self.decoder.image_size / target.shape[-1]
+        for row in rows:
+            click = correction(target[row, 0].numpy() > 0.5, predicted[row, 0].numpy() > 0, rng)
+            if click is not None:
+                x, y, label = click
+                coords[row, 0] = torch.tensor([(x + 0.5) * scale - 0.5, (y + 0.5) * scale - 0.5])
+                labels[row, 0] = label
+        return coords, labels
+
+
+def collate(views: ViewCache, picked: Iterable[tuple[int, int]]) -> tuple[list[Tensor], Tensor]:
+    """Features (B, C, h, w), finest first, and targets (B, K, g, g) in [0, 1]."""
+    chosen = [views.get(index, view) for index, view in picked]
+    levels = zip(*(view.features for view in chosen), strict=True)
+    features = [torch.cat(level).float() for level in levels]
+    return features, torch.stack([view.targets for view in chosen]).float() / 255
+
+
+def choose_rows(targets: Tensor, most: int, rng: np.random.Generator) -> Tensor:
+    """Up to ``most`` of the K classes of ``targets`` (B, K, g, g), ascending.
+
+    Three times in four those come first that are in one of the images.
+    """
+    order = rng.permutation(targets.shape[1])
+    if rng.random() < 0.75:
+        there = (targets > 0.5).flatten(2).any(2).any(0).numpy()
+        order = order[np.argsort(~there[order], kind="stable")]
+    return torch.from_numpy(np.sort(order[:most]))
