@@ -171,7 +171,9 @@ class CacheWriter:
 
 
 def encode(embedding: ImageEmbedding) -> bytes | None:
-    """An embedding as a safetensors file; None where half precision cannot hold it."""
+    """An embedding as a safetensors file; None where it is empty or beyond half precision."""
+    if not embedding.features:
+        return None
     import torch
     from safetensors.torch import save
 

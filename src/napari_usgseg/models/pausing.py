@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ def pausing(wait: Callable[[], None]) -> Iterator[None]:
 def _install() -> None:
     """One hook for the process; without a ``wait`` in its thread it does nothing."""
     global _hook
+    if "torch" not in sys.modules:
+        return  # then no network of torch's can be what is about to run
     from torch.nn.modules.module import register_module_forward_pre_hook
 
     with _installed:
