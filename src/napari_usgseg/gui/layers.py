@@ -14,19 +14,16 @@ import numpy as np
 from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import DirectLabelColormap
 from napari.viewer import Viewer
-from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 
-from ..geometry import mask_to_box, rc_to_xy, xy_to_rc
+from ..geometry import rc_to_xy, xy_to_rc
 from ..session.annotator import AnnotationSession
-from ..session.draft import DraftObject
 from ..types import FloatArray
+from .adopted import AdoptedImage
+from .drawing import NEGATIVE, NEUTRAL, POSITIVE, Mark, corners, outlines, prompt_marks, put
 from .tagged import NAMES, TAG, TaggedLayers, place_like
 
-POSITIVE, NEGATIVE, NEUTRAL = "#00d26a", "#ff3b6b", "#ffffff"
 ORDER = ("image", "labels", "proposal", "shapes", "points")
-Mark = tuple[NDArray[Any], str, str]
-"""Vertices (row, column), "rectangle" or "path", colour."""
 
 
 class LayerBridge:
@@ -40,8 +37,8 @@ class LayerBridge:
     def __init__(self, viewer: Viewer, session: AnnotationSession) -> None:
         self._viewer = viewer
         self._session = session
-        self._layers = TaggedLayers(viewer)
-        self._own_image: Image | None = None
+        self.layers = TaggedLayers(viewer)
+        self.adopted = AdoptedImage(viewer)
         self._stroke: list[Mark] = []
         self._writing = False
         self._dirty: set[str] = set()
@@ -55,44 +52,17 @@ class LayerBridge:
         session.classes_changed.connect(self._on_classes)
         session.flushing.connect(self.pull)
 
-    # -- layers of the person's ----------------------------------------------------------------
-
     def find(self, role: str) -> Layer | None:
         """The layer of a role: "image", "labels", "proposal", "shapes" or "points"."""
-        if role == "image" and self._adopted() is not None:
-            return self._own_image
-        return self._layers.find(role)
+        if role == "image" and self.adopted.layer is not None:
+            return self.adopted.layer
+        return self.layers.find(role)
 
     def adopt(self, layer: Image | None) -> None:
         """Use an image layer of the person's in the place of ours; None goes back."""
-        self._own_image = layer
+        self.adopted.take(layer)
         if layer is not None:
-            self._layers.remove("image")
-
-    def _adopted(self) -> Image | None:
-        return self._own_image if self._own_image in self._viewer.layers else None
-
-    def active_image(self) -> Image | None:
-        """The image that "use the open image" means: the selected one, else the top one."""
-        candidates = [
-            layer
-            for layer in self._viewer.layers
-            if isinstance(layer, Image) and TAG not in layer.metadata
-        ]
-        active = self._viewer.layers.selection.active
-        if active in candidates:
-            return active
-        return candidates[-1] if candidates else None
-
-    def current_slice(self, layer: Image) -> NDArray[Any]:
-        """The last two dimensions (and the channels) of an image layer at the viewer's sliders."""
-        data = layer.data[0] if layer.multiscale else layer.data
-        extra = data.ndim - (3 if layer.rgb else 2)
-        world = self._viewer.dims.point[-layer.ndim :]
-        at = np.clip(
-            np.round(layer.world_to_data(world)[:extra]), 0, np.array(data.shape[:extra]) - 1
-        )
-        return np.asarray(data[tuple(int(index) for index in at)])
+            self.layers.remove("image")
 
     # -- coordinates ---------------------------------------------------------------------------
 
@@ -117,7 +87,7 @@ class LayerBridge:
         """Show the box (``closed``) or scribble that is being drawn, XY; () takes it away."""
         self._stroke = []
         if len(line) > 1:
-            vertices = _corners(line[0], line[-1]) if closed else np.array(line)
+            vertices = corners(line[0], line[-1]) if closed else np.array(line)
             self._stroke = [(xy_to_rc(vertices), "rectangle" if closed else "path", NEUTRAL)]
         self._draw_soon("shapes")
 
@@ -156,14 +126,14 @@ class LayerBridge:
 
     def _draw_image(self) -> None:
         loaded = self._session.loaded
-        if loaded is None or self._adopted() is not None:
+        if loaded is None or self.adopted.layer is not None:
             return
-        self._own_image = None
+        self.adopted.take(None)
         pixels = loaded.pixels
         rgb = bool((pixels != pixels[..., :1]).any())
         data = pixels if rgb else pixels[..., 0]
-        before = self._layers.find("image")
-        layer: Any = self._layers.image(rgb, data)
+        before = self.layers.find("image")
+        layer: Any = self.layers.image(rgb, data)
         resized = before is None or layer.data.shape[:2] != data.shape[:2]
         if layer.data is not data:
             layer.data = data
@@ -173,14 +143,14 @@ class LayerBridge:
     def _draw_labels(self) -> None:
         labels = self._session.labels
         assert labels is not None
-        layer = self._layers.labels("labels", labels.shape)
+        layer = self.layers.labels("labels", labels.shape)
         if layer is not self._wired:
             layer.events.paint.connect(self.pull)
             layer.events.selected_label.connect(self._on_selected_label)
             self._wired = layer
             self._color(layer)
             layer.selected_label = self._session.table.active
-        place_like(layer, self._adopted())
+        place_like(layer, self.adopted.layer)
         if put(layer, labels):
             forget = getattr(layer, "_reset_history", None)  # its strokes fit the old map only
             if forget is not None:
@@ -189,10 +159,10 @@ class LayerBridge:
     def _draw_proposal(self) -> None:
         labels, draft = self._session.labels, self._session.draft
         assert labels is not None
-        if self._layers.find("proposal") is None:
-            self._color(self._layers.labels("proposal", labels.shape))
-        layer = self._layers.labels("proposal", labels.shape)
-        place_like(layer, self._adopted())
+        if self.layers.find("proposal") is None:
+            self._color(self.layers.labels("proposal", labels.shape))
+        layer = self.layers.labels("proposal", labels.shape)
+        place_like(layer, self.adopted.layer)
         put(layer, outlines(draft.objects, labels.shape))
         layer.metadata["model"] = draft.model_id
         if layer.name.startswith(NAMES["proposal"]):
@@ -204,8 +174,8 @@ class LayerBridge:
         coords = [item.prompts.point_coords for item in objects]
         signs = np.concatenate([np.zeros(0), *(item.prompts.point_labels for item in objects)])
         points = xy_to_rc(np.concatenate([np.zeros((0, 2)), *coords]))
-        layer = self._layers.points()
-        place_like(layer, self._adopted())
+        layer = self.layers.points()
+        place_like(layer, self.adopted.layer)
         if not len(points) and not len(layer.data):
             return
         layer.data = points
@@ -216,8 +186,8 @@ class LayerBridge:
 
     def _draw_shapes(self) -> None:
         marks = [*prompt_marks(self._session.draft.objects), *self._stroke]
-        layer = self._layers.shapes()
-        place_like(layer, self._adopted())
+        layer = self.layers.shapes()
+        place_like(layer, self.adopted.layer)
         if not marks and not layer.nshapes:
             return
         layer.data = []
@@ -238,7 +208,7 @@ class LayerBridge:
 
     def toggle_overlays(self) -> None:
         """Show the bare image, or everything again."""
-        overlays = [x for x in self._layers.ours() if x.metadata[TAG] != "image"]
+        overlays = [x for x in self.layers.ours() if x.metadata[TAG] != "image"]
         shown = any(layer.visible for layer in overlays)
         for layer in overlays:
             layer.visible = not shown
@@ -253,10 +223,10 @@ class LayerBridge:
     def _on_classes(self) -> None:
         with self._quiet():
             for role in ("labels", "proposal"):
-                layer = self._layers.find(role)
+                layer = self.layers.find(role)
                 if isinstance(layer, Labels):
                     self._color(layer)
-            labels = self._layers.find("labels")
+            labels = self.layers.find("labels")
             if isinstance(labels, Labels):
                 labels.selected_label = self._session.table.active
 
@@ -267,7 +237,7 @@ class LayerBridge:
 
     def pull(self, event: Any = None) -> None:
         """Hand what was painted on the labels layer to the session."""
-        labels, layer = self._session.labels, self._layers.find("labels")
+        labels, layer = self._session.labels, self.layers.find("labels")
         stale = "labels" in self._dirty
         if self._writing or stale or labels is None or not isinstance(layer, Labels):
             return
@@ -284,69 +254,3 @@ class LayerBridge:
         session.draft_changed.disconnect(self._on_draft)
         session.classes_changed.disconnect(self._on_classes)
         session.flushing.disconnect(self.pull)
-
-
-def put(layer: Labels, labels: NDArray[Any]) -> bool:
-    """Show a label map in a layer; False where it is there already.
-
-    Shape and type permitting it is written into the layer's own array, which is much cheaper in
-    napari than a new one.
-    """
-    data = layer.data
-    if data.shape != labels.shape or data.dtype != labels.dtype:
-        layer.data = labels.copy()
-        return True
-    if np.array_equal(data, labels):
-        return False
-    data[...] = labels
-    layer.refresh(extent=False)
-    return True
-
-
-def outlines(objects: tuple[DraftObject, ...], shape: tuple[int, ...]) -> NDArray[Any]:
-    """Class ids along the inner border of what is proposed, (H, W), 0 elsewhere.
-
-    napari's own contour of a Labels layer goes over the whole image at each change, which takes
-    seconds at 6000 x 6000 pixels; here only each object's box is looked at.
-    """
-    top = max((item.class_id for item in objects), default=0)
-    canvas = np.zeros(shape, np.uint16 if top > 255 else np.uint8)
-    width = max(2, round(max(shape) / 300))
-    for item in objects:
-        box = None if item.proposal is None else mask_to_box(item.proposal.mask)
-        if box is not None and item.proposal is not None:
-            x0, y0, x1, y1 = (int(value) for value in box)
-            part = np.s_[y0 : y1 + 1, x0 : x1 + 1]
-            mask = item.proposal.mask[part]
-            canvas[part][mask & ~eroded(mask, width)] = item.class_id
-    return canvas
-
-
-def eroded(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
-    """A mask (H, W) without its outermost ``width`` pixels; beyond the array there is nothing."""
-    rows, columns = mask.shape
-    padded = np.pad(mask, width)
-    along = np.ones((rows, columns + 2 * width), bool)
-    for shift in range(2 * width + 1):
-        along &= padded[shift : shift + rows]
-    inner = np.ones((rows, columns), bool)
-    for shift in range(2 * width + 1):
-        inner &= along[:, shift : shift + columns]
-    return inner
-
-
-def prompt_marks(objects: tuple[DraftObject, ...]) -> list[Mark]:
-    """Boxes and scribbles of all objects."""
-    marks: list[Mark] = []
-    for item in objects:
-        box = item.prompts.box
-        if box is not None:
-            marks.append((xy_to_rc(_corners(box[:2], box[2:])), "rectangle", NEUTRAL))
-        for line, sign in item.prompts.scribbles:
-            marks.append((xy_to_rc(line), "path", POSITIVE if sign else NEGATIVE))
-    return marks
-
-
-def _corners(a: FloatArray, b: FloatArray) -> FloatArray:
-    """The four corners XY of the box between two points."""
-    return np.array([[a[0], a[1]], [b[0], a[1]], [b[0], b[1]], [a[0], b[1]]], np.float32)

@@ -184,13 +184,13 @@ class UltrasoundWidget(QWidget):
 
     def use_open_layer(self) -> None:
         """Label the image layer that is open in the viewer."""
-        layer = self.bridge.active_image()
+        layer = self.bridge.adopted.candidate()
         if layer is None:
             notifications.show_warning(
                 "There is no image layer in this viewer. Open an image first, or open a folder."
             )
             return
-        array = self.bridge.current_slice(layer)
+        array = self.bridge.adopted.current_slice(layer)
         self.bridge.adopt(layer)
         self.session.walk.open_array(layer.name, array)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from napari_usgseg.gui.layers import eroded, outlines
+from napari_usgseg.gui.drawing import eroded, outlines
 from napari_usgseg.pipeline.propose import Proposal
 from napari_usgseg.session.draft import DraftObject
 from napari_usgseg.types import Prompts

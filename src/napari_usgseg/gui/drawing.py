@@ -1,0 +1,83 @@
+"""What layers show, as arrays: outlines of proposals, marks of prompts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from napari.layers import Labels
+from numpy.typing import NDArray
+
+from ..geometry import mask_to_box, xy_to_rc
+from ..session.draft import DraftObject
+from ..types import FloatArray
+
+POSITIVE, NEGATIVE, NEUTRAL = "#00d26a", "#ff3b6b", "#ffffff"
+Mark = tuple[NDArray[Any], str, str]
+"""Vertices (row, column), "rectangle" or "path", colour."""
+
+
+def put(layer: Labels, labels: NDArray[Any]) -> bool:
+    """Show a label map in a layer; False where it is there already.
+
+    Shape and type permitting it is written into the layer's own array, which is much cheaper in
+    napari than a new one.
+    """
+    data = layer.data
+    if data.shape != labels.shape or data.dtype != labels.dtype:
+        layer.data = labels.copy()
+        return True
+    if np.array_equal(data, labels):
+        return False
+    data[...] = labels
+    layer.refresh(extent=False)
+    return True
+
+
+def outlines(objects: tuple[DraftObject, ...], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Class ids along the inner border of what is proposed, (H, W), 0 elsewhere.
+
+    napari's own contour of a Labels layer goes over the whole image at each change, which takes
+    seconds at 6000 x 6000 pixels; here only each object's box is looked at.
+    """
+    top = max((item.class_id for item in objects), default=0)
+    canvas = np.zeros(shape, np.uint16 if top > 255 else np.uint8)
+    width = max(2, round(max(shape) / 300))
+    for item in objects:
+        box = None if item.proposal is None else mask_to_box(item.proposal.mask)
+        if box is not None and item.proposal is not None:
+            x0, y0, x1, y1 = (int(value) for value in box)
+            part = np.s_[y0 : y1 + 1, x0 : x1 + 1]
+            mask = item.proposal.mask[part]
+            canvas[part][mask & ~eroded(mask, width)] = item.class_id
+    return canvas
+
+
+def eroded(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
+    """A mask (H, W) without its outermost ``width`` pixels; beyond the array there is nothing."""
+    rows, columns = mask.shape
+    padded = np.pad(mask, width)
+    along = np.ones((rows, columns + 2 * width), bool)
+    for shift in range(2 * width + 1):
+        along &= padded[shift : shift + rows]
+    inner = np.ones((rows, columns), bool)
+    for shift in range(2 * width + 1):
+        inner &= along[:, shift : shift + columns]
+    return inner
+
+
+def prompt_marks(objects: tuple[DraftObject, ...]) -> list[Mark]:
+    """Boxes and scribbles of all objects."""
+    marks: list[Mark] = []
+    for item in objects:
+        box = item.prompts.box
+        if box is not None:
+            marks.append((xy_to_rc(corners(box[:2], box[2:])), "rectangle", NEUTRAL))
+        for line, sign in item.prompts.scribbles:
+            marks.append((xy_to_rc(line), "path", POSITIVE if sign else NEGATIVE))
+    return marks
+
+
+def corners(a: FloatArray, b: FloatArray) -> FloatArray:
+    """The four corners XY of the box between two points."""
+    return np.array([[a[0], a[1]], [b[0], a[1]], [b[0], b[1]], [a[0], b[1]]], np.float32)
