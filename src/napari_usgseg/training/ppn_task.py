@@ -67,7 +67,8 @@ class PpnTask:
 
     def parameter_groups(self) -> Iterable[dict[str, Any]]:
         """All of the prompt predictor; biases, norms and queries without decay."""
-        decayed, plain = [], []
+        decayed: list[nn.Parameter] = []
+        plain: list[nn.Parameter] = []
         for name, parameter in self.prompter.named_parameters():
             (plain if parameter.ndim < 2 or name == "queries" else decayed).append(parameter)
         return [
@@ -99,7 +100,8 @@ class PpnTask:
         present = (target > 0.5).flatten(1).any(1).float()
         truth = boxes_of(target)
         sparse, dense = self._mixed(learned, target, truth, present, rng)
-        logits, score = self.decoder(features, sparse, dense)
+        decoded = self.decoder(features, sparse, dense)
+        logits = decoded.logits
         share = present / present.sum().clamp(min=1)
         masks = focal_loss(learned.mask_logits, target).mean()
         masks = masks + (focal_loss(logits, target) * share).sum()
@@ -108,7 +110,7 @@ class PpnTask:
             "mask": masks,
             "dice": (dice * share).sum(),
             "box": (box_loss(learned.boxes, truth) * share).sum(),
-            "object": F.binary_cross_entropy_with_logits(score[:, 0], present),
+            "object": F.binary_cross_entropy_with_logits(decoded.object_score[:, 0], present),
         }
         loss = (
             how.mask_weight * parts["mask"]
