@@ -25,6 +25,7 @@ MAX_INSTANCE = STEP - 1
 MAX_CLASS = 64
 """The highest class number whose 999 objects fit into 16 bits."""
 
+_BLOCK = 1 << 20
 _SHADES = (0.0, 0.22, -0.2, 0.4, -0.34)
 
 
@@ -48,13 +49,16 @@ def semantic(labels: LabelMap, labelling: Labelling) -> LabelMap:
     if labelling == "semantic":
         return labels
     classes = np.where(labels >= STEP, labels // STEP, labels)
-    return classes.astype(np.uint16 if classes.max(initial=0) > 255 else np.uint8)
+    return classes.astype(np.uint16) if classes.max(initial=0) > 255 else classes.astype(np.uint8)
 
 
 def values_in(labels: NDArray[Any]) -> list[int]:
     """The values of a label map but 0, in ascending order; quicker than sorting all pixels."""
-    counts = np.bincount(labels.ravel(), minlength=1)
-    return [int(value) for value in np.flatnonzero(counts) if value]
+    flat = labels.ravel()
+    present = np.zeros(1 + int(flat.max(initial=0)), bool)
+    for start in range(0, len(flat), _BLOCK):
+        present[flat[start : start + _BLOCK]] = True
+    return [int(value) for value in np.flatnonzero(present) if value]
 
 
 def free_numbers(used: Iterable[int], class_id: int, count: int = 1) -> list[int]:

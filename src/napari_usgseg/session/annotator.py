@@ -15,6 +15,8 @@ from .answers import receive
 from .editing import Editing
 from .history import Edit
 from .navigation import Walk
+from .objects import Objects
+from .painting import Painting
 from .prompting import Prompting
 from .requests import Answer, EmbedRequest, ExportRequest, WarmRequest
 from .settings import Settings
@@ -30,7 +32,9 @@ class AnnotationSession(SessionState):
     Attributes:
         walk: opens folders and goes from image to image.
         prompting: phrases, clicks, boxes, scribbles.
-        editing: accepting, painting, classes.
+        editing: accepting, classes, the label map as a whole.
+        objects: merging, subtracting, splitting.
+        painting: direct edits of the accepted labels.
         ahead: reads and encodes the images around the current one.
     """
 
@@ -39,6 +43,8 @@ class AnnotationSession(SessionState):
         self.walk = Walk(self)
         self.prompting = Prompting(self)
         self.editing = Editing(self)
+        self.objects = Objects(self)
+        self.painting = Painting(self)
         self.ahead = Ahead(self)
 
     def receive(self, answer: Answer) -> None:

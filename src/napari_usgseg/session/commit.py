@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..io.instances import MAX_CLASS, Labelling, class_of, code_of, free_numbers, values_in
 from ..io.labels import default_color
 from ..pipeline.propose import compose
-from ..store.base import LabelMap
+from ..store.records import ClassTable, Draft, DraftObject, LabelMap
 from ..types import LabelClass
-from .draft import Draft, DraftObject
-from .history import ClassTable
 
 FIRST_CLASS = "object"
 """Name of the class that a new folder begins with, until a phrase gives it a better one."""
@@ -23,30 +22,59 @@ def first_table() -> ClassTable:
 
 
 def merged(
-    labels: LabelMap, objects: Sequence[DraftObject], overwrite: bool = False
+    labels: LabelMap,
+    objects: Sequence[DraftObject],
+    overwrite: bool = False,
+    labelling: Labelling = "semantic",
 ) -> tuple[LabelMap, int]:
     """A label map with accepted objects in it.
 
     Args:
         labels: (H, W).
         objects: those with a mask are drawn; where two overlap, the higher score wins.
-        overwrite: let them replace other classes under them.
+        overwrite: let them replace other labels under them.
+        labelling: draw each object with its class, or with a code of its own.
 
     Returns:
         The new map, and how many pixels of the objects gave way to labels that were there.
     """
     drawn = [item for item in objects if item.has_mask]
     proposals = [item.proposal for item in drawn if item.proposal is not None]
-    new = compose(proposals, [item.class_id for item in drawn], labels.shape)
+    values = [item.class_id for item in drawn]
+    if labelling == "instance":
+        values = numbered(drawn, values_in(labels))
+    new = compose(proposals, values, labels.shape)
     free = (new > 0) if overwrite else (new > 0) & ((labels == 0) | (labels == new))
     dtype = np.promote_types(labels.dtype, new.dtype)
     return np.where(free, new, labels).astype(dtype), int(np.count_nonzero((new > 0) & ~free))
 
 
-def with_values(table: ClassTable, values: Sequence[int]) -> ClassTable:
+def numbered(objects: Sequence[DraftObject], used: Sequence[int]) -> list[int]:
+    """A code for each object: with the number that it wants, if that is free, else the next one.
+
+    An object beyond the 999th of its class, or of a class above 64, gets the bare class number:
+    a region of its class.
+    """
+    taken = set(used)
+    codes: list[int] = []
+    for item in objects:
+        code = item.class_id
+        if item.class_id <= MAX_CLASS:
+            wanted = [item.number] if item.number else []
+            wanted += free_numbers(taken, item.class_id)
+            free = (code_of(item.class_id, number) for number in wanted)
+            code = next((value for value in free if value not in taken), item.class_id)
+        taken.add(code)
+        codes.append(code)
+    return codes
+
+
+def with_values(
+    table: ClassTable, values: Sequence[int], labelling: Labelling = "semantic"
+) -> ClassTable:
     """The classes with one added for each label value that has none ("class 7")."""
     known = {item.class_id for item in table.classes}
-    missing = sorted({int(value) for value in values} - known - {0})
+    missing = sorted({class_of(int(value), labelling) for value in values} - known - {0})
     if not missing:
         return table
     added = tuple(LabelClass(value, f"class {value}", default_color(value)) for value in missing)
@@ -104,5 +132,5 @@ def classes_for_phrases(
 
 
 def kept_by_person(draft: Draft) -> tuple[DraftObject, ...]:
-    """The objects that a person pointed at; a new search does not replace them."""
-    return tuple(item for item in draft.objects if not item.prompts.is_empty)
+    """The objects that a person pointed at or made; a new search does not replace them."""
+    return tuple(item for item in draft.objects if item.by_hand or not item.prompts.is_empty)

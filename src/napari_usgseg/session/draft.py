@@ -9,6 +9,10 @@ import numpy as np
 from ..geometry import box_iou, clip_box
 from ..store.records import Draft, DraftObject
 from ..types import FloatArray, Prompts
+from .regions import as_logits, box_of, deepest, lasso_mask
+
+REDRAWN = 0.8
+"""A lasso round this share of an object draws it anew instead of adding to it."""
 
 
 def add_point(draft: Draft, x: float, y: float, positive: bool, class_id: int) -> Draft:
@@ -30,12 +34,7 @@ def without_object_at(draft: Draft, x: float, y: float) -> Draft:
     index = next((index for index in order if draft.objects[index].mask_at(x, y)), None)
     if index is None:
         return draft
-    return replace(
-        draft,
-        objects=(*draft.objects[:index], *draft.objects[index + 1 :]),
-        active=None,
-        pending=False,
-    )
+    return _without(draft, index)
 
 
 def add_scribble(draft: Draft, line: FloatArray, positive: bool, class_id: int) -> Draft:
@@ -73,6 +72,59 @@ def add_box(draft: Draft, box: FloatArray, size_hw: tuple[int, int], class_id: i
     else:
         item = replace(current, prompts=replace(current.prompts, box=box, mask_input=None))
     return replace(draft.with_object(index, item), pending=True)
+
+
+def add_lasso(
+    draft: Draft, polygon: FloatArray, positive: bool, size_hw: tuple[int, int], class_id: int
+) -> Draft:
+    """The draft after a lasso (M, 2) XY; the object that it covers most of is the one it means.
+
+    A new object is its inside as ``mask_input`` and its box. Of an object that is there it adds or
+    takes away a part, or draws it anew where it goes round nearly all of it.
+    """
+    inside = lasso_mask(polygon, size_hw)
+    shares = [
+        0 if item.proposal is None else int(np.count_nonzero(item.proposal.mask & inside))
+        for item in draft.objects
+    ]
+    index = shares.index(max(shares)) if any(shares) else None
+    if not inside.any() or (index is None and not positive):
+        return draft
+    item = DraftObject(class_id, Prompts()) if index is None else draft.objects[index]
+    index = len(draft.objects) if index is None else index
+    mask = inside
+    prompts = replace(item.prompts, box=None, mask_input=None)
+    if item.proposal is not None and not (
+        positive and shares[index] > REDRAWN * np.count_nonzero(item.proposal.mask)
+    ):
+        old = item.proposal.mask
+        mask = old | inside if positive else old & ~inside
+        if not mask.any():
+            return _without(draft, index)
+        changed = mask ^ old
+        if not changed.any():
+            return draft
+        prompts = replace(
+            prompts,
+            point_coords=np.concatenate([prompts.point_coords, deepest(changed)[None]]),
+            point_labels=np.append(prompts.point_labels, np.int32(positive)).astype(np.int32),
+        )
+    elif item.proposal is not None:
+        prompts = Prompts()
+    prompts = replace(prompts, box=box_of(mask), mask_input=as_logits(mask))
+    return replace(draft.with_object(index, replace(item, prompts=prompts)), pending=True)
+
+
+def unasked(draft: Draft) -> Draft:
+    """A pending draft when its prompt is called off and what was there before is not known."""
+    if draft.active is not None and draft.objects[draft.active].proposal is None:
+        return _without(draft, draft.active)
+    return replace(draft, pending=False)
+
+
+def _without(draft: Draft, index: int) -> Draft:
+    objects = (*draft.objects[:index], *draft.objects[index + 1 :])
+    return replace(draft, objects=objects, active=None, pending=False)
 
 
 def _meant(draft: Draft, x: float, y: float, positive: bool) -> int | None:

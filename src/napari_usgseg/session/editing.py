@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..store.base import ImageState, LabelMap
+from ..io.instances import Labelling
+from ..store.records import ClassTable, Draft, Edit, ImageState, LabelMap, difference
 from . import commit
-from .draft import Draft
-from .history import ClassTable, Edit, difference
 
 if TYPE_CHECKING:
     from .annotator import AnnotationSession
@@ -34,7 +33,10 @@ class Editing:
             return False
         image_id = session.record.image_id
         after, yielded = commit.merged(
-            session.labels, session.draft.objects, session.settings.overwrite
+            session.labels,
+            session.draft.objects,
+            session.settings.overwrite,
+            session.settings.labelling,
         )
         state = session.browser.decided(image_id)
         patch = difference(session.labels, after)
@@ -52,16 +54,57 @@ class Editing:
     def painted(self, labels: LabelMap) -> None:
         """Take a label map (H, W) that the person changed by hand."""
         session = self._session
-        if session.record is None or session.labels is None or labels.shape != session.labels.shape:
+        if session.labels is None or labels.shape != session.labels.shape:
             return
-        patch = difference(session.labels, labels)
-        if patch is None:
+        self.relabel("paint", session.painting.numbered(labels))
+
+    def relabel(self, name: str, after: LabelMap, draft: Draft | None = None) -> None:
+        """Make ``after`` (H, W) the current image's labels, as an edit called ``name``.
+
+        Args:
+            name: of the edit.
+            after: the labels; what they hold of new classes is added to the classes.
+            draft: what is proposed from now on, or None where that stays.
+        """
+        session = self._session
+        if session.record is None or session.labels is None:
+            return
+        patch = difference(session.labels, after)
+        if patch is None and draft is None:
             return
         image_id = session.record.image_id
-        table = commit.with_values(session.table, np.unique(patch.after).tolist())
+        values = [] if patch is None else np.unique(patch.after).tolist()
+        table = commit.with_values(session.table, values, session.settings.labelling)
         states = (session.browser.decided(image_id), ImageState.COMMITTED)
+        drafts = None if draft is None else (session.draft, draft)
         tables = None if table is session.table else (session.table, table)
-        session.do(Edit("paint", image_id, None, patch, states, tables))
+        session.do(Edit(name, image_id, drafts, patch, states, tables))
+
+    def set_labelling(self, labelling: Labelling) -> bool:
+        """Choose one label for each class, or one for each object, before anything is labelled.
+
+        Returns:
+            False where there are labels already; a sentence says what to do.
+        """
+        session = self._session
+        if labelling == session.settings.labelling:
+            return True
+        labelled = session.browser.committed > 0 or (
+            session.labels is not None and bool(session.labels.any())
+        )
+        if labelled:
+            have, want = ("class", "object") if labelling == "instance" else ("object", "class")
+            session.say(
+                f"This project has one label for each {have} already. To have one for each {want}, "
+                "open the images with another folder for the labels.",
+                "warning",
+            )
+            session.settings_changed.emit()
+            return False
+        session.set_settings(replace(session.settings, labelling=labelling))
+        session.painting.new_object()
+        session.draft_changed.emit()
+        return True
 
     def add_class(self, name: str) -> None:
         """Add a class and pick it."""

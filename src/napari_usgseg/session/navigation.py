@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from ..io.instances import values_in
 from ..store.base import ImageState
 from . import commit
 from .browser import Browser
@@ -63,7 +63,10 @@ class Walk:
         session.progress.drop("load", "ahead", "prefetch", "embed", "text", "prompt")
         session.history = History()
         session.browser = Browser(opened.store, opened.states)
-        session.settings = Settings.from_json({**session.settings.to_json(), **opened.settings})
+        kept = dict(opened.settings)
+        if ImageState.COMMITTED in opened.states.values():
+            kept.setdefault("labelling", "semantic")
+        session.settings = Settings.from_json({**session.settings.to_json(), **kept})
         session.table = commit.first_table()
         if opened.classes:
             session.table = ClassTable(opened.classes, opened.classes[0].class_id)
@@ -75,6 +78,8 @@ class Walk:
             first, *others = opened.store.problems
             more = f" (and {len(others)} more)" if others else ""
             session.notified.emit("warning", first + more)
+        if "labelling" not in opened.settings:
+            session.remember({"labelling": session.settings.labelling})
         begin = session.browser.resume_at(opened.settings.get("last"))
         if begin is not None:
             self.open_image(begin)
@@ -115,7 +120,8 @@ class Walk:
         image_id = loaded.record.image_id
         session.loaded, session.labels = loaded, loaded.labels
         session.draft = session.browser.take_draft(image_id)
-        session.set_table(commit.with_values(session.table, np.unique(loaded.labels).tolist()))
+        values, labelling = values_in(loaded.labels), session.settings.labelling
+        session.set_table(commit.with_values(session.table, values, labelling))
         session.image_loaded.emit()
         session.labels_changed.emit()
         session.draft_changed.emit()

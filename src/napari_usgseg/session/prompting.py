@@ -86,6 +86,15 @@ class Prompting:
             drafts.add_scribble(session.draft, line, positive, session.table.active),
         )
 
+    def add_lasso(self, polygon: FloatArray, positive: bool = True) -> None:
+        """A closed line (M, 2) in XY pixels round an object, or round a part of it."""
+        session = self._session
+        if session.labels is None or len(polygon) < 3:
+            return
+        size_hw = (session.labels.shape[0], session.labels.shape[1])
+        new = drafts.add_lasso(session.draft, polygon, positive, size_hw, session.table.active)
+        self._prompt("lasso", new)
+
     def drop_object(self, x: float, y: float) -> None:
         """Take away the one proposed object at XY pixels."""
         session = self._session
@@ -94,8 +103,9 @@ class Prompting:
             self.edit_draft("drop object", new)
 
     def new_object(self) -> None:
-        """The next prompt begins another object."""
+        """The next prompt begins another object, and so does the next stroke of a brush."""
         session = self._session
+        session.painting.new_object()
         if session.draft.active is not None and not session.draft.pending:
             self.edit_draft("new object", replace(session.draft, active=None))
 
@@ -117,7 +127,8 @@ class Prompting:
         """Take back a prompt that has no answer."""
         session = self._session
         while session.draft.pending:
-            session.draft = session.history.take_back(session.draft) or Draft()
+            before = session.history.take_back(session.draft)
+            session.draft = drafts.unasked(session.draft) if before is None else before
             session.draft_changed.emit()
 
     def _prompt(self, name: str, new: Draft) -> None:

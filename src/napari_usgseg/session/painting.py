@@ -1,0 +1,146 @@
+"""Direct edits of the accepted labels: lasso, stroke, box, and what a brush paints with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..geometry import box_from_points, clip_box
+from ..io.instances import MAX_CLASS, STEP, class_of, code_of, free_numbers, instance_of, values_in
+from ..store.records import LabelMap
+from ..types import BoolArray, FloatArray
+from . import regions
+
+if TYPE_CHECKING:
+    from .annotator import AnnotationSession
+
+
+class Painting:
+    """``session.painting``: adds pixels to the accepted labels, or takes them away.
+
+    In instance labelling one object is picked; what is painted belongs to it. With none picked, the
+    next stroke begins an object of the picked class, and that is the picked one from then on.
+    """
+
+    def __init__(self, session: AnnotationSession) -> None:
+        self._session = session
+        self._picked = 0
+        session.image_changed.connect(self._forget)
+
+    def _forget(self) -> None:
+        self._picked = 0
+
+    @property
+    def value(self) -> int:
+        """The label value that the next stroke is painted with."""
+        session = self._session
+        active = session.table.active
+        if session.settings.labelling == "semantic" or session.labels is None:
+            return active
+        if class_of(self._picked, "instance") == active:
+            return self._picked
+        numbers = free_numbers(values_in(session.labels), active) if active <= MAX_CLASS else []
+        return code_of(active, numbers[0]) if numbers else active
+
+    def take_value(self, value: int) -> None:
+        """Paint with a label value from now on: its class, and in instance labelling its object."""
+        session, labelling = self._session, self._session.settings.labelling
+        if session.table.get(class_of(value, labelling)) is None:
+            return
+        self._picked = value if instance_of(value, labelling) else 0
+        session.editing.pick_class(class_of(value, labelling))
+        session.classes_changed.emit()
+
+    def new_object(self) -> None:
+        """The next stroke begins another object."""
+        if self._picked:
+            self._picked = 0
+            self._session.classes_changed.emit()
+
+    def pick(self, x: float, y: float) -> None:
+        """Paint on with the class, and the object, of the labels at XY pixels."""
+        session = self._session
+        session.flushing.emit()
+        labels, column, row = session.labels, round(x), round(y)
+        if labels is None:
+            return
+        inside = 0 <= row < labels.shape[0] and 0 <= column < labels.shape[1]
+        if inside and labels[row, column]:
+            self.take_value(int(labels[row, column]))
+        else:
+            self.new_object()
+
+    def lasso(self, polygon: FloatArray, positive: bool = True) -> None:
+        """Add the inside of a closed line (M, 2) to the labels, or take it out of them."""
+        if len(polygon) > 2:
+            self._region("lasso on labels", polygon, 0, positive)
+
+    def stroke(self, line: FloatArray, width: float, positive: bool = True) -> None:
+        """Add a stroke (M, 2) of a width in pixels to the labels, or take it out of them."""
+        self._region("stroke on labels", line, width, positive)
+
+    def _region(self, name: str, points: FloatArray, width: float, positive: bool) -> None:
+        labels = self._session.labels
+        if labels is None or len(points) == 0:
+            return
+        size_hw = (labels.shape[0], labels.shape[1])
+        points = np.asarray(points, np.float32)
+        inside = (
+            regions.stroke_mask(points, width, size_hw)
+            if width
+            else regions.lasso_mask(points, size_hw)
+        )
+        self._paint(name, inside, positive)
+
+    def box(self, a: tuple[float, float], b: tuple[float, float], positive: bool = True) -> None:
+        """Add the box between two corners to the labels, or take it out of them."""
+        labels = self._session.labels
+        if labels is None:
+            return
+        size_hw = (labels.shape[0], labels.shape[1])
+        x0, y0, x1, y1 = (round(float(v)) for v in clip_box(box_from_points(a, b), size_hw))
+        inside = np.zeros(size_hw, bool)
+        inside[y0 : y1 + 1, x0 : x1 + 1] = True
+        self._paint("box on labels", inside, positive)
+
+    def _paint(self, name: str, inside: BoolArray, positive: bool) -> None:
+        session = self._session
+        session.flushing.emit()
+        if session.labels is None:
+            return
+        value = self.value if positive else 0
+        dtype = np.promote_types(session.labels.dtype, np.min_scalar_type(value))
+        after = session.labels.astype(dtype)
+        after[inside] = value
+        self.continue_with(value)
+        session.editing.relabel(name if positive else f"{name}, taken away", after)
+
+    def continue_with(self, value: int) -> None:
+        """What was painted with ``value`` goes on with it, where it is an object's."""
+        if instance_of(value, self._session.settings.labelling):
+            self._picked = value
+
+    def numbered(self, labels: LabelMap) -> LabelMap:
+        """A label map (H, W) as it came from a brush, with codes where objects are told apart.
+
+        A bare class number that a person painted with becomes the picked object of that class, or
+        a new one.
+        """
+        session, before = self._session, self._session.labels
+        if session.settings.labelling == "semantic" or before is None:
+            return labels
+        changed = labels != before
+        used = values_in(labels)
+        for value in values_in(labels[changed]):
+            if value >= STEP or value > MAX_CLASS or session.table.get(value) is None:
+                self.continue_with(value)
+                continue
+            code = self._picked if class_of(self._picked, "instance") == value else 0
+            if not code:
+                numbers = free_numbers(used, value)
+                code = code_of(value, numbers[0]) if numbers else value
+            labels = labels.astype(np.uint16)
+            labels[changed & (labels == value)] = code
+            self.continue_with(code)
+        return labels
