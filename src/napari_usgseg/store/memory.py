@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..types import ImageRecord, LabelClass
-from .base import ImageState, LabelMap, SaveReport
+from ..types import ImageRecord
+from .common import JournalStore, has_file
+from .database import Database
+from .journal import Journal
+from .records import LabelMap
 
 
-class MemoryStore:
-    """One image in memory, such as a napari layer.
+class MemoryStore(JournalStore):
+    """One image in memory, such as a napari layer, with a history as in a project.
 
     Args:
         name: what the person calls the image.
@@ -21,6 +23,7 @@ class MemoryStore:
     """
 
     problems: tuple[str, ...] = ()
+    annotator = ""
     cache_folder: Path | None = None
 
     def __init__(self, name: str, image: NDArray[np.uint8]) -> None:
@@ -28,28 +31,10 @@ class MemoryStore:
         image_id = (
             "".join(c if c.isalnum() or c in "-_. " else "_" for c in name).strip() or "image"
         )
-        height, width = image.shape[:2]
-        self.records = (ImageRecord(image_id, Path(name), None, (height, width)),)
+        size_hw = (image.shape[0], image.shape[1])
+        self.records = (ImageRecord(image_id, Path(name), None, size_hw),)
         self._image = image
-        self._labels: LabelMap | None = None
-        self._classes: tuple[LabelClass, ...] = ()
-        self._settings: dict[str, Any] = {}
-        self._skipped = False
-
-    def states(self) -> dict[str, ImageState]:
-        """The state of the one image."""
-        state = ImageState.SKIPPED if self._skipped else ImageState.UNTOUCHED
-        if self._labels is not None:
-            state = ImageState.COMMITTED
-        return {self.records[0].image_id: state}
-
-    def classes(self) -> tuple[LabelClass, ...]:
-        """The classes, or ()."""
-        return self._classes
-
-    def settings(self) -> dict[str, Any]:
-        """What ``remember`` kept."""
-        return dict(self._settings)
+        self._journal = Journal(Database(None), "", lambda _: size_hw)
 
     def read_image(self, record: ImageRecord) -> NDArray[np.uint8]:
         """(H, W, 3) RGB uint8."""
@@ -57,21 +42,15 @@ class MemoryStore:
 
     def read_labels(self, record: ImageRecord) -> LabelMap | None:
         """The label map, or None."""
-        return None if self._labels is None else self._labels.copy()
+        row, labels = self._journal.image(record.image_id), self._journal.labels(record.image_id)
+        if not has_file(row, labels):
+            return None
+        return np.zeros(record.size_hw, np.uint8) if labels is None else labels
 
-    def write_labels(self, record: ImageRecord, labels: LabelMap | None) -> SaveReport:
-        """Keep a label map in memory."""
-        self._labels = None if labels is None else labels.copy()
-        return SaveReport(None)
+    def take_warnings(self) -> tuple[str, ...]:
+        """Nothing goes amiss in memory."""
+        return ()
 
-    def write_classes(self, classes: tuple[LabelClass, ...]) -> None:
-        """Keep the classes."""
-        self._classes = classes
-
-    def skip(self, image_id: str, skipped: bool) -> None:
-        """Set the image aside."""
-        self._skipped = skipped
-
-    def remember(self, values: dict[str, Any]) -> None:
-        """Keep settings."""
-        self._settings.update(values)
+    def close(self) -> None:
+        """Forget it."""
+        self._journal.database.close()

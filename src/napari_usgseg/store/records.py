@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..pipeline.propose import Proposal
-from ..types import LabelClass, Prompts
+from ..types import BoolArray, LabelClass, Prompts
 
 LabelMap = NDArray[np.uint8] | NDArray[np.uint16]
 """(H, W); 0 is background. A value is a class's number, or in instance labelling an object's."""
@@ -52,6 +52,13 @@ class DraftObject:
     def has_mask(self) -> bool:
         """True where there is something to accept."""
         return self.proposal is not None and bool(self.proposal.mask.any())
+
+    @property
+    def corrected(self) -> BoolArray | None:
+        """The mask (H, W) that the newest prompt corrects; None where it asks for another one."""
+        if self.proposal is None or self.prompts.mask_input is not self.proposal.low_res_logits:
+            return None
+        return self.proposal.mask
 
     def mask_at(self, x: float, y: float) -> bool:
         """True where the object's mask covers a point (XY pixels)."""

@@ -1,0 +1,216 @@
+"""Keeps label files and ``classes.json`` in step with the history, both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import DatasetError, ImageReadError, LabelWriteError
+from ..io.labels import read_classes, read_labels, write_classes
+from ..types import ImageRecord, LabelClass
+from .base import SaveReport
+from .common import has_file
+from .history import ImageRow
+from .journal import Journal
+from .labels import LabelFiles
+from .legacy import CLASSES, take_over
+from .records import EventKind, ImageState, LabelMap, difference
+
+TOGETHER = 32
+"""So many label files are taken into the history in one transaction."""
+
+
+class Projection:
+    """The files of one annotator beside the history.
+
+    Args:
+        root: of the project.
+        journal: the history.
+        warnings: where sentences go about what was found amiss.
+    """
+
+    def __init__(self, root: Path, journal: Journal, warnings: list[str]) -> None:
+        self.files = LabelFiles(root, journal.annotator)
+        self._root = root
+        self._journal = journal
+        self._warnings = warnings
+        self._behind: set[str] = set()
+        journal.shortcut = self._from_file
+
+    # -- from the files to the history ---------------------------------------------------------
+
+    def take_over(self, records: Sequence[ImageRecord], write: bool) -> list[str]:
+        """Bring history and files together at opening.
+
+        A folder of the first version is taken over, label files that another program wrote are
+        taken in, and what the files lack is written.
+
+        Args:
+            records: of the images that are there.
+            write: False leaves the files as they are.
+
+        Returns:
+            Sentences about what cannot be used.
+        """
+        journal, problems = self._journal, list[str]()
+        if not journal.database.writable:
+            return problems
+        rows, on_disk = journal.images(), self.files.fingerprints()
+        if not journal.annotator and journal.database.row("SELECT 1 FROM event LIMIT 1") is None:
+            journal.together(lambda: problems.extend(take_over(journal, self._root, on_disk)))
+            rows = journal.images()
+
+        def is_foreign(record: ImageRecord) -> bool:
+            row = rows.get(record.image_id, ImageRow(record.image_id))
+            found = on_disk.get(record.image_id)
+            behind = row.label_seq != row.written_seq
+            return found is not None and found != row.fingerprint and not behind
+
+        foreign = [record for record in records if is_foreign(record)]
+        for begin in range(0, len(foreign), TOGETHER):
+            problems += self._try_all(foreign[begin : begin + TOGETHER])
+        rows = journal.images()
+        gone = [row for row in rows.values() if row.fingerprint and row.image_id not in on_disk]
+        self._behind = {row.image_id for row in rows.values() if row.label_seq != row.written_seq}
+        self._behind.update(row.image_id for row in gone)
+        if write:
+            try:
+                self.follow([""] if self._classes_differ() else [])
+            except LabelWriteError as error:
+                problems.append(str(error))
+            else:
+                if gone:
+                    problems.append(
+                        f"{self.files.folder}: {len(gone)} label files were gone and were written "
+                        "anew from the history"
+                    )
+        return problems
+
+    def _try_all(self, records: Iterable[ImageRecord]) -> list[str]:
+        """Take some label files in, in one transaction; gives sentences about the others."""
+        problems: list[str] = []
+
+        def work() -> None:
+            for record in records:
+                try:
+                    self._take_in(record)
+                except ImageReadError as error:
+                    problems.append(str(error))
+
+        self._journal.together(work)
+        return problems
+
+    def _take_in(self, record: ImageRecord) -> None:
+        """Take a label file that this project did not write into the history.
+
+        Raises:
+            ImageReadError: it is damaged, or of another size than the image.
+        """
+        image_id, journal = record.image_id, self._journal
+        row, on_disk = journal.image(image_id), self.files.fingerprint(image_id)
+        labels = self.files.read(record)
+        before = journal.labels(image_id)
+        if before is None or before.shape != labels.shape:
+            before = np.zeros(record.size_hw, np.uint8)
+        patch = difference(before, labels)
+        kept = row.state in (ImageState.COMMITTED, ImageState.FLAGGED)
+        if patch is not None or not kept:
+            state = None if kept else (row.state, ImageState.COMMITTED)
+            kind = EventKind.EXTERNAL if row.written_seq else EventKind.IMPORT
+            journal.take(kind, image_id, patch=patch, state=state)
+            if row.written_seq:
+                self._warnings.append(
+                    f"{self.files.path(image_id)}: was changed by another program; its version "
+                    "is taken over, the one before it is in the history"
+                )
+        journal.written(journal.image(image_id), on_disk)
+
+    def read(self, record: ImageRecord) -> LabelMap | None:
+        """The label map of an image, or None; see ``ProjectStore.read_labels``."""
+        image_id, journal = record.image_id, self._journal
+        row, on_disk = journal.image(image_id), self.files.fingerprint(image_id)
+        if on_disk is not None and on_disk != row.fingerprint and row.label_seq == row.written_seq:
+            try:
+                if not journal.database.writable:
+                    return self.files.read(record)
+                journal.together(lambda: self._take_in(record))
+            except ImageReadError as error:
+                if not row.label_seq:
+                    raise
+                self._warnings.append(f"{error} (the version of the history is shown)")
+            row = journal.image(image_id)
+        labels = journal.labels(image_id)
+        if labels is not None and labels.shape != record.size_hw:
+            if labels.any():
+                raise self.files.another_size(record, labels)
+            labels = None
+        if not has_file(row, labels):
+            return None
+        return np.zeros(record.size_hw, np.uint8) if labels is None else labels
+
+    def _from_file(self, row: ImageRow) -> LabelMap | None:
+        """The label map from its file, where that shows the whole history."""
+        if row.fingerprint is None or row.label_seq != row.written_seq:
+            return None
+        if self.files.fingerprint(row.image_id) != row.fingerprint:
+            return None
+        with suppress(ImageReadError):
+            return read_labels(self.files.path(row.image_id))
+        return None
+
+    # -- from the history to the files ---------------------------------------------------------
+
+    def follow(self, changed: Sequence[str]) -> SaveReport:
+        """Write what the history has and the files have not; "" stands for the classes.
+
+        Raises:
+            LabelWriteError: a file cannot be written; it is tried again at the next call.
+        """
+        self._behind.update(changed)
+        report = SaveReport(None)
+        for image_id in sorted(self._behind):
+            if image_id:
+                report = self._bring_up(image_id)
+            else:
+                write_classes(self._classes_path(), self._classes())
+            self._behind.discard(image_id)
+        return report
+
+    def _bring_up(self, image_id: str) -> SaveReport:
+        row, labels = self._journal.image(image_id), self._journal.labels(image_id)
+        wanted = labels if has_file(row, labels) else None
+        if wanted is None and row.state is ImageState.COMMITTED:
+            wanted = np.zeros(self._journal.size_of(image_id), np.uint8)
+        on_disk = self.files.fingerprint(image_id)
+        backup = None
+        if on_disk is not None and on_disk != row.fingerprint and not self._shows(image_id, wanted):
+            backup = self.files.keep(image_id)
+        self._journal.written(row, self.files.write(image_id, wanted))
+        return SaveReport(None if wanted is None else self.files.path(image_id), backup)
+
+    def _shows(self, image_id: str, labels: LabelMap | None) -> bool:
+        """True where the label file has these values, so that nothing is lost with it."""
+        with suppress(ImageReadError):
+            found = read_labels(self.files.path(image_id))
+            return labels is not None and np.array_equal(found, labels)
+        return False
+
+    # -- classes -------------------------------------------------------------------------------
+
+    def _classes_path(self) -> Path:
+        return (self.files.folder if self._journal.annotator else self._root) / CLASSES
+
+    def _classes(self) -> list[LabelClass]:
+        table = self._journal.table()
+        return [] if table is None else sorted(table.classes, key=lambda item: item.class_id)
+
+    def _classes_differ(self) -> bool:
+        classes = self._classes()
+        if not classes:
+            return False
+        with suppress(DatasetError):
+            return read_classes(self._classes_path()) != classes
+        return True
