@@ -163,20 +163,48 @@ class Walk:
         self.open_image(target)
         return True
 
+    def go_to_name(self, part: str) -> bool:
+        """Go to the next image whose name holds ``part``; False where none does."""
+        session = self._session
+        target = session.browser.named(part)
+        if target is None:
+            session.say(f"No image has '{part.strip()}' in its name.")
+            return False
+        self.open_image(target)
+        return True
+
+    def show_only(self, state: ImageState | None) -> None:
+        """Let the images before and after be those in one state; None goes through all."""
+        self._session.browser.only = state
+        self._session.tell()
+
     def skip(self) -> None:
         """Set the current image aside and go to the next; labels that it has are kept."""
         session = self._session
         if session.record is None or session.labels is None:
             return
         state = session.browser.decided(session.record.image_id)
-        if state is not ImageState.COMMITTED:
+        if state not in (ImageState.COMMITTED, ImageState.FLAGGED):
             states = (state, ImageState.SKIPPED)
             session.do(
-                Edit(
-                    "skip",
-                    session.record.image_id,
-                    (session.draft, Draft()),
-                    state=states,
-                )
+                Edit("skip", session.record.image_id, (session.draft, Draft()), state=states)
             )
+        self.step(1)
+
+    def flag(self) -> None:
+        """Flag the current image for review and go to the next, or take its flag away.
+
+        Labels and what is proposed are kept; accepting takes the flag away too.
+        """
+        session = self._session
+        if session.record is None or session.labels is None:
+            return
+        session.flushing.emit()
+        image_id = session.record.image_id
+        state = session.browser.decided(image_id)
+        if state is ImageState.FLAGGED:
+            kept = ImageState.COMMITTED if session.labels.any() else ImageState.UNTOUCHED
+            session.do(Edit("take flag away", image_id, state=(state, kept)))
+            return
+        session.do(Edit("flag for review", image_id, state=(state, ImageState.FLAGGED)))
         self.step(1)

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_usgseg.session import image_queue
+from napari_usgseg.session.image_queue import ImageQueue
+from napari_usgseg.store.base import ImageState
+from napari_usgseg.types import ImageRecord
+
+UNTOUCHED, PROPOSED, COMMITTED, SKIPPED, FLAGGED = ImageState
+
+
+def queue_of(*states: ImageState) -> ImageQueue:
+    records = [
+        ImageRecord(f"{n:04d}", Path(f"{n:04d}.png"), None, (4, 4)) for n in range(len(states))
+    ]
+    return ImageQueue(records, {f"{n:04d}": state for n, state in enumerate(states)})
+
+
+def brute_force(queue: ImageQueue, only: ImageState | None, by: int) -> str | None:
+    here = -1 if queue.position is None else queue.position
+    ids = [record.image_id for record in queue.records]
+    passing = [n for n, i in enumerate(ids) if only is None or queue.state_of(i) is only]
+    side = [n for n in passing if (n > here if by > 0 else n < here)]
+    side = side if by > 0 else side[::-1]
+    return ids[side[abs(by) - 1]] if len(side) >= abs(by) else None
+
+
+STATES = st.lists(st.sampled_from(list(ImageState)), min_size=1, max_size=12)
+
+
+@given(STATES, st.data())
+def test_the_way_on_is_what_looking_at_every_image_finds(states, data):
+    queue = queue_of(*states)
+    ids = [record.image_id for record in queue.records]
+    for _ in range(6):
+        image_id = data.draw(st.sampled_from(ids))
+        match data.draw(st.sampled_from(["go", "decide", "propose", "withdraw"])):
+            case "go":
+                queue.go(image_id)
+            case "decide":
+                decisions = [UNTOUCHED, COMMITTED, SKIPPED, FLAGGED]
+                queue.set_state(image_id, data.draw(st.sampled_from(decisions)))
+            case "propose":
+                queue.set_proposed(image_id, True)
+            case "withdraw":
+                queue.set_proposed(image_id, False)
+    for state in ImageState:
+        assert queue.count(state) == sum(queue.state_of(i) is state for i in ids)
+        assert [ids[n] for n in queue.places(state)] == [
+            i for i in ids if queue.state_of(i) is state
+        ]
+    for only in (None, *ImageState):
+        queue.only = only
+        for by in (1, -1, 2, -2):
+            assert queue.neighbour(by) == brute_force(queue, only, by)
+    here = -1 if queue.position is None else queue.position
+    round_the_end = ids[here + 1 :] + ids[: max(here, 0)]
+    free = [i for i in round_the_end if queue.decided(i) is UNTOUCHED]
+    assert queue.next_untouched() == (free[0] if free else None)
+
+
+def test_a_proposal_shows_on_an_untouched_image_only_and_comes_back_with_an_undo():
+    queue = queue_of(UNTOUCHED, COMMITTED)
+    queue.set_proposed("0000", True)
+    queue.set_proposed("0001", True)
+    assert [queue.state_of(i) for i in ("0000", "0001")] == [PROPOSED, COMMITTED]
+    queue.set_state("0000", COMMITTED)
+    queue.set_state("0000", UNTOUCHED)
+    assert queue.state_of("0000") is PROPOSED
+    assert queue.decided("0000") is UNTOUCHED
+
+
+def test_only_the_image_that_changed_is_told():
+    queue = queue_of(*[UNTOUCHED] * 5)
+    told: list[str] = []
+    queue.state_changed.connect(told.append)
+    queue.set_state("0003", COMMITTED)
+    queue.set_state("0003", COMMITTED)
+    queue.set_proposed("0001", True)
+    queue.set_proposed("0001", True)
+    assert told == ["0003", "0001"]
+
+
+def test_an_image_is_found_by_a_part_of_its_name_round_the_end():
+    queue = queue_of(*[UNTOUCHED] * 30)
+    queue.go("0013")
+    assert queue.named("3") == "0023"
+    assert queue.named("0013.PNG") == "0013"
+    assert queue.named("000") == "0000"
+    assert queue.named("nodule") is None
+    assert queue.named("  ") is None
+
+
+def test_the_pace_is_told_after_four_commits_and_forgets_what_is_an_hour_old(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(image_queue.time, "monotonic", lambda: now)
+    queue = queue_of(*[UNTOUCHED] * 100, SKIPPED)
+    for n in range(10):
+        now = 60.0 * n
+        assert (queue.per_hour() is None) == (n < 4)
+        queue.set_state(f"{n:04d}", COMMITTED)
+    assert queue.per_hour() == 60
+    assert queue.hours_left() == pytest.approx(90 / 60)
+    now = 540.0 + 3601.0
+    assert queue.per_hour() is None
+    assert queue.hours_left() is None
+
+
+def test_opening_goes_to_the_last_image_or_the_first_without_labels():
+    queue = queue_of(COMMITTED, SKIPPED, UNTOUCHED, UNTOUCHED)
+    assert queue.resume_at("0003") == "0003"
+    assert queue.resume_at("gone") == "0002"
+    assert queue_of(COMMITTED, FLAGGED).resume_at(None) == "0000"
+    assert ImageQueue().resume_at(None) is None
+
+
+def test_a_step_of_accepting_looks_at_few_of_ten_thousand_images():
+    looked: list[int] = []
+
+    class Counting(list):
+        def __getitem__(self, index):
+            looked.append(1)
+            return super().__getitem__(index)
+
+        def __iter__(self):
+            looked.append(len(self))
+            return super().__iter__()
+
+    queue = queue_of(*[UNTOUCHED] * 10_000)
+    queue._places = {state: Counting(places) for state, places in queue._places.items()}
+    queue.records = Counting(queue.records)
+    queue.only = UNTOUCHED
+    queue.go("5000")
+    looked.clear()
+    for _ in range(20):
+        image_id = queue.record.image_id
+        queue.set_proposed(image_id, True)
+        queue.set_state(image_id, COMMITTED)
+        queue.go(queue.neighbour(1))
+        queue.next_untouched()
+        assert queue.committed + queue.left == 10_000
+    assert queue.record.image_id == "5020"
+    assert 0 < sum(looked) < 20 * 60, "bisection, not a walk over all images"
+
+
+def test_walking_follows_the_filter(session):
+    session.walk.flag()
+    assert session.state_of("a") is FLAGGED
+    assert session.record.image_id == "b"
+    session.walk.open_image("c")
+    session.walk.flag()
+    session.walk.open_image("b")
+    session.walk.show_only(FLAGGED)
+    assert session.walk.step(1)
+    assert session.record.image_id == "c"
+    assert session.walk.step(-1)
+    assert session.record.image_id == "a"
+    assert not session.walk.step(-1)
+    session.walk.show_only(UNTOUCHED)
+    assert session.editing.accept_and_next()
+    assert session.record.image_id == "b"
+
+
+def test_a_flag_keeps_labels_and_proposal_and_goes_with_a_second_press_or_an_undo(session):
+    session.prompting.add_point(20, 20)
+    session.editing.accept()
+    labels = session.labels
+    session.prompting.add_point(60, 40)
+    session.walk.flag()
+    assert session.state_of("a") is FLAGGED
+    session.walk.step(-1)
+    assert (session.labels == labels).all()
+    assert session.draft.has_masks
+    session.walk.flag()
+    assert session.state_of("a") is COMMITTED
+    assert session.record.image_id == "a"
+    session.undo()
+    assert session.state_of("a") is FLAGGED
+    session.editing.accept()
+    assert session.state_of("a") is COMMITTED
+
+
+def test_going_to_a_name_that_is_not_there_is_said(session):
+    assert session.walk.go_to_name("c.p")
+    assert session.record.image_id == "c"
+    assert not session.walk.go_to_name("kidney")
+    assert "kidney" in session.status.text
+    assert session.record.image_id == "c"
