@@ -162,3 +162,30 @@ def test_a_data_set_that_is_there_stays_unless_told_otherwise(tmp_path, pair):
     assert (tmp_path / "out" / "dataset.json").read_bytes() == before
     export_dataset([pair], tmp_path / "out", **{**ABOUT, "name": "other"}, overwrite=True)
     assert read_dataset(tmp_path / "out").name == "other"
+
+
+def test_objects_told_apart_are_exported_as_classes_and_as_codes(tmp_path):
+    labels = np.zeros((6, 8), np.uint16)
+    labels[0, :2], labels[2, :3], labels[4, 4:] = 1001, 1002, 2001
+    pixels = np.zeros((6, 8, 3), np.uint8)
+    records = [
+        record_of(tmp_path / "in", "a", pixels, labels),
+        record_of(tmp_path / "in", "nothing", pixels, np.zeros((6, 8), np.uint8)),
+    ]
+    out = export_dataset(records, tmp_path / "out", labelling="instance", **ABOUT)
+    dataset = read_dataset(out)
+    assert dataset.labels == {1: "breast tumor", 2: "cyst"}
+    assert np.array_equal(read_labels(dataset.items[0].mask_path), labels // 1000)
+    for image_id, expected in (("a", labels), ("nothing", np.zeros_like(labels))):
+        with Image.open(out / "instances" / f"{image_id}.png") as file:
+            assert file.mode == "I;16"
+            assert np.array_equal(np.asarray(file), expected)
+    assert json.loads((out / "dataset.json").read_text())["labelling"] == "instance"
+
+
+def test_an_export_of_classes_has_no_instances(tmp_path):
+    pixels = np.zeros((6, 8, 3), np.uint8)
+    records = [record_of(tmp_path / "in", "a", pixels, np.ones((6, 8), np.uint8))]
+    out = export_dataset(records, tmp_path / "out", **ABOUT)
+    assert not (out / "instances").exists()
+    assert "labelling" not in json.loads((out / "dataset.json").read_text())

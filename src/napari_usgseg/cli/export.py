@@ -31,6 +31,7 @@ def export(
     if format not in FORMATS:
         raise PromptError(f"--format {format!r}: expected one of {', '.join(FORMATS)}")
     from ..io.export import export_images
+    from ..io.instances import labelling_in
     from ..store.base import ImageState
     from ..store.folder import FolderStore
 
@@ -56,6 +57,7 @@ def export(
         organ=organ,
         target=phrase,
         classes=classes,
+        labelling=labelling_in(store.settings()),
         overwrite=overwrite,
     )
     failed = [*store.problems, *(f"{item.image_id}: {item.error}" for item in report.failures)]

@@ -2,7 +2,9 @@
 
     <out>/images/<id>.png   <out>/masks/<id>.png   <out>/dataset.json   <out>/classes.json
 
-Images are 8-bit PNGs, grey where their channels are equal, by the rule of ``io.images``.
+Images are 8-bit PNGs, grey where their channels are equal, by the rule of ``io.images``. Masks hold
+class numbers. Where objects were told apart, ``<out>/instances/<id>.png`` is beside them: 16-bit,
+with the codes of ``io.instances``, and ``dataset.json`` says ``"labelling": "instance"``.
 ``io.datasets.read_dataset`` reads the folder back, and so do ``usgseg evaluate`` and ``train``.
 """
 
@@ -21,6 +23,7 @@ from ..errors import DatasetError, UsgsegError
 from ..types import ImageRecord, LabelClass
 from .atomic import write_atomically
 from .images import read_image
+from .instances import Labelling, semantic
 from .labels import LabelMap, read_labels, write_classes, write_labels, write_png
 
 CARD = "dataset.json"
@@ -53,6 +56,7 @@ def export_dataset(
     target: str,
     classes: Sequence[LabelClass],
     groups: Mapping[str, str] | None = None,
+    labelling: Labelling = "semantic",
     overwrite: bool = False,
 ) -> Path:
     """Write a data set and return its folder; see ``export_images`` for the arguments.
@@ -70,6 +74,7 @@ def export_dataset(
         target=target,
         classes=classes,
         groups=groups,
+        labelling=labelling,
         overwrite=overwrite,
     )
     if report.failures:
@@ -90,6 +95,7 @@ def export_images(
     target: str,
     classes: Sequence[LabelClass],
     groups: Mapping[str, str] | None = None,
+    labelling: Labelling = "semantic",
     overwrite: bool = False,
 ) -> ExportReport:
     """Write a data set; an image that fails is reported and does not stop the others.
@@ -103,6 +109,7 @@ def export_images(
         classes: the names of the label values; a value without a class is named "label 7".
         groups: image id -> patient, video or case, so that a split tears none apart. An image that
             is not among them is a group of its own, the frames of one file are one.
+        labelling: what the values of the label maps are.
         overwrite: write over files and a card that are there.
 
     Raises:
@@ -121,7 +128,7 @@ def export_images(
         try:
             if record.image_id in items:
                 raise DatasetError(record.path, f"a second image with the id {record.image_id!r}")
-            labels = _export_image(record, Path(label_path), out, overwrite)
+            labels = _export_image(record, Path(label_path), out, labelling, overwrite)
         except UsgsegError as error:
             failures.append(ExportFailure(record.image_id, error))
             continue
@@ -136,6 +143,7 @@ def export_images(
             target=target,
             labels=names,
             items=list(items.values()),
+            labelling=labelling,
             overwrite=overwrite,
         )
         write_classes(out / "classes.json", classes)
@@ -150,6 +158,7 @@ def write_card(
     target: str,
     labels: Mapping[int, str],
     items: Sequence[Mapping[str, Any]],
+    labelling: Labelling = "semantic",
     overwrite: bool = False,
 ) -> None:
     """Write ``dataset.json``; ``items`` have at least ``id`` and ``group``.
@@ -157,7 +166,7 @@ def write_card(
     Raises:
         LabelWriteError: it exists and ``overwrite`` is False, or cannot be written.
     """
-    card = {
+    card: dict[str, Any] = {
         "schema": 1,
         "name": name,
         "organ": organ,
@@ -166,11 +175,16 @@ def write_card(
         "count": len(items),
         "items": list(items),
     }
+    if labelling == "instance":
+        card["labelling"] = labelling
     text = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
     write_atomically(out / CARD, text.encode("utf-8"), overwrite=overwrite)
 
 
-def _export_image(record: ImageRecord, label_path: Path, out: Path, overwrite: bool) -> LabelMap:
+def _export_image(
+    record: ImageRecord, label_path: Path, out: Path, labelling: Labelling, overwrite: bool
+) -> LabelMap:
+    """Write one image; gives the class of each pixel."""
     file = f"{record.image_id}.png"
     if Path(file).name != file or "\\" in file:
         raise DatasetError(
@@ -184,8 +198,12 @@ def _export_image(record: ImageRecord, label_path: Path, out: Path, overwrite: b
             f"{image.shape[:2]}; label maps have exactly their image's size",
         )
     write_png(out / "images" / file, _grey_if_grey(image), overwrite=overwrite)
-    write_labels(out / "masks" / file, labels, overwrite=overwrite)
-    return labels
+    classes = semantic(labels, labelling)
+    write_labels(out / "masks" / file, classes, overwrite=overwrite)
+    if labelling == "instance":
+        codes = labels.astype(np.uint16)  # 16 bits also where nothing is labelled
+        write_png(out / "instances" / file, codes, overwrite=overwrite)
+    return classes
 
 
 def _grey_if_grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ bare class number, below 1000, for a region of a class whose objects are not tol
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -29,6 +29,11 @@ _BLOCK = 1 << 20
 _SHADES = (0.0, 0.22, -0.2, 0.4, -0.34)
 
 
+def labelling_in(settings: Mapping[str, Any]) -> Labelling:
+    """How a project with these settings is labelled; semantic where they do not say."""
+    return "instance" if settings.get("labelling") == "instance" else "semantic"
+
+
 def class_of(value: int, labelling: Labelling) -> int:
     """The class that a label value stands for; 0 for background."""
     return value // STEP if labelling == "instance" and value >= STEP else value
@@ -46,7 +51,7 @@ def code_of(class_id: int, number: int) -> int:
 
 def semantic(labels: LabelMap, labelling: Labelling) -> LabelMap:
     """The class of every pixel of a label map (H, W): uint8 where all fit into it."""
-    if labelling == "semantic":
+    if labelling == "semantic" or labels.dtype == np.uint8:
         return labels
     classes = np.where(labels >= STEP, labels // STEP, labels)
     return classes.astype(np.uint16) if classes.max(initial=0) > 255 else classes.astype(np.uint8)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import DatasetError
 from ..io.export import export_dataset
+from ..io.instances import labelling_in
 from ..io.labels import write_labels, write_png
 from ..types import ImageRecord, LabelClass
 from .base import ImageState, LabelStore
@@ -61,6 +62,7 @@ def export_labelled(
             organ=organ,
             target=target,
             classes=list(classes),
+            labelling=labelling_in(store.settings()),
             overwrite=overwrite,
         )
     finally:
