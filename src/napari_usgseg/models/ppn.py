@@ -11,7 +11,7 @@ part of the network, so that nothing of it can be trained or saved by mistake.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -299,11 +299,6 @@ def load_published(
             f"the tensors do not fit a prompt predictor: {' '.join(str(error).split())[:300]}"
         ) from error
     return predictor.eval(), encoder.eval()
-
-
-def shape_for(channels: Sequence[int], embed_dim: int, like: PpnShape) -> PpnShape:
-    """``like`` with the levels (coarse to fine) and the width of a segmenter."""
-    return replace(like, channels=tuple(channels), embed_dim=embed_dim)
 
 
 def _numbers(state: Mapping[str, Tensor], prefix: str) -> set[int]:

@@ -205,7 +205,12 @@ def save_ppn(
     tensors = {n: t.detach().cpu().contiguous() for n, t in prompter.state_dict().items()}
     tensors |= {f"{LORA}{n}": t.detach().cpu().contiguous() for n, t in decoder.lora().items()}
     write_atomically(folder / WEIGHTS_FILE, save(tensors), overwrite=True)
-    shape = {**asdict(prompter.predictor.shape), "tokens": prompter.queries.shape[1]}
+    sizes = prompter.predictor.shape
+    shape = {
+        **asdict(sizes),
+        "channels": list(sizes.channels),
+        "tokens": int(prompter.queries.shape[1]),
+    }
     card = replace(card, shape=shape, weights_sha256=sha256_of(folder / WEIGHTS_FILE))
     write_card(folder, card)
     return card

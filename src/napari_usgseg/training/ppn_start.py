@@ -13,10 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..models.ppn import ClassPrompter
-from ..models.ppn_decode import FrozenDecoder
+from ..models.base import Segmenter
+from ..models.ppn import ClassPrompter, PpnShape
+from ..models.ppn_decode import FrozenDecoder, sam_net
+from ..models.sam import feature_list
 from .ppn_task import PpnTask, PpnTraining, choose_rows, collate
 from .ppn_views import ViewCache
+
+TOKENS = 10
+"""Queries of a class, the two of the box among them."""
+
+MLP_DIM = 512
+"""Of the attention blocks; the paper's 2048 was no better here."""
 
 
 class StartTask(PpnTask):
@@ -67,3 +75,22 @@ def start_from(prompter: ClassPrompter, start: ClassPrompter, spread: float = 0.
         mean = start.queries.mean(0, keepdim=True)
         noise = torch.randn_like(prompter.queries) * start.queries.std() * spread
         prompter.queries.copy_(mean + noise)
+
+
+def new_prompter(
+    segmenter: Segmenter, classes: int, levels: int, start: ClassPrompter | None = None
+) -> ClassPrompter:
+    """An untrained prompt predictor of a segmenter's sizes, or one that begins at ``start``."""
+    if start is not None:
+        prompter = ClassPrompter(start.predictor.shape, classes, start.queries.shape[1])
+        start_from(prompter, start)
+        return prompter
+    return ClassPrompter(shape_for(segmenter, levels), classes, TOKENS)
+
+
+def shape_for(segmenter: Segmenter, levels: int) -> PpnShape:
+    """Sizes for a segmenter, read from what it makes of a grey image."""
+    grey = np.full((8, 8, 3), 128, np.uint8)
+    channels = [int(f.shape[1]) for f in reversed(feature_list(segmenter.embed(grey)))]
+    width = int(sam_net(segmenter).prompt_encoder.no_mask_embed.weight.shape[1])
+    return PpnShape(tuple(channels[:levels]), width, mlp_dim=MLP_DIM)

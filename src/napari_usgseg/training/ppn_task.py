@@ -7,7 +7,7 @@ click beside both, so that what a person adds later corrects a prediction instea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,12 +61,15 @@ class PpnTask:
         decoder: FrozenDecoder,
         views: ViewCache,
         how: PpnTraining,
+        decoder_lr_scale: float = 0.0,
     ) -> None:
-        self.model: nn.Module = prompter
+        lora = nn.ParameterDict({name.replace(".", "/"): p for name, p in decoder.lora().items()})
+        self.model: nn.Module = nn.ModuleDict({"ppn": prompter, "lora": lora})
+        self.decoder_lr_scale = decoder_lr_scale
         self.prompter, self.decoder, self.views, self.how = prompter, decoder, views, how
 
     def parameter_groups(self) -> Iterable[dict[str, Any]]:
-        """All of the prompt predictor; biases, norms and queries without decay."""
+        """The prompt predictor (biases, norms and queries without decay), and LoRA if any."""
         decayed: list[nn.Parameter] = []
         plain: list[nn.Parameter] = []
         for name, parameter in self.prompter.named_parameters():
@@ -74,6 +77,7 @@ class PpnTask:
         return [
             {"params": decayed, "lr_scale": 1.0},
             {"params": plain, "lr_scale": 1.0, "weight_decay": 0.0},
+            {"params": list(self.decoder.lora().values()), "lr_scale": self.decoder_lr_scale},
         ]
 
     def loss(self, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
@@ -164,7 +168,7 @@ class PpnTask:
         return sparse, dense
 
     def _clicks(
-        self, predicted: Tensor, target: Tensor, rows: Sequence[int], rng: np.random.Generator
+        self, predicted: Tensor, target: Tensor, rows: Iterable[int], rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
         """A corrective click for each of ``rows``, none for the others: (R, 1, 2) and (R, 1)."""
         coords = torch.zeros(len(target), 1, 2)
