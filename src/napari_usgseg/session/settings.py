@@ -11,6 +11,44 @@ from ..io.instances import LABELLINGS, Labelling
 from ..models.embedding_cache import DEFAULT_LIMIT_BYTES
 from ..pipeline.postprocess import PostprocessSettings
 
+DESPECKLING = ("off", "median", "lee")
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a person looks at images; nothing of it reaches a model or a label.
+
+    Attributes:
+        contours: accepted labels as contours, not filled.
+        opacity: of accepted labels, 0 to 1.
+        brightness: -100 to 100.
+        contrast: -100 to 100.
+        despeckling: "off", "median" or "lee" (``pipeline.despeckle``).
+    """
+
+    contours: bool = False
+    opacity: float = 0.45
+    brightness: int = 0
+    contrast: int = 0
+    despeckling: str = "off"
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> View:
+        """From JSON values; what is missing or of a wrong type takes its default."""
+        known: dict[str, Any] = {}
+        if isinstance(values.get("contours"), bool):
+            known["contours"] = values["contours"]
+        opacity = values.get("opacity")
+        if isinstance(opacity, int | float) and 0 <= opacity <= 1:
+            known["opacity"] = float(opacity)
+        for name in ("brightness", "contrast"):
+            value = values.get(name)
+            if isinstance(value, int) and -100 <= value <= 100:
+                known[name] = value
+        if values.get("despeckling") in DESPECKLING:
+            known["despeckling"] = values["despeckling"]
+        return cls(**known)
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -26,6 +64,7 @@ class Settings:
         overwrite: an accepted object replaces other labels under it.
         labelling: one label for each class, or one for each object; see ``io.instances``.
         cache_gb: how large the embeddings kept on disk may grow, in GiB; 0 keeps none.
+        view: how images and labels are shown.
         cleaning: of proposed masks.
     """
 
@@ -38,6 +77,7 @@ class Settings:
     overwrite: bool = False
     labelling: Labelling = "semantic"
     cache_gb: float = DEFAULT_LIMIT_BYTES / 2**30
+    view: View = field(default_factory=View)
     cleaning: PostprocessSettings = field(default_factory=PostprocessSettings)
 
     def to_json(self) -> dict[str, Any]:
@@ -64,6 +104,8 @@ class Settings:
         size = values.get("cache_gb")
         if isinstance(size, int | float) and math.isfinite(size) and 0 <= size <= 1e6:
             known["cache_gb"] = float(size)
+        if isinstance(values.get("view"), dict):
+            known["view"] = View.from_json(values["view"])
         cleaning = values.get("cleaning")
         if isinstance(cleaning, dict):
             names = {item.name for item in fields(PostprocessSettings)}
