@@ -6,21 +6,20 @@ goes out as a record through ``requested``, and its answer comes back through ``
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from .ahead import Ahead
 from .answers import receive
 from .editing import Editing
-from .history import Edit
 from .navigation import Walk
 from .objects import Objects
 from .painting import Painting
 from .prompting import Prompting
-from .requests import Answer, EmbedRequest, ExportRequest, WarmRequest
+from .requests import Answer, CloseRequest, EmbedRequest, ExportRequest, WarmRequest
 from .settings import Settings
 from .state import SessionState
+from .travel import Travel
 
 
 class AnnotationSession(SessionState):
@@ -36,6 +35,7 @@ class AnnotationSession(SessionState):
         objects: merging, subtracting, splitting.
         painting: direct edits of the accepted labels.
         ahead: reads and encodes the images around the current one.
+        travel: undo, redo, and any step of the history.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -46,6 +46,7 @@ class AnnotationSession(SessionState):
         self.objects = Objects(self)
         self.painting = Painting(self)
         self.ahead = Ahead(self)
+        self.travel = Travel(self)
 
     def receive(self, answer: Answer) -> None:
         """Take an answer; a stale one is dropped."""
@@ -95,21 +96,19 @@ class AnnotationSession(SessionState):
 
     def undo(self) -> None:
         """Take back the last edit; where it was on another image, go there first."""
-        self.flushing.emit()
-        self._travel(self.history.next_undo, lambda: self.apply(self.history.pop_undo()))
+        self.travel.undo()
 
     def redo(self) -> None:
         """Do again what was undone last; where it was on another image, go there first."""
-        self.flushing.emit()
-        self._travel(self.history.next_redo, lambda: self.apply(self.history.pop_redo()))
+        self.travel.redo()
 
-    def _travel(self, edit: Edit | None, action: Callable[[], None]) -> None:
-        if edit is None:
-            self.say("Nothing to take back or do again.")
-        elif edit.image_id is None or self.record is None or edit.image_id == self.record.image_id:
-            if edit.image_id is None or self.labels is not None:
-                self.progress.drop("prompt", "text")
-                action()
-        else:
-            self.after_load.append(action)
-            self.walk.open_image(edit.image_id)
+    def go_to(self, position: int) -> None:
+        """Undo or redo until ``position`` of ``history.steps`` are done."""
+        self.travel.go_to(position)
+
+    def close(self) -> None:
+        """Write down what is left to write, and let others have the folder."""
+        self.flushing.emit()
+        self.note_effort()
+        if self.store is not None:
+            self.ask(CloseRequest(self.progress.begin("journal"), self.store))

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ..pipeline.propose import split_phrases
+from ..store.records import EventKind
 from ..types import Prompts
 from . import commit
 from .draft import Draft, DraftObject
@@ -17,6 +18,7 @@ from .requests import (
     LoadRequest,
     ModelAnswer,
     SaveRequest,
+    StepRequest,
 )
 from .status import QUIET
 
@@ -58,6 +60,7 @@ def _file_answer(session: AnnotationSession, kind: str, answer: FileAnswer) -> N
         if kind == "ahead":
             session.ahead.go_on()
         else:
+            session.travel.stop()
             session.fail(answer.error)
     elif answer.opened is not None:
         session.failure = ""
@@ -72,17 +75,31 @@ def _file_answer(session: AnnotationSession, kind: str, answer: FileAnswer) -> N
             session.walk.show(answer.loaded)
         else:
             session.ahead.take(answer.loaded)
+    elif answer.edit is not None:
+        assert isinstance(answer.request, StepRequest)
+        if answer.request.store is session.store:
+            session.travel.take(answer.request.number, answer.edit)
     elif answer.exported is not None:
+        session.note(EventKind.EXPORT, body={"to": answer.exported.name})
         session.say(f"Exported to {answer.exported}")
         session.notified.emit("info", f"The data set is in {answer.exported}")
 
 
 def _saved(session: AnnotationSession, answer: FileAnswer) -> None:
+    request = answer.request
+    assert isinstance(request, SaveRequest)
     if answer.error:
         session.facts.pop("saved", None)
-        session.fail(answer.error)
+        if session.failure != answer.error:
+            session.fail(answer.error)
+        session.unsaved = True
         return
-    session.failure = ""
+    if request.events:
+        session.outbox.arrived(request.store, request.events[-1].serial)
+    if session.unsaved or request.loud:
+        session.failure, session.unsaved = "", False
+    if answer.warning:
+        session.notified.emit("warning", answer.warning)
     assert answer.saved is not None
     if answer.saved.backup is not None:
         session.say(
@@ -92,7 +109,7 @@ def _saved(session: AnnotationSession, answer: FileAnswer) -> None:
         )
     if answer.saved.path is not None:
         session.facts["saved"] = f"saved {datetime.now():%H:%M}"
-    else:
+    elif request.loud:
         session.facts["saved"] = "kept in this window only" if _in_memory(session) else ""
 
 
@@ -110,7 +127,8 @@ def _predicted(session: AnnotationSession, answer: ModelAnswer) -> None:
     answered = replace(
         pending.with_object(pending.active, item), pending=False, model_id=answer.model_id
     )
-    session.history.answer(pending, answered)
+    seconds = round(answer.seconds, 4)
+    session.answer_step(pending, answered, {"model": answer.model_id, "seconds": seconds})
     session.draft = answered
     _note(session, answer)
     if not item.has_mask:
@@ -135,6 +153,18 @@ def _found(session: AnnotationSession, answer: ModelAnswer) -> None:
     kept = commit.kept_by_person(session.draft)
     draft = Draft((*kept, *found), None, False, answer.model_id, answer.notes)
     _note(session, answer)
+    session.note(
+        EventKind.SEARCH,
+        session.record.image_id,
+        body={
+            "phrase": session.settings.phrase,
+            "found": len(found),
+            "phrases": [item.phrase for item in answer.proposals],
+            "segmenter": session.settings.segmenter,
+            "detector": session.settings.detector,
+            "seconds": round(answer.seconds, 4),
+        },
+    )
     if found or session.draft.objects:
         tables = None if table is session.table else (session.table, table)
         edit = Edit("find", session.record.image_id, (session.draft, draft), table=tables)

@@ -36,14 +36,15 @@ class Browser(ImageQueue):
         """Keep what is worth keeping of the current image for coming back to it."""
         if loaded is None or labels is None:
             return
-        self.keep(replace(loaded, labels=labels))
+        self.keep(replace(loaded, labels=labels, draft=draft))
         image_id = loaded.record.image_id
         self._drafts.pop(image_id, None)
         if draft.objects:
             self._drafts[image_id] = draft
             while len(self._drafts) > KEPT_DRAFTS:
                 forgotten, _ = self._drafts.popitem(last=False)
-                self.set_proposed(forgotten, False)
+                if self.store is not None and self.store.read_only:  # else the store has it
+                    self.set_proposed(forgotten, False)
 
     def keep(self, loaded: Loaded) -> None:
         """Keep an image that was read; the one not used for longest goes."""
@@ -58,9 +59,9 @@ class Browser(ImageQueue):
             self._loaded.move_to_end(image_id)
         return self._loaded.get(image_id)
 
-    def take_draft(self, image_id: str) -> Draft:
-        """What was proposed on an image when it was left."""
-        return self._drafts.pop(image_id, Draft())
+    def take_draft(self, image_id: str) -> Draft | None:
+        """What was proposed on an image when it was left; None where it was not kept here."""
+        return self._drafts.pop(image_id, None)
 
     def nearby(self) -> tuple[ImageRecord, ...]:
         """The images that are likely to be wanted soon, the likeliest first."""

@@ -6,11 +6,12 @@ import numpy as np
 
 from ..errors import FileError, UsgsegError
 from ..io.images import content_key, to_rgb_uint8
-from ..store.base import ImageState, LabelMap, LabelStore
+from ..store.base import LabelMap, LabelStore
 from ..store.export import export_labelled
-from ..store.folder import FolderStore
 from ..store.memory import MemoryStore
+from ..store.project import ProjectStore
 from .requests import (
+    CloseRequest,
     ExportRequest,
     FileAnswer,
     FileRequest,
@@ -19,8 +20,8 @@ from .requests import (
     OpenArrayRequest,
     Opened,
     OpenFolderRequest,
-    RememberRequest,
     SaveRequest,
+    StepRequest,
 )
 
 
@@ -41,7 +42,8 @@ def _answer(request: FileRequest) -> FileAnswer:
     generation = request.generation
     match request:
         case OpenFolderRequest():
-            opened = _opened(FolderStore(request.folder, request.labels_root))
+            store = ProjectStore(request.folder, request.labels_root, annotator=request.annotator)
+            opened = _opened(store)
             return FileAnswer(generation, request, opened=opened)
         case OpenArrayRequest():
             opened = _opened(MemoryStore(request.name, to_rgb_uint8(request.array)))
@@ -50,11 +52,10 @@ def _answer(request: FileRequest) -> FileAnswer:
             return _load(request)
         case SaveRequest():
             return _save(request)
-        case RememberRequest():
-            if request.values:
-                request.store.remember(request.values)
-            if request.classes is not None:
-                request.store.write_classes(request.classes)
+        case StepRequest():
+            return FileAnswer(generation, request, edit=request.store.read_step(request.number))
+        case CloseRequest():
+            request.store.close()
             return FileAnswer(generation, request)
         case ExportRequest():
             out = export_labelled(
@@ -69,7 +70,7 @@ def _answer(request: FileRequest) -> FileAnswer:
 
 
 def _opened(store: LabelStore) -> Opened:
-    return Opened(store, store.states(), store.classes(), store.settings())
+    return Opened(store, store.states(), store.table(), store.settings(), store.steps())
 
 
 def _load(request: LoadRequest) -> FileAnswer:
@@ -82,16 +83,13 @@ def _load(request: LoadRequest) -> FileAnswer:
         warning = f"{error} (it is kept as a backup when you save this image)"
     if labels is None:
         labels = np.zeros(pixels.shape[:2], np.uint8)
-    loaded = Loaded(record, content_key(pixels), pixels, labels)
+    draft = request.store.read_draft(record.image_id)
+    loaded = Loaded(record, content_key(pixels), pixels, labels, draft)
+    warning = " ".join(filter(None, (warning, *request.store.take_warnings())))
     return FileAnswer(request.generation, request, loaded=loaded, warning=warning)
 
 
 def _save(request: SaveRequest) -> FileAnswer:
-    store, record = request.store, request.record
-    if request.state is ImageState.COMMITTED:
-        store.write_classes(request.classes)
-        saved = store.write_labels(record, request.labels)
-    else:
-        saved = store.write_labels(record, None)
-    store.skip(record.image_id, request.state is ImageState.SKIPPED)
-    return FileAnswer(request.generation, request, saved=saved)
+    saved = request.store.record(request.events)
+    warning = " ".join(request.store.take_warnings())
+    return FileAnswer(request.generation, request, saved=saved, warning=warning)

@@ -1,73 +1,123 @@
-"""Every edit has an inverse; the history is a list of them."""
+"""The steps that can be undone and redone, without limit, and the content of the last of them.
+
+A step is light: a number, a name, an image. The content of the newest few dozen edits is kept here;
+that of older ones, and of those from before a restart, is read from the store when it is needed.
+"""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import replace
 
-from ..store.records import ClassTable, Draft, Edit, LabelPatch, difference
+from ..store.records import ClassTable, Draft, Edit, LabelPatch, Step, Steps, difference
 
-__all__ = ["ClassTable", "Edit", "History", "LabelPatch", "difference"]
+__all__ = ["ClassTable", "Edit", "History", "LabelPatch", "Step", "difference"]
 
-LIMIT = 500
+KEPT = 48
 
 
 class History:
-    """Edits that were done and can be undone, and edits that were undone and can be redone."""
+    """What was done, in order, and how far of it is undone.
 
-    def __init__(self, limit: int = LIMIT) -> None:
-        self._done: list[Edit] = []
-        self._undone: list[Edit] = []
-        self._limit = limit
+    Args:
+        steps: from before; those that were undone can be redone.
+        kept: so many edits keep their content in memory.
+    """
+
+    def __init__(self, steps: Steps | None = None, kept: int = KEPT) -> None:
+        steps = steps or Steps()
+        self._steps: list[Step] = [*steps.done, *steps.undone]
+        self._position = len(steps.done)
+        self._serial = steps.serial
+        self._kept = kept
+        self._content: OrderedDict[int, Edit] = OrderedDict()
 
     @property
-    def next_undo(self) -> Edit | None:
-        """The edit that undo would take back."""
-        return self._done[-1] if self._done else None
+    def steps(self) -> tuple[Step, ...]:
+        """All steps in order; those from ``position`` on are undone."""
+        return tuple(self._steps)
 
     @property
-    def next_redo(self) -> Edit | None:
-        """The edit that redo would do again."""
-        return self._undone[-1] if self._undone else None
+    def position(self) -> int:
+        """How many of the steps are done."""
+        return self._position
 
-    def push(self, edit: Edit) -> None:
-        """Add what was just done; what was undone before is gone."""
-        self._done.append(edit)
-        self._undone.clear()
-        del self._done[: -self._limit]
+    @property
+    def count(self) -> int:
+        """How many steps there are, done and undone."""
+        return len(self._steps)
 
-    def answer(self, pending: Draft, answered: Draft) -> None:
-        """Put the answered draft in the place of the pending one that it answers."""
-        self._done = [_answered(edit, pending, answered) for edit in self._done]
+    @property
+    def next_undo(self) -> Step | None:
+        """The step that undo would take back."""
+        return self._steps[self._position - 1] if self._position else None
 
-    def take_back(self, pending: Draft) -> Draft | None:
-        """Forget the edit that led to a draft; gives the draft before it, or None if unknown."""
-        for index in reversed(range(len(self._done))):
-            drafts = self._done[index].draft
-            if drafts is not None and drafts[1] is pending:
-                del self._done[index]
-                return drafts[0]
+    @property
+    def next_redo(self) -> Step | None:
+        """The step that redo would do again."""
+        return self._steps[self._position] if self._position < len(self._steps) else None
+
+    def next_serial(self) -> int:
+        """A number for an event of the store's history, greater than any before."""
+        self._serial += 1
+        return self._serial
+
+    def push(self, edit: Edit) -> int:
+        """Add what was just done; what was undone before is gone. Gives the number of the step."""
+        number = self.next_serial()
+        for step in self._steps[self._position :]:
+            self._content.pop(step.number, None)
+        del self._steps[self._position :]
+        self._steps.append(Step(number, edit.name, edit.image_id))
+        self._position += 1
+        self.keep(number, edit)
+        return number
+
+    def content(self, number: int) -> Edit | None:
+        """The edit of a step, or None where it has to be read from the store."""
+        return self._content.get(number)
+
+    def keep(self, number: int, edit: Edit) -> None:
+        """Keep the content of a step; the one that was kept first goes."""
+        self._content[number] = edit
+        while len(self._content) > self._kept:
+            self._content.popitem(last=False)
+
+    def back(self) -> Step:
+        """Move the last step to the undone ones."""
+        self._position -= 1
+        return self._steps[self._position]
+
+    def forth(self) -> Step:
+        """Move the step that was undone last back to those that are done."""
+        self._position += 1
+        return self._steps[self._position - 1]
+
+    def answer(self, pending: Draft, answered: Draft) -> int | None:
+        """Put the answered draft in the place of the pending one; gives the step that led to it."""
+        found = None
+        for number, edit in self._content.items():
+            if edit.draft is None or pending not in edit.draft:
+                continue
+            if edit.draft[1] is pending:
+                found = number
+            before, after = (answered if draft is pending else draft for draft in edit.draft)
+            self._content[number] = replace(edit, draft=(before, after))
+        return found
+
+    def take_back(self, pending: Draft) -> tuple[int, Draft] | None:
+        """Forget the step that led to a draft; gives its number and the draft before, if known."""
+        for index in reversed(range(self._position)):
+            edit = self._content.get(self._steps[index].number)
+            if edit is not None and edit.draft is not None and edit.draft[1] is pending:
+                number = self._steps.pop(index).number
+                del self._content[number]
+                self._position -= 1
+                return number, edit.draft[0]
         return None
 
-    def pop_undo(self) -> Edit:
-        """Move the last edit to the undone ones; gives its inverse, to be applied."""
-        edit = self._done.pop()
-        self._undone.append(edit)
-        return edit.inverse()
-
-    def pop_redo(self) -> Edit:
-        """Move the last undone edit back; gives the edit, to be applied."""
-        edit = self._undone.pop()
-        self._done.append(edit)
-        return edit
-
     def forget(self, image_id: str) -> None:
-        """Drop the edits of an image, for its labels were changed by somebody else."""
-        self._done = [edit for edit in self._done if edit.image_id != image_id]
-        self._undone = [edit for edit in self._undone if edit.image_id != image_id]
-
-
-def _answered(edit: Edit, pending: Draft, answered: Draft) -> Edit:
-    if edit.draft is None or pending not in edit.draft:
-        return edit
-    before, after = (answered if draft is pending else draft for draft in edit.draft)
-    return replace(edit, draft=(before, after))
+        """Drop the steps of an image, for its labels were changed by somebody else."""
+        done = [step for step in self._steps[: self._position] if step.image_id != image_id]
+        undone = [step for step in self._steps[self._position :] if step.image_id != image_id]
+        self._steps, self._position = [*done, *undone], len(done)

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from ..io.instances import values_in
-from ..store.base import ImageState
+from ..store.base import EventKind, ImageState
 from . import commit
 from .browser import Browser
-from .draft import Draft
-from .history import ClassTable, Edit, History
+from .draft import Draft, unasked
+from .effort import Stopwatch
+from .history import Edit, History
 from .requests import (
+    CloseRequest,
     EmbedRequest,
     Loaded,
     LoadRequest,
@@ -34,18 +36,28 @@ class Walk:
     def __init__(self, session: AnnotationSession) -> None:
         self._session = session
 
-    def open_folder(self, folder: str | Path, labels_root: str | Path | None = None) -> None:
-        """Open a folder of images; labels are kept in it, or in ``labels_root``."""
+    def open_folder(
+        self,
+        folder: str | Path,
+        labels_root: str | Path | None = None,
+        annotator: str = "",
+    ) -> None:
+        """Open a folder of images, or a project; labels are kept in it, or in ``labels_root``.
+
+        ``annotator`` is whose labels; "" is the first person here, who needs no name.
+        """
         session = self._session
         session.flushing.emit()
+        session.note_effort()
         generation = session.progress.begin("open", f"Looking through {Path(folder).name}...")
         root = None if labels_root is None else Path(labels_root)
-        session.ask(OpenFolderRequest(generation, Path(folder), root))
+        session.ask(OpenFolderRequest(generation, Path(folder), root, annotator))
 
     def open_array(self, name: str, array: NDArray[Any]) -> None:
         """Open one image that is in memory; any array that ``io.images.to_rgb_uint8`` takes."""
         session = self._session
         session.flushing.emit()
+        session.note_effort()
         session.ask(
             OpenArrayRequest(session.progress.begin("open", f"Taking {name}..."), name, array)
         )
@@ -60,16 +72,18 @@ class Walk:
     def use_store(self, opened: Opened) -> None:
         """Show a store that was opened."""
         session = self._session
-        session.progress.drop("load", "ahead", "prefetch", "embed", "text", "prompt")
-        session.history = History()
+        session.progress.drop("load", "ahead", "prefetch", "embed", "text", "prompt", "step")
+        former = session.store
+        session.travel.stop()
+        session.history = History(opened.steps)
         session.browser = Browser(opened.store, opened.states)
+        if former is not None and former not in session.outbox.stores():
+            session.ask(CloseRequest(session.progress.begin("journal"), former))
         kept = dict(opened.settings)
         if ImageState.COMMITTED in opened.states.values():
             kept.setdefault("labelling", "semantic")
         session.settings = Settings.from_json({**session.settings.to_json(), **kept})
-        session.table = commit.first_table()
-        if opened.classes:
-            session.table = ClassTable(opened.classes, opened.classes[0].class_id)
+        session.table = opened.table or commit.first_table()
         self._close_image()
         session.opened.emit()
         session.classes_changed.emit()
@@ -78,6 +92,8 @@ class Walk:
             first, *others = opened.store.problems
             more = f" (and {len(others)} more)" if others else ""
             session.notified.emit("warning", first + more)
+        if opened.store.read_only:
+            session.notified.emit("warning", f"{opened.store.read_only}.")
         if "labelling" not in opened.settings:
             session.remember({"labelling": session.settings.labelling})
         begin = session.browser.resume_at(opened.settings.get("last"))
@@ -93,6 +109,7 @@ class Walk:
             return
         session.flushing.emit()
         session.prompting.cancel()
+        session.note_effort()
         session.browser.leave(session.loaded, session.labels, session.draft)
         self._close_image()
         session.browser.go(image_id)
@@ -119,7 +136,8 @@ class Walk:
         session = self._session
         image_id = loaded.record.image_id
         session.loaded, session.labels = loaded, loaded.labels
-        session.draft = session.browser.take_draft(image_id)
+        draft = session.browser.take_draft(image_id) or loaded.draft
+        session.draft = unasked(draft) if draft.pending else draft
         values, labelling = values_in(loaded.labels), session.settings.labelling
         session.set_table(commit.with_values(session.table, values, labelling))
         session.image_loaded.emit()
@@ -134,7 +152,8 @@ class Walk:
         if fresh and not waiting and session.settings.find_on_open and session.settings.phrase:
             session.prompting.find()
         if session.store is not None:
-            session.remember({"last": image_id})
+            session.effort = Stopwatch()
+            session.note(EventKind.OPEN, image_id)
             session.ahead.begin()
 
     def _close_image(self) -> None:

@@ -127,7 +127,7 @@ class Prompting:
         """Take back a prompt that has no answer."""
         session = self._session
         while session.draft.pending:
-            before = session.history.take_back(session.draft)
+            before = session.take_back(session.draft)
             session.draft = drafts.unasked(session.draft) if before is None else before
             session.draft_changed.emit()
 

@@ -7,7 +7,7 @@ drops an answer whose generation is no longer awaited. ``engine`` answers the mo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from ..models.embedding_cache import CachePlace
 from ..pipeline.postprocess import PostprocessSettings
 from ..pipeline.propose import Proposal
 from ..store.base import ImageState, LabelMap, LabelStore, SaveReport
-from ..types import ImageRecord, LabelClass, Prompts, TextPrompt
+from ..store.records import ClassTable, Draft, Edit, Event, Steps
+from ..types import BoolArray, ImageRecord, LabelClass, Prompts, TextPrompt
 
 
 class Priority(IntEnum):
@@ -66,13 +67,14 @@ class EmbedRequest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PromptRequest:
-    """Segment the one object that a person points at."""
+    """Segment the one object that a person points at; ``previous`` is its mask, if corrected."""
 
     generation: int
     source: ImageSource
     segmenter: str
     prompts: Prompts
     settings: PostprocessSettings
+    previous: BoolArray | None = None
     priority: Priority = Priority.CLICK
 
 
@@ -132,11 +134,12 @@ class ModelAnswer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OpenFolderRequest:
-    """Look through a folder of images."""
+    """Look through a folder of images, for an annotator: "" is the first, who needs no name."""
 
     generation: int
     folder: Path
     labels_root: Path | None = None
+    annotator: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,27 +162,33 @@ class LoadRequest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SaveRequest:
-    """Keep labels, state and classes of an image, and which image is the current one.
+    """Add events to the history of a store, and bring its label files up to date.
 
-    ``labels`` is written where ``state`` is committed, taken back where it is untouched.
+    ``events`` are all that the store is not known to have; ``loud`` where a label map, a state or
+    a class is among them.
     """
 
     generation: int
     store: LabelStore
-    record: ImageRecord
-    labels: LabelMap
-    state: ImageState
-    classes: tuple[LabelClass, ...]
+    events: tuple[Event, ...]
+    loud: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RememberRequest:
-    """Keep settings and classes."""
+class StepRequest:
+    """Read the content of an old step of the history."""
 
     generation: int
     store: LabelStore
-    values: dict[str, Any]
-    classes: tuple[LabelClass, ...] | None = None
+    number: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CloseRequest:
+    """Let others have a store."""
+
+    generation: int
+    store: LabelStore
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -200,7 +209,8 @@ FileRequest = (
     | OpenArrayRequest
     | LoadRequest
     | SaveRequest
-    | RememberRequest
+    | StepRequest
+    | CloseRequest
     | ExportRequest
 )
 Request = ModelRequest | FileRequest
@@ -208,12 +218,21 @@ Request = ModelRequest | FileRequest
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Loaded:
-    """An image as read: ``pixels`` (H, W, 3) RGB uint8, ``labels`` (H, W), a ``key`` of its own."""
+    """An image as read.
+
+    Attributes:
+        record: of the image.
+        key: names this content for good.
+        pixels: (H, W, 3) RGB uint8.
+        labels: (H, W).
+        draft: what was proposed on it when it was read.
+    """
 
     record: ImageRecord
     key: str
     pixels: NDArray[np.uint8]
     labels: LabelMap
+    draft: Draft = field(default_factory=Draft)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -222,8 +241,9 @@ class Opened:
 
     store: LabelStore
     states: dict[str, ImageState]
-    classes: tuple[LabelClass, ...]
+    table: ClassTable | None
     settings: dict[str, Any]
+    steps: Steps
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -239,6 +259,7 @@ class FileAnswer:
     loaded: Loaded | None = None
     saved: SaveReport | None = None
     exported: Path | None = None
+    edit: Edit | None = None
     warning: str = ""
     error: str = ""
 

@@ -10,16 +10,18 @@ from psygnal import Signal
 
 from ..models.embedding_cache import CachePlace
 from ..store.base import ImageState, LabelMap, LabelStore
+from ..store.records import Event, EventKind
 from ..types import ImageRecord
 from . import commit
 from .browser import Browser
 from .draft import Draft
+from .effort import Stopwatch
 from .history import ClassTable, Edit, History
+from .outbox import Outbox
 from .requests import (
     ImageSource,
     Loaded,
     PromptRequest,
-    RememberRequest,
     Request,
     SaveRequest,
 )
@@ -37,6 +39,9 @@ class SessionState:
         loaded: the current image's pixels, or None while they are read.
         labels: its accepted label map (H, W), replaced and never changed in place.
         history: of all edits.
+        target: the position in the history that undo and redo are on their way to, or None.
+        outbox: what happened and is not yet known to be in a store.
+        effort: how long the person is at work on the current image.
     """
 
     opened = Signal()
@@ -61,6 +66,10 @@ class SessionState:
         self.labels: LabelMap | None = None
         self._draft = Draft()
         self.history = History()
+        self.target: int | None = None
+        self.outbox = Outbox()
+        self.unsaved = False
+        self.effort = Stopwatch()
         self.progress = Progress()
         self.facts: dict[str, str] = {}
         self.failure = ""
@@ -108,18 +117,21 @@ class SessionState:
     # -- history -------------------------------------------------------------------------------
 
     def do(self, edit: Edit) -> None:
-        """Do an edit and remember how to take it back."""
-        self.history.push(edit)
+        """Do an edit, write it down, and remember how to take it back."""
+        saving = edit.patch is not None or edit.state is not None
+        if self.read_only and saving:
+            self.say(f"Nothing was changed: {self.read_only}.", "warning")
+            self.labels_changed.emit()
+            return
+        self.target = None
+        number = self.history.push(edit)
+        saving = saving or edit.table is not None
+        self.note(EventKind.EDIT, edit.image_id, edit=edit, serial=number, saving=saving)
         self.apply(edit)
 
     def apply(self, edit: Edit) -> None:
-        """Change the state as an edit says, and have it saved."""
-        image_id = edit.image_id
+        """Change the state as an edit says."""
         if edit.patch is not None and self.labels is not None:
-            if not edit.patch.fits(self.labels):
-                self.history.forget(image_id or "")
-                self.say("The labels were changed elsewhere; this step cannot be taken.", "warning")
-                return
             self.labels = edit.patch.applied(self.labels)
             self.labels_changed.emit()
         if edit.table is not None:
@@ -132,31 +144,31 @@ class SessionState:
             self.facts.pop("note", None)
             if self.draft.pending:
                 self.ask_prompt()
-        if edit.state is not None and image_id is not None:
-            self.browser.set_state(image_id, edit.state[1])
+        if edit.state is not None and edit.image_id is not None:
+            self.browser.set_state(edit.image_id, edit.state[1])
         self.states_changed.emit()
-        if edit.patch is not None or edit.state is not None:
-            self.save()
-        elif edit.table is not None and self.store is not None:
-            generation = self.progress.begin("remember")
-            self.ask(RememberRequest(generation, self.store, {}, self.table.classes))
+
+    def answer_step(self, pending: Draft, answered: Draft, body: dict[str, Any]) -> None:
+        """Put a model's answer in the place of the draft that waited for it."""
+        step = self.history.answer(pending, answered)
+        if step is not None and self.record is not None:
+            image_id = self.record.image_id
+            self.note(EventKind.ANSWER, image_id, step=step, draft=answered, body=body)
+
+    def take_back(self, pending: Draft) -> Draft | None:
+        """Forget a prompt that had no answer; gives the draft before it, or None if unknown."""
+        found = self.history.take_back(pending)
+        if found is None or self.record is None:
+            return None
+        step, before = found
+        self.note(EventKind.TAKEN_BACK, self.record.image_id, step=step, draft=before)
+        return before
 
     def set_table(self, table: ClassTable) -> None:
         """Take other classes."""
         if table is not self.table:
             self.table = table
             self.classes_changed.emit()
-
-    def save(self) -> None:
-        """Write labels, state and classes of the current image."""
-        if self.store is None or self.record is None or self.labels is None:
-            return
-        image_id = self.record.image_id
-        generation = self.progress.begin(f"save:{image_id}", f"Saving {image_id}...")
-        state = self.browser.decided(image_id)
-        self.ask(
-            SaveRequest(generation, self.store, self.record, self.labels, state, self.table.classes)
-        )
 
     def ask_prompt(self) -> None:
         """Have the active object segmented."""
@@ -166,7 +178,12 @@ class SessionState:
             generation = self.progress.begin("prompt", "Segmenting...")
             self.ask(
                 PromptRequest(
-                    generation, self.source(), chosen.segmenter, current.prompts, chosen.cleaning
+                    generation,
+                    self.source(),
+                    chosen.segmenter,
+                    current.prompts,
+                    chosen.cleaning,
+                    current.corrected,
                 )
             )
 
@@ -210,7 +227,63 @@ class SessionState:
         """Say what is going on."""
         self.status_changed.emit(self.status)
 
+    # -- what is written down ------------------------------------------------------------------
+
+    @property
+    def read_only(self) -> str:
+        """Why nothing can be saved, and the cure; "" where it can."""
+        return "" if self.store is None else self.store.read_only
+
+    def note(
+        self,
+        kind: EventKind,
+        image_id: str | None = None,
+        *,
+        serial: int | None = None,
+        edit: Edit | None = None,
+        step: int | None = None,
+        draft: Draft | None = None,
+        body: dict[str, Any] | None = None,
+        saving: bool = False,
+    ) -> None:
+        """Write an event into the store's history; see ``store.records.Event``.
+
+        Args:
+            kind: what it is.
+            image_id: the image that it belongs to.
+            serial: where one was given out for it already.
+            edit: of kind ``edit``.
+            step: the edit that it is about.
+            draft: what is proposed from now on.
+            body: anything else, JSON values.
+            saving: the status line says that something is saved.
+        """
+        if self.store is None or self.store.read_only:
+            return
+        if kind in (EventKind.EDIT, EventKind.UNDO, EventKind.REDO, EventKind.OPEN):
+            self.effort.touch()
+        number = self.history.next_serial() if serial is None else serial
+        event = Event(number, kind, image_id, edit, step, draft, body or {})
+        self.outbox.put(self.store, event)
+        self.send(self.store, saving)
+
+    def send(self, store: LabelStore, saving: bool = False) -> None:
+        """Send a store what it is not known to have."""
+        kind = f"save:{store.name}" if saving else "journal"
+        generation = self.progress.begin(kind, f"Saving in {store.name}..." if saving else "")
+        self.ask(SaveRequest(generation, store, self.outbox.of(store), saving))
+
+    def retry(self) -> None:
+        """Send again what could not be saved."""
+        for store in self.outbox.stores() or (() if self.store is None else (self.store,)):
+            self.send(store, saving=True)
+
     def remember(self, values: dict[str, Any]) -> None:
         """Keep settings with the folder."""
-        if self.store is not None:
-            self.ask(RememberRequest(self.progress.begin("remember"), self.store, values))
+        self.note(EventKind.SETTINGS, body=values)
+
+    def note_effort(self) -> None:
+        """Write down how long the person was at work on the image that is shown."""
+        if self.record is not None and self.loaded is not None:
+            body = {"active_s": round(self.effort.take(), 3)}
+            self.note(EventKind.LEAVE, self.record.image_id, body=body)

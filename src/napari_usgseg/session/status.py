@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ORDER = (
-    "open", "phantoms", "load", "text", "prompt", "warm", "embed", "export", "save", "warm text",
-    "remember", "ahead", "prefetch",
+    "open", "phantoms", "load", "step", "text", "prompt", "warm", "embed", "export", "save",
+    "warm text", "journal", "ahead", "prefetch",
 )  # fmt: skip
 """What the line names first when several things go on."""
-QUIET = ("warm text", "remember", "ahead", "prefetch")
+QUIET = ("warm text", "journal", "ahead", "prefetch")
 """What goes on behind the person's back and is not worth a word."""
 
 

@@ -176,6 +176,11 @@ class ProjectStore(JournalStore):
         self._warnings.clear()
         return found
 
+    @property
+    def cache_folder(self) -> Path | None:
+        """Where what can be made anew may be kept."""
+        return None if self.read_only else self.root / "cache"
+
     def annotators(self) -> tuple[str, ...]:
         """The names of those who labelled here, "" (the first, who needs none) ahead."""
         found = self._database.rows(

@@ -1,0 +1,135 @@
+"""Undo, redo, and any step of the history, on whatever image it was done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..store.records import Edit, EventKind, Step
+from .requests import StepRequest
+
+if TYPE_CHECKING:
+    from .annotator import AnnotationSession
+
+NOTHING = "Nothing to take back or do again."
+
+
+class Travel:
+    """``session.travel``: the way through the history, one step at a time.
+
+    A step on another image opens that image, and an old step is read from the store; the way goes
+    on when that has come. So presses of the key add up while something is awaited.
+    """
+
+    def __init__(self, session: AnnotationSession) -> None:
+        self._session = session
+        self._going = False
+
+    def undo(self) -> None:
+        """Take back the last edit; where it was on another image, go there first."""
+        self._by(-1)
+
+    def redo(self) -> None:
+        """Do again what was undone last; where it was on another image, go there first."""
+        self._by(1)
+
+    def go_to(self, position: int) -> None:
+        """Undo or redo until so many steps are done."""
+        session = self._session
+        session.flushing.emit()
+        if not 0 <= position <= session.history.count:
+            session.say(NOTHING)
+            return
+        session.target = position
+        self.go_on()
+
+    def _by(self, steps: int) -> None:
+        session = self._session
+        session.flushing.emit()
+        here = session.history.position if session.target is None else session.target
+        self.go_to(here + steps)
+
+    def stop(self) -> None:
+        """Stay at this step."""
+        self._session.target = None
+        if self.go_on in self._session.after_load:
+            self._session.after_load.remove(self.go_on)
+
+    def go_on(self) -> None:
+        """Go as far as can be gone without waiting."""
+        if self._going:
+            return
+        self._going = True
+        try:
+            while self._step():
+                pass
+        finally:
+            self._going = False
+
+    def take(self, number: int, edit: Edit) -> None:
+        """Take an edit that was read from the store, and go on."""
+        self._session.history.keep(number, edit)
+        self.go_on()
+
+    def _step(self) -> bool:
+        """Take one step; False where there is none, or where something is awaited first."""
+        session, history = self._session, self._session.history
+        if session.target is None or session.target == history.position:
+            session.target = None
+            return False
+        back = session.target < history.position
+        step = history.next_undo if back else history.next_redo
+        if step is None:
+            session.target = None
+            return False
+        if not self._arrive(step):
+            return False
+        edit = history.content(step.number)
+        if edit is None:
+            assert session.store is not None
+            generation = session.progress.begin("step", f"Reading '{step.name}'...")
+            session.ask(StepRequest(generation, session.store, step.number))
+            return False
+        return self._apply(edit, step, back)
+
+    def _arrive(self, step: Step) -> bool:
+        """Go to the image of a step; False while it is read, or where it is gone."""
+        session = self._session
+        if step.image_id is None:
+            return True
+        if step.image_id not in session.browser:
+            session.target = None
+            session.say(
+                f"The image of {step.image_id} is gone; put it back to take this step.", "warning"
+            )
+            return False
+        if session.record is None or session.record.image_id != step.image_id:
+            session.after_load.append(self.go_on)
+            session.walk.open_image(step.image_id)
+        elif session.labels is None and self.go_on not in session.after_load:
+            session.after_load.append(self.go_on)
+        return session.labels is not None
+
+    def _apply(self, edit: Edit, step: Step, back: bool) -> bool:
+        session = self._session
+        change = edit.inverse() if back else edit
+        labels = session.labels
+        if change.patch is not None and labels is not None and not change.patch.fits(labels):
+            session.history.forget(step.image_id or "")
+            session.note(EventKind.FORGET, step.image_id)
+            session.target = None
+            session.say("The labels were changed elsewhere; this step cannot be taken.", "warning")
+            return False
+        session.progress.drop("prompt", "text")
+        if back:
+            session.history.back()
+        else:
+            session.history.forth()
+        session.note(
+            EventKind.UNDO if back else EventKind.REDO,
+            step.image_id,
+            step=step.number,
+            draft=None if change.draft is None else change.draft[1],
+            saving=change.patch is not None or change.state is not None,
+        )
+        session.apply(change)
+        return True
