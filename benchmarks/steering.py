@@ -16,7 +16,10 @@ from napari_usgseg.io.datasets import read_dataset, read_splits
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
 from napari_usgseg.models.registry import load_segmenter
+from napari_usgseg.pipeline.postprocess import PostprocessSettings
 from napari_usgseg.pipeline.steering import aims, correction_gain
+
+CLEANING = PostprocessSettings()
 
 
 def main() -> None:
@@ -49,7 +52,7 @@ def main() -> None:
                 embedding = segmenter.embed(read_image(item.image_path))
                 if len(objects) > 1:
                     found += aims(segmenter, embedding, objects, kind)
-                made = [correction_gain(segmenter, embedding, o, kind) for o in objects]
+                made = [correction_gain(segmenter, embedding, o, kind, CLEANING) for o in objects]
                 gains += [gain for gain in made if gain is not None]
             own = np.array([aim.own for aim in found])
             other = np.array([aim.other for aim in found])

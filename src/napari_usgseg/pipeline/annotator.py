@@ -2,7 +2,8 @@
 
 The next click goes to the deepest point of the larger error region, positive in missed parts,
 negative in excess parts; the previous low-resolution mask is fed back with all clicks so far
-(RITM, arXiv 2102.06583, section 5; NoC@q = clicks to reach IoU q, at most ``MAX_CLICKS``).
+(RITM, arXiv 2102.06583, section 5; NoC@q = clicks to reach IoU q, at most ``MAX_CLICKS``). Every
+click is answered as a person's is, by ``propose_prompts`` with the mask so far.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import numpy as np
 from ..metrics import dice, iou, next_click
 from ..models.base import Segmenter
 from ..types import BoolArray, ImageEmbedding, Prompts
-from .postprocess import PostprocessSettings, postprocess
+from .postprocess import PostprocessSettings
+from .propose import propose_prompts
 
 MAX_CLICKS = 20
 REPORTED_CLICKS = (1, 3, 5)
@@ -79,9 +81,10 @@ def simulate_clicks(
             point_labels=np.array(labels, np.int32),
             mask_input=low_res,
         )
-        prediction = segmenter.predict(embedding, prompts)
-        mask = postprocess(prediction.masks[0], settings, prompts)
-        low_res = prediction.low_res_logits[0]
+        proposal, _ = propose_prompts(
+            segmenter, embedding, prompts, settings, previous=mask if count > 1 else None
+        )
+        mask, low_res = proposal.mask, proposal.low_res_logits
         dices.append(dice(truth, mask))
         ious.append(iou(truth, mask))
         if count <= max(REPORTED_CLICKS):

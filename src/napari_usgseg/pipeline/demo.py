@@ -150,7 +150,8 @@ def correct(
         box=mended.box if mended else None,
         mask_input=mended.low_res_logits if mended else None,
     )
-    proposal, _ = propose_prompts(segmenter, found.embedding, prompts, SETTINGS)
+    previous = mended.mask if mended else None
+    proposal, _ = propose_prompts(segmenter, found.embedding, prompts, SETTINGS, previous)
     rest = tuple(item for item in found.items if item is not mended)
     return (*rest, proposal), (x, y, label)
 

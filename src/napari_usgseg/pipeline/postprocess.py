@@ -74,11 +74,13 @@ def postprocess(
     reach = int(
         np.ceil(max(settings.opening, settings.closing, 4 * settings.smoothing, settings.dilation))
     )
-    window = _window(given, reach + 2)
+    window = bounding_window(given, reach + 2)
     work = _shaped(given[window], settings)
     if settings.fill_holes:
-        work = _without_holes(work, settings.fill_holes, _pointed(prompts, 0, given.shape)[window])
-    touched = _pointed(prompts, 1, given.shape)
+        work = _without_holes(
+            work, settings.fill_holes, pointed_pixels(prompts, 0, given.shape)[window]
+        )
+    touched = pointed_pixels(prompts, 1, given.shape)
     if prompts is not None and prompts.box is not None:
         touched[_box_window(prompts.box)] = True
     work = _kept(work, settings, touched[window] if _is_positive(prompts) else None)
@@ -89,7 +91,7 @@ def postprocess(
     return cleaned
 
 
-def _window(mask: BoolArray, margin: int) -> tuple[slice, slice]:
+def bounding_window(mask: BoolArray, margin: int) -> tuple[slice, slice]:
     """The mask's bounding box with a margin, so that small objects in large images are fast."""
     sides = []
     for axis in (0, 1):
@@ -169,7 +171,7 @@ def _is_positive(prompts: Prompts | None) -> bool:
     return points or prompts.box is not None or any(label == 1 for _, label in prompts.scribbles)
 
 
-def _pointed(prompts: Prompts | None, label: int, shape: tuple[int, ...]) -> BoolArray:
+def pointed_pixels(prompts: Prompts | None, label: int, shape: tuple[int, ...]) -> BoolArray:
     """The pixels (H, W) under the points and scribbles of a label."""
     pixels = np.zeros(shape, bool)
     if prompts is None:

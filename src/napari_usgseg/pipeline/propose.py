@@ -24,6 +24,7 @@ from ..types import (
     Prompts,
     TextPrompt,
 )
+from .correction import merge_correction
 from .postprocess import PostprocessSettings, postprocess
 
 
@@ -134,8 +135,17 @@ def propose_prompts(
     embedding: ImageEmbedding,
     prompts: Prompts,
     settings: PostprocessSettings,
+    previous: BoolArray | None = None,
 ) -> tuple[Proposal, Prediction]:
-    """Segment the one object that a person points at; ``settings`` as in ``propose_text``.
+    """Segment the one object that a person points at, or correct it.
+
+    Args:
+        segmenter: answers the prompts.
+        embedding: of the image, by ``segmenter``.
+        prompts: all of the object's.
+        settings: cleaning of the mask.
+        previous: (H, W), the object's mask before the newest of ``prompts``, which then changes no
+            more of it than ``merge_correction`` allows; None where there was none.
 
     Returns:
         The cleaned proposal, and the raw prediction whose ``low_res_logits`` seed the next click.
@@ -146,6 +156,8 @@ def propose_prompts(
     """
     prediction = segmenter.predict(embedding, prompts)
     mask = postprocess(prediction.masks[0], settings, prompts)
+    if previous is not None:
+        mask = merge_correction(previous, mask, prompts)
     box = prompts.box if prompts.box is not None else mask_to_box(mask)
     iou = float(prediction.iou_predictions[0])
     proposal = Proposal(

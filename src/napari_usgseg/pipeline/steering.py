@@ -15,6 +15,8 @@ from ..geometry import mask_to_box
 from ..metrics import dice, next_click
 from ..models.base import Segmenter
 from ..types import BoolArray, ImageEmbedding, Prompts
+from .postprocess import PostprocessSettings
+from .propose import propose_prompts
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +50,25 @@ def prompt_for(truth: BoolArray, kind: str) -> Prompts:
 
 
 def correction_gain(
-    segmenter: Segmenter, embedding: ImageEmbedding, truth: BoolArray, kind: str
+    segmenter: Segmenter,
+    embedding: ImageEmbedding,
+    truth: BoolArray,
+    kind: str,
+    settings: PostprocessSettings,
 ) -> float | None:
     """How much Dice one corrective click adds to the answer to ``kind``; None if it was perfect.
 
-    The click goes where the simulated annotator would click (``metrics.next_click``), and the
-    previous low-resolution mask is fed back.
+    The click goes where the simulated annotator would click (``metrics.next_click``), and is
+    answered as in the window: the previous mask is fed back and corrected, not replaced.
     """
     prompts = prompt_for(truth, kind)
-    before = segmenter.predict(embedding, prompts)
-    click = next_click(truth, before.masks[0])
+    before, _ = propose_prompts(segmenter, embedding, prompts, settings)
+    click = next_click(truth, before.mask)
     if click is None:
         return None
-    prompts = _add_click(prompts, click, before.low_res_logits[0])
-    after = segmenter.predict(embedding, prompts)
-    return dice(truth, after.masks[0]) - dice(truth, before.masks[0])
+    prompts = _add_click(prompts, click, before.low_res_logits)
+    after, _ = propose_prompts(segmenter, embedding, prompts, settings, previous=before.mask)
+    return dice(truth, after.mask) - dice(truth, before.mask)
 
 
 def _add_click(
