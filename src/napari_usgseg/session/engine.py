@@ -165,7 +165,9 @@ class Engine:
 
         segmenter = self._segmenter(request.segmenter)
         embedding = self._embed(request)
-        proposal, _ = propose_prompts(segmenter, embedding, request.prompts, request.settings)
+        proposal, _ = propose_prompts(
+            segmenter, embedding, request.prompts, request.settings, request.previous
+        )
         return replace(blank, proposals=(proposal,), model_id=segmenter.model_id)
 
     def _find(self, request: TextRequest, blank: ModelAnswer) -> ModelAnswer:
