@@ -15,7 +15,7 @@ import typer
 
 from .. import __version__
 from ..errors import Cancelled, UsgsegError
-from . import benchmark, demo, evaluate, export, models, segment, train
+from . import benchmark, demo, evaluate, export, models, report, segment, train
 
 EXIT_WRONG_REQUEST = 1
 EXIT_INTERRUPTED = 130
@@ -31,6 +31,7 @@ app.command("segment")(segment.segment)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(train.app, name="train")
 app.command("export")(export.export)
+app.command("report")(report.report)
 app.add_typer(models.app, name="models")
 app.command("demo")(demo.demo)
 app.command("benchmark")(benchmark.benchmark)

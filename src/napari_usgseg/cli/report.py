@@ -1,0 +1,51 @@
+"""``usgseg report``: what labelling a project took, as a page and as tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .common import EXIT_SOME_FAILED, progress
+
+
+def report(
+    project: Annotated[Path, typer.Argument(help="The folder of images, or of the project.")],
+    out: Annotated[Path, typer.Option(help="Folder for index.html and the CSV files.")],
+    labels: Annotated[
+        Path | None, typer.Option(help="Where the project is, if not in PROJECT/usgseg.")
+    ] = None,
+    annotator: Annotated[
+        str | None, typer.Option(help='Only this annotator; "" is the first. Else all together.')
+    ] = None,
+    idle: Annotated[
+        float, typer.Option(min=1, help="Seconds; a longer pause counts as that long.")
+    ] = 60.0,
+) -> None:
+    """Report seconds, clicks, models, and how much of the proposals was changed, per image."""
+    from ..store.ledger.page import write_page
+    from ..store.ledger.report import open_for_report, read_ledger, write_csv
+
+    stores = open_for_report(project, labels, annotator)
+    try:
+        with progress(sum(len(store.records) for store in stores), "images") as advance:
+            ledger = read_ledger(stores, idle, lambda done, total: advance(""))
+        write_csv(ledger, out)
+        write_page(ledger, stores, out / "index.html")
+    finally:
+        for store in stores:
+            store.close()
+    for line in ledger.failures:
+        typer.echo(f"usgseg: {line}", err=True)
+    if not ledger.efforts:
+        typer.echo(f"nothing is recorded in {ledger.name} yet")
+    else:
+        sums = ledger.totals
+        typer.echo(
+            f"{sums.committed} of {ledger.images} images committed, "
+            f"{sums.active_s / 3600:.1f} h of work, {sums.clicks} clicks"
+        )
+    typer.echo(f"report: {out / 'index.html'}")
+    if ledger.failures:
+        raise typer.Exit(EXIT_SOME_FAILED)

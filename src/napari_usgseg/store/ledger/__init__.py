@@ -1,0 +1,1 @@
+"""The effort ledger: what labelling took, made from the history alone."""

@@ -1,0 +1,319 @@
+"""From the events of a project to one row for each image and annotator: time, prompts, models.
+
+Only what a person sets off counts as time: from one such event to the next while an image is open.
+A pause longer than ``IDLE_SECONDS`` counts as that long, for nobody knows when the person left. A
+visit whose ``leave`` says how long the person was at work takes that figure instead.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from ...models.phrases import split_phrases
+from ..records import EventKind, ImageState, StoredEvent
+
+IDLE_SECONDS = 60.0
+"""The longest pause that counts as work."""
+
+_PERSON = (
+    EventKind.EDIT,
+    EventKind.ANSWER,
+    EventKind.UNDO,
+    EventKind.REDO,
+    EventKind.TAKEN_BACK,
+    EventKind.SEARCH,
+    EventKind.OPEN,
+    EventKind.LEAVE,
+)
+_LABELS = (EventKind.WRITTEN, EventKind.EXTERNAL, EventKind.IMPORT, EventKind.UNDO, EventKind.REDO)
+BY_PHRASE = "phrase"
+"""The source of a proposal that a phrase found; others are named by the edit: "click", "box"."""
+
+
+class Way(StrEnum):
+    """How what is committed came about."""
+
+    UNCHANGED = "unchanged"
+    CHANGED = "changed"
+    DISCARDED = "thrown away"
+    BY_HAND = "by hand"
+    EMPTY = "nothing there"
+
+
+@dataclass(frozen=True, slots=True)
+class First:
+    """The first proposal on an image.
+
+    Attributes:
+        source: what it came from: "phrase", "click", "box", ...
+        model: that made it.
+        document: of the draft, to be read with ``LabelStore.draft``.
+    """
+
+    source: str
+    model: str
+    document: str
+
+    @property
+    def name(self) -> str:
+        """Model and source, as a report names them."""
+        return f"{self.source}: {self.model}" if self.model else self.source
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Phrases that were looked for together, which of them found something, and how many objects.
+
+    Phrases are in lower case; ``document`` is of the draft with what was found, or None.
+    """
+
+    phrases: tuple[str, ...]
+    found: int
+    found_phrases: tuple[str, ...] = ()
+    document: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageEffort:
+    """What one annotator did on one image.
+
+    Attributes:
+        image_id: of the image.
+        annotator: "" for the first.
+        began_at: seconds since 1970 of the first event.
+        committed_at: of the last commit, or None.
+        active_s: seconds at work, over all visits.
+        waited_s: seconds that the models took for what was asked here.
+        visits: how often the image was opened.
+        edits: how often each kind of edit was done, by its name, undone ones too.
+        undone: how often one was taken back.
+        models: that answered.
+        searches: phrases that were looked for.
+        first: the first proposal, or None.
+        way: how the committed labels came about; None where nothing is committed.
+        labels_seq: of the last event that touched the labels.
+        state: of the image now.
+    """
+
+    image_id: str
+    annotator: str
+    began_at: float
+    committed_at: float | None = None
+    active_s: float = 0.0
+    waited_s: float = 0.0
+    visits: int = 0
+    edits: tuple[tuple[str, int], ...] = ()
+    undone: int = 0
+    models: tuple[str, ...] = ()
+    searches: tuple[Search, ...] = ()
+    first: First | None = None
+    way: Way | None = None
+    labels_seq: int = 0
+    state: ImageState = ImageState.UNTOUCHED
+
+    def count(self, *names: str) -> int:
+        """How many edits of these names."""
+        return sum(number for name, number in self.edits if name in names)
+
+    @property
+    def clicks(self) -> int:
+        """Clicks, positive and negative."""
+        return self.count("click")
+
+
+@dataclass
+class _Tally:
+    """One image of one annotator, while the events go by."""
+
+    image_id: str
+    annotator: str
+    began_at: float
+    committed_at: float | None = None
+    active_s: float = 0.0
+    waited_s: float = 0.0
+    visits: int = 0
+    edits: Counter[str] = field(default_factory=Counter)
+    undone: int = 0
+    models: dict[str, None] = field(default_factory=dict)
+    searches: list[Search] = field(default_factory=list)
+    first: First | None = None
+    document: str | None = None
+    proposed: bool = False
+    asked: str = ""
+    found: str | None = None
+    accepted: list[str] = field(default_factory=list)
+    painted: bool = False
+    labels_seq: int = 0
+
+    def take(self, event: StoredEvent) -> None:
+        body = event.body
+        if event.kind is EventKind.EDIT:
+            self._edit(event, body)
+        elif event.kind is EventKind.SEARCH:
+            self._search(body)
+        elif event.kind is EventKind.ANSWER:
+            self.waited_s += float(body.get("seconds", 0.0))
+            model = str(body.get("model", ""))
+            self._name_model(model)
+            if self.document == body.get("pending"):
+                self._propose(self.asked, model, body)
+        elif "draft" in body:
+            self._travel(event.kind, body)
+        if event.kind is EventKind.UNDO:
+            self.undone += 1
+        if event.kind is EventKind.EXTERNAL:
+            self.painted = True
+        if event.kind in _LABELS or "patch" in body or "state" in body:
+            self.labels_seq = event.seq
+
+    def _edit(self, event: StoredEvent, body: dict[str, Any]) -> None:
+        name = str(body.get("name", ""))
+        self.edits[name] += 1
+        committed = "state" in body and body["state"][1] == ImageState.COMMITTED
+        if committed:
+            self.committed_at = event.at
+        if "draft" not in body:
+            self.painted = self.painted or "patch" in body
+            return
+        if committed and self.proposed and self.document is not None:
+            self.accepted.append(self.document)
+        if not committed:
+            self.asked = name
+        document = body["draft"][1]
+        source = BY_PHRASE if name == "find" else name
+        self._propose(source, "", {"draft": document, "proposed": body.get("proposed", False)})
+        if name == "find" and document is not None:
+            self.found = document
+            if self.searches and self.searches[-1].document is None:
+                self._pair(self.searches.pop())
+
+    def _search(self, body: dict[str, Any]) -> None:
+        self.waited_s += float(body.get("seconds", 0.0))
+        model = " + ".join(str(body[key]) for key in ("detector", "segmenter") if body.get(key))
+        self._name_model(model)
+        search = Search(
+            tuple(split_phrases(str(body.get("phrase", "")))),
+            int(body.get("found", 0)),
+            tuple({str(name).casefold(): None for name in body.get("phrases", ())}),
+        )
+        if self.found is not None:
+            self._pair(search)
+        else:
+            self.searches.append(search)
+
+    def _pair(self, search: Search) -> None:
+        """Bring a search and the draft of what it found together, whichever came first."""
+        document, self.found = self.found, None
+        self.searches.append(replace(search, document=document if search.found else None))
+        named = next(reversed(self.models), "")
+        if self.first is not None and self.first.document == document and not self.first.model:
+            self.first = replace(self.first, model=named)
+
+    def _propose(self, source: str, model: str, body: dict[str, Any]) -> None:
+        self.document, self.proposed = body.get("draft"), bool(body.get("proposed", False))
+        if self.first is None and self.proposed and self.document is not None:
+            self.first = First(source, model, self.document)
+
+    def _travel(self, kind: EventKind, body: dict[str, Any]) -> None:
+        """Undo and redo: what is proposed changes, and an accept may be gone or be back."""
+        document, proposed = body["draft"], bool(body.get("proposed", False))
+        if kind is EventKind.UNDO and self.accepted and document == self.accepted[-1]:
+            self.accepted.pop()
+        again = kind is EventKind.REDO and self.proposed and document is None
+        if again and self.document is not None:
+            self.accepted.append(self.document)
+        self.document, self.proposed = document, proposed
+
+    def _name_model(self, name: str) -> None:
+        if name:
+            self.models.pop(name, None)
+            self.models[name] = None
+
+    def effort(self, state: ImageState) -> ImageEffort:
+        committed = state is ImageState.COMMITTED
+        return ImageEffort(
+            self.image_id,
+            self.annotator,
+            self.began_at,
+            self.committed_at if committed else None,
+            self.active_s,
+            self.waited_s,
+            self.visits,
+            tuple(self.edits.items()),
+            self.undone,
+            tuple(self.models),
+            tuple(self.searches),
+            self.first,
+            self._way() if committed and self.committed_at is not None else None,
+            self.labels_seq,
+            state,
+        )
+
+    def _way(self) -> Way:
+        if not self.accepted:
+            if self.first is not None:
+                return Way.DISCARDED
+            return Way.BY_HAND if self.painted else Way.EMPTY
+        same = self.first is not None and self.accepted == [self.first.document]
+        return Way.UNCHANGED if same and not self.painted else Way.CHANGED
+
+
+@dataclass
+class _Clock:
+    """Where one annotator is, and since when."""
+
+    tally: _Tally | None = None
+    at: float = 0.0
+    visit_s: float = 0.0
+
+    def take(self, event: StoredEvent, tally: _Tally, idle: float) -> None:
+        if event.kind is EventKind.OPEN:
+            tally.visits += 1
+            self.visit_s = 0.0
+        elif self.tally is tally:
+            gap = min(max(event.at - self.at, 0.0), idle)
+            tally.active_s += gap
+            self.visit_s += gap
+        else:  # work without an opening: the history began in the middle of it
+            tally.visits += 1
+            self.visit_s = 0.0
+        self.tally, self.at = tally, event.at
+        if event.kind is EventKind.LEAVE:
+            if "active_s" in event.body:
+                tally.active_s += float(event.body["active_s"]) - self.visit_s
+            self.tally = None
+
+
+def efforts(
+    events: Iterable[StoredEvent],
+    annotator: str,
+    states: dict[str, ImageState],
+    idle: float = IDLE_SECONDS,
+) -> tuple[ImageEffort, ...]:
+    """What one annotator did, one row for each image that was touched, in the order of beginning.
+
+    Args:
+        events: of the project, in order.
+        annotator: whose; others' events are passed over.
+        states: of the images now.
+        idle: seconds; a longer pause counts as that long.
+    """
+    tallies: dict[str, _Tally] = {}
+    clock = _Clock()
+    for event in events:
+        if event.annotator != annotator or event.image_id is None:
+            continue
+        tally = tallies.get(event.image_id)
+        if tally is None:
+            tally = tallies[event.image_id] = _Tally(event.image_id, annotator, event.at)
+        if event.kind in _PERSON:
+            clock.take(event, tally, idle)
+        tally.take(event)
+    return tuple(
+        tally.effort(states.get(image_id, ImageState.UNTOUCHED))
+        for image_id, tally in tallies.items()
+    )
