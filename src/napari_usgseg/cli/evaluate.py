@@ -22,7 +22,7 @@ def evaluate(
     datasets: Annotated[
         list[Path], typer.Argument(metavar="DATASET...", help="Data set folders (dataset.json).")
     ],
-    prompt: Annotated[str, typer.Option(help="text, box or clicks.")],
+    prompt: Annotated[str, typer.Option(help="text, box, clicks, ppn or ppn+box.")],
     text: Annotated[
         str | None, typer.Option(help="Phrase for label 1 instead of the data set's target.")
     ] = None,
@@ -49,6 +49,12 @@ def evaluate(
     adapter: Annotated[
         Path | None, typer.Option(help="LoRA adapter folder on top of the grounder.")
     ] = None,
+    ppn: Annotated[
+        Path | None, typer.Option(help="Folder of a prompt predictor, for ppn and ppn+box.")
+    ] = None,
+    include_trained: Annotated[
+        bool, typer.Option(help="Also score images that the prompt predictor was trained on.")
+    ] = False,
     box_threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Least score of a box.")
     ] = None,
@@ -63,7 +69,7 @@ def evaluate(
     ] = True,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
-    """Score text, box or click prompts on labelled data sets."""
+    """Score text, box or click prompts, or a prompt predictor, on labelled data sets."""
     from ..pipeline.evaluate import PROMPT_KINDS, EvaluationRequest, evaluate_dataset
     from ..pipeline.postprocess import PostprocessSettings
     from ..pipeline.report import dataset_report, evaluation_report
@@ -73,6 +79,8 @@ def evaluate(
         raise PromptError(f"--prompt {prompt!r}: expected one of {', '.join(PROMPT_KINDS)}")
     if (jitter or shuffle_prompts) and kind != "box":
         raise PromptError("--jitter and --shuffle-prompts are for --prompt box")
+    if (ppn is not None) != kind.startswith("ppn"):
+        raise PromptError("--ppn DIR goes with --prompt ppn or ppn+box, and they with it")
     request = EvaluationRequest(
         kind,
         text=text,
@@ -82,6 +90,7 @@ def evaluate(
         shuffle_prompts=shuffle_prompts,
         settings=PostprocessSettings(enabled=cleaning),
         use_priors=priors,
+        include_trained=include_trained,
         limit=limit,
         seed=seed,
     )
@@ -91,6 +100,11 @@ def evaluate(
 
     segmenter = load_segmenter(model, device=device)
     detector = load_detector(grounder, adapter=adapter, device=device) if kind == "text" else None
+    auto = None
+    if ppn is not None:
+        from ..models.ppn_model import load_ppn
+
+        auto = load_ppn(ppn, segmenter)
     reports: dict[str, dict[str, Any]] = {}
     failed: list[str] = []
     for dataset in chosen:
@@ -98,7 +112,9 @@ def evaluate(
         with progress(total, dataset.name) as step:
             say = partial(_count, step)
             try:
-                result = evaluate_dataset(dataset, segmenter, detector, request, on_image=say)
+                result = evaluate_dataset(
+                    dataset, segmenter, detector, request, on_image=say, auto=auto
+                )
             except DatasetError as error:
                 failed.append(str(error))
                 continue
@@ -107,7 +123,8 @@ def evaluate(
         failed += [str(error) for _, error in result.failures]
     if not reports:
         raise PromptError(f"nothing could be scored: {failed[0]}")
-    report = evaluation_report(request, model, grounder if detector else None, reports)
+    used = {"id": auto.card.ppn_id, "images": len(auto.card.images)} if auto else None
+    report = evaluation_report(request, model, grounder if detector else None, reports, used)
     typer.echo(f"mean: Dice {report['mean']['dice']:.3f}, IoU {report['mean']['iou']:.3f}")
     if json_file is not None:
         write_json(json_file, report)

@@ -42,6 +42,10 @@ def segment(
         list[str] | None,
         typer.Option(metavar="X,Y[,-]", help="A pixel on the object, with ,- off it; repeatable."),
     ] = None,
+    ppn: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a prompt predictor: its classes, without any prompt."),
+    ] = None,
     model: Annotated[str, typer.Option(help="Segmenter: a name or a checkpoint.")] = "nano",
     grounder: Annotated[str, typer.Option(help="Detector: a name or a folder.")] = "nano",
     adapter: Annotated[
@@ -65,7 +69,7 @@ def segment(
     smoothing: Smoothing = None,
     dilation: Dilation = None,
 ) -> None:
-    """Find what a phrase names, or what boxes and points show, and write PNG label maps.
+    """Find what a phrase names, what boxes and points show, or what a PPN has learned, as PNGs.
 
     A box or points say where the object is; --text then only names it. The same request goes on
     where an earlier one was interrupted.
@@ -74,8 +78,10 @@ def segment(
     from ..types import TextPrompt
 
     objects = _objects([parse_box(b) for b in box or ()], [parse_point(p) for p in point or ()])
-    if text is None and not objects:
-        raise PromptError("nothing to look for: give --text, --box or --point")
+    if text is None and not objects and ppn is None:
+        raise PromptError("nothing to look for: give --text, --box, --point or --ppn")
+    if ppn is not None and (text is not None or objects):
+        raise PromptError("--ppn needs no prompt: leave --text, --box and --point out")
     if text is not None and not text.strip(" ."):
         raise PromptError('--text is empty: expected a phrase such as "breast tumor"')
     files, missing = _find_images(inputs)
@@ -98,11 +104,17 @@ def segment(
     from ..models.registry import load_detector, load_segmenter
 
     segmenter = load_segmenter(model, device=device)
-    detector = None if objects else load_detector(grounder, adapter=adapter, device=device)
+    auto, detector = None, None
+    if ppn is not None:
+        from ..models.ppn_model import load_ppn
+
+        auto = load_ppn(ppn, segmenter)
+    elif not objects:
+        detector = load_detector(grounder, adapter=adapter, device=device)
     counts = dict.fromkeys(("done", "kept", "failed"), 0)
     failed = [str(error) for error in missing]
     with progress(len(files), "segmenting") as step:
-        for result in segment_files(files, out, segmenter, detector, request):
+        for result in segment_files(files, out, segmenter, detector, request, auto):
             counts[result.status] += 1
             if result.status == "failed":
                 failed.append(f"{result.source}: {result.message}")

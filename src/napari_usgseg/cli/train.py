@@ -116,3 +116,47 @@ def nano_dino(
         resume=resume,
         say=typer.echo,
     )
+
+
+@app.command("ppn")
+def ppn(
+    data: Annotated[
+        Path, typer.Argument(metavar="DATASET_OR_PROJECT", help="Labelled images to learn from.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the prompt predictor.")],
+    images: Annotated[
+        int | None, typer.Option(min=1, help="So many, drawn by --seed; else all.")
+    ] = None,
+    seed: Seed = 0,
+    splits: Annotated[
+        Path | None, typer.Option(help="Split file; only its training side is learnt from.")
+    ] = None,
+    held_out: Annotated[
+        int, typer.Option(min=0, help="Measure on so many images that are not learnt from.")
+    ] = 0,
+    model: Annotated[str, typer.Option(help="Segmenter: a name or a checkpoint.")] = "nano",
+    steps: Annotated[int | None, typer.Option(min=1, help="Of the optimiser.")] = None,
+    augment: Annotated[bool, typer.Option(help="Learn from bent views of the images too.")] = True,
+    lora: Annotated[
+        int, typer.Option(min=0, help="Rank of a LoRA on the mask decoder; 0 keeps SAM frozen.")
+    ] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    resume: Annotated[bool, typer.Option(help="Go on with the training in --out.")] = False,
+) -> None:
+    """Train a prompt predictor: a few labelled images, then images segment themselves."""
+    from .train_ppn import train_ppn_command
+
+    train_ppn_command(
+        data,
+        out,
+        images=images,
+        seed=seed,
+        splits=splits,
+        held_out=held_out,
+        model=model,
+        steps=steps,
+        augment=augment,
+        lora=lora,
+        device=device,
+        resume=resume,
+    )

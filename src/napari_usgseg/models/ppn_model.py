@@ -53,10 +53,15 @@ class PpnModel:
         decoder: FrozenDecoder | None = None,
     ) -> None:
         check_segmenter(card, segmenter)
-        self.segmenter, self.card = segmenter, card
+        self.segmenter, self._card = segmenter, card
         self._decoder = decoder or FrozenDecoder(segmenter)
         self._prompter = prompter.to(self._decoder.device).eval()
         self._rows = {value: row for row, value in enumerate(card.classes)}
+
+    @property
+    def card(self) -> PpnCard:
+        """What is known of it."""
+        return self._card
 
     @property
     def model_id(self) -> str:

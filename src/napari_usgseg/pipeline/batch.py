@@ -24,12 +24,13 @@ from numpy.typing import NDArray
 from ..errors import Cancelled, LabelWriteError, PromptError, UsgsegError
 from ..io.images import read_image
 from ..io.labels import default_color, write_classes, write_labels
-from ..models.base import Detector, Segmenter
+from ..models.base import AutoSegmenter, Detector, Segmenter
 from ..models.phrases import split_phrases
 from ..types import LabelClass, Prompts, TextPrompt
 from .overlay import write_overlay
 from .postprocess import PostprocessSettings
 from .propose import Proposals, compose, propose_prompts, propose_text
+from .propose_auto import propose_auto
 from .run_file import RunFile
 
 Status = Literal["done", "kept", "failed"]
@@ -74,30 +75,32 @@ def segment_files(
     segmenter: Segmenter,
     detector: Detector | None,
     request: BatchRequest,
+    auto: AutoSegmenter | None = None,
 ) -> Iterator[FileResult]:
     """Segment ``sources`` into ``out``, yielding what became of each as soon as it is known.
+
+    Where ``auto``, a prompt predictor on ``segmenter``, is given, it is asked and nothing else.
 
     Raises:
         PromptError: the request has neither a phrase nor an object, or a phrase and no detector.
         LabelWriteError: ``out`` holds the label maps of another request, or cannot be written.
     """
-    if request.text is None and not request.objects:
+    if request.text is None and not request.objects and auto is None:
         raise PromptError("nothing to look for: give a phrase, a box or a point")
     if request.text is not None and not request.objects and detector is None:
         raise PromptError("a phrase needs a detector: name a grounder")
-    classes = request_classes(request)
+    classes = request_classes(request) if auto is None else auto_classes(auto)
     label_paths = [out / f"{image_id}.png" for image_id in unique_ids(sources)]
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LabelWriteError(out, f"cannot be made a folder ({error}); choose another") from error
-    run = RunFile.open(
-        out / "run.json", _describe(segmenter, detector, request), overwrite=request.overwrite
-    )
+    asked = _describe(segmenter, detector, request) | ({"ppn": auto.model_id} if auto else {})
+    run = RunFile.open(out / "run.json", asked, overwrite=request.overwrite)
     write_classes(out / "classes.json", classes)
     try:
         for source, label_path in zip(sources, label_paths, strict=True):
-            result = _one_file(source, label_path, segmenter, detector, request, classes, run)
+            result = _one_file(source, label_path, segmenter, detector, auto, request, classes, run)
             if result.status == "done" or (result.status == "failed" and not label_path.exists()):
                 run.record(
                     label_path.stem,
@@ -117,6 +120,7 @@ def _one_file(
     label_path: Path,
     segmenter: Segmenter,
     detector: Detector | None,
+    auto: AutoSegmenter | None,
     request: BatchRequest,
     classes: Sequence[LabelClass],
     run: RunFile,
@@ -131,7 +135,10 @@ def _one_file(
         return FileResult(source, label_path, "failed", message=cause)
     try:
         image = read_image(source)
-        found = _propose(segmenter, detector, image, request)
+        if auto is not None:
+            found = propose_auto(auto, segmenter.embed(image), request.settings)
+        else:
+            found = _propose(segmenter, detector, image, request)
         labels = compose(found.items, _class_ids(found, classes), image.shape[:2])
         run.begin(label_path.stem, source)
         write_labels(label_path, labels, overwrite=overwrite)
@@ -151,7 +158,7 @@ def _one_file(
 
 def _class_ids(found: Proposals, classes: Sequence[LabelClass]) -> list[int]:
     """The label value of each proposal; one without a known phrase is of the first class."""
-    values = {label_class.name: label_class.class_id for label_class in classes}
+    values = {label_class.name.lower(): label_class.class_id for label_class in classes}
     return [values.get(item.phrase.lower(), 1) for item in found.items]
 
 
@@ -181,6 +188,12 @@ def request_classes(request: BatchRequest) -> list[LabelClass]:
     """The classes of a request: its phrases in their order, else one class named "object"."""
     names = split_phrases(request.text.text) if request.text is not None else ("object",)
     return [LabelClass(i, name, default_color(i)) for i, name in enumerate(names, start=1)]
+
+
+def auto_classes(auto: AutoSegmenter) -> list[LabelClass]:
+    """The classes of a prompt predictor."""
+    classes = auto.card.classes.items()
+    return [LabelClass(value, name, default_color(value)) for value, name in classes]
 
 
 def unique_ids(sources: Sequence[Path]) -> list[str]:

@@ -23,14 +23,15 @@ from ..io.datasets import Dataset, DatasetItem
 from ..io.images import read_image
 from ..io.labels import read_labels
 from ..metrics import dice, hd95, iou
-from ..models.base import Detector, Segmenter
+from ..models.base import AutoSegmenter, Detector, Segmenter
 from ..types import BoolArray, FloatArray, ImageEmbedding, Prompts, TextPrompt
 from .annotator import NOC_TARGETS, REPORTED_CLICKS, simulate_clicks
 from .postprocess import PostprocessSettings, postprocess
 from .propose import propose_text
+from .propose_auto import auto_box_masks, auto_masks, classes_for
 
-PromptKind = Literal["text", "box", "clicks"]
-PROMPT_KINDS: tuple[PromptKind, ...] = ("text", "box", "clicks")
+PromptKind = Literal["text", "box", "clicks", "ppn", "ppn+box"]
+PROMPT_KINDS: tuple[PromptKind, ...] = ("text", "box", "clicks", "ppn", "ppn+box")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +39,7 @@ class EvaluationRequest:
     """What to measure.
 
     Attributes:
-        prompt: "text", "box" or "clicks".
+        prompt: "text", "box", "clicks", "ppn" or "ppn+box".
         text: phrase for label 1 instead of the data set's target.
         box_threshold: see ``TextPrompt``.
         text_threshold: see ``TextPrompt``.
@@ -47,6 +48,7 @@ class EvaluationRequest:
             does not matter.
         settings: cleaning of every mask.
         use_priors: see ``propose_text``.
+        include_trained: also score images that the prompt predictor was trained on.
         limit: at most this many images of each data set, drawn by ``seed``.
         seed: of the draw, of the jitter and of the shuffling.
     """
@@ -59,6 +61,7 @@ class EvaluationRequest:
     shuffle_prompts: bool = False
     settings: PostprocessSettings = field(default_factory=PostprocessSettings)
     use_priors: bool = True
+    include_trained: bool = False
     limit: int | None = None
     seed: int = 0
 
@@ -107,10 +110,12 @@ def evaluate_dataset(
     detector: Detector | None,
     request: EvaluationRequest,
     on_image: Callable[[DatasetItem], None] = lambda item: None,
+    auto: AutoSegmenter | None = None,
 ) -> DatasetEvaluation:
     """Score every image of a data set, in an order drawn by ``request.seed``.
 
-    ``box`` and ``clicks`` leave out images without an object; ``limit`` counts the scored ones.
+    ``box``, ``clicks`` and ``ppn+box`` leave out images without an object; ``ppn`` and ``ppn+box``
+    those that the prompt predictor was trained on; ``limit`` counts the scored ones.
 
     Args:
         dataset: what to score on.
@@ -118,14 +123,21 @@ def evaluate_dataset(
         detector: turns phrases into boxes; for "text" only.
         request: what to measure.
         on_image: called after each image, for a progress bar.
+        auto: prompt predictor on ``segmenter``; for "ppn" and "ppn+box".
 
     Raises:
-        PromptError: "text" without a detector.
+        PromptError: "text" without a detector, "ppn" without a prompt predictor or without one
+            of the classes.
         DatasetError: nothing can be scored.
     """
     if request.prompt == "text" and detector is None:
         raise PromptError("text prompts need a detector: name a grounder")
-    items = list(dataset.items)
+    classes: dict[int, int] = {}
+    if request.prompt in ("ppn", "ppn+box"):
+        if auto is None:
+            raise PromptError(f"{request.prompt} prompts need a prompt predictor: name its folder")
+        classes = classes_for(auto, dataset)
+    items = untrained_items(dataset, auto, request)
     random.Random(request.seed).shuffle(items)
     scores: list[ImageScore] = []
     failures: list[tuple[DatasetItem, UsgsegError]] = []
@@ -133,7 +145,7 @@ def evaluate_dataset(
         if request.limit is not None and len(scores) >= request.limit:
             break
         try:
-            score = _score_item(dataset, item, other, segmenter, detector, request)
+            score = _score_item(dataset, item, other, segmenter, detector, request, auto, classes)
         except FileError as error:
             failures.append((item, error))
         else:
@@ -147,6 +159,15 @@ def evaluate_dataset(
     )
 
 
+def untrained_items(
+    dataset: Dataset, auto: AutoSegmenter | None, request: EvaluationRequest
+) -> list[DatasetItem]:
+    """The items to score: not those that the prompt predictor was trained on."""
+    if auto is None or request.include_trained or auto.card.source != dataset.name:
+        return list(dataset.items)
+    return [item for item in dataset.items if item.item_id not in set(auto.card.images)]
+
+
 def _score_item(
     dataset: Dataset,
     item: DatasetItem,
@@ -154,10 +175,13 @@ def _score_item(
     segmenter: Segmenter,
     detector: Detector | None,
     request: EvaluationRequest,
+    auto: AutoSegmenter | None,
+    classes: dict[int, int],
 ) -> ImageScore | None:
     labels = read_labels(item.mask_path)
-    objects = [] if request.prompt == "text" else list(_objects(labels))
-    if request.prompt != "text" and not objects:
+    whole = request.prompt in ("text", "ppn")
+    objects = [] if whole else list(_objects(labels))
+    if not whole and not objects:
         return None
     image = read_image(item.image_path)
     if image.shape[:2] != labels.shape:
@@ -173,6 +197,15 @@ def _score_item(
     scene = _Scene(item, image, labels, segmenter.embed(image, item.item_id), rng)
     if request.prompt == "text" and detector is not None:
         score = _score_text(dataset, scene, segmenter, detector, request)
+    elif request.prompt == "ppn" and auto is not None:
+        answers = auto_masks(auto, scene.embedding, classes, request.settings)
+        score = _whole_labels(scene, [labels == label for label in classes], answers)
+    elif request.prompt == "ppn+box" and auto is not None:
+        boxes = [_box(truth) for truth in objects]
+        answers = auto_box_masks(
+            auto, scene.embedding, labels, objects, boxes, classes, request.settings
+        )
+        score = _mean_score(item, objects, answers)
     elif request.prompt == "box":
         score = _score_boxes(scene, objects, other, segmenter, request)
     else:
@@ -214,6 +247,12 @@ def _score_text(
             answer |= proposal.mask
         truths.append(scene.labels == label)
         answers.append(answer)
+    return _whole_labels(scene, truths, answers)
+
+
+def _whole_labels(
+    scene: _Scene, truths: Sequence[BoolArray], answers: Sequence[BoolArray]
+) -> ImageScore:
     return replace(
         _mean_score(scene.item, truths, answers),
         empty=not scene.labels.any(),

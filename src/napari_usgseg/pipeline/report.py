@@ -51,6 +51,7 @@ def evaluation_report(
     segmenter: str,
     grounder: str | None,
     datasets: dict[str, dict[str, Any]],
+    ppn: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The whole report; ``mean`` is over data sets.
 
@@ -59,12 +60,14 @@ def evaluation_report(
         segmenter: its name, as it was asked for.
         grounder: the detector's name, or None where none was used.
         datasets: ``dataset_report`` by name of the data set.
+        ppn: what was used of a prompt predictor ("id", "images", "seed"), or None.
     """
     return {
         "schema": SCHEMA,
         "prompt": request.prompt,
         "segmenter": segmenter,
         "grounder": grounder,
+        **({"ppn": ppn} if ppn else {}),
         "options": {
             "text": request.text,
             "jitter": request.jitter,

@@ -37,6 +37,12 @@ CHECK_EVERY = 50
 
 LOG_EVERY = 10
 
+STEPS_FOR_TEN = 300
+"""Steps for ten images, or fewer."""
+
+VIEWS_IN_ALL = 200
+"""Views that are encoded at most, where there are so few images."""
+
 
 @dataclass(frozen=True, slots=True)
 class PpnSettings:
@@ -59,6 +65,13 @@ class PpnSettings:
     seed: int = 0
     task: PpnTraining = field(default_factory=PpnTraining)
     levels: int = 1
+
+    @classmethod
+    def for_images(cls, count: int, seed: int = 0, lora_rank: int = 0) -> PpnSettings:
+        """Steps and views that suit so many images: more images, more steps and fewer views."""
+        steps = int(np.clip(STEPS_FOR_TEN * np.sqrt(count / 10), STEPS_FOR_TEN, 4 * STEPS_FOR_TEN))
+        views = int(np.clip(VIEWS_IN_ALL // count, 1, 12))
+        return cls(steps, seed=seed, lora_rank=lora_rank, task=PpnTraining(views=views))
 
     def loop(self) -> LoopSettings:
         """For ``training.loop``."""

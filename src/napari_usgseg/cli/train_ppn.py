@@ -1,0 +1,104 @@
+"""What ``usgseg train ppn`` does."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from ..errors import DatasetError
+from .common import progress
+
+if TYPE_CHECKING:
+    from ..io.datasets import Dataset
+
+
+def train_ppn_command(
+    data: Path,
+    out: Path,
+    *,
+    images: int | None,
+    seed: int,
+    splits: Path | None,
+    held_out: int,
+    model: str,
+    steps: int | None,
+    augment: bool,
+    lora: int,
+    device: str,
+    resume: bool,
+) -> None:
+    """Read, choose, train, report; see ``cli.train`` for the options.
+
+    Raises:
+        DatasetError: ``data`` is neither a data set nor a labelled folder, or has too few images.
+        CheckpointError: ``resume`` with another training in ``out``.
+    """
+    from ..io.datasets import read_dataset, read_splits
+    from ..models.registry import load_segmenter
+    from ..training.ppn_data import choose_items, classes_in, load_items
+    from ..training.ppn_train import PpnSettings, train_ppn
+
+    with tempfile.TemporaryDirectory(prefix="usgseg-train-") as scratch:
+        dataset = read_dataset(data) if is_dataset(data) else from_project(data, Path(scratch))
+        side = read_splits(splits).get(dataset.name) if splits else None
+        if splits and side is None:
+            raise DatasetError(splits, f"says nothing of '{dataset.name}'")
+        pool = dataset.only(side.train) if side else dataset
+        chosen, rest = choose_items(pool, images, held_out, seed)
+        training, checking = load_items(chosen), load_items(rest)
+    classes = classes_in(dataset, training)
+    settings = PpnSettings.for_images(len(training), seed=seed, lora_rank=lora)
+    settings = replace(
+        settings,
+        steps=steps or settings.steps,
+        task=settings.task if augment else replace(settings.task, views=0),
+    )
+    segmenter = load_segmenter(model, device=device)
+    typer.echo(f"{dataset.name}: {len(training)} images, {', '.join(classes.values())}")
+    started = time.monotonic()
+    with progress(settings.steps, "training") as step:
+
+        def said(now: int, total: int, figures: dict[str, float]) -> None:
+            worth = now == total or now % 50 == 0
+            words = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+            step(f"step {now} of {total}: {words}" if worth else "")
+
+        trained = train_ppn(
+            training,
+            classes,
+            segmenter,
+            out,
+            settings,
+            source=dataset.name,
+            held_out=checking,
+            resume=resume,
+            progress=said,
+        )
+    scores = trained.card.scores
+    measured = f", held-out Dice {scores['held_out_dice']:.3f}" if scores else ""
+    typer.echo(f"{trained.card.ppn_id} in {out}, {time.monotonic() - started:.0f} s{measured}")
+
+
+def is_dataset(folder: Path) -> bool:
+    """Whether a folder is a data set in one of the layouts that ``read_dataset`` knows."""
+    return (folder / "dataset.json").is_file() or any(
+        (folder / part / "imgs").is_dir() for part in ("Train", "Test")
+    )
+
+
+def from_project(folder: Path, scratch: Path) -> Dataset:
+    """The committed images of a labelled folder, as a data set that is written to ``scratch``.
+
+    Raises:
+        DatasetError: nothing is committed there.
+    """
+    from ..io.datasets import read_dataset
+    from .export import export
+
+    export(folder, scratch / "data", name=folder.resolve().name)
+    return read_dataset(scratch / "data")

@@ -1,0 +1,97 @@
+"""Masks of learned classes in an image to which nobody pointed."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import PromptError
+from ..geometry import mask_to_box
+from ..io.datasets import Dataset
+from ..models.base import AutoSegmenter
+from ..types import BoolArray, FloatArray, ImageEmbedding, Prompts
+from .postprocess import PostprocessSettings, postprocess
+from .propose import Proposal, Proposals
+
+ABSENT_BELOW = 0.0
+"""A class whose object score is below this is not in the image (arXiv 2409.06821, section 3.2)."""
+
+
+def propose_auto(
+    auto: AutoSegmenter, embedding: ImageEmbedding, settings: PostprocessSettings
+) -> Proposals:
+    """One proposal for each class that is in the image, named after the class.
+
+    Args:
+        auto: a trained prompt predictor on its segmenter.
+        embedding: of the image, by that segmenter.
+        settings: cleaning of the masks.
+
+    Raises:
+        ModelError: ``embedding`` is another model's.
+    """
+    items = []
+    for value, prediction in auto.predict(embedding).items():
+        mask = postprocess(prediction.masks[0], settings)
+        box = mask_to_box(mask)
+        if prediction.object_score < ABSENT_BELOW or box is None:
+            continue
+        iou = float(prediction.iou_predictions[0])
+        name, logits = auto.card.classes[value], prediction.low_res_logits[0]
+        items.append(Proposal(mask, box, iou, name, iou, logits))
+    found = {item.phrase for item in items}
+    missing = [name for name in auto.card.classes.values() if name not in found]
+    notes = tuple(f"No '{name}' found in this image." for name in missing)
+    return Proposals(tuple(sorted(items, key=lambda item: -item.score)), notes, embedding)
+
+
+def classes_for(auto: AutoSegmenter, dataset: Dataset) -> dict[int, int]:
+    """Which class of a prompt predictor stands for each label of a data set.
+
+    By name where every label's name is known, else by label value.
+
+    Raises:
+        PromptError: a label has no class.
+    """
+    by_name = {label: auto.card.value_of(dataset.phrase(label)) for label in dataset.labels}
+    if all(value is not None for value in by_name.values()):
+        return {label: int(value or 0) for label, value in by_name.items()}
+    missing = [label for label in dataset.labels if label not in auto.card.classes]
+    if missing:
+        known = ", ".join(f"{value} ({name})" for value, name in auto.card.classes.items())
+        raise PromptError(
+            f"{dataset.name}: the prompt predictor has no class for label {missing[0]} "
+            f"({dataset.phrase(missing[0])}), only {known}"
+        )
+    return {label: label for label in dataset.labels}
+
+
+def auto_masks(
+    auto: AutoSegmenter,
+    embedding: ImageEmbedding,
+    classes: dict[int, int],
+    settings: PostprocessSettings,
+) -> list[BoolArray]:
+    """The cleaned mask of each label of ``classes`` (`classes_for`), empty where it is absent."""
+    found = {item.phrase: item.mask for item in propose_auto(auto, embedding, settings).items}
+    empty = np.zeros(embedding.size_hw, bool)
+    return [found.get(auto.card.classes[value], empty) for value in classes.values()]
+
+
+def auto_box_masks(
+    auto: AutoSegmenter,
+    embedding: ImageEmbedding,
+    labels: NDArray[np.integer],
+    objects: list[BoolArray],
+    boxes: list[FloatArray],
+    classes: dict[int, int],
+    settings: PostprocessSettings,
+) -> list[BoolArray]:
+    """The cleaned mask of each object, from its box and the learned prompts of its class."""
+    answers = []
+    for truth, box in zip(objects, boxes, strict=True):
+        segmenter = auto.for_class(classes[int(labels[truth][0])])
+        prompts = Prompts(box=box)
+        mask = segmenter.predict(embedding, prompts).masks[0]
+        answers.append(postprocess(mask, settings, prompts))
+    return answers

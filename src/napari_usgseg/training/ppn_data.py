@@ -1,0 +1,97 @@
+"""Which images of a data set a prompt predictor learns from."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..errors import DatasetError
+from ..io.datasets import Dataset, DatasetItem
+from ..io.images import read_image
+from ..io.labels import read_labels
+from .ppn_views import LabelledImage
+
+
+def choose_items(
+    dataset: Dataset, count: int | None, held_out: int, seed: int
+) -> tuple[list[DatasetItem], list[DatasetItem]]:
+    """Draw images to learn from, and others, of no common group, to measure on.
+
+    The draw is repeated, at most twenty times, until every label of the data set is in it.
+
+    Args:
+        dataset: to draw from.
+        count: images to learn from; None takes all that are not held out.
+        held_out: images to measure on, at most.
+        seed: of the draw.
+
+    Raises:
+        DatasetError: there are fewer than ``count`` images.
+    """
+    if count is not None and count > len(dataset.items):
+        raise DatasetError(dataset.name, f"has {len(dataset.items)} images, {count} were asked for")
+    items = sorted(dataset.items, key=lambda item: item.item_id)
+    rng = random.Random(seed)
+    if count is None:
+        groups = sorted({item.group for item in items})
+        rng.shuffle(groups)
+        kept: list[DatasetItem] = []
+        for group in groups:
+            members = [item for item in items if item.group == group]
+            if len(kept) + len(members) <= held_out:
+                kept += members
+        chosen = [item for item in items if item not in kept]
+        return chosen, kept
+    chosen = _draw(dataset, items, count, rng)
+    groups_in = {item.group for item in chosen}
+    others = [item for item in items if item.group not in groups_in]
+    rng.shuffle(others)
+    return chosen, others[:held_out]
+
+
+def _draw(
+    dataset: Dataset, items: Sequence[DatasetItem], count: int, rng: random.Random
+) -> list[DatasetItem]:
+    best: list[DatasetItem] = []
+    most = -1
+    for _ in range(20):
+        drawn = rng.sample(list(items), count)
+        there = {int(v) for item in drawn for v in np.unique(read_labels(item.mask_path)) if v}
+        found = len(there & set(dataset.labels))
+        if found > most:
+            best, most = drawn, found
+        if most == len(dataset.labels):
+            break
+    return best
+
+
+def load_items(items: Sequence[DatasetItem]) -> list[LabelledImage]:
+    """Read images and label maps.
+
+    Raises:
+        FileError: one of them cannot be read.
+    """
+    return [
+        LabelledImage(
+            item.item_id, item.group, read_image(item.image_path), read_labels(item.mask_path)
+        )
+        for item in items
+    ]
+
+
+def classes_in(dataset: Dataset, images: Sequence[LabelledImage]) -> dict[int, str]:
+    """The classes that are in the images: label value -> what a sonographer would type.
+
+    Raises:
+        DatasetError: there is none.
+    """
+    classes = {
+        label: dataset.phrase(label)
+        for label in sorted(dataset.labels)
+        if any((image.labels == label).any() for image in images)
+    }
+    if not classes:
+        raise DatasetError(dataset.name, "the images hold no label; choose others")
+    return classes
