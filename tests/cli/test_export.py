@@ -8,14 +8,14 @@ import pytest
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
-from napari_usgseg.store.folder import FolderStore
+from napari_usgseg.store.project import ProjectStore
 from napari_usgseg.types import LabelClass
 
 
 @pytest.fixture
 def labelled(images):
     """The folder of images with two of the three labelled, as the widget leaves it."""
-    store = FolderStore(images)
+    store = ProjectStore(images)
     store.write_classes((LabelClass(1, "cyst", "#e69f00"), LabelClass(2, "wall", "#56b4e9")))
     for value, record in enumerate(store.records[:2], start=1):
         labels = np.zeros(record.size_hw, np.uint8)
@@ -60,9 +60,11 @@ def test_a_folder_without_labels_says_what_to_do(usgseg, images, tmp_path):
     assert not (tmp_path / "set").exists()
 
 
-def test_a_damaged_label_map_is_named_and_the_rest_is_exported(usgseg, labelled, tmp_path):
+def test_a_damaged_label_file_is_named_and_the_version_of_the_history_is_exported(usgseg, labelled, tmp_path):
     (labelled / "usgseg" / "labels" / "scan 0.png").write_bytes(b"torn")
     outcome = usgseg("export", labelled, "--out", tmp_path / "set")
     assert outcome.code == 3
     assert "scan 0" in outcome.err
-    assert [item.item_id for item in read_dataset(tmp_path / "set").items] == ["scan 1"]
+    items = read_dataset(tmp_path / "set").items
+    assert [item.item_id for item in items] == ["scan 0", "scan 1"]
+    assert read_labels(items[0].mask_path)[20, 20] == 1

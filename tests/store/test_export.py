@@ -10,8 +10,8 @@ from napari_usgseg.errors import DatasetError
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.labels import read_labels
 from napari_usgseg.store.export import export_labelled
-from napari_usgseg.store.folder import FolderStore
 from napari_usgseg.store.memory import MemoryStore
+from napari_usgseg.store.project import ProjectStore
 from napari_usgseg.types import LabelClass
 
 CLASSES = (LabelClass(1, "cyst", "#e69f00"),)
@@ -22,7 +22,7 @@ def test_what_is_committed_is_exported_and_nothing_else(tmp_path: Path) -> None:
     images.mkdir()
     for name in "ab":
         Image.fromarray(np.full((12, 16), 90, np.uint8)).save(images / f"{name}.png")
-    store = FolderStore(images)
+    store = ProjectStore(images)
     labels = np.zeros((12, 16), np.uint8)
     labels[2:5, 3:9] = 1
     store.write_labels(store.records[1], labels)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import DatasetError, PromptError
 from .common import EXIT_SOME_FAILED
 
+if TYPE_CHECKING:
+    from ..store.project import ProjectStore
+
 FORMATS = ("png",)
+ALL, FIRST = "all", "first"
 
 
 def export(
-    folder: Annotated[Path, typer.Argument(help="The folder of images that was labelled.")],
+    folder: Annotated[
+        Path, typer.Argument(help="The folder of images that was labelled, or its project.")
+    ],
     out: Annotated[Path, typer.Option(help="The data set's folder.")],
     format: Annotated[str, typer.Option(help="png: images/, masks/ and dataset.json.")] = "png",
     labels: Annotated[
@@ -25,44 +31,66 @@ def export(
     target: Annotated[
         str | None, typer.Option(help="Phrase for label 1; else the first class's name.")
     ] = None,
+    annotator: Annotated[
+        str,
+        typer.Option(help="Whose labels; all: each in OUT/NAME, the first annotator in OUT/first."),
+    ] = "",
     overwrite: Annotated[bool, typer.Option(help="Replace files that are there.")] = False,
 ) -> None:
     """Export committed labels as PNG label maps in the documented data set layout."""
     if format not in FORMATS:
         raise PromptError(f"--format {format!r}: expected one of {', '.join(FORMATS)}")
-    from ..io.export import export_images
-    from ..io.instances import labelling_in
-    from ..store.base import ImageState
-    from ..store.folder import FolderStore
+    names = [annotator]
+    if annotator == ALL:
+        names = list(_open(folder, labels, "").annotators()) or [""]
+    failed: list[str] = []
+    for each in names:
+        store = _open(folder, labels, "" if each == FIRST else each)
+        place = out / (each or FIRST) if annotator == ALL else out
+        failed += _export(store, place, name, organ, target, overwrite)
+        store.close()
+    for line in dict.fromkeys(failed):
+        typer.echo(f"usgseg: {line}", err=True)
+    if failed:
+        raise typer.Exit(EXIT_SOME_FAILED)
 
-    store = FolderStore(folder, labels)
-    states = store.states()
-    records = [
-        (record, store.label_path(record.image_id))
-        for record in store.records
-        if states[record.image_id] is ImageState.COMMITTED
-    ]
-    if not records:
+
+def _open(folder: Path, labels: Path | None, annotator: str) -> ProjectStore:
+    from ..store.project import ProjectStore
+
+    return ProjectStore(folder, labels, annotator=annotator, write=False)
+
+
+def _export(
+    store: ProjectStore,
+    out: Path,
+    name: str | None,
+    organ: str,
+    target: str | None,
+    overwrite: bool,
+) -> list[str]:
+    """Export one annotator's labels; gives sentences about what was left out."""
+    from ..store.export import export_store
+    from ..store.records import ImageState
+
+    if ImageState.COMMITTED not in store.states().values():
+        who = ", ".join(each or FIRST for each in store.annotators() if each != store.annotator)
+        others = f" by {store.annotator or FIRST} (but by {who})" if who else ""
         raise DatasetError(
-            folder,
-            f"nothing is labelled here yet ({store.root / 'labels'} holds no label map); "
+            store.folder,
+            f"nothing is labelled here yet{others} (no label map in {store.root / 'labels'}); "
             "commit an image in the widget first",
         )
     classes = store.classes()
-    phrase = target or (classes[0].name if classes else "object")
-    report = export_images(
-        records,
+    report = export_store(
+        store,
         out,
-        name=name or store.name,
+        name=name,
         organ=organ,
-        target=phrase,
+        target=target or (classes[0].name if classes else "object"),
         classes=classes,
-        labelling=labelling_in(store.settings()),
         overwrite=overwrite,
     )
-    failed = [*store.problems, *(f"{item.image_id}: {item.error}" for item in report.failures)]
-    for line in failed:
-        typer.echo(f"usgseg: {line}", err=True)
     typer.echo(f"{len(report.exported)} of {len(store.records)} images exported to {out}")
-    if failed:
-        raise typer.Exit(EXIT_SOME_FAILED)
+    failures = [f"{item.image_id}: {item.error}" for item in report.failures]
+    return [*store.problems, *store.take_warnings(), *failures]

@@ -24,11 +24,12 @@ from ..session.annotator import AnnotationSession
 from ..session.requests import FileRequest, Request
 from ..session.status import Status
 from . import keys
+from .class_panel import ClassPanel, LabellingChoice
 from .folds import CleaningForm, ExportForm, ModelForm
 from .images_panel import ImagesPanel
 from .layers import LayerBridge
 from .parts import BusyBar, Fold, button, keep_room, later, row, tip
-from .prompt_panels import ClassPanel, CorrectPanel, FindPanel
+from .prompt_panels import CorrectPanel, FindPanel
 from .tools import CanvasTools
 from .worker import FileWorker, InferenceWorker
 
@@ -144,6 +145,7 @@ class UltrasoundWidget(QWidget):
         layout.addStretch(2)
         for widget in (hello, first, layer, self.phantom):
             layout.addWidget(widget)
+        layout.addLayout(row(QLabel("Labels:"), LabellingChoice(self.session), stretch=1))
         layout.addStretch(3)
         return page
 
@@ -219,7 +221,9 @@ class UltrasoundWidget(QWidget):
             self.session.editing.accept_and_next()
 
     def _retry(self) -> None:
-        if self.session.record is not None and self.session.loaded is None:
+        if self.session.unsaved:
+            self.session.retry()
+        elif self.session.record is not None and self.session.loaded is None:
             self.session.walk.reload()
         elif self.session.settings.phrase:
             self.session.prompting.find()
@@ -296,7 +300,7 @@ class UltrasoundWidget(QWidget):
         """Hand in what was painted, finish saving, end the workers, give keys and mouse back."""
         if self._closed:
             return
-        self.session.flushing.emit()
+        self.session.close()
         self._closed = True
         self.bridge.close()
         self.tools.close()

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import DatasetError
-from ..io.export import export_dataset
+from ..errors import DatasetError, UsgsegError
+from ..io.export import ExportFailure, ExportReport, export_images
 from ..io.instances import labelling_in
 from ..io.labels import write_labels, write_png
 from ..types import ImageRecord, LabelClass
@@ -40,6 +40,43 @@ def export_labelled(
         The data set's folder.
 
     Raises:
+        DatasetError: nothing is committed yet, or there is a data set already; or some images
+            could not be exported: they are named, and all the others are there.
+    """
+    report = export_store(
+        store, out, organ=organ, target=target, classes=classes, overwrite=overwrite
+    )
+    if report.failures:
+        causes = "; ".join(f"{f.image_id} ({f.error})" for f in report.failures)
+        raise DatasetError(
+            report.folder,
+            f"{len(report.exported)} images exported, {len(report.failures)} left out: {causes}",
+        )
+    return report.folder
+
+
+def export_store(
+    store: LabelStore,
+    out: str | Path,
+    *,
+    organ: str,
+    target: str,
+    classes: Sequence[LabelClass],
+    name: str | None = None,
+    overwrite: bool = False,
+) -> ExportReport:
+    """Write every committed image with its label map; one that fails does not stop the others.
+
+    Args:
+        store: where the labels are.
+        out: the data set's folder.
+        organ: what the images show.
+        target: the phrase for label 1.
+        classes: of the label maps.
+        name: of the data set; None takes the store's.
+        overwrite: write over a data set that is there.
+
+    Raises:
         DatasetError: nothing is committed yet, or there is a data set already.
     """
     states = store.states()
@@ -47,24 +84,30 @@ def export_labelled(
     if not done:
         raise DatasetError(store.name, "nothing is labelled yet; accept at least one image first")
     staging = Path(tempfile.mkdtemp(prefix="usgseg-export-"))
+    failures: list[ExportFailure] = []
     try:
         pairs: list[tuple[ImageRecord, Path]] = []
         for record in done:
-            labels = store.read_labels(record)
+            try:
+                labels = store.read_labels(record)
+            except UsgsegError as error:
+                failures.append(ExportFailure(record.image_id, error))
+                continue
             if labels is not None:
                 path = staging / f"{len(pairs)}.png"
                 write_labels(path, labels)
                 pairs.append((_with_file(store, record, staging), path))
-        return export_dataset(
+        report = export_images(
             pairs,
             Path(out),
-            name=store.name,
+            name=name or store.name,
             organ=organ,
             target=target,
             classes=list(classes),
             labelling=labelling_in(store.settings()),
             overwrite=overwrite,
         )
+        return replace(report, failures=(*failures, *report.failures))
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

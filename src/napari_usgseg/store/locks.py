@@ -20,7 +20,8 @@ from ..io.atomic import write_atomically
 FOLDER = "locks"
 FIRST = "_first"
 """Name of the lock of the annotator who has no name."""
-RESERVED = ("all",)
+RESERVED = ("all", "first")
+"""Words that stand for all annotators, and for the one who has no name."""
 
 _held: dict[Path, AnnotatorLock] = {}
 

@@ -2,7 +2,8 @@
 
 Only what a person sets off counts as time: from one such event to the next while an image is open.
 A pause longer than ``IDLE_SECONDS`` counts as that long, for nobody knows when the person left. A
-visit whose ``leave`` says how long the person was at work takes that figure instead.
+visit whose ``leave`` says how long the person was at work (the session sees more, such as a long
+stroke) takes that figure instead.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import Any
 from ...models.phrases import split_phrases
 from ..records import EventKind, ImageState, StoredEvent
 
-IDLE_SECONDS = 60.0
-"""The longest pause that counts as work."""
+IDLE_SECONDS = 30.0
+"""The longest pause that counts as work; the session's own stopwatch has the same."""
 
 _PERSON = (
     EventKind.EDIT,
@@ -242,7 +243,7 @@ class _Tally:
             self.committed_at if committed else None,
             self.active_s,
             self.waited_s,
-            self.visits,
+            max(self.visits, 1),
             tuple(self.edits.items()),
             self.undone,
             tuple(self.models),
@@ -279,7 +280,6 @@ class _Clock:
             tally.active_s += gap
             self.visit_s += gap
         else:  # work without an opening: the history began in the middle of it
-            tally.visits += 1
             self.visit_s = 0.0
         self.tally, self.at = tally, event.at
         if event.kind is EventKind.LEAVE:

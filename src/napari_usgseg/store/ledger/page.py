@@ -18,7 +18,7 @@ from ...errors import FileError
 from ...io.atomic import write_atomically
 from ..base import LabelStore
 from ..records import Draft
-from .efforts import ImageEffort, Way
+from .efforts import IDLE_SECONDS, ImageEffort, Way
 from .plots import COLORS, seconds_by_origin, timeline
 from .quality import proposed_map
 from .report import Ledger
@@ -35,15 +35,14 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; width: 100%; } caption { text-align: left; color: #59636e; }
 th, td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid #d8dee4; }
 th:first-child, td:first-child, .text { text-align: left; }
-svg { width: 100%; height: auto; } svg text { font-size: 12px; fill: #59636e; }
-.grid { stroke: #d8dee4; } .line { stroke: #1d2329; }
+svg { width: 100%; height: auto; }
 .key { display: inline-block; width: .8em; height: .8em; border-radius: .4em;
        margin: 0 .3em 0 1em; }
 .changed { display: flex; flex-wrap: wrap; gap: 1rem; } figure { margin: 0; width: 17rem; }
 figure img { width: 100%; } .note { color: #59636e; }
 @media (prefers-color-scheme: dark) {
-  body { color: #e6edf3; background: #14181d; } .line { stroke: #e6edf3; }
-  .grid { stroke: #303841; } th, td { border-color: #303841; }
+  body { color: #e6edf3; background: #14181d; }
+  th, td { border-color: #303841; }
 }
 """
 
@@ -77,7 +76,7 @@ def page(ledger: Ledger, stores: Sequence[LabelStore]) -> str:
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
         f'<h1>{title}</h1><p class="note">Written {datetime.now():%Y-%m-%d %H:%M}. Time counts '
-        f"while an image is open; a pause longer than {ledger.idle_s:g} s counts as that long.</p>"
+        f"while an image is open; a pause longer than {IDLE_SECONDS:g} s counts as that long.</p>"
         f"{body}</body></html>\n"
     )
 

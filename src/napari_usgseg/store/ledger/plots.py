@@ -54,7 +54,7 @@ def timeline(efforts: Sequence[ImageEffort]) -> str:
             for n in _thinned(len(seconds) - WINDOW + 1)
         ]
         line = " ".join(place(*point).replace(" ", ",") for point in middle)
-        parts.append(f'<polyline points="{line}" fill="none" class="line" stroke-width="2"/>')
+        parts.append(f'<polyline points="{line}" fill="none" stroke="#e69f00" stroke-width="2.5"/>')
     return _svg(HEIGHT, "seconds at work on each image, in order", parts)
 
 
@@ -77,7 +77,8 @@ def seconds_by_origin(rows: Sequence[ModelRow]) -> str:
 
 def _svg(height: int, title: str, parts: Iterable[str]) -> str:
     return (
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" xmlns="http://www.w3.org/2000/svg">'
+        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" xmlns="http://www.w3.org/2000/svg" '
+        'font-family="sans-serif" font-size="12" fill="#808a94">'
         f"<title>{escape(title)}</title>{''.join(parts)}</svg>"
     )
 
@@ -87,7 +88,8 @@ def _grid(top: float, high: float) -> str:
     for part in range(5):
         y = 12 + high * (1 - part / 4)
         lines.append(
-            f'<line x1="{LEFT}" x2="{WIDTH - 12}" y1="{y:.1f}" y2="{y:.1f}" class="grid"/>'
+            f'<line x1="{LEFT}" x2="{WIDTH - 12}" y1="{y:.1f}" y2="{y:.1f}" '
+            'stroke="#808a94" stroke-opacity="0.35"/>'
             f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{top * part / 4:g} s</text>'
         )
     return "".join(lines)

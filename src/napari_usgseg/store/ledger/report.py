@@ -15,7 +15,7 @@ from ...io.instances import Labelling
 from ...types import LabelClass
 from ..base import LabelStore
 from ..project import ProjectStore
-from .efforts import IDLE_SECONDS, ImageEffort, Way, efforts
+from .efforts import ImageEffort, Way, efforts
 from .quality import Qualities, QualityCache, measure
 from .tables import ModelRow, PhraseRow, Totals, model_rows, most_changed, phrase_rows, totals
 
@@ -32,7 +32,6 @@ class Ledger:
     Attributes:
         name: of the project.
         images: how many it has.
-        idle_s: the longest pause that counts as work.
         efforts: one row for each image and annotator.
         qualities: from the first proposal to what was committed, where there is one.
         totals: sums.
@@ -44,7 +43,6 @@ class Ledger:
 
     name: str
     images: int
-    idle_s: float
     efforts: tuple[ImageEffort, ...]
     qualities: Qualities
     totals: Totals
@@ -56,17 +54,15 @@ class Ledger:
 
 def read_ledger(
     stores: Sequence[LabelStore],
-    idle: float = IDLE_SECONDS,
     progress: Progress = lambda done, total: None,
 ) -> Ledger:
     """Read the history of a project and make its ledger.
 
     Args:
         stores: of one project, one for each annotator who is to be counted.
-        idle: seconds; a longer pause counts as that long.
         progress: called with (images measured, images in all); may raise ``Cancelled``.
     """
-    rows = [efforts(store.events(), store.annotator, store.states(), idle) for store in stores]
+    rows = [efforts(store.events(), store.annotator, store.states()) for store in stores]
     total, done = sum(map(len, rows)), 0
 
     def advance(_: str) -> None:
@@ -92,7 +88,6 @@ def read_ledger(
     return Ledger(
         stores[0].name,
         len(stores[0].records),
-        idle,
         everything,
         qualities,
         totals(everything),

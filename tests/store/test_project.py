@@ -12,7 +12,8 @@ from PIL import Image
 from napari_usgseg.errors import DatasetError, ImageReadError, LabelWriteError
 from napari_usgseg.io.labels import read_labels, write_labels
 from napari_usgseg.store.base import ImageState
-from napari_usgseg.store.folder import FolderStore, unique_ids
+from napari_usgseg.store.images import unique_ids
+from napari_usgseg.store.project import ProjectStore
 from napari_usgseg.types import LabelClass
 
 
@@ -30,28 +31,36 @@ def some_labels() -> np.ndarray:
 
 
 def test_images_come_in_natural_order_and_untouched(folder: Path) -> None:
-    store = FolderStore(folder)
+    store = ProjectStore(folder)
     assert [record.image_id for record in store.records] == ["1", "2", "10"]
     assert set(store.states().values()) == {ImageState.UNTOUCHED}
     assert store.records[0].size_hw == (20, 30)
 
 
-def test_opening_a_folder_writes_nothing_into_it(folder: Path) -> None:
+def test_opening_for_reading_writes_nothing(folder: Path) -> None:
     before = sorted(folder.rglob("*"))
-    store = FolderStore(folder)
+    store = ProjectStore(folder, write=False)
     store.read_image(store.records[0])
     store.read_labels(store.records[0])
+    store.close()
     assert sorted(folder.rglob("*")) == before
+
+
+def test_opening_writes_beside_the_images_only_and_leaves_them_alone(folder: Path) -> None:
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    ProjectStore(folder).close()
+    assert {p: p.read_bytes() for p in folder.iterdir() if p.is_file()} == before
+    assert (folder / "usgseg" / "project.sqlite").is_file()
 
 
 def test_a_label_map_comes_back_as_it_was_written_when_the_folder_is_opened_again(
     folder: Path,
 ) -> None:
-    store = FolderStore(folder)
+    store = ProjectStore(folder)
     report = store.write_labels(store.records[1], some_labels())
     store.write_classes((LabelClass(1, "nodule", "#e69f00"),))
     assert report.path == folder / "usgseg" / "labels" / "2.png"
-    again = FolderStore(folder)
+    again = ProjectStore(folder)
     assert again.states() == {
         "1": ImageState.UNTOUCHED,
         "2": ImageState.COMMITTED,
@@ -62,18 +71,18 @@ def test_a_label_map_comes_back_as_it_was_written_when_the_folder_is_opened_agai
 
 
 def test_skipped_images_and_settings_are_remembered(folder: Path) -> None:
-    store = FolderStore(folder)
-    store.skip("10", True)
+    store = ProjectStore(folder)
+    store.write_state("10", ImageState.SKIPPED)
     store.remember({"phrase": "thyroid nodule", "last": "10"})
-    again = FolderStore(folder)
+    again = ProjectStore(folder)
     assert again.states()["10"] is ImageState.SKIPPED
     assert again.settings() == {"phrase": "thyroid nodule", "last": "10"}
-    again.skip("10", False)
-    assert FolderStore(folder).states()["10"] is ImageState.UNTOUCHED
+    again.write_state("10", ImageState.UNTOUCHED)
+    assert ProjectStore(folder).states()["10"] is ImageState.UNTOUCHED
 
 
 def test_a_label_map_that_another_program_wrote_is_kept_as_a_backup(folder: Path) -> None:
-    store = FolderStore(folder)
+    store = ProjectStore(folder)
     record = store.records[0]
     store.write_labels(record, some_labels())
     path = store.label_path(record.image_id)
@@ -89,7 +98,7 @@ def test_a_label_map_that_another_program_wrote_is_kept_as_a_backup(folder: Path
 
 def test_a_label_map_that_was_never_read_is_not_lost_either(folder: Path) -> None:
     foreign = np.full((20, 30), 3, np.uint8)
-    store = FolderStore(folder)
+    store = ProjectStore(folder)
     write_labels(store.label_path("1"), foreign)
     report = store.write_labels(store.records[0], None)
     assert report.backup is not None
@@ -98,7 +107,7 @@ def test_a_label_map_that_was_never_read_is_not_lost_either(folder: Path) -> Non
 
 
 def test_a_label_map_of_another_size_is_refused_with_both_sizes(folder: Path) -> None:
-    store = FolderStore(folder)
+    store = ProjectStore(folder)
     write_labels(store.label_path("1"), np.zeros((5, 6), np.uint8))
     with pytest.raises(ImageReadError, match=r"6 x 5 pixels.*30 x 20"):
         store.read_labels(store.records[0])
@@ -108,23 +117,14 @@ def test_a_label_map_of_another_size_is_refused_with_both_sizes(folder: Path) ->
 
 def test_files_that_are_no_images_are_named_and_the_others_go_on(folder: Path) -> None:
     (folder / "broken.png").write_bytes(b"not a picture")
-    store = FolderStore(folder)
+    store = ProjectStore(folder)
     assert len(store.records) == 3
     assert any("broken.png" in problem for problem in store.problems)
 
 
-def test_a_damaged_state_file_does_not_stop_the_work(folder: Path) -> None:
-    store = FolderStore(folder)
-    store.write_labels(store.records[0], some_labels())
-    (folder / "usgseg" / "state.json").write_text("{half a fi")
-    again = FolderStore(folder)
-    assert again.states()["1"] is ImageState.COMMITTED
-    assert any("state.json" in problem for problem in again.problems)
-
-
 def test_labels_go_to_the_folder_that_the_person_chose(folder: Path, tmp_path_factory) -> None:
     elsewhere = tmp_path_factory.mktemp("labels")
-    store = FolderStore(folder, elsewhere)
+    store = ProjectStore(folder, elsewhere)
     store.write_labels(store.records[0], some_labels())
     assert (elsewhere / "labels" / "1.png").is_file()
     assert not (folder / "usgseg").exists()
@@ -133,7 +133,7 @@ def test_labels_go_to_the_folder_that_the_person_chose(folder: Path, tmp_path_fa
 def test_the_images_folder_of_a_data_set_is_found(tmp_path: Path) -> None:
     (tmp_path / "wrist" / "images").mkdir(parents=True)
     Image.new("L", (8, 8)).save(tmp_path / "wrist" / "images" / "a.png")
-    store = FolderStore(tmp_path / "wrist")
+    store = ProjectStore(tmp_path / "wrist")
     assert store.name == "wrist"
     assert store.folder == tmp_path / "wrist" / "images"
 
@@ -141,16 +141,16 @@ def test_the_images_folder_of_a_data_set_is_found(tmp_path: Path) -> None:
 def test_each_frame_of_a_file_is_an_image(tmp_path: Path) -> None:
     frames = [Image.fromarray(np.full((8, 9), value, np.uint8)) for value in (10, 200)]
     frames[0].save(tmp_path / "cine.tif", save_all=True, append_images=frames[1:])
-    store = FolderStore(tmp_path)
+    store = ProjectStore(tmp_path)
     assert [record.image_id for record in store.records] == ["cine_0000", "cine_0001"]
     assert store.read_image(store.records[1]).shape == (8, 9, 3)
 
 
 def test_a_folder_without_images_says_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="expected PNG"):
-        FolderStore(tmp_path)
+        ProjectStore(tmp_path)
     with pytest.raises(DatasetError, match="no such folder"):
-        FolderStore(tmp_path / "nowhere")
+        ProjectStore(tmp_path / "nowhere")
 
 
 @settings(max_examples=60, deadline=None)
