@@ -15,6 +15,7 @@ seen to stall a window's event loop for hundreds of milliseconds (ARCHITECTURE.m
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import struct
@@ -35,6 +36,8 @@ from .requests import (
 )
 
 LENGTH = struct.Struct("<Q")
+MODEST = 10
+"""The niceness of work ahead."""
 
 
 def send(stream: BinaryIO, message: Any) -> None:
@@ -74,10 +77,14 @@ def _read(stream: BinaryIO, length: int) -> bytearray:
 
 
 class Lane(threading.Thread):
-    """One thread with a queue: the most urgent first, the newest of a kind only."""
+    """One thread with a queue: the most urgent first, the newest of a kind only.
 
-    def __init__(self, name: str, engine: Engine, answers: Answers) -> None:
+    ``modest`` has it, and the threads that torch starts for it, leave the processors to others.
+    """
+
+    def __init__(self, name: str, engine: Engine, answers: Answers, modest: bool = False) -> None:
         super().__init__(name=name, daemon=True)
+        self._modest = modest
         self._engine = engine
         self._answers = answers
         self._waiting: list[ModelRequest] = []
@@ -104,6 +111,9 @@ class Lane(threading.Thread):
 
     def run(self) -> None:
         """Answer requests for ever."""
+        if self._modest and sys.platform == "linux":  # where a thread has a priority of its own
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), MODEST)
         while True:
             with self._changed:
                 while not self._waiting:
@@ -150,7 +160,10 @@ def lane_of(request: ModelRequest) -> str:
 def serve(requests: BinaryIO, answers: BinaryIO, engine: Engine) -> None:
     """Answer requests until their stream ends. An int drops prompts and phrases older than it."""
     back = Answers(answers)
-    lanes = {name: Lane(name, engine, back) for name in ("clicks", "phrases", "ahead")}
+    lanes = {
+        name: Lane(name, engine, back, modest=name == "ahead")
+        for name in ("clicks", "phrases", "ahead")
+    }
     for lane in lanes.values():
         lane.start()
     while True:
