@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 
 from napari_usgseg.metrics import iou
 from napari_usgseg.pipeline import correction
-from napari_usgseg.pipeline.correction import LEAST_AGREEMENT, REACH, merge_correction
+from napari_usgseg.pipeline.correction import (
+    LEAST_AGREEMENT,
+    REACH,
+    merge_correction,
+    merged_logits,
+)
 from napari_usgseg.pipeline.postprocess import PostprocessSettings
 from napari_usgseg.pipeline.propose import propose_prompts
 from napari_usgseg.types import Prompts
@@ -137,6 +142,19 @@ def test_an_image_beyond_the_grid_is_corrected_as_its_reduction_is(monkeypatch):
     monkeypatch.setattr(correction, "GRID", 30)
     coarse = merge_correction(previous, previous | patch, click(12, 35, 1))
     assert iou(fine, coarse) > 0.98
+
+
+@settings(deadline=None, max_examples=50)
+@given(ellipses, ellipses)
+def test_what_is_fed_back_says_what_the_person_sees(answer, merged):
+    logits = np.where(answer[::2, ::2], 7.5, -6.5).astype(np.float32)
+    fed_back = merged_logits(logits, merged)
+    blocks = merged.reshape(HEIGHT // 2, 2, WIDTH // 2, 2).mean(axis=(1, 3))
+    inside, outside = blocks > 0.5, blocks < 0.5
+    assert (fed_back[inside] > 0).all()
+    assert (fed_back[outside] < 0).all()
+    agreed = (inside & (logits > 0)) | (outside & (logits < 0))
+    np.testing.assert_array_equal(fed_back[agreed], logits[agreed])
 
 
 @pytest.mark.parametrize("label", [0, 1])

@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from ..metrics import iou
-from ..types import BoolArray, Prompts
+from ..types import BoolArray, FloatArray, Prompts
 from .postprocess import bounding_window, pointed_pixels
 
 LEAST_AGREEMENT = 0.7
@@ -30,6 +31,8 @@ REACH = 8.0
 """A change lies within so many times the click's depth of the click."""
 LARGEST_DISC = 0.5
 """Radius of the disc round a click that the network ignored: at most this times the object's."""
+UNDONE_LOGIT = 4.0
+"""What is fed back where the merged mask is not the network's; of 1, 4 and 8 the best."""
 GRID = 512
 """Distances in larger images are measured on a coarser grid: a click waits for them."""
 
@@ -70,6 +73,18 @@ def merge_correction(previous: BoolArray, answer: BoolArray, prompts: Prompts) -
                 radius = min(float(depth[ignored].max()), largest)
                 merged[window][_distance_to(ignored) <= radius] = bool(label)
     return merged
+
+
+def merged_logits(logits: FloatArray, mask: BoolArray) -> FloatArray:
+    """Low-resolution logits (h, w) of an answer, made to say what the merged mask (H, W) says.
+
+    The next click then starts from the mask that the person sees.
+    """
+    picture = Image.fromarray(mask.astype(np.uint8) * 255)
+    height, width = logits.shape
+    inside = np.asarray(picture.resize((width, height), Image.Resampling.BOX)) > 127
+    stated = np.where(inside, UNDONE_LOGIT, -UNDONE_LOGIT)
+    return np.where(inside == (logits > 0), logits, stated).astype(np.float32)
 
 
 def _near(changed: BoolArray, pixels: BoolArray, depth: NDArray[np.float32]) -> BoolArray:

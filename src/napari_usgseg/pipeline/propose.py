@@ -24,7 +24,7 @@ from ..types import (
     Prompts,
     TextPrompt,
 )
-from .correction import merge_correction
+from .correction import merge_correction, merged_logits
 from .postprocess import PostprocessSettings, postprocess
 
 
@@ -38,8 +38,8 @@ class Proposal:
         score: in [0, 1]: the detector's, or the segmenter's IoU estimate where none detected.
         phrase: what was looked for; "" for a person's own prompts.
         iou_prediction: the segmenter's own estimate of the mask's IoU.
-        low_res_logits: (h, w) of the raw mask, to feed back as ``Prompts.mask_input`` when the
-            person corrects this object.
+        low_res_logits: (h, w), to feed back as ``Prompts.mask_input`` when the person corrects
+            this object.
     """
 
     mask: BoolArray
@@ -148,7 +148,7 @@ def propose_prompts(
             more of it than ``merge_correction`` allows; None where there was none.
 
     Returns:
-        The cleaned proposal, and the raw prediction whose ``low_res_logits`` seed the next click.
+        The cleaned proposal, whose ``low_res_logits`` seed the next click, and the raw prediction.
 
     Raises:
         PromptError: there is nothing to go by in ``prompts``.
@@ -156,8 +156,10 @@ def propose_prompts(
     """
     prediction = segmenter.predict(embedding, prompts)
     mask = postprocess(prediction.masks[0], settings, prompts)
-    if previous is not None:
+    logits = prediction.low_res_logits[0]
+    if previous is not None and previous.any():
         mask = merge_correction(previous, mask, prompts)
+        logits = merged_logits(logits, mask)
     box = prompts.box if prompts.box is not None else mask_to_box(mask)
     iou = float(prediction.iou_predictions[0])
     proposal = Proposal(
@@ -166,7 +168,7 @@ def propose_prompts(
         score=iou,
         phrase="",
         iou_prediction=iou,
-        low_res_logits=prediction.low_res_logits[0],
+        low_res_logits=logits,
     )
     return proposal, prediction
 
