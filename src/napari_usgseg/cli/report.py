@@ -19,9 +19,6 @@ def report(
     annotator: Annotated[
         str | None, typer.Option(help='Only this annotator; "" is the first. Else all together.')
     ] = None,
-    idle: Annotated[
-        float, typer.Option(min=1, help="Seconds; a longer pause counts as that long.")
-    ] = 60.0,
 ) -> None:
     """Report seconds, clicks, models, and how much of the proposals was changed, per image."""
     from ..store.ledger.page import write_page
@@ -30,7 +27,7 @@ def report(
     stores = open_for_report(project, labels, annotator)
     try:
         with progress(sum(len(store.records) for store in stores), "images") as advance:
-            ledger = read_ledger(stores, idle, lambda done, total: advance(""))
+            ledger = read_ledger(stores, lambda done, total: advance(""))
         write_csv(ledger, out)
         write_page(ledger, stores, out / "index.html")
     finally:

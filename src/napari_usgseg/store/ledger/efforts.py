@@ -149,6 +149,7 @@ class _Tally:
     accepted: list[str] = field(default_factory=list)
     painted: bool = False
     labels_seq: int = 0
+    state: ImageState = ImageState.UNTOUCHED
 
     def take(self, event: StoredEvent) -> None:
         body = event.body
@@ -174,7 +175,9 @@ class _Tally:
     def _edit(self, event: StoredEvent, body: dict[str, Any]) -> None:
         name = str(body.get("name", ""))
         self.edits[name] += 1
-        committed = "state" in body and body["state"][1] == ImageState.COMMITTED
+        if "state" in body:
+            self.state = ImageState(body["state"][1])
+        committed = "state" in body and self.state is ImageState.COMMITTED
         if committed:
             self.committed_at = event.at
         if "draft" not in body:
@@ -299,7 +302,7 @@ def efforts(
     Args:
         events: of the project, in order.
         annotator: whose; others' events are passed over.
-        states: of the images now.
+        states: of the images now; one that is gone keeps the state that it was given last.
         idle: seconds; a longer pause counts as that long.
     """
     tallies: dict[str, _Tally] = {}
@@ -314,6 +317,5 @@ def efforts(
             clock.take(event, tally, idle)
         tally.take(event)
     return tuple(
-        tally.effort(states.get(image_id, ImageState.UNTOUCHED))
-        for image_id, tally in tallies.items()
+        tally.effort(states.get(image_id, tally.state)) for image_id, tally in tallies.items()
     )
