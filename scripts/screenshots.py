@@ -98,7 +98,7 @@ def take(images: Path, labels: Path, phrase: str, theme: str, out: Path) -> None
     shoot("4-accepted")
     session.editing.accept_and_next()
     wait(lambda: session.loaded is not None and idle())
-    widget.folds[1].set_open(True)
+    widget.folds.set_open("View")
     shoot("5-next")
     viewer.close()
 

@@ -1,138 +1,133 @@
-"""The images of the folder: a list that stays fluid at ten thousand, states, and the way on."""
+"""The images of the folder: how far they are, which are shown, and the way on."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtCore import QAbstractListModel, QModelIndex, Qt
-from qtpy.QtWidgets import QComboBox, QLabel, QListView, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtCore import QModelIndex, QSize, Qt
+from qtpy.QtWidgets import (
+    QComboBox,
+    QLabel,
+    QLineEdit,
+    QListView,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 from ..session.annotator import AnnotationSession
+from ..session.image_queue import ImageQueue
 from ..store.base import ImageState
+from .images_model import MARKS, ImagesModel
 from .parts import button, row, tip
+from .thumbnails import HEIGHT, WIDTH, Thumbnails
 
-MARKS = {
-    ImageState.UNTOUCHED: "○",
-    ImageState.PROPOSED: "◐",
-    ImageState.COMMITTED: "●",
-    ImageState.SKIPPED: "–",
-}
-WORDS = {
-    ImageState.UNTOUCHED: "",
-    ImageState.PROPOSED: "proposed",
-    ImageState.COMMITTED: "labelled",
-    ImageState.SKIPPED: "skipped",
-}
 FILTERS: dict[str, ImageState | None] = {
     "all": None,
     "untouched": ImageState.UNTOUCHED,
     "proposed": ImageState.PROPOSED,
     "labelled": ImageState.COMMITTED,
     "skipped": ImageState.SKIPPED,
+    "for review": ImageState.FLAGGED,
 }
 
 
-class ImagesModel(QAbstractListModel):
-    """Qt's view of the session's images; rows are made only where they are seen."""
-
-    def __init__(self, session: AnnotationSession) -> None:
-        super().__init__()
-        self._session = session
-        self._only: ImageState | None = None
-        self._ids: list[str] = []
-
-    def refresh(self, only: ImageState | None) -> None:
-        """Show the images in one state, or all; the current image is always shown."""
-        self._only = only
-        current = self._session.record
-        self.beginResetModel()
-        self._ids = [
-            record.image_id
-            for record in self._session.browser.records
-            if only is None or record is current or self._session.state_of(record.image_id) is only
-        ]
-        self.endResetModel()
-
-    def repaint(self) -> None:
-        """Show states anew, leaving the rows as they are."""
-        if self._ids:
-            self.dataChanged.emit(self.index(0), self.index(len(self._ids) - 1))
-
-    def image_id(self, index: QModelIndex) -> str | None:
-        """The image in a row."""
-        return self._ids[index.row()] if index.isValid() else None
-
-    def row_of(self, image_id: str) -> QModelIndex:
-        """Where an image is; an invalid index where it is filtered out."""
-        if self._only is None and image_id in self._session.browser:
-            return self.index(self._session.browser.index_of(image_id))
-        return self.index(self._ids.index(image_id)) if image_id in self._ids else QModelIndex()
-
-    def rowCount(self, parent: QModelIndex = QModelIndex()) -> int:  # noqa: N802, B008
-        """How many rows there are."""
-        return len(self._ids)
-
-    def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        """A mark, the file's name and a word."""
-        image_id = self.image_id(index)
-        if image_id is None:
-            return None
-        record = self._session.browser.get(image_id)
-        if role == Qt.ItemDataRole.DisplayRole:
-            state = self._session.state_of(image_id)
-            frame = "" if record.frame is None else f"  [{record.frame}]"
-            return f"{MARKS[state]}  {record.path.name}{frame}   {WORDS[state]}".rstrip()
-        if role == Qt.ItemDataRole.ToolTipRole:
-            return f"{record.path} - {record.size_hw[1]} x {record.size_hw[0]} pixels"
-        return None
-
-
 class ImagesPanel(QWidget):
-    """Progress, the list, a filter, previous and next."""
+    """Progress, a filter, going to a name, the list, and the way on."""
 
     def __init__(self, session: AnnotationSession) -> None:
         super().__init__()
         self._session = session
+        self._browser: ImageQueue | None = None
         self.progress = QLabel()
+        self.progress.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.filter = QComboBox()
         self.filter.addItems(list(FILTERS))
-        self.filter.setToolTip("Show only the images in this state.")
-        self.filter.currentTextChanged.connect(self._on_filter)
-        self.model = ImagesModel(session)
-        self.list = QListView()
-        self.list.setModel(self.model)
-        self.list.setUniformItemSizes(True)
-        self.list.setMinimumHeight(72)
-        self.list.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Expanding)
-        self.list.setToolTip("Click an image to go to it.")
-        self.list.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
-        self.list.clicked.connect(self._on_clicked)
-        self.list.activated.connect(self._on_clicked)
+        self.filter.setToolTip("Show and walk through the images in this state only.")
+        self.filter.textActivated.connect(self._on_filter)
+        self.name = QLineEdit()
+        self.name.setPlaceholderText("go to a name")
+        self.name.setToolTip(
+            tip("Part of a file's name; Enter goes to the next image that has it.", "go to a name")
+        )
+        self.name.returnPressed.connect(self._on_name)
+        self.thumbnails = Thumbnails(self)
+        self.model = ImagesModel(session, self.thumbnails)
+        self.list = self._list()
         self.previous = button(
-            "< Previous", tip("Go to the image before.", "previous"), lambda: session.walk.step(-1)
+            "<", tip("Go to the image before.", "previous"), lambda: session.walk.step(-1)
         )
-        self.next = button(
-            "Next >", tip("Go to the image after.", "next"), lambda: session.walk.step(1)
-        )
+        self.next = button(">", tip("Go to the image after.", "next"), lambda: session.walk.step(1))
         self.untouched = button(
             "Next untouched",
             tip("Go to the next image without labels.", "next untouched"),
             session.walk.next_untouched,
         )
+        self.skip = button(
+            "Skip", tip("Set this image aside and go on.", "skip"), session.walk.skip
+        )
+        self.flag = button(
+            MARKS[ImageState.FLAGGED],
+            tip(
+                "Flag this image for review and go on, or take its flag away.",
+                "flag for review",
+            ),
+            session.walk.flag,
+        )
+        for narrow in (self.previous, self.next, self.flag):
+            narrow.setFixedWidth(34)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        layout.addLayout(row(self.progress, self.filter, stretch=0))
+        layout.addWidget(self.progress)
+        layout.addLayout(row(self.filter, self.name, stretch=1))
         layout.addWidget(self.list, 1)
-        layout.addLayout(row(self.previous, self.next, self.untouched))
-        session.opened.connect(self._on_filter)
+        layout.addLayout(
+            row(self.previous, self.next, self.untouched, self.skip, self.flag, stretch=2)
+        )
+        session.opened.connect(self._on_opened)
         session.image_changed.connect(self._on_image)
-        session.states_changed.connect(self._on_states)
+        self._on_opened()
 
-    def _on_filter(self, _: Any = None) -> None:
-        self.model.refresh(FILTERS[self.filter.currentText()])
-        self._on_image()
-        self._on_states()
+    def _list(self) -> QListView:
+        made = QListView()
+        made.setModel(self.model)
+        made.setUniformItemSizes(True)
+        made.setIconSize(QSize(WIDTH, HEIGHT))
+        made.setMinimumHeight(76)
+        made.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Expanding)
+        made.setToolTip("Click an image to go to it.")
+        made.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        made.clicked.connect(self._on_clicked)
+        made.activated.connect(self._on_clicked)
+        return made
+
+    def ask_name(self) -> None:
+        """Put the cursor into the field for a name."""
+        self.name.setFocus()
+        self.name.selectAll()
+
+    def close_threads(self) -> None:
+        """Make no more thumbnails."""
+        self.thumbnails.close()
+
+    def _on_opened(self) -> None:
+        if self._browser is not None:
+            self._browser.state_changed.disconnect(self._on_progress, missing_ok=True)
+        self._browser = self._session.browser
+        self._browser.only = FILTERS[self.filter.currentText()]
+        self._browser.state_changed.connect(self._on_progress)
+        self.model.refresh()
+        self._on_progress()
+
+    def _on_filter(self, name: str) -> None:
+        self._session.walk.show_only(FILTERS[name])
+        self.model.refresh()
+        self._show_current()
+
+    def _on_name(self) -> None:
+        self._session.walk.go_to_name(self.name.text())
+        self.name.clearFocus()  # so that the next key is a shortcut
 
     def _on_clicked(self, index: QModelIndex) -> None:
         image_id = self.model.image_id(index)
@@ -140,19 +135,29 @@ class ImagesPanel(QWidget):
             self._session.walk.open_image(image_id)
 
     def _on_image(self) -> None:
+        self.model.go()
+        self._show_current()
+
+    def _show_current(self) -> None:
         record = self._session.record
-        if record is None:
-            return
-        if FILTERS[self.filter.currentText()] is not None:
-            self.model.refresh(FILTERS[self.filter.currentText()])
-        index = self.model.row_of(record.image_id)
+        index = QModelIndex() if record is None else self.model.row_of(record.image_id)
         if index.isValid():
             self.list.setCurrentIndex(index)
             self.list.scrollTo(index)
 
-    def _on_states(self) -> None:
-        browser = self._session.browser
-        pace = browser.per_hour()
-        text = f"{browser.committed} of {len(browser.records)} labelled"
-        self.progress.setText(text if pace is None else f"{text} - {pace} an hour")
-        self.model.repaint()
+    def _on_progress(self, _: Any = None) -> None:
+        text = progress_text(self._session.browser)
+        self.progress.setText(text)
+        self.progress.setToolTip(f"{text}.")
+
+
+def progress_text(queue: ImageQueue) -> str:
+    """How far a folder is: "312 of 500, 41 per hour, about 4 h left"."""
+    words = [f"{queue.committed} of {len(queue.records)} labelled"]
+    pace, hours = queue.per_hour(), queue.hours_left()
+    if pace is not None:
+        words.append(f"{pace} per hour")
+    if hours:
+        minutes = max(1, round(60 * hours))
+        words.append(f"about {f'{hours:.0f} h' if minutes >= 90 else f'{minutes} min'} left")
+    return ", ".join(words)

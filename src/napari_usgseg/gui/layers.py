@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from napari.layers import Image, Labels, Layer
@@ -20,8 +21,20 @@ from ..geometry import rc_to_xy, xy_to_rc
 from ..session.annotator import AnnotationSession
 from ..types import FloatArray
 from .adopted import AdoptedImage
-from .drawing import NEGATIVE, NEUTRAL, POSITIVE, Mark, corners, outlines, prompt_marks, put
-from .tagged import NAMES, TAG, TaggedLayers, place_like
+from .drawing import (
+    NEGATIVE,
+    NEUTRAL,
+    POSITIVE,
+    LabelColors,
+    Mark,
+    corners,
+    label_colors,
+    outlines,
+    prompt_marks,
+    put,
+)
+from .pictures import Pictures
+from .tagged import NAMES, TaggedLayers, place_like
 
 ORDER = ("image", "labels", "proposal", "shapes", "points")
 
@@ -39,10 +52,14 @@ class LayerBridge:
         self._session = session
         self.layers = TaggedLayers(viewer)
         self.adopted = AdoptedImage(viewer)
+        self.pictures = Pictures()
+        self.pictures.ready.connect(self.draw_image)
         self._stroke: list[Mark] = []
         self._writing = False
+        self._fresh = True
         self._dirty: set[str] = set()
         self._wired: Labels | None = None
+        self._colors: WeakKeyDictionary[Labels, LabelColors] = WeakKeyDictionary()
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._turn)
@@ -51,6 +68,7 @@ class LayerBridge:
         session.draft_changed.connect(self._on_draft)
         session.classes_changed.connect(self._on_classes)
         session.flushing.connect(self.pull)
+        session.opened.connect(self._on_opened)
 
     def find(self, role: str) -> Layer | None:
         """The layer of a role: "image", "labels", "proposal", "shapes" or "points"."""
@@ -77,18 +95,27 @@ class LayerBridge:
     def _on_image(self) -> None:
         self._draw_soon(*ORDER)
 
+    def _on_opened(self) -> None:
+        self._fresh = True  # within a folder the view stays where images have one size
+
+    def draw_image(self) -> None:
+        """Show the image anew: its picture is made, or another one is wanted."""
+        self._draw_soon("image")
+
     def _on_labels(self) -> None:
         self._draw_soon("labels")
 
     def _on_draft(self) -> None:
         self._draw_soon("proposal", "shapes", "points")
 
-    def show_stroke(self, line: Sequence[FloatArray], closed: bool) -> None:
-        """Show the box (``closed``) or scribble that is being drawn, XY; () takes it away."""
+    def show_stroke(self, line: Sequence[FloatArray], shape: str) -> None:
+        """Show what is being drawn, XY: a "rectangle", "polygon" or "path"; () takes it away."""
         self._stroke = []
         if len(line) > 1:
-            vertices = corners(line[0], line[-1]) if closed else np.array(line)
-            self._stroke = [(xy_to_rc(vertices), "rectangle" if closed else "path", NEUTRAL)]
+            box = shape == "rectangle"
+            ends = [line[0]] if shape == "polygon" else []
+            vertices = corners(line[0], line[-1]) if box else np.array([*line, *ends])
+            self._stroke = [(xy_to_rc(vertices), "rectangle" if box else "path", NEUTRAL)]
         self._draw_soon("shapes")
 
     def _draw_soon(self, *roles: str) -> None:
@@ -134,10 +161,12 @@ class LayerBridge:
         data = pixels if rgb else pixels[..., 0]
         before = self.layers.find("image")
         layer: Any = self.layers.image(rgb, data)
+        shown = self.pictures.get(loaded.key, data, self._session.settings.view)
         resized = before is None or layer.data.shape[:2] != data.shape[:2]
-        if layer.data is not data:
-            layer.data = data
-        if resized:
+        if layer.data is not shown:
+            layer.data = shown
+        if resized or self._fresh:
+            self._fresh = False
             self._viewer.reset_view()
 
     def _draw_labels(self) -> None:
@@ -149,12 +178,15 @@ class LayerBridge:
             layer.events.selected_label.connect(self._on_selected_label)
             self._wired = layer
             self._color(layer)
-            layer.selected_label = self._session.table.active
         place_like(layer, self.adopted.layer)
-        if put(layer, labels):
+        told_apart = self._session.settings.labelling == "instance"
+        if put(layer, labels.astype(np.uint16) if told_apart else labels):
+            if told_apart:
+                self._color(layer)
             forget = getattr(layer, "_reset_history", None)  # its strokes fit the old map only
             if forget is not None:
                 forget()
+        layer.selected_label = self._session.painting.value
 
     def _draw_proposal(self) -> None:
         labels, draft = self._session.labels, self._session.draft
@@ -163,7 +195,7 @@ class LayerBridge:
             self._color(self.layers.labels("proposal", labels.shape))
         layer = self.layers.labels("proposal", labels.shape)
         place_like(layer, self.adopted.layer)
-        put(layer, outlines(draft.objects, labels.shape))
+        put(layer, outlines(draft.objects, labels.shape, self._session.settings.labelling))
         layer.metadata["model"] = draft.model_id
         if layer.name.startswith(NAMES["proposal"]):
             maker = f" by {draft.model_id}" if draft.has_masks and draft.model_id else ""
@@ -206,19 +238,14 @@ class LayerBridge:
         labels = self._session.labels
         return 8.0 if labels is None else max(5.0, 0.014 * max(labels.shape))
 
-    def toggle_overlays(self) -> None:
-        """Show the bare image, or everything again."""
-        overlays = [x for x in self.layers.ours() if x.metadata[TAG] != "image"]
-        shown = any(layer.visible for layer in overlays)
-        for layer in overlays:
-            layer.visible = not shown
-
     # -- classes and painting ------------------------------------------------------------------
 
     def _color(self, layer: Labels) -> None:
-        colors: dict[int | None, Any] = {None: "#999999", 0: "transparent"}
-        colors.update({item.class_id: item.color for item in self._session.table.classes})
-        layer.colormap = DirectLabelColormap(color_dict=colors)
+        session = self._session
+        colors = label_colors(session.table, session.settings.labelling, session.painting.values)
+        if colors != self._colors.get(layer):
+            self._colors[layer] = colors
+            layer.colormap = DirectLabelColormap(color_dict=dict(colors))
 
     def _on_classes(self) -> None:
         with self._quiet():
@@ -228,12 +255,11 @@ class LayerBridge:
                     self._color(layer)
             labels = self.layers.find("labels")
             if isinstance(labels, Labels):
-                labels.selected_label = self._session.table.active
+                labels.selected_label = self._session.painting.value
 
     def _on_selected_label(self, event: Any) -> None:
-        picked = event.source.selected_label
-        if not self._writing and self._session.table.get(picked) is not None:
-            self._session.editing.pick_class(picked)
+        if not self._writing:
+            self._session.painting.take_value(int(event.source.selected_label))
 
     def pull(self, event: Any = None) -> None:
         """Hand what was painted on the labels layer to the session."""
@@ -248,7 +274,9 @@ class LayerBridge:
     def close(self) -> None:
         """Listen and draw no more; layers stay, for they are the person's work."""
         self._timer.stop()
+        self.pictures.close()
         session = self._session
+        session.opened.disconnect(self._on_opened)
         session.image_loaded.disconnect(self._on_image)
         session.labels_changed.disconnect(self._on_labels)
         session.draft_changed.disconnect(self._on_draft)

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QProgressBar,
     QPushButton,
+    QSizePolicy,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -105,6 +106,60 @@ class Fold(QWidget):
         self._button.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
         self.content.setVisible(is_open)
         self.toggled.emit(is_open)
+
+
+class FoldBar(QWidget):
+    """Names in a row; one at a time is open, and what belongs to it is shown below."""
+
+    toggled = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._buttons: dict[str, QPushButton] = {}
+        self._contents: dict[str, QWidget] = {}
+        self._names = QHBoxLayout()
+        self._names.setSpacing(0)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addLayout(self._names)
+
+    def add(self, name: str, tooltip: str, content: QWidget) -> None:
+        """Add one at the end, closed."""
+        made = QPushButton(name)
+        made.setToolTip(tooltip)
+        made.setCheckable(True)
+        made.setFlat(True)
+        made.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        made.toggled.connect(lambda is_open: self._on_toggled(name, is_open))
+        self._buttons[name] = made
+        self._contents[name] = content
+        self._names.addWidget(made)
+        layout = self.layout()
+        assert layout is not None
+        layout.addWidget(content)
+        content.hide()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All of them, in order."""
+        return tuple(self._buttons)
+
+    @property
+    def open_one(self) -> str:
+        """The one that is open, or ""."""
+        return next((name for name, made in self._buttons.items() if made.isChecked()), "")
+
+    def set_open(self, name: str, is_open: bool = True) -> None:
+        """Open or close one."""
+        self._buttons[name].setChecked(is_open)
+
+    def _on_toggled(self, name: str, is_open: bool) -> None:
+        if is_open:
+            for other, made in self._buttons.items():
+                made.setChecked(other == name)
+        self._contents[name].setVisible(is_open)
+        self.toggled.emit(self.open_one)
 
 
 class BusyBar(QProgressBar):

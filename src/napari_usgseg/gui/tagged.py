@@ -8,6 +8,7 @@ import numpy as np
 from napari.layers import Image, Labels, Layer, Points, Shapes
 from napari.viewer import Viewer
 from numpy.typing import NDArray
+from psygnal import Signal
 
 TAG = "napari-usgseg"
 NAMES = {
@@ -24,8 +25,11 @@ FILL_OPACITY = 0.45
 class TaggedLayers:
     """Makes and finds the layers of each role; layers without the tag are not touched.
 
-    A layer that the person deletes is made again when it is needed.
+    A layer that the person deletes is made again when it is needed; ``made`` carries the role and
+    each new layer.
     """
+
+    made = Signal(str, object)
 
     def __init__(self, viewer: Viewer) -> None:
         self.viewer = viewer
@@ -109,6 +113,7 @@ class TaggedLayers:
         layers.insert(at, layer)
         if selected is not None and selected in layers:
             layers.selection.active = selected
+        self.made.emit(role, layer)
         return layer
 
 

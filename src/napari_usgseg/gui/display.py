@@ -1,0 +1,113 @@
+"""How images and labels are shown: bare, as contours, lighter, darker, despeckled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from napari.layers import Image, Labels, Layer
+
+from ..session.annotator import AnnotationSession
+from ..session.settings import View
+from .layers import LayerBridge
+from .pictures import window
+from .tagged import TAG
+
+CONTOUR_WIDTH = 2
+CONTOUR_PIXELS = 3_000_000
+"""napari looks for contours in the whole map at each change; larger maps stay filled."""
+
+
+class Display:
+    """Dresses our layers as the settings' view says, and undresses the image for a look.
+
+    Args:
+        session: whose settings say how.
+        bridge: knows the layers.
+    """
+
+    def __init__(self, session: AnnotationSession, bridge: LayerBridge) -> None:
+        self._session = session
+        self._bridge = bridge
+        self._hidden: list[Layer] | None = None
+        self._view: View | None = None
+        bridge.layers.made.connect(self._on_made)
+        session.settings_changed.connect(self._on_settings)
+        session.image_loaded.connect(self._on_image)
+
+    # -- what the person does ------------------------------------------------------------------
+
+    def set_view(self, view: View) -> None:
+        """Look at images another way."""
+        self._session.set_settings(replace(self._session.settings, view=view))
+
+    def toggle_contours(self) -> None:
+        """Accepted labels as contours, or filled."""
+        view = self._session.settings.view
+        self.set_view(replace(view, contours=not view.contours))
+
+    def toggle_despeckling(self) -> None:
+        """The despeckled picture, or the image as it is."""
+        view = self._session.settings.view
+        self.set_view(replace(view, despeckling="lee" if view.despeckling == "off" else "off"))
+
+    def bare(self) -> None:
+        """Hide all that lies over the image, until ``dress``."""
+        if self._hidden is None:
+            overlays = [x for x in self._bridge.layers.ours() if x.metadata[TAG] != "image"]
+            self._hidden = [layer for layer in overlays if layer.visible]
+            for layer in self._hidden:
+                layer.visible = False
+
+    def dress(self) -> None:
+        """Show again what ``bare`` has hidden."""
+        hidden, self._hidden = self._hidden or [], None
+        for layer in hidden:
+            layer.visible = True
+
+    @property
+    def is_bare(self) -> bool:
+        """True while the image is shown alone."""
+        return self._hidden is not None
+
+    # -- what it does to layers ----------------------------------------------------------------
+
+    def _on_settings(self) -> None:
+        view = self._session.settings.view
+        if view != self._view:
+            self._view = view
+            for layer in self._bridge.layers.ours():
+                self._on_made(layer.metadata[TAG], layer)
+            self._bridge.draw_image()
+
+    def _on_image(self) -> None:
+        layer = self._bridge.layers.find("labels")
+        if isinstance(layer, Labels):
+            self._contour(layer)
+
+    def _on_made(self, role: str, layer: Layer) -> None:
+        view = self._session.settings.view
+        if role == "image" and isinstance(layer, Image) and not layer.rgb:
+            layer.contrast_limits = window(view)
+        elif role == "labels" and isinstance(layer, Labels):
+            layer.opacity = view.opacity
+            self._contour(layer)
+
+    def _contour(self, layer: Labels) -> None:
+        labels = self._session.labels
+        small = labels is None or labels.size <= CONTOUR_PIXELS
+        width = CONTOUR_WIDTH if self._session.settings.view.contours and small else 0
+        if layer.contour != width:
+            layer.contour = width
+
+    def close(self) -> None:
+        """Show everything and listen no more."""
+        self.dress()
+        listeners: list[tuple[Any, Callable[..., None]]] = [
+            (self._bridge.layers.made, self._on_made),
+            (self._session.settings_changed, self._on_settings),
+            (self._session.image_loaded, self._on_image),
+        ]
+        for signal, listener in listeners:
+            signal.disconnect(listener)

@@ -1,0 +1,176 @@
+"""What is opened, for whom, and where its labels are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QHBoxLayout,
+    QInputDialog,
+    QLabel,
+    QMenu,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ..session.annotator import AnnotationSession
+from . import preferences
+from .parts import button
+
+WARNING = "color: #e69f00;"
+
+
+class Opening:
+    """Opens folders in the name of the annotator; it asks for what is not given.
+
+    Args:
+        session: opens them.
+        before: is called first.
+        parent: of the dialogs.
+    """
+
+    def __init__(
+        self, session: AnnotationSession, before: Callable[[], object], parent: QWidget
+    ) -> None:
+        self._session = session
+        self._before = before
+        self._parent = parent
+        self.annotator = preferences.annotator()
+
+    def choose(self) -> None:
+        """Ask for a folder and open it."""
+        folder = self._ask_folder("A folder of ultrasound images, or of a project")
+        if folder:
+            self.open(folder)
+
+    def choose_with_labels(self) -> None:
+        """Ask for a folder and for a place for its labels."""
+        folder = self._ask_folder("A folder of ultrasound images")
+        labels = self._ask_folder("Where its labels are, or will be") if folder else ""
+        if folder and labels:
+            self.open(folder, labels)
+
+    def ask_name(self) -> None:
+        """Ask for the annotator's name; what is open is opened again under it."""
+        name, chosen = QInputDialog.getText(
+            self._parent,
+            "Annotator",
+            "Your name. Labels of each name are kept side by side; without a name you are the "
+            "first annotator.",
+            text=self.annotator,
+        )
+        if chosen:
+            self.set_annotator(name)
+
+    def set_annotator(self, name: str) -> None:
+        """Label under a name from now on; "" is the first annotator."""
+        self.annotator = name.strip()
+        preferences.set_annotator(self.annotator)
+        store = self._session.store
+        folder, root = getattr(store, "folder", None), getattr(store, "root", None)
+        if folder is not None and getattr(store, "annotator", "") != self.annotator:
+            self.open(folder, root)
+
+    def open(self, folder: str | Path, labels_root: str | Path | None = None) -> None:
+        """Open a folder of images, or of a project."""
+        self._before()
+        self._session.walk.open_folder(folder, labels_root, self.annotator)
+
+    def _ask_folder(self, title: str) -> str:
+        return QFileDialog.getExistingDirectory(self._parent, title)
+
+
+class TitleBar(QWidget):
+    """The folder's name, whose labels these are, a menu to open another, and who else is at it.
+
+    Args:
+        session: whose store it shows.
+        opening: opens others.
+        use_layer: takes the open image layer.
+        try_phantoms: makes phantoms.
+    """
+
+    def __init__(
+        self,
+        session: AnnotationSession,
+        opening: Opening,
+        use_layer: Callable[[], object],
+        try_phantoms: Callable[[], object],
+    ) -> None:
+        super().__init__()
+        self._session = session
+        self.title = QLabel("")
+        self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.open = QToolButton()
+        self.open.setText("Open...")
+        self.open.setStyleSheet("QToolButton { padding-right: 14px; }")  # for the menu's arrow
+        self.open.setToolTip("Open another folder, label under another name.")
+        self.open.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        menu = QMenu(self.open)
+        for text, does in (
+            ("Folder...", opening.choose),
+            ("Folder, labels elsewhere...", opening.choose_with_labels),
+            ("Use image layer", use_layer),
+            ("Try it on a phantom", try_phantoms),
+        ):
+            menu.addAction(text, does)
+        menu.addSeparator()
+        menu.addAction("Annotator's name...", opening.ask_name)
+        self.open.setMenu(menu)
+        self.badge = QLabel("")
+        self.badge.setWordWrap(True)
+        self.badge.setStyleSheet(WARNING)
+        self.badge.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self.own_name = button(
+            "My name...",
+            "Label under a name of your own; both are kept side by side.",
+            opening.ask_name,
+        )
+        self.notice = QWidget()
+        held = QHBoxLayout(self.notice)
+        held.setContentsMargins(0, 0, 0, 0)
+        held.addWidget(self.badge, 1)
+        held.addWidget(self.own_name, 0, Qt.AlignmentFlag.AlignTop)
+        self.notice.hide()
+        line = QHBoxLayout()
+        line.setSpacing(4)
+        line.addWidget(self.title, 1)
+        line.addWidget(self.open)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addLayout(line)
+        layout.addWidget(self.notice)
+        session.opened.connect(self.refresh)
+        session.status_changed.connect(self._on_status)
+
+    def _on_status(self, _: object) -> None:
+        if self.badge.text() != _sentence(self._session.read_only):
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Show what is open."""
+        store = self._session.store
+        if store is None:
+            return
+        annotator = getattr(store, "annotator", "")
+        self.title.setText(f"{store.name} - {annotator}" if annotator else store.name)
+        folder, root = getattr(store, "folder", None), getattr(store, "root", None)
+        lines = ["An image layer; its labels are in this window only."]
+        if root is not None:
+            lines = [f"Images: {folder}", f"Labels: {root}"]
+            lines.append(f"Annotator: {annotator or '(the first, without a name)'}")
+        self.title.setToolTip("\n".join(lines))
+        reason = self._session.read_only
+        self.badge.setText(_sentence(reason))
+        self.badge.setToolTip(_sentence(reason))
+        self.notice.setVisible(bool(reason))
+
+
+def _sentence(reason: str) -> str:
+    return f"Read only: {reason}." if reason else ""
