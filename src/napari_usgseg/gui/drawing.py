@@ -9,12 +9,23 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 
 from ..geometry import mask_to_box, xy_to_rc
-from ..session.draft import DraftObject
+from ..io.instances import (
+    MAX_INSTANCE,
+    SHADES,
+    Labelling,
+    class_of,
+    code_of,
+    instance_color,
+    instance_of,
+)
+from ..store.records import ClassTable, DraftObject
 from ..types import FloatArray
 
 POSITIVE, NEGATIVE, NEUTRAL = "#00d26a", "#ff3b6b", "#ffffff"
 Mark = tuple[NDArray[Any], str, str]
 """Vertices (row, column), "rectangle" or "path", colour."""
+LabelColors = dict[int | None, Any]
+"""Label value -> colour; None is any other value."""
 
 
 def put(layer: Labels, labels: NDArray[Any]) -> bool:
@@ -34,23 +45,50 @@ def put(layer: Labels, labels: NDArray[Any]) -> bool:
     return True
 
 
-def outlines(objects: tuple[DraftObject, ...], shape: tuple[int, ...]) -> NDArray[Any]:
-    """Class ids along the inner border of what is proposed, (H, W), 0 elsewhere.
+def outlines(
+    objects: tuple[DraftObject, ...], shape: tuple[int, ...], labelling: Labelling = "semantic"
+) -> NDArray[Any]:
+    """Label values along the inner border of what is proposed, (H, W), 0 elsewhere.
 
+    They are class ids, or where objects are told apart codes that give neighbours other shades.
     napari's own contour of a Labels layer goes over the whole image at each change, which takes
     seconds at 6000 x 6000 pixels; here only each object's box is looked at.
     """
-    top = max((item.class_id for item in objects), default=0)
-    canvas = np.zeros(shape, np.uint16 if top > 255 else np.uint8)
+    values = [item.class_id for item in objects]
+    if labelling == "instance":
+        shades = (1 + n % SHADES for n in range(len(objects)))
+        values = [code_of(value, n) for value, n in zip(values, shades, strict=True)]
+    canvas = np.zeros(shape, np.uint16 if max(values, default=0) > 255 else np.uint8)
     width = max(2, round(max(shape) / 300))
-    for item in objects:
+    for item, value in zip(objects, values, strict=True):
         box = None if item.proposal is None else mask_to_box(item.proposal.mask)
         if box is not None and item.proposal is not None:
-            x0, y0, x1, y1 = (int(value) for value in box)
+            x0, y0, x1, y1 = (int(side) for side in box)
             part = np.s_[y0 : y1 + 1, x0 : x1 + 1]
             mask = item.proposal.mask[part]
-            canvas[part][mask & ~eroded(mask, width)] = item.class_id
+            canvas[part][mask & ~eroded(mask, width)] = value
     return canvas
+
+
+def label_colors(table: ClassTable, labelling: Labelling, values: list[int]) -> LabelColors:
+    """The colour of every label value: of its class, or a shade of that for each object.
+
+    Args:
+        table: the classes.
+        labelling: what the values are.
+        values: that are on the image; a few more are coloured for what comes next.
+    """
+    colors: LabelColors = {None: "#999999", 0: "transparent"}
+    colors.update({item.class_id: item.color for item in table.classes})
+    if labelling == "instance":
+        last = {item.class_id: SHADES for item in table.classes}
+        for value in values:
+            class_id, number = class_of(value, labelling), instance_of(value, labelling)
+            last[class_id] = max(last.get(class_id, 0), number + 1)
+        for item in table.classes:
+            for number in range(1, min(last[item.class_id], MAX_INSTANCE) + 1):
+                colors[code_of(item.class_id, number)] = instance_color(item.color, number)
+    return colors
 
 
 def eroded(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:

@@ -1,27 +1,65 @@
-"""Find by a phrase, correct by a prompt, choose a class."""
+"""Find by a phrase, correct by a prompt."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QButtonGroup,
     QCheckBox,
     QDoubleSpinBox,
     QFormLayout,
     QLineEdit,
-    QListView,
-    QListWidget,
-    QListWidgetItem,
     QWidget,
 )
 
 from ..session.annotator import AnnotationSession
-from .parts import Fold, Section, button, class_icon, later, row, tip, toggle
+from .parts import Fold, Section, button, row, tip, toggle
 from .tools import CanvasTools, Tool
+
+NAMES = {
+    Tool.POINT: "Point",
+    Tool.BOX: "Box",
+    Tool.SCRIBBLE: "Scribble",
+    Tool.LASSO: "Lasso",
+    Tool.MERGE: "Merge",
+    Tool.SUBTRACT: "Cut out",
+    Tool.SPLIT: "Split",
+}
+DRAWING = (Tool.POINT, Tool.BOX, Tool.SCRIBBLE, Tool.LASSO)
+SHAPING = (Tool.MERGE, Tool.SUBTRACT, Tool.SPLIT)
+TIPS = {
+    Tool.POINT: (
+        "Click on the object. Shift: the other sign. Ctrl: drop what is proposed.",
+        "Click: paint on with this label. Shift: delete it. Ctrl: propose it again, to correct it.",
+    ),
+    Tool.BOX: ("Drag a box around the object.", "Fill a box. Shift: empty it."),
+    Tool.SCRIBBLE: (
+        "Draw a line along the object. Shift: the other sign.",
+        "Draw a stroke as wide as napari's brush. Shift: rub out.",
+    ),
+    Tool.LASSO: (
+        "Draw round the object, or round a part to add. Shift: a part to take away.",
+        "Fill what you draw round. Shift: empty it.",
+    ),
+    Tool.MERGE: (
+        "Draw a line over proposed objects: they become one.",
+        "Draw a line over accepted objects: they become one.",
+    ),
+    Tool.SUBTRACT: (
+        "Draw from one object to another: the first is cut out of it. Shift: and stays.",
+        "Draw from a proposed object to an accepted one: it is cut out of it. Shift: and stays.",
+    ),
+    Tool.SPLIT: (
+        "Draw a line across a proposed object, or click on one that has several pieces.",
+        "Draw a line across an accepted object, or click on one that has several pieces.",
+    ),
+}
+"""What a tool does as a prompt or on proposals, and on the accepted labels."""
+PLUS = ("Prompts mean: this belongs to it.", "Edits add to the labels.")
+MINUS = ("Prompts mean: this does not belong to it.", "Edits take away from the labels.")
 
 
 class FindPanel(Section):
@@ -104,45 +142,38 @@ def _value(control: QDoubleSpinBox) -> float | None:
 
 
 class CorrectPanel(Section):
-    """Tools, the sign, undo and redo."""
+    """Tools, their sign and what they work on, undo and redo."""
 
     def __init__(self, session: AnnotationSession, tools: CanvasTools) -> None:
         super().__init__("Correct")
         self._session = session
         self._tools = tools
-        self.tools = {
-            Tool.POINT: toggle(
-                "Point",
-                tip(
-                    "Click on the object. Shift: the other sign. Ctrl: drop what is proposed.",
-                    "point",
-                ),
-                lambda: self._arm(Tool.POINT),
-            ),
-            Tool.BOX: toggle(
-                "Box", tip("Drag a box around the object.", "box"), lambda: self._arm(Tool.BOX)
-            ),
-            Tool.SCRIBBLE: toggle(
-                "Scribble",
-                tip("Draw a line along the object.", "scribble"),
-                lambda: self._arm(Tool.SCRIBBLE),
-            ),
-        }
-        self.plus = toggle(
-            "+",
-            tip("Prompts mean: this belongs to it.", "positive or negative"),
-            lambda: tools.set_positive(True),
+        self.on_proposal = toggle(
+            "Prompt",
+            tip("Tools point at objects; a model proposes their masks.", "prompt or edit labels"),
+            lambda: tools.set_on_labels(False),
         )
-        self.minus = toggle(
-            "−",
-            tip("Prompts mean: this does not belong to it.", "positive or negative"),
-            lambda: tools.set_positive(False),
+        self.on_labels = toggle(
+            "Edit labels",
+            tip("Tools change the accepted labels themselves.", "prompt or edit labels"),
+            lambda: tools.set_on_labels(True),
         )
-        signs = QButtonGroup(self)
+        self.plus = toggle("+", "", lambda: tools.set_positive(True))
+        self.minus = toggle("−", "", lambda: tools.set_positive(False))
+        for first, second in ((self.on_proposal, self.on_labels), (self.plus, self.minus)):
+            pair = QButtonGroup(self)
+            pair.addButton(first)
+            pair.addButton(second)
         for sign in (self.plus, self.minus):
             sign.setFixedWidth(34)
-            signs.addButton(sign)
-        self.body.addLayout(row(*self.tools.values(), self.plus, self.minus))
+        self.tools = {
+            tool: toggle(name, "", partial(self._arm, tool)) for tool, name in NAMES.items()
+        }
+        self.paint = button(
+            "Paint",
+            tip("Paint by hand on the accepted labels, or stop painting.", "paint by hand"),
+            tools.paint_by_hand,
+        )
         self.undo = button("Undo", tip("Take the last step back.", "undo"), session.undo)
         self.redo = button("Redo", tip("Do the undone step again.", "redo"), session.redo)
         self.clear = button(
@@ -150,12 +181,7 @@ class CorrectPanel(Section):
             tip("Take away what is proposed.", "clear prompts"),
             session.prompting.clear_prompts,
         )
-        self.paint = button(
-            "Paint",
-            tip("Paint by hand on the accepted labels, or stop painting.", "paint by hand"),
-            tools.paint_by_hand,
-        )
-        self.body.addLayout(row(self.undo, self.redo, self.clear, self.paint))
+        self._lay_out()
         tools.changed.connect(self._on_tools)
         session.draft_changed.connect(self._on_history)
         session.labels_changed.connect(self._on_history)
@@ -164,14 +190,27 @@ class CorrectPanel(Section):
         self._on_tools()
         self._on_history()
 
+    def _lay_out(self) -> None:
+        drawing = [self.tools[tool] for tool in DRAWING]
+        shaping = [self.tools[tool] for tool in SHAPING]
+        self.body.addLayout(row(self.on_proposal, self.on_labels, self.plus, self.minus))
+        self.body.addLayout(row(*drawing, self.paint))
+        self.body.addLayout(row(*shaping, self.undo, self.redo, self.clear))
+
     def _arm(self, tool: Tool) -> None:
         self._tools.arm(Tool.NONE if self._tools.tool is tool else tool)
 
     def _on_tools(self) -> None:
+        on_labels = self._tools.on_labels
         for tool, control in self.tools.items():
             control.setChecked(tool is self._tools.tool)
+            control.setToolTip(tip(TIPS[tool][on_labels], tool.value))
+        self.on_proposal.setChecked(not on_labels)
+        self.on_labels.setChecked(on_labels)
         self.plus.setChecked(self._tools.positive)
         self.minus.setChecked(not self._tools.positive)
+        for sign, sentences in ((self.plus, PLUS), (self.minus, MINUS)):
+            sign.setToolTip(tip(sentences[on_labels], "positive or negative"))
 
     def _on_history(self) -> None:
         undo, redo = self._session.history.next_undo, self._session.history.next_redo
@@ -180,63 +219,3 @@ class CorrectPanel(Section):
         self.undo.setToolTip(tip(f"Take back: {undo.name if undo else 'nothing'}.", "undo"))
         self.redo.setToolTip(tip(f"Do again: {redo.name if redo else 'nothing'}.", "redo"))
         self.clear.setEnabled(bool(self._session.draft.objects))
-
-
-class ClassPanel(Section):
-    """The classes as chips: a click picks one, a double click renames it."""
-
-    def __init__(self, session: AnnotationSession) -> None:
-        super().__init__("Class")
-        self._session = session
-        self.list = QListWidget()
-        self.list.setFlow(QListView.Flow.LeftToRight)
-        self.list.setWrapping(True)
-        self.list.setResizeMode(QListView.ResizeMode.Adjust)
-        self.list.setSpacing(2)
-        self.list.setIconSize(QSize(18, 18))
-        self.list.setFixedHeight(58)
-        self.list.setEditTriggers(QAbstractItemView.EditTrigger.DoubleClicked)
-        self.list.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
-        self.list.setToolTip("Click: pick this class [Alt+its number]. Double click: rename it.")
-        self.list.itemClicked.connect(self._on_clicked)
-        self.list.itemChanged.connect(self._on_renamed)
-        self.name = QLineEdit()
-        self.name.setPlaceholderText("another class")
-        self.name.setToolTip("Name a further class; Enter adds it.")
-        self.name.returnPressed.connect(self.add)
-        self.plus = button("+", "Add the class.", self.add)
-        self.plus.setFixedWidth(34)
-        self.body.addWidget(self.list)
-        self.body.addLayout(row(self.name, self.plus, stretch=0))
-        session.classes_changed.connect(self._on_classes)
-        self._on_classes()
-
-    def add(self) -> None:
-        """Add a class of the name in the field, or of a number where it is empty."""
-        self._session.editing.add_class(self.name.text())
-        self.name.clear()
-        self.name.clearFocus()
-
-    def _on_clicked(self, item: QListWidgetItem) -> None:
-        self._session.editing.pick_class(item.data(Qt.ItemDataRole.UserRole))
-
-    def _on_renamed(self, item: QListWidgetItem) -> None:
-        class_id, name = item.data(Qt.ItemDataRole.UserRole), item.text()
-
-        def rename() -> None:
-            self._session.editing.rename_class(class_id, name)
-            self._on_classes()
-
-        later(self, 0, rename)  # the list's editor is still open now
-
-    def _on_classes(self) -> None:
-        self.list.blockSignals(True)
-        self.list.clear()
-        for item in self._session.table.classes:
-            chip = QListWidgetItem(class_icon(item.color, item.class_id), item.name)
-            chip.setData(Qt.ItemDataRole.UserRole, item.class_id)
-            chip.setFlags(chip.flags() | Qt.ItemFlag.ItemIsEditable)
-            self.list.addItem(chip)
-            if item.class_id == self._session.table.active:
-                self.list.setCurrentItem(chip)
-        self.list.blockSignals(False)

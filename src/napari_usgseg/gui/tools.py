@@ -1,4 +1,4 @@
-"""Point, box and scribble with the mouse on the canvas."""
+"""Points, boxes, lines and lassos with the mouse on the canvas."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from napari.viewer import Viewer
 from psygnal import Signal
 
 from ..session.annotator import AnnotationSession
+from ..types import FloatArray
 from .layers import LayerBridge
 from .tagged import TAG
 
@@ -25,13 +26,23 @@ class Tool(StrEnum):
     POINT = "point"
     BOX = "box"
     SCRIBBLE = "scribble"
+    LASSO = "lasso"
+    MERGE = "merge"
+    SUBTRACT = "subtract"
+    SPLIT = "split"
 
 
 class CanvasTools:
-    """The armed tool and its sign, and the mouse callback that serves them.
+    """The armed tool, its sign and what it works on, and the mouse callback that serves them.
 
-    With the point tool a drag still pans; the other two draw. While a layer is in one of napari's
-    own drawing modes (painting, adding shapes), the mouse belongs to that layer.
+    With the point tool a drag still pans; the others draw. While a layer is in one of napari's own
+    drawing modes (painting, adding shapes), the mouse belongs to that layer.
+
+    Attributes:
+        tool: the armed one.
+        positive: prompts say "this is the object", edits add; else the contrary. Shift while the
+            mouse goes down turns it round.
+        on_labels: the tool edits the accepted labels; else it makes prompts, or acts on proposals.
     """
 
     changed = Signal()
@@ -42,6 +53,7 @@ class CanvasTools:
         self._bridge = bridge
         self.tool = Tool.POINT
         self.positive = True
+        self.on_labels = False
         viewer.mouse_drag_callbacks.append(self._on_drag)
 
     def arm(self, tool: Tool) -> None:
@@ -54,6 +66,11 @@ class CanvasTools:
     def set_positive(self, positive: bool) -> None:
         """Prompts say "this is the object" (True) or "this is not" (False)."""
         self.positive = positive
+        self.changed.emit()
+
+    def set_on_labels(self, on_labels: bool) -> None:
+        """Edit the accepted labels (True), or make prompts (False)."""
+        self.on_labels = on_labels
         self.changed.emit()
 
     def paint_by_hand(self) -> None:
@@ -98,28 +115,65 @@ class CanvasTools:
             far = far or float(np.abs(np.asarray(event.pos) - start).max()) > CLICK_DISTANCE
             yield
         if not far:
-            x, y = self._bridge.to_xy(position)
-            if "Control" in event.modifiers:
-                self._session.prompting.drop_object(float(x), float(y))
-            else:
-                self._session.prompting.add_point(float(x), float(y), positive)
+            x, y = (float(value) for value in self._bridge.to_xy(position))
+            self._point(x, y, positive, "Control" in event.modifiers)
+
+    def _point(self, x: float, y: float, positive: bool, control: bool) -> None:
+        session = self._session
+        match self.on_labels, control, positive:
+            case False, True, _:
+                session.prompting.drop_object(x, y)
+            case False, False, _:
+                session.prompting.add_point(x, y, positive)
+            case True, True, _:
+                session.objects.lift(x, y)
+            case True, False, True:
+                session.painting.pick(x, y)
+            case _:
+                session.objects.delete(x, y)
 
     def _stroke(self, event: Any, positive: bool) -> Iterator[None]:
         event.handled = True
         line = [self._bridge.to_xy(event.position)]
+        shape = {Tool.BOX: "rectangle", Tool.LASSO: "polygon"}.get(self.tool, "path")
         yield
         while event.type == "mouse_move":
             event.handled = True
             line.append(self._bridge.to_xy(event.position))
-            self._bridge.show_stroke(line, closed=self.tool is Tool.BOX)
+            self._bridge.show_stroke(line, shape)
             yield
-        self._bridge.show_stroke((), closed=False)
+        self._bridge.show_stroke((), shape)
         event.handled = True
-        if self.tool is Tool.BOX:
-            a, b = line[0], line[-1]
-            self._session.prompting.add_box((float(a[0]), float(a[1])), (float(b[0]), float(b[1])))
-        elif len(line) > 1:
-            self._session.prompting.add_scribble(np.array(line, np.float32), positive)
+        self._drawn(np.array(line, np.float32), positive, "Shift" in event.modifiers)
+
+    def _drawn(self, line: FloatArray, positive: bool, shift: bool) -> None:
+        """What a line XY that was drawn with the armed tool does."""
+        session, accepted = self._session, self.on_labels
+        a, b = ((float(x), float(y)) for x, y in (line[0], line[-1]))
+        match self.tool:
+            case Tool.BOX if accepted:
+                session.painting.box(a, b, positive)
+            case Tool.BOX:
+                session.prompting.add_box(a, b)
+            case Tool.SCRIBBLE if accepted:
+                session.painting.stroke(line, self._brush_width(), positive)
+            case Tool.SCRIBBLE:
+                session.prompting.add_scribble(line, positive)
+            case Tool.LASSO if accepted:
+                session.painting.lasso(line, positive)
+            case Tool.LASSO:
+                session.prompting.add_lasso(line, positive)
+            case Tool.MERGE:
+                session.objects.merge(line, accepted)
+            case Tool.SUBTRACT:
+                session.objects.subtract(line, accepted, keep=shift)
+            case Tool.SPLIT:
+                still = float(np.abs(line - line[0]).max()) < 1
+                session.objects.split(line[:1] if still else line, accepted)
+
+    def _brush_width(self) -> float:
+        """Of napari's brush on the labels layer, in pixels of the image."""
+        return float(getattr(self._bridge.find("labels"), "brush_size", 12))
 
     def close(self) -> None:
         """Leave the mouse to napari."""

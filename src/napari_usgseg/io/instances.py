@@ -26,7 +26,9 @@ MAX_CLASS = 64
 """The highest class number whose 999 objects fit into 16 bits."""
 
 _BLOCK = 1 << 20
-_SHADES = (0.0, 0.22, -0.2, 0.4, -0.34)
+_SHIFTS = (0.0, 0.22, -0.2, 0.4, -0.34)
+SHADES = len(_SHIFTS)
+"""Shades of a class's colour that neighbouring objects have."""
 
 
 def labelling_in(settings: Mapping[str, Any]) -> Labelling:
@@ -88,7 +90,7 @@ def instance_color(color: str, number: int) -> str:
 
     Neighbouring numbers differ in lightness, which all eyes see; the shades repeat after five.
     """
-    shift = _SHADES[(number - 1) % len(_SHADES)] if number else 0.0
+    shift = _SHIFTS[(number - 1) % SHADES] if number else 0.0
     red, green, blue = (int(color[at : at + 2], 16) / 255 for at in (1, 3, 5))
     hue, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
     lightness = min(0.92, max(0.12, lightness + shift))

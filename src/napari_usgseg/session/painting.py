@@ -26,10 +26,21 @@ class Painting:
     def __init__(self, session: AnnotationSession) -> None:
         self._session = session
         self._picked = 0
+        self._seen: LabelMap | None = None
+        self._values: list[int] = []
         session.image_changed.connect(self._forget)
 
     def _forget(self) -> None:
         self._picked = 0
+
+    @property
+    def values(self) -> list[int]:
+        """The label values on the current image, ascending."""
+        labels = self._session.labels
+        if labels is not self._seen:
+            self._seen = labels
+            self._values = [] if labels is None else values_in(labels)
+        return self._values
 
     @property
     def value(self) -> int:
@@ -40,7 +51,7 @@ class Painting:
             return active
         if class_of(self._picked, "instance") == active:
             return self._picked
-        numbers = free_numbers(values_in(session.labels), active) if active <= MAX_CLASS else []
+        numbers = free_numbers(self.values, active) if active <= MAX_CLASS else []
         return code_of(active, numbers[0]) if numbers else active
 
     def take_value(self, value: int) -> None:
@@ -131,7 +142,7 @@ class Painting:
         if session.settings.labelling == "semantic" or before is None:
             return labels
         changed = labels != before
-        used = values_in(labels)
+        used = self.values
         for value in values_in(labels[changed]):
             if value >= STEP or value > MAX_CLASS or session.table.get(value) is None:
                 self.continue_with(value)
