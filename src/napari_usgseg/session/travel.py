@@ -88,7 +88,7 @@ class Travel:
             assert session.store is not None
             generation = session.progress.begin("step", f"Reading '{step.name}'...")
             session.ask(StepRequest(generation, session.store, step.number))
-            return False
+            return history.content(step.number) is not None  # answered at once
         return self._apply(edit, step, back)
 
     def _arrive(self, step: Step) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -55,6 +56,13 @@ class LabelFiles:
                     status = entry.stat()
                     found[stem] = (status.st_mtime_ns, status.st_size)
         return found
+
+    def clean(self) -> None:
+        """Remove what a killed process left half written."""
+        if self.folder.is_dir():
+            for path in self.folder.glob(".*.tmp"):
+                with suppress(OSError):
+                    path.unlink()
 
     def read(self, record: ImageRecord) -> LabelMap:
         """The label map as the file has it.

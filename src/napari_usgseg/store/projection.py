@@ -77,6 +77,7 @@ class Projection:
         self._behind = {row.image_id for row in rows.values() if row.label_seq != row.written_seq}
         self._behind.update(row.image_id for row in gone)
         if write:
+            self.files.clean()
             try:
                 self.follow([""] if self._classes_differ() else [])
             except LabelWriteError as error:

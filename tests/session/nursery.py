@@ -1,0 +1,109 @@
+"""A process that gives birth to people who label until they are killed; run as a script.
+
+Reads lines ``mode<TAB>seed<TAB>folder<TAB>acknowledged`` and answers each with the process id of a
+person at work on that folder. Each thing that is done and saved is added to the file
+``acknowledged`` as the number of the last event. Imports are done once, before the first birth.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import random
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+ACTIONS = ("point", "box", "find", "accept", "accept", "paint", "undo", "undo", "redo", "class")
+
+
+def load_bench():
+    """``Bench`` of the conftest beside this file."""
+    spec = importlib.util.spec_from_file_location(
+        "bench_of_the_nursery", Path(__file__).with_name("conftest.py")
+    )
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module.Bench
+
+
+def act(session, rng: random.Random) -> None:
+    x, y = rng.randrange(80), rng.randrange(50)
+    match rng.choice((*ACTIONS, "next", "next", "previous", "skip")):
+        case "point":
+            session.prompting.add_point(x, y)
+        case "box":
+            session.prompting.add_box((x, y), (x + 15, y + 12))
+        case "find":
+            session.prompting.find("cyst. nodule")
+        case "accept":
+            session.editing.accept()
+        case "paint":
+            painted = session.labels.copy()
+            painted[y : y + 4, x : x + 6] = 1 + x % 3
+            session.editing.painted(painted)
+        case "undo":
+            session.undo()
+        case "redo":
+            session.redo()
+        case "class":
+            session.editing.add_class(f"class at {x}")
+        case "next":
+            session.walk.step(1) or session.walk.open_image(session.browser.records[0].image_id)
+        case "previous":
+            session.walk.step(-1)
+        case "skip":
+            session.walk.skip()
+
+
+def live(bench_class, mode: str, seed: int, folder: Path, acknowledged: Path) -> None:
+    rng = random.Random(seed)
+    bench = bench_class(folder)
+    session = bench.session
+    session.settings = replace(session.settings, find_on_open=False)
+    session.walk.open_folder(folder)
+    with acknowledged.open("a", buffering=1) as log:
+        while True:
+            act(session, rng)
+            if mode == "export" and rng.random() < 0.3:
+                session.export(folder / "usgseg" / "out", "ovary", "cyst", overwrite=True)
+            if not session.outbox.of(session.store):
+                log.write(f"{session.history._serial}\n")
+
+
+def warm_up(bench_class) -> None:
+    """Do a little of everything, so that what is imported late is there before the first birth."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        for name in "ab":
+            Image.fromarray(np.full((60, 80), 90, np.uint8)).save(folder / f"{name}.png")
+        bench = bench_class(folder)
+        bench.session.walk.open_folder(folder)
+        rng = random.Random(0)
+        for _ in range(30):
+            act(bench.session, rng)
+        bench.session.export(folder / "out", "ovary", "cyst")
+        bench.session.close()
+
+
+def main() -> None:
+    bench_class = load_bench()
+    warm_up(bench_class)
+    for line in sys.stdin:
+        mode, seed, folder, acknowledged = line.rstrip("\n").split("\t")
+        child = os.fork()
+        if child == 0:
+            live(bench_class, mode, int(seed), Path(folder), Path(acknowledged))
+            os._exit(1)
+        sys.stdout.write(f"{child}\n")
+        sys.stdout.flush()
+        os.waitpid(child, 0)
+
+
+if __name__ == "__main__":
+    main()
