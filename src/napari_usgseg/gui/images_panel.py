@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 from ..session.annotator import AnnotationSession
 from ..session.image_queue import ImageQueue
 from ..store.base import ImageState
-from .images_model import MARKS, ImagesModel
+from .images_model import MARKS, ROW_HEIGHT, ImagesModel
 from .parts import button, row, tip
 from .thumbnails import HEIGHT, WIDTH, Thumbnails
 
@@ -94,7 +94,7 @@ class ImagesPanel(QWidget):
         made.setModel(self.model)
         made.setUniformItemSizes(True)
         made.setIconSize(QSize(WIDTH, HEIGHT))
-        made.setMinimumHeight(76)
+        made.setMinimumHeight(ROW_HEIGHT + 6)
         made.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Expanding)
         made.setToolTip("Click an image to go to it.")
         made.setFocusPolicy(Qt.FocusPolicy.ClickFocus)

@@ -20,6 +20,8 @@ from qtpy.QtWidgets import (
 
 from .keys import key_of
 
+TEXT_MARGIN = 14
+
 
 def tip(sentence: str, action: str = "") -> str:
     """A tooltip: one plain sentence, and the key where there is one."""
@@ -28,9 +30,15 @@ def tip(sentence: str, action: str = "") -> str:
 
 def button(text: str, tooltip: str, clicked: Callable[[], object]) -> QPushButton:
     """A push button."""
-    made = QPushButton(text)
+    made = narrow(QPushButton(text))
     made.setToolTip(tooltip)
     made.clicked.connect(lambda: clicked())
+    return made
+
+
+def narrow(made: QPushButton) -> QPushButton:
+    """Let a button be as narrow as its text; Qt's style wants 80 pixels for the shortest."""
+    made.setMinimumWidth(made.fontMetrics().horizontalAdvance(made.text()) + TEXT_MARGIN)
     return made
 
 
@@ -126,7 +134,7 @@ class FoldBar(QWidget):
 
     def add(self, name: str, tooltip: str, content: QWidget) -> None:
         """Add one at the end, closed."""
-        made = QPushButton(name)
+        made = narrow(QPushButton(name))
         made.setToolTip(tooltip)
         made.setCheckable(True)
         made.setFlat(True)
@@ -153,6 +161,11 @@ class FoldBar(QWidget):
     def set_open(self, name: str, is_open: bool = True) -> None:
         """Open or close one."""
         self._buttons[name].setChecked(is_open)
+
+    def close_all(self) -> None:
+        """Close the one that is open."""
+        for made in self._buttons.values():
+            made.setChecked(False)
 
     def _on_toggled(self, name: str, is_open: bool) -> None:
         if is_open:

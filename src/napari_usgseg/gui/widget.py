@@ -94,6 +94,8 @@ class UltrasoundWidget(QWidget):
         self.folds.add("Cleaning", "Holes, specks, edges of proposed masks.", self.cleaning)
         self.folds.add("Model", "Which models find and segment.", self.models)
         self.folds.add("Export", "Write a data set of PNGs.", self.export)
+        self.folds.toggled.connect(lambda name: name and self.find_panel.fold.set_open(False))
+        self.find_panel.fold.toggled.connect(lambda is_open: is_open and self.folds.close_all())
         self.status = StatusLine(session)
         panels = (self.find_panel, self.correct, self.classes, self.accept, self.folds)
         self.pages = QStackedWidget()
