@@ -25,6 +25,7 @@ from ..models.catalogue import CATALOGUE
 from ..pipeline.postprocess import PostprocessSettings
 from ..session.annotator import AnnotationSession
 from ..session.settings import Settings
+from .ledger_panel import LedgerDialog
 from .parts import button
 
 CHOOSE_FILE = "from a file..."
@@ -204,6 +205,11 @@ class ExportForm(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(form)
         layout.addWidget(self.run)
+        self.effort = button(
+            "Effort...", "Time, clicks and models for each image, and a report.", self.show_effort
+        )
+        layout.addWidget(self.effort)
+        self._ledger: LedgerDialog | None = None
         session.classes_changed.connect(self._on_classes)
         self._on_classes()
 
@@ -218,6 +224,16 @@ class ExportForm(QWidget):
         target = self.target.text().strip() or self.target.placeholderText()
         organ = self.organ.text().strip() or "ultrasound"
         self._session.export(out, organ, target, self.overwrite.isChecked())
+
+    def show_effort(self) -> LedgerDialog:
+        """Open the effort ledger beside the window, or bring it up to date."""
+        if self._ledger is None:
+            self._ledger = LedgerDialog(self._session, self)
+        else:
+            self._ledger.reload()
+        self._ledger.show()
+        self._ledger.raise_()
+        return self._ledger
 
     def _on_classes(self) -> None:
         first = self._session.table.get(1)

@@ -41,7 +41,7 @@ def timeline(efforts: Sequence[ImageEffort]) -> str:
     parts = [_grid(top, high), *_ticks(len(seconds), step)]
     for way, color in COLORS.items():
         dots = "".join(
-            f"M{place(n, item.active_s)}h0" for n, item in enumerate(efforts) if item.way is way
+            f"M{place(n, item.active_s)}h.1" for n, item in enumerate(efforts) if item.way is way
         )
         if dots:
             parts.append(

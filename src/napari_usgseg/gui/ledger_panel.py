@@ -1,0 +1,291 @@
+"""The effort ledger in a window of its own: the figures of ``usgseg report`` for this project."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from napari.viewer import Viewer
+from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtGui import QCloseEvent
+from qtpy.QtSvgWidgets import QSvgWidget
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QDialog,
+    QFileDialog,
+    QHeaderView,
+    QLabel,
+    QTableWidget,
+    QTableWidgetItem,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ..errors import Cancelled, UsgsegError
+from ..session.annotator import AnnotationSession
+from ..store.ledger.efforts import IDLE_SECONDS, Way
+from ..store.ledger.plots import HEIGHT, WIDTH, timeline
+from ..store.ledger.report import Ledger, open_for_report, read_ledger, write_csv
+from ..store.ledger.tables import committed
+from .parts import button, row
+
+TELL_SECONDS = 0.2
+IN_MEMORY = "The ledger is kept for folders of images, not for a layer that has no file."
+MODEL_HEADS = ("first proposal", "images", "unchanged", "median s", "saved s", "Dice", "HD95 px")
+PHRASE_HEADS = ("class", "phrase", "looked for", "found", "Dice")
+CHANGED_HEADS = ("image", "Dice", "HD95 px", "clicks", "seconds")
+
+
+class LedgerReader(QObject):
+    """Reads the ledger on a thread of its own, through a connection of its own.
+
+    Signals: ``progressed`` (images measured, in all), ``read`` (a ``Ledger``), ``written`` (the
+    path of a report), ``failed`` (a sentence). A newer request makes an older one end.
+    """
+
+    progressed = Signal(int, int)
+    read = Signal(object)
+    written = Signal(object)
+    failed = Signal(str)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._asked = 0
+        self._told = 0.0
+
+    def start(self, folder: Path, root: Path, out: Path | None = None) -> None:
+        """Read the project, and write its report into ``out`` if that is given."""
+        self._asked += 1
+        threading.Thread(
+            target=self._run,
+            args=(self._asked, folder, root, out),
+            name="usgseg-ledger",
+            daemon=True,
+        ).start()
+
+    def cancel(self) -> None:
+        """End what is going on; nothing more is said of it."""
+        self._asked += 1
+
+    def _run(self, number: int, folder: Path, root: Path, out: Path | None) -> None:
+        """Body of the thread."""
+
+        def progress(done: int, total: int) -> None:
+            if number != self._asked:
+                raise Cancelled
+            now = time.monotonic()
+            if now - self._told > TELL_SECONDS:
+                self._told = now
+                self.progressed.emit(done, total)
+
+        try:
+            stores = open_for_report(folder, root)
+            try:
+                ledger = read_ledger(stores, progress)
+                if out is not None:
+                    from ..store.ledger.page import write_page
+
+                    write_csv(ledger, out)
+                    write_page(ledger, stores, out / "index.html")
+            finally:
+                for store in stores:
+                    store.close()
+            if number == self._asked:
+                self.read.emit(ledger)
+                if out is not None:
+                    self.written.emit(out / "index.html")
+        except Cancelled:
+            pass
+        except (UsgsegError, OSError) as error:
+            if number == self._asked:
+                self.failed.emit(str(error))
+        except RuntimeError:
+            return  # Qt has taken the reader down meanwhile
+
+
+class LedgerDialog(QDialog):
+    """Totals, a plot of time per image, and the tables; it does not stand in the way of labelling.
+
+    Args:
+        session: whose project is shown.
+        parent: in front of which it opens.
+    """
+
+    def __init__(self, session: AnnotationSession, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Labelling effort")
+        self.setModal(False)
+        self.resize(760, 640)
+        self._session = session
+        self.reader = LedgerReader(self)
+        self.reader.progressed.connect(self._on_progress)
+        self.reader.read.connect(self._on_read)
+        self.reader.written.connect(self._on_written)
+        self.reader.failed.connect(self._on_failed)
+        self.totals = QLabel()
+        self.totals.setWordWrap(True)
+        self.plot = QSvgWidget()
+        self.plot.renderer().setAspectRatioMode(Qt.AspectRatioMode.KeepAspectRatio)
+        self.plot.setFixedHeight(740 * HEIGHT // WIDTH)
+        self.models, self.phrases = _table(MODEL_HEADS), _table(PHRASE_HEADS)
+        self.changed = _table(CHANGED_HEADS)
+        self.changed.setToolTip("Double-click an image to go there.")
+        self.changed.itemDoubleClicked.connect(self._on_chosen)
+        self.tabs = QTabWidget()
+        self.tabs.addTab(self.models, "Models")
+        self.tabs.addTab(self.phrases, "Phrases")
+        self.tabs.addTab(self.changed, "Changed most")
+        self.refresh = button("Refresh", "Read the project's history again.", self.reload)
+        self.write = button(
+            "Write report...", "One HTML page and CSV tables, into a folder.", self.choose
+        )
+        self.note = QLabel()
+        self.note.setWordWrap(True)
+        layout = QVBoxLayout(self)
+        for widget in (self.totals, self.plot, self.tabs):
+            layout.addWidget(widget, 1 if widget is self.tabs else 0)
+        layout.addLayout(row(self.note, self.refresh, self.write, stretch=0))
+        self.reload()
+
+    def reload(self) -> None:
+        """Read the history again."""
+        self._start(None)
+
+    def choose(self) -> None:
+        """Ask for a folder and write the report into it."""
+        out = QFileDialog.getExistingDirectory(self, "A folder for the report")
+        if out:
+            self._start(Path(out))
+
+    def _start(self, out: Path | None) -> None:
+        store = self._session.store
+        folder, root = getattr(store, "folder", None), getattr(store, "root", None)
+        self.refresh.setEnabled(root is not None)
+        self.write.setEnabled(root is not None)
+        if folder is None or root is None:
+            self.note.setText(IN_MEMORY)
+            return
+        self.note.setText("Reading the history...")
+        self.reader.start(folder, root, out)
+
+    def _on_written(self, path: Path) -> None:
+        self.note.setText(f"Written to {path}")
+
+    def _on_failed(self, text: str) -> None:
+        self.note.setText(text)
+
+    def _on_progress(self, done: int, total: int) -> None:
+        self.note.setText(f"Comparing proposals with what was accepted: {done} of {total}")
+
+    def _on_read(self, ledger: Ledger) -> None:
+        sums, done = ledger.totals, committed(ledger.efforts)
+        rate = "" if sums.per_hour is None else f" - {sums.per_hour:.0f} an hour"
+        self.totals.setText(
+            f"{sums.committed} of {ledger.images} images accepted in {sums.active_s / 3600:.1f} h "
+            f"of work{rate}, {sums.clicks} clicks. A pause counts as {IDLE_SECONDS:g} s at most."
+        )
+        self.plot.setVisible(bool(done))
+        if done:
+            self.plot.load(timeline(done).encode())
+            self.plot.renderer().setAspectRatioMode(Qt.AspectRatioMode.KeepAspectRatio)
+        _fill(
+            self.models,
+            [
+                (
+                    item.name,
+                    str(item.images),
+                    f"{item.share(Way.UNCHANGED):.0%}",
+                    *map(_text, (item.median_s, item.saved_s)),
+                    _text(item.dice, 3),
+                    _text(item.hd95_px),
+                )
+                for item in ledger.models
+            ],
+        )
+        _fill(
+            self.phrases,
+            [
+                (
+                    item.class_name,
+                    item.phrase,
+                    str(item.searched),
+                    str(item.found),
+                    _text(item.dice, 3),
+                )
+                for item in ledger.phrases
+            ],
+        )
+        qualities = [ledger.qualities[item.annotator, item.image_id] for item in ledger.changed]
+        _fill(
+            self.changed,
+            [
+                (
+                    item.image_id,
+                    _text(quality.dice, 3),
+                    _text(quality.hd95_px),
+                    str(item.clicks),
+                    _text(item.active_s),
+                )
+                for item, quality in zip(ledger.changed, qualities, strict=True)
+            ],
+        )
+        failed = len(ledger.failures)
+        self.note.setText(f"{failed} images could not be compared." if failed else "")
+
+    def _on_chosen(self, item: QTableWidgetItem) -> None:
+        first = self.changed.item(item.row(), 0)
+        if first is not None and first.text() in self._session.browser:
+            self._session.walk.open_image(first.text())
+
+    def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802
+        """End the reading."""
+        self.reader.cancel()
+        super().closeEvent(event)
+
+
+def watch_hands(viewer: Viewer, session: AnnotationSession) -> None:
+    """Let every movement on the canvas count as work, not only what ends in an edit."""
+
+    def moved(viewer: Viewer, event: Any) -> None:
+        session.effort.touch()
+
+    def dragged(viewer: Viewer, event: Any) -> Iterator[None]:
+        session.effort.touch()
+        yield
+        while event.type == "mouse_move":
+            session.effort.touch()
+            yield
+
+    viewer.mouse_move_callbacks.append(moved)
+    viewer.mouse_wheel_callbacks.append(moved)
+    viewer.mouse_drag_callbacks.append(dragged)
+
+
+def _table(heads: Sequence[str]) -> QTableWidget:
+    table = QTableWidget(0, len(heads))
+    table.setHorizontalHeaderLabels(list(heads))
+    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+    table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+    table.verticalHeader().hide()
+    header = table.horizontalHeader()
+    header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+    header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+    return table
+
+
+def _fill(table: QTableWidget, rows: Sequence[Sequence[str]]) -> None:
+    table.setRowCount(len(rows))
+    for number, values in enumerate(rows):
+        for column, value in enumerate(values):
+            item = QTableWidgetItem(value)
+            if column:
+                item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+            table.setItem(number, column, item)
+
+
+def _text(value: float | None, digits: int = 1) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_usgseg.store.ledger.report import open_for_report, read_ledger
+
+pytestmark = pytest.mark.gui
+
+
+def paint_and_accept(person) -> None:
+    labels = person.session.labels.copy()
+    labels[20:60, 30:90] = 1
+    person.session.editing.painted(labels)
+    person.session.editing.accept_and_next()
+    person.wait(lambda: person.session.loaded is not None)
+    person.settle()
+
+
+def test_the_window_shows_the_figures_of_the_report(at_work, phantom_folder: Path) -> None:
+    for _ in range(2):
+        paint_and_accept(at_work)
+    dialog = at_work.widget.export.show_effort()
+    at_work.wait(lambda: dialog.models.rowCount() > 0)
+    stores = open_for_report(phantom_folder)
+    ledger = read_ledger(stores)
+    stores[0].close()
+    assert ledger.totals.committed == 2
+    assert dialog.totals.text().startswith(f"2 of {ledger.images} images accepted")
+    assert dialog.models.item(0, 0).text() == "by hand"
+    assert dialog.models.item(0, 1).text() == "2"
+    assert dialog.plot.renderer().isValid()
+    dialog.close()
+
+
+def test_it_reads_on_a_thread_of_its_own(at_work, monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_usgseg.gui import ledger_panel
+
+    paint_and_accept(at_work)
+    readers: list[str] = []
+
+    def read(*arguments):
+        readers.append(threading.current_thread().name)
+        return read_ledger(*arguments)
+
+    monkeypatch.setattr(ledger_panel, "read_ledger", read)
+    dialog = at_work.widget.export.show_effort()
+    at_work.wait(lambda: dialog.models.rowCount() > 0)
+    assert readers == ["usgseg-ledger"]
+    dialog.close()
+
+
+def test_refresh_takes_in_what_was_labelled_since(at_work) -> None:
+    paint_and_accept(at_work)
+    dialog = at_work.widget.export.show_effort()
+    at_work.wait(lambda: dialog.models.rowCount() > 0)
+    paint_and_accept(at_work)
+    dialog.refresh.click()
+    at_work.wait(lambda: dialog.totals.text().startswith("2 of"))
+    dialog.close()
+
+
+def test_a_report_is_written_from_the_window(at_work, tmp_path: Path, monkeypatch) -> None:
+    from qtpy.QtWidgets import QFileDialog
+
+    paint_and_accept(at_work)
+    out = tmp_path / "report"
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(out))
+    dialog = at_work.widget.export.show_effort()
+    dialog.write.click()
+    at_work.wait(lambda: "index.html" in dialog.note.text())
+    assert sorted(path.name for path in out.iterdir()) == [
+        "images.csv",
+        "index.html",
+        "models.csv",
+        "phrases.csv",
+    ]
+    dialog.close()
+
+
+def test_a_layer_without_a_file_has_no_ledger(person) -> None:
+    person.session.walk.open_array("layer", np.zeros((40, 50), np.uint8))
+    person.wait(lambda: person.session.loaded is not None)
+    dialog = person.widget.export.show_effort()
+    assert "folders of images" in dialog.note.text()
+    assert not dialog.write.isEnabled()
+    dialog.close()
