@@ -16,18 +16,7 @@ from napari_usgseg.store.images import unique_ids
 from napari_usgseg.store.project import ProjectStore
 from napari_usgseg.types import LabelClass
 
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    for name in ("1.png", "2.png", "10.png"):
-        Image.fromarray(np.full((20, 30), 100, np.uint8)).save(tmp_path / name)
-    return tmp_path
-
-
-def some_labels() -> np.ndarray:
-    labels = np.zeros((20, 30), np.uint8)
-    labels[5:9, 3:20] = 1
-    return labels
+from .conftest import some_labels
 
 
 def test_images_come_in_natural_order_and_untouched(folder: Path) -> None:
@@ -122,8 +111,8 @@ def test_files_that_are_no_images_are_named_and_the_others_go_on(folder: Path) -
     assert any("broken.png" in problem for problem in store.problems)
 
 
-def test_labels_go_to_the_folder_that_the_person_chose(folder: Path, tmp_path_factory) -> None:
-    elsewhere = tmp_path_factory.mktemp("labels")
+def test_labels_go_to_the_folder_that_the_person_chose(folder: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "labels of mine"
     store = ProjectStore(folder, elsewhere)
     store.write_labels(store.records[0], some_labels())
     assert (elsewhere / "labels" / "1.png").is_file()
