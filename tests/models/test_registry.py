@@ -59,7 +59,8 @@ def put_into_cache(cache: Path, repo: str, name: str, content: bytes, blob: str)
 
 
 def test_every_model_of_the_documentation_is_listed_with_its_licence():
-    names = [(info.name, info.kind) for info in list_models()]
+    listed = [info for info in list_models() if "@" not in info.name]  # those need an extra
+    names = [(info.name, info.kind) for info in listed]
     assert names == [
         ("nano", "segmenter"),
         ("nano", "detector"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +11,9 @@ from . import checkpoints, hub
 
 Kind = Literal["segmenter", "detector"]
 Source = Literal["embedded", "hub", "path"]
+
+OPENVINO = "@openvino"
+"""End of a SAM 2.1's name, or of its file's, that asks for the encoder in OpenVINO."""
 
 DINO_FILES = ("config.json", "preprocessor_config.json", "tokenizer.json")
 """What a Grounding DINO needs beside its weights."""
@@ -91,6 +95,13 @@ SAM2_HUB = {
     for size, megabytes in (("tiny", 156), ("small", 184), ("base-plus", 324), ("large", 898))
 }
 
+SAM2_OPENVINO = tuple(
+    replace(model, name=f"{model.name}{OPENVINO}")
+    for model in SAM2_HUB.values()
+    if find_spec("openvino") is not None
+)
+"""The same files run otherwise; offered where that can be."""
+
 DINO_HUB = {
     f"grounding-dino-{size}": HubModel(
         f"grounding-dino-{size}",
@@ -106,5 +117,6 @@ DINO_HUB = {
 CATALOGUE: tuple[EmbeddedModel | HubModel, ...] = (
     *EMBEDDED,
     *SAM2_HUB.values(),
+    *SAM2_OPENVINO,
     *DINO_HUB.values(),
 )
