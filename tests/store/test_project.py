@@ -5,14 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from napari_usgseg.errors import DatasetError, ImageReadError, LabelWriteError
 from napari_usgseg.io.labels import read_labels, write_labels
 from napari_usgseg.store.base import ImageState
-from napari_usgseg.store.images import unique_ids
 from napari_usgseg.store.project import ProjectStore
 from napari_usgseg.types import LabelClass
 
@@ -142,20 +139,58 @@ def test_a_folder_without_images_says_what_was_expected(tmp_path: Path) -> None:
         ProjectStore(tmp_path / "nowhere")
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    st.lists(
-        st.sampled_from(["a", "A", "b", "a-2", "a.png"]).flatmap(
-            lambda stem: st.sampled_from([f"{stem}.png", f"{stem}.jpg", f"{stem}.PNG"])
-        ),
-        unique=True,
-    )
-)
-def test_no_two_files_share_an_id_whatever_their_names(names: list[str]) -> None:
-    ids = unique_ids([Path(name) for name in names])
-    assert len({image_id.casefold() for image_id in ids}) == len(names)
+def test_a_label_file_that_another_program_changed_is_taken_into_the_history(folder: Path) -> None:
+    store = ProjectStore(folder)
+    store.write_labels(store.records[0], some_labels())
+    foreign = some_labels(7)
+    write_labels(store.label_path("1"), foreign, overwrite=True)
+    assert np.array_equal(store.read_labels(store.records[0]), foreign)
+    assert "changed by another program" in store.take_warnings()[0]
+    assert not store.take_warnings()
+    store.close()
+    again = ProjectStore(folder)
+    kinds = [event.kind.value for event in again.events()]
+    assert kinds == ["written", "external"]
+    assert np.array_equal(again.read_labels(again.records[0]), foreign)
 
 
-def test_an_id_is_the_stem_and_the_whole_name_where_stems_collide() -> None:
-    files = [Path("a.png"), Path("a.jpg"), Path("b.png")]
-    assert unique_ids(files) == ["a.png", "a.jpg", "b"]
+def test_label_files_that_were_changed_while_the_folder_was_closed_are_taken_in(
+    folder: Path,
+) -> None:
+    store = ProjectStore(folder)
+    store.write_labels(store.records[0], some_labels())
+    store.close()
+    write_labels(folder / "usgseg" / "labels" / "1.png", some_labels(3), overwrite=True)
+    write_labels(folder / "usgseg" / "labels" / "10.png", some_labels(2))
+    again = ProjectStore(folder)
+    assert again.states()["10"] is ImageState.COMMITTED
+    assert np.array_equal(again.read_labels(again.records[0]), some_labels(3))
+    assert np.array_equal(again.read_labels(again.records[2]), some_labels(2))
+
+
+def test_label_files_that_are_gone_or_torn_come_back_from_the_history(folder: Path) -> None:
+    store = ProjectStore(folder)
+    for record in store.records:
+        store.write_labels(record, some_labels())
+    store.close()
+    (folder / "usgseg" / "labels" / "1.png").unlink()
+    (folder / "usgseg" / "labels" / "2.png").write_bytes(b"torn")
+    again = ProjectStore(folder)
+    assert any("written anew" in problem for problem in again.problems)
+    assert any("2.png" in problem for problem in again.problems)
+    assert np.array_equal(read_labels(again.label_path("1")), some_labels())
+    assert np.array_equal(again.read_labels(again.records[1]), some_labels())
+    assert "history" in again.take_warnings()[0]
+    report = again.write_labels(again.records[1], some_labels(2))
+    assert report.backup is not None
+    assert report.backup.read_bytes() == b"torn"
+
+
+def test_a_flagged_image_keeps_its_labels(folder: Path) -> None:
+    store = ProjectStore(folder)
+    store.write_labels(store.records[0], some_labels())
+    store.write_state("1", ImageState.FLAGGED)
+    store.close()
+    again = ProjectStore(folder)
+    assert again.states()["1"] is ImageState.FLAGGED
+    assert np.array_equal(read_labels(again.label_path("1")), some_labels())
