@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from napari_usgseg.pipeline.propose import Proposal
-from napari_usgseg.store.ledger.efforts import ImageEffort, Search, Way, efforts
+from napari_usgseg.session import effort as stopwatch
+from napari_usgseg.store.ledger.efforts import IDLE_SECONDS, ImageEffort, Search, Way
 from napari_usgseg.store.ledger.quality import QualityCache, compare, measure
+from napari_usgseg.store.ledger.reading import efforts
 from napari_usgseg.store.ledger.report import read_ledger
 from napari_usgseg.store.ledger.tables import model_rows, most_changed, phrase_rows, totals
 from napari_usgseg.store.project import ProjectStore
@@ -106,6 +108,10 @@ def test_time_between_two_visits_is_nobodys() -> None:
     past.add(EventKind.OPEN, "b", after=30.0).add(EventKind.LEAVE, "b", after=6.0)
     rows = past.rows()
     assert (rows["a"].active_s, rows["b"].active_s) == (4.0, 6.0)
+
+
+def test_the_session_and_the_ledger_agree_when_a_person_is_away() -> None:
+    assert stopwatch.IDLE_SECONDS == IDLE_SECONDS
 
 
 def test_after_a_crash_the_next_opening_does_not_count_the_night() -> None:

@@ -28,7 +28,7 @@ from qtpy.QtWidgets import (
 from ..errors import Cancelled, UsgsegError
 from ..session.annotator import AnnotationSession
 from ..store.ledger.efforts import IDLE_SECONDS, Way
-from ..store.ledger.plots import HEIGHT, WIDTH, timeline
+from ..store.ledger.plots import HEIGHT, WIDTH, key, timeline
 from ..store.ledger.report import Ledger, open_for_report, read_ledger, write_csv
 from ..store.ledger.tables import committed
 from .parts import button, row
@@ -131,6 +131,8 @@ class LedgerDialog(QDialog):
         self.plot = QSvgWidget()
         self.plot.renderer().setAspectRatioMode(Qt.AspectRatioMode.KeepAspectRatio)
         self.plot.setFixedHeight(740 * HEIGHT // WIDTH)
+        self.legend = QLabel()
+        self.legend.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.models, self.phrases = _table(MODEL_HEADS), _table(PHRASE_HEADS)
         self.changed = _table(CHANGED_HEADS)
         self.changed.setToolTip("Double-click an image to go there.")
@@ -146,7 +148,7 @@ class LedgerDialog(QDialog):
         self.note = QLabel()
         self.note.setWordWrap(True)
         layout = QVBoxLayout(self)
-        for widget in (self.totals, self.plot, self.tabs):
+        for widget in (self.totals, self.plot, self.legend, self.tabs):
             layout.addWidget(widget, 1 if widget is self.tabs else 0)
         layout.addLayout(row(self.note, self.refresh, self.write, stretch=0))
         self.reload()
@@ -190,6 +192,9 @@ class LedgerDialog(QDialog):
         )
         self.plot.setVisible(bool(done))
         if done:
+            self.legend.setText(
+                " &nbsp; ".join(f'<font color="{c}">\u25cf</font> {name}' for name, c in key(done))
+            )
             self.plot.load(timeline(done).encode())
             self.plot.renderer().setAspectRatioMode(Qt.AspectRatioMode.KeepAspectRatio)
         _fill(

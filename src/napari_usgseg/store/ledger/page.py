@@ -19,7 +19,7 @@ from ...io.atomic import write_atomically
 from ..base import LabelStore
 from ..records import Draft
 from .efforts import IDLE_SECONDS, ImageEffort, Way
-from .plots import COLORS, seconds_by_origin, timeline
+from .plots import DOTS, key, seconds_by_origin, timeline
 from .quality import proposed_map
 from .report import Ledger
 from .tables import FEW, committed
@@ -115,16 +115,10 @@ def _summary(ledger: Ledger) -> str:
 
 
 def _legend(done: Sequence[ImageEffort]) -> str:
-    ways = {item.way for item in done}
     keys = "".join(
-        f'<span class="key" style="background:{color}"></span>{way}'
-        for way, color in COLORS.items()
-        if way in ways
+        f'<span class="key" style="background:{color}"></span>{name}' for name, color in key(done)
     )
-    return (
-        f"<p>Each dot is a committed image, in the order of the commits; the line is the running "
-        f"median. What became of the first proposal: {keys}</p>"
-    )
+    return f"<p>{DOTS} {keys}</p>"
 
 
 def _models(ledger: Ledger) -> str:

@@ -12,7 +12,7 @@ from .tables import ModelRow
 
 COLORS = {
     Way.UNCHANGED: "#009e73",
-    Way.CHANGED: "#0072b2",
+    Way.CHANGED: "#56b4e9",
     Way.DISCARDED: "#d55e00",
     Way.BY_HAND: "#cc79a7",
     Way.EMPTY: "#999999",
@@ -22,6 +22,16 @@ WIDTH, HEIGHT, LEFT, BOTTOM = 720, 260, 48, 34
 ROW = 26
 WINDOW = 15
 """Images in the running median."""
+DOTS = (
+    "Each dot is a committed image, in the order of the commits; the line is the running median. "
+    "What became of the first proposal:"
+)
+
+
+def key(efforts: Iterable[ImageEffort]) -> list[tuple[str, str]]:
+    """The ways that are among these images, each with its colour."""
+    ways = {item.way for item in efforts}
+    return [(str(way), color) for way, color in COLORS.items() if way in ways]
 
 
 def timeline(efforts: Sequence[ImageEffort]) -> str:
@@ -46,7 +56,7 @@ def timeline(efforts: Sequence[ImageEffort]) -> str:
         if dots:
             parts.append(
                 f'<path d="{dots}" stroke="{color}" stroke-width="5" stroke-linecap="round" '
-                'stroke-opacity="0.65"/>'
+                'stroke-opacity="0.8"/>'
             )
     if len(seconds) >= WINDOW:
         middle = [

@@ -15,8 +15,9 @@ from ...io.instances import Labelling
 from ...types import LabelClass
 from ..base import LabelStore
 from ..project import ProjectStore
-from .efforts import ImageEffort, Way, efforts
+from .efforts import ImageEffort, Way
 from .quality import Qualities, QualityCache, measure
+from .reading import efforts
 from .tables import ModelRow, PhraseRow, Totals, model_rows, most_changed, phrase_rows, totals
 
 PROMPTS = ("find", "click", "box", "scribble", "lasso")

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_usgseg.io.phantoms import make_phantom
+from napari_usgseg.metrics import dice
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+import images_per_hour  # noqa: E402
+import scripted_annotator  # noqa: E402
+
+sys.path.remove(str(BENCHMARKS))
+
+
+def test_a_person_takes_the_times_of_the_keystroke_level_model() -> None:
+    work = scripted_annotator.Work()
+    work.do("M" + scripted_annotator.CLICK)
+    work.waited = 0.5
+    assert work.human == pytest.approx(1.35 + 1.10 + 0.10 + 0.10)
+    assert work.seconds == pytest.approx(work.human + 0.5)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(8, 40), st.integers(8, 60), st.floats(0.85, 0.97))
+def test_an_outline_is_as_good_as_was_asked(rows: int, columns: int, goal: float) -> None:
+    y, x = np.mgrid[:100, :160]
+    truth = ((x - 80) / columns) ** 2 + ((y - 50) / rows) ** 2 <= 1
+    corners, mask = scripted_annotator.simplest_polygon(truth, goal)
+    assert dice(truth, mask) >= goal
+    assert 3 <= len(corners) < 30
+
+
+def test_a_better_outline_needs_more_corners() -> None:
+    truth = make_phantom(7, kind="fetal-head").labels == 1
+    counts = [len(scripted_annotator.simplest_polygon(truth, goal)[0]) for goal in (0.8, 0.9, 0.98)]
+    assert counts == sorted(counts)
+    assert counts[0] < counts[-1]
+
+
+def test_every_method_labels_every_phantom_with_the_embedded_models() -> None:
+    result = images_per_hour.measure(2, scripted_annotator.Aims())
+    rows = result["methods"]
+    assert set(rows) == set(images_per_hour.METHODS)
+    hand, clicks = rows["polygons by hand"], rows["clicks only"]
+    assert hand["objects_outlined"] == 1.0
+    assert hand["waiting_seconds"] == hand["clicks_per_image"] == 0.0
+    assert clicks["clicks_per_image"] >= 1
+    assert all(row["dice"] > 0.85 and row["images_per_hour"] > 0 for row in rows.values())
+    lines = images_per_hour.table(rows).splitlines()
+    assert len(lines) == 2 + len(rows)
+    assert len({line.count("|") for line in lines}) == 1
