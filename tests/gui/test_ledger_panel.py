@@ -88,3 +88,16 @@ def test_a_layer_without_a_file_has_no_ledger(person) -> None:
     assert "folders of images" in dialog.note.text()
     assert not dialog.write.isEnabled()
     dialog.close()
+
+
+def test_looking_around_with_the_mouse_counts_as_work(at_work) -> None:
+    from napari_usgseg.session.effort import Stopwatch
+
+    now = [0.0]
+    at_work.session.effort = Stopwatch(lambda: now[0])
+    for now[0] in (0.0, 20.0, 40.0, 60.0):
+        at_work.drag((30, 30), (31, 30))
+    assert at_work.session.effort.take() == 60.0
+    before = len(at_work.viewer.mouse_move_callbacks)
+    at_work.widget.tools.close()
+    assert len(at_work.viewer.mouse_move_callbacks) < before

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from napari.viewer import Viewer
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtSvgWidgets import QSvgWidget
@@ -250,24 +248,6 @@ class LedgerDialog(QDialog):
         """End the reading."""
         self.reader.cancel()
         super().closeEvent(event)
-
-
-def watch_hands(viewer: Viewer, session: AnnotationSession) -> None:
-    """Let every movement on the canvas count as work, not only what ends in an edit."""
-
-    def moved(viewer: Viewer, event: Any) -> None:
-        session.effort.touch()
-
-    def dragged(viewer: Viewer, event: Any) -> Iterator[None]:
-        session.effort.touch()
-        yield
-        while event.type == "mouse_move":
-            session.effort.touch()
-            yield
-
-    viewer.mouse_move_callbacks.append(moved)
-    viewer.mouse_wheel_callbacks.append(moved)
-    viewer.mouse_drag_callbacks.append(dragged)
 
 
 def _table(heads: Sequence[str]) -> QTableWidget:

@@ -12,6 +12,7 @@ from psygnal import Signal
 
 from ..session.annotator import AnnotationSession
 from ..types import FloatArray
+from .hands import Hands
 from .layers import LayerBridge
 from .tagged import TAG
 
@@ -55,6 +56,7 @@ class CanvasTools:
         self.positive = True
         self.on_labels = False
         viewer.mouse_drag_callbacks.append(self._on_drag)
+        self._hands = Hands(viewer, session)
 
     def arm(self, tool: Tool) -> None:
         """Take a tool; layers go back from painting to looking."""
@@ -177,5 +179,6 @@ class CanvasTools:
 
     def close(self) -> None:
         """Leave the mouse to napari."""
+        self._hands.close()
         if self._on_drag in self._viewer.mouse_drag_callbacks:
             self._viewer.mouse_drag_callbacks.remove(self._on_drag)
