@@ -6,7 +6,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from ..session.annotator import AnnotationSession
-from ..session.status import Status
+from ..session.status import PROPOSING, Status
 from . import keys
 from .parts import BusyBar, button, keep_room, row, tip
 
@@ -113,7 +113,7 @@ class StatusLine(QWidget):
         if self.label.styleSheet() != style:
             self.label.setStyleSheet(style)
         self.busy.set_busy(status.busy)
-        self.cancel.setVisible(self._session.progress.awaits("text", "prompt", "step"))
+        self.cancel.setVisible(self._session.progress.awaits("step", *PROPOSING))
 
     def text(self) -> str:
         """What it says now."""

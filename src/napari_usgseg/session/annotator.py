@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .ahead import Ahead
 from .answers import receive
+from .copying import Copying
 from .editing import Editing
 from .navigation import Walk
 from .objects import Objects
@@ -34,6 +35,7 @@ class AnnotationSession(SessionState):
         editing: accepting, classes, the label map as a whole.
         objects: merging, subtracting, splitting.
         painting: direct edits of the accepted labels.
+        copying: what the previous image has, on this one.
         ahead: reads and encodes the images around the current one.
         travel: undo, redo, and any step of the history.
     """
@@ -45,6 +47,7 @@ class AnnotationSession(SessionState):
         self.editing = Editing(self)
         self.objects = Objects(self)
         self.painting = Painting(self)
+        self.copying = Copying(self)
         self.ahead = Ahead(self)
         self.travel = Travel(self)
 

@@ -17,6 +17,7 @@ from .requests import (
     FileAnswer,
     LoadRequest,
     ModelAnswer,
+    PriorRequest,
     SaveRequest,
     StepRequest,
 )
@@ -45,6 +46,9 @@ def receive(session: AnnotationSession, answer: Answer) -> None:
         _predicted(session, answer)
     elif kind == "text":
         _found(session, answer)
+    elif kind == "objects":
+        _note(session, answer)
+        session.copying.receive(answer)
     elif kind == "phantoms":
         assert session.phantoms is not None
         session.walk.open_folder(session.phantoms)
@@ -79,6 +83,9 @@ def _file_answer(session: AnnotationSession, kind: str, answer: FileAnswer) -> N
         assert isinstance(answer.request, StepRequest)
         if answer.request.store is session.store:
             session.travel.take(answer.request.number, answer.edit)
+    elif answer.prior is not None:
+        assert isinstance(answer.request, PriorRequest)
+        session.copying.take(answer.prior, answer.request.record.size_hw)
     elif answer.exported is not None:
         session.note(EventKind.EXPORT, body={"to": answer.exported.name})
         session.say(f"Exported to {answer.exported}")

@@ -25,6 +25,7 @@ from .requests import (
     ImageSource,
     ModelAnswer,
     ModelRequest,
+    ObjectsRequest,
     PhantomRequest,
     Priority,
     PromptRequest,
@@ -152,6 +153,8 @@ class Engine:
                 return replace(blank, model_id=self._embed(request).model_id)
             case PromptRequest():
                 return self._predict(request, blank)
+            case ObjectsRequest():
+                return self._predict_all(request, blank)
             case TextRequest():
                 return self._find(request, blank)
             case PhantomRequest():
@@ -169,6 +172,18 @@ class Engine:
             segmenter, embedding, request.prompts, request.settings, request.previous
         )
         return replace(blank, proposals=(proposal,), model_id=segmenter.model_id)
+
+    def _predict_all(self, request: ObjectsRequest, blank: ModelAnswer) -> ModelAnswer:
+        from ..pipeline.propose import propose_prompts
+
+        segmenter = self._segmenter(request.segmenter)
+        embedding = self._embed(request)
+        found = (
+            propose_prompts(segmenter, embedding, prompts, request.settings)
+            for prompts in request.prompts
+        )
+        proposals = tuple(proposal for proposal, _ in found)
+        return replace(blank, proposals=proposals, model_id=segmenter.model_id)
 
     def _find(self, request: TextRequest, blank: ModelAnswer) -> ModelAnswer:
         from ..pipeline.propose import propose_text
@@ -199,7 +214,9 @@ class Engine:
     def _detector(self, name: str) -> Detector:
         return self._detectors.get_or_make(name, lambda: self._load_detector(name))
 
-    def _embed(self, request: EmbedRequest | PromptRequest | TextRequest) -> ImageEmbedding:
+    def _embed(
+        self, request: EmbedRequest | PromptRequest | ObjectsRequest | TextRequest
+    ) -> ImageEmbedding:
         source: ImageSource = request.source
         if source.pixels is not None:
             self._images.put(source.key, source.pixels)

@@ -20,6 +20,8 @@ from .requests import (
     OpenArrayRequest,
     Opened,
     OpenFolderRequest,
+    Prior,
+    PriorRequest,
     SaveRequest,
     StepRequest,
 )
@@ -54,6 +56,8 @@ def _answer(request: FileRequest) -> FileAnswer:
             return _save(request)
         case StepRequest():
             return FileAnswer(generation, request, edit=request.store.read_step(request.number))
+        case PriorRequest():
+            return FileAnswer(generation, request, prior=_prior(request))
         case CloseRequest():
             request.store.close()
             return FileAnswer(generation, request)
@@ -87,6 +91,22 @@ def _load(request: LoadRequest) -> FileAnswer:
     loaded = Loaded(record, content_key(pixels), pixels, labels, draft)
     warning = " ".join(filter(None, (warning, *request.store.take_warnings())))
     return FileAnswer(request.generation, request, loaded=loaded, warning=warning)
+
+
+def _prior(request: PriorRequest) -> Prior:
+    store, image_id = request.store, request.record.image_id
+    labels = store.read_labels(request.record)
+    draft = store.read_draft(image_id)
+    if not draft.objects:
+        accepts = (
+            step
+            for step in store.steps().done
+            if (step.name, step.image_id) == ("accept", image_id)
+        )
+        last = max(accepts, key=lambda step: step.number, default=None)
+        drafts = None if last is None else store.read_step(last.number).draft
+        draft = draft if drafts is None else drafts[0]
+    return Prior(labels, draft)
 
 
 def _save(request: SaveRequest) -> FileAnswer:

@@ -25,6 +25,7 @@ from .requests import (
     PhantomRequest,
 )
 from .settings import Settings
+from .status import PROPOSING
 
 if TYPE_CHECKING:
     from .annotator import AnnotationSession
@@ -72,7 +73,7 @@ class Walk:
     def use_store(self, opened: Opened) -> None:
         """Show a store that was opened."""
         session = self._session
-        session.progress.drop("load", "ahead", "prefetch", "embed", "text", "prompt", "step")
+        session.progress.drop("load", "ahead", "prefetch", "embed", "step", *PROPOSING)
         former = session.store
         session.travel.stop()
         session.history = History(opened.steps)

@@ -14,6 +14,7 @@ from . import draft as drafts
 from .draft import Draft
 from .history import Edit
 from .requests import TextRequest
+from .status import PROPOSING
 
 if TYPE_CHECKING:
     from .annotator import AnnotationSession
@@ -118,7 +119,7 @@ class Prompting:
     def cancel(self) -> None:
         """Await no proposal any more; what waits in the worker's queue is dropped."""
         session = self._session
-        session.progress.drop("prompt", "text", "embed", "prefetch")
+        session.progress.drop("embed", "prefetch", *PROPOSING)
         session.cancelled.emit(session.progress.generation + 1)
         self.drop_pending()
         session.tell()

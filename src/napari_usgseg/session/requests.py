@@ -79,6 +79,18 @@ class PromptRequest:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ObjectsRequest:
+    """Segment several objects, each by its own prompts; one proposal for each in their order."""
+
+    generation: int
+    source: ImageSource
+    segmenter: str
+    prompts: tuple[Prompts, ...]
+    settings: PostprocessSettings
+    priority: Priority = Priority.CLICK
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class TextRequest:
     """Find and segment everything that a phrase names."""
 
@@ -102,7 +114,9 @@ class PhantomRequest:
     priority: Priority = Priority.TEXT
 
 
-ModelRequest = WarmRequest | EmbedRequest | PromptRequest | TextRequest | PhantomRequest
+ModelRequest = (
+    WarmRequest | EmbedRequest | PromptRequest | ObjectsRequest | TextRequest | PhantomRequest
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -184,6 +198,15 @@ class StepRequest:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class PriorRequest:
+    """Read what a person made of another image, to begin with it on the current one."""
+
+    generation: int
+    store: LabelStore
+    record: ImageRecord
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class CloseRequest:
     """Let others have a store."""
 
@@ -210,6 +233,7 @@ FileRequest = (
     | LoadRequest
     | SaveRequest
     | StepRequest
+    | PriorRequest
     | CloseRequest
     | ExportRequest
 )
@@ -247,6 +271,17 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Prior:
+    """What a person made of an image: its label map (H, W) or None, and the draft behind it.
+
+    The draft is what is proposed there, or else what was accepted last.
+    """
+
+    labels: LabelMap | None
+    draft: Draft
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class FileAnswer:
     """What the file worker has to say: one of the results, or an error with its cure.
 
@@ -260,6 +295,7 @@ class FileAnswer:
     saved: SaveReport | None = None
     exported: Path | None = None
     edit: Edit | None = None
+    prior: Prior | None = None
     warning: str = ""
     error: str = ""
 

@@ -28,6 +28,7 @@ from .requests import (
     EmbedRequest,
     ModelAnswer,
     ModelRequest,
+    ObjectsRequest,
     PhantomRequest,
     Priority,
     PromptRequest,
@@ -150,7 +151,7 @@ def lane_of(request: ModelRequest) -> str:
     """Which lane answers a request."""
     if request.priority == Priority.PREFETCH:
         return "ahead"
-    if isinstance(request, PromptRequest | EmbedRequest):
+    if isinstance(request, PromptRequest | ObjectsRequest | EmbedRequest):
         return "clicks"
     if isinstance(request, WarmRequest) and request.detector is None:
         return "clicks"
@@ -173,7 +174,7 @@ def serve(requests: BinaryIO, answers: BinaryIO, engine: Engine) -> None:
             return
         if isinstance(request, int):
             for lane in lanes.values():
-                lane.cancel(request, (PromptRequest, TextRequest))
+                lane.cancel(request, (PromptRequest, ObjectsRequest, TextRequest))
             continue
         if isinstance(request, EmbedRequest) and request.priority != Priority.PREFETCH:
             lanes["ahead"].cancel(request.generation, (EmbedRequest,))

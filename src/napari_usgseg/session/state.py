@@ -26,7 +26,7 @@ from .requests import (
     SaveRequest,
 )
 from .settings import Settings
-from .status import Progress, Status
+from .status import PROPOSING, Progress, Status
 
 
 class SessionState:
@@ -201,7 +201,7 @@ class SessionState:
     @property
     def is_waiting(self) -> bool:
         """True while a proposal is awaited, so that there is nothing yet to accept."""
-        return self.labels is None or self.draft.pending or self.progress.awaits("text", "prompt")
+        return self.labels is None or self.draft.pending or self.progress.awaits(*PROPOSING)
 
     # -- the way out and back ------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..store.records import Edit, EventKind, Step
 from .requests import StepRequest
+from .status import PROPOSING
 
 if TYPE_CHECKING:
     from .annotator import AnnotationSession
@@ -119,7 +120,7 @@ class Travel:
             session.target = None
             session.say("The labels were changed elsewhere; this step cannot be taken.", "warning")
             return False
-        session.progress.drop("prompt", "text")
+        session.progress.drop(*PROPOSING)
         if back:
             session.history.back()
         else:
