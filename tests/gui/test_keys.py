@@ -1,30 +1,116 @@
 from __future__ import annotations
 
-import pytest
+from collections.abc import Iterator
+from pathlib import Path
 
-from napari_usgseg.gui.keys import SHORTCUTS
+import pytest
+import yaml
+
+import napari_usgseg
+from napari_usgseg.gui import keys, preferences
+from napari_usgseg.gui.keys import SHORTCUTS, key_of, resolved, settable
 from napari_usgseg.gui.tools import Tool
 
 pytestmark = pytest.mark.gui
 
+MANIFEST = Path(napari_usgseg.__file__).parent / "napari.yaml"
+
 
 def test_no_key_and_no_name_is_used_twice():
-    keys = [shortcut.key for shortcut in SHORTCUTS]
     names = [shortcut.name for shortcut in SHORTCUTS]
-    assert len(set(keys)) == len(keys)
+    assert len({preferences.parsed(shortcut.key) for shortcut in SHORTCUTS}) == len(SHORTCUTS)
     assert len(set(names)) == len(names)
+    assert all(preferences.is_key(shortcut.key) for shortcut in SHORTCUTS)
 
 
-def test_no_shortcut_is_one_of_naparis_own():
-    from app_model.types import KeyBinding
-    from napari.layers import Image, Labels, Points, Shapes
+def test_no_shortcut_is_one_of_naparis_own_on_the_viewer_or_any_layer(make_napari_viewer):
+    from napari import layers
     from napari.utils.shortcuts import default_shortcuts
+    from napari.viewer import Viewer
+    from qtpy.QtWidgets import QWidget
 
-    ours = {KeyBinding.from_str(shortcut.key.replace("-", "+")) for shortcut in SHORTCUTS}
-    taken = {KeyBinding.from_str(str(key)) for keys in default_shortcuts.values() for key in keys}
-    for kind in (Image, Labels, Points, Shapes):
-        taken |= {key for key in kind.class_keymap if isinstance(key, KeyBinding)}
-    assert not ours & taken
+    viewer = make_napari_viewer()
+    taken = {str(key): name for name, found in default_shortcuts.items() for key in found}
+    kinds = [Viewer, *(kind for kind in vars(layers).values() if isinstance(kind, type))]
+    assert {layers.Image, layers.Labels, layers.Points, layers.Shapes} <= set(kinds)
+    for kind in {parent for child in kinds for parent in child.__mro__}:
+        taken |= {str(key): kind.__name__ for key in getattr(kind, "class_keymap", {})}
+    for child in viewer.window._qt_window.findChildren(QWidget):
+        for action in child.actions():
+            taken |= {key.toString(): action.text() for key in action.shortcuts()}
+    ours = {str(preferences.parsed(shortcut.key)): shortcut.name for shortcut in SHORTCUTS}
+    assert {key: (ours[key], taken[key]) for key in ours.keys() & taken.keys()} == {}
+
+
+def test_every_key_but_the_digits_of_the_classes_is_offered_in_the_preferences():
+    parts = yaml.safe_load(MANIFEST.read_text(encoding="utf-8"))["contributions"]["configurations"]
+    offered = parts["shortcuts"]["properties"]
+    expected = {item.setting: (item.name, item.key) for item in SHORTCUTS if settable(item)}
+    assert {name: (item["title"], item["default"]) for name, item in offered.items()} == expected
+    fixed = [item.name for item in SHORTCUTS if not settable(item)]
+    assert fixed == [f"class {digit}" for digit in range(1, 10)]
+
+
+def test_a_key_that_is_chosen_twice_stays_with_the_first_and_a_word_is_said():
+    chosen, problems = resolved((("point", "B"), ("box", "shift+g"), ("scribble", "Foo")))
+    assert chosen["point"] == "B"
+    assert chosen["accept"] == "Shift-G"
+    assert chosen["box"] == ""
+    assert chosen["scribble"] == "K"
+    assert len(problems) == 2
+    assert "'accept'" in problems[0]
+    assert "'box'" in problems[0]
+    assert "'Foo'" in problems[1]
+
+
+def test_a_key_can_be_given_up_and_two_can_change_places():
+    chosen, problems = resolved((("point", "W"), ("box", "Q"), ("accept", "")))
+    assert (chosen["point"], chosen["box"], chosen["accept"]) == ("W", "Q", "")
+    assert problems == ()
+
+
+@pytest.fixture
+def in_preferences(tmp_path, monkeypatch) -> Iterator[object]:
+    """napari's preferences with ours in them, kept in a folder of the test."""
+    napari_settings = pytest.importorskip("napari.settings")
+    if not hasattr(napari_settings, "get_plugin_settings"):
+        pytest.skip("this napari has no preferences for plugins")
+    from napari.settings import _plugin_config_generator
+    from npe2 import PluginManager, PluginManifest
+
+    manager = PluginManager()
+    manager.register(PluginManifest.from_file(MANIFEST))
+    models = _plugin_config_generator.plugin_configuration_generator(manager)
+    made = models["napari-usgseg"](config_path=tmp_path / "napari-usgseg.yaml")
+    monkeypatch.setattr(napari_settings, "get_plugin_settings", lambda _: made)
+    preferences._section.cache_clear()
+    yield made
+    preferences._section.cache_clear()
+
+
+def test_a_key_chosen_in_the_preferences_works_at_once_and_is_kept(
+    in_preferences, employ, inference, phantom_folder, tmp_path
+):
+    from qtpy.QtCore import Qt
+
+    in_preferences.shortcuts.box = "Shift-B"
+    person = employ(inference)
+    person.open(phantom_folder)
+    box = person.widget.correct.tools[Tool.BOX]
+    assert box.toolTip().endswith("[Shift+B]")
+    person.press(Qt.Key.Key_B, Qt.KeyboardModifier.ShiftModifier)
+    assert person.widget.tools.tool is Tool.BOX
+    person.press(Qt.Key.Key_Q)
+    in_preferences.shortcuts.box = "Shift-Y"
+    assert box.toolTip().endswith("[Shift+Y]")
+    assert key_of("box") == "Shift+Y"
+    person.press(Qt.Key.Key_B, Qt.KeyboardModifier.ShiftModifier)
+    assert person.widget.tools.tool is Tool.POINT, "the former key is free again"
+    person.press(Qt.Key.Key_Y, Qt.KeyboardModifier.ShiftModifier)
+    assert person.widget.tools.tool is Tool.BOX
+    person.widget.shut_down()
+    assert "box: Shift-Y" in (tmp_path / "napari-usgseg.yaml").read_text()
+    assert not any("usgseg" in getattr(f, "__name__", "") for f in person.viewer.keymap.values())
 
 
 def test_keys_do_nothing_while_the_person_types(at_work):
@@ -39,8 +125,10 @@ def test_keys_do_nothing_while_the_person_types(at_work):
     QTest.keyClicks(field, "gnqw,.")
     assert field.text() == "gnqw,."
     at_work.press(Qt.Key.Key_G)  # as if the key event had gone on to the canvas
+    at_work.press(Qt.Key.Key_H)
     assert at_work.session.record.image_id == first
     assert at_work.session.browser.committed == 0
+    assert not at_work.widget.display.is_bare
     field.clearFocus()
 
 
@@ -67,14 +155,50 @@ def test_keys_work_whichever_layer_is_active(at_work):
         assert at_work.widget.tools.tool is tool
 
 
-def test_backtick_turns_the_sign_and_h_hides_the_overlays(at_work):
+def test_backtick_turns_the_sign(at_work):
     from qtpy.QtCore import Qt
 
     at_work.press(Qt.Key.Key_QuoteLeft)
     assert not at_work.widget.tools.positive
     assert at_work.widget.correct.minus.isChecked()
-    at_work.press(Qt.Key.Key_H)
-    assert not at_work.layer("labels").visible
+
+
+def test_while_h_is_held_the_image_is_seen_alone(at_work):
+    from qtpy.QtCore import Qt
+    from qtpy.QtTest import QTest
+
+    native = at_work.viewer.window._qt_viewer.canvas.native
+    overlays = [at_work.layer(role) for role in ("labels", "proposal", "points", "shapes")]
+    overlays[2].visible = False  # the person's own choice stays
+    QTest.keyPress(native, Qt.Key.Key_H)
+    assert [layer.visible for layer in overlays] == [False] * 4
     assert at_work.layer("image").visible
-    at_work.press(Qt.Key.Key_H)
-    assert at_work.layer("labels").visible
+    QTest.keyRelease(native, Qt.Key.Key_H)
+    assert [layer.visible for layer in overlays] == [True, True, False, True]
+
+
+@pytest.mark.parametrize("tool", [Tool.BOX, Tool.SCRIBBLE])
+def test_one_key_accepts_saves_goes_on_and_leaves_tool_and_class_in_hand(at_work, tool):
+    from qtpy.QtCore import Qt
+
+    session = at_work.session
+    session.editing.add_class("cyst")
+    at_work.widget.tools.arm(tool)
+    ids = [record.image_id for record in session.browser.records]
+    at_work.drag((200, 150), (230, 170), (280, 220))
+    at_work.wait(lambda: session.draft.has_masks and not session.is_waiting)
+    at_work.press(Qt.Key.Key_QuoteLeft)
+    for following in ids[1:3]:  # with a proposal, and with nothing to label
+        at_work.press(Qt.Key.Key_G)
+        at_work.wait(lambda: session.loaded is not None and not session.is_waiting)
+        at_work.settle()
+        assert session.record.image_id == following
+        assert at_work.widget.tools.tool is tool
+        assert at_work.widget.tools.positive
+        assert session.table.active == 2
+        assert at_work.layer("labels").selected_label == 2
+    assert session.browser.committed == 2
+    at_work.drag((200, 150), (230, 170), (280, 220))
+    at_work.wait(lambda: session.draft.has_masks)
+    assert session.draft.objects[0].class_id == 2
+    assert keys.typing() is False

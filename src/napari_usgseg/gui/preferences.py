@@ -9,6 +9,7 @@ preferences; there the keys are those of the table.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from app_model.types import KeyBinding, KeyCode
@@ -37,7 +38,9 @@ def set_annotator(name: str) -> None:
         section.name = name
 
 
+@lru_cache(maxsize=4)
 def _section(name: str = "shortcuts") -> Any:
+    """A part of our preferences, looked up once: where there are none, napari looks long."""
     try:
         from napari.settings import get_plugin_settings
 

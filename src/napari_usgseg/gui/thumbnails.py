@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from qtpy.QtCore import QObject, Qt, Signal
-from qtpy.QtGui import QImage, QPixmap
+from qtpy.QtGui import QIcon, QImage, QPixmap
 
 from ..errors import UsgsegError
 from ..io.images import read_image
@@ -30,7 +30,7 @@ class Thumbnails(QObject):
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._kept: OrderedDict[str, QPixmap] = OrderedDict()
+        self._kept: OrderedDict[str, QIcon] = OrderedDict()
         self._wanted: deque[ImageRecord] = deque(maxlen=WAITING)
         self._asked: set[str] = set()
         self._guard = threading.Condition()
@@ -38,7 +38,7 @@ class Thumbnails(QObject):
         self._thread: threading.Thread | None = None
         self._read.connect(self._on_read, Qt.ConnectionType.QueuedConnection)
 
-    def get(self, record: ImageRecord) -> QPixmap | None:
+    def get(self, record: ImageRecord) -> QIcon | None:
         """The thumbnail of an image, or None while it is made; ``made`` says when it is there."""
         found = self._kept.get(record.image_id)
         if found is not None:
@@ -99,7 +99,10 @@ class Thumbnails(QObject):
         image = QImage(
             picture.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888
         ).copy()
-        self._kept[record.image_id] = QPixmap.fromImage(image)
+        pixmap = QPixmap.fromImage(image)
+        icon = QIcon(pixmap)
+        icon.addPixmap(pixmap, QIcon.Mode.Selected)  # in its own grey also where it is selected
+        self._kept[record.image_id] = icon
         while len(self._kept) > KEPT:
             self._kept.popitem(last=False)
         self.made.emit(record.image_id)

@@ -73,6 +73,7 @@ class UltrasoundWidget(QWidget):
         self.session.cancelled.connect(self.inference.cancel)
         self.session.notified.connect(_notify)
         self.session.opened.connect(self._on_opened)
+        self.session.image_changed.connect(self._on_image)
 
     def _build(self) -> None:
         session = self.session
@@ -160,6 +161,11 @@ class UltrasoundWidget(QWidget):
 
     def _on_opened(self) -> None:
         self.pages.setCurrentIndex(1)
+
+    def _on_image(self) -> None:
+        """On a new image the tool in hand begins an object of the picked class."""
+        if not self.tools.positive:
+            self.tools.set_positive(True)
 
     # -- the end -------------------------------------------------------------------------------
 
