@@ -97,14 +97,15 @@ def _saved(session: AnnotationSession, answer: FileAnswer) -> None:
     assert isinstance(request, SaveRequest)
     if answer.error:
         session.facts.pop("saved", None)
-        if session.failure != answer.error:
-            session.fail(answer.error)
-        session.unsaved = True
+        if session.unsaved != answer.error:
+            session.unsaved = answer.error
+            session.notified.emit("error", answer.error)
         return
     if request.events:
         session.outbox.arrived(request.store, request.events[-1].serial)
-    if session.unsaved or request.loud:
-        session.failure, session.unsaved = "", False
+    session.unsaved = ""
+    if request.loud:
+        session.failure = ""
     if answer.warning:
         session.notified.emit("warning", answer.warning)
     assert answer.saved is not None

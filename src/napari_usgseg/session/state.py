@@ -41,6 +41,7 @@ class SessionState:
         history: of all edits.
         target: the position in the history that undo and redo are on their way to, or None.
         outbox: what happened and is not yet known to be in a store.
+        unsaved: why the last save failed, and the cure; "" where it did not.
         effort: how long the person is at work on the current image.
     """
 
@@ -68,7 +69,7 @@ class SessionState:
         self.history = History()
         self.target: int | None = None
         self.outbox = Outbox()
-        self.unsaved = False
+        self.unsaved = ""
         self.effort = Stopwatch()
         self.progress = Progress()
         self.facts: dict[str, str] = {}
@@ -92,8 +93,8 @@ class SessionState:
         going_on = self.progress.text()
         if going_on:
             return Status(going_on, busy=True)
-        if self.failure:
-            return Status(self.failure, error=True)
+        if self.failure or self.unsaved:
+            return Status(self.failure or self.unsaved, error=True)
         facts = [
             self.facts[name] for name in ("note", "model", "time", "saved") if self.facts.get(name)
         ]
