@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -160,3 +162,38 @@ def at_work(person: Person, phantom_folder: Path) -> Person:
     """The same with a folder of phantoms open."""
     person.open(phantom_folder)
     return person
+
+
+def report(text: str) -> None:
+    """Show a figure in the test's output (``pytest -s``, or with a failure)."""
+    sys.stdout.write(f"{text}\n")
+
+
+CONTROL = """
+import sys, threading, time
+wall = own = 0.0
+done = []
+threading.Thread(target=lambda: (sys.stdin.read(), done.append(1)), daemon=True).start()
+while not done:
+    time.sleep(0.04)
+    start, begun = time.perf_counter(), time.thread_time()
+    while time.thread_time() - begun < 0.01:
+        pass
+    wall, own = wall + time.perf_counter() - start, own + time.thread_time() - begun
+print(wall / own if own else 1.0)
+"""
+
+
+@pytest.fixture
+def slowdown() -> Iterator[Callable[[], float]]:
+    """How many times longer than its own processor time a piece of work takes on this machine.
+
+    1.0 on an idle machine, where the limit is the limit; more while other programs take their
+    share of the processors, and then the limit is stretched by as much.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", CONTROL], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    yield lambda: max(1.0, float(process.communicate()[0]))
+    process.kill()
+    process.communicate()
