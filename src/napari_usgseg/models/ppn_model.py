@@ -68,6 +68,10 @@ class PpnModel:
         """Segmenter and weights."""
         return f"{self.segmenter.model_id}+{self.card.ppn_id}"
 
+    def with_card(self, card: PpnCard) -> PpnModel:
+        """The same network under another card (with scores, say)."""
+        return PpnModel(self.segmenter, self._prompter, card, self._decoder)
+
     @torch.inference_mode()
     def predict(self, embedding: ImageEmbedding) -> dict[int, Prediction]:
         """Every class in an image, nobody having pointed at anything: label value -> prediction.

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..models.base import Segmenter
 from ..models.ppn import ClassPrompter, PpnShape
 from ..models.ppn_decode import FrozenDecoder, sam_net
 from ..models.sam import feature_list
+from .ppn_losses import boxes_of
 from .ppn_task import PpnTask, PpnTraining, choose_rows, collate
 from .ppn_views import ViewCache
 
@@ -94,3 +95,21 @@ def shape_for(segmenter: Segmenter, levels: int) -> PpnShape:
     channels = [int(f.shape[1]) for f in reversed(feature_list(segmenter.embed(grey)))]
     width = int(sam_net(segmenter).prompt_encoder.no_mask_embed.weight.shape[1])
     return PpnShape(tuple(channels[:levels]), width, mlp_dim=MLP_DIM)
+
+
+def begin_at_the_mean(prompter: ClassPrompter, targets: Tensor) -> None:
+    """Let an untrained network begin with the mean box and the mean share of object pixels.
+
+    Args:
+        prompter: changed in the biases of its box and mask heads only.
+        targets: (M, 1, g, g), masks in [0, 1] of the training images' classes, where present.
+    """
+    corners = boxes_of(targets).mean(0)
+    box = torch.cat((corners[:2], corners[2:] - corners[:2]))
+    with torch.no_grad():
+        head = prompter.predictor.box_regression_head.mlp.layers[-1]
+        head.weight.mul_(0.1)
+        head.bias.copy_(box.clamp(0.02, 0.98).logit())
+        last = prompter.predictor.mask_classifier.final_conv
+        last.weight.mul_(0.1)
+        nn.init.constant_(last.bias, float(targets.mean().clamp(0.01, 0.5).logit()))  # type: ignore[arg-type]

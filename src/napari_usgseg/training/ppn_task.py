@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..models.ppn import BOX_TOKENS, ClassPrompter, LearnedPrompts
@@ -21,6 +22,9 @@ from ..models.ppn_decode import FrozenDecoder
 from .ppn_losses import box_loss, boxes_of, dice_loss, focal_loss
 from .ppn_views import ViewCache
 from .prompts import coarse_logits, correction
+
+BOX_NOISE = 0.08
+"""A box's edges are shaken by up to this part of its sides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,9 @@ class PpnTask:
         """
         how = self.how
         self.prompter.train()
-        target = targets.flatten(0, 1)[:, None]
+        device = self.decoder.device
+        features = [level.to(device) for level in features]
+        target = targets.flatten(0, 1)[:, None].to(device)
         learned = self.prompter(self.decoder.prompt_encoder, features, rows)
         present = (target > 0.5).flatten(1).any(1).float()
         truth = boxes_of(target)
@@ -143,38 +149,37 @@ class PpnTask:
     ) -> tuple[Tensor, Tensor]:
         """Some rows' prompts replaced by, or joined with, what a person might give."""
         sparse, dense = learned.sparse, learned.dense
-        how, side = self.how, self.decoder.image_size
-        draws = np.where(present.numpy() > 0, rng.random(len(target)), 1.0)
-        boxed = torch.from_numpy(draws < how.box_share)
-        masked = (how.box_share <= draws) & (draws < how.box_share + how.mask_share)
-        clicked = (
-            ~boxed.numpy() & ~masked & (draws < how.box_share + how.mask_share + how.click_share)
-        )
-        if boxed.any():
+        how, device = self.how, target.device
+        draws = np.where(present.cpu().numpy() > 0, rng.random(len(target)), 1.0)
+        limits = np.cumsum([how.box_share, how.mask_share, how.click_share])
+        kind = np.searchsorted(limits, draws, side="right")  # 0 box, 1 mask, 2 click, 3 nothing
+        if (kind == 0).any():
             size = (truth[:, 2:] - truth[:, :2]).repeat(1, 2)
-            shaken = truth + torch.from_numpy(rng.uniform(-0.08, 0.08, truth.shape)).float() * size
-            corners = self.decoder.embed_boxes(shaken * side)
-            own = torch.where(boxed[:, None, None], corners, sparse[:, :BOX_TOKENS])
+            noise = torch.from_numpy(rng.uniform(-BOX_NOISE, BOX_NOISE, truth.shape)).float()
+            shaken = truth + noise.to(device) * size
+            corners = self.decoder.embed_boxes(shaken * self.decoder.image_size)
+            boxed = torch.from_numpy(kind == 0).to(device)[:, None, None]
+            own = torch.where(boxed, corners, sparse[:, :BOX_TOKENS])
             sparse = torch.cat((own, learned.tokens), dim=1)
-        if masked.any():
+        if (kind == 1).any():
             guess = torch.stack([coarse_logits(mask, rng) for mask in target])
-            given = self.decoder.embed_masks(guess)
-            dense = torch.where(torch.from_numpy(masked)[:, None, None, None], given, dense)
-        if clicked.any():
-            points = self._clicks(
-                learned.mask_logits.detach(), target, np.flatnonzero(clicked), rng
-            )
-            sparse = torch.cat((sparse, self.decoder.embed_points(*points)), dim=1)
+            masked = torch.from_numpy(kind == 1).to(device)[:, None, None, None]
+            dense = torch.where(masked, self.decoder.embed_masks(guess), dense)
+        if (kind == 2).any():
+            predicted = learned.mask_logits.detach().cpu()
+            coords, labels = self._clicks(predicted, target.cpu(), np.flatnonzero(kind == 2), rng)
+            clicks = self.decoder.embed_points(coords.to(device), labels.to(device))
+            sparse = torch.cat((sparse, clicks), dim=1)
         return sparse, dense
 
     def _clicks(
-        self, predicted: Tensor, target: Tensor, rows: Iterable[int], rng: np.random.Generator
+        self, predicted: Tensor, target: Tensor, rows: NDArray[np.intp], rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
         """A corrective click for each of ``rows``, none for the others: (R, 1, 2) and (R, 1)."""
         coords = torch.zeros(len(target), 1, 2)
         labels = torch.full((len(target), 1), -1.0)
         scale = self.decoder.image_size / target.shape[-1]
-        for row in rows:
+        for row in rows.tolist():
             click = correction(target[row, 0].numpy() > 0.5, predicted[row, 0].numpy() > 0, rng)
             if click is not None:
                 x, y, label = click

@@ -26,9 +26,9 @@ from ..models.ppn_card import CARD_FILE, PpnCard
 from ..models.ppn_decode import FrozenDecoder
 from ..models.ppn_model import PpnModel, load_ppn, save_ppn
 from .loop import LoopSettings, run
-from .ppn_start import new_prompter
+from .ppn_start import begin_at_the_mean, new_prompter
 from .ppn_task import PpnTask, PpnTraining
-from .ppn_views import LabelledImage, ViewCache
+from .ppn_views import LabelledImage, ViewCache, present_targets
 
 Say = Callable[[int, int, dict[str, float]], None]
 
@@ -110,7 +110,7 @@ def train_ppn(
         settings: how.
         source: name of the data set or project, for the card.
         held_out: to measure on while training and afterwards.
-        start: where to start from; None takes the one that comes with the segmenter, if any.
+        start: where to start from; None starts untrained, at the mean box.
         resume: go on from ``out`` where the same training was interrupted or finished there.
         progress: called after each step with (step, steps, figures); "held_out_dice" is among the
             figures now and then.
@@ -134,8 +134,12 @@ def train_ppn(
     torch.manual_seed(settings.seed)
     if settings.lora_rank:
         decoder.add_lora(settings.lora_rank)
-    prompter = new_prompter(segmenter, len(classes), settings.levels, start)
+    prompter = new_prompter(segmenter, len(classes), settings.levels, start).to(decoder.device)
     views = ViewCache(segmenter, images, list(classes), settings.seed)
+    present = present_targets(views)
+    if start is None and len(present):
+        begin_at_the_mean(prompter, present)
+    held_out = [_embedded(segmenter, image) for image in held_out]
     task = PpnTask(prompter, decoder, views, settings.task, settings.decoder_lr / settings.lr)
     card = PpnCard(
         classes=dict(classes),
@@ -187,6 +191,12 @@ def image_dice(model: PpnModel, image: LabelledImage) -> float:
         mask = prediction.masks[0] & (prediction.object_score >= 0)
         scores.append(dice(image.labels == value, mask))
     return float(np.mean(scores))
+
+
+def _embedded(segmenter: Segmenter, image: LabelledImage) -> LabelledImage:
+    if image.embedding is not None:
+        return image
+    return replace(image, embedding=segmenter.embed(image.image, image.image_id))
 
 
 def _check(images: Sequence[LabelledImage], classes: Mapping[int, str], source: str) -> None:

@@ -136,3 +136,10 @@ class ViewCache:
         bent = warp(stack, random_affine(rng, self._how), side)
         bright = bend_intensities(bent[:3], rng).permute(1, 2, 0).mul(255).round()
         return bright.to(torch.uint8).numpy(), bent[3:]
+
+
+def present_targets(views: ViewCache, most: int = 64) -> Tensor:
+    """Masks (M, 1, g, g) in [0, 1] of the classes in up to ``most`` images as they are."""
+    taken = [views.get(index, 0).targets for index in range(min(most, len(views.images)))]
+    masks = torch.cat(taken)[:, None].float() / 255
+    return masks[(masks > 0.5).flatten(1).any(1)]

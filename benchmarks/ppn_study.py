@@ -1,0 +1,254 @@
+"""How many labelled images does a prompt predictor need? A table and a plot, on held-out images.
+
+    python benchmarks/ppn_study.py DATASET... --split benchmarks/splits.json --work runs/ppn-study \
+        --out docs/ppn-study
+
+For each data set a prompt predictor is trained with 5, 10 (three seeds), 20, 50 and all images of
+the training side, and measured on the test side: alone (ppn) and with the true box (ppn+box).
+Beside it: the true box, the text prompt, and a U-Net trained on the same images for as long. Every
+step is one call of the command line and leaves a JSON file in ``--work``; what is there is not done
+again, so the study can be stopped and goes on. Writes OUT.json, OUT.md and OUT.svg.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+COUNTS: tuple[int | None, ...] = (5, 10, 20, 50, None)
+SEEDS_OF_TEN = (0, 1, 2)
+WAYS = ("ppn", "ppn+box", "unet")
+COLOURS = {"ppn": "#0072b2", "ppn+box": "#56b4e9", "unet": "#d55e00"}
+SMOKE_ONLY = 40
+"""A data set with fewer images gets the trainings that it has images for, and no mean."""
+
+
+def main() -> None:
+    """Run what is missing, then write the report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("datasets", nargs="+", type=Path)
+    parser.add_argument("--split", type=Path, default=Path("benchmarks/splits.json"))
+    parser.add_argument("--side", default="test")
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("docs/ppn-study"))
+    parser.add_argument("--model", default="nano")
+    parser.add_argument("--counts", nargs="*", type=int, help="instead of 5 10 20 50 and all (0)")
+    parser.add_argument("--limit", type=int, help="measure on so many images at most")
+    parser.add_argument("--no-unet", action="store_true")
+    given = parser.parse_args()
+    counts = [count or None for count in given.counts] if given.counts else list(COUNTS)
+    results = [study(folder, counts, given) for folder in given.datasets]
+    write(results, given.out)
+
+
+def study(folder: Path, counts: list[int | None], given: argparse.Namespace) -> dict[str, Any]:
+    """Everything about one data set."""
+    name = json.loads((folder / "dataset.json").read_text())["name"]
+    work = given.work / name
+    work.mkdir(parents=True, exist_ok=True)
+    there = len(json.loads(given.split.read_text())["datasets"][name]["train"])
+    result: dict[str, Any] = {"name": name, "train_images": there, "runs": []}
+    for prompt in ("box", "text"):
+        result[prompt] = evaluated(folder, prompt, work / f"{prompt}.json", given)
+    for count in counts:
+        if count is not None and count > there:
+            continue
+        for seed in SEEDS_OF_TEN if count == 10 else SEEDS_OF_TEN[:1]:
+            result["runs"].append(one_run(folder, work, count, seed, given))
+    return result
+
+
+def one_run(
+    folder: Path, work: Path, count: int | None, seed: int, given: argparse.Namespace
+) -> dict[str, Any]:
+    """Train and measure the prompt predictor, and the U-Net on the same images."""
+    out = work / f"{count or 'all'}-{seed}"
+    cost_file = out / "cost.json"
+    if not cost_file.exists():
+        words = ["train", "ppn", folder, "--out", out, "--seed", seed, "--splits", given.split]
+        words += ["--model", given.model, "--resume"]
+        cost = timed([*usgseg(), *words, *(["--images", count] if count else [])])
+        cost_file.write_text(json.dumps(cost))
+    cost = json.loads(cost_file.read_text())
+    ids = json.loads((out / "ppn.json").read_text())["images"]
+    run = {"images": len(ids), "all": count is None, "seed": seed, **cost}
+    for way in ("ppn", "ppn+box"):
+        run[way] = evaluated(folder, way, out / f"{way}.json", given, "--ppn", out)
+    if not given.no_unet:
+        unet = out / "unet.json"
+        if not unet.exists():
+            (out / "ids.json").write_text(json.dumps(ids))
+            script = Path(__file__).with_name("unet.py")
+            words = [folder, "--ids", out / "ids.json", "--seconds", cost["seconds"]]
+            words += ["--split", given.split, "--side", given.side, "--seed", seed, "--json", unet]
+            timed([sys.executable, script, *words])
+        run["unet"] = json.loads(unet.read_text())
+    print(f"{work.name} {len(ids)} images, seed {seed}: " + ", ".join(
+        f"{way} {run[way]['dice']:.3f}" for way in WAYS if way in run
+    ), flush=True)  # fmt: skip
+    return run
+
+
+def evaluated(
+    folder: Path, prompt: str, report: Path, given: argparse.Namespace, *words: Any
+) -> dict[str, float]:
+    """Dice and IoU of ``usgseg evaluate``."""
+    if not report.exists():
+        asked = ["evaluate", folder, "--prompt", prompt, "--split", given.split]
+        asked += ["--side", given.side, "--model", given.model, "--json", report, *words]
+        timed([*usgseg(), *asked, *(["--limit", given.limit] if given.limit else [])])
+    (entry,) = json.loads(report.read_text())["datasets"].values()
+    return {key: entry[key] for key in ("dice", "iou", "images", "seconds_per_image")}
+
+
+def usgseg() -> list[str]:
+    """The command line, in the Python that runs this."""
+    return [sys.executable, "-m", "napari_usgseg.cli"]
+
+
+def timed(words: list[Any]) -> dict[str, float]:
+    """Run a command: wall seconds, and the most memory that it held, in megabytes."""
+    started = time.monotonic()
+    child = subprocess.Popen([str(word) for word in words])
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise SystemExit(f"failed ({child.returncode}): {' '.join(map(str, words))}")
+    scale = 1024**2 if sys.platform == "darwin" else 1024
+    return {
+        "seconds": round(time.monotonic() - started, 1),
+        "megabytes": round(usage.ru_maxrss / scale),
+    }
+
+
+def write(results: list[dict[str, Any]], out: Path) -> None:
+    """The report: JSON, a Markdown table, an SVG plot."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
+    lines = [
+        "# Prompt predictor: Dice by number of labelled images",
+        "",
+        "Made by `benchmarks/ppn_study.py`; images of the test side, never trained on. `ppn` looks "
+        "alone, `ppn+box` is given each object's true box; ten images: mean of three seeds.",
+        "",
+        "| data set | images | ppn Dice / IoU | ppn+box | U-Net | box | text | seconds | MB |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        lines += [_row(result, runs) for runs in by_images(result).values()]
+    large = [r for r in results if r["train_images"] >= SMOKE_ONLY]
+    for key in ("10", "all"):
+        runs = [by_images(r)[key] for r in large if key in by_images(r)]
+        if runs:
+            cells = [_mean(runs, way) for way in ("ppn", "ppn+box", "unet")]
+            lines.append(
+                f"| **mean of {len(runs)}** | {key} | {cells[0]} | {cells[1]} | {cells[2]} | "
+                f"{mean(r['box']['dice'] for r in large):.3f} | "
+                f"{mean(r['text']['dice'] for r in large):.3f} | | |"
+            )
+    lines += ["", f"![Dice by number of images]({out.with_suffix('.svg').name})", ""]
+    out.with_suffix(".md").write_text("\n".join(lines))
+    out.with_suffix(".svg").write_text(plot(results))
+    print("\n".join(lines))
+
+
+def by_images(result: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Runs by "5", "10", ..., "all"."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for run in result["runs"]:
+        groups.setdefault("all" if run["all"] else str(run["images"]), []).append(run)
+    return groups
+
+
+def _row(result: dict[str, Any], runs: list[dict[str, Any]]) -> str:
+    images = f"{runs[0]['images']}" + (" (all)" if runs[0]["all"] else "")
+    cells = [
+        result["name"],
+        images,
+        f"{mean(r['ppn']['dice'] for r in runs):.3f} / {mean(r['ppn']['iou'] for r in runs):.3f}",
+        f"{mean(r['ppn+box']['dice'] for r in runs):.3f}",
+        f"{mean(r['unet']['dice'] for r in runs):.3f}" if "unet" in runs[0] else "-",
+        f"{result['box']['dice']:.3f}",
+        f"{result['text']['dice']:.3f}",
+        f"{mean(r['seconds'] for r in runs):.0f}",
+        f"{max(r['megabytes'] for r in runs)}",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _mean(groups: list[list[dict[str, Any]]], way: str) -> str:
+    if any(way not in run for runs in groups for run in runs):
+        return "-"
+    return f"{mean(mean(run[way]['dice'] for run in runs) for runs in groups):.3f}"
+
+
+def plot(results: list[dict[str, Any]]) -> str:
+    """Small multiples, one a data set: Dice over images (log scale), box and text as lines."""
+    wide, high, left, top = 250, 190, 34, 26
+    parts = []
+    for place, result in enumerate(results):
+        x0, y0 = (place % 3) * wide + left, (place // 3) * high + top
+        parts.append(_panel(result, x0, y0, wide - left - 14, high - top - 34))
+    legend = "".join(
+        f'<text x="{left + 90 * i}" y="{(len(results) + 2) // 3 * high + 14}" fill="{colour}">'
+        f"{way}</text>"
+        for i, (way, colour) in enumerate({**COLOURS, "box": "#555", "text": "#999"}.items())
+    )
+    width, height = 3 * wide, (len(results) + 2) // 3 * high + 24
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+        f'font-family="sans-serif" font-size="11"><rect width="100%" height="100%" fill="white"/>'
+        f"{''.join(parts)}{legend}</svg>\n"
+    )
+
+
+def _panel(result: dict[str, Any], x0: float, y0: float, wide: float, high: float) -> str:
+    from math import log
+
+    groups = list(by_images(result).values())
+    counts = [runs[0]["images"] for runs in groups] or [5]
+    low, span = log(min(counts)), max(log(max(counts)) - log(min(counts)), 1e-6)
+
+    def place(images: float, value: float) -> str:
+        return f"{x0 + wide * (log(images) - low) / span:.1f},{y0 + high * (1 - value):.1f}"
+
+    parts = [
+        f'<text x="{x0}" y="{y0 - 8}" font-weight="bold">{result["name"]}</text>',
+        f'<rect x="{x0}" y="{y0}" width="{wide}" height="{high}" fill="none" stroke="#ccc"/>',
+    ]
+    parts += [
+        f'<text x="{x0 - 22}" y="{y0 + high * (1 - value) + 4}">{value:.1f}</text>'
+        for value in (0.0, 0.5, 1.0)
+    ]
+    for images in counts:
+        at = place(images, 0).split(",")[0]
+        parts.append(f'<text x="{at}" y="{y0 + high + 14}" text-anchor="middle">{images}</text>')
+    for key, colour in (("box", "#555"), ("text", "#999")):
+        y = y0 + high * (1 - result[key]["dice"])
+        parts.append(
+            f'<line x1="{x0}" x2="{x0 + wide}" y1="{y:.1f}" y2="{y:.1f}" stroke="{colour}" '
+            'stroke-dasharray="4 3"/>'
+        )
+    for way, colour in COLOURS.items():
+        points = [
+            place(runs[0]["images"], mean(r[way]["dice"] for r in runs))
+            for runs in groups
+            if way in runs[0]
+        ]
+        joined = " ".join(points)
+        parts.append(f'<polyline points="{joined}" fill="none" stroke="{colour}"/>')
+        for point in points:
+            x, y = point.split(",")
+            parts.append(f'<circle cx="{x}" cy="{y}" r="2.5" fill="{colour}"/>')
+    return "".join(parts)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,232 @@
+"""Is a new prompt predictor better than what is in use? Measured on images not learnt from.
+
+With 30 or more images some groups (patients, videos, cases; near duplicates together) are kept out
+of training for good. Below that, grouped three-fold cross-validation stands in: every image is
+scored by a training that had none of its group, and the predictor itself learns from all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..errors import DatasetError
+from ..models.base import Segmenter
+from ..models.ppn_card import write_card
+from ..models.ppn_model import PpnModel
+from .ppn_train import PpnSettings, Say, image_dice, train_ppn
+from .ppn_views import LabelledImage
+
+LEAST_HELD_OUT = 30
+"""From so many images on, some are kept out for good."""
+
+HELD_OUT_SHARE = 0.2
+FOLDS = 3
+
+HASH_SIDE, DUPLICATE_BITS = 16, 8
+"""Images whose average hashes differ in at most so many of 256 bits are near duplicates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Indices of images to learn from and of images to measure on; no group is on both sides."""
+
+    train: tuple[int, ...]
+    test: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a new prompt predictor replaces what is in use, and the sentence that says why."""
+
+    promoted: bool
+    new_dice: float
+    old_dice: float
+    images: int
+    sentence: str
+
+
+def folds(images: Sequence[LabelledImage]) -> tuple[Fold, ...]:
+    """One fold with groups kept out, or three for cross-validation (two where groups are two).
+
+    A group's side depends on its name alone, so a kept-out group stays kept out as images come.
+
+    Raises:
+        DatasetError: all images are of one group, so that nothing can be measured.
+    """
+    groups = joined_groups(images)
+    names = sorted(set(groups), key=_rank)
+    if len(names) < 2:
+        raise DatasetError(
+            "training", "all images are of one group; label images of another patient or video"
+        )
+    if len(images) >= LEAST_HELD_OUT:
+        limit = int(HELD_OUT_SHARE * 2**32)
+        kept = [name for name in names if int(_rank(name)[:8], 16) < limit] or names[:1]
+        while len(kept) > 1 and sum(g in kept for g in groups) > len(images) / 3:
+            kept.pop()
+        return (_fold(groups, kept),)
+    parts: list[list[str]] = [[] for _ in range(min(FOLDS, len(names)))]
+    for name in sorted(names, key=lambda n: (-groups.count(n), _rank(n))):
+        min(parts, key=lambda part: sum(groups.count(n) for n in part)).append(name)
+    return tuple(_fold(groups, part) for part in parts)
+
+
+def train_and_measure(
+    images: Sequence[LabelledImage],
+    classes: Mapping[int, str],
+    segmenter: Segmenter,
+    out: Path,
+    settings: PpnSettings,
+    *,
+    source: str = "",
+    progress: Say = lambda step, steps, figures: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> PpnModel:
+    """Train in ``out``, with ``scores`` in the card that were measured on images not learnt from.
+
+    The same call goes on where an earlier one was stopped or killed.
+
+    Args:
+        images: all that are committed.
+        classes: label value -> name.
+        segmenter: of SAM's kind.
+        out: folder of the result; the trainings of a cross-validation are in ``fold-N`` in it.
+        settings: of each training.
+        source: name of the data set or project.
+        progress: (step, steps, figures) over all trainings together.
+        cancelled: asked after each step.
+
+    Raises:
+        DatasetError: all images are of one group, or a class is in none of them.
+        Cancelled: ``cancelled()`` turned true.
+    """
+    parts = folds(images)
+    kept_out = len(images) >= LEAST_HELD_OUT
+    rounds = 1 if kept_out else len(parts) + 1
+    scores: dict[str, float] = {}
+    done = 0
+
+    def said(step: int, steps: int, figures: dict[str, float]) -> None:
+        progress(done * settings.steps + step, rounds * settings.steps, figures)
+
+    model = None
+    for number, part in enumerate(parts):
+        training = [images[index] for index in part.train]
+        testing = [images[index] for index in part.test]
+        here = {v: n for v, n in classes.items() if any((i.labels == v).any() for i in training)}
+        model = train_ppn(
+            training,
+            here if not kept_out else classes,
+            segmenter,
+            out if kept_out else out / f"fold-{number + 1}",
+            settings,
+            source=source,
+            held_out=testing,
+            resume=True,
+            progress=said,
+            cancelled=cancelled,
+        )
+        scores |= {image.image_id: round(image_dice(model, image), 5) for image in testing}
+        done += 1
+    if not kept_out or model is None:
+        model = train_ppn(
+            images,
+            classes,
+            segmenter,
+            out,
+            settings,
+            source=source,
+            resume=True,
+            progress=said,
+            cancelled=cancelled,
+        )
+    card = replace(
+        model.card,
+        scores={
+            "held_out_dice": float(np.mean(list(scores.values()))),
+            "held_out_images": len(scores),
+            "method": "held-out groups" if kept_out else f"{len(parts)}-fold cross-validation",
+            "per_image": scores,
+        },
+    )
+    write_card(out, card)
+    return model.with_card(card)
+
+
+def honest_scores(model: PpnModel, images: Sequence[LabelledImage]) -> dict[str, float]:
+    """Dice by image id: measured where the model never saw the image, else as cross-validated.
+
+    Images that it learnt from without a cross-validated score are left out.
+    """
+    seen, known = set(model.card.images), model.card.scores.get("per_image", {})
+    scores = {}
+    for image in images:
+        if image.image_id not in seen:
+            scores[image.image_id] = image_dice(model, image)
+        elif image.image_id in known:
+            scores[image.image_id] = float(known[image.image_id])
+    return scores
+
+
+def judge(new: Mapping[str, float], old: Mapping[str, float], old_name: str) -> Verdict:
+    """Compare Dice by image id on the images that both have; the new one must be better.
+
+    Args:
+        new: of the new prompt predictor.
+        old: of what is in use: an earlier one, or the text prompt.
+        old_name: how to call it ("PPN v2", "the text prompt").
+    """
+    common = sorted(set(new) & set(old))
+    if not common:
+        return Verdict(False, 0.0, 0.0, 0, f"Not used: no image to compare it with {old_name} on.")
+    now = float(np.mean([new[image] for image in common]))
+    then = float(np.mean([old[image] for image in common]))
+    measured = (
+        f"Dice {now:.3f}, {old_name} {then:.3f}, on {len(common)} images that were not learnt from"
+    )
+    if now > then:
+        return Verdict(True, now, then, len(common), f"In use now: {measured}.")
+    return Verdict(False, now, then, len(common), f"Not used: {measured}.")
+
+
+def joined_groups(images: Sequence[LabelledImage]) -> list[str]:
+    """The group of each image; groups that share near duplicates are one."""
+    parent = {image.group: image.group for image in images}
+
+    def root(group: str) -> str:
+        while parent[group] != group:
+            group = parent[group]
+        return group
+
+    hashes = np.stack([_average_hash(image.image) for image in images])
+    for index, image in enumerate(images):
+        near = np.flatnonzero((hashes[:index] != hashes[index]).sum(1) <= DUPLICATE_BITS).tolist()
+        for other in near:
+            first, second = sorted((root(image.group), root(images[other].group)))
+            parent[second] = first
+    return [root(image.group) for image in images]
+
+
+def _average_hash(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    small = Image.fromarray(image).convert("L").resize((HASH_SIDE, HASH_SIDE), Image.Resampling.BOX)
+    values = np.asarray(small, np.float32).ravel()
+    return values > values.mean()
+
+
+def _rank(group: str) -> str:
+    return hashlib.sha256(f"held-out/{group}".encode()).hexdigest()
+
+
+def _fold(groups: Sequence[str], test: Sequence[str]) -> Fold:
+    inside = [group in set(test) for group in groups]
+    return Fold(
+        tuple(i for i, held in enumerate(inside) if not held),
+        tuple(i for i, held in enumerate(inside) if held),
+    )
