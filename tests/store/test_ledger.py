@@ -15,7 +15,7 @@ from napari_usgseg.session import effort as stopwatch
 from napari_usgseg.store.ledger.efforts import IDLE_SECONDS, ImageEffort, Search, Way
 from napari_usgseg.store.ledger.quality import QualityCache, compare, measure
 from napari_usgseg.store.ledger.reading import efforts
-from napari_usgseg.store.ledger.report import read_ledger
+from napari_usgseg.store.ledger.report import cache_of, read_ledger
 from napari_usgseg.store.ledger.tables import model_rows, most_changed, phrase_rows, totals
 from napari_usgseg.store.project import ProjectStore
 from napari_usgseg.store.records import (
@@ -345,6 +345,17 @@ def test_what_was_measured_once_is_not_measured_again(
     again, _ = measure(store, rows, QualityCache(tmp_path))
     assert again == first
     assert len(again) == 3
+
+
+def test_a_project_that_is_only_read_keeps_what_was_measured_too(
+    labelled: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ProjectStore(labelled("ab"), write=False)
+    first = read_ledger([store], cache_folder=cache_of([store]))
+    monkeypatch.setattr(store, "draft", lambda document: pytest.fail("it was read again"))
+    again = read_ledger([store], cache_folder=cache_of([store]))
+    assert again.qualities == first.qualities
+    assert len(again.qualities) == 1
 
 
 def test_a_torn_cache_is_made_anew(labelled: Callable[[str], Path], tmp_path: Path) -> None:

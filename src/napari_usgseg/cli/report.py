@@ -22,12 +22,12 @@ def report(
 ) -> None:
     """Report seconds, clicks, models, and how much of the proposals was changed, per image."""
     from ..store.ledger.page import write_page
-    from ..store.ledger.report import open_for_report, read_ledger, write_csv
+    from ..store.ledger.report import cache_of, open_for_report, read_ledger, write_csv
 
     stores = open_for_report(project, labels, annotator)
     try:
         with progress(sum(len(store.records) for store in stores), "images") as advance:
-            ledger = read_ledger(stores, lambda done, total: advance(""))
+            ledger = read_ledger(stores, lambda done, total: advance(""), cache_of(stores))
         write_csv(ledger, out)
         write_page(ledger, stores, out / "index.html")
     finally:

@@ -27,7 +27,7 @@ from ..errors import Cancelled, UsgsegError
 from ..session.annotator import AnnotationSession
 from ..store.ledger.efforts import IDLE_SECONDS, Way
 from ..store.ledger.plots import HEIGHT, WIDTH, key, timeline
-from ..store.ledger.report import Ledger, open_for_report, read_ledger, write_csv
+from ..store.ledger.report import Ledger, cache_of, open_for_report, read_ledger, write_csv
 from ..store.ledger.tables import committed
 from .parts import button, row
 
@@ -83,7 +83,7 @@ class LedgerReader(QObject):
         try:
             stores = open_for_report(folder, root)
             try:
-                ledger = read_ledger(stores, progress)
+                ledger = read_ledger(stores, progress, cache_of(stores))
                 if out is not None:
                     from ..store.ledger.page import write_page
 

@@ -56,12 +56,14 @@ class Ledger:
 def read_ledger(
     stores: Sequence[LabelStore],
     progress: Progress = lambda done, total: None,
+    cache_folder: Path | None = None,
 ) -> Ledger:
     """Read the history of a project and make its ledger.
 
     Args:
         stores: of one project, one for each annotator who is to be counted.
         progress: called with (images measured, images in all); may raise ``Cancelled``.
+        cache_folder: where what was measured is kept, or None.
     """
     rows = [efforts(store.events(), store.annotator, store.states()) for store in stores]
     total, done = sum(map(len, rows)), 0
@@ -73,11 +75,11 @@ def read_ledger(
 
     qualities: Qualities = {}
     failures: list[str] = []
+    cache = QualityCache(cache_folder)
     for store, some in zip(stores, rows, strict=True):
         labelling: Labelling = (
             "instance" if store.settings().get("labelling") == "instance" else "semantic"
         )
-        cache = QualityCache(store.cache_folder)
         try:
             found, failed = measure(store, some, cache, labelling, advance)
         finally:
@@ -130,6 +132,11 @@ def open_for_report(
     if first not in stores:
         first.close()
     return stores
+
+
+def cache_of(stores: Sequence[ProjectStore]) -> Path:
+    """Where a project keeps what can be made anew, also where its store only reads."""
+    return stores[0].root / "cache"
 
 
 def _classes(stores: Iterable[LabelStore]) -> list[LabelClass]:
