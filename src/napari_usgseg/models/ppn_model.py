@@ -53,10 +53,15 @@ class PpnModel:
         decoder: FrozenDecoder | None = None,
     ) -> None:
         check_segmenter(card, segmenter)
-        self.segmenter, self._card = segmenter, card
+        self._segmenter, self._card = segmenter, card
         self._decoder = decoder or FrozenDecoder(segmenter)
         self._prompter = prompter.to(self._decoder.device).eval()
         self._rows = {value: row for row, value in enumerate(card.classes)}
+
+    @property
+    def segmenter(self) -> Segmenter:
+        """The segmenter itself."""
+        return self._segmenter
 
     @property
     def card(self) -> PpnCard:

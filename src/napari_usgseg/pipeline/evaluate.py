@@ -132,7 +132,7 @@ def evaluate_dataset(
     """
     if request.prompt == "text" and detector is None:
         raise PromptError("text prompts need a detector: name a grounder")
-    classes: dict[int, int] = {}
+    classes: dict[int, int | None] = {}
     if request.prompt in ("ppn", "ppn+box"):
         if auto is None:
             raise PromptError(f"{request.prompt} prompts need a prompt predictor: name its folder")
@@ -176,7 +176,7 @@ def _score_item(
     detector: Detector | None,
     request: EvaluationRequest,
     auto: AutoSegmenter | None,
-    classes: dict[int, int],
+    classes: dict[int, int | None],
 ) -> ImageScore | None:
     labels = read_labels(item.mask_path)
     whole = request.prompt in ("text", "ppn")

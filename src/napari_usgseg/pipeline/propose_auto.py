@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,37 +47,37 @@ def propose_auto(
     return Proposals(tuple(sorted(items, key=lambda item: -item.score)), notes, embedding)
 
 
-def classes_for(auto: AutoSegmenter, dataset: Dataset) -> dict[int, int]:
-    """Which class of a prompt predictor stands for each label of a data set.
+def classes_for(auto: AutoSegmenter, dataset: Dataset) -> dict[int, int | None]:
+    """Which class of a prompt predictor stands for each label of a data set; None where none does.
 
-    By name where every label's name is known, else by label value.
+    By name where any label's name is known, else by label value.
 
     Raises:
-        PromptError: a label has no class.
+        PromptError: no label has a class.
     """
     by_name = {label: auto.card.value_of(dataset.phrase(label)) for label in dataset.labels}
-    if all(value is not None for value in by_name.values()):
-        return {label: int(value or 0) for label, value in by_name.items()}
-    missing = [label for label in dataset.labels if label not in auto.card.classes]
-    if missing:
+    if any(value is not None for value in by_name.values()):
+        return by_name
+    by_value = {label: label if label in auto.card.classes else None for label in dataset.labels}
+    if all(value is None for value in by_value.values()):
         known = ", ".join(f"{value} ({name})" for value, name in auto.card.classes.items())
         raise PromptError(
-            f"{dataset.name}: the prompt predictor has no class for label {missing[0]} "
-            f"({dataset.phrase(missing[0])}), only {known}"
+            f"{dataset.name}: the prompt predictor knows none of its labels, only {known}"
         )
-    return {label: label for label in dataset.labels}
+    return by_value
 
 
 def auto_masks(
     auto: AutoSegmenter,
     embedding: ImageEmbedding,
-    classes: dict[int, int],
+    classes: Mapping[int, int | None],
     settings: PostprocessSettings,
 ) -> list[BoolArray]:
     """The cleaned mask of each label of ``classes`` (`classes_for`), empty where it is absent."""
     found = {item.phrase: item.mask for item in propose_auto(auto, embedding, settings).items}
+    names = [None if value is None else auto.card.classes[value] for value in classes.values()]
     empty = np.zeros(embedding.size_hw, bool)
-    return [found.get(auto.card.classes[value], empty) for value in classes.values()]
+    return [empty if name is None else found.get(name, empty) for name in names]
 
 
 def auto_box_masks(
@@ -84,13 +86,17 @@ def auto_box_masks(
     labels: NDArray[np.integer],
     objects: list[BoolArray],
     boxes: list[FloatArray],
-    classes: dict[int, int],
+    classes: Mapping[int, int | None],
     settings: PostprocessSettings,
 ) -> list[BoolArray]:
-    """The cleaned mask of each object, from its box and the learned prompts of its class."""
+    """The cleaned mask of each object, from its box and the learned prompts of its class.
+
+    Where no class was learned for it, the box alone is asked.
+    """
     answers = []
     for truth, box in zip(objects, boxes, strict=True):
-        segmenter = auto.for_class(classes[int(labels[truth][0])])
+        value = classes[int(labels[truth][0])]
+        segmenter = auto.segmenter if value is None else auto.for_class(value)
         prompts = Prompts(box=box)
         mask = segmenter.predict(embedding, prompts).masks[0]
         answers.append(postprocess(mask, settings, prompts))

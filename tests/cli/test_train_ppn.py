@@ -1,0 +1,100 @@
+"""``usgseg train ppn``, and the commands that use what it makes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from napari_usgseg.io.labels import read_classes, read_labels
+from napari_usgseg.io.phantoms import write_phantom_dataset
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory):
+    """Seven small phantoms as a data set."""
+    folder = tmp_path_factory.mktemp("data") / "phantoms"
+    return write_phantom_dataset(folder, 7, 3, size_hw=(96, 128))
+
+
+@pytest.fixture(scope="module")
+def ppn(tmp_path_factory, phantoms, checkpoint):
+    """A prompt predictor of three of them, after three steps."""
+    from napari_usgseg.cli.main import run
+
+    out = tmp_path_factory.mktemp("ppn") / "tumor"
+    words = ["train", "ppn", phantoms, "--images", 3, "--seed", 4, "--out", out, "--steps", 3]
+    assert run([str(word) for word in [*words, "--model", checkpoint]]) == 0
+    return out
+
+
+def test_training_says_what_it_learns_from_and_writes_a_card(
+    usgseg, phantoms, checkpoint, tmp_path
+):
+    out = tmp_path / "out"
+    words = ["train", "ppn", phantoms, "--images", 3, "--held-out", 2, "--seed", 4]
+    outcome = usgseg(*words, "--out", out, "--steps", 2, "--model", checkpoint)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "3 images, breast tumor" in outcome.out
+    assert "held-out Dice" in outcome.out
+    card = json.loads((out / "ppn.json").read_text())
+    assert card["source"] == "phantoms-breast"
+    assert (len(card["images"]), card["seed"]) == (3, 4)
+    assert card["scores"]["held_out_images"] == 2
+
+
+def test_the_same_seed_draws_the_same_images(usgseg, phantoms, ppn, checkpoint, tmp_path):
+    words = ["train", "ppn", phantoms, "--images", 3, "--seed", 4, "--steps", 3]
+    assert usgseg(*words, "--out", tmp_path / "again", "--model", checkpoint).code == 0
+    again = json.loads((tmp_path / "again" / "ppn.json").read_text())
+    first = json.loads((ppn / "ppn.json").read_text())
+    assert again["images"] == first["images"]
+    assert again["weights_sha256"] == first["weights_sha256"]
+
+
+@pytest.mark.parametrize("prompt", ["ppn", "ppn+box"])
+def test_what_was_not_learnt_from_is_scored(usgseg, phantoms, ppn, checkpoint, tmp_path, prompt):
+    report = tmp_path / "report.json"
+    outcome = usgseg(
+        "evaluate", phantoms, "--prompt", prompt, "--ppn", ppn, "--per-image", "--json", report,
+        "--model", checkpoint,
+    )  # fmt: skip
+    assert (outcome.code, outcome.err) == (0, "")
+    written = json.loads(report.read_text())
+    (entry,) = written["datasets"].values()
+    learnt = set(json.loads((ppn / "ppn.json").read_text())["images"])
+    assert entry["images"] == 4
+    assert not learnt & {image["id"] for image in entry["per_image"]}
+    assert written["prompt"] == prompt
+    assert written["ppn"]["images"] == 3
+
+
+def test_images_segment_themselves(usgseg, phantoms, ppn, checkpoint, tmp_path):
+    out = tmp_path / "labels"
+    outcome = usgseg(
+        "segment", phantoms / "images", "--ppn", ppn, "--out", out, "--model", checkpoint
+    )
+    assert (outcome.code, outcome.err) == (0, "")
+    assert [(c.class_id, c.name) for c in read_classes(out / "classes.json")] == [
+        (1, "breast tumor")
+    ]
+    for image in (phantoms / "images").iterdir():
+        assert read_labels(out / image.name).shape == (96, 128)
+    assert "+ppn-" in json.loads((out / "run.json").read_text())["request"]["ppn"]
+
+
+def test_requests_that_make_no_sense_are_one_line(usgseg, phantoms, ppn, checkpoint, tmp_path):
+    for words, said in (
+        (["evaluate", phantoms, "--prompt", "ppn"], "--ppn DIR goes with"),
+        (["evaluate", phantoms, "--prompt", "box", "--ppn", ppn], "--ppn DIR goes with"),
+        (["segment", phantoms / "images", "--ppn", ppn, "--text", "cyst", "--out", tmp_path / "o"],
+         "needs no prompt"),
+        (["segment", phantoms / "images", "--ppn", ppn, "--out", tmp_path / "o"], "choose that"),
+        (["evaluate", phantoms, "--prompt", "ppn", "--ppn", tmp_path], "no prompt predictor here"),
+        (["train", "ppn", phantoms, "--images", 99, "--out", tmp_path / "p"], "99 were asked for"),
+        (["train", "ppn", tmp_path, "--out", tmp_path / "p"], "usgseg"),
+    ):  # fmt: skip
+        outcome = usgseg(*words)
+        assert outcome.code == 1, words
+        assert len(outcome.err_lines) == 1, outcome.err
+        assert said in outcome.err
