@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from napari_usgseg.gui.tools import Tool
 from napari_usgseg.io.datasets import read_dataset
@@ -305,10 +306,67 @@ def test_classes_are_added_renamed_and_picked(at_work):
     assert session.table.get(2).name == "cyst"
 
 
-def test_the_dock_fits_a_small_screen(at_work):
-    hint = at_work.widget.minimumSizeHint()
-    assert hint.width() <= 360
-    assert hint.height() <= 820
+def test_the_dock_fits_a_small_screen_whatever_is_unfolded(at_work):
+    from qtpy.QtWidgets import QApplication
+
+    widget = at_work.widget
+    assert len(widget.folds.names) >= 5
+    too_large = {}
+    for name in ("", *widget.folds.names, "thresholds"):
+        if name == "thresholds":
+            widget.find_panel.fold.set_open(True)
+        elif name:
+            widget.folds.set_open(name)
+        QApplication.processEvents()
+        assert widget.folds.open_one == ("" if name == "thresholds" else name)
+        hint = widget.minimumSizeHint()
+        if hint.width() > 360 or hint.height() > 820:
+            too_large[name] = (hint.width(), hint.height())
+    assert too_large == {}
+
+
+@pytest.fixture
+def at_a_large_image(person, phantom_set, tmp_path):
+    """A person in front of 12 megapixels, which take long to search and to encode."""
+    folder = tmp_path / "large"
+    folder.mkdir()
+    small = Image.open(sorted((phantom_set / "images").glob("*.png"))[0])
+    small.resize((4000, 3000)).save(folder / "large.png")
+    person.open(folder)
+    return person
+
+
+def test_cancel_stops_a_search_and_leaves_the_draft_as_it_was(at_a_large_image):
+    from qtpy.QtCore import Qt
+    from qtpy.QtTest import QTest
+
+    person = at_a_large_image
+    session, widget = person.session, person.widget
+    person.click(2000, 1500)
+    person.wait(lambda: session.draft.has_masks)
+    person.settle()
+    before, steps = session.draft, session.history.position
+    shown = person.layer("proposal").data.copy()
+    assert not widget.status.cancel.isVisible()
+    widget.find_panel.phrase.setText("breast tumor")
+    widget.find_panel.find()
+    person.wait(lambda: not person.widget.inference._queue.qsize())  # the worker is at it now
+    assert session.progress.awaits("text")
+    assert widget.status.cancel.isVisible()
+    assert not widget.accept.isEnabled()
+    QTest.mouseClick(widget.status.cancel, Qt.MouseButton.LeftButton)
+    assert not widget.status.cancel.isVisible()
+    assert not session.status.busy
+    assert widget.accept.isEnabled()
+    person.wait(lambda: widget.inference.is_idle)
+    person.settle()
+    assert session.draft is before
+    assert session.history.position == steps
+    assert np.array_equal(person.layer("proposal").data, shown)
+    person.click(1000, 900)
+    person.wait(lambda: session.history.position == steps + 1 and not session.is_waiting)
+    person.press(Qt.Key.Key_G)
+    person.wait(lambda: session.browser.committed == 1)
 
 
 def test_every_control_says_what_it_does(person):
@@ -358,6 +416,6 @@ def test_closing_napari_ends_the_worker_process(employ, phantom_folder):
 
 def test_try_it_on_a_phantom_opens_phantoms(person, monkeypatch, tmp_path: Path):
     monkeypatch.setattr("tempfile.mkdtemp", lambda **_: str(tmp_path))
-    person.widget.phantom.click()
+    person.widget.first.phantom.click()
     person.wait(lambda: person.session.loaded is not None)
     assert len(person.session.browser.records) >= 3

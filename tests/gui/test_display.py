@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from napari_usgseg.gui.display import CONTOUR_WIDTH
+from napari_usgseg.gui.pictures import KEPT, Pictures, picture, window
+from napari_usgseg.session.settings import DESPECKLING, Settings, View
+
+pytestmark = pytest.mark.gui
+
+VIEWS = st.builds(
+    View,
+    contours=st.booleans(),
+    opacity=st.integers(0, 100).map(lambda percent: percent / 100),
+    brightness=st.integers(-100, 100),
+    contrast=st.integers(-100, 100),
+    despeckling=st.sampled_from(DESPECKLING),
+)
+
+
+@given(VIEWS)
+def test_a_view_is_remembered_as_it_is(view):
+    assert Settings.from_json(Settings(view=view).to_json()).view == view
+
+
+def test_a_view_that_makes_no_sense_takes_its_defaults():
+    values = {"contours": 1, "opacity": 3, "brightness": 900, "despeckling": "magic"}
+    assert View.from_json(values) == View()
+
+
+@given(VIEWS)
+def test_grey_values_keep_their_order_whatever_the_view(view):
+    low, high = window(view)
+    assert 0 <= low < high <= 256
+    ramp = np.arange(256, dtype=np.uint8)[None]
+    shown = picture(ramp, replace(view, despeckling="off")).astype(int)
+    assert (np.diff(shown[0]) >= 0).all()
+
+
+def test_more_brightness_is_lighter_and_more_contrast_is_steeper():
+    ramp = np.arange(256, dtype=np.uint8)[None]
+    assert np.array_equal(picture(ramp, View()), ramp)
+    middle = ramp[:, 100:160]
+    assert (picture(middle, View(brightness=40)) > middle).all()
+    assert (picture(middle, View(brightness=-40)) < middle).all()
+    assert np.ptp(picture(middle, View(contrast=60))) > np.ptp(middle)
+    assert (picture(ramp, View(contrast=60))[0, [0, -1]] == [0, 255]).all()
+
+
+def test_of_an_image_in_grey_only_despeckling_is_made_off_the_qt_thread(qtbot):
+    pictures = Pictures()
+    grey = np.random.default_rng(0).integers(0, 255, (60, 80)).astype(np.uint8)
+    colour = np.stack([grey, grey // 2, grey], axis=-1)
+    bright, calm = View(brightness=30), View(despeckling="median")
+    assert pictures.get("a", grey, bright) is grey
+    for key, pixels, view in (("b", colour, bright), ("c", grey, calm)):
+        with qtbot.waitSignal(pictures.ready, timeout=20_000):
+            assert pictures.get(key, pixels, view) is pixels
+        made = pictures.get(key, pixels, view)
+        assert np.array_equal(made, picture(pixels, view))
+        assert not np.array_equal(made, pixels)
+    assert len(pictures._kept) <= KEPT
+    pictures.close()
+
+
+def test_contours_opacity_and_despeckling_change_the_screen_and_nothing_else(
+    at_work, phantom_folder
+):
+    from qtpy.QtCore import Qt
+
+    session, panel = at_work.session, at_work.widget.view
+    painted = session.labels.copy()
+    painted[50:120, 60:160] = 1
+    session.editing.painted(painted)
+    at_work.settle()
+    image, labels = at_work.layer("image"), at_work.layer("labels")
+    pixels, before = session.loaded.pixels.copy(), session.labels.copy()
+    shown = np.asarray(image.data).copy()
+    at_work.press(Qt.Key.Key_C, Qt.KeyboardModifier.ShiftModifier)
+    assert labels.contour == CONTOUR_WIDTH
+    assert panel.contours.isChecked()
+    panel.opacity.setValue(80)
+    at_work.wait(lambda: labels.opacity == 0.8)
+    panel.brightness.setValue(30)
+    at_work.wait(lambda: tuple(image.contrast_limits) == window(View(brightness=30)))
+    at_work.press(Qt.Key.Key_D, Qt.KeyboardModifier.ShiftModifier)
+    assert panel.despeckling.currentText() == "lee"
+    at_work.wait(lambda: not np.array_equal(image.data, shown))
+    assert np.array_equal(image.data, picture(shown, View(despeckling="lee")))
+    assert np.array_equal(session.loaded.pixels, pixels)
+    assert np.array_equal(session.labels, before)
+    source = session.source()
+    assert source.pixels is session.loaded.pixels, "models are sent the image as it was read"
+    panel.reset.click()
+    at_work.settle()
+    assert np.array_equal(image.data, shown)
+    assert labels.contour == 0
+    assert session.settings.view == View()
+    at_work.open(phantom_folder)
+    assert np.array_equal(at_work.session.labels, before)
+
+
+def test_the_view_is_that_of_the_folder_and_of_layers_made_anew(at_work, phantom_folder):
+    session = at_work.session
+    at_work.widget.display.set_view(View(contours=True, opacity=0.7, contrast=20))
+    at_work.settle()
+    at_work.open(phantom_folder)
+    assert session.settings.view == View(contours=True, opacity=0.7, contrast=20)
+    for role in ("image", "labels"):
+        at_work.viewer.layers.remove(at_work.layer(role))
+    session.walk.step(1)
+    at_work.wait(lambda: session.loaded is not None)
+    at_work.settle()
+    assert at_work.layer("labels").contour == CONTOUR_WIDTH
+    assert at_work.layer("labels").opacity == 0.7
+    assert tuple(at_work.layer("image").contrast_limits) == window(View(contrast=20))
+
+
+def test_a_button_that_is_held_shows_the_image_alone(at_work):
+    from qtpy.QtCore import Qt
+    from qtpy.QtTest import QTest
+
+    at_work.widget.folds.set_open("View")
+    QTest.mousePress(at_work.widget.view.alone, Qt.MouseButton.LeftButton)
+    assert not at_work.layer("labels").visible
+    at_work.session.walk.step(1)
+    at_work.wait(lambda: at_work.session.loaded is not None)
+    at_work.settle()
+    assert not at_work.layer("labels").visible
+    QTest.mouseRelease(at_work.widget.view.alone, Qt.MouseButton.LeftButton)
+    assert at_work.layer("labels").visible
+
+
+def test_the_zoom_stays_where_images_have_one_size_and_starts_anew_where_not(person, tmp_path):
+    folder = tmp_path / "sizes"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name, shape in (("a", (200, 300)), ("b", (200, 300)), ("c", (500, 400))):
+        Image.fromarray(rng.integers(0, 255, shape).astype(np.uint8)).save(folder / f"{name}.png")
+    person.open(folder)
+    camera = person.viewer.camera
+
+    def go(image_id: str) -> None:
+        person.session.walk.open_image(image_id)
+        person.wait(lambda: person.session.loaded is not None)
+        person.settle()
+
+    camera.zoom, camera.center = 7.0, (0, 40, 60)
+    go("b")
+    assert camera.zoom == 7.0
+    assert camera.center == (0, 40, 60)
+    go("c")
+    assert camera.zoom != 7.0
+    assert camera.center[-2:] == pytest.approx((249.5, 199.5))
+    camera.zoom = 7.0
+    person.open(folder)
+    go("c")
+    assert camera.zoom != 7.0 or person.session.record.image_id != "c"

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytestmark = pytest.mark.gui
+
+HOLDER = """
+import sys
+from napari_usgseg.store.project import ProjectStore
+store = ProjectStore(sys.argv[1])
+print("held", flush=True)
+sys.stdin.read()
+store.close()
+"""
+
+
+@pytest.fixture
+def held_by_another(phantom_folder):
+    """The folder is open in another process."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(phantom_folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline().strip() == "held"
+    yield phantom_folder
+    process.communicate()
+
+
+def test_who_has_the_folder_is_said_and_a_name_of_ones_own_is_the_way_out(
+    person, held_by_another, monkeypatch
+):
+    from qtpy.QtWidgets import QInputDialog
+
+    folder = held_by_another
+    person.open(folder)
+    title, session = person.widget.title, person.session
+    assert title.notice.isVisible()
+    assert "Read only" in title.badge.text()
+    assert "is labelling here" in title.badge.text()
+    painted = session.labels.copy()
+    painted[10:30, 10:30] = 1
+    session.editing.painted(painted)
+    person.settle()
+    assert not session.labels.any()
+    assert any("Nothing was changed" in text for _, text in person.notes)
+
+    monkeypatch.setattr(QInputDialog, "getText", lambda *_, **__: (" anna ", True))
+    title.own_name.click()
+    person.wait(lambda: session.store.annotator == "anna" and session.loaded is not None)
+    person.settle()
+    assert not title.notice.isVisible()
+    assert title.title.text() == f"{folder.name} - anna"
+    session.editing.painted(painted)
+    person.settle()
+    image_id = session.record.image_id
+    own = folder / "usgseg" / "labels" / "by-anna" / f"{image_id}.png"
+    assert np.array_equal(np.asarray(Image.open(own)), painted)
+    assert not (folder / "usgseg" / "labels" / f"{image_id}.png").exists()
+
+
+def test_labels_can_be_kept_elsewhere(person, phantom_folder, tmp_path, monkeypatch):
+    from qtpy.QtWidgets import QFileDialog
+
+    answers = iter([str(phantom_folder), str(tmp_path / "labels of mine")])
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: next(answers))
+    person.widget.opening.choose_with_labels()
+    person.wait(lambda: person.session.loaded is not None)
+    person.settle()
+    person.session.editing.accept()
+    person.settle()
+    image_id = person.session.record.image_id
+    assert (tmp_path / "labels of mine" / "labels" / f"{image_id}.png").is_file()
+    assert not (phantom_folder / "usgseg").exists()
+    assert str(tmp_path / "labels of mine") in person.widget.title.title.toolTip()
+
+
+def test_the_menu_opens_what_it_says(person, phantom_folder, monkeypatch):
+    from qtpy.QtWidgets import QFileDialog
+
+    actions = {action.text(): action for action in person.widget.title.open.menu().actions()}
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(phantom_folder))
+    actions["Folder..."].trigger()
+    person.wait(lambda: person.session.loaded is not None)
+    person.settle()
+    assert person.widget.title.title.text() == phantom_folder.name
+    person.viewer.add_image(np.random.default_rng(0).random((60, 80)), name="B-mode")
+    person.viewer.layers.selection.active = person.viewer.layers["B-mode"]
+    actions["Use image layer"].trigger()
+    person.wait(lambda: person.widget.title.title.text() == "B-mode")
+    assert "in this window only" in person.widget.title.title.toolTip()
+
+
+def test_a_dialog_that_is_dismissed_changes_nothing(person, monkeypatch):
+    from qtpy.QtWidgets import QFileDialog, QInputDialog
+
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: "")
+    monkeypatch.setattr(QInputDialog, "getText", lambda *_, **__: ("", False))
+    person.widget.opening.choose()
+    person.widget.opening.choose_with_labels()
+    person.widget.opening.ask_name()
+    assert person.session.store is None
+    assert person.widget.opening.annotator == ""
