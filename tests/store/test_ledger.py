@@ -13,6 +13,7 @@ from PIL import Image
 from napari_usgseg.pipeline.propose import Proposal
 from napari_usgseg.session import effort as stopwatch
 from napari_usgseg.store.ledger.efforts import IDLE_SECONDS, ImageEffort, Search, Way
+from napari_usgseg.store.ledger.plots import timeline
 from napari_usgseg.store.ledger.quality import QualityCache, compare, measure
 from napari_usgseg.store.ledger.reading import efforts
 from napari_usgseg.store.ledger.report import cache_of, read_ledger
@@ -389,3 +390,12 @@ def test_a_phrase_that_found_nothing_counts_against_it_only_where_the_class_was(
     assert {item.name for item in model_rows(rows, {})} == {"by hand", "nothing there"}
     assert most_changed(rows, {}) == []
     assert totals(rows).committed == 2
+
+
+def test_a_plot_of_ten_thousand_images_has_no_more_dots_than_was_asked() -> None:
+    rows = [ImageEffort(str(n), "", 0.0, float(n), 5.0, way=Way.BY_HAND) for n in range(10_000)]
+    few, many = timeline(rows[:300], 1000), timeline(rows, 1000)
+    assert few.count("h.1") == 300
+    assert many.count("h.1") == 1000
+    assert "a dot for each 10 images" in many
+    assert "a dot for each" not in few

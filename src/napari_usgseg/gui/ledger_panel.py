@@ -32,6 +32,8 @@ from ..store.ledger.tables import committed
 from .parts import button, row
 
 TELL_SECONDS = 0.2
+DOTS = 1000
+"""Each is drawn anew with every repaint, on the thread of the window."""
 IN_MEMORY = "The ledger is kept for folders of images, not for a layer that has no file."
 MODEL_HEADS = ("first proposal", "images", "unchanged", "median s", "saved s", "Dice", "HD95 px")
 PHRASE_HEADS = ("class", "phrase", "looked for", "found", "Dice")
@@ -193,7 +195,7 @@ class LedgerDialog(QDialog):
             self.legend.setText(
                 " &nbsp; ".join(f'<font color="{c}">\u25cf</font> {name}' for name, c in key(done))
             )
-            self.plot.load(timeline(done).encode())
+            self.plot.load(timeline(done, DOTS).encode())
             self.plot.renderer().setAspectRatioMode(Qt.AspectRatioMode.KeepAspectRatio)
         _fill(
             self.models,

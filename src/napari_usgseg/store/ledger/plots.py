@@ -34,11 +34,12 @@ def key(efforts: Iterable[ImageEffort]) -> list[tuple[str, str]]:
     return [(str(way), color) for way, color in COLORS.items() if way in ways]
 
 
-def timeline(efforts: Sequence[ImageEffort]) -> str:
+def timeline(efforts: Sequence[ImageEffort], most: int = 4000) -> str:
     """Seconds of each committed image, in the order of their commits, with a running median.
 
     Args:
         efforts: committed ones, in order; at least one.
+        most: dots; of more images, every n-th has one, which the plot says.
     """
     seconds = [item.active_s for item in efforts]
     top = _round_up(_percentile(seconds, 0.98))
@@ -48,10 +49,16 @@ def timeline(efforts: Sequence[ImageEffort]) -> str:
     def place(index: float, value: float) -> str:
         return f"{LEFT + step * index:.1f} {12 + high * (1 - min(value, top) / top):.1f}"
 
+    shown = _thinned(len(efforts), most)
     parts = [_grid(top, high), *_ticks(len(seconds), step)]
+    if shown.step > 1:
+        parts.append(
+            f'<text x="{WIDTH - 12}" y="10" text-anchor="end">a dot for each {shown.step} images'
+            "</text>"
+        )
     for way, color in COLORS.items():
         dots = "".join(
-            f"M{place(n, item.active_s)}h.1" for n, item in enumerate(efforts) if item.way is way
+            f"M{place(n, efforts[n].active_s)}h.1" for n in shown if efforts[n].way is way
         )
         if dots:
             parts.append(
@@ -61,7 +68,7 @@ def timeline(efforts: Sequence[ImageEffort]) -> str:
     if len(seconds) >= WINDOW:
         middle = [
             (n + (WINDOW - 1) / 2, statistics.median(seconds[n : n + WINDOW]))
-            for n in _thinned(len(seconds) - WINDOW + 1)
+            for n in _thinned(len(seconds) - WINDOW + 1, 700)
         ]
         line = " ".join(place(*point).replace(" ", ",") for point in middle)
         parts.append(f'<polyline points="{line}" fill="none" stroke="#e69f00" stroke-width="2.5"/>')
@@ -115,7 +122,7 @@ def _ticks(count: int, step: float) -> list[str]:
     ]
 
 
-def _thinned(count: int, most: int = 700) -> range:
+def _thinned(count: int, most: int) -> range:
     return range(0, count, math.ceil(count / most))
 
 
