@@ -121,3 +121,61 @@ def test_nothing_is_copied_from_an_image_of_another_size(folder):
     session.copying.masks()
     assert "another size" in session.status.text
     assert not session.draft.objects
+
+
+def test_all_of_a_class_are_found_by_its_name_but_not_what_is_there_already(session):
+    session.editing.rename_class(1, "nodule")
+    session.prompting.add_box((5, 5), (20, 15))
+    session.editing.accept()
+    session.copying.alike()
+    (item,) = session.draft.objects
+    assert item.class_id == 1
+    assert item.proposal.phrase == "nodule"
+    assert "found 1 more" in session.status.text
+    session.copying.alike()
+    assert len(session.draft.objects) == 1
+    assert "No other 'nodule'" in session.status.text
+    session.editing.accept()
+    session.copying.alike()
+    assert not session.draft.objects, "it is labelled now"
+    session.undo()
+    session.undo()
+    assert not session.draft.objects
+
+
+def test_all_of_a_class_wants_a_class_with_a_name_that_is_found(session):
+    session.copying.alike()
+    assert "Name the class first" in session.status.text
+    session.editing.rename_class(1, "fetal head")
+    session.copying.alike()
+    assert "No 'fetal head' found" in session.status.text
+    assert session.history.next_undo.name == "rename class"
+
+
+def test_a_cancelled_search_for_all_leaves_the_draft_as_it_was(bench):
+    session = bench.session
+    session.prompting.find("cyst")
+    before = session.draft
+    session.editing.add_class("nodule")
+    bench.hold = True
+    session.copying.alike()
+    assert session.is_waiting
+    session.prompting.cancel()
+    bench.release()
+    assert session.draft is before
+
+
+def test_a_click_while_a_copy_is_awaited_is_answered_too(bench, cine):
+    bench.hold = True
+    cine.copying.masks()
+    prior = bench.held.pop()
+    bench.answer(prior)
+    objects = bench.held.pop()
+    cine.prompting.add_point(75, 5)
+    bench.answer(objects)
+    assert cine.is_waiting
+    bench.release()
+    assert not cine.is_waiting
+    assert len(cine.draft.objects) == 3
+    assert all(item.has_mask for item in cine.draft.objects)
+    assert cine.draft.objects[cine.draft.active].mask_at(75, 5)

@@ -76,6 +76,23 @@ class FindPanel(Section):
         self.phrase.returnPressed.connect(self.find)
         self.run = button("Find", tip("Look for the phrase in this image.", "find"), self.find)
         self.body.addLayout(row(self.phrase, self.run, stretch=0))
+        copying = session.copying
+        self.prompts = button(
+            "Same prompts",
+            tip("Use the prompts of the previous image on this one.", "copy prompts"),
+            copying.prompts,
+        )
+        self.masks = button(
+            "Same masks",
+            tip("Begin with the masks of the previous image.", "copy masks"),
+            copying.masks,
+        )
+        self.alike = button(
+            "All of this class",
+            tip("Look for more objects of the picked class.", "all of this class"),
+            copying.alike,
+        )
+        self.body.addLayout(row(self.prompts, self.masks, self.alike))
         self.box = _threshold("A box scored below this is not shown; lower it to find more.")
         self.text = _threshold("A word scored below this does not name a box.")
         self.on_open = QCheckBox("find on each new image as it opens")

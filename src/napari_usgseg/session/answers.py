@@ -49,6 +49,9 @@ def receive(session: AnnotationSession, answer: Answer) -> None:
     elif kind == "objects":
         _note(session, answer)
         session.copying.receive(answer)
+    elif kind == "alike":
+        _note(session, answer)
+        session.copying.receive_alike(answer)
     elif kind == "phantoms":
         assert session.phantoms is not None
         session.walk.open_folder(session.phantoms)

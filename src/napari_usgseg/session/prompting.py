@@ -42,6 +42,7 @@ class Prompting:
             )
             return
         prompt = TextPrompt(chosen.phrase, chosen.box_threshold, chosen.text_threshold)
+        session.progress.drop("alike")
         generation = session.progress.begin("text", f"Looking for '{chosen.phrase}'...")
         session.ask(
             TextRequest(

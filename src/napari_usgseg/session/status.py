@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ORDER = (
-    "open", "phantoms", "load", "step", "text", "prompt", "prior", "objects", "warm", "embed",
-    "export", "save", "warm text", "journal", "ahead", "prefetch",
+    "open", "phantoms", "load", "step", "text", "prompt", "prior", "objects", "alike", "warm",
+    "embed", "export", "save", "warm text", "journal", "ahead", "prefetch",
 )  # fmt: skip
 """What the line names first when several things go on."""
-PROPOSING = ("text", "prompt", "prior", "objects")
+PROPOSING = ("text", "prompt", "prior", "objects", "alike")
 """What ends with a proposal; until then there is nothing to accept, and it can be cancelled."""
 QUIET = ("warm text", "journal", "ahead", "prefetch")
 """What goes on behind the person's back and is not worth a word."""
