@@ -21,9 +21,10 @@ from napari_usgseg.models.ppn import (
 )
 from napari_usgseg.models.ppn_card import PpnCard, read_card
 from napari_usgseg.models.ppn_decode import FrozenDecoder
-from napari_usgseg.models.ppn_model import PpnModel, load_ppn, save_ppn, within_box
+from napari_usgseg.models.ppn_join import agreement, person_points, within_box
+from napari_usgseg.models.ppn_model import PpnModel, load_ppn, save_ppn
 from napari_usgseg.models.sam import SamSegmenter, feature_list
-from napari_usgseg.types import Prompts
+from napari_usgseg.types import Prediction, Prompts
 
 PARITY = Path(__file__).resolve().parents[3] / "shared" / "parity" / "ppn_reference.safetensors"
 
@@ -167,9 +168,44 @@ def test_without_a_persons_prompt_refining_is_predicting(model, image):
 )
 def test_every_kind_of_prompt_changes_the_answer(model, image, prompts):
     embedding = model.segmenter.embed(image)
-    plain = model.predict(embedding)[1].low_res_logits
-    refined = model.for_class(1).predict(embedding, prompts).low_res_logits
-    assert np.abs(refined - plain).max() > 1e-3
+    features = feature_list(embedding)
+    with torch.inference_mode():
+        learned = model._prompter(model._decoder.prompt_encoder, features, torch.tensor([0]))
+        sparse, dense, _ = model._joined(learned, prompts, (90, 120))
+        before = model._decoder(features, learned.sparse, learned.dense).logits
+        after = model._decoder(features, sparse, dense).logits
+    assert (after - before).abs().max() > 1e-3
+
+
+def test_a_person_is_not_fought_by_what_was_learnt_wrongly(model, image):
+    """Untrained prompts say nothing sensible: no answer may be worse, by the decoder's own
+    estimate or against the clicks, than the segmenter's without them.
+    """
+    embedding = model.segmenter.embed(image)
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        coords = rng.uniform((0, 0), (119, 89), (2, 2)).astype(np.float32)
+        prompts = Prompts(coords, np.array([1, 0], np.int32))
+        points = person_points(prompts)
+        plain = model.segmenter.predict(embedding, prompts)
+        joined = model.for_class(1).predict(embedding, prompts)
+        assert (agreement(joined, points), joined.iou_predictions[0]) >= (
+            agreement(plain, points),
+            plain.iou_predictions[0],
+        )
+
+
+def test_agreement_is_the_share_of_points_on_their_side():
+    mask = np.zeros((1, 10, 10), bool)
+    mask[0, :5] = True
+    answer = Prediction(mask, np.ones(1, np.float32), np.zeros((1, 4, 4), np.float32))
+    line = np.array([[1.0, 1.0], [1.0, 8.0]], np.float32)
+    prompts = Prompts(
+        np.array([[2.0, 2.0], [3.0, 9.0]], np.float32), np.array([1, 0], np.int32),
+        scribbles=((line, 1),),
+    )  # fmt: skip
+    assert agreement(answer, person_points(prompts)) == 0.75
+    assert agreement(answer, []) == 1.0
 
 
 def test_a_mask_prompt_ends_at_a_box():

@@ -25,6 +25,7 @@ from .checkpoints import sha256_of
 from .ppn import BOX_TOKENS, ClassPrompter, LearnedPrompts, PpnShape
 from .ppn_card import WEIGHTS_FILE, PpnCard, read_card, write_card
 from .ppn_decode import Decoded, FrozenDecoder
+from .ppn_join import agreement, person_points, within_box
 from .sam import MASK_THRESHOLD, feature_list
 from .sam_prompts import LOGIT_LIMIT, prompt_logits, prompt_points
 
@@ -99,6 +100,9 @@ class PpnModel:
 
         A person's box stands in for the predicted one and ends the mask prompt at its border,
         ``mask_input`` stands in for the mask prompt, clicks and scribbles are further prompts.
+        Learned prompts that are wrong here would fight the person's, so the person's are asked
+        alone too, with and without the mask prompt; the answer is the one that agrees with most
+        points and that the mask decoder itself thinks best.
 
         Raises:
             ModelError: the embedding is another model's, or there is no such class.
@@ -107,8 +111,16 @@ class PpnModel:
         features = self._features(embedding)
         row = torch.tensor([self._row(class_id)], device=self._decoder.device)
         learned = self._prompter(self._decoder.prompt_encoder, features, row)
-        sparse, dense = self._joined(learned, prompts, embedding.size_hw)
-        return _prediction(self._decoder(features, sparse, dense), 0, embedding.size_hw)
+        sparse, dense, logits = self._joined(learned, prompts, embedding.size_hw)
+        answers = [_prediction(self._decoder(features, sparse, dense), 0, embedding.size_hw)]
+        if prompts.is_empty:
+            return answers[0]
+        alone = [prompts]
+        if prompts.box is not None and prompts.mask_input is None:
+            alone.append(replace(prompts, mask_input=logits[0, 0].cpu().numpy()))
+        answers += [self._segmenter.predict(embedding, each) for each in alone]
+        points = person_points(prompts)
+        return max(answers, key=lambda a: (agreement(a, points), float(a.iou_predictions[0])))
 
     def for_class(self, class_id: int) -> ClassSegmenter:
         """A `Segmenter` whose prompts refine what was learned of one class.
@@ -121,7 +133,8 @@ class PpnModel:
 
     def _joined(
         self, learned: LearnedPrompts, prompts: Prompts, size_hw: tuple[int, int]
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Sparse and dense prompts, and the mask prompt, which ends at a person's box."""
         side, device = self._decoder.image_size, self._decoder.device
         sparse, dense, logits = learned.sparse, learned.dense, learned.mask_logits
         if prompts.box is not None:
@@ -137,7 +150,7 @@ class PpnModel:
         if points is not None:
             clicks = self._decoder.embed_points(points[0].to(device), points[1].to(device))
             sparse = torch.cat((sparse, clicks), dim=1)
-        return sparse, dense
+        return sparse, dense, logits
 
     def _features(self, embedding: ImageEmbedding) -> list[Tensor]:
         if embedding.model_id != self.segmenter.model_id:
@@ -190,20 +203,6 @@ def check_segmenter(card: PpnCard, segmenter: Segmenter) -> None:
             f"this prompt predictor was trained on the segmenter {card.segmenter}, not on "
             f"{segmenter.model_id}: choose that segmenter, or train again on this one"
         )
-
-
-def within_box(logits: Tensor, box: Tensor, margin: float = 0.05) -> Tensor:
-    """Mask prompts (R, 1, g, g) that end at a box (R, 4) of fractions, ``margin`` of it around."""
-    side = torch.tensor(logits.shape[-2:], device=logits.device).flip(0).repeat(2)
-    size = (box[:, 2:] - box[:, :2]).repeat(1, 2) * torch.tensor([-1, -1, 1, 1], device=box.device)
-    low_high = (box + margin * size) * side
-    rows = torch.arange(logits.shape[-2], device=logits.device) + 0.5
-    columns = torch.arange(logits.shape[-1], device=logits.device) + 0.5
-    x0, y0, x1, y1 = low_high.T[:, :, None]
-    inside = ((y0 <= rows) & (rows <= y1))[:, :, None] & ((x0 <= columns) & (columns <= x1))[
-        :, None
-    ]
-    return torch.where(inside[:, None], logits, logits.clamp(max=-LOGIT_LIMIT / 4))
 
 
 def save_ppn(

@@ -37,7 +37,7 @@ CHECK_EVERY = 50
 
 LOG_EVERY = 10
 
-STEPS_FOR_TEN = 300
+STEPS_FOR_TEN = 450
 """Steps for ten images, or fewer."""
 
 VIEWS_IN_ALL = 200
@@ -58,8 +58,8 @@ class PpnSettings:
         levels: feature levels that the network looks at, from the coarsest on.
     """
 
-    steps: int = 300
-    lr: float = 3e-4
+    steps: int = 450
+    lr: float = 5e-4
     decoder_lr: float = 1e-4
     lora_rank: int = 0
     seed: int = 0
