@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--model", default="nano")
     parser.add_argument("--counts", nargs="*", type=int, help="instead of 5 10 20 50 and all (0)")
     parser.add_argument("--limit", type=int, help="measure on so many images at most")
+    parser.add_argument("--steps", type=int, help="of each training; for a trial")
     parser.add_argument("--no-unet", action="store_true")
     given = parser.parse_args()
     counts = [count or None for count in given.counts] if given.counts else list(COUNTS)
@@ -74,6 +75,7 @@ def one_run(
     if not cost_file.exists():
         words = ["train", "ppn", folder, "--out", out, "--seed", seed, "--splits", given.split]
         words += ["--model", given.model, "--resume"]
+        words += ["--steps", given.steps] if given.steps else []
         cost = timed([*usgseg(), *words, *(["--images", count] if count else [])])
         cost_file.write_text(json.dumps(cost))
     cost = json.loads(cost_file.read_text())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -18,17 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DatasetError, FileError, PromptError, UsgsegError
-from ..geometry import components, jitter_box, mask_to_box
+from ..geometry import jitter_box
 from ..io.datasets import Dataset, DatasetItem
 from ..io.images import read_image
 from ..io.labels import read_labels
 from ..metrics import dice, hd95, iou
 from ..models.base import AutoSegmenter, Detector, Segmenter
-from ..types import BoolArray, FloatArray, ImageEmbedding, Prompts, TextPrompt
+from ..types import BoolArray, ImageEmbedding, Prompts, TextPrompt
 from .annotator import NOC_TARGETS, REPORTED_CLICKS, simulate_clicks
 from .postprocess import PostprocessSettings, postprocess
 from .propose import propose_text
-from .propose_auto import auto_box_masks, auto_masks, classes_for
+from .propose_auto import auto_box_masks, auto_masks, classes_for, untrained_items
+from .true_objects import foreign_boxes, objects_of, tight_box
 
 PromptKind = Literal["text", "box", "clicks", "ppn", "ppn+box"]
 PROMPT_KINDS: tuple[PromptKind, ...] = ("text", "box", "clicks", "ppn", "ppn+box")
@@ -137,7 +138,9 @@ def evaluate_dataset(
         if auto is None:
             raise PromptError(f"{request.prompt} prompts need a prompt predictor: name its folder")
         classes = classes_for(auto, dataset)
-    items = untrained_items(dataset, auto, request)
+    items = list(dataset.items)
+    if auto is not None and not request.include_trained:
+        items = untrained_items(auto, dataset)
     random.Random(request.seed).shuffle(items)
     scores: list[ImageScore] = []
     failures: list[tuple[DatasetItem, UsgsegError]] = []
@@ -159,15 +162,6 @@ def evaluate_dataset(
     )
 
 
-def untrained_items(
-    dataset: Dataset, auto: AutoSegmenter | None, request: EvaluationRequest
-) -> list[DatasetItem]:
-    """The items to score: not those that the prompt predictor was trained on."""
-    if auto is None or request.include_trained or auto.card.source != dataset.name:
-        return list(dataset.items)
-    return [item for item in dataset.items if item.item_id not in set(auto.card.images)]
-
-
 def _score_item(
     dataset: Dataset,
     item: DatasetItem,
@@ -180,7 +174,7 @@ def _score_item(
 ) -> ImageScore | None:
     labels = read_labels(item.mask_path)
     whole = request.prompt in ("text", "ppn")
-    objects = [] if whole else list(_objects(labels))
+    objects = [] if whole else list(objects_of(labels))
     if not whole and not objects:
         return None
     image = read_image(item.image_path)
@@ -201,7 +195,7 @@ def _score_item(
         answers = auto_masks(auto, scene.embedding, classes, request.settings)
         score = _whole_labels(scene, [labels == label for label in classes], answers)
     elif request.prompt == "ppn+box" and auto is not None:
-        boxes = [_box(truth) for truth in objects]
+        boxes = [tight_box(truth) for truth in objects]
         answers = auto_box_masks(
             auto, scene.embedding, labels, objects, boxes, classes, request.settings
         )
@@ -211,15 +205,6 @@ def _score_item(
     else:
         score = _score_clicks(scene, objects, segmenter, request)
     return replace(score, seconds=time.perf_counter() - started)
-
-
-def _objects(labels: NDArray[np.integer]) -> Iterator[BoolArray]:
-    for value in np.unique(labels[labels > 0]):
-        yield from components(labels == value)
-
-
-def _box(truth: BoolArray) -> FloatArray:
-    return np.asarray(mask_to_box(truth), np.float32)  # never None: an object has pixels
 
 
 def _score_text(
@@ -268,9 +253,9 @@ def _score_boxes(
     request: EvaluationRequest,
 ) -> ImageScore:
     size_hw = (scene.labels.shape[0], scene.labels.shape[1])
-    boxes = [_box(truth) for truth in objects]
+    boxes = [tight_box(truth) for truth in objects]
     if request.shuffle_prompts:
-        boxes = _foreign_boxes(other, size_hw, len(objects)) or boxes
+        boxes = foreign_boxes(other, size_hw, len(objects)) or boxes
     answers = []
     for box in boxes:
         if request.jitter:
@@ -279,15 +264,6 @@ def _score_boxes(
         mask = segmenter.predict(scene.embedding, prompts).masks[0]
         answers.append(postprocess(mask, request.settings, prompts))
     return _mean_score(scene.item, objects, answers)
-
-
-def _foreign_boxes(other: DatasetItem, size_hw: tuple[int, int], count: int) -> list[FloatArray]:
-    """``count`` boxes of another image's objects, scaled to this image's size."""
-    labels = read_labels(other.mask_path)
-    height, width = size_hw
-    scale = np.array([width / labels.shape[1], height / labels.shape[0]] * 2, np.float32)
-    boxes = [_box(truth) * scale for truth in _objects(labels)]
-    return [boxes[index % len(boxes)] for index in range(count)] if boxes else []
 
 
 def _score_clicks(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..errors import PromptError
 from ..geometry import mask_to_box
-from ..io.datasets import Dataset
+from ..io.datasets import Dataset, DatasetItem
 from ..models.base import AutoSegmenter
 from ..types import BoolArray, FloatArray, ImageEmbedding, Prompts
 from .postprocess import PostprocessSettings, postprocess
@@ -65,6 +65,12 @@ def classes_for(auto: AutoSegmenter, dataset: Dataset) -> dict[int, int | None]:
             f"{dataset.name}: the prompt predictor knows none of its labels, only {known}"
         )
     return by_value
+
+
+def untrained_items(auto: AutoSegmenter, dataset: Dataset) -> list[DatasetItem]:
+    """The items of a data set that the prompt predictor was not trained on."""
+    learnt = set(auto.card.images) if auto.card.source == dataset.name else set()
+    return [item for item in dataset.items if item.item_id not in learnt]
 
 
 def auto_masks(
