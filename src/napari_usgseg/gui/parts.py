@@ -67,6 +67,15 @@ def row(*widgets: QWidget, stretch: int | None = None) -> QHBoxLayout:
     return layout
 
 
+def heading(title: str) -> QLabel:
+    """A bold word over what belongs together."""
+    label = QLabel(title)
+    font = label.font()
+    font.setBold(True)
+    label.setFont(font)
+    return label
+
+
 class Section(QFrame):
     """A titled block of the dock."""
 
@@ -76,11 +85,7 @@ class Section(QFrame):
         self.body.setContentsMargins(0, 2, 0, 2)
         self.body.setSpacing(4)
         if title:
-            label = QLabel(title)
-            font = label.font()
-            font.setBold(True)
-            label.setFont(font)
-            self.body.addWidget(label)
+            self.body.addWidget(heading(title))
 
 
 class Fold(QWidget):

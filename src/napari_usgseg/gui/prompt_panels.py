@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
 )
 
 from ..session.annotator import AnnotationSession
-from .parts import Fold, Section, button, row, tip, toggle
+from .parts import Fold, Section, button, heading, row, tip, toggle
 from .tools import CanvasTools, Tool
 
 NAMES = {
@@ -162,7 +162,7 @@ class CorrectPanel(Section):
     """Tools, their sign and what they work on, undo and redo."""
 
     def __init__(self, session: AnnotationSession, tools: CanvasTools) -> None:
-        super().__init__("Correct")
+        super().__init__("")
         self._session = session
         self._tools = tools
         self.on_proposal = toggle(
@@ -210,7 +210,8 @@ class CorrectPanel(Section):
     def _lay_out(self) -> None:
         drawing = [self.tools[tool] for tool in DRAWING]
         shaping = [self.tools[tool] for tool in SHAPING]
-        self.body.addLayout(row(self.on_proposal, self.on_labels, self.plus, self.minus))
+        head = heading("Correct")
+        self.body.addLayout(row(head, self.on_proposal, self.on_labels, self.plus, self.minus))
         self.body.addLayout(row(*drawing, self.paint))
         self.body.addLayout(row(*shaping, self.undo, self.redo, self.clear))
 
