@@ -111,8 +111,9 @@ def _distance_to(target: BoolArray, edge: bool = False) -> NDArray[np.float32]:
     height, width = target.shape
     step = -(-max(height, width) // GRID)
     padding = ((0, -height % step), (0, -width % step))
-    cells = np.pad(target, padding)
-    cells = cells.reshape(cells.shape[0] // step, step, -1, step).any(axis=(1, 3))
+    whole = np.pad(target, padding)
+    blocks = whole.reshape(whole.shape[0] // step, step, -1, step)
+    cells: BoolArray = np.asarray(blocks.any(axis=(1, 3)))
     if edge:
         cells = np.pad(cells, 1, constant_values=True)
     found = step * distance_transform_edt(~cells).astype(np.float32)

@@ -57,7 +57,7 @@ class Questioner:
                 if labels
                 else torch.zeros(0, *sample.labels.shape)
             )
-            picture = torch.from_numpy(sample.image).permute(2, 0, 1).float() / 255
+            picture = torch.tensor(sample.image).permute(2, 0, 1).float() / 255
             whole = torch.cat([picture, stack])
             shrunk = sample.dataset == "ddti_crops" and rng.random() < 0.6
             matrix = random_affine(rng, self.far if shrunk else self.near)
@@ -118,7 +118,7 @@ def _within(bent: Tensor, around: PoolImage, rng: np.random.Generator) -> Tensor
     crop = F.interpolate(bent[None], (height, width), mode="bilinear", antialias=True)[0]
     canvas = torch.zeros_like(bent)
     if rng.random() < 0.9:
-        picture = torch.from_numpy(around.image).permute(2, 0, 1)[None].float() / 255
+        picture = torch.tensor(around.image).permute(2, 0, 1)[None].float() / 255
         picture = F.interpolate(picture, (side, side), mode="bilinear", antialias=True)[0]
         if rng.random() < 0.5:
             picture = picture.flip(-1)
