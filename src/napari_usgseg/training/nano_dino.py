@@ -50,7 +50,8 @@ def build_dino(text: dict[str, Any]) -> Any:
     first losses are in the thousands. So the text's norm starts small, and both sides' with
     opposite biases that stand for the prior of focal losses (RetinaNet, arXiv 1708.02002, section
     3.3). The fusion of image and text starts at a tenth, not at the 1e-4 that fits a longer
-    schedule.
+    schedule. The trunk's norms are frozen by timm: transformers would put plain norms in their
+    place and lose the activations and the epsilon that timm keeps in them.
     """
     from transformers import (
         BertConfig,
