@@ -268,12 +268,12 @@ def test_without_an_image_layer_the_person_is_told_what_to_do(person):
 def test_a_damaged_image_is_named_and_the_next_one_can_be_opened(person, phantom_folder):
     files = sorted(phantom_folder.glob("*.png"))
     person.open(phantom_folder)
-    files[2].write_bytes(files[2].read_bytes()[:4000])
-    person.session.walk.open_image(files[2].stem)
+    files[3].write_bytes(files[3].read_bytes()[:4000])
+    person.session.walk.open_image(files[3].stem)
     person.wait(lambda: person.session.status.error)
-    assert files[2].name in person.session.status.text
+    assert files[3].name in person.session.status.text
     assert "Retry" in person.widget.accept.text()
-    person.session.walk.step(1)
+    person.session.walk.step(-1)
     person.wait(lambda: person.session.loaded is not None)
     assert not person.session.status.error
 
