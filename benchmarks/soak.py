@@ -35,6 +35,8 @@ SIZE_HW = (480, 640)
 KINDS = 25
 """So many different phantoms; every image differs from all others in its noise."""
 PHRASE = "breast tumor"
+CLICKS = ((0.5, 0.5), (0.52, 0.54))
+"""XY, as shares of the image's size."""
 RANDOM_TINY = "sam2.1-tiny-random"
 TIMEOUT_S = 600.0
 MEGABYTE = 2**20
@@ -54,8 +56,19 @@ def write_images(folder: Path, count: int, size_hw: tuple[int, int] = SIZE_HW) -
     return folder
 
 
-def write_random_tiny(path: Path) -> None:
-    """A checkpoint of SAM 2.1 tiny in the official format, with random weights."""
+def write_random_tiny(folder: Path) -> Path:
+    """A checkpoint of SAM 2.1 tiny in the official format, with random weights.
+
+    It is written by another process, for torch is not to be in the window's.
+    """
+    path = folder / "sam2.1_hiera_tiny_random.pt"
+    writer = multiprocessing.get_context("spawn").Process(target=_write_random_tiny, args=(path,))
+    writer.start()
+    writer.join()
+    return path
+
+
+def _write_random_tiny(path: Path) -> None:
     import torch
 
     from napari_usgseg.models.sam2 import SAM2_VARIANTS, build_sam2
@@ -146,10 +159,12 @@ class Script:
         self.watchdog.step = f"image {index}: find"
         session.prompting.find()
         self.wait(self.idle)
-        for x, y, positive in ((0.5, 0.5, True), (0.52, 0.54, True)):
+        clicked = time.perf_counter()
+        for x, y in CLICKS:
             self.watchdog.step = f"image {index}: click"
-            session.prompting.add_point(x * width, y * height, positive)
+            session.prompting.add_point(x * width, y * height)
             self.wait(self.idle)
+        result.click_s.append((time.perf_counter() - clicked) / len(CLICKS))
         self.watchdog.step = f"image {index}: accept and next"
         here = session.record
         if last:
@@ -203,15 +218,15 @@ def spent(process: psutil.Process) -> float:
     return times.user + times.system
 
 
-def in_front_of_a_window(model: str, background: str) -> Script:
-    """A script in front of a new viewer with the dock widget."""
+def in_front_of_a_window(model: str, background: str, inference: Any = None) -> Script:
+    """A script in front of a new viewer with the dock widget, and a worker of another kind."""
     import napari
 
     from napari_usgseg.gui.widget import UltrasoundWidget
 
     viewer = napari.Viewer(show=True)
     viewer.window._qt_window.resize(1300, 860)
-    widget = UltrasoundWidget(viewer)
+    widget = UltrasoundWidget(viewer, inference)
     viewer.window.add_dock_widget(widget, area="right", name="Ultrasound segmentation")
     return Script(viewer, widget, model, background)
 
@@ -237,13 +252,7 @@ def main() -> None:
             write_images(folder, chosen.images)
         names = {name: name for name in (chosen.model, chosen.background)}
         if RANDOM_TINY in names:
-            path = names[RANDOM_TINY] = str(Path(scratch) / "sam2.1_hiera_tiny_random.pt")
-            # Elsewhere, for torch is not to be in the window's process.
-            maker = multiprocessing.get_context("spawn").Process(
-                target=write_random_tiny, args=(Path(path),)
-            )
-            maker.start()
-            maker.join()
+            names[RANDOM_TINY] = str(write_random_tiny(Path(scratch)))
         script = in_front_of_a_window(names[chosen.model], names[chosen.background])
         result = script.run(folder, Path(scratch) / "labels", say)
         script.widget.shut_down()

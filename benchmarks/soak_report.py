@@ -16,6 +16,7 @@ class Soak:
 
     Attributes:
         seconds: from an image that is shown to the next one that is.
+        click_s: from a click to its mask on the screen, the mean of the two.
         window_cpu_s: processor time of the window's process in it.
         worker_cpu_s: processor time of the worker process in it.
         window_mb: resident memory of the window's process.
@@ -30,6 +31,7 @@ class Soak:
     model: str
     background: str
     seconds: list[float] = field(default_factory=list)
+    click_s: list[float] = field(default_factory=list)
     window_cpu_s: list[float] = field(default_factory=list)
     worker_cpu_s: list[float] = field(default_factory=list)
     window_mb: list[float] = field(default_factory=list)
@@ -62,6 +64,7 @@ def table(result: Soak, early: int = EARLY) -> str:
     ]
     for name, values in (
         ("seconds", result.seconds),
+        ("seconds from a click to its mask", result.click_s),
         ("processor seconds of the window", result.window_cpu_s),
         ("processor seconds of the worker", result.worker_cpu_s),
     ):

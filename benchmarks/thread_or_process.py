@@ -1,0 +1,157 @@
+"""The models in a thread of napari's process, or in a process of their own?
+
+    xvfb-run -a -s "-screen 0 1400x900x24 +extension GLX" python benchmarks/thread_or_process.py
+
+The same window, script and engine (with its three lanes) twice, each in a fresh process: first
+while the models load, then over some images while SAM 2.1 tiny's real shape embeds behind. Prints
+the gaps of the event loop and the time from a click to its mask on the screen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+from qtpy.QtCore import QObject, Signal
+from soak import RANDOM_TINY, Script, in_front_of_a_window, write_images, write_random_tiny
+from soak_report import LIMIT_MS
+
+KINDS = ("process", "thread")
+
+
+class ThreadWorker(QObject):
+    """The engine and its lanes in threads of this process; for the rest an InferenceWorker."""
+
+    answered = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        from napari_usgseg.session.engine import Engine
+        from napari_usgseg.session.server import Lane
+
+        engine = Engine()
+        self._lanes = {
+            name: Lane(name, engine, self, modest=name == "ahead")
+            for name in ("clicks", "phrases", "ahead")
+        }
+        for lane in self._lanes.values():
+            lane.start()
+
+    def send(self, answer: Any) -> None:
+        """From a lane: bring an answer to the main thread."""
+        if not answer.dropped:
+            self.answered.emit(answer)
+
+    def submit(self, request: Any) -> None:
+        """Queue a request in its lane."""
+        from napari_usgseg.session.requests import EmbedRequest, Priority
+        from napari_usgseg.session.server import lane_of
+
+        if isinstance(request, EmbedRequest) and request.priority != Priority.PREFETCH:
+            self._lanes["ahead"].cancel(request.generation, (EmbedRequest,))
+        self._lanes[lane_of(request)].put(request)
+
+    def cancel(self, before: int) -> None:
+        """Drop prompts and phrases that wait from before a generation."""
+        from napari_usgseg.session.requests import PromptRequest, TextRequest
+
+        for lane in self._lanes.values():
+            lane.cancel(before, (PromptRequest, TextRequest))
+
+    @property
+    def process_id(self) -> int:
+        """Of this process."""
+        return os.getpid()
+
+
+def measure(kind: str, images: Path, labels: Path, background: str) -> dict[str, Any]:
+    """One kind of worker: gaps while models load, gaps and clicks while a person works."""
+    if kind == "thread":  # triton ends the process beside a software OpenGL driver's LLVM
+        sys.modules["triton"] = None  # type: ignore[assignment]
+    worker = None if kind == "process" else ThreadWorker()
+    script = in_front_of_a_window("nano", background, worker)
+    progress = script.session.progress
+    script.watchdog.start()
+    script.wait(lambda: progress.awaits("warm", "warm text"))
+    script.wait(lambda: not progress.awaits("warm", "warm text"))
+    loading = {"loading_ms": script.watchdog.stop(), "loading_own_ms": script.watchdog.longest_own}
+    script.watchdog.gaps.clear()
+    result = script.run(images, labels)
+    found = loading | {
+        "working_ms": max(result.longest_ms),
+        "working_own_ms": max(result.longest_own_ms),
+        "gaps": len(result.gaps),
+        "median_longest_ms": statistics.median(result.longest_ms),
+        "click_s": statistics.median(result.click_s),
+        "image_s": statistics.median(result.seconds),
+        "busy": statistics.median(result.busy),
+        "behind": result.background_embeddings,
+    }
+    leave(script)
+    return found
+
+
+def leave(script: Script) -> None:
+    """Close the window."""
+    script.widget.shut_down()
+    script.viewer.close()
+
+
+ROWS = {
+    "loading_ms": "longest gap while the models load, ms",
+    "loading_own_ms": "most processor time of the main thread in one of them, ms",
+    "working_ms": "longest gap at work, ms",
+    "working_own_ms": "most processor time of the main thread in one of them, ms",
+    "median_longest_ms": "longest gap of an image, median, ms",
+    "gaps": f"gaps above {LIMIT_MS:.0f} ms at work",
+    "click_s": "from a click to its mask, median, s",
+    "image_s": "an image, median, s",
+    "behind": "embeddings of SAM 2.1 tiny behind it",
+    "busy": "machine busy by",
+}
+
+
+def main() -> None:
+    """Measure both, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=30)
+    parser.add_argument("--kind", choices=KINDS, help=argparse.SUPPRESS)
+    parser.add_argument("--scratch", type=Path, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.kind:
+        tiny = next(chosen.scratch.glob("*.pt"))
+        found = measure(
+            chosen.kind, chosen.scratch / "images", chosen.scratch / chosen.kind, str(tiny)
+        )
+        print(json.dumps(found), flush=True)
+        os._exit(0)
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        write_images(scratch / "images", chosen.images)
+        write_random_tiny(scratch)
+        found = {}
+        for kind in KINDS:
+            command = [sys.executable, __file__, "--kind", kind, "--scratch", folder]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                print(f"{kind}: ended with {done.returncode}\n{done.stderr[-2000:]}")
+                continue
+            found[kind] = json.loads(done.stdout.strip().splitlines()[-1])
+    print(f"{chosen.images} images, nano, {RANDOM_TINY} behind it\n")
+    print(f"| | {' | '.join(found)} |\n| --- |{' ---: |' * len(found)}")
+    for key, words in ROWS.items():
+        values = [f"{row[key]:.3f}" if key.endswith("_s") else f"{row[key]:.1f}"
+                  for row in found.values()]  # fmt: skip
+        print(f"| {words} | {' | '.join(values)} |")
+
+
+if __name__ == "__main__":
+    main()
