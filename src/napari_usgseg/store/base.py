@@ -19,12 +19,13 @@ kind            what it is, and what its ``body`` holds beside that
 ``leave``       it is left: ``active_s``, the seconds in which the person was at work on it
 ``search``      a phrase was looked for: ``phrase``, ``found``, ``phrases`` (of what was found),
                 ``segmenter``, ``detector``, ``seconds``
-``export``      a data set was written: ``images``
+``export``      a data set was written: ``to``, its folder's name
 ``settings``    settings kept: their values by name
-``written``     a label map written by a program through this store: ``patch``, ``state``
-``external``    a label file changed by another program, taken in: ``patch``, ``state``
-``import``      a label map, state or classes of a folder of the first version: ``patch``,
-                ``state``, ``table``
+``written``     labels, state or classes kept by a program through this store: ``patch``,
+                ``state`` and ``table`` as in ``edit``
+``external``    a label file changed by another program, taken in: the same
+``import``      labels, state or classes that were there before this history began (the first
+                version's, or another program's): the same
 ``image``       an image's file changed or was renamed: ``path``, ``sha256``, ``was``
 ==============  ==================================================================================
 

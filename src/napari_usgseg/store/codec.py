@@ -36,7 +36,7 @@ SMALL = 8
 """Floats of two dimensions are a blob where both are at least this; fewer are written out."""
 LEVEL = 4
 """Of zlib: 6 to 9 cost more time than they save space on masks and logits."""
-KEPT_NAMES = 64
+KEPT_NAMES = 24
 GREATEST = 6e4
 """Logits beyond it are cut, for float16 ends at 65504."""
 

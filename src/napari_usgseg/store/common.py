@@ -51,11 +51,6 @@ class JournalStore:
     def _place(self) -> Path:
         return Path(self._journal.database.path or "memory")
 
-    @property
-    def labelling(self) -> str:
-        """``semantic``: a label for each class; ``instance``: one for each object."""
-        return str(self.settings().get("labelling", "semantic"))
-
     def states(self) -> dict[str, ImageState]:
         """The state of every image by its id; proposed where an untouched one has a proposal."""
         rows = self._journal.images()

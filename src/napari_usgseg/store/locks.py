@@ -76,6 +76,10 @@ class AnnotatorLock:
             raise LabelWriteError(
                 self._path, "may not be written; choose a folder that you may write to"
             ) from error
+        except NotImplementedError as error:
+            raise LabelWriteError(
+                self._path, "this disk cannot lock files; keep the labels in another folder"
+            ) from error
         self._lock = lock
         _held[self._path] = self
         card = {
