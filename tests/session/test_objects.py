@@ -294,6 +294,15 @@ def test_the_labelling_cannot_be_changed_once_there_are_labels(bench):
     assert not session.editing.set_labelling("semantic")
 
 
+def test_undone_labels_of_the_other_kind_cannot_come_back(session):
+    session.painting.box((10, 10), (30, 30))
+    session.undo()
+    assert not session.editing.set_labelling("instance")
+    assert "Undone steps" in session.status.text
+    session.prompting.add_point(40, 40)
+    assert session.editing.set_labelling("instance")
+
+
 def test_the_labelling_is_remembered_with_the_folder(bench, folder):
     bench.session.editing.set_labelling("instance")
     bench.session.prompting.add_point(20, 20)

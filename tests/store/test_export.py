@@ -33,6 +33,29 @@ def test_what_is_committed_is_exported_and_nothing_else(tmp_path: Path) -> None:
     assert np.array_equal(read_labels(dataset.items[0].mask_path), labels)
 
 
+def test_a_project_of_objects_told_apart_is_exported_for_evaluate_and_with_its_codes(
+    tmp_path: Path, nano_segmenter
+) -> None:
+    from napari_usgseg.pipeline.evaluate import EvaluationRequest, evaluate_dataset
+
+    images = tmp_path / "in"
+    images.mkdir()
+    Image.fromarray(np.full((60, 80), 90, np.uint8)).save(images / "a.png")
+    store = ProjectStore(images)
+    store.remember({"labelling": "instance"})
+    labels = np.zeros((60, 80), np.uint16)
+    labels[5:30, 5:30], labels[32:55, 40:70] = 1001, 1002
+    store.write_labels(store.records[0], labels)
+    out = export_labelled(store, tmp_path / "out", organ="breast", target="cyst", classes=CLASSES)
+    assert np.array_equal(read_labels(out / "instances" / "a.png"), labels)
+    dataset = read_dataset(out)
+    assert dataset.labels == {1: "cyst"}
+    assert np.array_equal(read_labels(dataset.items[0].mask_path), labels // 1000)
+    scored = evaluate_dataset(dataset, nano_segmenter, None, EvaluationRequest("box"))
+    assert len(scored.scores) == 1
+    assert not scored.failures
+
+
 def test_an_image_without_a_file_is_exported_with_its_pixels(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (10, 14, 3)).astype(np.uint8)
     store = MemoryStore("a layer", pixels)

@@ -92,13 +92,20 @@ class Editing:
         labelled = session.browser.committed > 0 or (
             session.labels is not None and bool(session.labels.any())
         )
+        have, want = ("class", "object") if labelling == "instance" else ("object", "class")
+        refusal = ""
         if labelled:
-            have, want = ("class", "object") if labelling == "instance" else ("object", "class")
-            session.say(
+            refusal = (
                 f"This project has one label for each {have} already. To have one for each {want}, "
-                "open the images with another folder for the labels.",
-                "warning",
+                "open the images with another folder for the labels."
             )
+        elif session.history.next_redo is not None:
+            refusal = (
+                f"Undone steps may hold one label for each {have}. Redo them, or give them up with "
+                "a click on the image; then choose again."
+            )
+        if refusal:
+            session.say(refusal, "warning")
             session.settings_changed.emit()
             return False
         session.set_settings(replace(session.settings, labelling=labelling))
