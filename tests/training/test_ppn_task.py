@@ -12,9 +12,11 @@ from napari_usgseg.errors import Cancelled, CheckpointError, DatasetError
 from napari_usgseg.io.phantoms import make_phantom
 from napari_usgseg.models.nano import NanoSam
 from napari_usgseg.models.ppn_card import read_card
+from napari_usgseg.models.ppn_decode import FrozenDecoder
 from napari_usgseg.models.ppn_model import load_ppn
-from napari_usgseg.models.sam import SamSegmenter
+from napari_usgseg.models.sam import SamSegmenter, feature_list
 from napari_usgseg.training.ppn_losses import box_loss, boxes_of, dice_loss, focal_loss
+from napari_usgseg.training.ppn_start import begin_at_the_mean, new_prompter
 from napari_usgseg.training.ppn_task import PpnTraining, choose_rows
 from napari_usgseg.training.ppn_train import PpnSettings, mean_dice, train_ppn
 from napari_usgseg.training.ppn_views import LabelledImage, ViewCache
@@ -250,3 +252,18 @@ def test_losses_are_least_at_the_truth():
     assert box_loss(box, box) == pytest.approx(0, abs=1e-6)
     far, farther = torch.tensor([[0.7, 0.8, 0.9, 0.9]]), torch.tensor([[0.9, 0.9, 0.95, 0.95]])
     assert 1 < box_loss(box, far) < box_loss(box, farther)  # generalised: also apart
+
+
+def test_an_untrained_network_begins_at_the_mean_box_with_few_object_pixels(tiny):
+    torch.manual_seed(0)
+    prompter = new_prompter(tiny, 1, levels=1)
+    masks = torch.zeros(2, 1, 16, 16)
+    masks[0, 0, 4:12, 2:10] = 1
+    masks[1, 0, 4:12, 6:14] = 1
+    begin_at_the_mean(prompter, masks)
+    features = [f.clone() for f in feature_list(tiny.embed(phantoms(1)[0].image))]
+    with torch.no_grad():
+        learned = prompter.eval()(FrozenDecoder(tiny).prompt_encoder, features)
+    expected = torch.tensor([[0.25, 0.25, 0.75, 0.75]])
+    torch.testing.assert_close(learned.boxes, expected, atol=0.1, rtol=0)
+    assert 0.1 < float(learned.mask_logits.sigmoid().mean()) < 0.45

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help='Train the embedded models (needs the extra "train").')
+app = typer.Typer(help='Train a prompt predictor, or the embedded models (extra "train").')
 
 Data = Annotated[
     list[Path], typer.Argument(metavar="DATASET...", help="Data set folders (dataset.json).")

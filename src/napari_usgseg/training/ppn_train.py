@@ -21,7 +21,6 @@ from ..errors import CheckpointError, DatasetError
 from ..io.atomic import write_atomically
 from ..metrics import dice
 from ..models.base import Segmenter
-from ..models.ppn import ClassPrompter
 from ..models.ppn_card import CARD_FILE, PpnCard
 from ..models.ppn_decode import FrozenDecoder
 from ..models.ppn_model import PpnModel, load_ppn, save_ppn
@@ -95,7 +94,6 @@ def train_ppn(
     *,
     source: str = "",
     held_out: Sequence[LabelledImage] = (),
-    start: ClassPrompter | None = None,
     resume: bool = False,
     progress: Say = lambda step, steps, figures: None,
     cancelled: Callable[[], bool] = lambda: False,
@@ -110,7 +108,6 @@ def train_ppn(
         settings: how.
         source: name of the data set or project, for the card.
         held_out: to measure on while training and afterwards.
-        start: where to start from; None starts untrained, at the mean box.
         resume: go on from ``out`` where the same training was interrupted or finished there.
         progress: called after each step with (step, steps, figures); "held_out_dice" is among the
             figures now and then.
@@ -134,10 +131,10 @@ def train_ppn(
     torch.manual_seed(settings.seed)
     if settings.lora_rank:
         decoder.add_lora(settings.lora_rank)
-    prompter = new_prompter(segmenter, len(classes), settings.levels, start).to(decoder.device)
+    prompter = new_prompter(segmenter, len(classes), settings.levels).to(decoder.device)
     views = ViewCache(segmenter, images, list(classes), settings.seed)
     present = present_targets(views)
-    if start is None and len(present):
+    if len(present):
         begin_at_the_mean(prompter, present)
     held_out = [_embedded(segmenter, image) for image in held_out]
     task = PpnTask(prompter, decoder, views, settings.task, settings.decoder_lr / settings.lr)
