@@ -55,7 +55,7 @@ def read_image(path: str | Path, frame: int | None = None) -> NDArray[np.uint8]:
 def content_key(image: NDArray[np.uint8]) -> str:
     """A name for what is in an image, (H, W, 3) uint8: the same for the same pixels only."""
     digest = hashlib.blake2b(str(image.shape).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(image))
+    digest.update(np.ascontiguousarray(image).data)
     return digest.hexdigest()
 
 
