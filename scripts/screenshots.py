@@ -14,12 +14,14 @@ from pathlib import Path
 
 import napari
 from napari.settings import get_settings
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
 from napari_usgseg.gui.widget import UltrasoundWidget
 from napari_usgseg.io.phantoms import write_phantom_dataset
 
-TIMEOUT_S = 180.0
+TIMEOUT_S = 300.0
+DOCK_WIDTH = 360
 
 
 def wait(condition: Callable[[], bool]) -> None:
@@ -67,11 +69,13 @@ def take(images: Path, labels: Path, phrase: str, theme: str, out: Path) -> None
     viewer = napari.Viewer(show=True)
     viewer.window._qt_window.resize(1360, 860)
     widget = UltrasoundWidget(viewer)
-    viewer.window.add_dock_widget(widget, area="right", name="Ultrasound segmentation")
+    dock = viewer.window.add_dock_widget(widget, area="right", name="Ultrasound segmentation")
+    viewer.window._qt_window.resizeDocks([dock], [DOCK_WIDTH], Qt.Orientation.Horizontal)
     session = widget.session
 
     def idle() -> bool:
-        return not session.status.busy and not session.is_waiting
+        drawn = not widget.bridge._dirty
+        return drawn and not session.status.busy and not session.is_waiting
 
     def shoot(name: str) -> None:
         rest()
@@ -100,6 +104,10 @@ def take(images: Path, labels: Path, phrase: str, theme: str, out: Path) -> None
     wait(lambda: session.loaded is not None and idle())
     widget.folds.set_open("View")
     shoot("5-next")
+    widget.folds.set_open("History")
+    session.walk.flag()
+    wait(lambda: session.loaded is not None and idle())
+    shoot("6-history")
     viewer.close()
 
 

@@ -177,6 +177,18 @@ def test_while_h_is_held_the_image_is_seen_alone(at_work):
     assert [layer.visible for layer in overlays] == [True, True, False, True]
 
 
+def test_a_key_held_while_another_window_comes_forward_hides_nothing_for_good(at_work):
+    from qtpy.QtCore import QEvent, Qt
+    from qtpy.QtTest import QTest
+    from qtpy.QtWidgets import QApplication
+
+    window = at_work.viewer.window._qt_window
+    QTest.keyPress(at_work.viewer.window._qt_viewer.canvas.native, Qt.Key.Key_H)
+    assert not at_work.layer("labels").visible
+    QApplication.sendEvent(window, QEvent(QEvent.Type.WindowDeactivate))
+    assert at_work.layer("labels").visible
+
+
 @pytest.mark.parametrize("tool", [Tool.BOX, Tool.SCRIBBLE])
 def test_one_key_accepts_saves_goes_on_and_leaves_tool_and_class_in_hand(at_work, tool):
     from qtpy.QtCore import Qt

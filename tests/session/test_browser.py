@@ -166,6 +166,18 @@ def test_walking_follows_the_filter(session):
     assert session.record.image_id == "b"
 
 
+def test_what_is_read_ahead_follows_the_filter(bench):
+    session = bench.session
+    session.walk.open_image("c")
+    session.walk.flag()
+    session.walk.open_image("a")
+    bench.hold = True
+    session.walk.show_only(FLAGGED)
+    assert [record.image_id for record in session.browser.nearby()] == ["c"]
+    session.walk.show_only(None)
+    assert "b" in [record.image_id for record in session.browser.nearby()]
+
+
 def test_a_flag_keeps_labels_and_proposal_and_goes_with_a_second_press_or_an_undo(session):
     session.prompting.add_point(20, 20)
     session.editing.accept()

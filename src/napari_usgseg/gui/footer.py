@@ -8,14 +8,13 @@ from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidge
 from ..session.annotator import AnnotationSession
 from ..session.status import PROPOSING, Status
 from . import keys
-from .parts import BusyBar, button, keep_room, row, tip
+from .parts import WARNING, BusyBar, button, keep_room, row, tip
 
 PRIMARY = """
 QPushButton { background-color: #0072b2; color: white; font-weight: bold; }
 QPushButton:hover { background-color: #0a84c8; }
 QPushButton:disabled { background-color: #5a6470; color: #c8ccd0; }
 """
-ERROR = "color: #e69f00;"
 
 
 class PrimaryButton(QPushButton):
@@ -109,7 +108,7 @@ class StatusLine(QWidget):
         """Show a status."""
         self.label.setText(status.text)
         self.label.setToolTip(status.text)
-        style = ERROR if status.error else ""
+        style = WARNING if status.error else ""
         if self.label.styleSheet() != style:
             self.label.setStyleSheet(style)
         self.busy.set_busy(status.busy)

@@ -20,9 +20,7 @@ from qtpy.QtWidgets import (
 
 from ..session.annotator import AnnotationSession
 from . import preferences
-from .parts import button
-
-WARNING = "color: #e69f00;"
+from .parts import WARNING, button
 
 
 class Opening:

@@ -21,6 +21,8 @@ from qtpy.QtWidgets import (
 from .keys import key_of
 
 TEXT_MARGIN = 14
+WARNING = "background-color: #e69f00; color: black; padding: 2px;"
+"""What must be seen, in a dark theme and in a light one."""
 
 
 def tip(sentence: str, action: str = "") -> str:

@@ -95,8 +95,8 @@ class UltrasoundWidget(QWidget):
         self.folds.add("Cleaning", "Holes, specks, edges of proposed masks.", self.cleaning)
         self.folds.add("Model", "Which models find and segment.", self.models)
         self.folds.add("Export", "Write a data set of PNGs.", self.export)
-        self.folds.toggled.connect(lambda name: name and self.find_panel.fold.set_open(False))
-        self.find_panel.fold.toggled.connect(lambda is_open: is_open and self.folds.close_all())
+        self.folds.toggled.connect(self._on_fold)
+        self.find_panel.fold.toggled.connect(self._on_thresholds)
         self.status = StatusLine(session)
         panels = (self.find_panel, self.correct, self.classes, self.accept, self.folds)
         self.pages = QStackedWidget()
@@ -106,6 +106,15 @@ class UltrasoundWidget(QWidget):
         layout.setContentsMargins(6, 4, 6, 4)
         layout.addWidget(self.pages, 1)
         layout.addWidget(self.status)
+
+    def _on_fold(self, name: str) -> None:
+        """One thing is unfolded at a time, so that everything fits."""
+        if name:
+            self.find_panel.fold.set_open(False)
+
+    def _on_thresholds(self, is_open: bool) -> None:
+        if is_open:
+            self.folds.close_all()
 
     # -- what the person does ------------------------------------------------------------------
 
@@ -170,9 +179,14 @@ class UltrasoundWidget(QWidget):
     # -- the end -------------------------------------------------------------------------------
 
     def eventFilter(self, watched: Any, event: Any) -> bool:  # noqa: N802
-        """Hand in what was painted when napari's window is about to close."""
+        """Hand in what was painted when napari's window is about to close.
+
+        A key that is held while another window comes forward is never seen to come up again.
+        """
         if event.type() == QEvent.Type.Close and not self._closed:
             self.session.flushing.emit()
+        elif event.type() == QEvent.Type.WindowDeactivate and not self._closed:
+            self.display.dress()
         return False
 
     def changeEvent(self, event: Any) -> None:  # noqa: N802

@@ -195,8 +195,11 @@ class Walk:
 
     def show_only(self, state: ImageState | None) -> None:
         """Let the images before and after be those in one state; None goes through all."""
-        self._session.browser.only = state
-        self._session.tell()
+        session = self._session
+        session.browser.only = state
+        if session.loaded is not None:
+            session.ahead.begin()
+        session.tell()
 
     def skip(self) -> None:
         """Set the current image aside and go to the next; labels that it has are kept."""
