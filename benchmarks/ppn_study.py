@@ -82,9 +82,9 @@ def one_run(
     ids = json.loads((out / "ppn.json").read_text())["images"]
     run = {"images": len(ids), "all": count is None, "seed": seed, **cost}
     for way in ("ppn", "ppn+box"):
-        run[way] = evaluated(folder, way, out / f"{way}.json", given, "--ppn", out)
+        run[way] = evaluated(folder, way, out / f"score-{way}.json", given, "--ppn", out)
     if not given.no_unet:
-        unet = out / "unet.json"
+        unet = out / "score-unet.json"
         if not unet.exists():
             (out / "ids.json").write_text(json.dumps(ids))
             script = Path(__file__).with_name("unet.py")
