@@ -17,7 +17,10 @@ from ..types import BoolArray, FloatArray
 
 LOGIT = 3.0
 """What a mask made by hand is worth as a segmenter's ``mask_input``; of 3 to 20 the best on the
-validation images: Dice 0.913 with the lasso's box, 0.908 by a box alone (``benchmarks/lasso.py``)."""
+validation images: Dice 0.913 with the lasso's box, 0.908 by a box alone.
+
+See ``benchmarks/lasso.py``.
+"""
 GRID = 256
 """Longer side of such a ``mask_input``: the grid of SAM 2's decoder."""
 SLIVER = 0.01
