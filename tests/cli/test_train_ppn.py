@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -116,3 +119,23 @@ def test_a_labelled_folder_is_learnt_from_as_it_is(usgseg, images, checkpoint, t
     card = json.loads((out / "ppn.json").read_text())
     assert len(card["images"]) == 2
     assert [c["name"] for c in card["classes"]] == ["cyst", "wall"]
+
+
+def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_happened(
+    usgseg, phantoms, checkpoint, tmp_path
+):
+    words = ["train", "ppn", phantoms, "--images", 2, "--steps", 40, "--model", checkpoint]
+    words = [str(word) for word in [*words, "--no-augment", "--out"]]
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "napari_usgseg.cli", *words, str(out)]
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    while not (out / "training.pt").exists() and child.poll() is None:
+        time.sleep(0.05)
+    child.kill()
+    child.wait()
+    assert not (out / "ppn.json").exists(), "it was killed too late to show anything"
+    assert usgseg(*words, out, "--resume").code == 0
+    assert usgseg(*words, tmp_path / "whole").code == 0
+    cards = [json.loads((f / "ppn.json").read_text()) for f in (out, tmp_path / "whole")]
+    assert cards[0]["weights_sha256"] == cards[1]["weights_sha256"]
+    assert not (out / "training.pt").exists()
