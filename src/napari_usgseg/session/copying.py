@@ -92,9 +92,9 @@ class Copying:
     def alike(self) -> None:
         """Look for the other objects of the picked class, by its name.
 
-        Measured on 34 images with several objects of a class (usgra and phantoms), one of them
-        given: the class's name through the detector finds the others with an F1 of 0.68, likeness
-        to the given one in the segmenter's features with 0.38 at best.
+        In 35 cases with several objects of a class, one of them given (phantoms, and usgra's
+        validation and training side), the class's name through the detector found the others with
+        an F1 of 0.68, likeness to the given one in the segmenter's features with 0.38 at best.
         """
         session = self._session
         if session.loaded is None or session.is_waiting:
