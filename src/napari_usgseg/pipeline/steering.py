@@ -46,7 +46,7 @@ def prompt_for(truth: BoolArray, kind: str) -> Prompts:
     click = next_click(truth, np.zeros_like(truth))
     if click is None:
         raise ValueError("an empty object cannot be pointed at")
-    return _add_click(Prompts(), click)
+    return add_click(Prompts(), click)
 
 
 def correction_gain(
@@ -66,16 +66,17 @@ def correction_gain(
     click = next_click(truth, before.mask)
     if click is None:
         return None
-    prompts = _add_click(prompts, click, before.low_res_logits)
+    prompts = add_click(prompts, click, before.low_res_logits)
     after, _ = propose_prompts(segmenter, embedding, prompts, settings, previous=before.mask)
     return dice(truth, after.mask) - dice(truth, before.mask)
 
 
-def _add_click(
+def add_click(
     prompts: Prompts,
     click: tuple[tuple[float, float], int],
     mask_input: np.ndarray | None = None,
 ) -> Prompts:
+    """The prompts with one more click ((x, y), label), going on from ``mask_input``."""
     (x, y), label = click
     return Prompts(
         point_coords=np.vstack([prompts.point_coords, [[x, y]]]).astype(np.float32),
