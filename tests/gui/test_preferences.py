@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import napari_usgseg
+from napari_usgseg.gui import preferences
+from napari_usgseg.gui.keys import key_of
+from napari_usgseg.gui.tools import Tool
+
+pytestmark = pytest.mark.gui
+
+MANIFEST = Path(napari_usgseg.__file__).parent / "napari.yaml"
+
+
+@pytest.fixture
+def in_preferences(tmp_path, monkeypatch) -> Iterator[object]:
+    """napari's preferences with ours in them, kept in a folder of the test."""
+    napari_settings = pytest.importorskip("napari.settings")
+    if not hasattr(napari_settings, "get_plugin_settings"):
+        pytest.skip("this napari has no preferences for plugins")
+    from napari.settings import _plugin_config_generator
+    from npe2 import PluginManager, PluginManifest
+
+    manager = PluginManager()
+    manager.register(PluginManifest.from_file(MANIFEST))
+    models = _plugin_config_generator.plugin_configuration_generator(manager)
+    made = models["napari-usgseg"](config_path=tmp_path / "napari-usgseg.yaml")
+    monkeypatch.setattr(napari_settings, "get_plugin_settings", lambda _: made)
+    preferences._section.cache_clear()
+    yield made
+    preferences._section.cache_clear()
+
+
+def test_a_key_chosen_in_the_preferences_works_at_once_and_is_kept(
+    in_preferences, employ, inference, phantom_folder, tmp_path
+):
+    from qtpy.QtCore import Qt
+
+    in_preferences.shortcuts.box = "Shift-B"
+    person = employ(inference)
+    person.open(phantom_folder)
+    box = person.widget.correct.tools[Tool.BOX]
+    assert box.toolTip().endswith("[Shift+B]")
+    person.press(Qt.Key.Key_B, Qt.KeyboardModifier.ShiftModifier)
+    assert person.widget.tools.tool is Tool.BOX
+    person.press(Qt.Key.Key_Q)
+    in_preferences.shortcuts.box = "Shift-Y"
+    assert box.toolTip().endswith("[Shift+Y]")
+    assert key_of("box") == "Shift+Y"
+    person.press(Qt.Key.Key_B, Qt.KeyboardModifier.ShiftModifier)
+    assert person.widget.tools.tool is Tool.POINT, "the former key is free again"
+    person.press(Qt.Key.Key_Y, Qt.KeyboardModifier.ShiftModifier)
+    assert person.widget.tools.tool is Tool.BOX
+    person.widget.shut_down()
+    assert "box: Shift-Y" in (tmp_path / "napari-usgseg.yaml").read_text()
+    assert not any("usgseg" in getattr(f, "__name__", "") for f in person.viewer.keymap.values())
+
+
+def test_the_annotators_name_is_kept_in_the_preferences(
+    in_preferences, employ, inference, phantom_folder, tmp_path
+):
+    first = employ(inference)
+    first.open(phantom_folder)
+    first.widget.opening.set_annotator("anna")
+    first.wait(lambda: first.session.store.annotator == "anna")
+    first.settle()
+    first.widget.shut_down()
+    assert "name: anna" in (tmp_path / "napari-usgseg.yaml").read_text()
+    again = employ(inference)
+    again.open(phantom_folder)
+    assert again.session.store.annotator == "anna"
+    assert again.widget.title.title.text().endswith(" - anna")
+    again.widget.shut_down()
+
+
+def test_without_preferences_every_key_is_that_of_the_table(monkeypatch):
+    def absent(_: str) -> None:
+        raise KeyError("no such plugin")
+
+    monkeypatch.setattr("napari.settings.get_plugin_settings", absent, raising=False)
+    preferences._section.cache_clear()
+    assert preferences.keys() == {}
+    assert preferences.annotator() == ""
+    preferences.set_annotator("anna")
+    assert key_of("accept and next") == "G"
+    preferences._section.cache_clear()
