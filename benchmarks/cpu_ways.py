@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import sys
 import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -179,7 +181,10 @@ def openvino_encoders(net: Sam2Net, threads: int, pixels: Tensor) -> dict[str, A
         import nncf
 
         noise = nncf.Dataset([torch.randn_like(pixels).numpy() for _ in range(3)])
-        small = nncf.quantize(graph, noise, subset_size=3, model_type=nncf.ModelType.TRANSFORMER)
+        with contextlib.redirect_stdout(sys.stderr):  # its progress bars
+            small = nncf.quantize(
+                graph, noise, subset_size=3, model_type=nncf.ModelType.TRANSFORMER
+            )
         nets["OpenVINO, int8 (NNCF)"] = RuntimeEncoder(net, openvino_function(small, threads))
     return nets
 
