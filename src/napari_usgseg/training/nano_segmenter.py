@@ -36,10 +36,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One stage: ``kind`` is "distill" or "prompts"; ``minutes`` 0 means no limit but ``steps``.
-
-    ``rounds`` is how often, at most, a simulated person prompts one object.
-    """
+    """One stage: ``kind`` is "distill" or "prompts"; ``minutes`` 0 means no limit but ``steps``."""
 
     name: str
     kind: str
@@ -47,14 +44,12 @@ class Stage:
     steps: int
     lr: float
     minutes: float = 0.0
-    rounds: int = 3
 
 
 STAGES = (
     Stage("distill", "distill", 256, 700, 6e-4),
     Stage("prompts-256", "prompts", 256, 2440, 2e-4),
     Stage("prompts-384", "prompts", 384, 1020, 1e-4),
-    Stage("corrections-384", "prompts", 384, 2400, 1e-4, rounds=5),
 )
 """The schedule of the shipped weights."""
 
@@ -104,7 +99,7 @@ def train(
             task = (
                 DistillTask(net, pool)
                 if stage.kind == "distill"
-                else PromptTask(net, pool, PromptSettings(images=images, rounds=stage.rounds))
+                else PromptTask(net, pool, PromptSettings(images=images))
             )
             settings = LoopSettings(stage.steps, stage.lr, minutes=stage.minutes, seed=seed)
             check = partial(validate, net, held_out)
