@@ -33,9 +33,6 @@ class PpnTraining:
 
     Attributes:
         batch: images a step.
-        prompt_steps: the first steps learn box and mask prompt alone, without the mask decoder, by
-            cross-entropy in place of the focal loss: faster, and better on images not learnt from.
-        prompt_batch: images of such a step.
         views: augmented views of an image, beside the image itself; 0 switches augmentation off.
         rows: classes asked of a batch at most.
         mask_weight: of the focal losses of mask prompt and final mask (10 in the paper).
@@ -48,8 +45,6 @@ class PpnTraining:
     """
 
     batch: int = 4
-    prompt_steps: int = 0
-    prompt_batch: int = 16
     views: int = 12
     rows: int = 2
     mask_weight: float = 10.0
@@ -91,44 +86,29 @@ class PpnTask:
 
     def loss(self, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         """The loss of a batch of views."""
-        alone = step < self.how.prompt_steps
-        batch = self.how.prompt_batch if alone else self.how.batch
-        features, targets = collate(self.views, self._deal(step, batch, rng))
-        rows = choose_rows(targets, self.how.rows, rng)
+        features, targets = collate(self.views, self._deal(step, rng))
+        chosen = choose_rows(targets, self.how.rows, rng)
+        return self.prompt_loss(features, targets[:, chosen], chosen, rng)
+
+    def prompt_loss(
+        self, features: list[Tensor], targets: Tensor, rows: Tensor, rng: np.random.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The loss for images and the masks of some classes.
+
+        Args:
+            features: (B, C_l, h_l, w_l), finest first.
+            targets: (B, R, g, g) in [0, 1].
+            rows: (R,), whose queries these classes are.
+            rng: of the mixing.
+        """
+        how = self.how
         self.prompter.train()
-        features = [level.to(self.decoder.device) for level in features]
-        target = targets[:, rows].flatten(0, 1)[:, None].to(self.decoder.device)
+        device = self.decoder.device
+        features = [level.to(device) for level in features]
+        target = targets.flatten(0, 1)[:, None].to(device)
         learned = self.prompter(self.decoder.prompt_encoder, features, rows)
         present = (target > 0.5).flatten(1).any(1).float()
-        if alone:
-            parts = self._prompt_losses(learned, target, present)
-        else:
-            parts = self._mask_losses(features, learned, target, present, rng)
-        loss = torch.stack(list(parts.values())).sum()
-        return loss, {name: float(part.detach()) for name, part in parts.items()}
-
-    def _prompt_losses(
-        self, learned: LearnedPrompts, target: Tensor, present: Tensor
-    ) -> dict[str, Tensor]:
-        """Of box and mask prompt alone."""
-        share = present / present.sum().clamp(min=1)
-        boxes = box_loss(learned.boxes, boxes_of(target))
-        return {
-            "mask": F.binary_cross_entropy_with_logits(learned.mask_logits, target),
-            "dice": (dice_loss(learned.mask_logits, target) * share).sum(),
-            "box": self.how.box_weight * (boxes * share).sum(),
-        }
-
-    def _mask_losses(
-        self,
-        features: list[Tensor],
-        learned: LearnedPrompts,
-        target: Tensor,
-        present: Tensor,
-        rng: np.random.Generator,
-    ) -> dict[str, Tensor]:
-        """Of the prompts and of what the mask decoder makes of them, weighted as in the paper."""
-        how, truth = self.how, boxes_of(target)
+        truth = boxes_of(target)
         sparse, dense = self._mixed(learned, target, truth, present, rng)
         decoded = self.decoder(features, sparse, dense)
         logits = decoded.logits
@@ -136,18 +116,24 @@ class PpnTask:
         masks = focal_loss(learned.mask_logits, target).mean()
         masks = masks + (focal_loss(logits, target) * share).sum()
         dice = dice_loss(learned.mask_logits, target) + dice_loss(logits, target)
-        objects = F.binary_cross_entropy_with_logits(decoded.object_score[:, 0], present)
-        return {
-            "mask": how.mask_weight * masks,
-            "dice": how.dice_weight * (dice * share).sum(),
-            "box": how.box_weight * (box_loss(learned.boxes, truth) * share).sum(),
-            "object": how.object_weight * objects,
+        parts = {
+            "mask": masks,
+            "dice": (dice * share).sum(),
+            "box": (box_loss(learned.boxes, truth) * share).sum(),
+            "object": F.binary_cross_entropy_with_logits(decoded.object_score[:, 0], present),
         }
+        loss = (
+            how.mask_weight * parts["mask"]
+            + how.dice_weight * parts["dice"]
+            + how.box_weight * parts["box"]
+            + how.object_weight * parts["object"]
+        )
+        return loss, {name: float(value.detach()) for name, value in parts.items()}
 
-    def _deal(self, step: int, batch: int, rng: np.random.Generator) -> list[tuple[int, int]]:
+    def _deal(self, step: int, rng: np.random.Generator) -> list[tuple[int, int]]:
         """(image, view) pairs; images are dealt round by round, each as often as the others."""
         count, picked = len(self.views.images), []
-        for place in range(step * batch, (step + 1) * batch):
+        for place in range(step * self.how.batch, (step + 1) * self.how.batch):
             turn, index = divmod(place, count)
             order = np.random.default_rng([count, turn]).permutation(count)
             picked.append((int(order[index]), int(rng.integers(0, self.how.views + 1))))

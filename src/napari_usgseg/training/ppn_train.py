@@ -36,7 +36,7 @@ CHECK_EVERY = 50
 
 LOG_EVERY = 10
 
-STEPS_FOR_TEN = 400
+STEPS_FOR_TEN = 450
 """Steps for ten images, or fewer."""
 
 VIEWS_IN_ALL = 200
@@ -53,17 +53,15 @@ class PpnSettings:
         decoder_lr: of the LoRA on the mask decoder, at its peak.
         lora_rank: 0 keeps all of SAM frozen.
         seed: of everything random.
-        prompt_share: of the steps that learn box and mask prompt alone (``task.prompt_steps``).
         task: batches, views and losses.
         levels: feature levels that the network looks at, from the coarsest on.
     """
 
-    steps: int = 400
-    lr: float = 1e-3
+    steps: int = 450
+    lr: float = 5e-4
     decoder_lr: float = 1e-4
     lora_rank: int = 0
     seed: int = 0
-    prompt_share: float = 0.5
     task: PpnTraining = field(default_factory=PpnTraining)
     levels: int = 1
 
@@ -139,8 +137,7 @@ def train_ppn(
     if len(present):
         begin_at_the_mean(prompter, present)
     held_out = [_embedded(segmenter, image) for image in held_out]
-    how = replace(settings.task, prompt_steps=round(settings.prompt_share * settings.steps))
-    task = PpnTask(prompter, decoder, views, how, settings.decoder_lr / settings.lr)
+    task = PpnTask(prompter, decoder, views, settings.task, settings.decoder_lr / settings.lr)
     card = PpnCard(
         classes=dict(classes),
         segmenter=segmenter.model_id,
