@@ -189,6 +189,18 @@ def test_a_newer_click_takes_the_place_of_one_that_waits(pipe, held):
     assert found[3].proposals
 
 
+def test_a_click_that_is_asked_again_does_not_take_the_place_of_a_newer_one(pipe, held):
+    pipe.ask(embed(1, "a"))
+    assert held.begun.acquire(timeout=WAIT_S)
+    pipe.ask(click(3), click(2))  # 2 came back for want of its pixels, and is sent again
+    answer = pipe.answer()
+    assert (answer.generation, answer.dropped) == (2, True)
+    held.go.release()
+    found = pipe.answers(2)
+    assert set(found) == {1, 3}
+    assert found[3].proposals
+
+
 def test_a_fault_of_a_model_is_an_answer_and_the_next_request_is_served(pipe, held):
     held.predict = lambda *_: 1 / 0
     held.go.release()

@@ -92,10 +92,10 @@ class Lane(threading.Thread):
         self._changed = threading.Condition()
 
     def put(self, request: ModelRequest) -> None:
-        """Queue a request."""
+        """Queue a request, unless a newer one is waiting that takes its place."""
         with self._changed:
-            self._drop([item for item in self._waiting if supersedes(request, item)])
             self._waiting.append(request)
+            self._drop([old for old in self._waiting if self._is_superseded(old)])
             self._waiting.sort(key=lambda item: (item.priority, item.generation))
             self._changed.notify()
 
@@ -103,6 +103,9 @@ class Lane(threading.Thread):
         """Drop what waits of some kinds from before a generation."""
         with self._changed:
             self._drop([x for x in self._waiting if x.generation < before and isinstance(x, kinds)])
+
+    def _is_superseded(self, old: ModelRequest) -> bool:
+        return any(supersedes(new, old) for new in self._waiting)
 
     def _drop(self, requests: list[ModelRequest]) -> None:
         for request in requests:
@@ -137,9 +140,14 @@ class Answers:
 
 
 def supersedes(new: ModelRequest, old: ModelRequest) -> bool:
-    """True where nobody waits for the old request any more once the new one is asked."""
+    """True where nobody waits for the old request any more once the new one is asked.
+
+    Which is the new one its generation says: a request is sent a second time, after others, where
+    the worker did not hold its image.
+    """
     return (
         type(new) is type(old)
+        and new.generation > old.generation
         and new.priority == old.priority
         and new.priority != Priority.PREFETCH
         and not isinstance(new, WarmRequest)
