@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -106,6 +107,28 @@ def test_a_killed_process_owes_nobody_an_answer_and_the_next_request_starts_anot
     (answer,) = desk.ask(click(402, source(40)))
     assert answer.proposals
     assert desk.worker.process_id not in (None, before)
+
+
+def test_what_a_new_process_owes_does_not_fail_with_the_old_one(desk, monkeypatch):
+    desk.ask(click(450, source(45)))
+    worker, old = desk.worker, desk.worker._process
+    late, told = threading.Event(), type(worker)._fail_all
+
+    def fail_all(self, *args):
+        assert late.wait(WAIT_MS / 1000)
+        told(self, *args)
+
+    monkeypatch.setattr(type(worker), "_fail_all", fail_all)  # the old one's receiver is slow
+    old.kill()
+    old.wait()
+    worker.submit(click(451, source(45)))
+    desk.qtbot.waitUntil(
+        lambda: 451 in worker._owed and worker._process is not old, timeout=WAIT_MS
+    )
+    late.set()
+    desk.qtbot.waitUntil(lambda: 451 in desk.answers, timeout=WAIT_MS)
+    assert desk.answers[451].error == ""
+    assert desk.answers[451].proposals
 
 
 def test_a_new_process_takes_from_the_disk_what_the_old_one_encoded(desk, tmp_path):

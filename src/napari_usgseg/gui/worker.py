@@ -66,7 +66,7 @@ class InferenceWorker(QObject):
         super().__init__(parent)
         self._queue: queue.SimpleQueue[ModelRequest | int | None] = queue.SimpleQueue()
         self._process: subprocess.Popen[bytes] | None = None
-        self._owed: dict[int, ModelRequest] = {}
+        self._owed: dict[int, tuple[ModelRequest, subprocess.Popen[bytes]]] = {}
         self._guard = threading.Lock()
         self._sent: OrderedDict[str, None] = OrderedDict()
         self._closing = False
@@ -111,13 +111,18 @@ class InferenceWorker(QObject):
         while (item := self._queue.get()) is not None:
             try:
                 process = self._alive()
+            except OSError as error:
                 if not isinstance(item, int):
-                    with self._guard:
-                        self._owed[item.generation] = item
+                    self._fail(item, f"The worker process cannot be started ({error}); try again.")
+                continue
+            if not isinstance(item, int):
+                with self._guard:
+                    self._owed[item.generation] = item, process
                     item = self._without_known_pixels(item)
+            try:
                 send(cast(BinaryIO, process.stdin), item)
             except OSError as error:
-                self._fail_all(f"The worker process is gone ({error}); try again.")
+                self._fail_all(process, f"The worker process is gone ({error}); try again.")
         last = self._process
         if last is not None and last.stdin is not None:
             try:
@@ -132,7 +137,8 @@ class InferenceWorker(QObject):
         package_root = str(Path(napari_usgseg.__file__).parent.parent)
         paths = [package_root, os.environ.get("PYTHONPATH", "")]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-        self._sent.clear()
+        with self._guard:
+            self._sent.clear()
         process = subprocess.Popen(
             [sys.executable, "-m", "napari_usgseg.session.server"],
             stdin=subprocess.PIPE,
@@ -170,26 +176,34 @@ class InferenceWorker(QObject):
         stream.close()
         if not self._closing:
             self._fail_all(
+                process,
                 f"The worker process ended (exit code {code}), perhaps for lack of memory. "
-                "Try again; if it happens again, choose a smaller model."
+                "Try again; if it happens again, choose a smaller model.",
             )
 
     def _hand_out(self, answer: ModelAnswer) -> None:
         with self._guard:
-            request = self._owed.pop(answer.generation, None)
+            request, _ = self._owed.pop(answer.generation, (None, None))
         if answer.missing_image and request is not None and not self._closing:
             assert not isinstance(request, WarmRequest | PhantomRequest)
-            self._sent.pop(request.source.key, None)
+            with self._guard:
+                self._sent.pop(request.source.key, None)
             self._queue.put(request)
             return
         if not answer.dropped:
             _emit(self.answered, answer)
 
-    def _fail_all(self, text: str) -> None:
+    def _fail_all(self, process: subprocess.Popen[bytes], text: str) -> None:
+        """Answer what a process owed; what another one owes by now is not touched."""
         with self._guard:
-            owed, self._owed = self._owed, {}
-        for generation, request in owed.items():
-            _emit(self.answered, ModelAnswer(generation, type(request).__name__, error=text))
+            owed = [request for request, by in self._owed.values() if by is process]
+            for request in owed:
+                del self._owed[request.generation]
+        for request in owed:
+            self._fail(request, text)
+
+    def _fail(self, request: ModelRequest, text: str) -> None:
+        _emit(self.answered, ModelAnswer(request.generation, type(request).__name__, error=text))
 
 
 def _emit(signal: Any, answer: object) -> None:
