@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -195,6 +196,37 @@ def test_a_damaged_image_has_no_thumbnail_and_stops_nothing(qtbot, tmp_path):
     desk.panel.list.viewport().update()
     qtbot.waitUntil(lambda: len(desk.panel.thumbnails._kept) == 5, timeout=20_000)
     desk.close()
+
+
+def test_a_thumbnail_of_the_folder_before_is_not_shown_for_an_image_of_the_same_name(
+    qtbot, tmp_path, monkeypatch
+):
+    from napari_usgseg.gui import thumbnails
+
+    begun, late, read = threading.Event(), threading.Event(), thumbnails.read_image
+
+    def slow(path, frame):
+        if path.parent.name == "one":
+            begun.set()
+            assert late.wait(20)
+        return read(path, frame)
+
+    monkeypatch.setattr(thumbnails, "read_image", slow)
+    records = []
+    for name, grey in (("one", 0), ("two", 255)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.full((30, 40), grey, np.uint8)).save(tmp_path / name / "a.png")
+        records.append(ImageRecord("a", tmp_path / name / "a.png", None, (30, 40)))
+    made = thumbnails.Thumbnails()
+    made.get(records[0])
+    assert begun.wait(20)
+    made.forget()
+    made.get(records[1])
+    late.set()
+    qtbot.waitUntil(lambda: made.get(records[1]) is not None, timeout=20_000)
+    icon = made.get(records[1])
+    assert icon.pixmap(40, 30).toImage().pixelColor(20, 15).red() == 255
+    made.close()
 
 
 @pytest.mark.parametrize("shape", [(30, 40), (1000, 10), (7, 3000), (1, 1), (600, 800)])

@@ -258,6 +258,75 @@ def test_an_open_image_layer_with_a_scale_is_labelled_in_its_place(person, rgb):
     assert np.array_equal(layer.data, image)
 
 
+def test_a_layer_with_units_is_labelled_in_the_same_units(person):
+    from napari.utils.notifications import notification_manager
+
+    image = np.random.default_rng(0).integers(0, 255, (60, 80), np.uint8)
+    person.viewer.add_image(image, scale=(0.2, 0.1), units=("mm", "mm"))
+    before = len(notification_manager.records)
+    person.widget.use_open_layer()
+    person.wait(lambda: person.session.loaded is not None)
+    person.settle()
+    for role in ("labels", "proposal", "points", "shapes"):
+        assert person.layer(role).units == person.layer("image").units
+    said = [note.message for note in notification_manager.records[before:]]
+    assert not [text for text in said if "units" in text], said
+
+
+def test_what_cannot_be_opened_leaves_the_image_layer_in_hand_as_it_is(person, tmp_path):
+    image = np.random.default_rng(0).integers(0, 255, (60, 80), np.uint8)
+    layer = person.viewer.add_image(image, scale=(0.2, 0.1), translate=(3, 5))
+    person.widget.use_open_layer()
+    person.wait(lambda: person.session.loaded is not None)
+    person.settle()
+    (tmp_path / "empty").mkdir()
+    person.widget.open_folder(tmp_path / "empty")
+    person.wait(lambda: bool(person.notes))
+    assert "no image here" in person.notes[0][1]
+    person.layer("labels").data_setitem((np.array([5]), np.array([6])), 1)
+    person.session.editing.accept()
+    person.settle()
+    assert person.layer("image") is layer
+    assert np.allclose(person.layer("labels").scale, (0.2, 0.1))
+    assert person.widget.accept.text().startswith("Keep"), "and nothing is to be tried again"
+
+
+def test_an_image_layer_that_is_no_image_leaves_the_open_folder_as_it_is(at_work):
+    ours = at_work.layer("image")
+    layer = at_work.viewer.add_image(np.ones((60, 80)), name="mine")
+    at_work.widget.bridge.adopt(layer)
+    at_work.session.walk.open_array("mine", np.ones((60, 80), complex))
+    at_work.wait(lambda: bool(at_work.notes))
+    assert "expected bool, integers or floats" in at_work.notes[0][1]
+    assert at_work.layer("image") is ours
+    assert ours in at_work.viewer.layers
+
+
+def test_a_lazy_image_layer_is_computed_off_the_qt_thread(person):
+    import threading
+
+    import dask.array
+
+    threads = []
+
+    def compute(block):
+        if block.size == 60 * 80:
+            threads.append(threading.current_thread())
+        return block
+
+    stack = dask.array.zeros((3, 60, 80), np.uint8, chunks=(1, 60, 80)).map_blocks(compute)
+    layer = person.viewer.add_image(stack, contrast_limits=(0, 255))
+    del threads[:]
+    array = person.widget.bridge.adopted.current_slice(layer)
+    assert array.shape == (60, 80)
+    assert not threads
+    person.widget.use_open_layer()
+    person.wait(lambda: person.session.loaded is not None)
+    assert threads
+    assert threading.main_thread() not in threads
+    person.settle()
+
+
 def test_without_an_image_layer_the_person_is_told_what_to_do(person):
     from napari.utils.notifications import notification_manager
 
@@ -398,6 +467,26 @@ def test_taking_the_dock_away_ends_the_worker_process_and_keeps_the_work(employ,
     mouse = person.viewer.mouse_drag_callbacks
     assert not any("usgseg" in callback.__module__ for callback in mouse)
     assert not any("usgseg" in getattr(f, "__name__", "") for f in person.viewer.keymap.values())
+
+
+def test_the_dock_can_be_opened_again_on_the_layers_that_it_left(
+    person, inference, qtbot, phantom_folder
+):
+    person.open(phantom_folder)
+    person.viewer.window.remove_dock_widget(person.widget)
+    person.widget.deleteLater()
+    qtbot.wait(100)
+    steps = person.session.history.count
+    again = type(person)(person.viewer, qtbot, inference)
+    again.open(phantom_folder)
+    layer = again.layer("labels")
+    assert layer is person.layer("labels")
+    with layer.block_history():
+        layer.data_setitem((np.array([5]), np.array([6])), 1)
+    again.settle()
+    assert again.session.labels[5, 6] == 1
+    assert person.session.history.count == steps
+    again.widget.shut_down()
 
 
 def test_closing_napari_ends_the_worker_process(employ, phantom_folder):

@@ -45,11 +45,15 @@ class AdoptedImage:
         return candidates[-1] if candidates else None
 
     def current_slice(self, layer: Image) -> NDArray[Any]:
-        """The last two dimensions (and the channels) of an image layer at the viewer's sliders."""
+        """The last two dimensions (and the channels) of an image layer at the viewer's sliders.
+
+        Whoever takes it computes it, where the layer's data are lazy: that may take long.
+        """
         data = layer.data[0] if layer.multiscale else layer.data
         extra = data.ndim - (3 if layer.rgb else 2)
         world = self._viewer.dims.point[-layer.ndim :]
         at = np.clip(
             np.round(layer.world_to_data(world)[:extra]), 0, np.array(data.shape[:extra]) - 1
         )
-        return np.asarray(data[tuple(int(index) for index in at)])
+        part: NDArray[Any] = data[tuple(int(index) for index in at)]
+        return part

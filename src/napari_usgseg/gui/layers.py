@@ -50,8 +50,9 @@ class LayerBridge:
     def __init__(self, viewer: Viewer, session: AnnotationSession) -> None:
         self._viewer = viewer
         self._session = session
-        self.layers = TaggedLayers(viewer)
         self.adopted = AdoptedImage(viewer)
+        self.layers = TaggedLayers(viewer, self.adopted)
+        self._next: Image | None = None
         self.pictures = Pictures()
         self.pictures.ready.connect(self.draw_image)
         self._stroke: list[Mark] = []
@@ -77,10 +78,11 @@ class LayerBridge:
         return self.layers.find(role)
 
     def adopt(self, layer: Image | None) -> None:
-        """Use an image layer of the person's in the place of ours; None goes back."""
-        self.adopted.take(layer)
-        if layer is not None:
-            self.layers.remove("image")
+        """Use an image layer of the person's in the place of ours, or None, once it is open.
+
+        Until then, and for good where it cannot be opened, all stays as it is.
+        """
+        self._next = layer
 
     # -- coordinates ---------------------------------------------------------------------------
 
@@ -97,6 +99,10 @@ class LayerBridge:
 
     def _on_opened(self) -> None:
         self._fresh = True  # within a folder the view stays where images have one size
+        self.adopted.take(self._next)
+        if self._next is not None:
+            self.layers.remove("image")
+        self._next = None
 
     def draw_image(self) -> None:
         """Show the image anew: its picture is made, or another one is wanted."""
@@ -174,6 +180,7 @@ class LayerBridge:
         assert labels is not None
         layer = self.layers.labels("labels", labels.shape)
         if layer is not self._wired:
+            self._unwire()
             layer.events.paint.connect(self.pull)
             layer.events.selected_label.connect(self._on_selected_label)
             self._wired = layer
@@ -271,9 +278,17 @@ class LayerBridge:
         if painted.shape == labels.shape and not np.array_equal(painted, labels):
             self._session.editing.painted(painted.copy())
 
+    def _unwire(self) -> None:
+        """Layers outlive this bridge, and the next one takes them over."""
+        if self._wired is not None:
+            self._wired.events.paint.disconnect(self.pull)
+            self._wired.events.selected_label.disconnect(self._on_selected_label)
+            self._wired = None
+
     def close(self) -> None:
         """Listen and draw no more; layers stay, for they are the person's work."""
         self._timer.stop()
+        self._unwire()
         self.pictures.close()
         session = self._session
         session.opened.disconnect(self._on_opened)

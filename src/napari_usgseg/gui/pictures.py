@@ -70,7 +70,8 @@ class Pictures(QObject):
         return pixels
 
     def close(self) -> None:
-        """End the thread once it is done with what it is at."""
+        """End the thread once it is done with what it is at; that is shown no more."""
+        self._awaited = None
         if self._thread is not None:
             self._wishes.put(None)
             self._thread.join()

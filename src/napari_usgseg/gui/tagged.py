@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels, Layer, Points, Shapes
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 from psygnal import Signal
+
+if TYPE_CHECKING:
+    from .adopted import AdoptedImage
 
 TAG = "napari-usgseg"
 NAMES = {
@@ -26,13 +29,14 @@ class TaggedLayers:
     """Makes and finds the layers of each role; layers without the tag are not touched.
 
     A layer that the person deletes is made again when it is needed; ``made`` carries the role and
-    each new layer.
+    each new layer. New layers lie where the adopted image does, if there is one.
     """
 
     made = Signal(str, object)
 
-    def __init__(self, viewer: Viewer) -> None:
+    def __init__(self, viewer: Viewer, adopted: AdoptedImage) -> None:
         self.viewer = viewer
+        self._adopted = adopted
 
     def find(self, role: str) -> Layer | None:
         """The layer of a role, or None."""
@@ -110,6 +114,8 @@ class TaggedLayers:
                 at = index
                 break
         selected = layers.selection.active
+        if role != "image":
+            place_like(layer, self._adopted.layer)
         layers.insert(at, layer)
         if selected is not None and selected in layers:
             layers.selection.active = selected
@@ -118,7 +124,10 @@ class TaggedLayers:
 
 
 def place_like(layer: Layer, image: Image | None) -> None:
-    """Give a 2D layer the place in the world that the image's last two dimensions have."""
+    """Give a 2D layer the place in the world that the image's last two dimensions have.
+
+    Units are part of it: napari warns of layers with different ones and then draws without any.
+    """
     scale, translate, rotate = np.ones(2), np.zeros(2), np.eye(2)
     if image is not None:
         scale, translate = image.scale[-2:], image.translate[-2:]
@@ -126,3 +135,6 @@ def place_like(layer: Layer, image: Image | None) -> None:
     for name, value in (("scale", scale), ("translate", translate), ("rotate", rotate)):
         if not np.allclose(getattr(layer, name), value):
             setattr(layer, name, value)
+    units = ("pixel", "pixel") if image is None else image.units[-2:]
+    if tuple(map(str, layer.units)) != tuple(map(str, units)):
+        layer.units = units

@@ -32,7 +32,7 @@ class Thumbnails(QObject):
         super().__init__(parent)
         self._kept: OrderedDict[str, QIcon] = OrderedDict()
         self._wanted: deque[ImageRecord] = deque(maxlen=WAITING)
-        self._asked: set[str] = set()
+        self._asked: dict[str, ImageRecord] = {}
         self._guard = threading.Condition()
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -52,9 +52,9 @@ class Thumbnails(QObject):
                 self._thread.start()
             with self._guard:
                 if len(self._wanted) == WAITING:
-                    self._asked.discard(self._wanted[0].image_id)
+                    self._asked.pop(self._wanted[0].image_id, None)
                 self._wanted.append(record)
-                self._asked.add(record.image_id)
+                self._asked[record.image_id] = record
                 self._guard.notify()
         return None
 
@@ -84,7 +84,7 @@ class Thumbnails(QObject):
                 record = self._wanted.pop()
             try:
                 picture = thumbnail(read_image(record.path, record.frame))
-            except UsgsegError:  # said where the image is opened
+            except (UsgsegError, MemoryError):  # said where the image is opened
                 picture = np.zeros((1, 1, 3), np.uint8)
             try:
                 self._read.emit(record, picture)
@@ -92,9 +92,9 @@ class Thumbnails(QObject):
                 return
 
     def _on_read(self, record: ImageRecord, picture: NDArray[np.uint8]) -> None:
-        if record.image_id not in self._asked:
+        if self._asked.get(record.image_id) is not record:  # of another folder by now
             return
-        self._asked.discard(record.image_id)
+        del self._asked[record.image_id]
         height, width = picture.shape[:2]
         image = QImage(
             picture.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888

@@ -110,13 +110,13 @@ class CanvasTools:
             yield from self._stroke(event, positive)
 
     def _click(self, event: Any, positive: bool) -> Iterator[None]:
-        start, position = np.asarray(event.pos), event.position
+        start, position, image = np.asarray(event.pos), event.position, self._session.record
         far = False
         yield
         while event.type == "mouse_move":
             far = far or float(np.abs(np.asarray(event.pos) - start).max()) > CLICK_DISTANCE
             yield
-        if not far:
+        if not far and self._session.record is image:
             x, y = (float(value) for value in self._bridge.to_xy(position))
             self._point(x, y, positive, "Control" in event.modifiers)
 
@@ -136,7 +136,7 @@ class CanvasTools:
 
     def _stroke(self, event: Any, positive: bool) -> Iterator[None]:
         event.handled = True
-        line = [self._bridge.to_xy(event.position)]
+        line, image = [self._bridge.to_xy(event.position)], self._session.record
         shape = {Tool.BOX: "rectangle", Tool.LASSO: "polygon"}.get(self.tool, "path")
         yield
         while event.type == "mouse_move":
@@ -146,6 +146,8 @@ class CanvasTools:
             yield
         self._bridge.show_stroke((), shape)
         event.handled = True
+        if self._session.record is not image:  # a key has opened another one meanwhile
+            return
         self._drawn(np.array(line, np.float32), positive, "Shift" in event.modifiers)
 
     def _drawn(self, line: FloatArray, positive: bool, shift: bool) -> None:
