@@ -6,7 +6,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from ..session.annotator import AnnotationSession
-from ..session.status import PROPOSING, Status
+from ..session.status import MODELS, PROPOSING, Status
 from . import keys
 from .parts import WARNING, BusyBar, button, keep_room, row, tip
 
@@ -45,7 +45,10 @@ class PrimaryButton(QPushButton):
 
     @property
     def _is_retry(self) -> bool:
-        return self._session.status.error and not self._session.draft.has_masks
+        session = self._session
+        unread = session.record is not None and session.loaded is None
+        again = bool(session.unsaved) or unread or session.failed in ("text", *MODELS)
+        return session.status.error and again and not session.draft.has_masks
 
     def _retry(self) -> None:
         session = self._session
@@ -53,7 +56,7 @@ class PrimaryButton(QPushButton):
             session.retry()
         elif session.record is not None and session.loaded is None:
             session.walk.reload()
-        elif session.settings.phrase:
+        elif session.failed == "text":
             session.prompting.find()
         else:
             session.warm_up()

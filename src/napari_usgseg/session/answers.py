@@ -41,7 +41,7 @@ def receive(session: AnnotationSession, answer: Answer) -> None:
     elif answer.error:
         if kind not in QUIET:  # a detector that cannot be loaded is said when it is needed
             session.prompting.drop_pending()
-            session.fail(answer.error)
+            session.fail(answer.error, kind)
     elif kind == "prompt":
         _predicted(session, answer)
     elif kind == "text":
@@ -68,7 +68,7 @@ def _file_answer(session: AnnotationSession, kind: str, answer: FileAnswer) -> N
             session.ahead.go_on()
         else:
             session.travel.stop()
-            session.fail(answer.error)
+            session.fail(answer.error, kind)
     elif answer.opened is not None:
         session.failure = ""
         session.walk.use_store(answer.opened)

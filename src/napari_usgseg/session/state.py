@@ -41,6 +41,8 @@ class SessionState:
         history: of all edits.
         target: the position in the history that undo and redo are on their way to, or None.
         outbox: what happened and is not yet known to be in a store.
+        failure: what failed last and the cure; "" where nothing did or it was mended.
+        failed: what kind of work that was, as in ``status.ORDER``.
         unsaved: why the last save failed, and the cure; "" where it did not.
         effort: how long the person is at work on the current image.
     """
@@ -74,6 +76,7 @@ class SessionState:
         self.progress = Progress()
         self.facts: dict[str, str] = {}
         self.failure = ""
+        self.failed = ""
         self.phantoms: Path | None = None
         self.after_load: list[Callable[[], None]] = []
 
@@ -218,9 +221,9 @@ class SessionState:
             self.notified.emit(level, text)
         self.tell()
 
-    def fail(self, text: str) -> None:
-        """Say what failed and what to do."""
-        self.failure = text
+    def fail(self, text: str, kind: str = "") -> None:
+        """Say what failed and what to do; ``kind`` is what was awaited."""
+        self.failure, self.failed = text, kind
         self.notified.emit("error", text)
         self.tell()
 

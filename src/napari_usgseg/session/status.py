@@ -11,6 +11,8 @@ ORDER = (
 """What the line names first when several things go on."""
 PROPOSING = ("text", "prompt", "prior", "objects", "alike")
 """What ends with a proposal; until then there is nothing to accept, and it can be cancelled."""
+MODELS = ("prompt", "objects", "alike", "warm", "embed")
+"""What fails where a model, or the process that it is in, does; loading it anew may be the cure."""
 QUIET = ("warm text", "journal", "ahead", "prefetch")
 """What goes on behind the person's back and is not worth a word."""
 
