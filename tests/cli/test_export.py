@@ -9,6 +9,7 @@ from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
 from napari_usgseg.store.project import ProjectStore
+from napari_usgseg.store.records import ImageState
 from napari_usgseg.types import LabelClass
 
 
@@ -60,7 +61,9 @@ def test_a_folder_without_labels_says_what_to_do(usgseg, images, tmp_path):
     assert not (tmp_path / "set").exists()
 
 
-def test_a_damaged_label_file_is_named_and_the_version_of_the_history_is_exported(usgseg, labelled, tmp_path):
+def test_a_damaged_label_file_is_named_and_the_version_of_the_history_is_exported(
+    usgseg, labelled, tmp_path
+):
     (labelled / "usgseg" / "labels" / "scan 0.png").write_bytes(b"torn")
     outcome = usgseg("export", labelled, "--out", tmp_path / "set")
     assert outcome.code == 3
@@ -68,3 +71,16 @@ def test_a_damaged_label_file_is_named_and_the_version_of_the_history_is_exporte
     items = read_dataset(tmp_path / "set").items
     assert [item.item_id for item in items] == ["scan 0", "scan 1"]
     assert read_labels(items[0].mask_path)[20, 20] == 1
+
+
+def test_all_annotators_are_exported_but_those_who_have_nothing_yet(usgseg, images, tmp_path):
+    first = ProjectStore(images)
+    first.write_state(first.records[0].image_id, ImageState.SKIPPED)
+    first.close()
+    store = ProjectStore(images, annotator="Ann")
+    store.write_labels(store.records[0], np.ones(store.records[0].size_hw, np.uint8))
+    store.close()
+    outcome = usgseg("export", images, "--out", tmp_path / "out", "--annotator", "all")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["Ann"]
+    assert len(read_dataset(tmp_path / "out" / "Ann").items) == 1

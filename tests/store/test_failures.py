@@ -214,3 +214,18 @@ def test_a_project_of_a_newer_version_is_refused_and_left_alone(folder: Path) ->
     database = sqlite3.connect(file)
     assert database.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS) + 1,)
     database.close()
+
+
+def test_a_label_file_that_is_in_the_way_holds_up_no_other(folder: Path) -> None:
+    store = ProjectStore(folder)
+    first, second = (record for record in store.records[:2])
+    store.label_path(first.image_id).mkdir(parents=True)
+    labels = np.ones(SIZE_HW, np.uint8)
+    with pytest.raises(LabelWriteError, match=r"1\.png"):
+        store.write_labels(first, labels)
+    with pytest.raises(LabelWriteError, match=r"1\.png"):
+        store.write_labels(second, labels)
+    assert np.array_equal(read_labels(store.label_path(second.image_id)), labels)
+    store.label_path(first.image_id).rmdir()
+    store.write_state(second.image_id, ImageState.FLAGGED)
+    assert np.array_equal(read_labels(store.label_path(first.image_id)), labels)

@@ -92,3 +92,15 @@ def test_damaged_files_are_named_and_the_rest_is_taken_over(first_version: Path)
         assert any(name in problem for problem in store.problems), name
     assert store.states()["1"] is ImageState.COMMITTED
     assert (first_version / "usgseg" / "labels" / "2.png").read_bytes() == b"torn"
+
+
+def test_it_is_taken_over_for_the_first_annotator_whoever_opens_it_first(
+    first_version: Path,
+) -> None:
+    other = ProjectStore(first_version, annotator="Ann")
+    assert [item.name for item in other.classes()] == ["thyroid nodule", "Zyste"]
+    assert other.settings()["labelling"] == "semantic"
+    assert set(other.states().values()) == {ImageState.UNTOUCHED}
+    other.remember({"last": "1"})
+    other.close()
+    test_labels_classes_states_and_settings_are_all_there(first_version, True)

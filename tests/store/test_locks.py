@@ -153,3 +153,11 @@ def test_a_name_that_cannot_be_a_folder_or_means_something_else_is_refused(
 ) -> None:
     with pytest.raises(DatasetError, match="annotator's name"):
         ProjectStore(folder, annotator=name)
+
+
+def test_another_way_to_the_same_folder_is_the_same_folder(folder: Path, tmp_path: Path) -> None:
+    way = tmp_path / "another way"
+    way.symlink_to(folder, target_is_directory=True)
+    old = ProjectStore(folder)
+    assert not ProjectStore(way).read_only
+    assert "opened again" in old.read_only

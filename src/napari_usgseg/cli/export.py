@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,13 +43,12 @@ def export(
         raise PromptError(f"--format {format!r}: expected one of {', '.join(FORMATS)}")
     names = [annotator]
     if annotator == ALL:
-        names = list(_open(folder, labels, "").annotators()) or [""]
+        names = _committed(folder, labels)
     failed: list[str] = []
     for each in names:
-        store = _open(folder, labels, "" if each == FIRST else each)
         place = out / (each or FIRST) if annotator == ALL else out
-        failed += _export(store, place, name, organ, target, overwrite)
-        store.close()
+        with closing(_open(folder, labels, "" if each == FIRST else each)) as store:
+            failed += _export(store, place, name, organ, target, overwrite)
     for line in dict.fromkeys(failed):
         typer.echo(f"usgseg: {line}", err=True)
     if failed:
@@ -59,6 +59,20 @@ def _open(folder: Path, labels: Path | None, annotator: str) -> ProjectStore:
     from ..store.project import ProjectStore
 
     return ProjectStore(folder, labels, annotator=annotator, write=False)
+
+
+def _committed(folder: Path, labels: Path | None) -> list[str]:
+    """The annotators with something to export; the first one where nobody has anything."""
+    from ..store.records import ImageState
+
+    with closing(_open(folder, labels, "")) as store:
+        names = store.annotators()
+    found: list[str] = []
+    for name in names:
+        with closing(_open(folder, labels, name)) as store:
+            if ImageState.COMMITTED in store.states().values():
+                found.append(name)
+    return found or [""]
 
 
 def _export(

@@ -144,8 +144,20 @@ class LabelStore(Protocol):
         """(H, W, 3) RGB uint8."""
         ...
 
-    def read_labels(self, record: ImageRecord) -> LabelMap | None:
-        """The label map, or None where there is none yet."""
+    def annotators(self) -> tuple[str, ...]:
+        """The names of those who labelled here, "" (the first, who needs none) ahead."""
+        ...
+
+    def read_labels(self, record: ImageRecord, *, take_in: bool = True) -> LabelMap | None:
+        """The label map, or None where there is none yet.
+
+        What another program wrote is taken into the history, unless ``take_in`` is False: for a
+        reader beside the person who has the image open and would not see it change.
+        """
+        ...
+
+    def read_state(self, image_id: str) -> tuple[ImageState, ImageState]:
+        """What was decided about an image, and what is decided without its flag."""
         ...
 
     def read_draft(self, image_id: str) -> Draft:

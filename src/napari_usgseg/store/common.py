@@ -77,6 +77,15 @@ class JournalStore:
         """The settings that were kept, and ``last``: the image that was shown last."""
         return self._journal.settings()
 
+    def annotators(self) -> tuple[str, ...]:
+        """The names of those who labelled here, "" (the first, who needs none) ahead."""
+        return self._journal.annotators()
+
+    def read_state(self, image_id: str) -> tuple[ImageState, ImageState]:
+        """What was decided about an image, and what is decided without its flag."""
+        state = self._journal.image(image_id).state
+        return state, self._journal.unflagged(image_id) if state is ImageState.FLAGGED else state
+
     def read_draft(self, image_id: str) -> Draft:
         """What is proposed on an image and not yet accepted."""
         return self._journal.draft(self._journal.image(image_id).draft)

@@ -89,7 +89,7 @@ def export_store(
         pairs: list[tuple[ImageRecord, Path]] = []
         for record in done:
             try:
-                labels = store.read_labels(record)
+                labels = store.read_labels(record, take_in=False)
             except UsgsegError as error:
                 failures.append(ExportFailure(record.image_id, error))
                 continue

@@ -109,6 +109,23 @@ class HistoryReader:
         found = self.database.rows(f"SELECT {_COLUMNS}", (self.annotator,))
         return {values[0]: _image_row(values) for values in found}
 
+    def annotators(self) -> tuple[str, ...]:
+        """Those who decided about an image or labelled one; "" ahead."""
+        found = self.database.rows(
+            "SELECT DISTINCT annotator FROM image_state WHERE label_seq > 0 ORDER BY annotator"
+        )
+        return tuple(values[0] for values in found)
+
+    def unflagged(self, image_id: str) -> ImageState:
+        """The state of a flagged image before it was flagged last."""
+        found = self.database.rows(
+            "SELECT body FROM event WHERE annotator = ? AND image_id = ? ORDER BY seq DESC",
+            (self.annotator, image_id),
+        )
+        states = (json.loads(values[0]).get("state") for values in found)
+        flagged = (pair[0] for pair in states if pair and pair[1] == ImageState.FLAGGED)
+        return ImageState(next(flagged, ImageState.UNTOUCHED))
+
     def labels(self, image_id: str) -> LabelMap | None:
         """The label map that the events make; None where no event ever touched it."""
         row = self.image(image_id)

@@ -10,7 +10,7 @@ Nothing of it is removed: the label maps stay where they are, and so does ``stat
 from __future__ import annotations
 
 import json
-from collections.abc import Container
+from collections.abc import Collection
 from pathlib import Path
 
 from ..errors import DatasetError
@@ -22,7 +22,7 @@ STATE = "state.json"
 CLASSES = "classes.json"
 
 
-def take_over(journal: Journal, root: Path, labelled: Container[str]) -> list[str]:
+def take_over(journal: Journal, root: Path, labelled: Collection[str]) -> list[str]:
     """Take classes, settings and skipped images into the history, within a transaction.
 
     Args:
@@ -34,6 +34,8 @@ def take_over(journal: Journal, root: Path, labelled: Container[str]) -> list[st
         Sentences about files that cannot be used.
     """
     problems: list[str] = []
+    if labelled:
+        journal.take(EventKind.SETTINGS, body={"labelling": "semantic"})
     path = root / CLASSES
     if path.is_file():
         try:

@@ -46,12 +46,14 @@ def checked_name(root: Path, name: str) -> str:
 class AnnotatorLock:
     """The right to write one annotator's labels; the system takes it back when a process ends.
 
-    In one process the newest holder has it: ``lost`` is called for the one before.
+    In one process the newest holder has it: ``lost`` is called for the one before as soon as the
+    new one is settled, so that a store that could not be opened takes nothing from another.
     """
 
     def __init__(self, root: Path, annotator: str, lost: Callable[[], None]) -> None:
-        self._path = (root / FOLDER / f"{annotator or FIRST}.lock").absolute()
+        self._path = (root / FOLDER / f"{annotator or FIRST}.lock").resolve()
         self._lost = lost
+        self._earlier: AnnotatorLock | None = None
         self._lock: FileLock | None = None
 
     def acquire(self) -> bool:
@@ -60,11 +62,8 @@ class AnnotatorLock:
         Raises:
             LabelWriteError: the folder cannot be written.
         """
-        earlier = _held.pop(self._path, None)
-        if earlier is not None:
-            self._lock, earlier._lock = earlier._lock, None
-            _held[self._path] = self
-            earlier._lost()
+        self._earlier = _held.get(self._path)
+        if self._earlier is not None:
             return True
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,8 +95,17 @@ class AnnotatorLock:
             raise
         return True
 
+    def settle(self) -> None:
+        """Take it from whoever had it in this process."""
+        earlier, self._earlier = self._earlier, None
+        if earlier is not None and _held.get(self._path) is earlier:
+            self._lock, earlier._lock = earlier._lock, None
+            _held[self._path] = self
+            earlier._lost()
+
     def release(self) -> None:
         """Give it back; a second time does nothing."""
+        self._earlier = None
         if self._lock is not None:
             _held.pop(self._path, None)
             with suppress(OSError):

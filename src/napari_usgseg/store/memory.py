@@ -40,8 +40,8 @@ class MemoryStore(JournalStore):
         """(H, W, 3) RGB uint8."""
         return self._image
 
-    def read_labels(self, record: ImageRecord) -> LabelMap | None:
-        """The label map, or None."""
+    def read_labels(self, record: ImageRecord, *, take_in: bool = True) -> LabelMap | None:
+        """The label map, or None; no other program can write it."""
         row, labels = self._journal.image(record.image_id), self._journal.labels(record.image_id)
         if not has_file(row, labels):
             return None

@@ -92,6 +92,7 @@ class ProjectStore(JournalStore):
             problems = self._look_through(paths)
             problems += self._projection.take_over(self.records, write=not self.read_only)
             self._problems = (*problems, *self.take_warnings())
+            self._lock.settle()
         except BaseException:
             self.close()
             raise
@@ -181,13 +182,6 @@ class ProjectStore(JournalStore):
         """Where what can be made anew may be kept."""
         return None if self.read_only else self.root / "cache"
 
-    def annotators(self) -> tuple[str, ...]:
-        """The names of those who labelled here, "" (the first, who needs none) ahead."""
-        found = self._database.rows(
-            "SELECT DISTINCT annotator FROM image_state WHERE label_seq > 0 ORDER BY annotator"
-        )
-        return tuple(values[0] for values in found)
-
     # -- images --------------------------------------------------------------------------------
 
     def read_image(self, record: ImageRecord) -> NDArray[np.uint8]:
@@ -241,14 +235,16 @@ class ProjectStore(JournalStore):
         """Where the label map of an image is, or will be."""
         return self._projection.files.path(image_id)
 
-    def read_labels(self, record: ImageRecord) -> LabelMap | None:
+    def read_labels(self, record: ImageRecord, *, take_in: bool = True) -> LabelMap | None:
         """The label map of the image's size, or None where there is none.
+
+        ``take_in`` False leaves another program's version out of the history.
 
         Raises:
             ImageReadError: the label map is of another size than the image; or the file is damaged
                 and the history knows none.
         """
-        return self._projection.read(record)
+        return self._projection.read(record, take_in)
 
     def _follow(self, changed: Sequence[str]) -> SaveReport:
         return self._projection.follow(changed)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DatasetError, ImageReadError, LabelWriteError
+from ..io.images import image_size
 from ..io.labels import read_classes, read_labels, write_classes
 from ..types import ImageRecord, LabelClass
 from .base import SaveReport
@@ -58,10 +59,9 @@ class Projection:
         journal, problems = self._journal, list[str]()
         if not journal.database.writable:
             return problems
-        rows, on_disk = journal.images(), self.files.fingerprints()
-        if not journal.annotator and journal.database.row("SELECT 1 FROM event LIMIT 1") is None:
-            journal.together(lambda: problems.extend(take_over(journal, self._root, on_disk)))
-            rows = journal.images()
+        on_disk = self.files.fingerprints()
+        problems += self._first_version()
+        rows = journal.images()
 
         def is_foreign(record: ImageRecord) -> bool:
             row = rows.get(record.image_id, ImageRow(record.image_id))
@@ -88,6 +88,21 @@ class Projection:
                         f"{self.files.folder}: {len(gone)} label files were gone and were written "
                         "anew from the history"
                     )
+        return problems
+
+    def _first_version(self) -> list[str]:
+        """Take over what the first version left, whoever opens the folder first."""
+        first = self._journal
+        if first.annotator:
+            first = Journal(first.database, "", first.size_of)
+        problems: list[str] = []
+
+        def work() -> None:
+            if first.database.row("SELECT 1 FROM event WHERE annotator = '' LIMIT 1") is None:
+                labelled = LabelFiles(self._root, "").fingerprints()
+                problems.extend(take_over(first, self._root, labelled))
+
+        first.together(work)
         return problems
 
     def _try_all(self, records: Iterable[ImageRecord]) -> list[str]:
@@ -129,13 +144,13 @@ class Projection:
                 )
         journal.written(journal.image(image_id), on_disk)
 
-    def read(self, record: ImageRecord) -> LabelMap | None:
-        """The label map of an image, or None; see ``ProjectStore.read_labels``."""
+    def read(self, record: ImageRecord, take_in: bool = True) -> LabelMap | None:
+        """The label map of an image, or None; see ``LabelStore.read_labels``."""
         image_id, journal = record.image_id, self._journal
         row, on_disk = journal.image(image_id), self.files.fingerprint(image_id)
         if on_disk is not None and on_disk != row.fingerprint and row.label_seq == row.written_seq:
             try:
-                if not journal.database.writable:
+                if not take_in or not journal.database.writable:
                     return self.files.read(record)
                 journal.together(lambda: self._take_in(record))
             except ImageReadError as error:
@@ -172,12 +187,18 @@ class Projection:
         """
         self._behind.update(changed)
         report = SaveReport(None)
+        failed: LabelWriteError | None = None
         for image_id in sorted(self._behind):
-            if image_id:
-                report = self._bring_up(image_id)
-            else:
-                write_classes(self._classes_path(), self._classes())
-            self._behind.discard(image_id)
+            try:
+                if image_id:
+                    report = self._bring_up(image_id)
+                else:
+                    write_classes(self._classes_path(), self._classes())
+                self._behind.discard(image_id)
+            except LabelWriteError as error:  # one file that is in the way holds up no other
+                failed = failed or error
+        if failed is not None:
+            raise failed
         return report
 
     def _bring_up(self, image_id: str) -> SaveReport:
@@ -187,7 +208,8 @@ class Projection:
             wanted = np.zeros(self._journal.size_of(image_id), np.uint8)
         on_disk = self.files.fingerprint(image_id)
         backup = None
-        if on_disk is not None and on_disk != row.fingerprint and not self._shows(image_id, wanted):
+        foreign = on_disk is not None and on_disk != row.fingerprint
+        if (foreign and not self._shows(image_id, wanted)) or self._outgrown(image_id, wanted):
             backup = self.files.keep(image_id)
         self._journal.written(row, self.files.write(image_id, wanted))
         return SaveReport(None if wanted is None else self.files.path(image_id), backup)
@@ -197,6 +219,13 @@ class Projection:
         with suppress(ImageReadError):
             found = read_labels(self.files.path(image_id))
             return labels is not None and np.array_equal(found, labels)
+        return False
+
+    def _outgrown(self, image_id: str, labels: LabelMap | None) -> bool:
+        """True where the label file is of the size that the image had before it was changed."""
+        path = self.files.path(image_id)
+        with suppress(ImageReadError):
+            return labels is not None and path.is_file() and image_size(path) != labels.shape
         return False
 
     # -- classes -------------------------------------------------------------------------------
