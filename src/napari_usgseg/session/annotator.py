@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from ..store.base import LabelStore
 from .ahead import Ahead
 from .answers import receive
 from .copying import Copying
@@ -109,9 +110,13 @@ class AnnotationSession(SessionState):
         """Undo or redo until ``position`` of ``history.steps`` are done."""
         self.travel.go_to(position)
 
+    def close_store(self, store: LabelStore) -> None:
+        """Let others have a store that is not shown here (any more)."""
+        self.ask(CloseRequest(self.progress.begin("journal"), store))
+
     def close(self) -> None:
         """Write down what is left to write, and let others have the folder."""
         self.flushing.emit()
         self.note_effort()
         if self.store is not None:
-            self.ask(CloseRequest(self.progress.begin("journal"), self.store))
+            self.close_store(self.store)

@@ -33,8 +33,8 @@ def receive(session: AnnotationSession, answer: Answer) -> None:
     """Take an answer; one whose generation is no longer awaited is dropped."""
     kind = session.progress.end(answer.generation)
     if kind is None:
-        if isinstance(answer, FileAnswer) and isinstance(answer.request, SaveRequest):
-            _saved(session, answer)  # never awaited in vain: a failed save must be said
+        if isinstance(answer, FileAnswer):
+            _late(session, answer)
         return
     if isinstance(answer, FileAnswer):
         _file_answer(session, kind, answer)
@@ -60,6 +60,16 @@ def receive(session: AnnotationSession, answer: Answer) -> None:
         session.facts["model"] = answer.model_id or session.facts.get("model", "")
 
 
+def _late(session: AnnotationSession, answer: FileAnswer) -> None:
+    """Take what must not be lost of an answer that is no longer awaited."""
+    if isinstance(answer.request, SaveRequest):
+        _saved(session, answer)
+    elif answer.opened is not None:  # nobody else could label there
+        session.close_store(answer.opened.store)
+    elif answer.loaded is not None and answer.loaded.warning:
+        session.notified.emit("warning", answer.loaded.warning)
+
+
 def _file_answer(session: AnnotationSession, kind: str, answer: FileAnswer) -> None:
     if isinstance(answer.request, SaveRequest):
         _saved(session, answer)
@@ -73,11 +83,11 @@ def _file_answer(session: AnnotationSession, kind: str, answer: FileAnswer) -> N
         session.failure = ""
         session.walk.use_store(answer.opened)
     elif answer.loaded is not None:
-        if answer.warning and kind == "load":
-            session.notified.emit("warning", answer.warning)
         assert isinstance(answer.request, LoadRequest)
         if answer.request.store is not session.store:
             return
+        loaded = answer.loaded
+        session.browser.learn(loaded.record.image_id, loaded.state, loaded.unflagged)
         if kind == "load":
             session.walk.show(answer.loaded)
         else:
@@ -106,7 +116,10 @@ def _saved(session: AnnotationSession, answer: FileAnswer) -> None:
         return
     if request.events:
         session.outbox.arrived(request.store, request.events[-1].serial)
-    session.unsaved = ""
+    if request.store is not session.store and request.store not in session.outbox.stores():
+        session.close_store(request.store)
+    if not session.outbox.stores():
+        session.unsaved = ""
     if request.loud:
         session.failure = ""
     if answer.warning:
@@ -162,7 +175,11 @@ def _found(session: AnnotationSession, answer: ModelAnswer) -> None:
         for item in answer.proposals
     )
     kept = commit.kept_by_person(session.draft)
-    draft = Draft((*kept, *found), None, False, answer.model_id, answer.notes)
+    pending = session.draft.pending  # a prompt that came meanwhile goes on asking for its own
+    active = next((n for n, item in enumerate(kept) if item is session.draft.current), None)
+    draft = Draft(
+        (*kept, *found), active if pending else None, pending, answer.model_id, answer.notes
+    )
     _note(session, answer)
     session.note(
         EventKind.SEARCH,

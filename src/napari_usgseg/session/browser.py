@@ -9,6 +9,7 @@ from ..store.base import ImageState, LabelMap, LabelStore
 from ..types import ImageRecord
 from .draft import Draft
 from .image_queue import ImageQueue
+from .outbox import Outbox
 from .requests import Loaded
 
 KEPT_IMAGES = 5
@@ -22,13 +23,18 @@ class Browser(ImageQueue):
     Args:
         store: of the images, or None before anything is opened.
         states: of every image by its id.
+        outbox: what the store is not known to have; images that it is about are not let go.
     """
 
     def __init__(
-        self, store: LabelStore | None = None, states: dict[str, ImageState] | None = None
+        self,
+        store: LabelStore | None = None,
+        states: dict[str, ImageState] | None = None,
+        outbox: Outbox | None = None,
     ) -> None:
         super().__init__(() if store is None else store.records, states)
         self.store = store
+        self._outbox = outbox
         self._loaded: OrderedDict[str, Loaded] = OrderedDict()
         self._drafts: OrderedDict[str, Draft] = OrderedDict()
 
@@ -47,11 +53,16 @@ class Browser(ImageQueue):
                     self.set_proposed(forgotten, False)
 
     def keep(self, loaded: Loaded) -> None:
-        """Keep an image that was read; the one not used for longest goes."""
+        """Keep an image that was read; the one not used for longest goes, if it is saved."""
         self._loaded[loaded.record.image_id] = loaded
         self._loaded.move_to_end(loaded.record.image_id)
-        while len(self._loaded) > KEPT_IMAGES:
-            self._loaded.popitem(last=False)
+        surplus = len(self._loaded) - KEPT_IMAGES
+        if surplus > 0:
+            unsaved = set[str]()
+            if self._outbox is not None and self.store is not None:
+                unsaved = self._outbox.changed(self.store)
+            for image_id in [key for key in self._loaded if key not in unsaved][:surplus]:
+                del self._loaded[image_id]
 
     def take_loaded(self, image_id: str) -> Loaded | None:
         """The image as read before, if it is still kept."""

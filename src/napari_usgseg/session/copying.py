@@ -36,6 +36,7 @@ class Copying:
         self._session = session
         self._name = PROMPTS
         self._items: tuple[DraftObject, ...] = ()
+        self._class_id = 0
 
     def prompts(self) -> None:
         """Point at the same places as on the previous image."""
@@ -103,6 +104,7 @@ class Copying:
         if item is None or item.name == FIRST_CLASS:
             session.say("Name the class first: double-click it, and type what it shows.")
             return
+        self._class_id = item.class_id
         chosen = session.settings
         prompt = TextPrompt(item.name, chosen.box_threshold, chosen.text_threshold)
         generation = session.progress.begin("alike", f"Looking for more of '{item.name}'...")
@@ -119,13 +121,14 @@ class Copying:
         for item in session.draft.objects:
             if item.proposal is not None:
                 covered = covered | item.proposal.mask
-        table, made = session.table, []
+        class_id, made = self._class_id, []
         for proposal in answer.proposals:
             size = np.count_nonzero(proposal.mask)
             if np.count_nonzero(proposal.mask & covered) <= KNOWN * size:
-                made.append(DraftObject(table.active, Prompts(), proposal))
+                made.append(DraftObject(class_id, Prompts(), proposal))
                 covered = covered | proposal.mask
-        name = next(entry.name for entry in table.classes if entry.class_id == table.active)
+        known = session.table.get(class_id)
+        name = "" if known is None else known.name
         if not made:
             session.say(" ".join(answer.notes) or f"No other '{name}' found in this image.")
             return

@@ -89,8 +89,10 @@ class Editing:
         session = self._session
         if labelling == session.settings.labelling:
             return True
-        labelled = session.browser.committed > 0 or (
-            session.labels is not None and bool(session.labels.any())
+        labelled = (
+            bool(session.others)
+            or session.browser.committed + session.browser.count(ImageState.FLAGGED) > 0
+            or (session.labels is not None and bool(session.labels.any()))
         )
         have, want = ("class", "object") if labelling == "instance" else ("object", "class")
         refusal = ""

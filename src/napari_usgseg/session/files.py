@@ -74,7 +74,8 @@ def _answer(request: FileRequest) -> FileAnswer:
 
 
 def _opened(store: LabelStore) -> Opened:
-    return Opened(store, store.states(), store.table(), store.settings(), store.steps())
+    others = tuple(name for name in store.annotators() if name != store.annotator)
+    return Opened(store, store.states(), store.table(), store.settings(), store.steps(), others)
 
 
 def _load(request: LoadRequest) -> FileAnswer:
@@ -88,14 +89,15 @@ def _load(request: LoadRequest) -> FileAnswer:
     if labels is None:
         labels = np.zeros(pixels.shape[:2], np.uint8)
     draft = request.store.read_draft(record.image_id)
-    loaded = Loaded(record, content_key(pixels), pixels, labels, draft)
+    states = request.store.read_state(record.image_id)
     warning = " ".join(filter(None, (warning, *request.store.take_warnings())))
-    return FileAnswer(request.generation, request, loaded=loaded, warning=warning)
+    loaded = Loaded(record, content_key(pixels), pixels, labels, draft, *states, warning)
+    return FileAnswer(request.generation, request, loaded=loaded)
 
 
 def _prior(request: PriorRequest) -> Prior:
     store, image_id = request.store, request.record.image_id
-    labels = store.read_labels(request.record)
+    labels = store.read_labels(request.record, take_in=False)
     draft = store.read_draft(image_id)
     if not draft.objects:
         accepts = (

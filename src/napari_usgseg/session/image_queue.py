@@ -41,6 +41,7 @@ class ImageQueue:
         self._index = {record.image_id: n for n, record in enumerate(self.records)}
         self._current: int | None = None
         self._decided: dict[str, ImageState] = {}
+        self._unflagged: dict[str, ImageState] = {}
         self._proposed: set[str] = set()
         self._shown: dict[str, ImageState] = {}
         self._places: dict[ImageState, list[int]] = {state: [] for state in ImageState}
@@ -93,10 +94,23 @@ class ImageQueue:
 
     def set_state(self, image_id: str, state: ImageState) -> None:
         """Note what was decided about an image."""
-        if state is ImageState.COMMITTED and self._decided[image_id] is not state:
+        before = self._decided[image_id]
+        if state is ImageState.COMMITTED and before is not state:
             self._commit_times.append(time.monotonic())
+        if state is ImageState.FLAGGED and before is not state:
+            self._unflagged[image_id] = before
         self._decided[image_id] = state
         self._show(image_id)
+
+    def learn(self, image_id: str, state: ImageState, unflagged: ImageState) -> None:
+        """Note a state as the store has it: another program may have labelled the image."""
+        self._decided[image_id] = state
+        self._unflagged[image_id] = unflagged
+        self._show(image_id)
+
+    def unflagged(self, image_id: str) -> ImageState:
+        """The state that a flagged image had before."""
+        return self._unflagged.get(image_id, ImageState.UNTOUCHED)
 
     def set_proposed(self, image_id: str, proposed: bool) -> None:
         """Note that a proposal waits on an image, or waits no more."""

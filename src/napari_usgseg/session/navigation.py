@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,6 @@ from .draft import Draft, unasked
 from .effort import Stopwatch
 from .history import Edit, History
 from .requests import (
-    CloseRequest,
     EmbedRequest,
     Loaded,
     LoadRequest,
@@ -50,6 +50,8 @@ class Walk:
         session = self._session
         session.flushing.emit()
         session.note_effort()
+        if session.unsaved:
+            session.retry()
         generation = session.progress.begin("open", f"Looking through {Path(folder).name}...")
         root = None if labels_root is None else Path(labels_root)
         session.ask(OpenFolderRequest(generation, Path(folder), root, annotator))
@@ -73,13 +75,15 @@ class Walk:
     def use_store(self, opened: Opened) -> None:
         """Show a store that was opened."""
         session = self._session
+        session.flushing.emit()
         session.progress.drop("load", "ahead", "prefetch", "embed", "step", *PROPOSING)
         former = session.store
         session.travel.stop()
         session.history = History(opened.steps)
-        session.browser = Browser(opened.store, opened.states)
+        session.browser = Browser(opened.store, opened.states, session.outbox)
+        session.others = opened.others
         if former is not None and former not in session.outbox.stores():
-            session.ask(CloseRequest(session.progress.begin("journal"), former))
+            session.close_store(former)
         kept = dict(opened.settings)
         if ImageState.COMMITTED in opened.states.values():
             kept.setdefault("labelling", "semantic")
@@ -136,6 +140,9 @@ class Walk:
         """Take an image that was read for the current one."""
         session = self._session
         image_id = loaded.record.image_id
+        if loaded.warning:
+            session.notified.emit("warning", loaded.warning)
+            loaded = replace(loaded, warning="")
         session.loaded, session.labels = loaded, loaded.labels
         draft = session.browser.take_draft(image_id) or loaded.draft
         session.draft = unasked(draft) if draft.pending else draft
@@ -226,7 +233,9 @@ class Walk:
         image_id = session.record.image_id
         state = session.browser.decided(image_id)
         if state is ImageState.FLAGGED:
-            kept = ImageState.COMMITTED if session.labels.any() else ImageState.UNTOUCHED
+            kept = ImageState.COMMITTED
+            if not session.labels.any():
+                kept = session.browser.unflagged(image_id)
             session.do(Edit("take flag away", image_id, state=(state, kept)))
             return
         session.do(Edit("flag for review", image_id, state=(state, ImageState.FLAGGED)))

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from ..store.base import LabelStore
-from ..store.records import Event
+from ..store.records import Event, EventKind
+
+CHANGES = (
+    EventKind.EDIT,
+    EventKind.ANSWER,
+    EventKind.UNDO,
+    EventKind.REDO,
+    EventKind.TAKEN_BACK,
+)
+"""What changes labels, states or proposals."""
 
 
 class Outbox:
@@ -23,6 +32,12 @@ class Outbox:
     def of(self, store: LabelStore) -> tuple[Event, ...]:
         """What a store is not known to have, in order."""
         return tuple(self._waiting.get(id(store), (store, []))[1])
+
+    def changed(self, store: LabelStore) -> set[str]:
+        """The images of which a store is not known to have everything that was done."""
+        return {
+            event.image_id for event in self.of(store) if event.image_id and event.kind in CHANGES
+        }
 
     def arrived(self, store: LabelStore, serial: int) -> None:
         """A store has everything up to an event."""

@@ -250,6 +250,9 @@ class Loaded:
         pixels: (H, W, 3) RGB uint8.
         labels: (H, W).
         draft: what was proposed on it when it was read.
+        state: what was decided about it, by whoever wrote its labels last.
+        unflagged: the state that it has again when its flag is taken away.
+        warning: a sentence for the person who looks at it, or "".
     """
 
     record: ImageRecord
@@ -257,17 +260,24 @@ class Loaded:
     pixels: NDArray[np.uint8]
     labels: LabelMap
     draft: Draft = field(default_factory=Draft)
+    state: ImageState = ImageState.UNTOUCHED
+    unflagged: ImageState = ImageState.UNTOUCHED
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Opened:
-    """A store with all that the session shows of it at once."""
+    """A store with all that the session shows of it at once.
+
+    ``others`` are the other annotators who labelled here, "" the first one.
+    """
 
     store: LabelStore
     states: dict[str, ImageState]
     table: ClassTable | None
     settings: dict[str, Any]
     steps: Steps
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -285,7 +295,7 @@ class Prior:
 class FileAnswer:
     """What the file worker has to say: one of the results, or an error with its cure.
 
-    ``warning`` goes with a result that needs a word (a label map of the wrong size).
+    ``warning`` goes with a save that needs a word; an image that was read has its own.
     """
 
     generation: int

@@ -41,6 +41,7 @@ class SessionState:
         history: of all edits.
         target: the position in the history that undo and redo are on their way to, or None.
         outbox: what happened and is not yet known to be in a store.
+        others: other annotators who labelled in this project.
         failure: what failed last and the cure; "" where nothing did or it was mended.
         failed: what kind of work that was, as in ``status.ORDER``.
         unsaved: why the last save failed, and the cure; "" where it did not.
@@ -71,6 +72,7 @@ class SessionState:
         self.history = History()
         self.target: int | None = None
         self.outbox = Outbox()
+        self.others: tuple[str, ...] = ()
         self.unsaved = ""
         self.effort = Stopwatch()
         self.progress = Progress()

@@ -113,6 +113,10 @@ class Travel:
     def _apply(self, edit: Edit, step: Step, back: bool) -> bool:
         session = self._session
         change = edit.inverse() if back else edit
+        if session.read_only and (change.patch is not None or change.state is not None):
+            session.target = None
+            session.say(f"Nothing was changed: {session.read_only}.", "warning")
+            return False
         labels = session.labels
         if change.patch is not None and labels is not None and not change.patch.fits(labels):
             session.history.forget(step.image_id or "")
