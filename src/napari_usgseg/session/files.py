@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
+
 import numpy as np
 
 from ..errors import FileError, UsgsegError
@@ -38,6 +41,10 @@ def answer_file(request: FileRequest) -> FileAnswer:
         return FileAnswer(request.generation, request, error=text)
     except OSError as error:
         return FileAnswer(request.generation, request, error=f"{error}; check disk and permissions")
+    except Exception as error:  # such as a damaged blob's; the saves that wait must still be done
+        traceback.print_exc(file=sys.stderr)
+        text = f"{type(error).__name__}: {error} (details on the terminal; restore a copy)"
+        return FileAnswer(request.generation, request, error=text)
 
 
 def _answer(request: FileRequest) -> FileAnswer:
