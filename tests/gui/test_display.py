@@ -106,6 +106,16 @@ def test_contours_opacity_and_despeckling_change_the_screen_and_nothing_else(
     assert np.array_equal(at_work.session.labels, before)
 
 
+def test_what_is_set_in_naparis_own_controls_stays_when_something_else_is_changed(at_work):
+    at_work.layer("labels").opacity = 0.8
+    at_work.layer("image").contrast_limits = (10, 200)
+    at_work.widget.display.toggle_contours()
+    at_work.widget.display.toggle_despeckling()
+    assert at_work.layer("labels").opacity == 0.8
+    assert at_work.layer("image").contrast_limits == [10, 200]
+    assert at_work.layer("labels").contour == CONTOUR_WIDTH
+
+
 def test_the_view_is_that_of_the_folder_and_of_layers_made_anew(at_work, phantom_folder):
     session = at_work.session
     at_work.widget.display.set_view(View(contours=True, opacity=0.7, contrast=20))

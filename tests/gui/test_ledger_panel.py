@@ -90,6 +90,13 @@ def test_a_layer_without_a_file_has_no_ledger(person) -> None:
     dialog.close()
 
 
+def test_it_closes_with_the_dock(person, phantom_folder: Path) -> None:
+    person.open(phantom_folder)
+    dialog = person.widget.export.show_effort()
+    person.viewer.window.remove_dock_widget(person.widget)
+    assert not dialog.isVisible()
+
+
 def test_looking_around_with_the_mouse_counts_as_work(at_work) -> None:
     from napari_usgseg.session.effort import Stopwatch
 

@@ -177,6 +177,20 @@ def test_painting_by_hand_with_naparis_brush_is_saved(at_work, phantom_folder):
     assert not path.exists()
 
 
+def test_what_napari_takes_back_and_a_polygon_after_it_are_both_kept(at_work):
+    layer = at_work.layer("labels")
+    with layer.block_history():
+        layer.data_setitem((np.array([5]), np.array([6])), 1)
+    at_work.wait(lambda: bool(at_work.session.labels[5, 6]))
+    at_work.settle()
+    layer.undo()
+    layer.paint_polygon(np.array([[10, 10], [10, 40], [40, 40]]), 1)
+    at_work.wait(lambda: bool(at_work.session.labels.any()) and not at_work.session.labels[5, 6])
+    at_work.settle()
+    assert at_work.session.labels[12, 30] == 1
+    assert np.array_equal(layer.data, at_work.session.labels)
+
+
 def test_a_label_painted_without_a_class_gets_one(at_work, phantom_folder):
     layer = at_work.layer("labels")
     layer.data_setitem((np.array([5, 5]), np.array([6, 7])), 4)

@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from napari_usgseg.gui.worker import FileWorker, InferenceWorker
 from napari_usgseg.io.images import content_key
+from napari_usgseg.io.labels import read_labels
 from napari_usgseg.models.embedding_cache import CachePlace
 from napari_usgseg.pipeline.postprocess import PostprocessSettings
+from napari_usgseg.pipeline.propose import Proposal
 from napari_usgseg.session.engine import KEPT_IMAGES
 from napari_usgseg.session.requests import (
     EmbedRequest,
     ImageSource,
+    LoadRequest,
     OpenFolderRequest,
     Priority,
     PromptRequest,
+    SaveRequest,
 )
+from napari_usgseg.store.base import ImageState
+from napari_usgseg.store.project import ProjectStore
+from napari_usgseg.store.records import Draft, DraftObject, Edit, Event, EventKind, difference
 from napari_usgseg.types import Prompts
 
 pytestmark = pytest.mark.gui
@@ -162,3 +171,35 @@ def test_the_file_worker_finishes_what_is_queued_before_it_ends(qtbot, tmp_path)
     qtbot.waitUntil(lambda: len(answers) == 5, timeout=WAIT_MS)
     assert [answer.generation for answer in answers] == list(range(5))
     assert all("no such folder" in answer.error for answer in answers)
+
+
+def test_a_damaged_part_of_a_project_is_an_error_and_what_waits_is_still_saved(qtbot, tmp_path):
+    Image.fromarray(np.zeros((20, 30), np.uint8)).save(tmp_path / "a.png")
+    store = ProjectStore(tmp_path)
+    record = store.records[0]
+    proposal = Proposal(np.ones((20, 30), bool), np.zeros(4, np.float32), 0.9, "", 0.9)
+    draft = Draft((DraftObject(1, CLICK, proposal),), 0)
+    patch = difference(np.zeros((20, 30), np.uint8), np.ones((20, 30), np.uint8))
+    store.record((Event(1, EventKind.EDIT, "a", Edit("click", "a", (Draft(), draft))),))
+    store.close()
+    with sqlite3.connect(tmp_path / "usgseg" / "project.sqlite") as database:
+        for (name,) in database.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'blob'"
+        ).fetchall():
+            database.execute(f"DROP TRIGGER {name}")
+        database.execute("UPDATE blob SET data = substr(data, 1, 8)")
+    database.close()
+    store = ProjectStore(tmp_path)
+    files = FileWorker()
+    desk = Desk(files, qtbot)
+    states = (ImageState.UNTOUCHED, ImageState.COMMITTED)
+    edit = Edit("paint", "a", None, patch, states)
+    load, save = desk.ask(
+        LoadRequest(1, store, record),
+        SaveRequest(2, store, (Event(2, EventKind.EDIT, "a", edit),), True),
+    )
+    assert load.error
+    assert save.error == ""
+    assert (read_labels(tmp_path / "usgseg" / "labels" / "a.png") == 1).all()
+    files.close()
+    store.close()

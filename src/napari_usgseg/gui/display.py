@@ -74,11 +74,11 @@ class Display:
     # -- what it does to layers ----------------------------------------------------------------
 
     def _on_settings(self) -> None:
-        view = self._session.settings.view
-        if view != self._view:
+        before, view = self._view, self._session.settings.view
+        if view != before:
             self._view = view
             for layer in self._bridge.layers.ours():
-                self._on_made(layer.metadata[TAG], layer)
+                self._style(layer.metadata[TAG], layer, before)
             self._bridge.draw_image()
 
     def _on_image(self) -> None:
@@ -87,11 +87,17 @@ class Display:
             self._contour(layer)
 
     def _on_made(self, role: str, layer: Layer) -> None:
+        self._style(role, layer, None)
+
+    def _style(self, role: str, layer: Layer, before: View | None) -> None:
+        """What is the same as ``before`` is left as the person may have set it in napari."""
         view = self._session.settings.view
         if role == "image" and isinstance(layer, Image) and not layer.rgb:
-            layer.contrast_limits = window(view)
+            if before is None or window(view) != window(before):
+                layer.contrast_limits = window(view)
         elif role == "labels" and isinstance(layer, Labels):
-            layer.opacity = view.opacity
+            if before is None or view.opacity != before.opacity:
+                layer.opacity = view.opacity
             self._contour(layer)
 
     def _contour(self, layer: Labels) -> None:

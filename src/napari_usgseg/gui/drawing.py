@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,16 @@ def prompt_marks(objects: tuple[DraftObject, ...]) -> list[Mark]:
         for line, sign in item.prompts.scribbles:
             marks.append((xy_to_rc(line), "path", POSITIVE if sign else NEGATIVE))
     return marks
+
+
+def stroke_marks(line: Sequence[FloatArray], shape: str) -> list[Mark]:
+    """What is being drawn, XY: a "rectangle", "polygon" or "path"; nothing of a single point."""
+    if len(line) < 2:
+        return []
+    box = shape == "rectangle"
+    ends = [line[0]] if shape == "polygon" else []
+    vertices = corners(line[0], line[-1]) if box else np.array([*line, *ends])
+    return [(xy_to_rc(vertices), "rectangle" if box else "path", NEUTRAL)]
 
 
 def corners(a: FloatArray, b: FloatArray) -> FloatArray:

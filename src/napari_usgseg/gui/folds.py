@@ -235,6 +235,11 @@ class ExportForm(QWidget):
         self._ledger.raise_()
         return self._ledger
 
+    def close_effort(self) -> None:
+        """Close the effort ledger, if it is open."""
+        if self._ledger is not None:
+            self._ledger.close()
+
     def _on_classes(self) -> None:
         first = self._session.table.get(1)
         self.target.setPlaceholderText("object" if first is None else first.name)

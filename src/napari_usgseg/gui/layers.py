@@ -23,15 +23,14 @@ from ..types import FloatArray
 from .adopted import AdoptedImage
 from .drawing import (
     NEGATIVE,
-    NEUTRAL,
     POSITIVE,
     LabelColors,
     Mark,
-    corners,
     label_colors,
     outlines,
     prompt_marks,
     put,
+    stroke_marks,
 )
 from .pictures import Pictures
 from .tagged import NAMES, TaggedLayers, place_like
@@ -64,12 +63,16 @@ class LayerBridge:
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._turn)
-        session.image_loaded.connect(self._on_image)
-        session.labels_changed.connect(self._on_labels)
-        session.draft_changed.connect(self._on_draft)
-        session.classes_changed.connect(self._on_classes)
-        session.flushing.connect(self.pull)
-        session.opened.connect(self._on_opened)
+        self._listening = (
+            (session.image_loaded, self._on_image),
+            (session.labels_changed, self._on_labels),
+            (session.draft_changed, self._on_draft),
+            (session.classes_changed, self._on_classes),
+            (session.flushing, self.pull),
+            (session.opened, self._on_opened),
+        )
+        for signal, listener in self._listening:
+            signal.connect(listener)
 
     def find(self, role: str) -> Layer | None:
         """The layer of a role: "image", "labels", "proposal", "shapes" or "points"."""
@@ -116,12 +119,7 @@ class LayerBridge:
 
     def show_stroke(self, line: Sequence[FloatArray], shape: str) -> None:
         """Show what is being drawn, XY: a "rectangle", "polygon" or "path"; () takes it away."""
-        self._stroke = []
-        if len(line) > 1:
-            box = shape == "rectangle"
-            ends = [line[0]] if shape == "polygon" else []
-            vertices = corners(line[0], line[-1]) if box else np.array([*line, *ends])
-            self._stroke = [(xy_to_rc(vertices), "rectangle" if box else "path", NEUTRAL)]
+        self._stroke = stroke_marks(line, shape)
         self._draw_soon("shapes")
 
     def _draw_soon(self, *roles: str) -> None:
@@ -131,6 +129,9 @@ class LayerBridge:
 
     def _turn(self) -> None:
         """Draw one layer, and come back for the next."""
+        if "painted" in self._dirty:
+            self._dirty.discard("painted")
+            self.pull()
         role = next((name for name in ORDER if name in self._dirty), None)
         if role is None:
             return
@@ -181,7 +182,7 @@ class LayerBridge:
         layer = self.layers.labels("labels", labels.shape)
         if layer is not self._wired:
             self._unwire()
-            layer.events.paint.connect(self.pull)
+            layer.events.paint.connect(self._on_paint)
             layer.events.selected_label.connect(self._on_selected_label)
             self._wired = layer
             self._color(layer)
@@ -268,7 +269,11 @@ class LayerBridge:
         if not self._writing:
             self._session.painting.take_value(int(event.source.selected_label))
 
-    def pull(self, event: Any = None) -> None:
+    def _on_paint(self, event: Any) -> None:
+        if not self._writing:
+            self._draw_soon("painted")  # napari tells of a polygon before it draws it
+
+    def pull(self) -> None:
         """Hand what was painted on the labels layer to the session."""
         labels, layer = self._session.labels, self.layers.find("labels")
         stale = "labels" in self._dirty
@@ -281,7 +286,7 @@ class LayerBridge:
     def _unwire(self) -> None:
         """Layers outlive this bridge, and the next one takes them over."""
         if self._wired is not None:
-            self._wired.events.paint.disconnect(self.pull)
+            self._wired.events.paint.disconnect(self._on_paint)
             self._wired.events.selected_label.disconnect(self._on_selected_label)
             self._wired = None
 
@@ -290,10 +295,5 @@ class LayerBridge:
         self._timer.stop()
         self._unwire()
         self.pictures.close()
-        session = self._session
-        session.opened.disconnect(self._on_opened)
-        session.image_loaded.disconnect(self._on_image)
-        session.labels_changed.disconnect(self._on_labels)
-        session.draft_changed.disconnect(self._on_draft)
-        session.classes_changed.disconnect(self._on_classes)
-        session.flushing.disconnect(self.pull)
+        for signal, listener in self._listening:
+            signal.disconnect(listener)

@@ -206,6 +206,7 @@ class UltrasoundWidget(QWidget):
         self.display.close()
         self.keyboard.close()
         self.images.close_threads()
+        self.export.close_effort()
         if self._lent:
             self.inference.answered.disconnect(self._on_answer)
         self._end_workers()
