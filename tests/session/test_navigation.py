@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from napari_usgseg.session.requests import Opened
 from napari_usgseg.store.base import ImageState
 from napari_usgseg.store.project import ProjectStore
 
-from .conftest import Bench
+from .conftest import SIZE_HW, Bench
 from .test_answers import opened_again
 from .test_outbox import with_square
 
@@ -58,3 +60,18 @@ def test_the_kind_of_labels_stays_where_another_annotator_has_some(bench) -> Non
     second = opened_again(bench, annotator="Ann")
     assert not second.session.editing.set_labelling("instance")
     assert ProjectStore(bench.folder, write=False).settings()["labelling"] == "semantic"
+
+
+def test_undoing_a_class_keeps_those_that_the_image_shows(bench, folder) -> None:
+    for n in range(6):
+        Image.new("L", SIZE_HW[::-1], 20 * n).save(folder / f"z{n}.png")
+    session = bench.session
+    session.walk.open_folder(folder)
+    session.editing.add_class("x")
+    (folder / "usgseg" / "labels").mkdir(exist_ok=True)
+    Image.fromarray(np.full(SIZE_HW, 9, np.uint8)).save(folder / "usgseg" / "labels" / "z5.png")
+    session.walk.open_image("z5")
+    session.undo()
+    assert [item.class_id for item in session.table.classes] == [1, 9]
+    session.redo()
+    assert [item.class_id for item in session.table.classes] == [1, 2, 9]

@@ -379,3 +379,17 @@ def test_a_mask_as_logits_comes_back_as_the_mask(nano_segmenter):
     prompts = Prompts(box=regions.box_of(mask), mask_input=regions.as_logits(mask))
     embedding = nano_segmenter.embed(image)
     assert dice(mask, nano_segmenter.predict(embedding, prompts).masks[0]) > 0.9
+
+
+@pytest.mark.parametrize("action", ["merge", "subtract", "split"])
+def test_a_stroke_that_is_not_handed_in_yet_is_not_lost(session, action) -> None:
+    painted = session.labels.copy()
+    painted[5:9, 5:9] = 1
+
+    def hand_in():
+        session.flushing.disconnect(hand_in)
+        session.editing.painted(painted)
+
+    session.flushing.connect(hand_in)
+    getattr(session.objects, action)(np.array([[6, 2], [6, 12]], np.float32), accepted=True)
+    assert session.history.steps[0].name == "paint"

@@ -95,3 +95,18 @@ def test_a_folder_that_opens_too_late_is_not_kept_from_others(bench, tmp_path_fa
     bench.release()
     assert bench.session.record.image_id == "a"
     assert not any(path.is_relative_to(other) for path in locks._held)
+
+
+def test_what_a_folder_has_is_not_missed_when_it_is_opened_again(bench, on_disk) -> None:
+    """The history is saved, the label file is not, for something is in its way."""
+    session = bench.session
+    in_the_way = bench.folder / "usgseg" / "labels" / "a.png"
+    in_the_way.mkdir(parents=True)
+    session.editing.painted(with_square(session.labels))
+    session.walk.open_folder(bench.folder)
+    assert session.labels.sum() == 16
+    assert session.unsaved
+    in_the_way.rmdir()
+    session.retry()
+    assert not session.unsaved
+    assert on_disk("a").sum() == 16

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from napari_usgseg.io.labels import read_labels
 from napari_usgseg.store.memory import MemoryStore
 from napari_usgseg.store.project import ProjectStore
 from napari_usgseg.store.records import (
@@ -233,3 +236,19 @@ def test_a_layer_in_memory_has_the_same_history(folder: Path) -> None:
     store.record([Event(3, EventKind.UNDO, "1", step=2, draft=some_draft())])
     assert store.read_labels(store.records[0]) is None
     assert store.read_draft("1").has_masks
+
+
+def test_making_all_anew_needs_no_memory_for_every_image(folder: Path) -> None:
+    for n in range(60):
+        Image.new("L", (400, 300), n).save(folder / f"large {n}.png")
+    store = ProjectStore(folder)
+    for record in store.records[-60:]:
+        store.write_labels(record, np.eye(*record.size_hw, dtype=np.uint8))
+    tracemalloc.start()
+    try:
+        store.rebuild()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 40 * 400 * 300, "sixteen label maps are kept at hand"
+    assert np.array_equal(read_labels(store.label_path("large 7")), np.eye(300, 400))

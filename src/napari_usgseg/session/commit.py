@@ -82,6 +82,11 @@ def with_values(
     return ClassTable(classes, table.active)
 
 
+def with_labels(table: ClassTable, labels: LabelMap | None, labelling: Labelling) -> ClassTable:
+    """The classes with one added for each value of a label map that has none."""
+    return table if labels is None else with_values(table, values_in(labels), labelling)
+
+
 def with_class(table: ClassTable, name: str) -> ClassTable:
     """The classes with a new one at the end, picked."""
     class_id = 1 + max((item.class_id for item in table.classes), default=0)

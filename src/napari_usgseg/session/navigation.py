@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from ..io.instances import values_in
 from ..store.base import EventKind, ImageState
 from . import commit
 from .browser import Browser
@@ -78,6 +77,7 @@ class Walk:
         session.flushing.emit()
         session.progress.drop("load", "ahead", "prefetch", "embed", "step", *PROPOSING)
         former = session.store
+        session.outbox.inherit(opened.store, opened.steps.serial)
         session.travel.stop()
         session.history = History(opened.steps)
         session.browser = Browser(opened.store, opened.states, session.outbox)
@@ -146,8 +146,8 @@ class Walk:
         session.loaded, session.labels = loaded, loaded.labels
         draft = session.browser.take_draft(image_id) or loaded.draft
         session.draft = unasked(draft) if draft.pending else draft
-        values, labelling = values_in(loaded.labels), session.settings.labelling
-        session.set_table(commit.with_values(session.table, values, labelling))
+        labelling = session.settings.labelling
+        session.set_table(commit.with_labels(session.table, loaded.labels, labelling))
         session.image_loaded.emit()
         session.labels_changed.emit()
         session.draft_changed.emit()

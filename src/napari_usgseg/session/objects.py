@@ -35,6 +35,7 @@ class Objects:
 
     def merge(self, line: FloatArray, accepted: bool = False) -> None:
         """Make one object of all that a line touches; the first gives class and number."""
+        self._session.flushing.emit()
         labels = self._session.labels
         if labels is None or self._session.is_waiting:
             return
@@ -66,6 +67,7 @@ class Objects:
             accepted: the second is an object of the label map; the first is a proposed one.
             keep: leave the first where it is proposed; else it goes.
         """
+        self._session.flushing.emit()
         session, labels = self._session, self._session.labels
         if labels is None or session.is_waiting:
             return
@@ -107,6 +109,7 @@ class Objects:
         Pieces of an accepted object get numbers of their own in instance labelling. In semantic
         labelling a gap of one pixel tells them apart from then on.
         """
+        self._session.flushing.emit()
         session, labels = self._session, self._session.labels
         if labels is None or session.is_waiting:
             return

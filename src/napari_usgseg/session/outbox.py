@@ -46,6 +46,18 @@ class Outbox:
         if kept:
             self._waiting[id(store)] = (store, kept)
 
+    def inherit(self, store: LabelStore, serial: int) -> None:
+        """A store has taken the place of another of the same annotator's labels.
+
+        Args:
+            store: that was opened.
+            serial: of the last event in it.
+        """
+        here = getattr(store, "root", store), store.annotator
+        for former in self.stores():
+            if (getattr(former, "root", former), former.annotator) == here:
+                self.arrived(former, serial)
+
     def stores(self) -> tuple[LabelStore, ...]:
         """The stores that are not known to have everything."""
         return tuple(store for store, _ in self._waiting.values())

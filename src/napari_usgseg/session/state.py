@@ -143,7 +143,8 @@ class SessionState:
         if edit.table is not None:
             ids = {item.class_id for item in edit.table[1].classes}
             active = edit.table[1].active
-            self.set_table(ClassTable(edit.table[1].classes, active if active in ids else min(ids)))
+            table = ClassTable(edit.table[1].classes, active if active in ids else min(ids))
+            self.set_table(commit.with_labels(table, self.labels, self.settings.labelling))
         if edit.draft is not None:
             self.draft = edit.draft[1]
             self.draft_changed.emit()

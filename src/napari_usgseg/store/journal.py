@@ -110,7 +110,7 @@ class Journal(HistoryReader):
                 (self.annotator,),
             ):
                 body = json.loads(text)
-                self._follow(seq, serial, EventKind(kind), image_id, step, body)
+                self._follow(seq, serial, EventKind(kind), image_id, step, body, maps=False)
 
         self.together(work)
 
@@ -146,8 +146,13 @@ class Journal(HistoryReader):
         image_id: str | None,
         step: int | None,
         body: dict[str, Any],
+        *,
+        maps: bool = True,
     ) -> None:
-        """Bring the tables that are made from the history up to date with one event."""
+        """Bring the tables that are made from the history up to date with one event.
+
+        ``maps`` False leaves the label maps, which need memory for every image, for later.
+        """
         match kind:
             case EventKind.EDIT:
                 self._mark("status = 'undone'", (), "gone")
@@ -155,16 +160,16 @@ class Journal(HistoryReader):
                     "INSERT INTO step VALUES (?, ?, ?, ?, 'done')",
                     (self.annotator, serial, body["name"], image_id),
                 )
-                self._change(seq, body, image_id, 1)
+                self._change(seq, body, image_id, 1, maps)
                 if "draft" in body and image_id is not None:
                     self._set_draft(image_id, body["draft"][1], body["proposed"])
             case EventKind.UNDO | EventKind.REDO:
                 assert step is not None
                 after = kind is EventKind.REDO
                 self._mark("number = ?", (step,), "done" if after else "undone")
-                self._change(seq, self.edit_body(step)[2], image_id, int(after))
+                self._change(seq, self.edit_body(step)[2], image_id, int(after), maps)
             case EventKind.WRITTEN | EventKind.EXTERNAL | EventKind.IMPORT:
-                self._change(seq, body, image_id, 1)
+                self._change(seq, body, image_id, 1, maps)
             case EventKind.TAKEN_BACK:
                 self._mark("number = ?", (step,), "gone")
             case EventKind.FORGET:
@@ -201,17 +206,20 @@ class Journal(HistoryReader):
 
     # -- what follows from them ----------------------------------------------------------------
 
-    def _change(self, seq: int, body: dict[str, Any], image_id: str | None, side: int) -> None:
+    def _change(
+        self, seq: int, body: dict[str, Any], image_id: str | None, side: int, maps: bool
+    ) -> None:
         """Take what a body says: ``side`` 1 is what was after the event, 0 what was before it."""
         if "table" in body:
             self._set_table(body["table"][side])
         if image_id is None or ("patch" not in body and "state" not in body):
             return
-        if image_id in self._changed:
-            labels = self._changed[image_id][1]
-        else:
-            labels = self.labels_before(image_id, seq)
-        self._changed[image_id] = (seq, self.with_patch(labels, body.get("patch"), side == 0))
+        if maps:
+            if image_id in self._changed:
+                labels = self._changed[image_id][1]
+            else:
+                labels = self.labels_before(image_id, seq)
+            self._changed[image_id] = (seq, self.with_patch(labels, body.get("patch"), side == 0))
         if "state" in body:
             self._set(image_id, "state", str(body["state"][side]))
         self._set(image_id, "label_seq", seq)
