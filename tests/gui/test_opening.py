@@ -65,6 +65,17 @@ def test_who_has_the_folder_is_said_and_a_name_of_ones_own_is_the_way_out(
     assert not (folder / "usgseg" / "labels" / f"{image_id}.png").exists()
 
 
+def test_a_name_that_cannot_be_used_is_not_kept(at_work, phantom_folder):
+    at_work.widget.opening.set_annotator("a/b")
+    assert "'a/b' cannot be an annotator's name" in at_work.notes[-1][1]
+    assert at_work.widget.opening.annotator == ""
+    store = at_work.session.store
+    at_work.widget.open_folder(phantom_folder)
+    at_work.wait(lambda: at_work.session.store is not store)
+    at_work.settle()
+    assert not at_work.session.read_only
+
+
 def test_labels_can_be_kept_elsewhere(person, phantom_folder, tmp_path, monkeypatch):
     from qtpy.QtWidgets import QFileDialog
 

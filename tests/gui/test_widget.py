@@ -151,6 +151,25 @@ def test_a_box_is_dragged_and_a_scribble_is_drawn_without_moving_the_view(at_wor
     assert at_work.viewer.camera.center == camera
 
 
+def test_a_stroke_does_not_end_on_another_image_than_it_began_on(at_work, monkeypatch):
+    from qtpy.QtCore import Qt
+
+    session, show = at_work.session, at_work.widget.bridge.show_stroke
+    at_work.press(Qt.Key.Key_W)
+
+    def next_image(line, shape):
+        show(line, shape)
+        if session.browser.position == 0:
+            at_work.press(Qt.Key.Key_Period)
+            at_work.wait(lambda: session.loaded is not None)
+
+    monkeypatch.setattr(at_work.widget.bridge, "show_stroke", next_image)
+    at_work.drag((100, 90), (150, 120), (220, 200))
+    at_work.settle()
+    assert session.browser.position == 1
+    assert not session.draft.objects
+
+
 def test_with_the_point_tool_a_drag_pans_and_makes_no_prompt(at_work):
     camera = at_work.viewer.camera.center
     at_work.drag((100, 90), (150, 120), (220, 200))

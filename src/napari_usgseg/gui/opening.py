@@ -18,7 +18,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from ..errors import UsgsegError
 from ..session.annotator import AnnotationSession
+from ..store.locks import checked_name
 from . import preferences
 from .parts import WARNING, button
 
@@ -67,10 +69,14 @@ class Opening:
 
     def set_annotator(self, name: str) -> None:
         """Label under a name from now on; "" is the first annotator."""
-        self.annotator = name.strip()
-        preferences.set_annotator(self.annotator)
         store = self._session.store
         folder, root = getattr(store, "folder", None), getattr(store, "root", None)
+        try:
+            self.annotator = checked_name(root or Path(), name)
+        except UsgsegError as error:  # it is not kept: no folder could be opened with it
+            self._session.say(str(error), "error")
+            return
+        preferences.set_annotator(self.annotator)
         if folder is not None and getattr(store, "annotator", "") != self.annotator:
             self.open(folder, root)
 
