@@ -59,6 +59,19 @@ def test_a_key_chosen_in_the_preferences_works_at_once_and_is_kept(
     assert not any("usgseg" in getattr(f, "__name__", "") for f in person.viewer.keymap.values())
 
 
+def test_tooltips_follow_keys_that_change_places(in_preferences, employ, inference):
+    person = employ(inference)
+    previous, following = person.widget.images.previous, person.widget.images.next
+    in_preferences.shortcuts.next = ","
+    assert following.toolTip() == "Go to the image after.", "the key is still another's"
+    in_preferences.shortcuts.previous = "."
+    assert previous.toolTip() == "Go to the image before. [.]"
+    assert following.toolTip() == "Go to the image after. [,]"
+    in_preferences.shortcuts.accept_and_next = "Y"
+    assert person.widget.accept.text().endswith("(Y)")
+    person.widget.shut_down()
+
+
 def test_the_annotators_name_is_kept_in_the_preferences(
     in_preferences, employ, inference, phantom_folder, tmp_path
 ):

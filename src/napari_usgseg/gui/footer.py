@@ -8,7 +8,7 @@ from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidge
 from ..session.annotator import AnnotationSession
 from ..session.status import MODELS, PROPOSING, Status
 from . import keys
-from .parts import WARNING, BusyBar, button, keep_room, row, tip
+from .parts import WARNING, BusyBar, button, keep_room, row
 
 PRIMARY = """
 QPushButton { background-color: #0072b2; color: white; font-weight: bold; }
@@ -78,7 +78,7 @@ class PrimaryButton(QPushButton):
             text = f"Nothing to label{onwards}"
         key = keys.key_of("accept and next")
         self.setText(f"{text}  ({key})" if key else text)
-        self.setToolTip(tip("Saves this image's labels and goes on.", "accept and next"))
+        self.setToolTip(keys.tip("Saves this image's labels and goes on.", "accept and next"))
         self.setEnabled(enabled)
 
 

@@ -19,7 +19,8 @@ from ..session.annotator import AnnotationSession
 from ..session.image_queue import ImageQueue
 from ..store.base import ImageState
 from .images_model import MARKS, ROW_HEIGHT, ImagesModel
-from .parts import button, row, tip
+from .keys import tip
+from .parts import button, row
 from .thumbnails import HEIGHT, WIDTH, Thumbnails
 
 FILTERS: dict[str, ImageState | None] = {

@@ -142,11 +142,26 @@ def resolved(wishes: tuple[tuple[str, str], ...]) -> tuple[dict[str, str], tuple
 
 def key_of(name: str) -> str:
     """How the key of an action is written in a tooltip: "Shift-G" as "Shift+G", "" without one."""
-    return _written(chosen_keys()[0][name])
-
-
-def _written(key: str) -> str:
+    key = chosen_keys()[0][name]
     return key if key == "-" else key.replace("-", "+")
+
+
+_actions: dict[str, str] = {}
+
+
+def tip(sentence: str, action: str = "") -> str:
+    """A tooltip: one plain sentence, and the key of an action where it has one."""
+    if not action:
+        return sentence
+    _actions[sentence] = action
+    key = key_of(action)
+    return f"{sentence} [{key}]" if key else sentence
+
+
+def _renewed(tooltip: str) -> str:
+    """A tooltip of ``tip`` with the key that its action has now; any other as it is."""
+    sentence = tooltip.rpartition(" [")[0] if tooltip.endswith("]") else tooltip
+    return tip(sentence, _actions[sentence]) if sentence in _actions else tooltip
 
 
 def typing() -> bool:
@@ -186,19 +201,13 @@ class Keyboard:
             self._viewer.bind_key(key, None)
 
     def _on_change(self, _: Any = None) -> None:
-        before = self._bound
         self._unbind()
         self._bind()
-        changed = {
-            f" [{_written(before[name])}]": f" [{_written(key)}]"
-            for name, key in self._bound.items()
-            if key and before[name] != key
-        }
         for child in self._widget.findChildren(QWidget):
             old = child.toolTip()
-            end = next((end for end in changed if old.endswith(end)), None)
-            if end is not None:
-                child.setToolTip(old.removesuffix(end) + changed[end])
+            if _renewed(old) != old:
+                child.setToolTip(_renewed(old))
+        self._widget.accept.refresh()
 
     def close(self) -> None:
         """Give the keys back."""

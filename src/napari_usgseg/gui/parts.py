@@ -18,16 +18,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from .keys import key_of
-
 TEXT_MARGIN = 14
 WARNING = "background-color: #e69f00; color: black; padding: 2px;"
 """What must be seen, in a dark theme and in a light one."""
-
-
-def tip(sentence: str, action: str = "") -> str:
-    """A tooltip: one plain sentence, and the key where there is one."""
-    return f"{sentence} [{key_of(action)}]" if action else sentence
 
 
 def button(text: str, tooltip: str, clicked: Callable[[], object]) -> QPushButton:

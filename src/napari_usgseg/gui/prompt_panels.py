@@ -16,7 +16,8 @@ from qtpy.QtWidgets import (
 )
 
 from ..session.annotator import AnnotationSession
-from .parts import Fold, Section, button, heading, row, tip, toggle
+from .keys import tip
+from .parts import Fold, Section, button, heading, row, toggle
 from .tools import CanvasTools, Tool
 
 NAMES = {

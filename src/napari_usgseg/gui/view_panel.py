@@ -10,7 +10,8 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QPushButton, QSlid
 from ..session.annotator import AnnotationSession
 from ..session.settings import DESPECKLING, View
 from .display import CONTOUR_PIXELS, Display
-from .parts import button, row, tip
+from .keys import tip
+from .parts import button, row
 
 QUIET_MS = 150
 """A slider that is moved is taken at its word when it has rested so long."""
