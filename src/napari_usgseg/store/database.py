@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -49,6 +50,7 @@ class Database:
     def __init__(self, path: Path | None, *, write: bool = True) -> None:
         self.path = path
         self.write = write
+        self._busy = threading.RLock()
         self._copy: tempfile.TemporaryDirectory[str] | None = None
         with self._errors(opening=True):
             if path is None:
@@ -138,17 +140,18 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All of what is inside, or nothing."""
-        with self._errors():
-            self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
+        """All of what is inside, or nothing; another thread that closes the file waits for it."""
+        with self._busy:
             with self._errors():
-                self._connection.execute("COMMIT")
-        except BaseException:
-            with suppress(sqlite3.Error):  # SQLite rolls back by itself when the disk is full
-                self._connection.execute("ROLLBACK")
-            raise
+                self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                with self._errors():
+                    self._connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):  # SQLite rolls back by itself when the disk is full
+                    self._connection.execute("ROLLBACK")
+                raise
 
     def blob(self, name: str) -> bytes:
         """The bytes of a blob.
@@ -174,10 +177,11 @@ class Database:
 
     def close(self) -> None:
         """Close the file; a second time does nothing."""
-        self._connection.close()
-        if self._copy is not None:
-            self._copy.cleanup()
-            self._copy = None
+        with self._busy:
+            self._connection.close()
+            if self._copy is not None:
+                self._copy.cleanup()
+                self._copy = None
 
     @contextmanager
     def _errors(self, opening: bool = False) -> Iterator[None]:
