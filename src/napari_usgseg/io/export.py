@@ -46,6 +46,20 @@ class ExportReport:
     exported: tuple[str, ...]
     failures: tuple[ExportFailure, ...]
 
+    def whole(self) -> Path:
+        """The folder, where every image is in it.
+
+        Raises:
+            DatasetError: some could not be exported; they are named, and all the others are there.
+        """
+        if self.failures:
+            causes = "; ".join(f"{f.image_id} ({f.error})" for f in self.failures)
+            raise DatasetError(
+                self.folder,
+                f"{len(self.exported)} images exported, {len(self.failures)} left out: {causes}",
+            )
+        return self.folder
+
 
 def export_dataset(
     records: Iterable[tuple[ImageRecord, str | Path]],
@@ -77,13 +91,7 @@ def export_dataset(
         labelling=labelling,
         overwrite=overwrite,
     )
-    if report.failures:
-        causes = "; ".join(f"{f.image_id} ({f.error})" for f in report.failures)
-        raise DatasetError(
-            report.folder,
-            f"{len(report.exported)} images exported, {len(report.failures)} left out: {causes}",
-        )
-    return report.folder
+    return report.whole()
 
 
 def export_images(

@@ -46,13 +46,7 @@ def export_labelled(
     report = export_store(
         store, out, organ=organ, target=target, classes=classes, overwrite=overwrite
     )
-    if report.failures:
-        causes = "; ".join(f"{f.image_id} ({f.error})" for f in report.failures)
-        raise DatasetError(
-            report.folder,
-            f"{len(report.exported)} images exported, {len(report.failures)} left out: {causes}",
-        )
-    return report.folder
+    return report.whole()
 
 
 def export_store(
