@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from napari_usgseg.store.base import ImageState
+
+from .conftest import Bench
 
 SQUARE = np.array([[10, 10], [30, 10], [30, 30], [10, 30]], np.float32)
 LINE = np.array([[5, 40], [70, 40]], np.float32)
@@ -115,3 +119,16 @@ def test_the_thousandth_object_of_a_class_is_a_region_of_it(told_apart):
     session.editing.accept()
     assert session.labels[40, 50] == 1
     assert [item.class_id for item in session.table.classes] == [1]
+
+
+def test_the_first_labels_bring_their_classes_with_them(bench) -> None:
+    session = bench.session
+    labels = session.labels.copy()
+    labels[2:6, 2:6] = 1
+    session.editing.painted(labels)
+    written = json.loads((bench.folder / "usgseg" / "classes.json").read_text())
+    assert [item["name"] for item in written["classes"]] == [session.table.classes[0].name]
+    again = Bench(bench.folder)
+    session.close()
+    again.session.walk.open_folder(bench.folder)
+    assert again.session.store.classes() == session.table.classes

@@ -89,6 +89,7 @@ class Walk:
             kept.setdefault("labelling", "semantic")
         session.settings = Settings.from_json({**session.settings.to_json(), **kept})
         session.table = opened.table or commit.first_table()
+        session.known_classes = () if opened.table is None else opened.table.classes
         self._close_image()
         session.opened.emit()
         session.classes_changed.emit()

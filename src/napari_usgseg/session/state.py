@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from psygnal import Signal
 from ..models.embedding_cache import CachePlace
 from ..store.base import ImageState, LabelMap, LabelStore
 from ..store.records import Event, EventKind
-from ..types import ImageRecord
+from ..types import ImageRecord, LabelClass
 from . import commit
 from .browser import Browser
 from .draft import Draft
@@ -36,6 +37,7 @@ class SessionState:
         settings: models, phrase, thresholds, cleaning.
         browser: the images and their states.
         table: the classes and the picked one.
+        known_classes: those that the history has.
         loaded: the current image's pixels, or None while they are read.
         labels: its accepted label map (H, W), replaced and never changed in place.
         history: of all edits.
@@ -66,6 +68,7 @@ class SessionState:
         self.settings = settings or Settings()
         self.browser = Browser()
         self.table = commit.first_table()
+        self.known_classes: tuple[LabelClass, ...] = ()
         self.loaded: Loaded | None = None
         self.labels: LabelMap | None = None
         self._draft = Draft()
@@ -129,6 +132,9 @@ class SessionState:
             self.say(f"Nothing was changed: {self.read_only}.", "warning")
             self.labels_changed.emit()
             return
+        if edit.patch is not None and edit.table is None:
+            if self.table.classes != self.known_classes:  # labels never stand without their classes
+                edit = replace(edit, table=(self.table, self.table))
         self.target = None
         number = self.history.push(edit)
         saving = saving or edit.table is not None
@@ -141,6 +147,7 @@ class SessionState:
             self.labels = edit.patch.applied(self.labels)
             self.labels_changed.emit()
         if edit.table is not None:
+            self.known_classes = edit.table[1].classes
             ids = {item.class_id for item in edit.table[1].classes}
             active = edit.table[1].active
             table = ClassTable(edit.table[1].classes, active if active in ids else min(ids))
