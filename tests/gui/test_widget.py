@@ -291,6 +291,26 @@ def test_an_open_image_layer_with_a_scale_is_labelled_in_its_place(person, rgb):
     assert np.array_equal(layer.data, image)
 
 
+def test_labels_of_a_layer_without_a_file_stay_in_the_viewer_when_a_folder_is_opened(
+    person, phantom_folder
+):
+    person.viewer.add_image(np.zeros((60, 80), np.uint8), name="B-mode")
+    person.widget.use_open_layer()
+    person.wait(lambda: person.session.loaded is not None)
+    person.settle()
+    labels = person.session.labels.copy()
+    labels[10:20, 30:40] = 1
+    person.session.editing.painted(labels)
+    person.settle()
+    drawn = person.layer("labels")
+    person.open(phantom_folder)
+    assert drawn in person.viewer.layers
+    assert drawn.name == "labels of B-mode"
+    assert np.array_equal(drawn.data, labels)
+    assert person.layer("labels") is not drawn
+    assert not person.layer("labels").data.any()
+
+
 def test_a_layer_with_units_is_labelled_in_the_same_units(person):
     from napari.utils.notifications import notification_manager
 

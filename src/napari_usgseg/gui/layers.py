@@ -19,6 +19,7 @@ from qtpy.QtCore import QTimer
 
 from ..geometry import rc_to_xy, xy_to_rc
 from ..session.annotator import AnnotationSession
+from ..store.memory import MemoryStore
 from ..types import FloatArray
 from .adopted import AdoptedImage
 from .drawing import (
@@ -52,6 +53,7 @@ class LayerBridge:
         self.adopted = AdoptedImage(viewer)
         self.layers = TaggedLayers(viewer, self.adopted)
         self._next: Image | None = None
+        self._store = session.store
         self.pictures = Pictures()
         self.pictures.ready.connect(self.draw_image)
         self._stroke: list[Mark] = []
@@ -102,6 +104,10 @@ class LayerBridge:
 
     def _on_opened(self) -> None:
         self._fresh = True  # within a folder the view stays where images have one size
+        before, self._store = self._store, self._session.store
+        labels = self.layers.find("labels")
+        if isinstance(before, MemoryStore) and isinstance(labels, Labels) and labels.data.any():
+            self.layers.release("labels", f"labels of {before.name}")  # they are nowhere else
         self.adopted.take(self._next)
         if self._next is not None:
             self.layers.remove("image")

@@ -51,6 +51,13 @@ class TaggedLayers:
         for layer in [x for x in self.viewer.layers if x.metadata.get(TAG) == role]:
             self.viewer.layers.remove(layer)
 
+    def release(self, role: str, name: str) -> None:
+        """Leave the layer of a role to the person, under another name; ours is then made anew."""
+        layer = self.find(role)
+        if layer is not None:
+            del layer.metadata[TAG]
+            layer.name = name
+
     def image(self, rgb: bool, data: NDArray[np.uint8]) -> Image:
         """The image layer, made anew where colour and grey change places."""
         layer = self.find("image")

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ..pipeline.propose import split_phrases
+from ..store.memory import MemoryStore
 from ..store.records import EventKind
 from ..types import Prompts
 from . import commit
@@ -138,7 +139,7 @@ def _saved(session: AnnotationSession, answer: FileAnswer) -> None:
 
 
 def _in_memory(session: AnnotationSession) -> bool:
-    return session.store is not None and not hasattr(session.store, "folder")
+    return isinstance(session.store, MemoryStore)
 
 
 def _predicted(session: AnnotationSession, answer: ModelAnswer) -> None:
