@@ -17,7 +17,13 @@ from napari_usgseg.store.ledger.plots import timeline
 from napari_usgseg.store.ledger.quality import QualityCache, compare, measure
 from napari_usgseg.store.ledger.reading import efforts
 from napari_usgseg.store.ledger.report import cache_of, read_ledger
-from napari_usgseg.store.ledger.tables import model_rows, most_changed, phrase_rows, totals
+from napari_usgseg.store.ledger.tables import (
+    model_rows,
+    most_changed,
+    phrase_rows,
+    span,
+    totals,
+)
 from napari_usgseg.store.project import ProjectStore
 from napari_usgseg.store.records import (
     Draft,
@@ -399,3 +405,10 @@ def test_a_plot_of_ten_thousand_images_has_no_more_dots_than_was_asked() -> None
     assert many.count("h.1") == 1000
     assert "a dot for each 10 images" in many
     assert "a dot for each" not in few
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0 s"), (59, "59 s"), (90, "2 min"), (9000, "2.5 h")]
+)
+def test_a_span_of_time_reads_as_a_person_says_it(seconds: float, text: str) -> None:
+    assert span(seconds) == text

@@ -23,6 +23,7 @@ def report(
     """Report seconds, clicks, models, and how much of the proposals was changed, per image."""
     from ..store.ledger.page import write_page
     from ..store.ledger.report import cache_of, open_for_report, read_ledger, write_csv
+    from ..store.ledger.tables import span
 
     stores = open_for_report(project, labels, annotator)
     try:
@@ -41,7 +42,7 @@ def report(
         sums = ledger.totals
         typer.echo(
             f"{sums.committed} of {ledger.images} images committed, "
-            f"{sums.active_s / 3600:.1f} h of work, {sums.clicks} clicks"
+            f"{span(sums.active_s)} of work, {sums.clicks} clicks"
         )
     typer.echo(f"report: {out / 'index.html'}")
     if ledger.failures:

@@ -28,7 +28,7 @@ from ..session.annotator import AnnotationSession
 from ..store.ledger.efforts import IDLE_SECONDS, Way
 from ..store.ledger.plots import HEIGHT, WIDTH, key, timeline
 from ..store.ledger.report import Ledger, cache_of, open_for_report, read_ledger, write_csv
-from ..store.ledger.tables import committed
+from ..store.ledger.tables import committed, span
 from .parts import button, row
 
 TELL_SECONDS = 0.2
@@ -187,7 +187,7 @@ class LedgerDialog(QDialog):
         sums, done = ledger.totals, committed(ledger.efforts)
         rate = "" if sums.per_hour is None else f" - {sums.per_hour:.0f} an hour"
         self.totals.setText(
-            f"{sums.committed} of {ledger.images} images accepted in {sums.active_s / 3600:.1f} h "
+            f"{sums.committed} of {ledger.images} images accepted in {span(sums.active_s)} "
             f"of work{rate}, {sums.clicks} clicks. A pause counts as {IDLE_SECONDS:g} s at most."
         )
         self.plot.setVisible(bool(done))

@@ -132,9 +132,9 @@ class SessionState:
             self.say(f"Nothing was changed: {self.read_only}.", "warning")
             self.labels_changed.emit()
             return
-        if edit.patch is not None and edit.table is None:
-            if self.table.classes != self.known_classes:  # labels never stand without their classes
-                edit = replace(edit, table=(self.table, self.table))
+        new_classes = edit.table is None and self.table.classes != self.known_classes
+        if edit.patch is not None and new_classes:  # labels never stand without their classes
+            edit = replace(edit, table=(self.table, self.table))
         self.target = None
         number = self.history.push(edit)
         saving = saving or edit.table is not None

@@ -22,7 +22,7 @@ from .efforts import IDLE_SECONDS, ImageEffort, Way
 from .plots import DOTS, key, seconds_by_origin, timeline
 from .quality import proposed_map
 from .report import Ledger
-from .tables import FEW, committed
+from .tables import FEW, committed, span
 
 PROPOSED, COMMITTED = (230, 159, 0), (86, 180, 233)
 THUMBNAIL = 320
@@ -108,8 +108,8 @@ def _summary(ledger: Ledger) -> str:
     by = f" by {len(people)} annotators" if len(people) > 1 else ""
     return (
         f"<p><b>{sums.committed} of {ledger.images} images committed</b>{by} in "
-        f"{sums.active_s / 3600:.1f} h of work, of which the models took "
-        f"{sums.waited_s / 3600:.2f} h: {rate}{each:.1f} clicks for each committed image.</p>"
+        f"{span(sums.active_s)} of work, of which the models took "
+        f"{span(sums.waited_s)}: {rate}{each:.1f} clicks for each committed image.</p>"
         f'<p class="note">Edits: {prompts or "none"}.</p>'
     )
 

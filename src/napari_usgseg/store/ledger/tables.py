@@ -83,6 +83,13 @@ class PhraseRow:
     dice: float | None
 
 
+def span(seconds: float) -> str:
+    """A time for reading: "40 s", "12 min" or "3.5 h"."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
 def committed(efforts: Iterable[ImageEffort]) -> list[ImageEffort]:
     """The committed images in the order of their commits."""
     done = (item for item in efforts if item.committed_at is not None)
