@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,8 @@ from .view_panel import ViewPanel
 from .worker import FileWorker, InferenceWorker
 
 WARM_UP_AFTER_MS = 200
+SETTLED_AFTER_MS = 3000
+"""By then napari has built what it builds for the first image of a folder."""
 
 
 class UltrasoundWidget(QWidget):
@@ -170,6 +173,9 @@ class UltrasoundWidget(QWidget):
 
     def _on_opened(self) -> None:
         self.pages.setCurrentIndex(1)
+        # A full collection over all that napari and Qt hold stops the window for a quarter of a
+        # second; what is there by now is looked at again only when the dock has closed.
+        later(self, SETTLED_AFTER_MS, gc.freeze)
 
     def _on_image(self) -> None:
         """On a new image the tool in hand begins an object of the picked class."""
@@ -210,6 +216,7 @@ class UltrasoundWidget(QWidget):
         if self._lent:
             self.inference.answered.disconnect(self._on_answer)
         self._end_workers()
+        gc.unfreeze()
 
 
 def _ender(files: FileWorker, inference: InferenceWorker | None) -> Callable[..., None]:
