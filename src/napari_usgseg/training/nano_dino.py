@@ -26,14 +26,14 @@ from .starting_weights import imagenet_trunk
 from .text_encoder import cut
 
 TEXT_LAYERS = 3
-THRESHOLD = 0.2
-"""Default least score of a box and of a token, chosen on held-out images."""
+THRESHOLD = 0.3
+"""Default least score of a box and of a token, chosen on the validation side."""
 WIDTH = 128
 QUERIES = 40
 
-STEPS = 8000
+STEPS = 1280
 IMAGE_SIZE = 256
-ALONE = 0.3
+ALONE = 0.375
 """The first part of the steps asks for one phrase at a time."""
 PRIOR = 4.0
 """Every score starts near the sigmoid of minus this: most cells show nothing of a phrase."""
