@@ -11,10 +11,38 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import napari_usgseg
 from napari_usgseg.gui.worker import InferenceWorker
 from napari_usgseg.io.phantoms import write_phantom_dataset
 
 WAIT_MS = 60_000
+MANIFEST = Path(napari_usgseg.__file__).parent / "napari.yaml"
+
+
+@pytest.fixture(autouse=True)
+def own_preferences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object | None]:
+    """Preferences of the test's own: those of the person who runs it are neither read nor written.
+
+    None where napari has no preferences for plugins.
+    """
+    import napari.settings
+    from npe2 import PluginManager, PluginManifest
+
+    from napari_usgseg.gui import preferences
+
+    if not hasattr(napari.settings, "get_plugin_settings"):
+        yield None
+        return
+    from napari.settings import _plugin_config_generator
+
+    manager = PluginManager()
+    manager.register(PluginManifest.from_file(MANIFEST))
+    models = _plugin_config_generator.plugin_configuration_generator(manager)
+    made = models["napari-usgseg"](config_path=tmp_path / "napari-usgseg.yaml")
+    monkeypatch.setattr(napari.settings, "get_plugin_settings", lambda _: made)
+    preferences._section.cache_clear()
+    yield made
+    preferences._section.cache_clear()
 
 
 @pytest.fixture(scope="session")

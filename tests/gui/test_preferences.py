@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,22 +15,11 @@ MANIFEST = Path(napari_usgseg.__file__).parent / "napari.yaml"
 
 
 @pytest.fixture
-def in_preferences(tmp_path, monkeypatch) -> Iterator[object]:
+def in_preferences(own_preferences) -> object:
     """napari's preferences with ours in them, kept in a folder of the test."""
-    napari_settings = pytest.importorskip("napari.settings")
-    if not hasattr(napari_settings, "get_plugin_settings"):
+    if own_preferences is None:
         pytest.skip("this napari has no preferences for plugins")
-    from napari.settings import _plugin_config_generator
-    from npe2 import PluginManager, PluginManifest
-
-    manager = PluginManager()
-    manager.register(PluginManifest.from_file(MANIFEST))
-    models = _plugin_config_generator.plugin_configuration_generator(manager)
-    made = models["napari-usgseg"](config_path=tmp_path / "napari-usgseg.yaml")
-    monkeypatch.setattr(napari_settings, "get_plugin_settings", lambda _: made)
-    preferences._section.cache_clear()
-    yield made
-    preferences._section.cache_clear()
+    return own_preferences
 
 
 def test_a_key_chosen_in_the_preferences_works_at_once_and_is_kept(
