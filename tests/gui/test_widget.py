@@ -542,6 +542,17 @@ def test_the_dock_can_be_opened_again_on_the_layers_that_it_left(
     again.widget.shut_down()
 
 
+def test_garbage_collections_leave_alone_what_was_there_as_long_as_the_dock_is_open(
+    person, phantom_folder
+):
+    import gc
+
+    person.open(phantom_folder)
+    person.wait(lambda: gc.get_freeze_count() > 10_000)
+    person.widget.shut_down()
+    assert gc.get_freeze_count() == 0
+
+
 def test_closing_napari_ends_the_worker_process(employ, phantom_folder):
     import os
 
