@@ -26,6 +26,11 @@ ImageSize = Annotated[
     int | None, typer.Option(min=32, help="Side of the network's square (of the last stage).")
 ]
 
+LeaveOut = Annotated[
+    list[str] | None,
+    typer.Option(help="A target phrase to leave out of training, its images with it; repeatable."),
+]
+
 
 @app.command("nano-segmenter")
 def nano_segmenter(
@@ -70,6 +75,7 @@ def nano_grounder(
     steps: Steps = None,
     minutes: Minutes = 0.0,
     image_size: ImageSize = None,
+    leave_out: LeaveOut = None,
 ) -> None:
     """Train the phrase grounder."""
     from ..training.nano_grounder import train
@@ -82,6 +88,7 @@ def nano_grounder(
         steps=steps,
         minutes=minutes,
         image_size=image_size,
+        leave_out=leave_out or (),
         resume=resume,
         say=typer.echo,
     )
@@ -97,6 +104,7 @@ def nano_dino(
     steps: Steps = None,
     minutes: Minutes = 0.0,
     image_size: ImageSize = None,
+    leave_out: LeaveOut = None,
     trunk: Annotated[
         Path | None, typer.Option(help="A trained grounder.safetensors to take the trunk from.")
     ] = None,
@@ -112,6 +120,7 @@ def nano_dino(
         steps=steps,
         minutes=minutes,
         image_size=image_size,
+        leave_out=leave_out or (),
         trunk=trunk,
         resume=resume,
         say=typer.echo,

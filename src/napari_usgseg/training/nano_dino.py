@@ -20,7 +20,8 @@ from .dino_task import DinoTask, hits_of, truth_of
 from .images import normalise
 from .log import TrainingLog
 from .loop import LoopSettings, run
-from .pool import PoolImage, load_pool
+from .phrases import concept_of
+from .pool import PoolImage, load_pool, without
 from .questions import Question, Questioner
 from .starting_weights import imagenet_trunk
 from .text_encoder import cut
@@ -112,6 +113,7 @@ def train(
     batch: int = 8,
     image_size: int | None = None,
     trunk: Path | None = None,
+    leave_out: Sequence[str] = (),
     resume: bool = False,
     say: Callable[[str], None] = print,
 ) -> Path:
@@ -123,6 +125,8 @@ def train(
         splits: the committed split file.
         trunk: ``grounder.safetensors`` of a trained phrase grounder to take the trunk from;
             ImageNet's where None.
+        leave_out: targets that are neither learned from nor asked for; give a ``trunk`` that was
+            trained without them too.
         resume: go on from the checkpoint in ``out``.
     """
     from transformers import BertTokenizerFast, GroundingDinoImageProcessor
@@ -140,9 +144,11 @@ def train(
     model.model.backbone.to(memory_format=torch.channels_last)
     datasets = [read_dataset(folder) for folder in data]
     split = read_splits(splits)
+    never = [concept_of(phrase) for phrase in leave_out]
     pool, held_out = load_pool(datasets, split, "train"), load_pool(datasets, split, "val")
+    pool = without(pool, never)
     say(f"{len(pool)} training images, {len(held_out)} for validation")
-    task = DinoTask(model, tokenizer, Questioner(pool, side, batch), round(ALONE * steps))
+    task = DinoTask(model, tokenizer, Questioner(pool, side, batch, never), round(ALONE * steps))
     log = TrainingLog(
         out / "log.jsonl", "dino", lambda: validate(model, tokenizer, held_out, side), say
     )

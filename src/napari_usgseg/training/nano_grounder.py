@@ -20,7 +20,7 @@ from .images import normalise
 from .log import TrainingLog
 from .loop import LoopSettings, run
 from .phrases import HELD_OUT_ABSENT, Concept, absent_phrases, concept_of
-from .pool import PoolImage, load_pool, phantom_pool
+from .pool import PoolImage, load_pool, phantom_pool, without
 from .questions import Questioner
 from .segmenter_tasks import soft_iou
 from .starting_weights import imagenet_trunk
@@ -45,6 +45,7 @@ def train(
     batch: int = 8,
     image_size: int | None = None,
     phantoms: int = 300,
+    leave_out: Sequence[str] = (),
     resume: bool = False,
     say: Say = print,
 ) -> Path:
@@ -58,6 +59,8 @@ def train(
         minutes: stop after this long instead, 0 for no limit.
         image_size: side in pixels of the network's square; None takes ``IMAGE_SIZE``.
         phantoms: number of phantoms in the pool.
+        leave_out: targets whose images, phantoms too, are not learned from and which are not asked
+            for in others: to measure afterwards what tuning on a new organ brings.
         resume: go on from the checkpoint in ``out``.
     """
     target = out / "nano-grounder"
@@ -66,13 +69,15 @@ def train(
     encoder = load_sentence_encoder(target)
     datasets = [read_dataset(folder) for folder in data]
     split = read_splits(splits)
+    never = [concept_of(phrase) for phrase in leave_out]
     pool = load_pool(datasets, split, "train") + phantom_pool(phantoms, seed + 1)
+    pool = without(pool, never)
     held_out = load_pool(datasets, split, "val")
     say(f"{len(pool)} training images, {len(held_out)} for validation")
     net = PhraseNet(image_size or IMAGE_SIZE)
     imagenet_trunk(net.trunk)
     net.to(memory_format=torch.channels_last)
-    task = GroundingTask(net, encoder, Questioner(pool, net.image_size, batch))
+    task = GroundingTask(net, encoder, Questioner(pool, net.image_size, batch, never))
     log = TrainingLog(
         out / "log.jsonl", "grounder", lambda: validate(net, task.vectors, held_out), say
     )
@@ -82,6 +87,7 @@ def train(
     net.load_state_dict({**net.state_dict(), **average})
     log.check(steps)
     concepts = {concept_of(d.phrase(label)) for d in datasets for label in d.labels}
+    concepts -= set(never)
     known = knowledge(encoder, sorted(concepts, key=lambda concept: concept.name))
     save_phrase_grounder(PhraseGrounder(net, encoder, "training", known), target)
     say(f"wrote {target.name}: {json.dumps(validate(net, task.vectors, held_out))}")

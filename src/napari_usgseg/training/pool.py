@@ -15,6 +15,7 @@ from ..io.images import read_image
 from ..io.labels import read_labels
 from ..io.phantoms import make_phantom
 from .images import squash, squash_labels
+from .phrases import Concept, concept_of
 from .teacher import TeacherTargets, read_cache
 
 POOL_SIDE = 448
@@ -120,6 +121,16 @@ def phantom_pool(count: int, seed: int) -> list[PoolImage]:
             )
         )
     return pool
+
+
+def without(pool: Sequence[PoolImage], left_out: Sequence[Concept]) -> list[PoolImage]:
+    """The images whose targets are none of ``left_out``."""
+    families = {concept.family for concept in left_out}
+    return [
+        image
+        for image in pool
+        if families.isdisjoint(concept_of(phrase).family for phrase in image.phrases.values())
+    ]
 
 
 def draw(pool: Sequence[PoolImage], rng: np.random.Generator, count: int) -> list[PoolImage]:

@@ -37,10 +37,18 @@ class Questioner:
         pool: the images.
         image_size: side S in pixels of the squares that are drawn.
         batch: images a draw.
+        never: concepts that are not asked for in any image.
     """
 
-    def __init__(self, pool: Sequence[PoolImage], image_size: int, batch: int = 8) -> None:
+    def __init__(
+        self,
+        pool: Sequence[PoolImage],
+        image_size: int,
+        batch: int = 8,
+        never: Sequence[Concept] = (),
+    ) -> None:
         self.pool = pool
+        self.never = tuple(never)
         self.image_size = image_size
         self.batch = batch
         self.near = Augmentation(zoom=1.5, shift=0.15)
@@ -97,7 +105,7 @@ class Questioner:
             asked.append(Question(owner, phrase, empty, False))
         all_shown = [concept_of(phrase) for s in samples for phrase in s.phrases.values()]
         if sample.dataset != "phantoms":  # they show more than their names say
-            phrase = draw_absent(all_shown, rng)
+            phrase = draw_absent([*all_shown, *self.never], rng)
             asked.append(Question(owner, phrase, empty, False))
         return asked
 
