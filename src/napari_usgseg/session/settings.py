@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
 from typing import Any
 
 from ..errors import UsgsegError
@@ -12,6 +13,21 @@ from ..models.embedding_cache import DEFAULT_LIMIT_BYTES
 from ..pipeline.postprocess import PostprocessSettings
 
 DESPECKLING = ("off", "median", "lee")
+TRAIN_AFTER = 10
+MOST_TRAIN_AFTER = 10_000
+
+
+class Mode(StrEnum):
+    """What a trained prompt predictor (PPN) does; without one, all three are SAM as it is.
+
+    ``AUTONOMOUS``: opening an image shows its masks of all classes, and prompts refine them.
+    ``SEMI``: nothing is shown by itself; prompts are joined by those learned of their class.
+    ``MANUAL``: the person's prompts only.
+    """
+
+    AUTONOMOUS = "autonomous"
+    SEMI = "semi-autonomous"
+    MANUAL = "manual"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +82,9 @@ class Settings:
         cache_gb: how large the embeddings kept on disk may grow, in GiB; 0 keeps none.
         view: how images and labels are shown.
         cleaning: of proposed masks.
+        mode: what a trained prompt predictor does.
+        train_after: committed images of a class after which a training is offered.
+        train_by_itself: begin it then without asking.
     """
 
     segmenter: str = "nano"
@@ -79,6 +98,9 @@ class Settings:
     cache_gb: float = DEFAULT_LIMIT_BYTES / 2**30
     view: View = field(default_factory=View)
     cleaning: PostprocessSettings = field(default_factory=PostprocessSettings)
+    mode: Mode = Mode.AUTONOMOUS
+    train_after: int = TRAIN_AFTER
+    train_by_itself: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -92,7 +114,7 @@ class Settings:
         for name in ("segmenter", "detector", "phrase"):
             if isinstance(values.get(name), str):
                 known[name] = values[name]
-        for name in ("find_on_open", "overwrite"):
+        for name in ("find_on_open", "overwrite", "train_by_itself"):
             if isinstance(values.get(name), bool):
                 known[name] = values[name]
         if values.get("labelling") in LABELLINGS:
@@ -101,6 +123,11 @@ class Settings:
             value = values.get(name)
             if isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= 1:
                 known[name] = float(value)
+        if values.get("mode") in list(Mode):
+            known["mode"] = Mode(values["mode"])
+        after = values.get("train_after")
+        if type(after) is int and 1 <= after <= MOST_TRAIN_AFTER:
+            known["train_after"] = after
         size = values.get("cache_gb")
         if isinstance(size, int | float) and math.isfinite(size) and 0 <= size <= 1e6:
             known["cache_gb"] = float(size)
