@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,10 +152,14 @@ def split_by_group(dataset: Dataset, seed: int = 0, val: float = 0.10, test: flo
 
 def write_splits(datasets: Iterable[Dataset], path: str | Path, seed: int = 0) -> None:
     """Write the splits of ``datasets`` as JSON: {"seed": ..., "datasets": {name: {side: ids}}}."""
+    save_splits({dataset.name: split_by_group(dataset, seed) for dataset in datasets}, path, seed)
+
+
+def save_splits(splits: Mapping[str, Split], path: str | Path, seed: int = 0) -> None:
+    """Write splits that were made elsewhere, by the name of their data set."""
     sides = {
-        dataset.name: {side: list(getattr(split, side)) for side in ("train", "val", "test")}
-        for dataset in datasets
-        for split in [split_by_group(dataset, seed)]
+        name: {side: list(getattr(split, side)) for side in ("train", "val", "test")}
+        for name, split in splits.items()
     }
     text = json.dumps({"schema": 1, "seed": seed, "datasets": sides}, indent=1)
     Path(path).write_text(text + "\n", encoding="utf-8")

@@ -168,8 +168,11 @@ def write_card(
     items: Sequence[Mapping[str, Any]],
     labelling: Labelling = "semantic",
     overwrite: bool = False,
+    more: Mapping[str, Any] | None = None,
 ) -> None:
     """Write ``dataset.json``; ``items`` have at least ``id`` and ``group``.
+
+    ``more`` is what else the card says, such as home page and licence.
 
     Raises:
         LabelWriteError: it exists and ``overwrite`` is False, or cannot be written.
@@ -180,6 +183,7 @@ def write_card(
         "organ": organ,
         "target": target,
         "labels": {str(value): labels[value] for value in sorted(labels)},
+        **(more or {}),
         "count": len(items),
         "items": list(items),
     }
