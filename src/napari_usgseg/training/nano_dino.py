@@ -172,8 +172,8 @@ def start_trunk(model: Any, source: Path | None) -> None:
     if source is None:
         imagenet_trunk(donor.trunk)
     else:
-        state = load_file(source)
-        donor.load_state_dict({**donor.state_dict(), **{k: v.float() for k, v in state.items()}})
+        state = {k: v.float() for k, v in load_file(source).items() if k.startswith("trunk.")}
+        donor.load_state_dict({**donor.state_dict(), **state})
     given = donor.trunk.state_dict()
     backbone = model.model.backbone
     own = backbone.state_dict()
