@@ -12,7 +12,7 @@ import torch
 from napari_usgseg.errors import CheckpointError, ModelError, ModelNotFoundError, PromptError
 from napari_usgseg.geometry import box_iou
 from napari_usgseg.models.grounding_dino import NMS_IOU, GroundingDino, load_grounding_dino
-from napari_usgseg.models.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from napari_usgseg.models.lora_card import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from napari_usgseg.types import TextPrompt
 
 SIZE_HW = (120, 200)

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
+from . import models_lora
 from .common import EXIT_SOME_FAILED
 
-app = typer.Typer(help="List, download and verify models.", no_args_is_help=False)
+app = typer.Typer(help="List, download, verify, merge and import models.", no_args_is_help=False)
 
 
 @app.command("list")
@@ -49,3 +50,8 @@ def verify() -> None:
         typer.echo(line, err=not sound)
     if damaged:
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+app.command("adapters")(models_lora.adapters)
+app.command("merge-lora")(models_lora.merge_lora)
+app.command("import-lora")(models_lora.import_lora)

@@ -169,3 +169,86 @@ def ppn(
         device=device,
         resume=resume,
     )
+
+
+@app.command("lora")
+def lora(
+    data: Annotated[
+        list[Path],
+        typer.Argument(metavar="DATASET_OR_PROJECT...", help="Labelled images to learn from."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the adapter.")],
+    grounder: Annotated[str, typer.Option(help="Detector: a name or a folder.")] = "nano",
+    rank: Annotated[int, typer.Option(min=1, help="Of the matrices.")] = 32,
+    alpha: Annotated[
+        float | None, typer.Option(min=0, help="Scales them by alpha / rank; else as rank.")
+    ] = None,
+    preset: Annotated[
+        str, typer.Option(help="Layers: decoder; paper (Grounding DINO); phrase (nano).")
+    ] = "decoder",
+    images: Annotated[
+        int | None, typer.Option(min=2, help="So many of each data set, drawn by --seed; else all.")
+    ] = None,
+    splits: Annotated[
+        Path | None, typer.Option(help="Split file; only its training sides are learnt from.")
+    ] = None,
+    seed: Seed = 0,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of the optimiser, at most.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Times each image is seen, instead of --steps.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Images at once.")] = None,
+    accumulate: Annotated[int, typer.Option(min=1, help="Batches of a step.")] = 1,
+    lr: Annotated[float | None, typer.Option(min=0, help="Peak learning rate.")] = None,
+    decay: Annotated[str, typer.Option(help="Of the learning rate: cosine or step.")] = "cosine",
+    patience: Annotated[
+        int, typer.Option(min=1, help="Validations without a better score until it is enough.")
+    ] = 20,
+    minutes: Minutes = 0.0,
+    precision: Annotated[
+        str, typer.Option(help="auto, no, bf16 or fp16; auto is half precision on CUDA only.")
+    ] = "auto",
+    image_size: ImageSize = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    resume: Annotated[bool, typer.Option(help="Go on with the training in --out.")] = False,
+    pictures: Annotated[
+        bool, typer.Option(help="Draw losses and validation boxes, and write for TensorBoard.")
+    ] = True,
+) -> None:
+    """Tune a detector to new targets with a LoRA adapter; several GPUs: accelerate launch -m."""
+    from ..errors import PromptError
+    from ..training.lora import LoraSettings
+    from .train_lora import train_lora_command
+
+    if decay not in ("cosine", "step") or precision not in ("auto", "no", "bf16", "fp16"):
+        raise PromptError(
+            "--decay is cosine or step, --precision auto, no, bf16 or fp16; "
+            f"got {decay} and {precision}"
+        )
+    settings = LoraSettings(
+        preset=preset,
+        rank=rank,
+        alpha=alpha,
+        steps=steps,
+        epochs=epochs,
+        batch=batch,
+        accumulate=accumulate,
+        lr=lr,
+        decay="cosine" if decay == "cosine" else "step",
+        patience=patience,
+        minutes=minutes,
+        precision=precision,
+        image_size=image_size,
+        seed=seed,
+    )
+    train_lora_command(
+        data,
+        out,
+        settings,
+        grounder=grounder,
+        images=images,
+        splits=splits,
+        device=device,
+        resume=resume,
+        pictures=pictures,
+    )

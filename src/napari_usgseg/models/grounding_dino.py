@@ -24,7 +24,8 @@ from ..types import BoolArray, Detections, FloatArray, TextPrompt
 from .catalogue import DINO_HUB
 from .checkpoints import sha256_of
 from .hub import Progress
-from .lora import ADAPTER_WEIGHTS, merge_adapter
+from .lora import merge_adapter, same_base
+from .lora_card import ADAPTER_WEIGHTS, check_adapter, read_adapter_card
 from .phrases import PhraseSpan, phrase_scores, phrase_spans, split_phrases
 
 WEIGHTS_FILE = "model.safetensors"
@@ -65,6 +66,16 @@ class GroundingDino:
     def model(self) -> Any:
         """The transformers model itself, for training an adapter; do not change it."""
         return self._model
+
+    @property
+    def tokenizer(self) -> Any:
+        """Its tokenizer."""
+        return self._tokenizer
+
+    @property
+    def image_processor(self) -> Any:
+        """What makes its pixels of an image."""
+        return self._image_processor
 
     @torch.inference_mode()
     def detect(self, image: NDArray[np.uint8], prompt: TextPrompt) -> Detections:
@@ -180,6 +191,10 @@ def load_grounding_dino(
     model_id = f"{name}-{sha256_of(folder / WEIGHTS_FILE)[:8]}"
     if adapter is not None:
         adapter = Path(adapter)
+        check_adapter(adapter)
+        card = read_adapter_card(adapter)
+        if card is not None:
+            same_base(model_id, card.base_id, adapter)
         model = merge_adapter(model, adapter)
         model_id += f"+{adapter.name}-{sha256_of(adapter / ADAPTER_WEIGHTS)[:8]}"
     return GroundingDino(model, processor, model_id, device)

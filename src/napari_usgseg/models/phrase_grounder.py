@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from torch import Tensor
 from ..errors import CheckpointError, PromptError
 from ..geometry import components, mask_to_box
 from ..types import Detections, TextPrompt
+from .lora import merge_adapter, same_base
+from .lora_card import ADAPTER_WEIGHTS, check_adapter, read_adapter_card
 from .phrase_net import PhraseNet
 from .phrases import split_phrases
 from .sam import to_pixels
@@ -41,6 +44,8 @@ ABSENT_MARGIN = 0.0
 Both limits were chosen by ``benchmarks/grounder_limits.py`` on phrases that neither training nor
 tests use.
 """
+SAME_PHRASE = 0.8
+"""Phrases as similar as this (cosine) mean the same ("kidney", "the kidney", "kidneys")."""
 LEAST_AREA = 0.0005
 """Parts smaller than this fraction of the image are noise (the protocol's smallest object)."""
 
@@ -66,6 +71,18 @@ class Knowledge:
         near = (phrases @ self.learned.T).amax(1)
         wrong = (phrases @ self.absent.T).amax(1)
         return ((near < LEAST_SIMILARITY) | (wrong > near + ABSENT_MARGIN)).tolist()
+
+    @torch.inference_mode()
+    def taught(
+        self, names: Sequence[str], phrases: Sequence[str], encoder: SentenceEncoder
+    ) -> Knowledge:
+        """With new targets and all their phrasings, which are absent phrases no longer."""
+        if not phrases:
+            return self
+        new = encoder(list(phrases))
+        still_absent = (self.absent @ new.T).amax(1) < SAME_PHRASE
+        known = tuple(dict.fromkeys((*self.names, *names)))
+        return Knowledge(known, torch.cat([self.learned, new]), self.absent[still_absent])
 
 
 class PhraseGrounder:
@@ -149,24 +166,22 @@ def _only_around(
     return np.where(inside, logits, np.minimum(logits, -8.0)).astype(np.float32)
 
 
-def save_phrase_grounder(grounder: PhraseGrounder, folder: Path) -> None:
-    """Write ``grounder.json`` and half-precision ``grounder.safetensors`` to ``folder``."""
+def save_phrase_grounder(grounder: PhraseGrounder, folder: Path, half: bool = True) -> None:
+    """Write ``grounder.json`` and (half-precision) ``grounder.safetensors`` to ``folder``."""
     card = {"schema": 1, "image_size": grounder.net.image_size, "known": list(grounder.known.names)}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "grounder.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    state = {
-        k: v.half().contiguous()
-        for k, v in grounder.net.state_dict().items()
-        if v.is_floating_point()
-    }
-    state |= {LEARNED: grounder.known.learned.half(), ABSENT: grounder.known.absent.half()}
+    state = {k: v for k, v in grounder.net.state_dict().items() if v.is_floating_point()}
+    state |= {LEARNED: grounder.known.learned, ABSENT: grounder.known.absent}
+    state = {k: (v.half() if half else v.float()).contiguous() for k, v in state.items()}
     save_file(state, folder / "grounder.safetensors")
 
 
-def load_phrase_grounder(folder: Path) -> PhraseGrounder:
-    """Read a model folder.
+def load_phrase_grounder(folder: Path, adapter: str | Path | None = None) -> PhraseGrounder:
+    """Read a model folder, and merge a LoRA adapter into the network where one is given.
 
     Raises:
+        ModelNotFoundError: the adapter's folder or a file of it is missing.
         CheckpointError: a file is missing, damaged or of another model.
     """
     try:
@@ -184,4 +199,18 @@ def load_phrase_grounder(folder: Path) -> PhraseGrounder:
             f"{folder}: the phrase grounder cannot be read ({error}); reinstall the package, or "
             "check with 'usgseg models verify'"
         ) from error
-    return PhraseGrounder(net, load_sentence_encoder(folder), f"nano-{digest}", known)
+    grounder = PhraseGrounder(net, load_sentence_encoder(folder), f"nano-{digest}", known)
+    return grounder if adapter is None else _with_adapter(grounder, Path(adapter))
+
+
+def _with_adapter(grounder: PhraseGrounder, adapter: Path) -> PhraseGrounder:
+    check_adapter(adapter)
+    card = read_adapter_card(adapter)
+    known = grounder.known
+    if card is not None:
+        same_base(grounder.model_id, card.base_id, adapter)
+        known = known.taught(card.targets, card.phrases, grounder.encoder)
+    digest = hashlib.sha256((adapter / ADAPTER_WEIGHTS).read_bytes()).hexdigest()[:8]
+    model_id = f"{grounder.model_id}+{adapter.name}-{digest}"
+    net = merge_adapter(grounder.net, adapter)
+    return PhraseGrounder(net, grounder.encoder, model_id, known)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..errors import ModelError, ModelNotFoundError
 from .catalogue import CATALOGUE, OPENVINO, EmbeddedModel, HubModel, Kind
 from .hub import Progress
+from .lora_card import base_of, is_adapter
 from .verify import ModelInfo, describe, verify
 
 if TYPE_CHECKING:
@@ -79,15 +80,16 @@ def load_detector(
     """A detector by name, or from a folder.
 
     Args:
-        name: "nano", "nano-dino", "grounding-dino-tiny|base", or a folder of either kind.
-        adapter: folder of a LoRA adapter; for Grounding DINO only.
+        name: "nano", "nano-dino", "grounding-dino-tiny|base", a folder of either kind, or the
+            folder of a LoRA adapter, which brings the detector that it was trained on.
+        adapter: folder of a LoRA adapter.
         device: "cpu", "cuda", "cuda:1", ..., or "auto" for a GPU where there is one; the phrase
             grounder ("nano") always runs on the CPU.
 
     Raises:
         ModelNotFoundError: no such name, folder or adapter, or it cannot be downloaded.
         CheckpointError: the files are damaged or of another model.
-        ModelError: the device is not there, or this detector takes no adapter.
+        ModelError: the device is not there, or there are two adapters.
     """
     device = resolve_device(device)
     model = _find(name, "detector")
@@ -96,17 +98,17 @@ def load_detector(
     if isinstance(model, HubModel):
         return load_grounding_dino(model.name, adapter, device)
     folder = model.path if model else Path(name)
+    if is_adapter(folder):
+        if adapter is not None:
+            raise ModelError(f"{name} is a LoRA adapter itself: give one, or merge it first")
+        return load_detector(base_of(folder), folder, device)
     if model and not folder.is_dir():
         raise _incomplete(model)
     if is_grounding_dino(folder):
         return load_grounding_dino(folder, adapter, device)
-    if adapter is not None:
-        raise ModelError(
-            f"{name} takes no LoRA adapter: choose nano-dino or grounding-dino-tiny|base"
-        )
     from .phrase_grounder import load_phrase_grounder
 
-    return load_phrase_grounder(folder)
+    return load_phrase_grounder(folder, adapter)
 
 
 def download_model(name: str, progress: Progress = lambda done, total: None) -> tuple[Path, ...]:

@@ -46,6 +46,10 @@ class Truth:
     phrases: Tensor
     masks: Tensor
 
+    def to(self, device: torch.device) -> Truth:
+        """The same on another device."""
+        return Truth(self.boxes.to(device), self.phrases.to(device), self.masks.to(device))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stage:
@@ -59,7 +63,8 @@ def stages(model: Any, output: Any, attention_mask: Tensor) -> tuple[Stage, list
     """The encoder's answers for every cell, and those of each decoder layer."""
     length = attention_mask.shape[1]
     encoder = Stage(
-        output.enc_outputs_class[..., :length], output.enc_outputs_coord_logits.sigmoid()
+        output.enc_outputs_class[..., :length].float(),
+        output.enc_outputs_coord_logits.float().sigmoid(),
     )
     decoder = []
     references = [output.init_reference_points, *output.intermediate_reference_points.unbind(1)]
@@ -69,9 +74,9 @@ def stages(model: Any, output: Any, attention_mask: Tensor) -> tuple[Stage, list
             text_hidden_state=output.encoder_last_hidden_state_text,
             text_token_mask=attention_mask.bool(),
         )
-        offset = torch.special.logit(references[level], eps=1e-5)
-        boxes = (model.bbox_embed[level](hidden) + offset).sigmoid()
-        decoder.append(Stage(logits[..., :length], boxes))
+        offset = torch.special.logit(references[level].float(), eps=1e-5)
+        boxes = (model.bbox_embed[level](hidden).float() + offset).sigmoid()
+        decoder.append(Stage(logits[..., :length].float(), boxes))
     return encoder, decoder
 
 
@@ -134,7 +139,7 @@ def _encoder_loss(
         target = torch.zeros_like(stage.logits[row])
         if not len(truth.boxes):
             targets.append(target)
-            ignored.append(torch.zeros(len(target), dtype=torch.bool))
+            ignored.append(torch.zeros(len(target), dtype=torch.bool, device=target.device))
             continue
         cover = torch.cat([_cover(truth.masks, stride) for stride in STRIDES], 1)
         best, owner = cover.max(0)
@@ -144,7 +149,7 @@ def _encoder_loss(
         boxes = stage.boxes[row, positive]
         wanted = truth.boxes[owner[positive]]
         overlap = box_ious(boxes.detach(), wanted)
-        quality = torch.zeros(len(target))
+        quality = torch.zeros(len(target), device=target.device)
         quality[positive] = 0.5 + 0.5 * overlap
         mine = phrases[row][None] == truth.phrases[owner][:, None]
         targets.append(torch.where(mine, quality[:, None], target))

@@ -84,9 +84,11 @@ class DinoTask:
             for index in range(len(images))
         ]
         texts = [" ".join(f"{question.phrase}." for question in prompt) for prompt in asked]
-        tokens = self.tokenizer(texts, return_tensors="pt", padding=True)
-        output = self.model(pixel_values=normalise(torch.stack(images)), **tokens)
-        truths = [truth_of(prompt, self.questioner.image_size) for prompt in asked]
+        device = next(self.model.parameters()).device
+        tokens = self.tokenizer(texts, return_tensors="pt", padding=True).to(device)
+        output = self.model(pixel_values=normalise(torch.stack(images)).to(device), **tokens)
+        side = self.questioner.image_size
+        truths = [truth_of(prompt, side).to(device) for prompt in asked]
         ids = tokens["input_ids"]
         loss, figures = dino_loss(self.model, output, ids, tokens["attention_mask"], truths)
         hits = [

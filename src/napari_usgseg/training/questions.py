@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,8 @@ from torch import Tensor
 from .images import Augmentation, bend_intensities, random_affine, warp
 from .phrases import Concept, concept_of, draw_absent, draw_phrase
 from .pool import PoolImage, draw
+
+DrawAbsent = Callable[[Sequence[Concept], np.random.Generator], str]
 
 SURROUNDINGS = ("usgra", "dltrack_apo")
 """Data sets whose tissue may lie around a lesion; nobody has marked lesions in them."""
@@ -38,6 +40,7 @@ class Questioner:
         image_size: side S in pixels of the squares that are drawn.
         batch: images a draw.
         never: concepts that are not asked for in any image.
+        absent: draws a phrase for what an image does not show, given what it may show.
     """
 
     def __init__(
@@ -46,8 +49,10 @@ class Questioner:
         image_size: int,
         batch: int = 8,
         never: Sequence[Concept] = (),
+        absent: DrawAbsent = draw_absent,
     ) -> None:
         self.pool = pool
+        self.absent = absent
         self.never = tuple(never)
         self.image_size = image_size
         self.batch = batch
@@ -105,7 +110,7 @@ class Questioner:
             asked.append(Question(owner, phrase, empty, False))
         all_shown = [concept_of(phrase) for s in samples for phrase in s.phrases.values()]
         if sample.dataset != "phantoms":  # they show more than their names say
-            phrase = draw_absent([*all_shown, *self.never], rng)
+            phrase = self.absent([*all_shown, *self.never], rng)
             asked.append(Question(owner, phrase, empty, False))
         return asked
 

@@ -1,0 +1,309 @@
+"""Tune a detector to new targets with LoRA; what ``usgseg train lora`` and the window call.
+
+<out>/adapter_config.json, adapter_model.safetensors, README.md, usgseg.json   the best adapter
+<out>/last/          that of the last step
+<out>/training.json  what is trained on, so that only the same training is resumed
+<out>/training.pt    the state of an unfinished training
+<out>/log.jsonl, losses.png, validation.png, tensorboard/
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import CheckpointError
+from ..io.atomic import write_atomically
+from ..io.datasets import Dataset, Split
+from ..models.lora import save_adapter
+from ..models.lora_card import AdapterCard, is_adapter, read_adapter_card, write_adapter_card
+from ..models.phrase_grounder import PhraseGrounder
+from ..models.registry import resolve_device
+from ..models.text import load_sentence_encoder
+from .lora_check import Checked, check_images
+from .lora_data import TuningData, UnrelatedPhrases, choose_images
+from .lora_loop import Decay, Progress, TuneSettings, make_accelerator, tune
+from .lora_pictures import Pictures
+from .lora_ways import TunableDetector, Way
+
+Say = Callable[[str], None]
+
+LOG_EVERY = 10
+
+
+@dataclass(frozen=True, slots=True)
+class LoraSettings:
+    """Everything about a tuning but its images. None takes what suits the detector.
+
+    Attributes:
+        preset: which layers (``models.lora_presets``).
+        rank: of the matrices.
+        alpha: their product is scaled by ``alpha / rank``; None takes ``rank``.
+        steps: of the optimiser, at most.
+        epochs: times that each image is seen, instead of ``steps``.
+        batch: images of a process in a part of a step.
+        accumulate: parts of a step.
+        lr: peak learning rate.
+        image_size: side in pixels of the square that is trained on.
+    """
+
+    preset: str = "decoder"
+    rank: int = 32
+    alpha: float | None = None
+    steps: int | None = None
+    epochs: int | None = None
+    batch: int | None = None
+    accumulate: int = 1
+    lr: float | None = None
+    decay: Decay = "cosine"
+    patience: int = 20
+    minutes: float = 0.0
+    precision: str = "auto"
+    image_size: int | None = None
+    seed: int = 0
+
+
+def train_lora(
+    datasets: Sequence[Dataset],
+    out: Path,
+    settings: LoraSettings,
+    *,
+    grounder: str = "nano",
+    images: int | None = None,
+    splits: dict[str, Split] | None = None,
+    device: str = "cpu",
+    resume: bool = False,
+    pictures: bool = True,
+    say: Say = lambda text: None,
+    progress: Progress = lambda step, steps, figures: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> AdapterCard:
+    """Tune, save and return the card of the best adapter.
+
+    Args:
+        datasets: labelled images.
+        out: folder of the adapter.
+        settings: how.
+        grounder: the detector to tune: a name or a folder.
+        images: so many of each data set, drawn by the seed; None takes all. Some of them are not
+            learned from, but say when to stop.
+        splits: where given, only training sides are drawn from.
+        device: "auto", "cpu", "cuda", ...; the phrase grounder is tuned on the CPU.
+        resume: go on from ``out``.
+        pictures: draw losses and validation boxes.
+        say: told what happens, in lines for a person.
+        progress: called after each step with (step, steps, figures); "validation" is among the
+            figures now and then.
+        cancelled: asked after each step.
+
+    Raises:
+        DatasetError: there are too few images, or none with a target.
+        ModelError: the detector cannot be tuned, or not with this preset.
+        CheckpointError: ``out`` holds another training, and ``resume`` is asked for.
+        Cancelled: ``cancelled()`` turned true; the state is saved.
+    """
+    base = TunableDetector(grounder, resolve_device(device))
+    base.check_preset(settings.preset)
+    side = settings.image_size or base.image_size
+    data = choose_images(datasets, images, splits, settings.seed, side)
+    accelerator = make_accelerator(settings.precision, settings.accumulate, base.on_cpu(device))
+    how = _loop(settings, base, len(data.training), accelerator.num_processes)
+    source = ", ".join(dataset.name for dataset in datasets)
+    request = _request(base, data, settings, source, how)
+    if resume and _is_same(out, request) and is_adapter(out) and not (out / STATE).exists():
+        card = read_adapter_card(out)
+        if card is not None:
+            return card
+    if not resume and accelerator.is_main_process:
+        for name in (STATE, "log.jsonl"):
+            (out / name).unlink(missing_ok=True)
+    if accelerator.is_main_process:
+        write_atomically(out / "training.json", json.dumps(request).encode(), overwrite=True)
+    accelerator.wait_for_everyone()
+
+    import torch
+
+    torch.manual_seed(settings.seed)
+    way = base.prepare(
+        data,
+        UnrelatedPhrases(data.targets, _encoder(base)),
+        preset=settings.preset,
+        rank=settings.rank,
+        alpha=settings.alpha or settings.rank,
+        batch=how.batch,
+        image_size=side,
+        seed=settings.seed,
+    )
+    count = sum(tensor.numel() for tensor in way.lesson.parameters() if tensor.requires_grad)
+    main = accelerator.is_main_process
+    if main:
+        say(
+            f"{source}: {len(data.training)} images to learn {', '.join(data.targets)} from, "
+            f"{len(data.checking)} to stop by; {count:,} numbers of {way.base_id} are tuned"
+        )
+    card = AdapterCard(
+        base=way.base,
+        base_id=way.base_id,
+        targets=data.targets,
+        phrases=data.phrases,
+        images=data.image_ids,
+        preset=settings.preset,
+        rank=settings.rank,
+        source=source,
+        seed=settings.seed,
+        training=asdict(how),
+    )
+    run = _Run(way, data, out, card, Pictures(out, say) if pictures and main else None, progress)
+    place, places = accelerator.process_index, accelerator.num_processes
+    outcome = tune(
+        way.lesson,
+        how,
+        out / STATE,
+        accelerator,
+        check=lambda step: run.check(step, place, places),
+        keep=run.keep,
+        settle=way.lesson.settle,
+        resume=resume,
+        progress=run.step,
+        cancelled=cancelled,
+    )
+    run.close()
+    if main:
+        say(f"best after {outcome.best_step} of {outcome.last_step} steps")
+        (out / STATE).unlink(missing_ok=True)
+    accelerator.wait_for_everyone()
+    found = read_adapter_card(out)
+    assert found is not None
+    return found
+
+
+STATE = "training.pt"
+
+
+class _Run:
+    """What happens between the steps: validation, pictures, log, adapters."""
+
+    def __init__(
+        self,
+        way: Way,
+        data: TuningData,
+        out: Path,
+        card: AdapterCard,
+        pictures: Pictures | None,
+        progress: Progress,
+    ) -> None:
+        self.way, self.data, self.out, self.card = way, data, out, card
+        self.pictures, self.progress = pictures, progress
+        self.sums: dict[str, list[float]] = {}
+
+    def check(self, step: int, place: int, places: int) -> list[float]:
+        """The scores of this process's share of the validation images."""
+        answers: list[Checked] = check_images(self.way.detector, self.data.checking[place::places])
+        if self.pictures is not None:
+            self.pictures.checked(step, answers)
+        return [answer.score for answer in answers]
+
+    def keep(self, kind: str, step: int, score: float) -> None:
+        """Save the adapter as it is now."""
+        folder = self.out if kind == "best" else self.out / "last"
+        save_adapter(self.way.tuned, folder)
+        scores = {} if math.isnan(score) else {"validation": round(score, 4)}
+        write_adapter_card(folder, replace(self.card, scores={**scores, "step": step}))
+
+    def step(self, step: int, steps: int, figures: dict[str, float]) -> None:
+        """Log, draw, tell."""
+        for name, value in figures.items():
+            self.sums.setdefault(name, []).append(value)
+        if step % LOG_EVERY == 0 or "validation" in figures:
+            means = {
+                name: round(float(np.nanmean(values)), 5)
+                for name, values in self.sums.items()
+                if not np.isnan(values).all()
+            }
+            with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, **means}) + "\n")
+            self.sums.clear()
+        if self.pictures is not None:
+            self.pictures.step(step, figures)
+        self.progress(step, steps, figures)
+
+    def close(self) -> None:
+        """Finish the pictures."""
+        if self.pictures is not None:
+            self.pictures.close()
+
+
+def _encoder(base: TunableDetector) -> Any:
+    """Says which phrases are related: the detector's own, or the embedded one."""
+    if isinstance(base.detector, PhraseGrounder):
+        return base.detector.encoder
+    from ..models.catalogue import EMBEDDED
+
+    return load_sentence_encoder(next(m.path for m in EMBEDDED if m.location == "nano-grounder"))
+
+
+def _loop(
+    settings: LoraSettings, base: TunableDetector, images: int, processes: int
+) -> TuneSettings:
+    """The loop's settings; steps that suit so many images where neither they nor epochs are given.
+
+    More images than ten ask for more steps, by the square root.
+    """
+    batch = settings.batch or base.batch
+    at_once = batch * settings.accumulate * processes
+    steps = settings.steps
+    if steps is None and settings.epochs is not None:
+        steps = math.ceil(settings.epochs * images / at_once)
+    if steps is None:
+        steps = int(np.clip(base.steps * np.sqrt(images / 100), base.steps / 2, 4 * base.steps))
+    return TuneSettings(
+        steps=steps,
+        lr=settings.lr or base.lr,
+        batch=batch,
+        accumulate=settings.accumulate,
+        decay=settings.decay,
+        check_every=min(20, steps),
+        patience=settings.patience,
+        minutes=settings.minutes,
+        precision=settings.precision,
+        seed=settings.seed,
+    )
+
+
+def _request(
+    base: TunableDetector,
+    data: TuningData,
+    settings: LoraSettings,
+    source: str,
+    how: TuneSettings,
+) -> dict[str, Any]:
+    return {
+        "source": source,
+        "grounder": base.base_id,
+        "images": list(data.image_ids),
+        "settings": {**asdict(settings), "minutes": 0},
+        "steps": how.steps,
+    }
+
+
+def _is_same(out: Path, request: dict[str, Any]) -> bool:
+    path = out / "training.json"
+    try:
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); use another --out") from error
+    if earlier != json.loads(json.dumps(request)):
+        changed = sorted(key for key in request if earlier.get(key) != request[key])
+        raise CheckpointError(
+            f"{path.parent} holds another training (it differs in {', '.join(changed)}); "
+            "use another --out, or train without --resume"
+        )
+    return True

@@ -1,0 +1,159 @@
+"""The two kinds of detector as LoRA sees them: what is wrapped, asked and measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor, nn
+
+from ..errors import ModelError
+from ..models.base import Detector
+from ..models.grounding_dino import GroundingDino
+from ..models.lora import add_adapter
+from ..models.lora_presets import DINO_PRESETS, GROUNDER_PRESETS, find_preset
+from ..models.phrase_grounder import SAME_PHRASE, PhraseGrounder
+from ..models.registry import load_detector, resolve_device
+from .dino_task import DinoTask
+from .grounder_task import GroundingTask
+from .lora_data import TuningData, UnrelatedPhrases, strange_images
+from .lora_guard import PhraseGuard
+from .questions import Questioner
+
+DENSE, DINO = (2e-3, 8, 300), (5e-4, 4, 400)
+"""Peak learning rate, images in a step, and steps for a hundred images."""
+
+
+class Asks(Protocol):
+    """A task of ``training.loop``: the model, and what a step costs it."""
+
+    model: nn.Module
+
+    def loss(self, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        """The loss of one batch and figures for the log."""
+        ...
+
+
+class Lesson(nn.Module):
+    """A task as a module: one call is one loss, which is what several processes can share."""
+
+    def __init__(self, task: Asks, guard: PhraseGuard | None = None) -> None:
+        super().__init__()
+        self.model = task.model
+        self._loss = task.loss
+        self._guard = guard
+
+    def forward(self, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        """The loss of one batch and figures for the log."""
+        return self._loss(step, rng)
+
+    def settle(self) -> None:
+        """Called after each step of the optimiser, before anything is measured or saved."""
+        if self._guard is not None:
+            self._guard.hold()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Way:
+    """A detector under training.
+
+    Attributes:
+        base: its name, or its folder.
+        base_id: its ``model_id`` before.
+        detector: itself; what it finds changes with every step.
+        tuned: PEFT's model around its network.
+        lesson: what a step costs.
+    """
+
+    base: str
+    base_id: str
+    detector: Detector
+    tuned: Any
+    lesson: Lesson
+
+
+class TunableDetector:
+    """A detector that LoRA can be put on; what differs between the two kinds is here.
+
+    Args:
+        name: of a detector, or its folder.
+        device: "cpu", "cuda", ...
+
+    Raises:
+        ModelError: an adapter is tuned no further, or the detector cannot be loaded.
+    """
+
+    def __init__(self, name: str, device: str = "cpu") -> None:
+        folder = Path(name)
+        self.base = str(folder.resolve()) if folder.is_dir() else name
+        self.detector = load_detector(name, device=device)
+        self.base_id = self.detector.model_id
+        if "+" in self.base_id:
+            raise ModelError(f"{name} is an adapter: merge it first (usgseg models merge-lora)")
+        self.is_dense = isinstance(self.detector, PhraseGrounder)
+        self.lr, self.batch, self.steps = DENSE if self.is_dense else DINO
+
+    def on_cpu(self, device: str) -> bool:
+        """Whether it is tuned on the CPU; the phrase grounder always is."""
+        return self.is_dense or resolve_device(device) == "cpu"
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the square that is trained on.
+
+        A Grounding DINO that keeps an image's aspect sees squares as long as its shortest edge;
+        augmentation stretches by more than the difference.
+        """
+        if isinstance(self.detector, PhraseGrounder):
+            return self.detector.net.image_size
+        size = self._dino.image_processor.size
+        shortest = size.shortest_edge if size.shortest_edge else size.height
+        return int(shortest) // 32 * 32
+
+    @property
+    def _dino(self) -> GroundingDino:
+        assert isinstance(self.detector, GroundingDino)
+        return self.detector
+
+    def check_preset(self, preset: str) -> None:
+        """Raise ModelError where this kind of detector has no such preset."""
+        find_preset(preset, GROUNDER_PRESETS if self.is_dense else DINO_PRESETS)
+
+    def prepare(
+        self,
+        data: TuningData,
+        absent: UnrelatedPhrases,
+        *,
+        preset: str,
+        rank: int,
+        alpha: float,
+        batch: int,
+        image_size: int,
+        seed: int,
+    ) -> Way:
+        """Put LoRA on, teach the phrases, and make the task."""
+        pool = [*data.training, *strange_images(data, absent, seed)]
+        questioner = Questioner(pool, image_size, batch, absent=absent)
+        presets = GROUNDER_PRESETS if self.is_dense else DINO_PRESETS
+        chosen = find_preset(preset, presets)
+        if isinstance(self.detector, PhraseGrounder):
+            found = self.detector
+            learned = found.known.learned
+            found.known = found.known.taught(data.targets, data.phrases, found.encoder)
+            tuned = add_adapter(found.net, chosen, rank, alpha, self.base)
+            task: Asks = GroundingTask(found.net, found.encoder, questioner)
+            guard = PhraseGuard(found.net, _others(learned, found.encoder(list(data.phrases))))
+        else:
+            dino = self._dino
+            tuned = add_adapter(dino.model, chosen, rank, alpha, self.base)
+            task = DinoTask(dino.model, dino.tokenizer, questioner)
+            guard = None
+        tuned.eval()
+        return Way(self.base, self.base_id, self.detector, tuned, Lesson(task, guard))
+
+
+def _others(learned: Tensor, new: Tensor) -> Tensor:
+    """The vectors of ``learned`` that mean none of the ``new`` phrases: those may change."""
+    return learned[(learned @ new.T).amax(1) < SAME_PHRASE]
