@@ -55,7 +55,7 @@ NAMES = (
 TWIN = "model.decoder."
 """transformers keeps a second copy of every box head below this name."""
 LAYERS = 6
-"""Decoder layers of the published models; more where the file has more."""
+"""Decoder layers of the published models, where a file has none itself."""
 _KEY = re.compile(
     r"(?P<layer>.+?)\.(?P<kind>lora_[AB]|modules_to_save)?\.?(default\.)?(weight|bias)"
 )
@@ -152,7 +152,7 @@ def _converted(file: Path, state: dict[str, Tensor]) -> tuple[dict[str, Tensor],
         cause = f"no other half for {min(lone)}" if lone else "it has no LoRA matrices"
         raise CheckpointError(f"{file}: not a LoRA adapter: {cause}")
     numbers = [int(n) for name in lora for n in re.findall(r"^model\.decoder\.layers\.(\d+)", name)]
-    layers = max([LAYERS, *(number + 1 for number in numbers)])
+    layers = max(numbers) + 1 if numbers else LAYERS
     return _on_all_heads(lora, layers), _on_all_heads(whole, layers)
 
 

@@ -172,8 +172,9 @@ def strange_images(data: TuningData, related: UnrelatedPhrases, seed: int) -> li
         kinds = [kind for kind in KINDS if not any(map(related.is_related, _shown_by(kind)))]
         for index in range(round(STRANGE_SHARE * len(own)) if kinds else 0):
             phantom = make_phantom(seed * 100_003 + index, kind=kinds[index % len(kinds)])
-            nothing = np.zeros(own[0].labels.shape, np.uint8)
-            image = squash(phantom.image, nothing.shape[0]).copy()
+            side = len(own[0].image)
+            nothing = np.zeros((side, side), np.uint8)
+            image = squash(phantom.image, side).copy()
             made.append(PoolImage(name, "phantom", image, nothing, nothing, phrases))
     return made
 

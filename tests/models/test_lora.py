@@ -1,0 +1,174 @@
+"""Adapters on real detectors: merged is applied, heads are parted, what was known stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_usgseg.errors import CheckpointError, LabelWriteError, ModelError, ModelNotFoundError
+from napari_usgseg.io.phantoms import make_phantom
+from napari_usgseg.models.grounding_dino import load_grounding_dino
+from napari_usgseg.models.lora import add_adapter, load_adapter, save_adapter, trained
+from napari_usgseg.models.lora_card import (
+    AdapterCard,
+    base_of,
+    find_adapters,
+    is_adapter,
+    read_adapter_card,
+    write_adapter_card,
+)
+from napari_usgseg.models.lora_merge import merge_to_folder
+from napari_usgseg.models.lora_presets import DINO_PRESETS, GROUNDER_PRESETS
+from napari_usgseg.models.registry import load_detector
+from napari_usgseg.types import TextPrompt
+
+INPUTS = {"input_ids": torch.tensor([[101, 200, 1012, 102]])}
+
+
+def shaken(tuned, size: float = 0.2):
+    """``tuned`` with every tensor that a training changes away from its start."""
+    torch.manual_seed(4)
+    with torch.no_grad():
+        for tensor in trained(tuned).values():
+            tensor.add_(torch.randn_like(tensor) * size)
+    return tuned
+
+
+def boxes_of(model):
+    torch.manual_seed(0)
+    with torch.no_grad():
+        return model.eval()(pixel_values=torch.randn(1, 3, 128, 128), **INPUTS).pred_boxes
+
+
+@pytest.fixture(params=["decoder", "paper"])
+def dino_adapter(request, dino_folder, tmp_path):
+    """A Grounding DINO with a shaken adapter on it, and the adapter's folder."""
+    model = load_grounding_dino(dino_folder).model
+    tuned = shaken(add_adapter(model, DINO_PRESETS[request.param], 4, 4, str(dino_folder)))
+    save_adapter(tuned, tmp_path / "adapter")
+    return model, tmp_path / "adapter"
+
+
+@pytest.fixture(scope="module")
+def grounder_adapter(tmp_path_factory):
+    """A shaken adapter of the embedded phrase grounder, with a card."""
+    detector = load_detector("nano")
+    tuned = shaken(add_adapter(detector.net, GROUNDER_PRESETS["decoder"], 4, 4, "nano"), 0.05)
+    folder = tmp_path_factory.mktemp("adapters") / "kidney"
+    save_adapter(tuned, folder)
+    phrases = ("kidney", "the kidney", "kidneys")
+    write_adapter_card(folder, AdapterCard("nano", detector.model_id, ("kidney",), phrases))
+    return folder
+
+
+def test_merging_gives_the_boxes_of_applying_and_the_adapter_changes_them(
+    dino_adapter, dino_folder
+):
+    trained_model, folder = dino_adapter
+    plain = boxes_of(load_grounding_dino(dino_folder).model)
+    applied = boxes_of(load_adapter(load_grounding_dino(dino_folder).model, folder))
+    merged = boxes_of(load_grounding_dino(dino_folder, folder).model)
+    assert float((applied - plain).abs().max()) > 0.01
+    torch.testing.assert_close(applied, boxes_of(trained_model), atol=1e-5, rtol=0)
+    torch.testing.assert_close(merged, applied, atol=1e-4, rtol=0)
+
+
+def test_without_parted_heads_a_merge_would_be_wrong(dino_adapter, dino_folder):
+    from peft import PeftModel
+
+    from napari_usgseg.models.lora import add_input_embeddings
+
+    _, folder = dino_adapter
+    model = load_grounding_dino(dino_folder).model
+    add_input_embeddings(model)
+    applied = boxes_of(PeftModel.from_pretrained(model, str(folder)))
+    merged = boxes_of(PeftModel.from_pretrained(model, str(folder)).merge_and_unload())
+    assert float((merged - applied).abs().max()) > 1e-3
+
+
+def test_both_copies_of_a_box_head_have_learned_the_same(dino_adapter):
+    model, _ = dino_adapter
+    for own, twin in zip(model.bbox_embed, model.model.decoder.bbox_embed, strict=True):
+        for (name, tensor), (_, other) in zip(
+            own.state_dict().items(), twin.state_dict().items(), strict=True
+        ):
+            torch.testing.assert_close(tensor, other, msg=name)
+    first, second = (model.bbox_embed[n].state_dict() for n in (0, 1))
+    assert any(not torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_merged_dino_is_a_folder_of_its_own_with_the_same_boxes(
+    dino_adapter, dino_folder, tmp_path
+):
+    _, folder = dino_adapter
+    merged = merge_to_folder(folder, tmp_path / "merged", str(dino_folder))
+    applied = boxes_of(load_adapter(load_grounding_dino(dino_folder).model, folder))
+    torch.testing.assert_close(boxes_of(load_detector(merged).model), applied, atol=1e-4, rtol=0)
+    with pytest.raises(LabelWriteError, match="choose another place"):
+        merge_to_folder(folder, merged, str(dino_folder))
+
+
+def test_an_adapters_folder_brings_its_detector_and_its_phrases(grounder_adapter, tmp_path):
+    image = make_phantom(3).image
+    prompt = TextPrompt("kidney. breast tumor", box_threshold=0.0)
+    tuned = load_detector(grounder_adapter)
+    assert tuned.model_id == load_detector("nano", grounder_adapter).model_id
+    assert "kidney" in tuned.known.names
+    assert load_detector("nano").detect(image, prompt).notes
+    assert not tuned.detect(image, prompt).notes
+    merged = load_detector(merge_to_folder(grounder_adapter, tmp_path / "merged"))
+    one, other = tuned.detect(image, prompt), merged.detect(image, prompt)
+    assert one.phrases == other.phrases
+    np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-4)
+    assert merged.known.names == tuned.known.names
+
+
+def test_two_adapters_at_once_and_another_models_adapter_are_refused(grounder_adapter, tmp_path):
+    with pytest.raises(ModelError, match="is a LoRA adapter itself"):
+        load_detector(grounder_adapter, grounder_adapter)
+    with pytest.raises(CheckpointError, match="not an adapter of this model"):
+        load_detector("nano-dino", plain_copy(grounder_adapter, tmp_path / "foreign"))
+    card = read_adapter_card(grounder_adapter)
+    other = plain_copy(grounder_adapter, tmp_path / "older")
+    write_adapter_card(other, AdapterCard("nano", "nano-00000000", card.targets))
+    with pytest.raises(CheckpointError, match="was trained on nano-00000000"):
+        load_detector(other)
+
+
+def plain_copy(folder: Path, to: Path) -> Path:
+    """An adapter without our card, as from elsewhere."""
+    import shutil
+
+    shutil.copytree(folder, to)
+    (to / "usgseg.json").unlink()
+    return to
+
+
+def test_an_adapter_from_elsewhere_names_its_base_or_is_asked_for_it(grounder_adapter, tmp_path):
+    elsewhere = plain_copy(grounder_adapter, tmp_path / "elsewhere")
+    assert base_of(elsewhere) == "nano"
+    config = elsewhere / "adapter_config.json"
+    config.write_text(config.read_text().replace('"nano"', "null"))
+    with pytest.raises(CheckpointError, match="--adapter"):
+        load_detector(elsewhere)
+    assert load_detector("nano", elsewhere).model_id.startswith("nano-")
+
+
+def test_adapters_are_found_wherever_they_lie(grounder_adapter, tmp_path):
+    plain_copy(grounder_adapter, tmp_path / "a" / "b")
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "adapter_config.json").write_text("{}")
+    assert list(find_adapters([tmp_path])) == [tmp_path / "a" / "b"]
+    assert not is_adapter(tmp_path / "c")
+    with pytest.raises(ModelNotFoundError, match="usgseg train lora"):
+        base_of(tmp_path / "c")
+
+
+def test_a_damaged_card_is_named(grounder_adapter, tmp_path):
+    folder = plain_copy(grounder_adapter, tmp_path / "damaged")
+    (folder / "usgseg.json").write_text('{"schema": 1}')
+    with pytest.raises(CheckpointError, match=r"usgseg\.json.*train it again"):
+        load_detector(folder)
