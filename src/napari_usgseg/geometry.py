@@ -41,6 +41,12 @@ def box_from_points(a: ArrayLike, b: ArrayLike) -> FloatArray:
     return np.concatenate([corners.min(axis=0), corners.max(axis=0)])
 
 
+def covered_cells(covered: tuple[float, float], grid_hw: tuple[int, int]) -> tuple[int, int]:
+    """How many (rows, columns) of a grid a share of it is, at least one of each."""
+    rows, columns = (max(1, round(s * n)) for s, n in zip(covered, grid_hw, strict=True))
+    return rows, columns
+
+
 def mask_to_box(mask: ArrayLike) -> FloatArray | None:
     """The tight inclusive box (4,) of a mask (H, W), or None where the mask is empty."""
     inside = np.asarray(mask, bool)

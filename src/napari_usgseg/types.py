@@ -68,8 +68,8 @@ class Prompts:
         point_labels: (N,) 1 = positive, 0 = negative.
         box: (4,) XYXY pixels, or None.
         scribbles: (polyline (M, 2) XY pixels, label 1 or 0) pairs; sampled to points on use.
-        mask_input: (h, w) logits of a previous prediction on the segmenter's low-resolution grid
-            (any size; resampled on use), or None.
+        mask_input: (h, w) logits of a previous prediction on the segmenter's low-resolution grid,
+            or of any other size over the whole image (resampled on use), or None.
     """
 
     point_coords: FloatArray = field(default_factory=_no_points)
@@ -112,12 +112,15 @@ class ImageEmbedding:
         model_id: of the segmenter that made it; ``predict`` refuses another's.
         size_hw: (H, W) of the original image.
         features: tensors by name ("image_embed" (1, C, h, w), "high_res_0", "high_res_1").
+        covered: which share of the encoder's square the image covers, as (rows, columns) from the
+            top left; all of it where images are squashed to the square, less where they are padded.
     """
 
     image_id: str
     model_id: str
     size_hw: tuple[int, int]
     features: dict[str, Any]
+    covered: tuple[float, float] = (1.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,7 +130,8 @@ class Prediction:
     Attributes:
         masks: (N, H, W) bool at the original image's size.
         iou_predictions: (N,) the model's own estimate of each mask's IoU.
-        low_res_logits: (N, h, w) float32, to feed back as ``Prompts.mask_input``.
+        low_res_logits: (N, h, w) float32 over the segmenter's square (of which the image has the
+            embedding's ``covered`` share), to feed back as ``Prompts.mask_input``.
         object_score: logit that the object is in the image at all (below 0: it is not).
     """
 

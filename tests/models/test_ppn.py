@@ -171,7 +171,7 @@ def test_every_kind_of_prompt_changes_the_answer(model, image, prompts):
     features = feature_list(embedding)
     with torch.inference_mode():
         learned = model._prompter(model._decoder.prompt_encoder, features, torch.tensor([0]))
-        sparse, dense, _ = model._joined(learned, prompts, (90, 120))
+        sparse, dense, _ = model._joined(learned, prompts, embedding)
         before = model._decoder(features, learned.sparse, learned.dense).logits
         after = model._decoder(features, sparse, dense).logits
     assert (after - before).abs().max() > 1e-3

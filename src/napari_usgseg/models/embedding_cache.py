@@ -189,6 +189,7 @@ def encode(embedding: ImageEmbedding) -> bytes | None:
             "key": embedding.image_id,
             "model_id": embedding.model_id,
             "size_hw": json.dumps([int(side) for side in embedding.size_hw]),
+            "covered": json.dumps([float(share) for share in embedding.covered]),
             "checksum": _checksum(tensors),
         }
         return save(tensors, metadata=header)
@@ -205,13 +206,15 @@ def decode(data: bytes, key: str, model_id: str) -> ImageEmbedding | None:
         header = json.loads(data[8 : 8 + length])["__metadata__"]
         tensors = load(data)
         height, width = json.loads(header["size_hw"])
+        rows, columns = json.loads(header.get("covered", "[1.0, 1.0]"))
         expected = (header["format"], header["key"], header["model_id"], header["checksum"])
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError):
         return None
     if expected != (FORMAT, key, model_id, _checksum(tensors)):
         return None
     features = {name: tensor.to(torch.float32) for name, tensor in tensors.items()}
-    return ImageEmbedding(key, model_id, (int(height), int(width)), features)
+    size_hw, covered = (int(height), int(width)), (float(rows), float(columns))
+    return ImageEmbedding(key, model_id, size_hw, features, covered)
 
 
 def _checksum(tensors: dict[str, Any]) -> str:

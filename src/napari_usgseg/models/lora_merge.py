@@ -8,14 +8,18 @@ from pathlib import Path
 from ..errors import LabelWriteError
 from .grounding_dino import GroundingDino
 from .lora_card import base_of
+from .lora_routing import RoutedDetector
 from .phrase_grounder import PhraseGrounder, save_phrase_grounder
-from .registry import load_detector
+from .registry import embedded_grounder, load_detector
 
 TEXT_FILES = ("text.json", "tokenizer.json", "text.safetensors")
 
 
 def merge_to_folder(adapter: Path, out: Path, base: str | None = None) -> Path:
     """Write the detector with ``adapter`` merged, in single precision, to ``out``.
+
+    A merged detector answers every phrase with the tuned weights; what that costs the other phrases
+    is measured in docs/lora-study.md.
 
     Args:
         adapter: folder of the adapter.
@@ -31,19 +35,15 @@ def merge_to_folder(adapter: Path, out: Path, base: str | None = None) -> Path:
         raise LabelWriteError(out, "exists already; choose another place")
     name = base or base_of(adapter)
     detector = load_detector(name, adapter)
+    if isinstance(detector, RoutedDetector):
+        detector = detector.tuned
     if isinstance(detector, PhraseGrounder):
         save_phrase_grounder(detector, out, half=False)
+        folder = embedded_grounder() if name == "nano" else Path(name)
         for file in TEXT_FILES:
-            shutil.copyfile(_folder_of(name) / file, out / file)
+            shutil.copyfile(folder / file, out / file)
     elif isinstance(detector, GroundingDino):
         detector.model.save_pretrained(out)
         detector.tokenizer.save_pretrained(out)
         detector.image_processor.save_pretrained(out)
     return out
-
-
-def _folder_of(name: str) -> Path:
-    from .catalogue import EMBEDDED
-
-    embedded = (m.path for m in EMBEDDED if m.kind == "detector" and m.name == name)
-    return next(embedded, Path(name))

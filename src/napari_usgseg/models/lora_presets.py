@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from ..errors import ModelError
 
-DEFAULT_PRESET = "decoder"
+GUARDED = "phrase"
+"""The preset that forgets nothing, whatever is done with the adapter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +59,13 @@ _PHRASE = r"text\.0|(block(32|16|8|4)|context)\.film|query|presence\.0"
 _CONVOLUTIONS = r"(block(32|16|8|4)|context)\.conv|narrow|laterals\.[0-3]\.0"
 
 GROUNDER_PRESETS = {
-    "decoder": Preset(_PHRASE, ""),
-    "wide": Preset(f"{_PHRASE}|{_CONVOLUTIONS}", r"presence\.2"),
+    "decoder": Preset(f"{_PHRASE}|{_CONVOLUTIONS}", r"presence\.2"),
+    "phrase": Preset(_PHRASE, ""),
 }
-"""For the phrase grounder, which has no attention. "decoder": where the phrase steers the image's
-features; what was known is kept (``training.lora_guard``). "wide": the convolutions of neck and
-head too, which all phrases share; what was known is lost."""
+"""For the phrase grounder, which has no attention. "decoder": the layers of neck and head; merged
+for good it forgets what was known, so an adapter answers its own phrases only
+(``models.lora_routing``). "phrase": only where the phrase steers the image's features, and held
+where old phrases do not feel it (``training.lora_guard``): weaker, but it may be merged."""
 
 
 def find_preset(name: str, presets: dict[str, Preset]) -> Preset:

@@ -17,6 +17,9 @@ from .sam import SamSegmenter
 LORA_LAYERS = r".*\.(q_proj|v_proj|k_proj|out_proj)"
 """The decoder's attention projections."""
 
+PRESENCE_SLOPE = 10.0
+"""Logits for an IoU of 1: a sure mask counts as present with a probability of 0.99."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded:
@@ -25,7 +28,8 @@ class Decoded:
     Attributes:
         logits: (R, 1, g, g).
         iou: (R, 1), its own estimate.
-        object_score: (R, 1) logits; below 0 the object is not in the image.
+        object_score: (R, 1) logits; below 0 the object is not in the image. A decoder without such
+            an output (SAM's first version) answers by its IoU estimate (`presence`).
     """
 
     logits: Tensor
@@ -73,6 +77,8 @@ class FrozenDecoder:
             repeat_image=False,
             high_res_features=levels[:-1],
         )
+        if not self.mask_decoder.pred_obj_scores:
+            score = presence(iou[:, :1])
         return Decoded(logits[:, :1], iou[:, :1], score)
 
     def embed_boxes(self, boxes: Tensor) -> Tensor:
@@ -111,6 +117,15 @@ class FrozenDecoder:
         return {name: tensor for name, tensor in named if ".lora_" in name}
 
 
+def presence(iou: Tensor) -> Tensor:
+    """A logit that the object is there from the decoder's estimate of its mask's IoU.
+
+    It is 0 at an IoU of one half. In training the cross-entropy of absent classes makes the
+    prompts such that the estimate falls below that, as it does with a true object score.
+    """
+    return PRESENCE_SLOPE * (iou - 0.5)
+
+
 def sam_net(segmenter: Segmenter) -> Any:
     """The network behind a segmenter.
 
@@ -120,6 +135,6 @@ def sam_net(segmenter: Segmenter) -> Any:
     if not isinstance(segmenter, SamSegmenter):
         raise ModelError(
             f"a prompt predictor needs a segmenter of SAM's kind, {segmenter.model_id} is not: "
-            "take nano or a SAM 2.1"
+            "take nano, a SAM 2.1 or a SAM"
         )
     return segmenter.net

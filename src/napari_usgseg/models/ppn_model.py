@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -28,6 +27,7 @@ from .ppn_decode import Decoded, FrozenDecoder
 from .ppn_join import agreement, person_points, within_box
 from .sam import MASK_THRESHOLD, feature_list
 from .sam_prompts import LOGIT_LIMIT, prompt_logits, prompt_points
+from .sam_square import image_logits
 
 LORA = "lora."
 QUERIES = "queries"
@@ -91,7 +91,7 @@ class PpnModel:
         learned = self._prompter(self._decoder.prompt_encoder, features)
         decoded = self._decoder(features, learned.sparse, learned.dense)
         return {
-            value: _prediction(decoded, row, embedding.size_hw) for value, row in self._rows.items()
+            value: self._prediction(decoded, row, embedding) for value, row in self._rows.items()
         }
 
     @torch.inference_mode()
@@ -111,8 +111,8 @@ class PpnModel:
         features = self._features(embedding)
         row = torch.tensor([self._row(class_id)], device=self._decoder.device)
         learned = self._prompter(self._decoder.prompt_encoder, features, row)
-        sparse, dense, logits = self._joined(learned, prompts, embedding.size_hw)
-        answers = [_prediction(self._decoder(features, sparse, dense), 0, embedding.size_hw)]
+        sparse, dense, logits = self._joined(learned, prompts, embedding)
+        answers = [self._prediction(self._decoder(features, sparse, dense), 0, embedding)]
         if prompts.is_empty:
             return answers[0]
         alone = [prompts]
@@ -132,25 +132,38 @@ class PpnModel:
         return ClassSegmenter(self, class_id)
 
     def _joined(
-        self, learned: LearnedPrompts, prompts: Prompts, size_hw: tuple[int, int]
+        self, learned: LearnedPrompts, prompts: Prompts, embedding: ImageEmbedding
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Sparse and dense prompts, and the mask prompt, which ends at a person's box."""
         side, device = self._decoder.image_size, self._decoder.device
+        size_hw, covered = embedding.size_hw, embedding.covered
         sparse, dense, logits = learned.sparse, learned.dense, learned.mask_logits
         if prompts.box is not None:
-            corners = prompt_points(Prompts(box=prompts.box), size_hw, side)
+            corners = prompt_points(Prompts(box=prompts.box), size_hw, side, covered)
             box = corners[0].reshape(1, 4).to(device)  # type: ignore[index]
             sparse = torch.cat((self._decoder.embed_boxes(box), sparse[:, BOX_TOKENS:]), dim=1)
             logits = within_box(logits, box / side)
             dense = self._decoder.embed_masks(logits)
-        given = prompt_logits(prompts.mask_input, self._decoder.prompt_encoder.mask_input_size)
+        grid_hw = self._decoder.prompt_encoder.mask_input_size
+        given = prompt_logits(prompts.mask_input, grid_hw, covered)
         if given is not None:
             dense = self._decoder.embed_masks(given.to(device))
-        points = prompt_points(replace(prompts, box=None, mask_input=None), size_hw, side)
+        others = replace(prompts, box=None, mask_input=None)
+        points = prompt_points(others, size_hw, side, covered)
         if points is not None:
             clicks = self._decoder.embed_points(points[0].to(device), points[1].to(device))
             sparse = torch.cat((sparse, clicks), dim=1)
         return sparse, dense, logits
+
+    def _prediction(self, decoded: Decoded, row: int, embedding: ImageEmbedding) -> Prediction:
+        low_res = decoded.logits[row].float()
+        full = image_logits(low_res, embedding, self._decoder.image_size)
+        return Prediction(
+            masks=(full > MASK_THRESHOLD).cpu().numpy(),
+            iou_predictions=decoded.iou[row].float().clamp(0, 1).cpu().numpy(),
+            low_res_logits=low_res.clamp(-LOGIT_LIMIT, LOGIT_LIMIT).cpu().numpy(),
+            object_score=float(decoded.object_score[row]),
+        )
 
     def _features(self, embedding: ImageEmbedding) -> list[Tensor]:
         if embedding.model_id != self.segmenter.model_id:
@@ -265,14 +278,3 @@ def build_prompter(shape: Mapping[str, Any], classes: int) -> ClassPrompter:
     sizes = {**shape, "channels": tuple(shape["channels"])}
     tokens = int(sizes.pop("tokens"))
     return ClassPrompter(PpnShape(**sizes), classes, tokens)
-
-
-def _prediction(decoded: Decoded, row: int, size_hw: tuple[int, int]) -> Prediction:
-    low_res = decoded.logits[row].float()
-    full = F.interpolate(low_res[None], size_hw, mode="bilinear", align_corners=False)[0]
-    return Prediction(
-        masks=(full > MASK_THRESHOLD).cpu().numpy(),
-        iou_predictions=decoded.iou[row].float().clamp(0, 1).cpu().numpy(),
-        low_res_logits=low_res.clamp(-LOGIT_LIMIT, LOGIT_LIMIT).cpu().numpy(),
-        object_score=float(decoded.object_score[row]),
-    )

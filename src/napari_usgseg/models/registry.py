@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ModelError, ModelNotFoundError
 from .catalogue import CATALOGUE, OPENVINO, EmbeddedModel, HubModel, Kind
 from .hub import Progress
-from .lora_card import base_of, is_adapter
+from .lora_card import base_of, is_adapter, read_adapter_card
 from .verify import ModelInfo, describe, verify
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ def load_detector(
     Args:
         name: "nano", "nano-dino", "grounding-dino-tiny|base", a folder of either kind, or the
             folder of a LoRA adapter, which brings the detector that it was trained on.
-        adapter: folder of a LoRA adapter.
+        adapter: folder of a LoRA adapter. It answers what it was taught; every other phrase is
+            answered as without it (``models.lora_routing``).
         device: "cpu", "cuda", "cuda:1", ..., or "auto" for a GPU where there is one; the phrase
             grounder ("nano") always runs on the CPU.
 
@@ -93,10 +95,10 @@ def load_detector(
     """
     device = resolve_device(device)
     model = _find(name, "detector")
-    from .grounding_dino import is_grounding_dino, load_grounding_dino
+    from .grounding_dino import is_grounding_dino
 
     if isinstance(model, HubModel):
-        return load_grounding_dino(model.name, adapter, device)
+        return _dino(model.name, adapter, device)
     folder = model.path if model else Path(name)
     if is_adapter(folder):
         if adapter is not None:
@@ -105,10 +107,45 @@ def load_detector(
     if model and not folder.is_dir():
         raise _incomplete(model)
     if is_grounding_dino(folder):
-        return load_grounding_dino(folder, adapter, device)
+        return _dino(folder, adapter, device)
+    return _grounder(folder, adapter)
+
+
+def _dino(name: str | Path, adapter: str | Path | None, device: str) -> Detector:
+    from .grounding_dino import load_grounding_dino
+
+    tuned = load_grounding_dino(name, adapter, device)
+    card = read_adapter_card(Path(adapter)) if adapter is not None else None
+    if card is None or not card.phrases:
+        return tuned
+    from .lora_routing import RoutedDetector, TaughtPhrases, share_tensors
+    from .text import load_sentence_encoder
+
+    base = load_grounding_dino(name, device=device)
+    share_tensors(tuned.model, base.model)
+    encoder = load_sentence_encoder(embedded_grounder())
+    return RoutedDetector(base, tuned, TaughtPhrases(card.phrases, encoder))
+
+
+def _grounder(folder: Path, adapter: str | Path | None) -> Detector:
     from .phrase_grounder import load_phrase_grounder
 
-    return load_phrase_grounder(folder, adapter)
+    tuned = load_phrase_grounder(folder, adapter)
+    card = read_adapter_card(Path(adapter)) if adapter is not None else None
+    if card is None or not card.phrases:
+        return tuned
+    from .lora_routing import RoutedDetector, TaughtPhrases, share_tensors
+
+    base = load_phrase_grounder(folder)
+    share_tensors(tuned.net, base.net)
+    taught = TaughtPhrases(card.phrases, base.encoder, base.known.learned)
+    base.known = replace(base.known, names=tuned.known.names)
+    return RoutedDetector(base, tuned, taught)
+
+
+def embedded_grounder() -> Path:
+    """The folder of the embedded phrase grounder, and of its sentence encoder."""
+    return next(m.path for m in CATALOGUE if (m.name, m.kind) == ("nano", "detector"))
 
 
 def download_model(name: str, progress: Progress = lambda done, total: None) -> tuple[Path, ...]:

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..errors import ModelError, PromptError
 from ..types import ImageEmbedding, Prediction, Prompts
 from .sam_prompts import LOGIT_LIMIT, prompt_logits, prompt_points
+from .sam_square import WHOLE, image_logits
 
 PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)
@@ -93,11 +94,15 @@ class SamSegmenter:
         Raises:
             ModelError: the array is not such an image.
         """
-        pixels = to_pixels(image, self._net.image_size).to(self._device)
-        image_embed, high_res = self._net.encode(pixels)
+        pixels, covered = self._on_square(image)
+        image_embed, high_res = self._net.encode(pixels.to(self._device))
         features = {"image_embed": image_embed}
         features.update({f"high_res_{level}": tensor for level, tensor in enumerate(high_res)})
-        return ImageEmbedding(image_id, self._model_id, image.shape[:2], features)
+        return ImageEmbedding(image_id, self._model_id, image.shape[:2], features, covered)
+
+    def _on_square(self, image: NDArray[np.uint8]) -> tuple[Tensor, tuple[float, float]]:
+        """Normalised pixels (1, 3, S, S), and the share of them that the image covers."""
+        return to_pixels(image, self._net.image_size), WHOLE
 
     @torch.inference_mode()
     def predict(
@@ -119,8 +124,9 @@ class SamSegmenter:
                 malformed, not finite or outside the image.
         """
         self._check_is_mine(embedding)
-        points = prompt_points(prompts, embedding.size_hw, self._net.image_size)
-        mask = prompt_logits(prompts.mask_input, self._net.prompt_encoder.mask_input_size)
+        covered = embedding.covered
+        points = prompt_points(prompts, embedding.size_hw, self._net.image_size, covered)
+        mask = prompt_logits(prompts.mask_input, self._net.prompt_encoder.mask_input_size, covered)
         if points is None and mask is None:
             raise PromptError("nothing to go by: give a point, a box, a scribble or a mask_input")
         ambiguous = points is not None and points[1].shape[1] == 1 and mask is None
@@ -131,9 +137,7 @@ class SamSegmenter:
         if multimask is not True:
             order = order[:1]
         low_res, iou = low_res[order], iou[order]
-        full = F.interpolate(
-            low_res[None], embedding.size_hw, mode="bilinear", align_corners=False
-        )[0]
+        full = image_logits(low_res, embedding, self._net.image_size)
         return Prediction(
             masks=(full > MASK_THRESHOLD).cpu().numpy(),
             iou_predictions=iou.cpu().numpy(),

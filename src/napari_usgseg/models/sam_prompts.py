@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import PromptError
-from ..geometry import clip_box, scribble_to_points
+from ..geometry import clip_box, covered_cells, scribble_to_points
 from ..types import BoolArray, FloatArray, Prompts
+from .sam_square import WHOLE
 
 LOGIT_LIMIT = 32.0
 """Low-resolution logits are clamped to this, when they are returned and when they are fed back."""
@@ -27,17 +28,27 @@ SCRIBBLE_LIMIT = 8
 """The most points that one scribble becomes."""
 
 
-def scale_points(points: FloatArray, size_hw: tuple[int, int], image_size: int) -> Tensor:
+def scale_points(
+    points: FloatArray,
+    size_hw: tuple[int, int],
+    image_size: int,
+    covered: tuple[float, float] = WHOLE,
+) -> Tensor:
     """Points (N, 2) XY pixels of an image of ``size_hw`` to the network's square, as SAM 2 does."""
     height, width = size_hw
     scaled = torch.as_tensor(np.ascontiguousarray(points), dtype=torch.float32).clone()
+    scaled[:, 0] *= covered[1]
+    scaled[:, 1] *= covered[0]
     scaled[:, 0] /= width
     scaled[:, 1] /= height
     return scaled * image_size
 
 
 def prompt_points(
-    prompts: Prompts, size_hw: tuple[int, int], image_size: int
+    prompts: Prompts,
+    size_hw: tuple[int, int],
+    image_size: int,
+    covered: tuple[float, float] = WHOLE,
 ) -> tuple[Tensor, Tensor] | None:
     """Box corners, clicks and scribbles, in this order, on the network's square.
 
@@ -45,6 +56,7 @@ def prompt_points(
         prompts: in pixels of the image.
         size_hw: (H, W) of the image.
         image_size: side in pixels of the network's square.
+        covered: share of the square that the image covers (``ImageEmbedding.covered``).
 
     Returns:
         (1, N, 2) coordinates and (1, N) labels, or None where nothing is pointed at.
@@ -61,7 +73,7 @@ def prompt_points(
     if len(coords) == 0:
         return None
     labels = torch.from_numpy(np.concatenate([part[1] for part in parts]))
-    return scale_points(coords, size_hw, image_size)[None], labels[None]
+    return scale_points(coords, size_hw, image_size, covered)[None], labels[None]
 
 
 def _clicks(prompts: Prompts, size_hw: tuple[int, int]) -> tuple[FloatArray, NDArray[np.int32]]:
@@ -127,8 +139,13 @@ def _checked_box(box: FloatArray, size_hw: tuple[int, int]) -> FloatArray:
     return clip_box(box, size_hw)
 
 
-def prompt_logits(mask: FloatArray | None, grid_hw: tuple[int, int]) -> Tensor | None:
+def prompt_logits(
+    mask: FloatArray | None, grid_hw: tuple[int, int], covered: tuple[float, float] = WHOLE
+) -> Tensor | None:
     """A previous prediction's logits (h, w) on the network's grid, as (1, 1, H, W).
+
+    Logits of another size than the grid's are those of the whole image, and are put where the
+    image is (``covered``); what is beside it is not the object.
 
     Raises:
         PromptError: they are malformed or not finite.
@@ -143,7 +160,8 @@ def prompt_logits(mask: FloatArray | None, grid_hw: tuple[int, int]) -> Tensor |
         )
     tensor = torch.from_numpy(logits)[None, None]
     if logits.shape != tuple(grid_hw):
-        tensor = F.interpolate(
-            tensor, tuple(grid_hw), mode="bilinear", align_corners=False, antialias=True
-        )
+        size = covered_cells(covered, grid_hw)
+        tensor = F.interpolate(tensor, size, mode="bilinear", align_corners=False, antialias=True)
+        beside = (0, grid_hw[1] - size[1], 0, grid_hw[0] - size[0])
+        tensor = F.pad(tensor, beside, value=min(0.0, float(logits.min())))
     return tensor.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..geometry import covered_cells
 from ..metrics import iou
 from ..types import BoolArray, FloatArray, Prompts
 from .postprocess import bounding_window, pointed_pixels
@@ -75,14 +76,20 @@ def merge_correction(previous: BoolArray, answer: BoolArray, prompts: Prompts) -
     return merged
 
 
-def merged_logits(logits: FloatArray, mask: BoolArray) -> FloatArray:
+def merged_logits(
+    logits: FloatArray, mask: BoolArray, covered: tuple[float, float] = (1.0, 1.0)
+) -> FloatArray:
     """Low-resolution logits (h, w) of an answer, made to say what the merged mask (H, W) says.
 
-    The next click then starts from the mask that the person sees.
+    The next click then starts from the mask that the person sees. ``covered`` is the share of the
+    logits' grid that the image covers (``ImageEmbedding.covered``).
     """
     picture = Image.fromarray(mask.astype(np.uint8) * 255)
-    height, width = logits.shape
-    inside = np.asarray(picture.resize((width, height), Image.Resampling.BOX)) > 127
+    rows, columns = covered_cells(covered, (logits.shape[0], logits.shape[1]))
+    inside = np.zeros(logits.shape, bool)
+    inside[:rows, :columns] = (
+        np.asarray(picture.resize((columns, rows), Image.Resampling.BOX)) > 127
+    )
     stated = np.where(inside, UNDONE_LOGIT, -UNDONE_LOGIT)
     return np.where(inside == (logits > 0), logits, stated).astype(np.float32)
 

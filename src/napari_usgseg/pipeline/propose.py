@@ -159,7 +159,7 @@ def propose_prompts(
     logits = prediction.low_res_logits[0]
     if previous is not None and previous.any():
         mask = merge_correction(previous, mask, prompts)
-        logits = merged_logits(logits, mask)
+        logits = merged_logits(logits, mask, embedding.covered)
     box = prompts.box if prompts.box is not None else mask_to_box(mask)
     iou = float(prediction.iou_predictions[0])
     proposal = Proposal(

@@ -20,6 +20,7 @@ from torch import Tensor
 from ..models.base import Segmenter
 from ..models.ppn import MASK_GRID
 from ..models.sam import feature_list
+from ..models.sam_square import square_masks
 from ..types import ImageEmbedding
 from .images import Augmentation, bend_intensities, random_affine, warp
 
@@ -121,7 +122,7 @@ class ViewCache:
         features = tuple(f.half().cpu().clone() for f in feature_list(embedding))
         height, width = features[-1].shape[-2:]
         grid = (MASK_GRID * height, MASK_GRID * width)
-        cover = F.interpolate(masks[None].float(), grid, mode="area")[0]
+        cover = square_masks(masks.float(), grid, embedding.covered)
         return View(features, (cover * 255).round().to(torch.uint8))
 
     def _bent(
