@@ -1,0 +1,259 @@
+"""What can be measured: a method looks at one image and answers with the masks to be scored.
+
+A method sees the truth because box and clicks are made from it (``Scene.truths``); one that needs
+no prompt must not look there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DatasetError
+from ..geometry import jitter_box
+from ..io.datasets import Dataset, DatasetItem
+from ..io.labels import read_labels
+from ..models.base import AutoSegmenter, Detector, Segmenter
+from ..models.phrases import split_phrases
+from ..types import BoolArray, Prompts, TextPrompt
+from .annotator import NOC_TARGETS, REPORTED_CLICKS, simulate_clicks
+from .postprocess import PostprocessSettings, postprocess
+from .propose import compose, propose_text
+from .propose_auto import auto_box_masks, auto_masks
+from .true_objects import foreign_boxes, tight_box
+
+PromptKind = Literal["text", "box", "clicks", "ppn", "ppn+box", "predictions", "none"]
+PROMPT_KINDS: tuple[PromptKind, ...] = ("text", "box", "clicks", "ppn", "ppn+box")
+"""What models are asked with; "predictions" are masks on disk, "none" asks for no prompt."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EvaluationRequest:
+    """What to measure.
+
+    Attributes:
+        prompt: "text", "box", "clicks", "ppn" or "ppn+box"; "predictions" or "none" where a method
+            of another kind is scored.
+        text: phrase for label 1 instead of the data set's target.
+        box_threshold: see ``TextPrompt``.
+        text_threshold: see ``TextPrompt``.
+        one_sentence: ask for all labels in one sentence and score the one label map that it gives,
+            instead of one phrase at a time.
+        jitter: each edge of a box is shaken by up to this fraction of its side.
+        shuffle_prompts: prompt with a box of another image; Dice must collapse, or the prompt
+            does not matter.
+        settings: cleaning of every mask.
+        use_priors: see ``propose_text``.
+        include_trained: also score images that the prompt predictor was trained on.
+        limit: at most this many images of each data set, drawn by ``seed``.
+        seed: of the draw, of the jitter and of the shuffling.
+    """
+
+    prompt: PromptKind
+    text: str | None = None
+    box_threshold: float | None = None
+    text_threshold: float | None = None
+    one_sentence: bool = False
+    jitter: float = 0.0
+    shuffle_prompts: bool = False
+    settings: PostprocessSettings = field(default_factory=PostprocessSettings)
+    use_priors: bool = True
+    include_trained: bool = False
+    limit: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """One image with its truth, and the random numbers that belong to it alone.
+
+    Attributes:
+        dataset: it is part of.
+        item: of the data set.
+        other: another item, for foreign prompts.
+        image: (H, W, 3) RGB uint8.
+        labels: (H, W), the true label map.
+        truths: (H, W) bool, what is scored: each label of the data set, or each object.
+        rng: seeded by the request's seed and the image's name.
+    """
+
+    dataset: Dataset
+    item: DatasetItem
+    other: DatasetItem
+    image: NDArray[np.uint8]
+    labels: NDArray[np.integer]
+    truths: tuple[BoolArray, ...]
+    rng: np.random.Generator
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """(H, W) of the image."""
+        return self.labels.shape[0], self.labels.shape[1]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """A mask (H, W) bool for each of ``Scene.truths``; what clicks gave, by number and by IoU."""
+
+    masks: tuple[BoolArray, ...]
+    dice_at_clicks: dict[int, float] | None = None
+    noc: dict[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Method:
+    """Something that can be scored.
+
+    Attributes:
+        answer: what it makes of an image.
+        per_object: it is asked for one object at a time, and images without one are left out;
+            otherwise it is asked for whole labels.
+    """
+
+    answer: Callable[[Scene], Answer]
+    per_object: bool = False
+
+
+def text_method(segmenter: Segmenter, detector: Detector, request: EvaluationRequest) -> Method:
+    """Phrases only: the data set's, one at a time or all in one sentence."""
+
+    def phrase_of(dataset: Dataset, label: int) -> str:
+        return request.text if request.text and label == 1 else dataset.phrase(label)
+
+    def answer(scene: Scene) -> Answer:
+        embedding = segmenter.embed(scene.image, scene.item.item_id)
+        phrases = {label: phrase_of(scene.dataset, label) for label in scene.dataset.labels}
+        asked = [". ".join(phrases.values())] if request.one_sentence else list(phrases.values())
+        found = [
+            propose_text(
+                segmenter,
+                detector,
+                scene.image,
+                TextPrompt(text, request.box_threshold, request.text_threshold),
+                request.settings,
+                embedding,
+                use_priors=request.use_priors,
+            )
+            for text in asked
+        ]
+        if request.one_sentence:
+            owner: dict[str, int] = {}
+            for label, phrase in phrases.items():
+                owner |= {part: owner.get(part, label) for part in split_phrases(phrase)}
+            items = found[0].items
+            labels = compose(items, [owner[item.phrase] for item in items], scene.size_hw)
+            return Answer(tuple(labels == label for label in phrases))
+        union = np.zeros((len(asked), *scene.size_hw), bool)
+        for mask, proposals in zip(union, found, strict=True):
+            for item in proposals.items:
+                mask |= item.mask
+        return Answer(tuple(union))
+
+    return Method(answer)
+
+
+def box_method(segmenter: Segmenter, request: EvaluationRequest) -> Method:
+    """The tight box of each object, shaken or taken from another image where that is asked for."""
+
+    def answer(scene: Scene) -> Answer:
+        embedding = segmenter.embed(scene.image, scene.item.item_id)
+        boxes = [tight_box(truth) for truth in scene.truths]
+        if request.shuffle_prompts:
+            boxes = foreign_boxes(scene.other, scene.size_hw, len(boxes)) or boxes
+        masks = []
+        for box in boxes:
+            if request.jitter:
+                box = jitter_box(box, request.jitter, scene.size_hw, scene.rng)
+            prompts = Prompts(box=box)
+            mask = segmenter.predict(embedding, prompts).masks[0]
+            masks.append(postprocess(mask, request.settings, prompts))
+        return Answer(tuple(masks))
+
+    return Method(answer, per_object=True)
+
+
+def clicks_method(segmenter: Segmenter, request: EvaluationRequest) -> Method:
+    """The simulated annotator on each object."""
+
+    def answer(scene: Scene) -> Answer:
+        embedding = segmenter.embed(scene.image, scene.item.item_id)
+        traces = [
+            simulate_clicks(segmenter, embedding, truth, request.settings) for truth in scene.truths
+        ]
+        return Answer(
+            tuple(trace.mask for trace in traces),
+            {n: float(np.mean([trace.dice_at(n) for trace in traces])) for n in REPORTED_CLICKS},
+            {q: float(np.mean([trace.noc(q) for trace in traces])) for q in NOC_TARGETS},
+        )
+
+    return Method(answer, per_object=True)
+
+
+def ppn_method(
+    segmenter: Segmenter,
+    auto: AutoSegmenter,
+    classes: Mapping[int, int | None],
+    request: EvaluationRequest,
+) -> Method:
+    """A prompt predictor without any prompt; ``classes`` as ``classes_for`` gives them."""
+
+    def answer(scene: Scene) -> Answer:
+        embedding = segmenter.embed(scene.image, scene.item.item_id)
+        return Answer(tuple(auto_masks(auto, embedding, classes, request.settings)))
+
+    return Method(answer)
+
+
+def ppn_box_method(
+    segmenter: Segmenter,
+    auto: AutoSegmenter,
+    classes: Mapping[int, int | None],
+    request: EvaluationRequest,
+) -> Method:
+    """A prompt predictor and the tight box of each object together."""
+
+    def answer(scene: Scene) -> Answer:
+        embedding = segmenter.embed(scene.image, scene.item.item_id)
+        objects = list(scene.truths)
+        boxes = [tight_box(truth) for truth in objects]
+        found = auto_box_masks(
+            auto, embedding, scene.labels, objects, boxes, dict(classes), request.settings
+        )
+        return Answer(tuple(found))
+
+    return Method(answer, per_object=True)
+
+
+def predictions_method(folder: Path) -> Method:
+    """Label maps that anybody made, as PNG: ``<folder>/<data set>/<id>.png`` or ``<id>.png``.
+
+    They have the data set's label values and the image's size. Where the data set has one label,
+    whatever is not 0 is that label. The answer raises DatasetError where a file is missing or of
+    another size, so that the item is named and the others are scored.
+    """
+
+    def answer(scene: Scene) -> Answer:
+        name = f"{scene.item.item_id}.png"
+        path = folder / scene.dataset.name / name
+        if not path.parent.is_dir():
+            path = folder / name
+        if not path.is_file():
+            raise DatasetError(path, "no such prediction; every image needs one, empty or not")
+        values = read_labels(path)
+        if values.shape != scene.size_hw:
+            raise DatasetError(
+                path,
+                f"is {values.shape[1]}x{values.shape[0]} pixels, its image {scene.size_hw[1]}x"
+                f"{scene.size_hw[0]}; a prediction has exactly its image's size",
+            )
+        labels = list(scene.dataset.labels)
+        if len(labels) == 1:
+            return Answer((values > 0,))
+        return Answer(tuple(values == label for label in labels))
+
+    return Method(answer)
