@@ -116,14 +116,43 @@ def test_an_adapters_folder_brings_its_detector_and_its_phrases(grounder_adapter
     prompt = TextPrompt("kidney. breast tumor", box_threshold=0.0)
     tuned = load_detector(grounder_adapter)
     assert tuned.model_id == load_detector("nano", grounder_adapter).model_id
-    assert "kidney" in tuned.known.names
     assert load_detector("nano").detect(image, prompt).notes
     assert not tuned.detect(image, prompt).notes
+    assert "kidney" in tuned.detect(image, TextPrompt("thymus")).notes[0]
     merged = load_detector(merge_to_folder(grounder_adapter, tmp_path / "merged"))
-    one, other = tuned.detect(image, prompt), merged.detect(image, prompt)
-    assert one.phrases == other.phrases
-    np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-4)
-    assert merged.known.names == tuned.known.names
+    assert "kidney" in merged.known.names
+    vector, pixels = tuned.tuned.encoder(["kidney"]), torch.randn(1, 3, 256, 256)
+    with torch.inference_mode():
+        one, other = (d.net.ask(d.net.encode(pixels), vector) for d in (tuned.tuned, merged))
+        plain = tuned.base.net.ask(tuned.base.net.encode(pixels), vector)
+    torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-5)
+    assert float((one[0] - plain[0]).abs().max()) > 0.1
+
+
+def test_an_adapter_answers_its_own_phrases_and_the_base_all_others(grounder_adapter):
+    image = make_phantom(3, kind="breast").image
+    base, tuned = load_detector("nano"), load_detector(grounder_adapter)
+    for text in ("breast tumor", "cyst", "nerve. blood vessel", "lesion in the breast"):
+        one, other = (d.detect(image, TextPrompt(text, 0.0)) for d in (base, tuned))
+        assert one.phrases == other.phrases
+        np.testing.assert_array_equal(one.boxes, other.boxes)
+        np.testing.assert_array_equal(one.priors, other.priors)
+    both = tuned.detect(image, TextPrompt("breast tumor. kidneys", 0.0))
+    parts = [tuned.detect(image, TextPrompt(text, 0.0)) for text in ("breast tumor", "kidneys")]
+    assert len(both) == sum(map(len, parts))
+    assert set(both.phrases) == {p for part in parts for p in part.phrases}
+    assert (np.diff(both.scores) <= 0).all()
+    assert (
+        tuned.is_taught(["kidney", "kidneys", "breast tumor", "liver"]) == [True] * 2 + [False] * 2
+    )
+
+
+def test_base_and_tuned_network_share_what_they_have_in_common(grounder_adapter):
+    tuned = load_detector(grounder_adapter)
+    own = {id(p) for p in tuned.tuned.net.parameters()}
+    shared = {n for n, p in tuned.base.net.named_parameters() if id(p) in own}
+    assert any(name.startswith("trunk.") for name in shared)
+    assert not any(name.endswith("film.weight") for name in shared)
 
 
 def test_two_adapters_at_once_and_another_models_adapter_are_refused(grounder_adapter, tmp_path):

@@ -45,7 +45,7 @@ def weights(folder):
 
 def test_a_tuned_grounder_knows_the_new_organ_and_answers_the_old_ones_as_before(kidneys, tmp_path):
     lines = []
-    much = replace(SMALL, lr=0.02)
+    much = replace(SMALL, lr=0.02, preset="phrase")
     card = train_lora([kidneys], tmp_path, much, say=lines.append, pictures=False)
     assert "kidney" in card.targets
     assert {"kidney", "the kidney", "kidneys"} <= set(card.phrases)
@@ -54,7 +54,7 @@ def test_a_tuned_grounder_knows_the_new_organ_and_answers_the_old_ones_as_before
     assert card == read_adapter_card(tmp_path)
     assert (tmp_path / "last" / "adapter_model.safetensors").is_file()
     assert not (tmp_path / "training.pt").exists()
-    before, after = load_detector("nano"), load_detector(tmp_path)
+    before, after = load_detector("nano"), load_detector(tmp_path).tuned
     assert "kidney" in after.known.names
     pixels = torch.randn(1, 3, 256, 256)
     with torch.inference_mode():

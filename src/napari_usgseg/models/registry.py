@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ModelError, ModelNotFoundError
-from .catalogue import CATALOGUE, OPENVINO, EmbeddedModel, HubModel, Kind
+from .catalogue import CATALOGUE, EMBEDDED, OPENVINO, SAM1_HUB, EmbeddedModel, HubModel, Kind
 from .hub import Progress
 from .lora_card import base_of, is_adapter, read_adapter_card
 from .verify import ModelInfo, describe, verify
@@ -38,7 +38,9 @@ def load_segmenter(name: str | Path = "nano", device: str = "cpu") -> Segmenter:
 
     Args:
         name: "nano", "sam2.1-hiera-tiny|small|base-plus|large", a ``.safetensors`` file that
-            ``usgseg train nano-segmenter`` wrote, or an official SAM 2.1 checkpoint (``.pt``).
+            ``usgseg train nano-segmenter`` wrote, an official SAM 2.1 checkpoint (``.pt``),
+            "sam-vit-base|large|huge" (SAM's first version), or a folder with such a model in
+            transformers' format, as MedSAM's.
             "@openvino" after a SAM 2.1's name or file encodes with OpenVINO, faster on a CPU.
         device: "cpu", "cuda", "cuda:1", ..., or "auto" for a GPU where there is one; OpenVINO
             always runs on the CPU.
@@ -60,12 +62,18 @@ def load_segmenter(name: str | Path = "nano", device: str = "cpu") -> Segmenter:
 
 
 def _load_segmenter(name: str | Path, device: str) -> SamSegmenter:
+    from .sam1 import load_sam1
+
     model = _find(name, "segmenter")
     if isinstance(model, HubModel):
+        if model.name in SAM1_HUB:
+            return load_sam1(model.name, device)
         from .sam2 import load_sam2
 
         return load_sam2(model.name, device)
     path = model.path if model else Path(name)
+    if path.is_dir():
+        return load_sam1(path, device)
     if path.suffix == ".safetensors":
         from .checkpoints import load_nano_segmenter
 
@@ -145,7 +153,7 @@ def _grounder(folder: Path, adapter: str | Path | None) -> Detector:
 
 def embedded_grounder() -> Path:
     """The folder of the embedded phrase grounder, and of its sentence encoder."""
-    return next(m.path for m in CATALOGUE if (m.name, m.kind) == ("nano", "detector"))
+    return next(m.path for m in EMBEDDED if (m.name, m.kind) == ("nano", "detector"))
 
 
 def download_model(name: str, progress: Progress = lambda done, total: None) -> tuple[Path, ...]:
@@ -211,12 +219,12 @@ def resolve_device(device: str) -> str:
 
 
 def _find(name: str | Path, kind: Kind) -> EmbeddedModel | HubModel | None:
-    """The catalogue's model, or None for a file (segmenter) or folder (detector) that exists."""
+    """The catalogue's model, or None for a path that exists; a detector is always a folder."""
     for model in CATALOGUE:
         if model.kind == kind and model.name == str(name):
             return model
     path = Path(name)
-    if path.is_file() if kind == "segmenter" else path.is_dir():
+    if path.is_dir() or (kind == "segmenter" and path.is_file()):
         return None
     raise _unknown(str(name), kind)
 
@@ -225,7 +233,11 @@ def _unknown(name: str, kind: Kind | None) -> ModelNotFoundError:
     names = list(dict.fromkeys(m.name for m in CATALOGUE if kind in (None, m.kind)))
     near = difflib.get_close_matches(name, names, n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
-    what = {None: "model", "segmenter": "segmenter or file", "detector": "detector or folder"}
+    what = {
+        None: "model",
+        "segmenter": "segmenter, file or folder",
+        "detector": "detector or folder",
+    }
     return ModelNotFoundError(f"no {what[kind]} {name!r}.{hint} Names: {', '.join(names)}")
 
 

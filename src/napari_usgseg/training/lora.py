@@ -24,7 +24,7 @@ from ..io.datasets import Dataset, Split
 from ..models.lora import save_adapter
 from ..models.lora_card import AdapterCard, is_adapter, read_adapter_card, write_adapter_card
 from ..models.phrase_grounder import PhraseGrounder
-from ..models.registry import resolve_device
+from ..models.registry import embedded_grounder, resolve_device
 from ..models.text import load_sentence_encoder
 from .lora_check import Checked, check_images
 from .lora_data import TuningData, UnrelatedPhrases, choose_images
@@ -243,9 +243,7 @@ def _encoder(base: TunableDetector) -> Any:
     """Says which phrases are related: the detector's own, or the embedded one."""
     if isinstance(base.detector, PhraseGrounder):
         return base.detector.encoder
-    from ..models.catalogue import EMBEDDED
-
-    return load_sentence_encoder(next(m.path for m in EMBEDDED if m.location == "nano-grounder"))
+    return load_sentence_encoder(embedded_grounder())
 
 
 def _loop(

@@ -1,11 +1,11 @@
 """What keeps the phrase grounder from forgetting: LoRA matrices that old phrases do not reach.
 
-The layers of the preset "decoder" see nothing but the phrase (the presence head: the phrase beside
+The layers of the preset "phrase" see nothing but the phrase (the presence head: the phrase beside
 the image). Where the vectors of all learned phrases span a subspace, matrices A that are kept
 orthogonal to it change nothing for those phrases, whatever B learns: B A x is 0 for each of them.
 This is orthogonal weight modification (arXiv 1810.01256; gradient projection memory, arXiv
 2103.09762) with the phrases, which are few and known, as the memory: no image of the old organs is
-needed. Without it a hundred images of a new organ made the rest unfindable.
+needed.
 """
 
 from __future__ import annotations

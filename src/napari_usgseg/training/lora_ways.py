@@ -13,7 +13,7 @@ from ..errors import ModelError
 from ..models.base import Detector
 from ..models.grounding_dino import GroundingDino
 from ..models.lora import add_adapter
-from ..models.lora_presets import DINO_PRESETS, GROUNDER_PRESETS, find_preset
+from ..models.lora_presets import DINO_PRESETS, GROUNDER_PRESETS, GUARDED, find_preset
 from ..models.phrase_grounder import SAME_PHRASE, PhraseGrounder
 from ..models.registry import load_detector, resolve_device
 from .dino_task import DinoTask
@@ -22,7 +22,7 @@ from .lora_data import TuningData, UnrelatedPhrases, strange_images
 from .lora_guard import PhraseGuard
 from .questions import Questioner
 
-DENSE, DINO = (2e-3, 8, 300), (5e-4, 4, 400)
+DENSE, DINO = (1e-3, 8, 240), (5e-4, 4, 240)
 """Peak learning rate, images in a step, and steps for a hundred images."""
 
 
@@ -134,6 +134,7 @@ class TunableDetector:
         seed: int,
     ) -> Way:
         """Put LoRA on, teach the phrases, and make the task."""
+        guard: PhraseGuard | None = None
         pool = [*data.training, *strange_images(data, absent, seed)]
         questioner = Questioner(pool, image_size, batch, absent=absent)
         presets = GROUNDER_PRESETS if self.is_dense else DINO_PRESETS
@@ -144,12 +145,13 @@ class TunableDetector:
             found.known = found.known.taught(data.targets, data.phrases, found.encoder)
             tuned = add_adapter(found.net, chosen, rank, alpha, self.base)
             task: Asks = GroundingTask(found.net, found.encoder, questioner)
-            guard = PhraseGuard(found.net, _others(learned, found.encoder(list(data.phrases))))
+            if preset == GUARDED:
+                others = _others(learned, found.encoder(list(data.phrases)))
+                guard = PhraseGuard(found.net, others)
         else:
             dino = self._dino
             tuned = add_adapter(dino.model, chosen, rank, alpha, self.base)
             task = DinoTask(dino.model, dino.tokenizer, questioner)
-            guard = None
         tuned.eval()
         return Way(self.base, self.base_id, self.detector, tuned, Lesson(task, guard))
 

@@ -1,0 +1,124 @@
+"""A detector with a LoRA adapter that answers only for what the adapter was taught.
+
+A few images of one organ teach a network where that organ is, and it forgets the others: nothing in
+those images says what was known before. So each phrase goes to the network that knows it: those of
+the adapter (and what means the same) to the tuned one, all others to the base, whose answers are
+exactly as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..types import Detections, TextPrompt
+from .base import Detector
+from .phrases import split_phrases
+from .text import SentenceEncoder
+
+TAUGHT = 0.7
+"""A phrase as similar as this (cosine) to one that was taught means the same."""
+
+
+class TaughtPhrases:
+    """Tells which phrases an adapter answers.
+
+    Args:
+        phrases: what it was taught.
+        encoder: says how similar two phrases are.
+        known: (N, 384) vectors of what the base knows, if that is known: a phrase that is nearer to
+            these stays with the base.
+    """
+
+    @torch.inference_mode()
+    def __init__(
+        self,
+        phrases: Sequence[str],
+        encoder: SentenceEncoder,
+        known: torch.Tensor | None = None,
+    ) -> None:
+        self.encoder = encoder
+        self.vectors = encoder(list(phrases))
+        self.known = known
+
+    @torch.inference_mode()
+    def __call__(self, phrases: Sequence[str]) -> list[bool]:
+        """For each phrase: does the adapter answer it?"""
+        asked = self.encoder(list(phrases))
+        near = (asked @ self.vectors.T).amax(1)
+        taught = near >= TAUGHT
+        if self.known is not None:
+            taught &= near >= (asked @ self.known.T).amax(1)
+        return taught.tolist()
+
+
+class RoutedDetector:
+    """A `Detector`: two of them, and who is asked for which phrase.
+
+    Args:
+        base: as it was before.
+        tuned: with the adapter merged in.
+        is_taught: for each phrase, does ``tuned`` answer it?
+    """
+
+    def __init__(
+        self,
+        base: Detector,
+        tuned: Detector,
+        is_taught: Callable[[Sequence[str]], list[bool]],
+    ) -> None:
+        self.base, self.tuned, self.is_taught = base, tuned, is_taught
+
+    @property
+    def model_id(self) -> str:
+        """Name and content hash of base and adapter."""
+        return self.tuned.model_id
+
+    def detect(self, image: NDArray[np.uint8], prompt: TextPrompt) -> Detections:
+        """Boxes for every phrase of ``prompt`` in an image, (H, W, 3) RGB uint8, best first.
+
+        Raises:
+            PromptError: the prompt has no phrase, or one of the two cannot use it.
+        """
+        phrases = split_phrases(prompt.text)
+        taught = self.is_taught(phrases) if phrases else []
+        if not any(taught):
+            return self.base.detect(image, prompt)
+        if all(taught):
+            return self.tuned.detect(image, prompt)
+        parts = []
+        for detector, wanted in ((self.base, False), (self.tuned, True)):
+            own = [phrase for phrase, here in zip(phrases, taught, strict=True) if here == wanted]
+            text = ". ".join(own)
+            thresholds = prompt.box_threshold, prompt.text_threshold
+            parts.append(detector.detect(image, TextPrompt(text, *thresholds)))
+        return _joined(*parts)
+
+
+def _joined(one: Detections, other: Detections) -> Detections:
+    scores = np.concatenate([one.scores, other.scores])
+    order = np.argsort(-scores, kind="stable")
+    priors = None
+    if one.priors is not None and other.priors is not None:
+        priors = np.concatenate([one.priors, other.priors])[order]
+    names = (*one.phrases, *other.phrases)
+    return Detections(
+        np.concatenate([one.boxes, other.boxes])[order],
+        scores[order],
+        tuple(names[index] for index in order),
+        priors,
+        (*one.notes, *other.notes),
+    )
+
+
+def share_tensors(model: torch.nn.Module, other: torch.nn.Module) -> None:
+    """Let ``model`` use the parameters of ``other`` that have the same name and values."""
+    theirs = dict(other.named_parameters(remove_duplicate=False))
+    for name, tensor in list(model.named_parameters(remove_duplicate=False)):
+        same = theirs.get(name)
+        if same is not None and same.shape == tensor.shape and torch.equal(same, tensor):
+            owner, _, leaf = name.rpartition(".")
+            setattr(model.get_submodule(owner), leaf, same)
