@@ -102,6 +102,18 @@ SAM2_OPENVINO = tuple(
 )
 """The same files run otherwise; offered where that can be."""
 
+SAM1_HUB = {
+    f"sam-vit-{size}": HubModel(
+        f"sam-vit-{size}",
+        "segmenter",
+        f"facebook/sam-vit-{size}",
+        "model.safetensors",
+        megabytes,
+        ("config.json",),
+    )
+    for size, megabytes in (("base", 375), ("large", 1250), ("huge", 2564))
+}
+
 DINO_HUB = {
     f"grounding-dino-{size}": HubModel(
         f"grounding-dino-{size}",
@@ -118,5 +130,6 @@ CATALOGUE: tuple[EmbeddedModel | HubModel, ...] = (
     *EMBEDDED,
     *SAM2_HUB.values(),
     *SAM2_OPENVINO,
+    *SAM1_HUB.values(),
     *DINO_HUB.values(),
 )

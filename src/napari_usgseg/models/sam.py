@@ -194,11 +194,7 @@ def to_pixels(image: NDArray[np.uint8], image_size: int) -> Tensor:
     Raises:
         ModelError: the array is not (H, W, 3) uint8, or is empty.
     """
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-        raise ModelError(
-            f"a segmenter needs an image of shape (H, W, 3) and type uint8, got {image.shape} "
-            f"{image.dtype}: napari_usgseg.io.images.to_rgb_uint8 makes one"
-        )
+    checked_image(image)
     # A copy: the caller's array may be read-only or have negative strides, which torch refuses.
     pixels = torch.from_numpy(image.transpose(2, 0, 1).copy()).float().div_(255)[None]
     pixels = F.interpolate(
@@ -206,3 +202,16 @@ def to_pixels(image: NDArray[np.uint8], image_size: int) -> Tensor:
     )
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
     return pixels.sub_(mean).div_(std)
+
+
+def checked_image(image: NDArray[np.uint8]) -> None:
+    """Refuse what is not an image.
+
+    Raises:
+        ModelError: the array is not (H, W, 3) uint8, or is empty.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+        raise ModelError(
+            f"a segmenter needs an image of shape (H, W, 3) and type uint8, got {image.shape} "
+            f"{image.dtype}: napari_usgseg.io.images.to_rgb_uint8 makes one"
+        )

@@ -1,0 +1,253 @@
+"""SAM's first version (arXiv 2304.02643) from folders in transformers' format (``SamModel``).
+
+Its prompt encoder and mask decoder are those that SAM 2 took over, so the weights go into the
+``sam2`` package's modules under their names there, and whatever works on a SAM 2 (prompts, prompt
+predictor, LoRA) works on it. The image encoder stays transformers' own.
+
+It differs in three things. Its square holds the image with the longer side at full length and zeros
+right and below. A box is not followed by the "not a point" token, a click alone is. And it has no
+object score: a person's prompt is always answered, and for a prompt predictor the IoU estimate
+stands in (``ppn_decode.presence``).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from ..errors import CheckpointError, ModelNotFoundError
+from ..types import ImageEmbedding
+from .catalogue import SAM1_HUB
+from .checkpoints import sha256_of
+from .hub import Progress
+from .sam import PIXEL_MEAN, PIXEL_STD, SamSegmenter, checked_image
+from .sam_prompts import BOX_CORNER_LABELS
+
+MODEL_TYPE = "sam"
+WEIGHTS_FILE = "model.safetensors"
+
+RENAMED = (
+    (r"^shared_embedding\.positional_embedding$", "pe_layer.positional_encoding_gaussian_matrix"),
+    (r"^point_embed\.", "point_embeddings."),
+    (r"^mask_embed\.conv1\.", "mask_downscaling.0."),
+    (r"^mask_embed\.layer_norm1\.", "mask_downscaling.1."),
+    (r"^mask_embed\.conv2\.", "mask_downscaling.3."),
+    (r"^mask_embed\.layer_norm2\.", "mask_downscaling.4."),
+    (r"^mask_embed\.conv3\.", "mask_downscaling.6."),
+    (r"^upscale_conv1\.", "output_upscaling.0."),
+    (r"^upscale_layer_norm\.", "output_upscaling.1."),
+    (r"^upscale_conv2\.", "output_upscaling.3."),
+    (r"\.layer_norm_final_attn\.", ".norm_final_attn."),
+    (r"\.layer_norm(\d)\.", r".norm\1."),
+    (r"\.mlp\.lin1\.", ".mlp.layers.0."),
+    (r"\.mlp\.lin2\.", ".mlp.layers.1."),
+)
+"""transformers' names of the prompt encoder's and mask decoder's tensors, and ``sam2``'s."""
+
+PERCEPTRON = re.compile(
+    r"^(output_hypernetworks_mlps\.\d+|iou_prediction_head)\.(proj_in|proj_out|layers\.\d+)\.(\w+)$"
+)
+"""transformers keeps a perceptron's first and last layer apart from those between."""
+
+
+class Sam1Net(nn.Module):
+    """A ``SamModel`` as `SamSegmenter` wants it.
+
+    Args:
+        model: transformers' ``SamModel``; its image encoder is taken over.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.vision_encoder = model.vision_encoder
+        self.image_size = int(model.config.vision_config.image_size)
+        self.prompt_encoder = _prompt_encoder(model)
+        self.mask_decoder = _mask_decoder(model)
+
+    def encode(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Normalised pixels (B, 3, S, S) to the image embedding; there are no finer features."""
+        return self.vision_encoder(pixels).last_hidden_state, []
+
+
+class Sam1Segmenter(SamSegmenter):
+    """A `Segmenter` over a SAM of the first version: images padded to the square."""
+
+    def _on_square(self, image: NDArray[np.uint8]) -> tuple[Tensor, tuple[float, float]]:
+        """Longer side at the square's, on 8 bits as in SAM's ``ResizeLongestSide``, then zeros."""
+        checked_image(image)
+        side = self._net.image_size
+        scale = side / max(image.shape[:2])
+        rows, columns = (max(1, int(length * scale + 0.5)) for length in image.shape[:2])
+        picture = Image.fromarray(np.ascontiguousarray(image))
+        resized = np.array(picture.resize((columns, rows), Image.Resampling.BILINEAR))
+        pixels = torch.from_numpy(resized).permute(2, 0, 1)[None].float().div_(255)
+        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
+        padding = (0, side - columns, 0, side - rows)
+        return nn.functional.pad((pixels - mean) / std, padding), (rows / side, columns / side)
+
+    def _decode(
+        self,
+        embedding: ImageEmbedding,
+        points: tuple[Tensor, Tensor] | None,
+        mask: Tensor | None,
+        multimask: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As in the base class; a box goes in as one, not as two points."""
+        features = embedding.features["image_embed"].to(self._device)
+        box = None
+        if points is not None:
+            coords, labels = points[0].to(self._device), points[1].to(self._device)
+            corners = torch.isin(labels[0], torch.tensor(BOX_CORNER_LABELS, device=self._device))
+            if corners.any():
+                box, coords, labels = (
+                    coords[:, corners].reshape(1, 4),
+                    coords[:, ~corners],
+                    labels[:, ~corners],
+                )
+            points = (coords, labels) if labels.shape[1] else None
+        sparse, dense = self._net.prompt_encoder(
+            points=points, boxes=box, masks=None if mask is None else mask.to(self._device)
+        )
+        low_res, iou, _, object_score = self._net.mask_decoder(
+            image_embeddings=features,
+            image_pe=self._dense_pe,
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=multimask,
+            repeat_image=False,
+            high_res_features=None,
+        )
+        return low_res[0].float(), iou[0].float(), object_score
+
+
+def load_sam1(
+    name_or_path: str | Path, device: str = "cpu", progress: Progress | None = None
+) -> Sam1Segmenter:
+    """SAM's first version by name (`SAM1_HUB`), or from a folder in transformers' format.
+
+    Args:
+        name_or_path: "sam-vit-base|large|huge", or a folder with ``config.json`` and
+            ``model.safetensors`` (MedSAM's are such folders too).
+        device: "cpu", "cuda", ...
+        progress: called with (bytes done, bytes in all) during a download.
+
+    Raises:
+        ModelNotFoundError: no such folder; or it is not cached and there is no network.
+        CheckpointError: files are missing, damaged, or of another model.
+    """
+    published = SAM1_HUB.get(str(name_or_path))
+    folder = published.fetch(progress).parent if published else Path(name_or_path)
+    _check_folder(folder)
+    name = published.name if published else folder.resolve().name
+    model_id = f"{name}-{sha256_of(folder / WEIGHTS_FILE)[:8]}"
+    return Sam1Segmenter(Sam1Net(_read_model(folder)), model_id, device)
+
+
+def is_sam1(folder: str | Path) -> bool:
+    """True where a folder's ``config.json`` is that of a SAM of the first version."""
+    try:
+        card = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+        return card["model_type"] == MODEL_TYPE
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise ModelNotFoundError(
+            f"{folder}: no such model or folder; names are {', '.join(SAM1_HUB)}"
+        )
+    missing = [file for file in (WEIGHTS_FILE, "config.json") if not (folder / file).is_file()]
+    if missing:
+        raise CheckpointError(
+            f"{folder / missing[0]}: missing; expected a SAM folder as save_pretrained of "
+            "transformers writes it, with safetensors"
+        )
+    if not is_sam1(folder):
+        raise CheckpointError(f"{folder / 'config.json'}: model_type is not {MODEL_TYPE!r}")
+
+
+def _read_model(folder: Path) -> Any:
+    from safetensors import SafetensorError
+    from transformers import SamModel
+
+    try:
+        model, info = SamModel.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+    except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
+        raise CheckpointError(
+            f"{folder}: cannot be read ({' '.join(str(error).split())[:300]}); download it again"
+        ) from error
+    unset = sorted(info["missing_keys"]) + [str(key) for key in info["mismatched_keys"]]
+    if unset:
+        raise CheckpointError(
+            f"{folder}: {len(unset)} tensors of a SAM are not in it, for instance {unset[0]}"
+        )
+    return model.float().eval()
+
+
+def _prompt_encoder(model: Any) -> nn.Module:
+    from sam2.modeling.sam.prompt_encoder import PromptEncoder
+
+    config = model.config.prompt_encoder_config
+    grid, side = (int(config.image_embedding_size),) * 2, (int(config.image_size),) * 2
+    made = PromptEncoder(config.hidden_size, grid, side, config.mask_input_channels)
+    return _filled(made, model.prompt_encoder)
+
+
+def _mask_decoder(model: Any) -> nn.Module:
+    from sam2.modeling.sam.mask_decoder import MaskDecoder
+    from sam2.modeling.sam.transformer import TwoWayTransformer
+
+    config = model.config.mask_decoder_config
+    transformer = TwoWayTransformer(
+        depth=config.num_hidden_layers,
+        embedding_dim=config.hidden_size,
+        num_heads=config.num_attention_heads,
+        mlp_dim=config.mlp_dim,
+        attention_downsample_rate=config.attention_downsample_rate,
+    )
+    for module in transformer.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.eps = config.layer_norm_eps
+    made = MaskDecoder(
+        transformer_dim=config.hidden_size,
+        transformer=transformer,
+        num_multimask_outputs=config.num_multimask_outputs,
+        iou_head_depth=config.iou_head_depth,
+        iou_head_hidden_dim=config.iou_head_hidden_dim,
+    )
+    return _filled(made, model.mask_decoder)
+
+
+def _filled(made: nn.Module, source: nn.Module) -> nn.Module:
+    """``made`` with the weights of ``source``, every one in its place."""
+    state = source.state_dict()
+    made.load_state_dict({_renamed(name, state): value for name, value in state.items()})
+    return made
+
+
+def _renamed(name: str, state: Mapping[str, Tensor]) -> str:
+    for pattern, there in RENAMED:
+        name = re.sub(pattern, there, name)
+    match = PERCEPTRON.match(name)
+    if match is None:
+        return name
+    head, place, end = match.groups()
+    if place == "proj_in":
+        number = 0
+    elif place == "proj_out":
+        number = 1 + sum(key.startswith(f"{head}.layers.") and key.endswith(end) for key in state)
+    else:
+        number = 1 + int(place.removeprefix("layers."))
+    return f"{head}.layers.{number}.{end}"
