@@ -5,9 +5,11 @@
 
 For each data set a prompt predictor is trained with 5, 10 (three seeds), 20, 50 and all images of
 the training side, and measured on the test side: alone (ppn) and with the true box (ppn+box).
-Beside it: the true box, the text prompt, and a U-Net trained on the same images for as long. Every
-step is one call of the command line and leaves a JSON file in ``--work``; what is there is not done
-again, so the study can be stopped and goes on. Writes OUT.json, OUT.md and OUT.svg.
+Beside it: the true box, the text prompt, and a U-Net trained on the same images for as many seconds
+of processor time. Every step is one call of the command line and leaves a JSON file in ``--work``;
+what is there is not done again, so the study can be stopped and goes on. OUT.json, OUT.md and
+OUT.svg are written after every training, from what is there by then (``--report``: and nothing is
+run).
 """
 
 from __future__ import annotations
@@ -22,8 +24,11 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-COUNTS: tuple[int | None, ...] = (5, 10, 20, 50, None)
-SEEDS_OF_TEN = (0, 1, 2)
+PLAN: tuple[tuple[int | None, int], ...] = (
+    (10, 0), (10, 1), (10, 2), (None, 0), (20, 0), (50, 0), (5, 0)
+)  # fmt: skip
+"""(images, seed) of each training, in the order in which all data sets get them."""
+
 WAYS = ("ppn", "ppn+box", "unet")
 COLOURS = {"ppn": "#0072b2", "ppn+box": "#56b4e9", "unet": "#d55e00"}
 SMOKE_ONLY = 40
@@ -43,34 +48,71 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="measure on so many images at most")
     parser.add_argument("--steps", type=int, help="of each training; for a trial")
     parser.add_argument("--no-unet", action="store_true")
+    parser.add_argument("--report", action="store_true", help="run nothing, write what is there")
     given = parser.parse_args()
-    counts = [count or None for count in given.counts] if given.counts else list(COUNTS)
-    results = [study(folder, counts, given) for folder in given.datasets]
-    write(results, given.out)
+    counts = None if given.counts is None else {count or None for count in given.counts}
+    plan = [(count, seed) for count, seed in PLAN if counts is None or count in counts]
+    if not given.report:
+        for folder in given.datasets:
+            baselines(folder, given)
+        for count, seed in plan:
+            for folder in given.datasets:
+                if count is None or count <= train_images(folder, given):
+                    one_run(folder, work_of(folder, given), count, seed, given)
+                    write([collected(each, plan, given) for each in given.datasets], given.out)
+    write([collected(each, plan, given) for each in given.datasets], given.out)
 
 
-def study(folder: Path, counts: list[int | None], given: argparse.Namespace) -> dict[str, Any]:
-    """Everything about one data set."""
-    name = json.loads((folder / "dataset.json").read_text())["name"]
-    work = given.work / name
+def work_of(folder: Path, given: argparse.Namespace) -> Path:
+    """Where the results of a data set are."""
+    work = given.work / json.loads((folder / "dataset.json").read_text())["name"]
     work.mkdir(parents=True, exist_ok=True)
-    there = len(json.loads(given.split.read_text())["datasets"][name]["train"])
-    result: dict[str, Any] = {"name": name, "train_images": there, "runs": []}
+    return work
+
+
+def train_images(folder: Path, given: argparse.Namespace) -> int:
+    """How many images the training side has."""
+    name = work_of(folder, given).name
+    return len(json.loads(given.split.read_text())["datasets"][name]["train"])
+
+
+def baselines(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """What is measured without training."""
+    work = work_of(folder, given)
+    return {
+        prompt: evaluated(folder, prompt, work / f"{prompt}.json", given)
+        for prompt in ("box", "text")
+    }
+
+
+def collected(
+    folder: Path, plan: list[tuple[int | None, int]], given: argparse.Namespace
+) -> dict[str, Any]:
+    """Everything about one data set that is finished."""
+    work = work_of(folder, given)
+    result: dict[str, Any] = {"name": work.name, "train_images": train_images(folder, given)}
     for prompt in ("box", "text"):
-        result[prompt] = evaluated(folder, prompt, work / f"{prompt}.json", given)
-    for count in counts:
-        if count is not None and count > there:
-            continue
-        for seed in SEEDS_OF_TEN if count == 10 else SEEDS_OF_TEN[:1]:
-            result["runs"].append(one_run(folder, work, count, seed, given))
+        if (work / f"{prompt}.json").exists():
+            result[prompt] = evaluated(folder, prompt, work / f"{prompt}.json", given)
+    done = [(c, s) for c, s in plan if (run_folder(work, c, s) / "run.json").exists()]
+    result["runs"] = [
+        json.loads((run_folder(work, c, s) / "run.json").read_text()) for c, s in done
+    ]
     return result
+
+
+def run_folder(work: Path, count: int | None, seed: int) -> Path:
+    """Where a training and its scores are."""
+    return work / f"{count or 'all'}-{seed}"
 
 
 def one_run(
     folder: Path, work: Path, count: int | None, seed: int, given: argparse.Namespace
 ) -> dict[str, Any]:
     """Train and measure the prompt predictor, and the U-Net on the same images."""
-    out = work / f"{count or 'all'}-{seed}"
+    out = run_folder(work, count, seed)
+    if (out / "run.json").exists():
+        return json.loads((out / "run.json").read_text())
     cost_file = out / "cost.json"
     if not cost_file.exists():
         words = ["train", "ppn", folder, "--out", out, "--seed", seed, "--splits", given.split]
@@ -88,10 +130,11 @@ def one_run(
         if not unet.exists():
             (out / "ids.json").write_text(json.dumps(ids))
             script = Path(__file__).with_name("unet.py")
-            words = [folder, "--ids", out / "ids.json", "--seconds", cost["seconds"]]
+            words = [folder, "--ids", out / "ids.json", "--seconds", cost["cpu_seconds"]]
             words += ["--split", given.split, "--side", given.side, "--seed", seed, "--json", unet]
             timed([sys.executable, script, *words])
         run["unet"] = json.loads(unet.read_text())
+    (out / "run.json").write_text(json.dumps(run))
     print(f"{work.name} {len(ids)} images, seed {seed}: " + ", ".join(
         f"{way} {run[way]['dice']:.3f}" for way in WAYS if way in run
     ), flush=True)  # fmt: skip
@@ -116,7 +159,7 @@ def usgseg() -> list[str]:
 
 
 def timed(words: list[Any]) -> dict[str, float]:
-    """Run a command: wall seconds, and the most memory that it held, in megabytes."""
+    """Run a command: wall and processor seconds, and the most memory that it held, in megabytes."""
     started = time.monotonic()
     child = subprocess.Popen([str(word) for word in words])
     _, status, usage = os.wait4(child.pid, 0)
@@ -126,6 +169,7 @@ def timed(words: list[Any]) -> dict[str, float]:
     scale = 1024**2 if sys.platform == "darwin" else 1024
     return {
         "seconds": round(time.monotonic() - started, 1),
+        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
         "megabytes": round(usage.ru_maxrss / scale),
     }
 
@@ -138,22 +182,24 @@ def write(results: list[dict[str, Any]], out: Path) -> None:
         "# Prompt predictor: Dice by number of labelled images",
         "",
         "Made by `benchmarks/ppn_study.py`; images of the test side, never trained on. `ppn` looks "
-        "alone, `ppn+box` is given each object's true box; ten images: mean of three seeds.",
+        "alone, `ppn+box` is given each object's true box. U-Net: the same images, the same "
+        "processor time. Ten images: mean of the seeds that are finished. A dash: not measured (yet).",
         "",
-        "| data set | images | ppn Dice / IoU | ppn+box | U-Net | box | text | seconds | MB |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| set | images | seeds | ppn Dice / IoU | ppn+box | U-Net | box | text | CPU s | MB |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for result in results:
-        lines += [_row(result, runs) for runs in by_images(result).values()]
+        lines += [_row(result, runs) for runs in sorted(by_images(result).values(), key=_count)]
     large = [r for r in results if r["train_images"] >= SMOKE_ONLY]
     for key in ("10", "all"):
-        runs = [by_images(r)[key] for r in large if key in by_images(r)]
-        if runs:
-            cells = [_mean(runs, way) for way in ("ppn", "ppn+box", "unet")]
+        measured = [r for r in large if key in by_images(r)]
+        if measured:
+            runs = [by_images(r)[key] for r in measured]
+            cells = [_mean(runs, way) for way in WAYS]
+            alone = [_over(measured, prompt) for prompt in ("box", "text")]
             lines.append(
-                f"| **mean of {len(runs)}** | {key} | {cells[0]} | {cells[1]} | {cells[2]} | "
-                f"{mean(r['box']['dice'] for r in large):.3f} | "
-                f"{mean(r['text']['dice'] for r in large):.3f} | | |"
+                f"| **mean of {len(runs)}** | {key} | | {' | '.join(cells)} | "
+                f"{' | '.join(alone)} | | |"
             )
     lines += ["", f"![Dice by number of images]({out.with_suffix('.svg').name})", ""]
     out.with_suffix(".md").write_text("\n".join(lines))
@@ -169,20 +215,31 @@ def by_images(result: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     return groups
 
 
+def _count(runs: list[dict[str, Any]]) -> int:
+    return int(runs[0]["images"])
+
+
 def _row(result: dict[str, Any], runs: list[dict[str, Any]]) -> str:
     images = f"{runs[0]['images']}" + (" (all)" if runs[0]["all"] else "")
     cells = [
         result["name"],
         images,
+        f"{len(runs)}",
         f"{mean(r['ppn']['dice'] for r in runs):.3f} / {mean(r['ppn']['iou'] for r in runs):.3f}",
         f"{mean(r['ppn+box']['dice'] for r in runs):.3f}",
         f"{mean(r['unet']['dice'] for r in runs):.3f}" if "unet" in runs[0] else "-",
-        f"{result['box']['dice']:.3f}",
-        f"{result['text']['dice']:.3f}",
-        f"{mean(r['seconds'] for r in runs):.0f}",
+        _over([result], "box"),
+        _over([result], "text"),
+        f"{mean(r['cpu_seconds'] for r in runs):.0f}",
         f"{max(r['megabytes'] for r in runs)}",
     ]
     return "| " + " | ".join(cells) + " |"
+
+
+def _over(results: list[dict[str, Any]], prompt: str) -> str:
+    if any(prompt not in result for result in results):
+        return "-"
+    return f"{mean(result[prompt]['dice'] for result in results):.3f}"
 
 
 def _mean(groups: list[list[dict[str, Any]]], way: str) -> str:
@@ -214,7 +271,7 @@ def plot(results: list[dict[str, Any]]) -> str:
 def _panel(result: dict[str, Any], x0: float, y0: float, wide: float, high: float) -> str:
     from math import log
 
-    groups = list(by_images(result).values())
+    groups = sorted(by_images(result).values(), key=_count)
     counts = [runs[0]["images"] for runs in groups] or [5]
     low, span = log(min(counts)), max(log(max(counts)) - log(min(counts)), 1e-6)
 
@@ -233,6 +290,8 @@ def _panel(result: dict[str, Any], x0: float, y0: float, wide: float, high: floa
         at = place(images, 0).split(",")[0]
         parts.append(f'<text x="{at}" y="{y0 + high + 14}" text-anchor="middle">{images}</text>')
     for key, colour in (("box", "#555"), ("text", "#999")):
+        if key not in result:
+            continue
         y = y0 + high * (1 - result[key]["dice"])
         parts.append(
             f'<line x1="{x0}" x2="{x0 + wide}" y1="{y:.1f}" y2="{y:.1f}" stroke="{colour}" '

@@ -5,7 +5,8 @@
 
 Encoder: EfficientNet-Lite0 with ImageNet weights, as nano's trunk began; decoder: U-Net's, with
 skips at every stride. 256 pixels, batch 8, AdamW 1e-3 with a cosine, BCE plus Dice, the same
-augmentation as the prompt predictor's, for as many seconds as that took.
+augmentation as the prompt predictor's, for as many seconds of processor time as that took (so that
+what else the computer does helps neither).
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def _double(inside: int, outside: int) -> nn.Sequential:
 
 
 def train(dataset: Dataset, ids: list[str], seconds: float, seed: int) -> tuple[UNet, int]:
-    """Train for so many seconds; returns the network and how many steps that were."""
+    """Train for so many seconds of processor time; returns the network and its number of steps."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     values = sorted(dataset.labels)
@@ -82,8 +83,8 @@ def train(dataset: Dataset, ids: list[str], seconds: float, seed: int) -> tuple[
         stacks.append(F.interpolate(whole[None], (2 * SIDE, 2 * SIDE), mode="area")[0])
     net = UNet(len(values))
     optimizer = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=1e-2)
-    started, steps = time.monotonic(), 0
-    while (spent := (time.monotonic() - started) / seconds) < 1:
+    started, steps = time.process_time(), 0
+    while (spent := (time.process_time() - started) / seconds) < 1:
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * max(0.02, 0.5 * (1 + math.cos(math.pi * spent)))
         images, targets = [], []

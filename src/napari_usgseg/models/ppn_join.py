@@ -1,15 +1,80 @@
-"""A person's prompts beside learned ones: where a mask prompt ends, and whether an answer obeys."""
+"""Prompts beside each other: box and mask that were learned, and a person's beside learned ones."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from ..types import Prediction, Prompts
+from ..types import ImageEmbedding, Prediction, Prompts
+from .ppn import BOX_TOKENS, LearnedPrompts
+from .ppn_decode import Decoded, FrozenDecoder
+from .sam import MASK_THRESHOLD
 from .sam_prompts import LOGIT_LIMIT
+from .sam_square import image_logits
+
+
+def box_of_mask(learned: LearnedPrompts, decoder: FrozenDecoder) -> LearnedPrompts:
+    """The same prompts with the box around the mask prompt, where that has a pixel.
+
+    The box that the two tokens give is the weaker one after a few images; the decoder is surer of
+    an object when box and mask prompt agree (measured; MODEL_CARD.md).
+    """
+    inside = learned.mask_logits > 0
+    some = inside.flatten(1).any(1)[:, None]
+    boxes = torch.where(some, boxes_of(inside.to(learned.boxes.dtype)), learned.boxes)
+    corners = decoder.embed_boxes(boxes * decoder.image_size)
+    sparse = torch.cat((corners, learned.sparse[:, BOX_TOKENS:]), dim=1)
+    return replace(learned, sparse=sparse, boxes=boxes)
+
+
+def blended(decoded: Decoded, mask_logits: Tensor) -> Decoded:
+    """The decoder's answer with the mask prompt (R, 1, g, g) beside it where the two disagree.
+
+    Of the mean of the probabilities, the mask prompt has half where the two masks have nothing in
+    common and no share where they are the same: it knows the place, the decoder the border.
+    """
+    ours = F.interpolate(
+        mask_logits, decoded.logits.shape[-2:], mode="bilinear", align_corners=False
+    )
+    first, second = decoded.logits > 0, ours > 0
+    overlap = 2.0 * (first & second).sum((1, 2, 3), keepdim=True)
+    total = first.sum((1, 2, 3), keepdim=True) + second.sum((1, 2, 3), keepdim=True)
+    share = 0.5 * (1 - overlap / total.clamp(min=1))
+    probability = (1 - share) * decoded.logits.sigmoid() + share * ours.sigmoid()
+    return replace(decoded, logits=probability.logit(eps=1e-6))
+
+
+def mean_of(
+    first: Prediction, second: Prediction, embedding: ImageEmbedding, image_size: int
+) -> Prediction:
+    """The mean of the logits of two answers' best masks, with the first one's scores."""
+    low_res = (first.low_res_logits[:1] + second.low_res_logits[:1]) / 2
+    full = image_logits(torch.from_numpy(low_res).float(), embedding, image_size)
+    return replace(
+        first,
+        masks=(full > MASK_THRESHOLD).numpy(),
+        iou_predictions=first.iou_predictions[:1],
+        low_res_logits=low_res,
+    )
+
+
+def boxes_of(targets: Tensor) -> Tensor:
+    """Tight boxes (R, 4) XYXY, as fractions, of (R, 1, h, w) masks; (0, 0, 1, 1) for empty ones."""
+    inside = targets[:, 0] > 0.5
+    boxes = []
+    for axis in (1, 2):  # columns, then rows
+        line = inside.any(axis)
+        size = line.shape[1]
+        first = line.int().argmax(1)
+        last = size - line.flip(1).int().argmax(1)
+        boxes.append((first / size, last / size))
+    (x0, x1), (y0, y1) = boxes
+    return torch.stack((x0, y0, x1, y1), dim=1)
 
 
 def person_points(prompts: Prompts) -> list[tuple[int, int, int]]:

@@ -24,7 +24,7 @@ from .checkpoints import sha256_of
 from .ppn import BOX_TOKENS, ClassPrompter, LearnedPrompts, PpnShape
 from .ppn_card import WEIGHTS_FILE, PpnCard, read_card, write_card
 from .ppn_decode import Decoded, FrozenDecoder
-from .ppn_join import agreement, person_points, within_box
+from .ppn_join import agreement, blended, box_of_mask, mean_of, person_points, within_box
 from .sam import MASK_THRESHOLD, feature_list
 from .sam_prompts import LOGIT_LIMIT, prompt_logits, prompt_points
 from .sam_square import image_logits
@@ -88,8 +88,9 @@ class PpnModel:
             ModelError: the embedding is another model's.
         """
         features = self._features(embedding)
-        learned = self._prompter(self._decoder.prompt_encoder, features)
+        learned = self._learned(features)
         decoded = self._decoder(features, learned.sparse, learned.dense)
+        decoded = blended(decoded, learned.mask_logits)
         return {
             value: self._prediction(decoded, row, embedding) for value, row in self._rows.items()
         }
@@ -101,8 +102,9 @@ class PpnModel:
         A person's box stands in for the predicted one and ends the mask prompt at its border,
         ``mask_input`` stands in for the mask prompt, clicks and scribbles are further prompts.
         Learned prompts that are wrong here would fight the person's, so the person's are asked
-        alone too, with and without the mask prompt; the answer is the one that agrees with most
-        points and that the mask decoder itself thinks best.
+        alone too: the answer is the one that agrees with most points, then the one that the mask
+        decoder itself thinks best. To a box the answer is the mean of its own and that with the
+        mask prompt beside it, unless the joined prompts agree with more points.
 
         Raises:
             ModelError: the embedding is another model's, or there is no such class.
@@ -110,17 +112,22 @@ class PpnModel:
         """
         features = self._features(embedding)
         row = torch.tensor([self._row(class_id)], device=self._decoder.device)
-        learned = self._prompter(self._decoder.prompt_encoder, features, row)
+        learned = self._learned(features, row)
         sparse, dense, logits = self._joined(learned, prompts, embedding)
-        answers = [self._prediction(self._decoder(features, sparse, dense), 0, embedding)]
+        decoded = self._decoder(features, sparse, dense)
         if prompts.is_empty:
-            return answers[0]
-        alone = [prompts]
-        if prompts.box is not None and prompts.mask_input is None:
-            alone.append(replace(prompts, mask_input=logits[0, 0].cpu().numpy()))
-        answers += [self._segmenter.predict(embedding, each) for each in alone]
+            return self._prediction(blended(decoded, learned.mask_logits), 0, embedding)
+        joined = self._prediction(decoded, 0, embedding)
         points = person_points(prompts)
-        return max(answers, key=lambda a: (agreement(a, points), float(a.iou_predictions[0])))
+        plain = self._segmenter.predict(embedding, prompts)
+        if prompts.box is not None and prompts.mask_input is None:
+            beside = replace(prompts, mask_input=logits[0, 0].cpu().numpy())
+            second = self._segmenter.predict(embedding, beside)
+            both = mean_of(plain, second, embedding, self._decoder.image_size)
+            return joined if agreement(joined, points) > agreement(both, points) else both
+        return max(
+            (joined, plain), key=lambda a: (agreement(a, points), float(a.iou_predictions[0]))
+        )
 
     def for_class(self, class_id: int) -> ClassSegmenter:
         """A `Segmenter` whose prompts refine what was learned of one class.
@@ -130,6 +137,10 @@ class PpnModel:
         """
         self._row(class_id)
         return ClassSegmenter(self, class_id)
+
+    def _learned(self, features: list[Tensor], rows: Tensor | None = None) -> LearnedPrompts:
+        learned = self._prompter(self._decoder.prompt_encoder, features, rows)
+        return box_of_mask(learned, self._decoder)
 
     def _joined(
         self, learned: LearnedPrompts, prompts: Prompts, embedding: ImageEmbedding

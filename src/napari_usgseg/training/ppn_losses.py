@@ -18,6 +18,12 @@ def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
     return (weight * entropy * (probability - target).abs() ** GAMMA).mean((1, 2, 3))
 
 
+def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Binary cross-entropy of (R, 1, h, w) logits against soft targets, mean over pixels: (R,)."""
+    entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return entropy.mean((1, 2, 3))
+
+
 def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     """1 - soft Dice of (R, 1, h, w) logits against soft targets: (R,)."""
     probability = logits.sigmoid()
@@ -37,20 +43,6 @@ def box_loss(boxes: Tensor, truth: Tensor) -> Tensor:
     ).prod(1)
     giou = overlap / union.clamp(min=1e-6) - (hull - union) / hull.clamp(min=1e-6)
     return (boxes - truth).abs().mean(1) + 1 - giou
-
-
-def boxes_of(targets: Tensor) -> Tensor:
-    """Tight boxes (R, 4) XYXY, as fractions, of (R, 1, h, w) masks; (0, 0, 1, 1) for empty ones."""
-    inside = targets[:, 0] > 0.5
-    boxes = []
-    for axis in (1, 2):  # columns, then rows
-        line = inside.any(axis)
-        size = line.shape[1]
-        first = line.int().argmax(1)
-        last = size - line.flip(1).int().argmax(1)
-        boxes.append((first / size, last / size))
-    (x0, x1), (y0, y1) = boxes
-    return torch.stack((x0, y0, x1, y1), dim=1)
 
 
 def _area(boxes: Tensor) -> Tensor:

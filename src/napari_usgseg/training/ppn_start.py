@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from ..models.base import Segmenter
 from ..models.ppn import ClassPrompter, PpnShape
 from ..models.ppn_decode import sam_net
+from ..models.ppn_join import boxes_of
 from ..models.sam import feature_list
-from .ppn_losses import boxes_of
 
 TOKENS = 10
 """Queries of a class, the two of the box among them."""

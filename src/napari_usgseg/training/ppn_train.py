@@ -58,8 +58,8 @@ class PpnSettings:
     """
 
     steps: int = 450
-    lr: float = 5e-4
-    decoder_lr: float = 1e-4
+    lr: float = 1.5e-3
+    decoder_lr: float = 3e-4
     lora_rank: int = 0
     seed: int = 0
     task: PpnTraining = field(default_factory=PpnTraining)
