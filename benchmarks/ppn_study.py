@@ -183,7 +183,8 @@ def write(results: list[dict[str, Any]], out: Path) -> None:
         "",
         "Made by `benchmarks/ppn_study.py`; images of the test side, never trained on. `ppn` looks "
         "alone, `ppn+box` is given each object's true box. U-Net: the same images, the same "
-        "processor time. Ten images: mean of the seeds that are finished. A dash: not measured (yet).",
+        "processor time. Ten images: mean of the seeds that are finished. "
+        "A dash: not measured (yet).",
         "",
         "| set | images | seeds | ppn Dice / IoU | ppn+box | U-Net | box | text | CPU s | MB |",
         "|---|---|---|---|---|---|---|---|---|---|",

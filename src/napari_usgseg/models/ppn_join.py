@@ -53,7 +53,7 @@ def mean_of(
     first: Prediction, second: Prediction, embedding: ImageEmbedding, image_size: int
 ) -> Prediction:
     """The mean of the logits of two answers' best masks, with the first one's scores."""
-    low_res = (first.low_res_logits[:1] + second.low_res_logits[:1]) / 2
+    low_res = np.float32(0.5) * (first.low_res_logits[:1] + second.low_res_logits[:1])
     full = image_logits(torch.from_numpy(low_res).float(), embedding, image_size)
     return replace(
         first,
