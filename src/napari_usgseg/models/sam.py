@@ -68,7 +68,12 @@ class SamSegmenter:
         net: the network.
         model_id: name and content hash of its weights; embeddings carry it.
         device: "cpu", "cuda", "cuda:1", ...
+
+    Attributes:
+        pads: images keep their shape on the network's square; otherwise they are squashed to it.
     """
+
+    pads = False
 
     def __init__(self, net: SamNet, model_id: str, device: str = "cpu") -> None:
         self._net = net.to(device).eval()

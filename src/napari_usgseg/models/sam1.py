@@ -81,6 +81,8 @@ class Sam1Net(nn.Module):
 class Sam1Segmenter(SamSegmenter):
     """A `Segmenter` over a SAM of the first version: images padded to the square."""
 
+    pads = True
+
     def _on_square(self, image: NDArray[np.uint8]) -> tuple[Tensor, tuple[float, float]]:
         """Longer side at the square's, on 8 bits as in SAM's ``ResizeLongestSide``, then zeros."""
         checked_image(image)

@@ -128,13 +128,16 @@ class ViewCache:
     def _bent(
         self, image: NDArray[np.uint8], masks: Tensor, rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], Tensor]:
-        """A square crop of image and masks, bent; squashed as every image of SAM 2 is."""
+        """A square crop of image and masks, bent; in the image's shape again where that matters."""
         picture = torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255
         side = min(512, max(image.shape[:2]))
         stack = F.interpolate(torch.cat((picture, masks.float()))[None], (side, side), mode="area")[
             0
         ]
         bent = warp(stack, random_affine(rng, self._how), side)
+        if getattr(self._segmenter, "pads", False):
+            size = [max(8, round(side * n / max(image.shape[:2]))) for n in image.shape[:2]]
+            bent = F.interpolate(bent[None], size, mode="area")[0]
         bright = bend_intensities(bent[:3], rng).permute(1, 2, 0).mul(255).round()
         return bright.to(torch.uint8).numpy(), bent[3:]
 
