@@ -24,13 +24,14 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from ppn_plot import by_images, count_of, plot
+
 PLAN: tuple[tuple[int | None, int], ...] = (
     (10, 0), (10, 1), (10, 2), (None, 0), (20, 0), (50, 0), (5, 0)
 )  # fmt: skip
 """(images, seed) of each training, in the order in which all data sets get them."""
 
 WAYS = ("ppn", "ppn+box", "unet")
-COLOURS = {"ppn": "#0072b2", "ppn+box": "#56b4e9", "unet": "#d55e00"}
 SMOKE_ONLY = 40
 """A data set with fewer images gets the trainings that it has images for, and no mean."""
 
@@ -190,7 +191,7 @@ def write(results: list[dict[str, Any]], out: Path) -> None:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for result in results:
-        lines += [_row(result, runs) for runs in sorted(by_images(result).values(), key=_count)]
+        lines += [_row(result, runs) for runs in sorted(by_images(result).values(), key=count_of)]
     large = [r for r in results if r["train_images"] >= SMOKE_ONLY]
     for key in ("10", "all"):
         measured = [r for r in large if key in by_images(r)]
@@ -206,18 +207,6 @@ def write(results: list[dict[str, Any]], out: Path) -> None:
     out.with_suffix(".md").write_text("\n".join(lines))
     out.with_suffix(".svg").write_text(plot(results))
     print("\n".join(lines))
-
-
-def by_images(result: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Runs by "5", "10", ..., "all"."""
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for run in result["runs"]:
-        groups.setdefault("all" if run["all"] else str(run["images"]), []).append(run)
-    return groups
-
-
-def _count(runs: list[dict[str, Any]]) -> int:
-    return int(runs[0]["images"])
 
 
 def _row(result: dict[str, Any], runs: list[dict[str, Any]]) -> str:
@@ -247,69 +236,6 @@ def _mean(groups: list[list[dict[str, Any]]], way: str) -> str:
     if any(way not in run for runs in groups for run in runs):
         return "-"
     return f"{mean(mean(run[way]['dice'] for run in runs) for runs in groups):.3f}"
-
-
-def plot(results: list[dict[str, Any]]) -> str:
-    """Small multiples, one a data set: Dice over images (log scale), box and text as lines."""
-    wide, high, left, top = 250, 190, 34, 26
-    parts = []
-    for place, result in enumerate(results):
-        x0, y0 = (place % 3) * wide + left, (place // 3) * high + top
-        parts.append(_panel(result, x0, y0, wide - left - 14, high - top - 34))
-    legend = "".join(
-        f'<text x="{left + 90 * i}" y="{(len(results) + 2) // 3 * high + 14}" fill="{colour}">'
-        f"{way}</text>"
-        for i, (way, colour) in enumerate({**COLOURS, "box": "#555", "text": "#999"}.items())
-    )
-    width, height = 3 * wide, (len(results) + 2) // 3 * high + 24
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
-        f'font-family="sans-serif" font-size="11"><rect width="100%" height="100%" fill="white"/>'
-        f"{''.join(parts)}{legend}</svg>\n"
-    )
-
-
-def _panel(result: dict[str, Any], x0: float, y0: float, wide: float, high: float) -> str:
-    from math import log
-
-    groups = sorted(by_images(result).values(), key=_count)
-    counts = [runs[0]["images"] for runs in groups] or [5]
-    low, span = log(min(counts)), max(log(max(counts)) - log(min(counts)), 1e-6)
-
-    def place(images: float, value: float) -> str:
-        return f"{x0 + wide * (log(images) - low) / span:.1f},{y0 + high * (1 - value):.1f}"
-
-    parts = [
-        f'<text x="{x0}" y="{y0 - 8}" font-weight="bold">{result["name"]}</text>',
-        f'<rect x="{x0}" y="{y0}" width="{wide}" height="{high}" fill="none" stroke="#ccc"/>',
-    ]
-    parts += [
-        f'<text x="{x0 - 22}" y="{y0 + high * (1 - value) + 4}">{value:.1f}</text>'
-        for value in (0.0, 0.5, 1.0)
-    ]
-    for images in counts:
-        at = place(images, 0).split(",")[0]
-        parts.append(f'<text x="{at}" y="{y0 + high + 14}" text-anchor="middle">{images}</text>')
-    for key, colour in (("box", "#555"), ("text", "#999")):
-        if key not in result:
-            continue
-        y = y0 + high * (1 - result[key]["dice"])
-        parts.append(
-            f'<line x1="{x0}" x2="{x0 + wide}" y1="{y:.1f}" y2="{y:.1f}" stroke="{colour}" '
-            'stroke-dasharray="4 3"/>'
-        )
-    for way, colour in COLOURS.items():
-        points = [
-            place(runs[0]["images"], mean(r[way]["dice"] for r in runs))
-            for runs in groups
-            if way in runs[0]
-        ]
-        joined = " ".join(points)
-        parts.append(f'<polyline points="{joined}" fill="none" stroke="{colour}"/>')
-        for point in points:
-            x, y = point.split(",")
-            parts.append(f'<circle cx="{x}" cy="{y}" r="2.5" fill="{colour}"/>')
-    return "".join(parts)
 
 
 if __name__ == "__main__":

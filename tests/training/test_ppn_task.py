@@ -16,7 +16,7 @@ from napari_usgseg.models.ppn_decode import FrozenDecoder
 from napari_usgseg.models.ppn_join import boxes_of
 from napari_usgseg.models.ppn_model import load_ppn
 from napari_usgseg.models.sam import SamSegmenter, feature_list
-from napari_usgseg.training.ppn_losses import box_loss, dice_loss, focal_loss
+from napari_usgseg.training.ppn_losses import box_loss, cross_entropy, dice_loss, focal_loss
 from napari_usgseg.training.ppn_start import begin_at_the_mean, new_prompter
 from napari_usgseg.training.ppn_task import PpnTraining, choose_rows
 from napari_usgseg.training.ppn_train import PpnSettings, mean_dice, train_ppn
@@ -248,6 +248,7 @@ def test_losses_are_least_at_the_truth():
     target[..., 2:6, 2:6] = 1
     right, wrong = (target - 0.5) * 20, (0.5 - target) * 20
     assert focal_loss(right, target) < 1e-6 < focal_loss(wrong, target)
+    assert cross_entropy(right, target) < 1e-4 < 1 < cross_entropy(wrong, target)
     assert dice_loss(right, target) < 0.01 < dice_loss(wrong, target)
     box = torch.tensor([[0.2, 0.2, 0.6, 0.7]])
     assert box_loss(box, box) == pytest.approx(0, abs=1e-6)
