@@ -86,3 +86,72 @@ def test_the_embedded_models_box_prompt_matters(usgseg, data_folder, tmp_path):
         dice[name] = json.loads(report.read_text())["mean"]["dice"]
     assert dice["own"] > 0.8
     assert dice["shuffled"] < dice["own"] - 0.3
+
+
+def test_tables_and_the_worst_cases_are_written_into_a_folder(
+    usgseg, phantoms, checkpoint, tmp_path
+):
+    out = tmp_path / "out"
+    outcome = usgseg("evaluate", phantoms, "--prompt", "box", "--model", checkpoint, "--out", out)
+    assert outcome.code == 0
+    assert {"report.json", "tables.md", "others.csv", "worst.png"} == {
+        path.name for path in out.iterdir()
+    }
+    (entry,) = json.loads((out / "report.json").read_text())["datasets"].values()
+    assert len(entry["per_image"]) == 4
+    low, high = entry["ci95"]["dice"]
+    assert low <= entry["dice"] <= high
+
+
+def test_anybody_s_masks_are_scored_and_compared(usgseg, phantoms, tmp_path):
+    card = json.loads((phantoms / "dataset.json").read_text())
+    perfect = tmp_path / "perfect"
+    shutil.copytree(phantoms / "masks", perfect)
+    reports = [tmp_path / "perfect.json", tmp_path / "blob.json"]
+    words = ["--per-image", "--json"]
+    outcome = usgseg("evaluate", phantoms, "--predictions", perfect, *words, reports[0])
+    assert outcome.code == 0
+    report = json.loads(reports[0].read_text())
+    assert report["mean"]["dice"] == 1
+    assert report["segmenter"] == "perfect"
+    assert usgseg("evaluate", phantoms, "--baseline", "dark-blob", *words, reports[1]).code == 0
+    compared = tmp_path / "compared.json"
+    outcome = usgseg("evaluate", "--compare", *reports, "--json", compared)
+    assert outcome.code == 0
+    assert "Wilcoxon" in outcome.out
+    found = json.loads(compared.read_text())["datasets"][card["name"]]["dice"]
+    assert found["first"] == 1
+    assert found["difference"] < 0
+
+    next(perfect.iterdir()).unlink()
+    outcome = usgseg("evaluate", phantoms, "--predictions", perfect)
+    assert outcome.code == 3
+    assert "no such prediction" in outcome.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("--prompt", "box", "--baseline", "dark-blob"),
+        ("--baseline", "magic"),
+        ("--predictions", "nowhere"),
+        ("--prompt", "ppn"),
+    ],
+    ids=["nothing", "two things", "no such baseline", "no such folder", "no predictor"],
+)
+def test_a_wrong_request_is_refused_in_one_line(usgseg, phantoms, words):
+    outcome = usgseg("evaluate", phantoms, *words)
+    assert outcome.code == 1
+    assert len(outcome.err_lines) == 1
+
+
+def test_a_sentence_of_two_phrases_gives_one_label_map_to_score(usgseg, tmp_path):
+    folder = tmp_path / "two"
+    write_phantom_dataset(folder, 2, 3, "nerve")
+    reports = [tmp_path / "one.json", tmp_path / "each.json"]
+    for report, more in zip(reports, (["--one-sentence"], []), strict=True):
+        code = usgseg("evaluate", folder, "--prompt", "text", "--json", report, *more).code
+        assert code == 0
+    one, each = (json.loads(report.read_text())["mean"]["dice"] for report in reports)
+    assert 0 <= one <= each + 0.2

@@ -14,21 +14,44 @@ from .common import EXIT_SOME_FAILED, Advance, progress, write_json
 
 if TYPE_CHECKING:
     from ..io.datasets import Dataset, DatasetItem
+    from ..pipeline.methods import EvaluationRequest
+    from ..pipeline.scored import Scorer
 
 SIDES = ("train", "val", "test")
 
 
 def evaluate(
     datasets: Annotated[
-        list[Path], typer.Argument(metavar="DATASET...", help="Data set folders (dataset.json).")
-    ],
-    prompt: Annotated[str, typer.Option(help="text, box, clicks, ppn or ppn+box.")],
+        list[Path] | None,
+        typer.Argument(metavar="DATASET...", help="Data set folders (dataset.json)."),
+    ] = None,
+    prompt: Annotated[str | None, typer.Option(help="text, box, clicks, ppn or ppn+box.")] = None,
     text: Annotated[
         str | None, typer.Option(help="Phrase for label 1 instead of the data set's target.")
     ] = None,
+    one_sentence: Annotated[
+        bool, typer.Option(help="Ask for all labels in one sentence; score the one label map.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write report.json, tables (Markdown, CSV) and worst.png in here."),
+    ] = None,
+    worst: Annotated[int, typer.Option(min=0, help="So many images on worst.png.")] = 16,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the report here.")
     ] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="A B", help="Compare two reports (--per-image) instead; B minus A."),
+    ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="Score anybody's label maps: DIR/<data set>/<id>.png or DIR/<id>.png."),
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="Score simple image processing: dark-blob or box-blob.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Of the method, in the report.")] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="At most so many images of each data set.")
     ] = None,
@@ -69,23 +92,23 @@ def evaluate(
     ] = True,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
-    """Score text, box or click prompts, or a prompt predictor, on labelled data sets."""
-    from ..pipeline.evaluate import PROMPT_KINDS, EvaluationRequest, evaluate_dataset
+    """Score a model, a baseline or anybody's predictions on labelled data sets; compare reports."""
+    if compare is not None:
+        _compare(*compare, json_file)
+        return
+    from ..pipeline.methods import EvaluationRequest
     from ..pipeline.postprocess import PostprocessSettings
-    from ..pipeline.report import dataset_report, evaluation_report
+    from ..pipeline.scored import Asked, load_scorer
 
-    kind = next((kind for kind in PROMPT_KINDS if kind == prompt), None)
-    if kind is None:
-        raise PromptError(f"--prompt {prompt!r}: expected one of {', '.join(PROMPT_KINDS)}")
-    if (jitter or shuffle_prompts) and kind != "box":
+    asked = Asked(prompt, model, grounder, adapter, ppn, predictions, baseline, name, device)
+    if (jitter or shuffle_prompts) and asked.kind != "box":
         raise PromptError("--jitter and --shuffle-prompts are for --prompt box")
-    if (ppn is not None) != kind.startswith("ppn"):
-        raise PromptError("--ppn DIR goes with --prompt ppn or ppn+box, and they with it")
     request = EvaluationRequest(
-        kind,
+        asked.kind,
         text=text,
         box_threshold=box_threshold,
         text_threshold=text_threshold,
+        one_sentence=one_sentence,
         jitter=jitter,
         shuffle_prompts=shuffle_prompts,
         settings=PostprocessSettings(enabled=cleaning),
@@ -94,44 +117,65 @@ def evaluate(
         limit=limit,
         seed=seed,
     )
+    if not datasets:
+        raise PromptError("name a data set folder to score on (or --compare two reports)")
     chosen = read_chosen(datasets, split, side)
+    _score(chosen, load_scorer(asked, request), request, per_image, worst, out, json_file)
 
-    from ..models.registry import load_detector, load_segmenter
 
-    segmenter = load_segmenter(model, device=device)
-    detector = load_detector(grounder, adapter=adapter, device=device) if kind == "text" else None
-    auto = None
-    if ppn is not None:
-        from ..models.ppn_model import load_ppn
+def _score(
+    chosen: Sequence[Dataset],
+    scorer: Scorer,
+    request: EvaluationRequest,
+    per_image: bool,
+    worst: int,
+    out: Path | None,
+    json_file: Path | None,
+) -> None:
+    from ..pipeline.report import dataset_report, evaluation_report
+    from ..pipeline.tables import write_tables
+    from ..pipeline.worst_sheet import WorstCases
 
-        auto = load_ppn(ppn, segmenter)
+    cases = WorstCases(worst if out else 0)
+    take = cases.take if cases.count else lambda score, scene, answer: None
     reports: dict[str, dict[str, Any]] = {}
     failed: list[str] = []
     for dataset in chosen:
-        total = min(limit or len(dataset.items), len(dataset.items))
+        total = min(request.limit or len(dataset.items), len(dataset.items))
         with progress(total, dataset.name) as step:
-            say = partial(_count, step)
             try:
-                result = evaluate_dataset(
-                    dataset, segmenter, detector, request, on_image=say, auto=auto
-                )
+                result = scorer.score(dataset, partial(_count, step), take)
             except DatasetError as error:
                 failed.append(str(error))
                 continue
-        reports[dataset.name] = dataset_report(result.scores, per_image=per_image)
-        typer.echo(describe(dataset.name, reports[dataset.name]))
+        entry = dataset_report(result.scores, per_image=per_image or out is not None)
+        reports[dataset.name] = entry
+        typer.echo(describe(dataset.name, entry))
         failed += [str(error) for _, error in result.failures]
     if not reports:
         raise PromptError(f"nothing could be scored: {failed[0]}")
-    used = {"id": auto.card.ppn_id, "images": len(auto.card.images)} if auto else None
-    report = evaluation_report(request, model, grounder if detector else None, reports, used)
+    report = evaluation_report(request, scorer.model, scorer.grounder, reports, scorer.ppn)
     typer.echo(f"mean: Dice {report['mean']['dice']:.3f}, IoU {report['mean']['iou']:.3f}")
     if json_file is not None:
         write_json(json_file, report)
+    if out is not None:
+        written = write_tables(report, {item.name: item.organ for item in chosen}, out)
+        write_json(out / "report.json", report)
+        cases.write(out / "worst.png")
+        typer.echo(f"wrote {', '.join(path.name for path in written)}, report.json in {out}")
     for line in failed:
         typer.echo(f"usgseg: {line}", err=True)
     if failed:
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _compare(first: Path, second: Path, json_file: Path | None) -> None:
+    from ..pipeline.compare import compare_reports, comparison_markdown
+
+    comparison = compare_reports(first, second)
+    typer.echo(comparison_markdown(comparison))
+    if json_file is not None:
+        write_json(json_file, comparison)
 
 
 def _count(step: Advance, item: DatasetItem) -> None:

@@ -15,7 +15,7 @@ import typer
 
 from .. import __version__
 from ..errors import Cancelled, UsgsegError
-from . import benchmark, demo, evaluate, export, models, report, segment, train
+from . import ablate, benchmark, demo, evaluate, export, models, report, segment, train
 
 EXIT_WRONG_REQUEST = 1
 EXIT_INTERRUPTED = 130
@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 app.command("segment")(segment.segment)
 app.command("evaluate")(evaluate.evaluate)
+app.command("ablate")(ablate.ablate)
 app.add_typer(train.app, name="train")
 app.command("export")(export.export)
 app.command("report")(report.report)

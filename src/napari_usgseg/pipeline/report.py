@@ -10,6 +10,7 @@ import numpy as np
 
 from .annotator import NOC_TARGETS, REPORTED_CLICKS
 from .evaluate import EvaluationRequest, ImageScore
+from .uncertainty import interval
 
 SCHEMA = 1
 
@@ -19,6 +20,9 @@ def dataset_report(scores: Sequence[ImageScore], *, per_image: bool = False) -> 
 
     ``hd95_mm`` stands where every image states its spacing; ``empty_images`` and ``empty_kept``
     (the share of them where nothing was proposed) where text was asked of images without an object.
+    ``ci95`` holds 95 % intervals of the means, by bootstrap over groups (``uncertainty``).
+    ``detection_rate`` is the share of labels that are there for which anything was found, and
+    ``no_box`` the images with an object where nothing was; both where nobody pointed at objects.
     """
     entry: dict[str, Any] = {
         "images": len(scores),
@@ -26,7 +30,12 @@ def dataset_report(scores: Sequence[ImageScore], *, per_image: bool = False) -> 
         "iou": _mean([score.iou for score in scores]),
         "hd95_px": _mean([score.hd95_px for score in scores]),
         "seconds_per_image": _mean([score.seconds for score in scores]),
+        "ci95": {key: _interval(scores, key) for key in ("dice", "iou", "hd95_px")},
     }
+    found = [score.detected for score in scores if score.detected is not None]
+    if found:
+        entry["detection_rate"] = _mean(found)
+        entry["no_box"] = sum(share == 0 for share in found)
     if all(score.item.spacing_mm for score in scores):
         entry["hd95_mm"] = _mean([_millimetres(score) for score in scores])
     if all(score.dice_at_clicks and score.noc for score in scores):
@@ -95,6 +104,14 @@ def _image_entry(score: ImageScore) -> dict[str, Any]:
     if score.item.spacing_mm:
         entry["hd95_mm"] = round(_millimetres(score), 6)
     return entry
+
+
+def _interval(scores: Sequence[ImageScore], key: str) -> list[float] | None:
+    """The 95 % interval of a mean; None where all images are of one group."""
+    found = interval(
+        [float(getattr(score, key)) for score in scores], [score.item.group for score in scores]
+    )
+    return None if found is None else [round(limit, 6) for limit in found]
 
 
 def _millimetres(score: ImageScore) -> float:
