@@ -13,10 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from ..errors import DatasetError
+from ..io.near_duplicates import average_hash, join_groups
 from ..models.base import Segmenter
 from ..models.ppn_card import write_card
 from ..models.ppn_model import PpnModel
@@ -28,9 +27,6 @@ LEAST_HELD_OUT = 30
 
 HELD_OUT_SHARE = 0.2
 FOLDS = 3
-
-HASH_SIDE, DUPLICATE_BITS = 16, 8
-"""Images whose average hashes differ in at most so many of 256 bits are near duplicates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,26 +194,8 @@ def judge(new: Mapping[str, float], old: Mapping[str, float], old_name: str) -> 
 
 def joined_groups(images: Sequence[LabelledImage]) -> list[str]:
     """The group of each image; groups that share near duplicates are one."""
-    parent = {image.group: image.group for image in images}
-
-    def root(group: str) -> str:
-        while parent[group] != group:
-            group = parent[group]
-        return group
-
-    hashes = np.stack([_average_hash(image.image) for image in images])
-    for index, image in enumerate(images):
-        near = np.flatnonzero((hashes[:index] != hashes[index]).sum(1) <= DUPLICATE_BITS).tolist()
-        for other in near:
-            first, second = sorted((root(image.group), root(images[other].group)))
-            parent[second] = first
-    return [root(image.group) for image in images]
-
-
-def _average_hash(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    small = Image.fromarray(image).convert("L").resize((HASH_SIDE, HASH_SIDE), Image.Resampling.BOX)
-    values = np.asarray(small, np.float32).ravel()
-    return values > values.mean()
+    hashes = np.stack([average_hash(image.image) for image in images])
+    return join_groups([image.group for image in images], hashes)
 
 
 def _rank(group: str) -> str:
