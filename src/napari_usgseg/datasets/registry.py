@@ -1,54 +1,30 @@
-"""What is known of each public data set: ``registry.csv`` as records.
+"""The registry of public data sets: ``registry.toml`` as records.
 
-The eighteen of GroundingDINO-US-SAM (arXiv 2506.23903, table 1) with the paper's counts, fifteen
-that its model was tuned on ("seen") and three that it was only tested on; and some extras.
+The eighteen of GroundingDINO-US-SAM (arXiv 2506.23903) with the paper's counts, fifteen that its
+model was tuned on ("seen") and three that it was only tested on; and some extras.
 """
 
 from __future__ import annotations
 
-import csv
-from dataclasses import dataclass
-from functools import lru_cache
+import re
+import tomllib
+from functools import cache
 from importlib import resources
+from typing import Any
 
 from ..errors import DatasetError
+from .records import KnownDataset, LabelRule, Layout, MaskRule, TableRule
 
 
-@dataclass(frozen=True, slots=True)
-class KnownDataset:
-    """One public data set.
-
-    Attributes:
-        name: as in the paper.
-        organ: that it shows.
-        labels: label value -> phrase.
-        seen: the paper's model was tuned on it; False for its unseen ones, None for extras, which
-            the paper does not use.
-        images: how many it has, by the paper; None where not stated.
-        split: the paper's (train, val, test) counts, or None.
-        homepage: where it is to be had; "" where none is known.
-        licence: as its home page states it; "not stated" where nobody here has seen one.
-    """
-
-    name: str
-    organ: str
-    labels: dict[int, str]
-    seen: bool | None
-    images: int | None
-    split: tuple[int, int, int] | None
-    homepage: str
-    licence: str
-
-
-@lru_cache(maxsize=1)
+@cache
 def known_datasets() -> tuple[KnownDataset, ...]:
-    """All of them, the paper's first."""
-    text = resources.files(__package__).joinpath("registry.csv").read_text(encoding="utf-8")
-    return tuple(_record(row) for row in csv.DictReader(text.splitlines()))
+    """All of them, the paper's first and in its order."""
+    text = resources.files(__package__).joinpath("registry.toml").read_text(encoding="utf-8")
+    return tuple(_entry(card) for card in tomllib.loads(text)["dataset"])
 
 
 def known_dataset(name: str) -> KnownDataset:
-    """One by its name, in any case.
+    """One by its name; case, hyphens and underscores do not matter.
 
     Raises:
         DatasetError: there is none of that name.
@@ -61,21 +37,41 @@ def known_dataset(name: str) -> KnownDataset:
 
 
 def find_dataset(name: str) -> KnownDataset | None:
-    """One by its name, in any case, or None."""
-    return next((d for d in known_datasets() if d.name.casefold() == name.casefold()), None)
+    """One by its name, as in ``known_dataset``, or None."""
+    return next((d for d in known_datasets() if _plain(d.name) == _plain(name)), None)
 
 
-def _record(row: dict[str, str]) -> KnownDataset:
-    pairs = (part.split("=", 1) for part in row["labels"].split(";"))
-    counts = [row["train"], row["val"], row["test"]]
-    train, val, test = (int(count or 0) for count in counts)
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name).casefold()
+
+
+def _entry(card: dict[str, Any]) -> KnownDataset:
+    target, merged = card["target"], tuple(card.pop("merged", ["object"]))
+    kept = tuple(LabelRule(k["name"], tuple(k["classes"])) for k in card.pop("kept", []))
+    split = card.pop("split", None)
     return KnownDataset(
-        name=row["name"],
-        organ=row["organ"],
-        labels={int(value): phrase for value, phrase in pairs},
-        seen={"yes": True, "no": False}.get(row["seen"]),
-        images=int(row["images"]) if row["images"] else None,
-        split=(train, val, test) if any(counts) else None,
-        homepage=row["homepage"],
-        licence=row["licence"] or "not stated",
+        phrases=(target, *card.pop("phrases", ())),
+        merged=merged,
+        kept=kept or (LabelRule(target, merged),),
+        images=card.pop("images", None),
+        split=tuple(split) if split else None,
+        seen=card.pop("seen", None),
+        note=card.pop("note", ""),
+        layout=_layout(card.pop("layout")),
+        **card,
     )
+
+
+def _layout(card: dict[str, Any]) -> Layout:
+    table = card.pop("table", None)
+    masks = tuple(_mask_rule(each) for each in card.pop("masks"))
+    lists = {key: tuple(card.pop(key)) for key in ("ignore", "empty_findings") if key in card}
+    images = tuple(card.pop("image"))
+    return Layout(images, masks, table=TableRule(**table) if table else None, **lists, **card)
+
+
+def _mask_rule(card: dict[str, Any]) -> MaskRule:
+    classes = card.pop("classes", None)
+    if classes is not None:
+        classes = {key: tuple(v) if isinstance(v, list) else v for key, v in classes.items()}
+    return MaskRule(classes=classes, **card)
