@@ -1,4 +1,4 @@
-"""The way to the workers: one inference process and one thread for files.
+"""The way to the workers: one inference process, one thread for files, a process that trains.
 
 Nothing here is touched by two threads except the queues; answers reach the session through a Qt
 signal, so on the main thread only.
@@ -22,8 +22,16 @@ import napari_usgseg
 
 from ..session.engine import KEPT_IMAGES
 from ..session.files import answer_file
-from ..session.requests import FileRequest, ModelAnswer, ModelRequest, PhantomRequest, WarmRequest
+from ..session.requests import (
+    FileRequest,
+    ModelAnswer,
+    ModelRequest,
+    PhantomRequest,
+    TrainingRequest,
+    WarmRequest,
+)
 from ..session.server import receive, send
+from ..session.trainer import Trainer
 
 STOP_SECONDS = 5.0
 
@@ -204,6 +212,29 @@ class InferenceWorker(QObject):
 
     def _fail(self, request: ModelRequest, text: str) -> None:
         _emit(self.answered, ModelAnswer(request.generation, type(request).__name__, error=text))
+
+
+class TrainingWorker(QObject):
+    """The door to the training process."""
+
+    answered = Signal(object)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._trainer = Trainer(lambda answer: _emit(self.answered, answer))
+
+    def submit(self, request: TrainingRequest) -> None:
+        """Begin a training, or have it end."""
+        self._trainer.submit(request)
+
+    @property
+    def process_id(self) -> int | None:
+        """Of the training that goes on, or None."""
+        return self._trainer.process_id
+
+    def close(self) -> None:
+        """End the training; waits a few seconds at most. What it has learnt stays."""
+        self._trainer.close()
 
 
 def _emit(signal: Any, answer: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .proposals import AHEAD
 from .requests import EmbedRequest, Loaded, LoadRequest, Priority
 
 if TYPE_CHECKING:
@@ -14,7 +15,8 @@ class Ahead:
     """``session.ahead``: the next two images and the previous one, in the order of the queue.
 
     One image is read at a time, so that a person who goes elsewhere waits for one at the most; each
-    is encoded as soon as it is read. The worker does that only while nobody waits for it.
+    is encoded as soon as it is read, and segmented where a prompt predictor shows masks by itself.
+    The worker does that only while nobody waits for it.
     """
 
     def __init__(self, session: AnnotationSession) -> None:
@@ -24,6 +26,7 @@ class Ahead:
     def begin(self) -> None:
         """Look around the image that is shown now; what was going on for another one is dropped."""
         self._session.progress.drop("ahead", "prefetch")
+        self._session.progress.drop_all(AHEAD)
         self._asked.clear()
         self.go_on()
 
@@ -51,6 +54,10 @@ class Ahead:
 
     def _encode(self, loaded: Loaded) -> None:
         session = self._session
+        proposal = session.predictor.proposals.ahead_of(loaded)
+        if proposal is not None:
+            session.ask(proposal)
+            return
         generation = session.progress.begin("prefetch")
         source, segmenter = session.source(loaded), session.settings.segmenter
         session.ask(EmbedRequest(generation, source, segmenter, Priority.PREFETCH))

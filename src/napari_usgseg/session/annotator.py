@@ -17,8 +17,16 @@ from .editing import Editing
 from .navigation import Walk
 from .objects import Objects
 from .painting import Painting
+from .predictor import Predictor
 from .prompting import Prompting
-from .requests import Answer, CloseRequest, EmbedRequest, ExportRequest, WarmRequest
+from .requests import (
+    Answer,
+    CloseRequest,
+    EmbedRequest,
+    ExportRequest,
+    LearnedPrompts,
+    WarmRequest,
+)
 from .settings import Settings
 from .state import SessionState
 from .travel import Travel
@@ -39,6 +47,7 @@ class AnnotationSession(SessionState):
         copying: what the previous image has, on this one.
         ahead: reads and encodes the images around the current one.
         travel: undo, redo, and any step of the history.
+        predictor: what was learnt from the accepted images, and what it does.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -51,6 +60,7 @@ class AnnotationSession(SessionState):
         self.copying = Copying(self)
         self.ahead = Ahead(self)
         self.travel = Travel(self)
+        self.predictor = Predictor(self)
 
     def receive(self, answer: Answer) -> None:
         """Take an answer; a stale one is dropped."""
@@ -73,6 +83,8 @@ class AnnotationSession(SessionState):
         self.remember(settings.to_json())
         if (old.segmenter, old.detector) != (settings.segmenter, settings.detector):
             self.facts.pop("model", None)
+            if old.segmenter != settings.segmenter:
+                self.predictor.segmenter_is("")
             self.warm_up()
             if self.loaded is not None:
                 generation = self.progress.begin("embed", "Preparing the image...")
@@ -84,6 +96,16 @@ class AnnotationSession(SessionState):
             assert self.draft.active is not None
             again = self.draft.with_object(self.draft.active, replace(current, prompts=prompts))
             self.prompting.edit_draft("redo with other settings", replace(again, pending=True))
+        ours = [
+            (each.mode, each.train_after, each.train_by_itself, each.cleaning)
+            for each in (old, settings)
+        ]
+        if ours[0] != ours[1]:
+            self.predictor.settings_changed()
+
+    def joining(self, class_id: int) -> LearnedPrompts | None:
+        """The learned prompts that join a person's of a class, or None."""
+        return self.predictor.joining(class_id)
 
     def export(self, out: str | Path, organ: str, target: str, overwrite: bool = False) -> None:
         """Write a data set of everything that is committed."""
@@ -117,6 +139,7 @@ class AnnotationSession(SessionState):
     def close(self) -> None:
         """Write down what is left to write, and let others have the folder."""
         self.flushing.emit()
+        self.predictor.leave()
         self.note_effort()
         if self.store is not None:
             self.close_store(self.store)

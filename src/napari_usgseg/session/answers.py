@@ -8,19 +8,24 @@ from typing import TYPE_CHECKING
 
 from ..pipeline.propose import split_phrases
 from ..store.memory import MemoryStore
+from ..store.ppn_versions import number_in
 from ..store.records import EventKind
 from ..types import Prompts
 from . import commit
 from .draft import Draft, DraftObject
 from .history import Edit
+from .proposals import AHEAD, SHOWN
 from .requests import (
     Answer,
     FileAnswer,
     LoadRequest,
     ModelAnswer,
+    PresentRequest,
     PriorRequest,
     SaveRequest,
+    ShelfRequest,
     StepRequest,
+    TrainingAnswer,
 )
 from .status import QUIET
 
@@ -32,13 +37,21 @@ NOTHING_THERE = "Nothing found at this prompt. Try a box around the object."
 
 def receive(session: AnnotationSession, answer: Answer) -> None:
     """Take an answer; one whose generation is no longer awaited is dropped."""
+    if isinstance(answer, TrainingAnswer):
+        session.predictor.take(answer)
+        return
     kind = session.progress.end(answer.generation)
+    if isinstance(answer, FileAnswer) and isinstance(answer.request, ShelfRequest):
+        session.predictor.take_shelf(answer)
+        return
     if kind is None:
         if isinstance(answer, FileAnswer):
             _late(session, answer)
         return
     if isinstance(answer, FileAnswer):
         _file_answer(session, kind, answer)
+    elif kind == SHOWN or kind.startswith(AHEAD):
+        session.predictor.proposals.receive(kind, answer)
     elif answer.error:
         if kind not in QUIET:  # a detector that cannot be loaded is said when it is needed
             session.prompting.drop_pending()
@@ -59,6 +72,8 @@ def receive(session: AnnotationSession, answer: Answer) -> None:
     else:
         session.failure = "" if kind == "warm" else session.failure
         session.facts["model"] = answer.model_id or session.facts.get("model", "")
+        if kind in ("warm", "embed") and answer.model_id:
+            session.predictor.segmenter_is(answer.model_id)
 
 
 def _late(session: AnnotationSession, answer: FileAnswer) -> None:
@@ -74,6 +89,8 @@ def _late(session: AnnotationSession, answer: FileAnswer) -> None:
 def _file_answer(session: AnnotationSession, kind: str, answer: FileAnswer) -> None:
     if isinstance(answer.request, SaveRequest):
         _saved(session, answer)
+    elif isinstance(answer.request, PresentRequest):
+        session.predictor.learning.take_present(answer)
     elif answer.error:
         if kind == "ahead":
             session.ahead.go_on()
@@ -148,7 +165,8 @@ def _predicted(session: AnnotationSession, answer: ModelAnswer) -> None:
     if current is None or not pending.pending or not answer.proposals:
         return
     assert pending.active is not None
-    item = replace(current, proposal=answer.proposals[0])
+    ppn = number_in(answer.model_id) or current.ppn
+    item = replace(current, proposal=answer.proposals[0], ppn=ppn)
     answered = replace(
         pending.with_object(pending.active, item), pending=False, model_id=answer.model_id
     )

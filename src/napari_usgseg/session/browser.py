@@ -64,6 +64,14 @@ class Browser(ImageQueue):
             for image_id in [key for key in self._loaded if key not in unsaved][:surplus]:
                 del self._loaded[image_id]
 
+    def propose(self, image_id: str, draft: Draft) -> None:
+        """Let something else be proposed on an image that is not shown."""
+        if image_id in self._loaded:
+            self._loaded[image_id] = replace(self._loaded[image_id], draft=draft)
+        if self._drafts.pop(image_id, None) is not None and draft.objects:
+            self._drafts[image_id] = draft
+        self.set_proposed(image_id, draft.has_masks)
+
     def take_loaded(self, image_id: str) -> Loaded | None:
         """The image as read before, if it is still kept."""
         if image_id in self._loaded:

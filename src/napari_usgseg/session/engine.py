@@ -16,19 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsgsegError
-from ..models.base import Detector, Segmenter
+from ..models.base import AutoSegmenter, Detector, Segmenter
 from ..models.embedding_cache import CachePlace, CacheWriter, EmbeddingCache
 from ..models.pausing import pausing
 from ..types import ImageEmbedding
 from .requests import (
     EmbedRequest,
     ImageSource,
+    LearnedPrompts,
     ModelAnswer,
     ModelRequest,
     ObjectsRequest,
     PhantomRequest,
     Priority,
     PromptRequest,
+    ProposeRequest,
     TextRequest,
     WarmRequest,
 )
@@ -117,6 +119,7 @@ class Engine:
         self._images = Recent(KEPT_IMAGES)
         self._embeddings = Recent(KEPT_IMAGES)
         self._caches = Recent(2)
+        self._learned = Recent(2)
         self._turns = Turns()
         self.writer = CacheWriter()
 
@@ -157,6 +160,8 @@ class Engine:
                 return self._predict_all(request, blank)
             case TextRequest():
                 return self._find(request, blank)
+            case ProposeRequest():
+                return self._propose(request, blank)
             case PhantomRequest():
                 from ..io.phantoms import write_phantom_dataset
 
@@ -168,10 +173,25 @@ class Engine:
 
         segmenter = self._segmenter(request.segmenter)
         embedding = self._embed(request)
+        model_id, learned = segmenter.model_id, request.learned
+        if learned is not None:
+            ppn = self._ppn(learned, segmenter)
+            if learned.class_id in ppn.card.classes:
+                segmenter = ppn.for_class(learned.class_id)
+                model_id = f"{learned.name}@{model_id}"
         proposal, _ = propose_prompts(
             segmenter, embedding, request.prompts, request.settings, request.previous
         )
-        return replace(blank, proposals=(proposal,), model_id=segmenter.model_id)
+        return replace(blank, proposals=(proposal,), model_id=model_id)
+
+    def _propose(self, request: ProposeRequest, blank: ModelAnswer) -> ModelAnswer:
+        from ..pipeline.propose_auto import propose_auto
+
+        segmenter = self._segmenter(request.segmenter)
+        embedding = self._embed(request)
+        found = propose_auto(self._ppn(request.learned, segmenter), embedding, request.settings)
+        model_id = f"{request.learned.name}@{segmenter.model_id}"
+        return replace(blank, proposals=found.items, notes=found.notes, model_id=model_id)
 
     def _predict_all(self, request: ObjectsRequest, blank: ModelAnswer) -> ModelAnswer:
         from ..pipeline.propose import propose_prompts
@@ -208,6 +228,14 @@ class Engine:
             model_id=f"{detector.model_id} + {segmenter.model_id}",
         )
 
+    def _ppn(self, learned: LearnedPrompts, segmenter: Segmenter) -> AutoSegmenter:
+        def load() -> AutoSegmenter:
+            from ..models.ppn_model import load_ppn
+
+            return load_ppn(learned.folder, segmenter)
+
+        return self._learned.get_or_make((learned.folder, segmenter.model_id), load)
+
     def _segmenter(self, name: str) -> Segmenter:
         return self._segmenters.get_or_make(name, lambda: self._load_segmenter(name))
 
@@ -215,7 +243,8 @@ class Engine:
         return self._detectors.get_or_make(name, lambda: self._load_detector(name))
 
     def _embed(
-        self, request: EmbedRequest | PromptRequest | ObjectsRequest | TextRequest
+        self,
+        request: EmbedRequest | PromptRequest | ObjectsRequest | TextRequest | ProposeRequest,
     ) -> ImageEmbedding:
         source: ImageSource = request.source
         if source.pixels is not None:

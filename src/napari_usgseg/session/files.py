@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import sys
 import traceback
+from dataclasses import replace
 
 import numpy as np
 
 from ..errors import FileError, UsgsegError
 from ..io.images import content_key, to_rgb_uint8
+from ..io.instances import labelling_in, semantic, values_in
 from ..store.base import LabelMap, LabelStore
 from ..store.export import export_labelled
 from ..store.memory import MemoryStore
+from ..store.ppn_shelf import Shelf
+from ..store.ppn_versions import Versions
 from ..store.project import ProjectStore
 from .requests import (
     CloseRequest,
@@ -23,9 +27,11 @@ from .requests import (
     OpenArrayRequest,
     Opened,
     OpenFolderRequest,
+    PresentRequest,
     Prior,
     PriorRequest,
     SaveRequest,
+    ShelfRequest,
     StepRequest,
 )
 
@@ -65,6 +71,10 @@ def _answer(request: FileRequest) -> FileAnswer:
             return FileAnswer(generation, request, edit=request.store.read_step(request.number))
         case PriorRequest():
             return FileAnswer(generation, request, prior=_prior(request))
+        case PresentRequest():
+            return FileAnswer(generation, request, present=_present(request))
+        case ShelfRequest():
+            return FileAnswer(generation, request, versions=_shelf(request))
         case CloseRequest():
             request.store.close()
             return FileAnswer(generation, request)
@@ -82,7 +92,63 @@ def _answer(request: FileRequest) -> FileAnswer:
 
 def _opened(store: LabelStore) -> Opened:
     others = tuple(name for name in store.annotators() if name != store.annotator)
-    return Opened(store, store.states(), store.table(), store.settings(), store.steps(), others)
+    return Opened(
+        store,
+        store.states(),
+        store.table(),
+        store.settings(),
+        store.steps(),
+        others,
+        _versions(store),
+    )
+
+
+def _versions(store: LabelStore) -> Versions:
+    if store.models_folder is None:
+        return Versions()
+    shelf = Shelf(store.models_folder)
+    if store.read_only:
+        return shelf.read()
+    try:
+        return shelf.settle()
+    except UsgsegError as error:
+        found = shelf.read()
+        return replace(found, problems=(*found.problems, str(error)))
+
+
+def _shelf(request: ShelfRequest) -> Versions:
+    folder = request.store.models_folder
+    if folder is None:
+        return Versions()
+    shelf = Shelf(folder)
+    if request.store.read_only:
+        return shelf.read()
+    match request.action:
+        case "settle":
+            return shelf.settle()
+        case "choose":
+            return shelf.choose(request.number)
+        case "begin":
+            return shelf.begin(request.values)
+        case "pause" | "resume":
+            return shelf.pause(request.action == "pause")
+        case "discard":
+            return shelf.discard()
+
+
+def _present(request: PresentRequest) -> dict[str, tuple[int, ...]]:
+    """The classes in each label map that can be read."""
+    records = {record.image_id: record for record in request.store.records}
+    labelling = labelling_in(request.store.settings())
+    found: dict[str, tuple[int, ...]] = {}
+    for image_id in request.images:
+        try:
+            labels = request.store.read_labels(records[image_id], take_in=False)
+        except FileError:  # said when the image is opened
+            labels = None
+        values = [] if labels is None else values_in(semantic(labels, labelling))
+        found[image_id] = tuple(values)
+    return found
 
 
 def _load(request: LoadRequest) -> FileAnswer:

@@ -14,6 +14,7 @@ from .browser import Browser
 from .draft import Draft, unasked
 from .effort import Stopwatch
 from .history import Edit, History
+from .proposals import AHEAD
 from .requests import (
     EmbedRequest,
     Loaded,
@@ -75,7 +76,9 @@ class Walk:
         """Show a store that was opened."""
         session = self._session
         session.flushing.emit()
-        session.progress.drop("load", "ahead", "prefetch", "embed", "step", *PROPOSING)
+        session.progress.drop("load", "ahead", "prefetch", "embed", "step", "present", *PROPOSING)
+        session.progress.drop_all(AHEAD)
+        session.predictor.leave()
         former = session.store
         session.outbox.inherit(opened.store, opened.steps.serial)
         session.travel.stop()
@@ -94,6 +97,7 @@ class Walk:
         session.opened.emit()
         session.classes_changed.emit()
         session.settings_changed.emit()
+        session.predictor.opened(opened.versions)
         if opened.store.problems:
             first, *others = opened.store.problems
             more = f" (and {len(others)} more)" if others else ""
@@ -158,8 +162,14 @@ class Walk:
         for action in waiting:
             action()
         fresh = session.state_of(image_id) is ImageState.UNTOUCHED
-        if fresh and not waiting and session.settings.find_on_open and session.settings.phrase:
+        finds = session.settings.find_on_open and session.settings.phrase
+        if waiting:
+            pass  # on the way through the history
+        elif not fresh or not finds or session.predictor.shows_by_itself:
+            session.predictor.proposals.shown()
+        else:
             session.prompting.find()
+        session.predictor.learning.look()
         if session.store is not None:
             session.effort = Stopwatch()
             session.note(EventKind.OPEN, image_id)

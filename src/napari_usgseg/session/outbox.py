@@ -11,6 +11,7 @@ CHANGES = (
     EventKind.UNDO,
     EventKind.REDO,
     EventKind.TAKEN_BACK,
+    EventKind.PROPOSAL,
 )
 """What changes labels, states or proposals."""
 

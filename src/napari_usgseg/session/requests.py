@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from ..models.embedding_cache import CachePlace
 from ..pipeline.postprocess import PostprocessSettings
 from ..pipeline.propose import Proposal
 from ..store.base import ImageState, LabelMap, LabelStore, SaveReport
+from ..store.ppn_versions import Versions
 from ..store.records import ClassTable, Draft, Edit, Event, Steps
 from ..types import BoolArray, ImageRecord, LabelClass, Prompts, TextPrompt
 
@@ -45,6 +46,18 @@ class ImageSource:
     cache: CachePlace | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class LearnedPrompts:
+    """A prompt predictor (PPN) to use: its folder, and its name in the history, "ppn-v3".
+
+    ``class_id`` is the class whose learned prompts join a person's; 0 where all are asked for.
+    """
+
+    folder: Path
+    name: str
+    class_id: int = 0
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class WarmRequest:
     """Load a segmenter or a detector, or both, before they are needed."""
@@ -67,7 +80,10 @@ class EmbedRequest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PromptRequest:
-    """Segment the one object that a person points at; ``previous`` is its mask, if corrected."""
+    """Segment the one object that a person points at; ``previous`` is its mask, if corrected.
+
+    ``learned`` prompts of its class join the person's.
+    """
 
     generation: int
     source: ImageSource
@@ -76,6 +92,7 @@ class PromptRequest:
     settings: PostprocessSettings
     previous: BoolArray | None = None
     priority: Priority = Priority.CLICK
+    learned: LearnedPrompts | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,6 +121,21 @@ class TextRequest:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ProposeRequest:
+    """Segment what a prompt predictor has learned; one proposal for each class that is there.
+
+    A proposal's ``phrase`` is the name that its class had in the training.
+    """
+
+    generation: int
+    source: ImageSource
+    segmenter: str
+    learned: LearnedPrompts
+    settings: PostprocessSettings
+    priority: Priority = Priority.TEXT
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class PhantomRequest:
     """Write a few phantoms with their truth into a folder."""
 
@@ -115,7 +147,13 @@ class PhantomRequest:
 
 
 ModelRequest = (
-    WarmRequest | EmbedRequest | PromptRequest | ObjectsRequest | TextRequest | PhantomRequest
+    WarmRequest
+    | EmbedRequest
+    | PromptRequest
+    | ObjectsRequest
+    | TextRequest
+    | ProposeRequest
+    | PhantomRequest
 )
 
 
@@ -215,6 +253,32 @@ class CloseRequest:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class PresentRequest:
+    """Read which classes are in the label maps of a few images."""
+
+    generation: int
+    store: LabelStore
+    images: tuple[str, ...]
+
+
+ShelfAction = Literal["settle", "choose", "begin", "pause", "resume", "discard"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShelfRequest:
+    """Change what is kept of prompt predictors (``store.ppn_shelf``).
+
+    ``number`` is chosen, ``values`` are the request of a training that begins.
+    """
+
+    generation: int
+    store: LabelStore
+    action: ShelfAction
+    number: int | None = None
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ExportRequest:
     """Write a data set of everything that is committed."""
 
@@ -234,10 +298,30 @@ FileRequest = (
     | SaveRequest
     | StepRequest
     | PriorRequest
+    | PresentRequest
+    | ShelfRequest
     | CloseRequest
     | ExportRequest
 )
-Request = ModelRequest | FileRequest
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainRequest:
+    """Begin, or go on with, the training whose request is in ``folder``."""
+
+    generation: int
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StopRequest:
+    """Have the training end; what it has learnt stays in its folder."""
+
+    generation: int
+
+
+TrainingRequest = TrainRequest | StopRequest
+Request = ModelRequest | FileRequest | TrainingRequest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -269,7 +353,8 @@ class Loaded:
 class Opened:
     """A store with all that the session shows of it at once.
 
-    ``others`` are the other annotators who labelled here, "" the first one.
+    ``others`` are the other annotators who labelled here, "" the first one; ``versions`` are the
+    prompt predictors that were trained here.
     """
 
     store: LabelStore
@@ -278,6 +363,7 @@ class Opened:
     settings: dict[str, Any]
     steps: Steps
     others: tuple[str, ...] = ()
+    versions: Versions = field(default_factory=Versions)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -306,8 +392,18 @@ class FileAnswer:
     exported: Path | None = None
     edit: Edit | None = None
     prior: Prior | None = None
+    present: dict[str, tuple[int, ...]] | None = None
+    versions: Versions | None = None
     warning: str = ""
     error: str = ""
 
 
-Answer = ModelAnswer | FileAnswer
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingAnswer:
+    """What a training says; ``message`` is as in ``ppn_training``, or ``background.ENDED``."""
+
+    generation: int
+    message: dict[str, Any]
+
+
+Answer = ModelAnswer | FileAnswer | TrainingAnswer

@@ -32,6 +32,7 @@ from .requests import (
     PhantomRequest,
     Priority,
     PromptRequest,
+    ProposeRequest,
     TextRequest,
     WarmRequest,
 )
@@ -181,11 +182,12 @@ def serve(requests: BinaryIO, answers: BinaryIO, engine: Engine) -> None:
         except EOFError:
             return
         if isinstance(request, int):
-            for lane in lanes.values():
-                lane.cancel(request, (PromptRequest, ObjectsRequest, TextRequest))
+            for name in ("clicks", "phrases"):
+                kinds = (PromptRequest, ObjectsRequest, TextRequest, ProposeRequest)
+                lanes[name].cancel(request, kinds)
             continue
         if isinstance(request, EmbedRequest) and request.priority != Priority.PREFETCH:
-            lanes["ahead"].cancel(request.generation, (EmbedRequest,))
+            lanes["ahead"].cancel(request.generation, (EmbedRequest, ProposeRequest))
         lanes[lane_of(request)].put(request)
 
 

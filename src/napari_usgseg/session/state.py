@@ -21,6 +21,7 @@ from .history import ClassTable, Edit, History
 from .outbox import Outbox
 from .requests import (
     ImageSource,
+    LearnedPrompts,
     Loaded,
     PromptRequest,
     Request,
@@ -198,8 +199,13 @@ class SessionState:
                     current.prompts,
                     chosen.cleaning,
                     current.corrected,
+                    learned=self.joining(current.class_id),
                 )
             )
+
+    def joining(self, class_id: int) -> LearnedPrompts | None:
+        """The learned prompts that join a person's of a class; None where there are none."""
+        return None
 
     def source(self, loaded: Loaded | None = None) -> ImageSource:
         """The pixels of an image (the current one's), for a request."""

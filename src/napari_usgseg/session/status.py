@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ORDER = (
-    "open", "phantoms", "load", "step", "text", "prompt", "prior", "objects", "alike", "warm",
-    "embed", "export", "save", "warm text", "journal", "ahead", "prefetch",
+    "open", "phantoms", "load", "step", "text", "propose", "prompt", "prior", "objects", "alike",
+    "warm", "embed", "export", "save", "warm text", "journal", "ahead", "prefetch", "propose ahead",
+    "present", "shelf",
 )  # fmt: skip
 """What the line names first when several things go on."""
-PROPOSING = ("text", "prompt", "prior", "objects", "alike")
+PROPOSING = ("text", "propose", "prompt", "prior", "objects", "alike")
 """What ends with a proposal; until then there is nothing to accept, and it can be cancelled."""
-MODELS = ("prompt", "objects", "alike", "warm", "embed")
+MODELS = ("propose", "prompt", "objects", "alike", "warm", "embed")
 """What fails where a model, or the process that it is in, does; loading it anew may be the cure."""
-QUIET = ("warm text", "journal", "ahead", "prefetch")
+QUIET = (
+    "warm text", "journal", "ahead", "prefetch", "propose ahead", "present", "shelf",
+)  # fmt: skip
 """What goes on behind the person's back and is not worth a word."""
 
 
@@ -56,6 +59,11 @@ class Progress:
         """Await these kinds no more; True where one was awaited."""
         dropped = [self._awaited.pop(kind, None) for kind in kinds]
         return any(item is not None for item in dropped)
+
+    def drop_all(self, prefix: str) -> None:
+        """Await no kind any more that begins so ("propose ahead:")."""
+        for kind in [kind for kind in self._awaited if kind.startswith(prefix)]:
+            del self._awaited[kind]
 
     def awaits(self, *kinds: str) -> bool:
         """True where one of these kinds is awaited."""

@@ -19,6 +19,8 @@ kind            what it is, and what its ``body`` holds beside that
 ``leave``       it is left: ``active_s``, the seconds in which the person was at work on it
 ``search``      a phrase was looked for: ``phrase``, ``found``, ``phrases`` (of what was found),
                 ``segmenter``, ``detector``, ``seconds``
+``proposal``    a prompt predictor segmented the image, nobody having asked: ``draft``,
+                ``proposed``, ``model``, ``seconds``; not an edit, for nobody did it
 ``export``      a data set was written: ``to``, its folder's name
 ``settings``    settings kept: their values by name
 ``written``     labels, state or classes kept by a program through this store: ``patch``,
@@ -110,6 +112,11 @@ class LabelStore(Protocol):
     @property
     def cache_folder(self) -> Path | None:
         """Where what can be made anew (embeddings) may be kept; None where nothing may."""
+        ...
+
+    @property
+    def models_folder(self) -> Path | None:
+        """Where this annotator's prompt predictors are; None where there can be none."""
         ...
 
     @property

@@ -25,6 +25,7 @@ class MemoryStore(JournalStore):
     problems: tuple[str, ...] = ()
     annotator = ""
     cache_folder: Path | None = None
+    models_folder: Path | None = None
 
     def __init__(self, name: str, image: NDArray[np.uint8]) -> None:
         self.name = name

@@ -1,19 +1,18 @@
-"""The prompt predictors (PPNs) that were trained in a project, and which of them is in use.
-
-    <project>/models/ppn-v0003/        one version: ppn.json, ppn.safetensors, version.json
-    <project>/models/current.json      which is in use
-    <project>/models/training/         a training that goes on, or went on when the window closed
-    <project>/models/by-<name>/...     the same of another annotator
-
-A training writes into ``training`` only. When it is done the one who has the project open moves the
-result to its place (`Shelf.keep`), notes which is in use, and removes ``training``; each of the
-three is whole or not done, and the next opening does what is missing.
-"""
+"""Records of the prompt predictors (PPNs) that were trained in a project; see ``ppn_shelf``."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
+
+_NAME = re.compile(r"ppn-v(\d+)@")
+
+
+def number_in(model_id: str) -> int:
+    """The number of the version that a proposal's ``model_id`` names; 0 where it is no PPN's."""
+    found = _NAME.match(model_id)
+    return int(found[1]) if found else 0
 
 
 @dataclass(frozen=True, slots=True)

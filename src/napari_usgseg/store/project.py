@@ -3,6 +3,7 @@
     <images>/usgseg/project.sqlite   the history, which is the truth
     <images>/usgseg/labels/          label maps, for other programs; made from the history
     <images>/usgseg/classes.json     the classes, for other programs
+    <images>/usgseg/models/          prompt predictors trained here (``ppn_shelf``)
     <images>/usgseg/locks/           who has it open
 
 An event is first in the history, then the label file is written beside its place and renamed, then
@@ -181,6 +182,11 @@ class ProjectStore(JournalStore):
     def cache_folder(self) -> Path | None:
         """Where what can be made anew may be kept."""
         return None if self.read_only else self.root / "cache"
+
+    @property
+    def models_folder(self) -> Path | None:
+        """Where this annotator's prompt predictors are."""
+        return self.root / "models" / (f"by-{self.annotator}" if self.annotator else "")
 
     # -- images --------------------------------------------------------------------------------
 

@@ -40,6 +40,8 @@ class DraftObject:
         proposal: the mask and its score, or None while the first answer is awaited.
         by_hand: the person merged, cut or took over its mask; a new search does not replace it.
         number: of the object in an instance map that it wants to keep; 0 takes the next free one.
+        ppn: number of the prompt predictor that made the mask, or joined the person's prompts; 0
+            where none did.
     """
 
     class_id: int
@@ -47,6 +49,7 @@ class DraftObject:
     proposal: Proposal | None = None
     by_hand: bool = False
     number: int = 0
+    ppn: int = 0
 
     @property
     def has_mask(self) -> bool:
@@ -203,6 +206,7 @@ class EventKind(StrEnum):
     OPEN = "open"
     LEAVE = "leave"
     SEARCH = "search"
+    PROPOSAL = "proposal"
     EXPORT = "export"
     SETTINGS = "settings"
     WRITTEN = "written"
@@ -223,7 +227,7 @@ class Event:
         edit: of kind ``edit``.
         step: the serial of the edit that is answered, undone, redone or taken back.
         draft: what is proposed on the image from now on (``answer``, ``undo``, ``redo``,
-            ``taken back``), or None where the event does not touch it.
+            ``taken back``, ``proposal``), or None where the event does not touch it.
         body: anything else, JSON values.
         at: seconds since 1970, UTC.
     """

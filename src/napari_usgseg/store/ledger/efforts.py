@@ -13,6 +13,9 @@ IDLE_SECONDS = 30.0
 BY_PHRASE = "phrase"
 """The source of a proposal that a phrase found; others are named by the edit: "click", "box"."""
 
+BY_PPN = "prompt predictor"
+"""The source of a proposal that a prompt predictor made by itself."""
+
 
 class Way(StrEnum):
     """How what is committed came about."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from ...models.phrases import split_phrases
 from ..records import EventKind, ImageState, StoredEvent
-from .efforts import BY_PHRASE, IDLE_SECONDS, First, ImageEffort, Search, Way
+from .efforts import BY_PHRASE, BY_PPN, IDLE_SECONDS, First, ImageEffort, Search, Way
 
 _PERSON = (
     EventKind.EDIT,
@@ -67,6 +67,8 @@ class _Tally:
             self._name_model(model)
             if self.document == body.get("pending"):
                 self._propose(self.asked, model, body)
+        elif event.kind is EventKind.PROPOSAL:
+            self._ahead(body)
         elif "draft" in body:
             self._travel(event.kind, body)
         if event.kind is EventKind.UNDO:
@@ -120,6 +122,14 @@ class _Tally:
         named = next(reversed(self.models), "")
         if self.first is not None and self.first.document == document and not self.first.model:
             self.first = replace(self.first, model=named)
+
+    def _ahead(self, body: dict[str, Any]) -> None:
+        """A prompt predictor's: the one that the person found counts, not those before it."""
+        model = str(body.get("model", ""))
+        self._name_model(model)
+        if self.first is not None and self.first.source == BY_PPN and not self.edits:
+            self.first = None
+        self._propose(BY_PPN, model, body)
 
     def _propose(self, source: str, model: str, body: dict[str, Any]) -> None:
         self.document, self.proposed = body.get("draft"), bool(body.get("proposed", False))
@@ -210,13 +220,19 @@ def efforts(
         idle: seconds; a longer pause counts as that long.
     """
     tallies: dict[str, _Tally] = {}
+    ahead: dict[str, StoredEvent] = {}
     clock = _Clock()
     for event in events:
         if event.annotator != annotator or event.image_id is None:
             continue
         tally = tallies.get(event.image_id)
         if tally is None:
+            if event.kind is EventKind.PROPOSAL:  # nobody has seen it yet
+                ahead[event.image_id] = event
+                continue
             tally = tallies[event.image_id] = _Tally(event.image_id, annotator, event.at)
+            if event.image_id in ahead:
+                tally.take(ahead.pop(event.image_id))
         if event.kind in _PERSON:
             clock.take(event, tally, idle)
         tally.take(event)

@@ -1,0 +1,51 @@
+"""The door to the training process; knows no window."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from .background import ENDED, BackgroundProcess, Message
+from .requests import StopRequest, TrainingAnswer, TrainingRequest
+
+MODULE = "napari_usgseg.session.ppn_training"
+
+
+class Trainer:
+    """Starts and ends trainings, one at a time.
+
+    Args:
+        answered: called with every message of a training, on a thread of this object.
+    """
+
+    def __init__(self, answered: Callable[[TrainingAnswer], None]) -> None:
+        self._answered = answered
+        self._process: BackgroundProcess | None = None
+
+    @property
+    def process_id(self) -> int | None:
+        """Of the training that goes on, or None."""
+        return None if self._process is None else self._process.process_id
+
+    def submit(self, request: TrainingRequest) -> None:
+        """Begin a training, or have the one that goes on end."""
+        former, self._process = self._process, None
+        if former is not None:  # it may be in the middle of a long step
+            threading.Thread(target=former.close, name="usgseg-ending", daemon=True).start()
+        if isinstance(request, StopRequest):
+            return
+
+        def report(message: Message) -> None:
+            self._answered(TrainingAnswer(request.generation, message))
+
+        try:
+            self._process = BackgroundProcess(MODULE, [str(request.folder.absolute())], report)
+        except OSError as error:
+            text = f"The training cannot be started ({error}); close other programs and try again."
+            report({"kind": "failed", "text": text})
+            report({"kind": ENDED, "code": 1})
+
+    def close(self) -> None:
+        """End the training; waits a few seconds at most. What it has learnt stays."""
+        if self._process is not None:
+            self._process.close()
