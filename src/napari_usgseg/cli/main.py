@@ -15,7 +15,7 @@ import typer
 
 from .. import __version__
 from ..errors import Cancelled, UsgsegError
-from . import ablate, benchmark, demo, evaluate, export, models, report, segment, train
+from . import ablate, benchmark, datasets, demo, evaluate, export, models, report, segment, train
 
 EXIT_WRONG_REQUEST = 1
 EXIT_INTERRUPTED = 130
@@ -34,6 +34,7 @@ app.add_typer(train.app, name="train")
 app.command("export")(export.export)
 app.command("report")(report.report)
 app.add_typer(models.app, name="models")
+app.add_typer(datasets.app, name="datasets")
 app.command("demo")(demo.demo)
 app.command("benchmark")(benchmark.benchmark)
 

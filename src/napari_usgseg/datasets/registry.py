@@ -65,9 +65,14 @@ def _entry(card: dict[str, Any]) -> KnownDataset:
 def _layout(card: dict[str, Any]) -> Layout:
     table = card.pop("table", None)
     masks = tuple(_mask_rule(each) for each in card.pop("masks"))
-    lists = {key: tuple(card.pop(key)) for key in ("ignore", "empty_findings") if key in card}
-    images = tuple(card.pop("image"))
-    return Layout(images, masks, table=TableRule(**table) if table else None, **lists, **card)
+    return Layout(
+        image=tuple(card.pop("image")),
+        masks=masks,
+        table=TableRule(**table) if table else None,
+        ignore=tuple(card.pop("ignore", ())),
+        empty_findings=tuple(card.pop("empty_findings", ())),
+        **card,
+    )
 
 
 def _mask_rule(card: dict[str, Any]) -> MaskRule:

@@ -16,7 +16,7 @@ _MAX_BYTES = 200_000_000
 
 
 def read_table(path: str | Path) -> list[dict[str, str]]:
-    """The rows of a table, by the names in its first row; everything is text, without spaces around.
+    """The rows of a table, by the names in its first row; everything is text, trimmed.
 
     Raises:
         DatasetError: the file is missing, damaged or no table.

@@ -1,0 +1,174 @@
+"""``usgseg datasets``: the public data sets, and their original folders as one layout."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import PromptError
+from .common import EXIT_SOME_FAILED, progress
+
+if TYPE_CHECKING:
+    from ..datasets.finding import Remark
+
+LAYOUTS = ("png", "csv", "sam2rad")
+MANY = 20
+SEEN = {True: "seen", False: "unseen", None: "extra"}
+
+app = typer.Typer(
+    help="Public data sets: what there is, and their original folders as one layout.",
+    no_args_is_help=False,
+)
+
+
+@app.command("list")
+def list_all() -> None:
+    """Show the paper's eighteen data sets and the extras, with its counts."""
+    from ..datasets.registry import known_datasets
+
+    rows = [("name", "organ", "target", "paper", "images", "train", "val", "test", "licence")]
+    for known in known_datasets():
+        counts = [str(count) if count else "-" for count in known.split or (0, 0, 0)]
+        licence = textwrap.shorten(known.licence, 40, placeholder=" ...")
+        rows.append(
+            (known.name, known.organ, known.target, SEEN[known.seen],
+             str(known.images or "-"), counts[0], counts[1], counts[2], licence)
+        )  # fmt: skip
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = zip(row, widths, strict=True)
+        typer.echo("  ".join(cell.ljust(width) for cell, width in cells).rstrip())
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(help="As `usgseg datasets list` says it.")]) -> None:
+    """Say what is known of one data set, and which folders and files ``prepare`` expects."""
+    from ..datasets.finding import readable_pattern
+    from ..datasets.registry import known_dataset
+
+    known = known_dataset(name)
+    layout = known.layout
+    counts = "train {}, validation {}, test {}".format(*known.split) if known.split else "none"
+    verified = "" if layout.verified else " (by convention, not verified)"
+    facts = [
+        ("organ", known.organ),
+        ("phrases", "; ".join(known.phrases)),
+        ("labels", f"merged: {known.target}; kept: " + "; ".join(k.name for k in known.kept)),
+        ("home page", known.homepage),
+        ("licence", known.licence),
+        ("size", known.size),
+        ("paper", f"{SEEN[known.seen]}, {known.images} images: {counts}" if known.images else "-"),
+        ("groups", known.groups),
+        ("images", " or ".join(map(readable_pattern, layout.image))),
+        *(("masks", f"{readable_pattern(m.pattern)} ({m.kind})") for m in layout.masks),
+        ("layout", f"{layout.source}{verified}"),
+        ("note", known.note or "-"),
+    ]
+    typer.echo(known.name)
+    for title, text in facts:
+        lines = textwrap.wrap(text, 84, break_long_words=False, break_on_hyphens=False) or [""]
+        for number, line in enumerate(lines):
+            typer.echo(f"  {title if number == 0 else '':10}{line}")
+
+
+@app.command()
+def prepare(
+    name: Annotated[str, typer.Argument(help="As `usgseg datasets list` says it.")],
+    folder: Annotated[Path, typer.Argument(help="The data set as downloaded and unpacked.")],
+    out: Annotated[Path, typer.Option(help="The new folder; the original is only read.")],
+    keep_labels: Annotated[
+        bool, typer.Option(help="The original's labels, not one label for the target.")
+    ] = False,
+    empty: Annotated[
+        bool, typer.Option(help="Keep images without the target; the paper has none.")
+    ] = False,
+    invert: Annotated[bool, typer.Option(help="Masks are dark on bright.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
+    overwrite: Annotated[bool, typer.Option(help="Replace files that are there.")] = False,
+) -> None:
+    """Read a data set's original folder: images/, masks/, dataset.json, splits.json, report.json.
+
+    Exit code 3 where files were missing or could not be used; each is named.
+    """
+    from ..datasets.prepare import prepare_dataset
+    from ..datasets.registry import known_dataset
+
+    known = known_dataset(name)
+    with progress(known.images or 0, known.name) as step:
+        report = prepare_dataset(
+            known,
+            folder,
+            out,
+            keep_labels=keep_labels,
+            keep_empty=empty,
+            invert=invert,
+            seed=seed,
+            overwrite=overwrite,
+            progress=lambda done, total, file: step(
+                f"{done} of {total}" if done == total or done % 500 == 0 else ""
+            ),
+        )
+    sides = report.split
+    typer.echo(
+        f"{known.name}: {report.images} images, {report.groups} groups: train {len(sides.train)}, "
+        f"validation {len(sides.val)}, test {len(sides.test)}; in {out}"
+    )
+    if known.images and report.like_paper:
+        typer.echo("as many with the target as the paper counts")
+    elif known.images:
+        typer.echo(f"the paper counts {known.images}; the sides have its shares")
+    if report.empty:
+        typer.echo(f"{report.empty} show no target and are {'kept' if empty else 'left out'}")
+    _say(report.remarks, out)
+    if report.left_out:
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+@app.command()
+def convert(
+    source: Annotated[
+        Path, typer.Argument(help="A data set in this layout, or in one of the source systems'.")
+    ],
+    to: Annotated[str, typer.Option(help="png (this layout), csv or sam2rad.")],
+    out: Annotated[Path, typer.Option(help="The new folder.")],
+    splits: Annotated[
+        Path | None, typer.Option(help="Split file; else SOURCE/splits.json, else made by group.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of a split that is made.")] = 0,
+    organ: Annotated[str, typer.Option(help="For dataset.json, from csv.")] = "unknown",
+    overwrite: Annotated[bool, typer.Option(help="Replace files that are there.")] = False,
+) -> None:
+    """Between this layout, GroundingDINO-US-SAM's CSV and Sam2Rad's Train and Test folders."""
+    from ..datasets.source_csv import is_source_csv, read_source_csv, write_source_csv
+    from ..datasets.source_folders import write_png_layout, write_sam2rad
+    from ..io.datasets import read_dataset, read_splits, split_by_group
+
+    if to not in LAYOUTS:
+        raise PromptError(f"--to {to!r}: expected one of {', '.join(LAYOUTS)}")
+    if to == "png" and is_source_csv(source):
+        images, remarks = read_source_csv(source, out, organ=organ, overwrite=overwrite)
+        typer.echo(f"{images} images in {out}")
+        _say(remarks, out)
+        if any(remark.kind != "odd" for remark in remarks):
+            raise typer.Exit(EXIT_SOME_FAILED)
+        return
+    dataset = read_dataset(source)
+    if to == "png":
+        typer.echo(f"{write_png_layout(dataset, out, overwrite=overwrite)} images in {out}")
+        return
+    file = splits or source / "splits.json"
+    split = read_splits(file).get(dataset.name) if splits or file.is_file() else None
+    split = split or split_by_group(dataset, seed)
+    write = write_source_csv if to == "csv" else write_sam2rad
+    typer.echo(f"{write(dataset, split, out, overwrite=overwrite)} in {out}")
+
+
+def _say(remarks: Sequence[Remark], out: Path) -> None:
+    for remark in remarks[:MANY]:
+        typer.echo(f"usgseg: {remark.kind}: {remark.path}: {remark.text}", err=True)
+    if len(remarks) > MANY:
+        typer.echo(f"usgseg: and {len(remarks) - MANY} more in {out / 'report.json'}", err=True)

@@ -1,0 +1,165 @@
+"""Annotations of every kind as masks, one a class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from ..errors import DatasetError
+from ..io.decoders import read_pixels
+from ..io.labels import read_labels
+from ..types import BoolArray
+from .polygons import Polygons, ddti_polygons, json_polygons, via_polygons
+from .records import MaskRule
+
+Masks = dict[str, BoolArray]
+
+BRIGHT = 128
+"""From this of 255 on a pixel is an object where a mask has grey values in between (JPEG)."""
+
+
+class AnnotationReader:
+    """Reads annotations; files that hold those of many images are parsed once."""
+
+    def __init__(self, invert: bool = False) -> None:
+        self._invert = invert
+        self._parsed: dict[Path, dict[str, Polygons]] = {}
+
+    def read(
+        self, rule: MaskRule, path: Path, names: dict[str, str], image: Path,
+        size_hw: tuple[int, int],
+    ) -> tuple[Masks | None, list[str]]:  # fmt: skip
+        """The masks of one annotation file for one image, and what is odd about them.
+
+        None where a file for many images says nothing of this one.
+
+        Raises:
+            DatasetError: it is not of its kind, or not of the image's size.
+            ImageReadError: a mask cannot be read.
+        """
+        if rule.kind in ("polygon", "via", "ddti"):
+            polygons = self._polygons(rule, path, names, image)
+            return (None if polygons is None else _drawn(rule, polygons, names, size_hw)), []
+        if rule.kind == "values":
+            values: NDArray[Any] = read_labels(path)
+        else:
+            values = read_pixels(path, None)[0]
+        lossy = path.suffix.lower() in (".jpg", ".jpeg")
+        return self.decode(rule, values, path, names, size_hw, lossy=lossy)
+
+    def decode(
+        self, rule: MaskRule, values: NDArray[Any], path: Path, names: dict[str, str],
+        size_hw: tuple[int, int], lossy: bool = False,
+    ) -> tuple[Masks, list[str]]:  # fmt: skip
+        """The masks in an array (H, W) or (H, W, C), and what is odd about them.
+
+        Raises:
+            DatasetError: it is not of the image's size.
+        """
+        if values.shape[:2] != size_hw:
+            raise DatasetError(
+                path, f"is {values.shape[:2]} pixels, its image {size_hw}; they must be the same"
+            )
+        notes: list[str] = []
+        if rule.kind == "colors":
+            return _by_color(rule, values, notes), notes
+        if rule.kind == "values":
+            return _by_value(rule, values, notes), notes
+        mask = _binary(values, notes, lossy)
+        if rule.kind == "outline":
+            mask = _filled(mask, notes)
+        if rule.inverted or self._invert:
+            mask = ~mask
+        if mask[0, 0] and mask[0, -1] and mask[-1, 0] and mask[-1, -1]:
+            notes.append("the object touches all four corners; is it inverted (--invert)?")
+        return {rule.class_name.format(**names): mask}, notes
+
+    def _polygons(
+        self, rule: MaskRule, path: Path, names: dict[str, str], image: Path
+    ) -> Polygons | None:
+        if rule.kind == "polygon":
+            return {"": json_polygons(path)}
+        if path not in self._parsed:
+            parse = via_polygons if rule.kind == "via" else ddti_polygons
+            self._parsed[path] = parse(path)
+        key = image.name if rule.kind == "via" else names["index"]
+        return self._parsed[path].get(key.casefold())
+
+
+def _drawn(
+    rule: MaskRule, polygons: Polygons, names: dict[str, str], size_hw: tuple[int, int]
+) -> Masks:
+    words = {str(word).casefold(): name for name, word in (rule.classes or {}).items()}
+    masks: Masks = {}
+    for word, outlines in polygons.items():
+        name = words.get(word.casefold()) if words else rule.class_name.format(**names)
+        if name is None:
+            continue
+        canvas = Image.new("1", size_hw[::-1])
+        for outline in outlines:
+            ImageDraw.Draw(canvas).polygon([tuple(p) for p in outline], fill=1, outline=1)
+        masks[name] = masks.get(name, np.zeros(size_hw, bool)) | np.asarray(canvas, bool)
+    return masks
+
+
+def _binary(values: NDArray[Any], notes: list[str], lossy: bool) -> BoolArray:
+    if values.ndim == 3:
+        colors = values[..., :-1] if values.shape[2] in (2, 4) else values
+        values = colors.max(axis=2)
+    if values.dtype.kind in "bf":
+        return np.asarray(values > 0.5, bool)
+    levels = np.unique(values)
+    if len(levels) == 1:
+        return np.full(values.shape, bool(levels[0] > 0))
+    if len(levels) == 2 and not lossy:
+        if levels[0] > 0:
+            notes.append(f"values {levels[0]} and {levels[1]}, no 0; the greater is the object")
+        return np.asarray(values == levels[1], bool)
+    if not lossy:
+        notes.append(f"{len(levels)} grey values; {BRIGHT} of 255 and brighter is the object")
+    top = np.iinfo(values.dtype).max if values.dtype.itemsize > 1 else 255
+    return np.asarray(values >= BRIGHT / 255 * top, bool)
+
+
+def _filled(line: BoolArray, notes: list[str]) -> BoolArray:
+    from scipy.ndimage import binary_fill_holes
+    from skimage.morphology import convex_hull_image
+
+    filled = np.asarray(binary_fill_holes(line), bool)
+    if line.any() and filled.sum() <= 2 * line.sum():
+        notes.append("the line is not closed; its convex hull is taken")
+        filled = np.asarray(convex_hull_image(line), bool)
+    return filled
+
+
+def _by_color(rule: MaskRule, values: NDArray[Any], notes: list[str]) -> Masks:
+    classes = rule.classes or {}
+    colors = values[..., :3].astype(int) if values.ndim == 3 and values.shape[2] >= 3 else None
+    if colors is None:
+        if values.any():
+            notes.append("a grey mask where colors say the class; taken as empty")
+        return {name: np.zeros(values.shape[:2], bool) for name in classes}
+    wanted = np.array([color for color in classes.values() if not isinstance(color, str)])
+    distance = ((colors[:, :, None] - wanted) ** 2).sum(-1)
+    inside = colors.max(-1) >= BRIGHT
+    known = distance.min(-1) < BRIGHT**2
+    strange = int((inside & ~known).sum())
+    if strange:
+        notes.append(f"{strange} pixels of another color; left out")
+    nearest = distance.argmin(-1)
+    return {name: inside & known & (nearest == i) for i, name in enumerate(classes)}
+
+
+def _by_value(rule: MaskRule, values: NDArray[Any], notes: list[str]) -> Masks:
+    classes = {name: v for name, v in (rule.classes or {}).items() if not isinstance(v, str)}
+    whole = np.rint(values).astype(int) if values.dtype.kind == "f" else values
+    known = {0, *(number for numbers in classes.values() for number in numbers)}
+    strange = sorted(set(np.unique(whole).tolist()) - known)
+    if strange:
+        shown = ", ".join(map(str, strange[:5])) + (", ..." if len(strange) > 5 else "")
+        notes.append(f"values that say nothing: {shown}; left out")
+    return {name: np.isin(whole, numbers) for name, numbers in classes.items()}

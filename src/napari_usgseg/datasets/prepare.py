@@ -1,0 +1,299 @@
+"""A public data set's original folder to the layout of the protocol.
+
+    <out>/images/<id>.png   <out>/masks/<id>.png   <out>/dataset.json   <out>/classes.json
+    <out>/splits.json       sides in the paper's proportions; no patient is on two of them
+    <out>/report.json       what was left out, and what to look at
+
+The original folder is only read. A file that cannot be used is reported and stops no other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DatasetError, FileError
+from ..io.atomic import write_atomically
+from ..io.datasets import Split, save_splits
+from ..io.export import CARD, write_card
+from ..io.images import read_image, to_rgb_uint8
+from ..io.labels import default_color, write_classes, write_labels, write_png
+from ..io.near_duplicates import average_hash, join_groups
+from ..io.nifti import Volume, is_nifti, read_nifti
+from ..types import BoolArray, LabelClass
+from .finding import FoundImage, Remark, RemarkKind, find_images
+from .masks import AnnotationReader, Masks
+from .records import KnownDataset, LabelRule
+from .splitting import split_like
+
+Step = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareReport:
+    """What became of a data set.
+
+    Attributes:
+        out: its folder.
+        images: how many are in it.
+        groups: of how many patients, cases, videos or sets of near duplicates.
+        empty: how many show none of the target; they are left out unless asked for.
+        split: the sides.
+        like_paper: whether there are as many images as the paper counts.
+        remarks: what was left out or is odd, by file.
+    """
+
+    out: Path
+    images: int
+    groups: int
+    empty: int
+    split: Split
+    like_paper: bool
+    remarks: tuple[Remark, ...]
+
+    @property
+    def left_out(self) -> int:
+        """How many files could not be used."""
+        return sum(remark.kind != "odd" for remark in self.remarks)
+
+
+class _Missing(DatasetError):
+    """An image has no annotation."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Frame:
+    item_id: str
+    image: NDArray[np.uint8]
+    masks: Masks
+    spacing_mm: float | None
+
+
+def prepare_dataset(
+    entry: KnownDataset,
+    folder: str | Path,
+    out: str | Path,
+    *,
+    keep_labels: bool = False,
+    keep_empty: bool = False,
+    invert: bool = False,
+    seed: int = 0,
+    overwrite: bool = False,
+    progress: Step = lambda done, total, name: None,
+) -> PrepareReport:
+    """Read an original folder and write it in one layout.
+
+    Args:
+        entry: of the registry.
+        folder: as downloaded and unpacked.
+        out: a folder outside ``folder``.
+        keep_labels: the labels of the original, not one for all.
+        keep_empty: images that show none of the target too; the paper leaves them out.
+        invert: masks are dark on bright.
+        seed: of the split.
+        overwrite: replace files and a card that are there.
+        progress: called after each file with how many are done, of how many, and its name.
+
+    Raises:
+        DatasetError: the folder does not hold this data set, nothing of it could be used, or
+            ``out`` is in it or holds a data set already.
+        LabelWriteError: the result cannot be written.
+    """
+    folder, out = Path(folder), Path(out)
+    _check_places(folder, out, overwrite)
+    findings = find_images(entry, folder)
+    remarks, rules = list(findings.remarks), entry.label_rules(keep_labels)
+    reader = AnnotationReader(invert)
+    items: list[dict[str, Any]] = []
+    hashes: list[NDArray[np.bool_]] = []
+    empty = 0
+    for number, found in enumerate(findings.images, 1):
+        source = found.path.relative_to(folder).as_posix()
+        try:
+            for frame in _frames(found, reader, folder, remarks):
+                labels = _label_map(frame, rules)
+                empty += not labels.any()
+                if not labels.any() and not keep_empty:
+                    continue
+                _write(out, frame, labels, overwrite)
+                items.append(_item(found, frame, labels, source))
+                hashes.append(average_hash(frame.image))
+        except FileError as error:
+            kind: RemarkKind = "missing" if isinstance(error, _Missing) else "failed"
+            own = error.path == found.path
+            text = error.cause if own else f"{error.path.name}: {error.cause}"
+            remarks.append(Remark(kind, source, text))
+        progress(number, len(findings.images), source)
+    if not items:
+        why = f"; the first: {remarks[0].path}: {remarks[0].text}" if remarks else ""
+        raise DatasetError(folder, f"no image with its annotation could be used{why}")
+    if entry.layout.group is None:
+        for item, group in zip(
+            items, join_groups([i["group"] for i in items], hashes), strict=True
+        ):
+            item["group"] = group
+    return _finish(entry, out, rules, items, remarks, empty, seed, overwrite)
+
+
+def _check_places(folder: Path, out: Path, overwrite: bool) -> None:
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise DatasetError(out, f"is inside {folder}, which is only read; choose another --out")
+    if (out / CARD).exists() and not overwrite:
+        raise DatasetError(out / CARD, "exists already; choose another folder or say to overwrite")
+
+
+def _frames(
+    found: FoundImage, reader: AnnotationReader, folder: Path, remarks: list[Remark]
+) -> Iterator[_Frame]:
+    """The image, or the slices of a volume, with the masks of each class."""
+    if is_nifti(found.path):
+        yield from _slices(found, reader, folder, remarks)
+        return
+    image = read_image(found.path)
+    masks: Masks = {}
+    for rule, paths in found.annotations:
+        said = False
+        for path in paths:
+            own, notes = reader.read(rule, path, found.names, found.path, image.shape[:2])
+            _note(remarks, path, folder, notes)
+            said |= own is not None
+            _join(masks, own or {})
+        if rule.required and not said and not _is_empty(found):
+            raise _Missing(found.path, _missing(found))
+    yield _Frame(found.item_id, image, masks, found.spacing_mm)
+
+
+def _slices(
+    found: FoundImage, reader: AnnotationReader, folder: Path, remarks: list[Remark]
+) -> Iterator[_Frame]:
+    volume = read_nifti(found.path)
+    annotations: list[tuple[Any, Path, Volume]] = []
+    for rule, paths in found.annotations:
+        if rule.required and not paths:
+            raise _Missing(found.path, _missing(found))
+        for path in paths:
+            marked = read_nifti(path)
+            if marked.values.shape[:3] != volume.values.shape[:3]:
+                raise DatasetError(
+                    path,
+                    f"is {marked.values.shape[:3]} voxels, its image {volume.values.shape[:3]}; "
+                    "they must be the same",
+                )
+            annotations.append((rule, path, marked))
+    noted: dict[Path, list[str]] = {}
+    for index in range(volume.slices):
+        image = to_rgb_uint8(volume.image(index))
+        masks: Masks = {}
+        for rule, path, marked in annotations:
+            values = marked.image(index, rule.channel)
+            own, notes = reader.decode(rule, values, path, found.names, image.shape[:2])
+            noted.setdefault(path, []).extend(notes)
+            _join(masks, own)
+        suffix = f"_{index:03d}" if volume.slices > 1 else ""
+        yield _Frame(found.item_id + suffix, image, masks, volume.pixel_size_mm)
+    for path, notes in noted.items():
+        counted = [f"{note} ({times} slices)" for note, times in Counter(notes).items()]
+        _note(remarks, path, folder, counted)
+
+
+def _join(masks: Masks, more: Masks) -> None:
+    for name, mask in more.items():
+        masks[name] = masks[name] | mask if name in masks else mask
+
+
+def _note(remarks: list[Remark], path: Path, folder: Path, notes: list[str]) -> None:
+    name = path.relative_to(folder).as_posix()
+    remarks += [Remark("odd", name, note) for note in notes]
+
+
+def _is_empty(found: FoundImage) -> bool:
+    return found.finding is not None and found.finding in found.empty_findings
+
+
+def _missing(found: FoundImage) -> str:
+    finding = f" ({found.finding})" if found.finding else ""
+    return f"an image{finding} without its annotation"
+
+
+def _label_map(frame: _Frame, rules: tuple[LabelRule, ...]) -> NDArray[np.uint8]:
+    """(H, W): label values 1.. in the order of ``rules``; the first lies on top."""
+    labels = np.zeros(frame.image.shape[:2], np.uint8)
+    for value, rule in reversed(list(enumerate(rules, 1))):
+        for name in rule.classes:
+            mask: BoolArray | None = frame.masks.get(name)
+            if mask is not None:
+                labels[mask] = value
+    return labels
+
+
+def _write(out: Path, frame: _Frame, labels: NDArray[np.uint8], overwrite: bool) -> None:
+    grey = bool((frame.image == frame.image[..., :1]).all())
+    pixels = frame.image[..., 0] if grey else frame.image
+    write_png(out / "images" / f"{frame.item_id}.png", pixels, overwrite=overwrite)
+    write_labels(out / "masks" / f"{frame.item_id}.png", labels, overwrite=overwrite)
+
+
+def _item(
+    found: FoundImage, frame: _Frame, labels: NDArray[np.uint8], source: str
+) -> dict[str, Any]:
+    item: dict[str, Any] = {
+        "id": frame.item_id,
+        "group": found.group or frame.item_id,
+        "width": labels.shape[1],
+        "height": labels.shape[0],
+        "empty_mask": not labels.any(),
+        "source": source,
+    }
+    more = {"finding": found.finding, "part": found.part, "pixel_size_mm": frame.spacing_mm}
+    return item | {key: value for key, value in more.items() if value is not None}
+
+
+def _finish(
+    entry: KnownDataset,
+    out: Path,
+    rules: tuple[LabelRule, ...],
+    items: list[dict[str, Any]],
+    remarks: list[Remark],
+    empty: int,
+    seed: int,
+    overwrite: bool,
+) -> PrepareReport:
+    names = {value: rule.name for value, rule in enumerate(rules, 1)}
+    ids, groups = [i["id"] for i in items], [i["group"] for i in items]
+    split = split_like(entry.name, ids, groups, entry.split, seed)
+    filled = sum(not item["empty_mask"] for item in items)
+    report = PrepareReport(
+        out, len(items), len(set(groups)), empty, split, filled == entry.images, tuple(remarks)
+    )
+    write_card(
+        out,
+        name=entry.name,
+        organ=entry.organ,
+        target=rules[0].name,
+        labels=names,
+        items=items,
+        overwrite=overwrite,
+        more={"homepage": entry.homepage, "licence": entry.licence, "groups": entry.groups},
+    )
+    write_classes(
+        out / "classes.json", [LabelClass(v, n, default_color(v)) for v, n in names.items()]
+    )
+    save_splits({entry.name: split}, out / "splits.json", seed)
+    card = {
+        "schema": 1,
+        "dataset": entry.name,
+        "images": report.images,
+        "paper_images": entry.images,
+        "without_target": empty,
+        "remarks": [asdict(remark) for remark in remarks],
+    }
+    text = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
+    write_atomically(out / "report.json", text.encode("utf-8"), overwrite=True)
+    return report

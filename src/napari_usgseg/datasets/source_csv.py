@@ -1,0 +1,257 @@
+"""The layout of GroundingDINO-US-SAM: a CSV a side with one row a box, and folders of images.
+
+    train.CSV  val.CSV  test.CSV      train/  val/  test_image/  test_mask/
+    label_name,bbox_x,bbox_y,bbox_width,bbox_height,image_name,image_width,image_height,dataset
+
+Boxes are in whole pixels, the first one and how many, as OpenCV's ``boundingRect`` gives them.
+Image names are in small letters and begin with the data set's. Masks (0 and 255) are there for the
+test side only. From its repository: README.md and DatabaseScrtips/dataSaver.py.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DatasetError, FileError
+from ..geometry import components, mask_to_box
+from ..io.atomic import write_atomically
+from ..io.datasets import Dataset, Split, save_splits
+from ..io.decoders import read_pixels
+from ..io.export import CARD, write_card
+from ..io.images import read_image
+from ..io.labels import read_labels, write_png
+from ..io.tables import read_table
+from .finding import Remark
+from .registry import find_dataset
+from .source_folders import write_pair
+
+COLUMNS = (
+    "label_name", "bbox_x", "bbox_y", "bbox_width", "bbox_height",
+    "image_name", "image_width", "image_height", "dataset",
+)  # fmt: skip
+SIDES = ("train", "val", "test")
+FROM_BOX = "box"
+"""What ``mask_from`` of an item says where its mask is the filled box."""
+
+
+@dataclass(slots=True)
+class _Image:
+    side: str
+    boxes: list[tuple[str, tuple[int, int, int, int]]] = field(default_factory=list)
+
+
+def is_source_csv(folder: Path) -> bool:
+    """Whether a folder holds such CSV files."""
+    return folder.is_dir() and any(True for _ in _tables(folder))
+
+
+def write_source_csv(dataset: Dataset, split: Split, out: Path, *, overwrite: bool = False) -> str:
+    """Write a data set in this layout, one row for each object of each label.
+
+    A data set of several labels gives each image once for each of its labels, as the source
+    system's own scripts do, with the label in the name.
+
+    Returns:
+        How many boxes of how many images.
+
+    Raises:
+        DatasetError: there are such files already.
+        ImageReadError: a file cannot be read.
+        LabelWriteError: a file cannot be written.
+    """
+    rows: dict[str, list[list[object]]] = {side: [] for side in SIDES}
+    for side in SIDES:
+        if (out / f"{side}.CSV").exists() and not overwrite:
+            raise DatasetError(
+                out / f"{side}.CSV", "exists already; choose another folder or say to overwrite"
+            )
+    images = 0
+    for side in SIDES:
+        for item in dataset.only(getattr(split, side)).items:
+            labels, image = read_labels(item.mask_path), read_image(item.image_path)
+            for value in dataset.labels:
+                mask = labels == value
+                boxes = [box for part in components(mask) if (box := mask_to_box(part)) is not None]
+                if not boxes:
+                    continue
+                word = f"_{dataset.labels[value]}" if len(dataset.labels) > 1 else ""
+                name = f"{dataset.name}_{item.item_id}{word}.png".lower().replace(" ", "_")
+                _write_images(out, side, name, image, mask, overwrite)
+                size = [mask.shape[1], mask.shape[0], dataset.name.lower()]
+                for x0, y0, x1, y1 in (map(int, box) for box in boxes):
+                    box_xywh = [x0, y0, x1 - x0 + 1, y1 - y0 + 1]
+                    rows[side].append([dataset.phrase(value), *box_xywh, name, *size])
+                images += 1
+    for side, lines in rows.items():
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([list(COLUMNS), *lines])
+        write_atomically(out / f"{side}.CSV", text.getvalue().encode("utf-8"), overwrite=True)
+    return f"{sum(map(len, rows.values()))} boxes of {images} images"
+
+
+def _write_images(
+    out: Path, side: str, name: str, image: NDArray[np.uint8], mask: NDArray[np.bool_],
+    overwrite: bool,
+) -> None:  # fmt: skip
+    folder = "test_image" if side == "test" else side
+    grey = bool((image == image[..., :1]).all())
+    write_png(out / folder / name, image[..., 0] if grey else image, overwrite=overwrite)
+    if side == "test":
+        write_png(out / "test_mask" / name, mask.astype(np.uint8) * 255, overwrite=overwrite)
+
+
+def read_source_csv(
+    folder: Path, out: Path, *, organ: str = "unknown", overwrite: bool = False
+) -> tuple[int, tuple[Remark, ...]]:
+    """Read this layout and write ours: one data set in ``out``, several in folders of it.
+
+    Where there is no mask, the filled box stands for it, and the item's ``mask_from`` says so:
+    good for tuning a detector, not for measuring masks. ``splits.json`` keeps the sides.
+
+    Returns:
+        How many images, and remarks.
+
+    Raises:
+        DatasetError: no such files, not of these columns, or ``out`` holds a data set already.
+        LabelWriteError: the result cannot be written.
+    """
+    remarks: list[Remark] = []
+    datasets = _read_rows(folder, remarks)
+    places = {
+        path.relative_to(folder).as_posix().casefold(): path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    total = 0
+    for name, images in datasets.items():
+        place = out if len(datasets) == 1 else out / name
+        if (place / CARD).exists() and not overwrite:
+            raise DatasetError(
+                place / CARD, "exists already; choose another folder or say to overwrite"
+            )
+        total += _write_ours(name, images, places, place, organ, overwrite, remarks)
+    return total, tuple(remarks)
+
+
+def _tables(folder: Path) -> Iterator[tuple[str, Path]]:
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() == ".csv" and path.stem.lower() in SIDES:
+            yield path.stem.lower(), path
+
+
+def _read_rows(folder: Path, remarks: list[Remark]) -> dict[str, dict[str, _Image]]:
+    """Data set -> image name -> its side and boxes; the test side wins over the others."""
+    datasets: dict[str, dict[str, _Image]] = {}
+    for side, path in _tables(folder):
+        for number, row in enumerate(read_table(path), start=2):
+            try:
+                x, y, width, height = (
+                    round(float(row[f"bbox_{part}"])) for part in ("x", "y", "width", "height")
+                )
+                name, label = row["image_name"], row["label_name"]
+                images = datasets.setdefault(row["dataset"] or "dataset", {})
+            except KeyError as error:
+                columns = ", ".join(COLUMNS)
+                raise DatasetError(path, f"no column {error}; expected {columns}") from error
+            except ValueError as error:
+                remarks.append(Remark("failed", path.name, f"row {number}: {error}"))
+                continue
+            image = images.setdefault(name, _Image(side))
+            if image.side != side:
+                text = f"{name} is on the sides {image.side} and {side}; it counts for the latter"
+                remarks.append(Remark("odd", path.name, f"row {number}: {text}"))
+                image.side = max(side, image.side, key=SIDES.index)
+            if width < 1 or height < 1:
+                text = f"row {number}: a box of {width} x {height} pixels"
+                remarks.append(Remark("failed", path.name, text))
+            elif (label, (x, y, width, height)) not in image.boxes:
+                image.boxes.append((label, (x, y, width, height)))
+    if not datasets:
+        raise DatasetError(folder, "no row in train.CSV, val.CSV or test.CSV")
+    return datasets
+
+
+def _write_ours(
+    name: str,
+    images: dict[str, _Image],
+    places: dict[str, Path],
+    out: Path,
+    organ: str,
+    overwrite: bool,
+    remarks: list[Remark],
+) -> int:
+    words = list(dict.fromkeys(label for image in images.values() for label, _ in image.boxes))
+    values = {word: value for value, word in enumerate(words, 1)}
+    items: list[dict[str, Any]] = []
+    sides: dict[str, list[str]] = {side: [] for side in SIDES}
+    for file, image in images.items():
+        item_id = Path(file).stem
+        try:
+            pixels, labels, from_box = _read_pair(file, image, places, values)
+            write_pair(out, item_id, pixels, labels, overwrite)
+        except FileError as error:
+            remarks.append(Remark("failed", file, error.cause))
+            continue
+        item: dict[str, Any] = {"id": item_id, "group": item_id, "width": labels.shape[1]}
+        item |= {"height": labels.shape[0], "empty_mask": not labels.any(), "source": file}
+        items.append(item | ({"mask_from": FROM_BOX} if from_box else {}))
+        sides[image.side].append(item_id)
+    if items:
+        known = find_dataset(name)
+        write_card(
+            out, name=name, organ=known.organ if known else organ, target=words[0],
+            labels={value: word for word, value in values.items()}, items=items,
+            overwrite=overwrite,
+        )  # fmt: skip
+        save_splits({name: Split(*(tuple(sorted(sides[s])) for s in SIDES))}, out / "splits.json")
+    boxed = sum("mask_from" in item for item in items)
+    if boxed:
+        text = f"{boxed} of {len(items)} masks are the filled boxes: for detectors, not for masks"
+        remarks.append(Remark("odd", name, text))
+    return len(items)
+
+
+def _read_pair(
+    file: str, image: _Image, places: dict[str, Path], values: dict[str, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], bool]:
+    """The image, its labels, and whether boxes stand for masks."""
+    path = _place(file, image.side, "image", places)
+    if path is None:
+        raise DatasetError(file, f"no such image in {image.side}/ or {image.side}_image/")
+    pixels = read_image(path)
+    height, width = pixels.shape[:2]
+    labels = np.zeros((height, width), np.uint8)
+    mask_path = _place(file, image.side, "mask", places)
+    mask = np.ones((height, width), bool)
+    if mask_path is not None:
+        marked = read_pixels(mask_path, None)[0]
+        marked = marked.max(-1) if marked.ndim == 3 else marked
+        if marked.shape != (height, width):
+            raise DatasetError(mask_path, f"is {marked.shape} pixels, its image {(height, width)}")
+        mask = marked > (0 if marked.max(initial=0) <= 1 else 127)
+    for label, (x, y, box_width, box_height) in image.boxes:
+        inside = (slice(max(0, y), y + box_height), slice(max(0, x), x + box_width))
+        if x >= width or y >= height or x + box_width <= 0 or y + box_height <= 0:
+            raise DatasetError(
+                path, f"the box {x}, {y}, {box_width}, {box_height} is outside of it"
+            )
+        labels[inside][mask[inside]] = values[label]
+    return pixels, labels, mask_path is None
+
+
+def _place(file: str, side: str, kind: str, places: dict[str, Path]) -> Path | None:
+    folders = [f"{side}_{kind}", f"{side}/{side}_{kind}", f"{side}/{side}_{kind}s"]
+    if kind == "image":
+        folders = [*folders, side, ""]
+    names = [f"{folder}/{file}".lstrip("/").casefold() for folder in folders]
+    if kind == "mask":
+        names += [f"{name.rpartition('.')[0]}.png" for name in names]
+    return next((places[name] for name in names if name in places), None)

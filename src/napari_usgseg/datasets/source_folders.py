@@ -1,0 +1,104 @@
+"""Data sets written in this layout, and in Sam2Rad's.
+
+    Sam2Rad:  <out>/Train/{imgs,gts}/<id>.png  <out>/Test/{imgs,gts}/<id>.png
+
+Masks hold label values 1.. in both. ``io.datasets.read_dataset`` reads both.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DatasetError
+from ..io.datasets import Dataset, Split
+from ..io.export import CARD, write_card
+from ..io.images import read_image
+from ..io.labels import read_labels, write_labels, write_png
+
+
+def write_pair(
+    folder: Path, item_id: str, image: NDArray[np.uint8], labels: NDArray[Any], overwrite: bool
+) -> None:
+    """Write ``images/<id>.png`` from (H, W, 3) and ``masks/<id>.png`` from (H, W) label values.
+
+    Raises:
+        DatasetError: the two are not of one size.
+        LabelWriteError: a file is there already, or cannot be written.
+    """
+    if labels.shape != image.shape[:2]:
+        raise DatasetError(
+            folder / "masks" / f"{item_id}.png",
+            f"{labels.shape} pixels, its image {image.shape[:2]}; they must be the same",
+        )
+    grey = bool((image == image[..., :1]).all())
+    pixels = image[..., 0] if grey else image
+    write_png(folder / "images" / f"{item_id}.png", pixels, overwrite=overwrite)
+    write_labels(folder / "masks" / f"{item_id}.png", labels, overwrite=overwrite)
+
+
+def write_png_layout(dataset: Dataset, out: Path, *, overwrite: bool = False) -> int:
+    """Write a data set in the layout of the protocol; returns how many images.
+
+    A mask of only 0 and 255 is taken as one of label 1.
+
+    Raises:
+        DatasetError: there is a data set already, or a mask is not of its image's size.
+        ImageReadError: a file cannot be read.
+        LabelWriteError: a file cannot be written.
+    """
+    _check_new(out / CARD, overwrite)
+    items, names = [], dict(dataset.labels)
+    for item in dataset.items:
+        labels = read_labels(item.mask_path)
+        if set(np.unique(labels).tolist()) == {0, 255} and 255 not in dataset.labels:
+            labels = (labels > 0).astype(np.uint8)
+        write_pair(out, item.item_id, read_image(item.image_path), labels, overwrite)
+        for value in np.unique(labels[labels > 0]).tolist():
+            names.setdefault(value, f"label {value}")
+        entry: dict[str, Any] = {
+            "id": item.item_id,
+            "group": item.group,
+            "width": labels.shape[1],
+            "height": labels.shape[0],
+            "empty_mask": not labels.any(),
+        }
+        more = {"finding": item.finding, "pixel_size_mm": item.spacing_mm}
+        items.append(entry | {key: value for key, value in more.items() if value is not None})
+    write_card(
+        out, name=dataset.name, organ=dataset.organ, target=dataset.target, labels=names,
+        items=items, overwrite=overwrite,
+    )  # fmt: skip
+    return len(items)
+
+
+def write_sam2rad(dataset: Dataset, split: Split, out: Path, *, overwrite: bool = False) -> str:
+    """Copy a data set into Sam2Rad's folders: training and validation to Train, test to Test.
+
+    Returns:
+        How many images are in each.
+
+    Raises:
+        DatasetError: there are such folders already.
+    """
+    sides = {"Train": {*split.train, *split.val}, "Test": set(split.test)}
+    for side in sides:
+        _check_new(out / side, overwrite)
+    counts = dict.fromkeys(sides, 0)
+    for side, ids in sides.items():
+        for item in dataset.only(ids).items:
+            for part, path in (("imgs", item.image_path), ("gts", item.mask_path)):
+                place = out / side / part / f"{item.item_id}{path.suffix.lower()}"
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, place)
+            counts[side] += 1
+    return f"Train {counts['Train']}, Test {counts['Test']} images"
+
+
+def _check_new(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise DatasetError(path, "exists already; choose another folder or say to overwrite")
