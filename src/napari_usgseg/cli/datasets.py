@@ -47,7 +47,6 @@ def list_all() -> None:
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="As `usgseg datasets list` says it.")]) -> None:
     """Say what is known of one data set, and which folders and files ``prepare`` expects."""
-    from ..datasets.finding import readable_pattern
     from ..datasets.registry import known_dataset
 
     known = known_dataset(name)
@@ -63,9 +62,8 @@ def show(name: Annotated[str, typer.Argument(help="As `usgseg datasets list` say
         ("size", known.size),
         ("paper", f"{SEEN[known.seen]}, {known.images} images: {counts}" if known.images else "-"),
         ("groups", known.groups),
-        ("images", " or ".join(map(readable_pattern, layout.image))),
-        *(("masks", f"{readable_pattern(m.pattern)} ({m.kind})") for m in layout.masks),
-        ("layout", f"{layout.source}{verified}"),
+        ("files", layout.files),
+        ("said by", f"{layout.source}{verified}"),
         ("note", known.note or "-"),
     ]
     typer.echo(known.name)

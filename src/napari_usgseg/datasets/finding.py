@@ -81,10 +81,9 @@ def find_images(entry: KnownDataset, folder: Path) -> Findings:
         if found:
             break
     if not found:
-        wanted = " or ".join(readable_pattern(pattern) for pattern in layout.image)
         raise DatasetError(
             folder,
-            f"no image of {entry.name} here among {len(files)} files; expected {wanted} "
+            f"no image of {entry.name} here among {len(files)} files; expected {layout.files} "
             f"(`usgseg datasets show {entry.name}` says more)",
         )
     findings = Findings()
@@ -217,10 +216,3 @@ def _safe(text: str) -> str:
 def _natural(file: str) -> list[tuple[int, str]]:
     parts = re.split(r"(\d+)", file.casefold())
     return [(int(p), "") if p.isdecimal() else (-1, p) for p in parts] + [(-1, file)]
-
-
-def readable_pattern(pattern: str) -> str:
-    """A pattern as a person reads it: BUSI's is ``benign|malignant|normal/ID.png``."""
-    text = re.sub(r"\(\?P<id>(?:[^()]|\([^()]*\))*\)", "ID", pattern)
-    text = re.sub(r"\(\?(?:P<\w+>|:)([^()]*)\)", r"\1", text)
-    return text.replace("\\", "")

@@ -71,6 +71,7 @@ class Layout:
             from the data set's folder or any folder in it on. Named groups: ``id``, and where
             there are any ``finding``, ``part`` (train, test) and others. The first expression
             that fits any file is the one that counts.
+        files: the same in words: examples of images and annotations.
         masks: the annotations.
         item: the id of an item, from the named groups.
         group: patient, case or video, from the named groups; None: images are kept together by
@@ -83,6 +84,7 @@ class Layout:
     """
 
     image: tuple[str, ...]
+    files: str
     masks: tuple[MaskRule, ...]
     item: str = "{id}"
     group: str | None = None

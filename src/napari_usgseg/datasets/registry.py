@@ -67,6 +67,7 @@ def _layout(card: dict[str, Any]) -> Layout:
     masks = tuple(_mask_rule(each) for each in card.pop("masks"))
     return Layout(
         image=tuple(card.pop("image")),
+        files=card.pop("files"),
         masks=masks,
         table=TableRule(**table) if table else None,
         ignore=tuple(card.pop("ignore", ())),
