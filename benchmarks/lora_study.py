@@ -115,7 +115,10 @@ def as_table(study: dict[str, Any]) -> str:
             cells = [called, str(row["images"]), str(row.get("minutes", "-"))]
             cells += [f"{scores[name]:.3f}" for name in ordered] + [f"{mean:.3f}", f"{lost:+.3f}"]
             lines.append(f"| {' | '.join(cells)} |")
-    title = f"## {study['base']}, preset {study['preset']}, new: {study['new']}"
+    title = (
+        f"## {study['base']}, preset {study['preset']}, new: {study['new']}, "
+        f"at most {study['limit']} images of each data set"
+    )
     return "\n".join([title, "", *lines, ""])
 
 
@@ -141,6 +144,11 @@ def main() -> None:
         study,
     ]
     file.write_text(json.dumps(studies, indent=1) + "\n")
+    arguments.out.with_suffix(".md").write_text(as_page(studies))
+
+
+def as_page(studies: list[dict[str, Any]]) -> str:
+    """Markdown of all bases."""
     intro = (
         "# What LoRA tuning gains and costs\n\n"
         "Text Dice on the test sides of `benchmarks/splits.json`, before and after tuning on "
@@ -149,8 +157,7 @@ def main() -> None:
         'base. "merged": all phrases answered by the tuned weights. "lost elsewhere": mean Dice '
         "of the other data sets, before less after. Minutes are of one contended CPU core.\n\n"
     )
-    text = intro + "\n".join(as_table(study) for study in studies)
-    arguments.out.with_suffix(".md").write_text(text)
+    return intro + "\n".join(as_table(study) for study in studies)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ from napari_usgseg.training.nano_dino import build_dino, start_trunk
 from napari_usgseg.training.questions import Question
 
 SIDE = 64
-CELLS = sum((SIDE // stride) ** 2 for stride in STRIDES)
+LEVELS = STRIDES[:3]
+CELLS = sum((SIDE // stride) ** 2 for stride in LEVELS)
 TOKENS = torch.tensor([[101, 2000, 2001, 1012, 3000, 1012, 102], [101, 4000, 1012, 102, 0, 0, 0]])
 """Two phrases of two tokens and one; one phrase and padding."""
 MASK = (TOKENS != 0).long()
@@ -75,7 +76,10 @@ def loss_of(encoder_score, decoder_score, box):
     """The loss where every cell inside the object and every query has a score and a box."""
     encoder = torch.full((2, CELLS, 7), -8.0)
     inside = torch.cat(
-        [torch.nn.functional.avg_pool2d(square(8, 8, 40, 40)[None], s).flatten() for s in STRIDES]
+        [
+            torch.nn.functional.avg_pool2d(square(8, 8, 40, 40)[None], s).flatten()
+            for s in STRIDES[:3]
+        ]
     )
     encoder[0, inside > 0.3, 1:3] = encoder_score
     decoder = torch.full((2, 5, 7), -8.0)

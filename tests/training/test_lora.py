@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -258,3 +262,52 @@ def test_a_loss_that_is_not_a_number_changes_nothing(tmp_path):
         keep=lambda kind, step, score: None,
     )
     assert float(trained(lesson)["place"]) == 0.0
+
+
+TWO = """
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from napari_usgseg.training.lora_loop import TuneSettings, make_accelerator, tune
+
+class Line(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.place = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, step, rng):
+        return (self.place - rng.uniform(0.9, 1.1)).square().sum(), {}
+
+lesson = Line()
+found = []
+lesson.place.register_post_accumulate_grad_hook(lambda p: found.append(float(p.grad)))
+accelerator = make_accelerator("no", 1, on_cpu=True)
+folder, place = Path(sys.argv[1]), accelerator.process_index
+outcome = tune(
+    lesson, TuneSettings(3, 0.1, check_every=1, clip_norm=1e9), folder / "state.pt", accelerator,
+    check=lambda step: [1.0, 1.0] if place else [0.4],
+    keep=lambda kind, step, score: (folder / f"{kind}-{place}").write_text(str(score)),
+)
+values = [float(lesson.place), lesson.place.grad is None, outcome.best]
+(folder / f"end-{place}").write_text(repr(values))
+"""
+
+
+def test_two_processes_learn_one_network_and_agree_on_its_score(tmp_path):
+    script = tmp_path / "two.py"
+    script.write_text(TWO)
+    words = ["--standalone", "--nproc_per_node", "2", str(script), str(tmp_path)]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", *words],
+        check=True,
+        env=environment,
+        timeout=300,
+    )
+    one, other = ((tmp_path / f"end-{place}").read_text() for place in (0, 1))
+    assert one == other
+    assert ast.literal_eval(one)[2] == pytest.approx(0.8)
+    assert float((tmp_path / "best-0").read_text()) == pytest.approx(0.8)
+    assert not (tmp_path / "best-1").exists()

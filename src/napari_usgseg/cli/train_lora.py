@@ -72,6 +72,10 @@ def train_lora_command(
             )
     score = card.scores.get("validation")
     measured = f", Dice of validation boxes {score:.3f}" if score is not None else ""
+    from accelerate import PartialState
+
+    if not PartialState().is_main_process:
+        return
     typer.echo(f"adapter of {card.base} in {out}, {time.monotonic() - started:.0f} s{measured}")
     typer.echo(f"use it: usgseg segment IMAGES --text '{card.targets[0]}' --grounder {out}")
 

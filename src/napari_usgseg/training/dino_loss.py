@@ -21,8 +21,8 @@ from torch import Tensor
 
 from ..models.phrases import DELIMITERS
 
-STRIDES = (8, 16, 32)
-"""Of the encoder's feature levels."""
+STRIDES = (8, 16, 32, 64)
+"""Of the encoder's feature levels; the small model has the first three."""
 COVERED, TOUCHED = 0.3, 0.03
 """A cell covered by more than the first fraction is positive, up to the second negative."""
 MATCHES = 4
@@ -141,7 +141,7 @@ def _encoder_loss(
             targets.append(target)
             ignored.append(torch.zeros(len(target), dtype=torch.bool, device=target.device))
             continue
-        cover = torch.cat([_cover(truth.masks, stride) for stride in STRIDES], 1)
+        cover = _covers(truth.masks, len(target))
         best, owner = cover.max(0)
         positive = best > COVERED
         best_cells = cover[:, : _cells(truth.masks, STRIDES[0])].argmax(1)
@@ -202,9 +202,13 @@ def _match(
     return overlap, matched & cheapest, nearest
 
 
-def _cover(masks: Tensor, stride: int) -> Tensor:
-    """(M, S, S) to the fraction of each cell that is covered, (M, cells)."""
-    return F.avg_pool2d(masks[:, None], stride, ceil_mode=True).flatten(1)
+def _covers(masks: Tensor, cells: int) -> Tensor:
+    """(M, S, S) to the fraction of each of the encoder's cells that is covered, (M, cells)."""
+    levels: list[Tensor] = []
+    for stride in STRIDES:
+        if sum(level.shape[1] for level in levels) < cells:
+            levels.append(F.avg_pool2d(masks[:, None], stride, ceil_mode=True).flatten(1))
+    return torch.cat(levels, 1)
 
 
 def _cells(masks: Tensor, stride: int) -> int:

@@ -1,0 +1,103 @@
+"""``usgseg train lora``, and the commands that use what it makes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from napari_usgseg.io.phantoms import write_phantom_dataset
+from napari_usgseg.models.lora_card import read_adapter_card
+
+FEW = ("--steps", 2, "--batch", 2, "--image-size", 64, "--rank", 4, "--no-pictures")
+
+
+@pytest.fixture(scope="module")
+def kidneys(tmp_path_factory):
+    """Seven small phantoms as a data set of an organ that nobody was taught."""
+    folder = write_phantom_dataset(
+        tmp_path_factory.mktemp("data") / "kidneys", 7, 3, size_hw=(96, 128)
+    )
+    path = folder / "dataset.json"
+    card = json.loads(path.read_text()) | {"name": "kidneys", "organ": "kidney", "target": "kidney"}
+    path.write_text(json.dumps(card))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory, kidneys):
+    from napari_usgseg.cli.main import run
+
+    out = tmp_path_factory.mktemp("adapters") / "kidney"
+    assert run([str(word) for word in ("train", "lora", kidneys, "--out", out, *FEW)]) == 0
+    return out
+
+
+def test_a_tuning_says_what_it_learns_and_how_to_use_it(usgseg, kidneys, tmp_path):
+    outcome = usgseg("train", "lora", kidneys, "--images", 6, "--out", tmp_path / "a", *FEW)
+    assert (outcome.code, outcome.err) == (0, "")
+    first, *_, last = outcome.out.splitlines()
+    assert "3 images to learn kidney" in first
+    assert "3 to stop by" in first
+    assert f"--grounder {tmp_path / 'a'}" in last
+    assert len(read_adapter_card(tmp_path / "a").images) == 6
+
+
+def test_an_adapter_is_evaluated_as_a_detector_or_on_top_of_its_base(usgseg, kidneys, adapter):
+    for options in (("--grounder", adapter), ("--adapter", adapter)):
+        outcome = usgseg("evaluate", kidneys, "--prompt", "text", "--limit", 2, *options)
+        assert outcome.code == 0, outcome.err
+        assert outcome.out.startswith("kidneys: 2 images, Dice")
+
+
+def test_adapters_are_listed_and_merged(usgseg, adapter, tmp_path):
+    outcome = usgseg("models", "adapters", adapter.parent)
+    assert outcome.code == 0
+    assert f"{adapter}: kidney" in outcome.out
+    assert "for nano, decoder, rank 4, 7 images" in outcome.out
+    merged = tmp_path / "merged"
+    assert usgseg("models", "merge-lora", adapter, "--out", merged).code == 0
+    assert (merged / "grounder.json").is_file()
+    again = usgseg("models", "merge-lora", adapter, "--out", merged)
+    assert again.code == 1
+    assert "exists already" in again.err
+    assert "no adapter here" in usgseg("models", "adapters", merged).out
+
+
+def test_a_published_file_is_imported_or_refused_in_one_line(usgseg, tmp_path):
+    names = ("feat_map", "transformer.encoder.layers.0.linear1")
+    shapes = {"A": (4, 256), "B": (256, 4)}
+    state = {
+        f"base_model.model.{name}.lora_{half}.weight": torch.ones(shape)
+        for name in names
+        for half, shape in shapes.items()
+    }
+    torch.save({"model": state}, tmp_path / "lora.pth")
+    outcome = usgseg("models", "import-lora", tmp_path / "lora.pth", "--out", tmp_path / "peft")
+    assert outcome.code == 0, outcome.err
+    assert "--preset paper" in outcome.out
+    config = json.loads((tmp_path / "peft" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "grounding-dino-tiny"
+    assert (config["r"], config["lora_alpha"]) == (4, 4)
+    torch.save({"model": {"unheard.of.lora_A.weight": torch.ones(4, 4)}}, tmp_path / "bad.pth")
+    outcome = usgseg("models", "import-lora", tmp_path / "bad.pth", "--out", tmp_path / "no")
+    assert outcome.code == 1
+    assert len(outcome.err_lines) == 1
+    assert "unheard.of" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--preset", "paper"), "no preset 'paper'"),
+        (("--decay", "linear"), "--decay is cosine or step"),
+        (("--grounder", "nothing"), "no detector or folder 'nothing'"),
+        (("--images", 80), "80 were asked for"),
+    ],
+)
+def test_what_cannot_be_tuned_is_said_in_one_line(usgseg, kidneys, tmp_path, options, message):
+    outcome = usgseg("train", "lora", kidneys, "--out", tmp_path / "a", *FEW, *options)
+    assert outcome.code == 1
+    assert message in outcome.err
+    assert not (tmp_path / "a" / "adapter_config.json").exists()
