@@ -21,6 +21,7 @@ class Trainer:
     def __init__(self, answered: Callable[[TrainingAnswer], None]) -> None:
         self._answered = answered
         self._process: BackgroundProcess | None = None
+        self._ending: list[threading.Thread] = []
 
     @property
     def process_id(self) -> int | None:
@@ -31,7 +32,9 @@ class Trainer:
         """Begin a training, or have the one that goes on end."""
         former, self._process = self._process, None
         if former is not None:  # it may be in the middle of a long step
-            threading.Thread(target=former.close, name="usgseg-ending", daemon=True).start()
+            self._ending = [thread for thread in self._ending if thread.is_alive()]
+            self._ending.append(threading.Thread(target=former.close, name="usgseg-ending"))
+            self._ending[-1].start()
         if isinstance(request, StopRequest):
             return
 
@@ -47,5 +50,6 @@ class Trainer:
 
     def close(self) -> None:
         """End the training; waits a few seconds at most. What it has learnt stays."""
-        if self._process is not None:
-            self._process.close()
+        self.submit(StopRequest(0))
+        for thread in self._ending:
+            thread.join()

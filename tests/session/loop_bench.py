@@ -1,0 +1,87 @@
+"""A session with the real nano and a real training process; answers come when the test pumps."""
+
+from __future__ import annotations
+
+import queue
+import time
+from pathlib import Path
+
+from napari_usgseg.io.labels import write_png
+from napari_usgseg.io.phantoms import make_phantom
+from napari_usgseg.session.annotator import AnnotationSession
+from napari_usgseg.session.engine import Engine
+from napari_usgseg.session.files import answer_file
+from napari_usgseg.session.learning import TrainingPlan
+from napari_usgseg.session.requests import FileRequest, ProposeRequest, TrainingRequest
+from napari_usgseg.session.settings import Settings
+from napari_usgseg.session.trainer import Trainer
+
+SIZE_HW = (96, 128)
+PATIENCE_S = 300.0
+
+
+def write_phantoms(folder: Path, count: int) -> list:
+    """Phantoms "00.png", "01.png", ... and their true label maps."""
+    truths = []
+    for seed in range(count):
+        phantom = make_phantom(seed, SIZE_HW, "breast")
+        write_png(folder / f"{seed:02d}.png", phantom.image)
+        truths.append((phantom.labels == 1).astype("uint8"))
+    return truths
+
+
+class LoopBench:
+    """The session, its workers on this thread, and trainings in a process.
+
+    Attributes:
+        proposed: the requests to propose, in order.
+        killed: set by ``kill`` to check that the process was there.
+    """
+
+    def __init__(self, engine: Engine, steps: int = 4) -> None:
+        self.engine = engine
+        self.messages: queue.SimpleQueue = queue.SimpleQueue()
+        self.trainer = Trainer(self.messages.put)
+        self.proposed: list[ProposeRequest] = []
+        self.prompted: list = []
+        self.notes: list[tuple[str, str]] = []
+        self.hold_ahead = False
+        self.session = AnnotationSession(Settings(find_on_open=False))
+        self.session.predictor.plan = TrainingPlan(steps=steps, views=0)
+        self.session.requested.connect(self._on_request)
+        self.session.notified.connect(lambda level, text: self.notes.append((level, text)))
+
+    def _on_request(self, request) -> None:
+        if isinstance(request, TrainingRequest):
+            self.trainer.submit(request)
+        elif isinstance(request, FileRequest):
+            self.session.receive(answer_file(request))
+        else:
+            if isinstance(request, ProposeRequest):
+                self.proposed.append(request)
+            self.session.receive(self.engine.answer(request))
+
+    def pump(self, until, patience: float = PATIENCE_S) -> None:
+        """Hand the training's messages to the session until something holds."""
+        end = time.monotonic() + patience
+        while not until():
+            assert time.monotonic() < end, (self.session.predictor.training, self.notes)
+            try:
+                self.session.receive(self.messages.get(timeout=0.2))
+            except queue.Empty:
+                continue
+
+    def train(self) -> None:
+        """Train to the end."""
+        self.session.predictor.train()
+        self.pump(lambda: self.session.predictor.training is None)
+
+    def commit(self, image_id: str, labels) -> None:
+        """Draw a label map by hand and accept it."""
+        self.session.walk.open_image(image_id)
+        self.session.editing.painted(labels.copy())
+        self.session.editing.accept()
+
+    def close(self) -> None:
+        self.session.close()
+        self.trainer.close()

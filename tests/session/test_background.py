@@ -1,0 +1,100 @@
+"""A process that works behind: messages, the wish to end, what happens when it dies."""
+
+from __future__ import annotations
+
+import os
+import queue
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from napari_usgseg.session.background import ENDED, BackgroundProcess
+
+WORKER = """
+import os, sys, time
+from napari_usgseg.session.background import Channel, give_way
+give_way()
+channel = Channel()
+print("noise of a library")
+channel.send("began", nice=os.nice(0) if hasattr(os, "nice") else None, words=sys.argv[1:])
+while not channel.is_ending():
+    time.sleep(0.01)
+channel.send("stopped")
+"""
+
+
+@pytest.fixture
+def worker(tmp_path: Path, monkeypatch):
+    (tmp_path / "worker_behind.py").write_text(WORKER)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    messages: queue.SimpleQueue = queue.SimpleQueue()
+    process = BackgroundProcess("worker_behind", ["one", "zwei ä"], messages.put)
+    yield process, messages
+    process.close()
+
+
+def test_messages_arrive_and_it_ends_when_it_is_told_to(worker):
+    process, messages = worker
+    began = messages.get(timeout=60)
+    assert began["kind"] == "began"
+    assert began["words"] == ["one", "zwei ä"]
+    if sys.platform != "win32":
+        assert began["nice"] == 19
+    assert process.process_id is not None
+    process.stop()
+    assert messages.get(timeout=60) == {"kind": "stopped"}
+    assert messages.get(timeout=60) == {"kind": ENDED, "code": 0}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_kill_is_told_as_an_end_with_its_code(worker):
+    process, messages = worker
+    messages.get(timeout=60)
+    os.kill(process.process_id, 9)
+    assert messages.get(timeout=60) == {"kind": ENDED, "code": -9}
+    assert process.process_id is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_it_ends_with_the_one_that_started_it(tmp_path: Path):
+    (tmp_path / "worker_behind.py").write_text(WORKER)
+    script = (
+        "import os, queue\n"
+        "from napari_usgseg.session.background import BackgroundProcess\n"
+        "messages = queue.SimpleQueue()\n"
+        "process = BackgroundProcess('worker_behind', [], messages.put)\n"
+        "messages.get(timeout=60)\n"
+        "print(process.process_id, flush=True)\n"
+        "os._exit(9)\n"
+    )
+    paths = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    done = subprocess.run(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment, check=False
+    )
+    assert done.returncode == 9
+    process_id = int(done.stdout)
+    for _ in range(600):
+        try:
+            os.kill(process_id, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail(f"process {process_id} outlived the one that started it")
+
+
+def test_the_training_that_cannot_start_says_so(tmp_path: Path, monkeypatch):
+    from napari_usgseg.session.requests import TrainRequest
+    from napari_usgseg.session.trainer import Trainer
+
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no python here"))
+    answers: list = []
+    trainer = Trainer(answers.append)
+    trainer.submit(TrainRequest(7, tmp_path))
+    assert [answer.message["kind"] for answer in answers] == ["failed", ENDED]
+    assert {answer.generation for answer in answers} == {7}
+    assert "cannot be started" in answers[0].message["text"]
+    trainer.close()
