@@ -74,12 +74,12 @@ def find_images(entry: KnownDataset, folder: Path) -> Findings:
         raise DatasetError(folder, "no such folder; give the one that the data set was unpacked to")
     layout = entry.layout
     files = sorted(_walk(folder), key=_natural)
-    files = [f for f in files if not any(_match(p, f) for p in layout.ignore)]
-    found: list[tuple[str, re.Match[str]]] = []
-    for pattern in layout.image:
-        found = [(file, match) for file in files if (match := _match(pattern, file))]
-        if found:
-            break
+    pictures = [f for f in files if not any(_match(p, f) for p in layout.ignore)]
+    fitting = [
+        [(file, match) for file in pictures if (match := _match(pattern, file))]
+        for pattern in layout.image
+    ]
+    found = next((pairs for pairs in fitting if pairs), [])
     if not found:
         raise DatasetError(
             folder,
@@ -88,11 +88,10 @@ def find_images(entry: KnownDataset, folder: Path) -> Findings:
         )
     findings = Findings()
     annotations = [_annotations(rule, files) for rule in layout.masks]
-    used: set[str] = set()
     table = _table(layout.table, folder, files, findings)
     seen: dict[str, str] = {}
     for file, match in found:
-        names = {key: value or "" for key, value in match.groupdict().items()}
+        names = _names(match)
         item_id = _safe(layout.item.format(**_lower(names)))
         if item_id in seen:
             findings.remarks.append(
@@ -103,16 +102,17 @@ def find_images(entry: KnownDataset, folder: Path) -> Findings:
         own = []
         for rule, by_key in zip(layout.masks, annotations, strict=True):
             paths = by_key.get(_key(rule, names), [])
-            used.update(paths)
             own.append((rule, tuple(folder / path for path in paths)))
         row = table.get(_stem(file)) or table.get(item_id.casefold()) or {}
         findings.images.append(_found(folder / file, item_id, names, row, layout, tuple(own)))
-    for by_key in annotations:
-        for paths in by_key.values():
-            findings.remarks += [
-                Remark("missing", p, "an annotation without its image") for p in paths
-                if p not in used
-            ]  # fmt: skip
+    for rule, by_key in zip(layout.masks, annotations, strict=True):
+        known = {_key(rule, _names(match)) for pairs in fitting for _, match in pairs}
+        findings.remarks += [
+            Remark("missing", path, "an annotation without its image")
+            for key, paths in by_key.items()
+            for path in paths
+            if key not in known
+        ]
     return findings
 
 
@@ -161,13 +161,16 @@ def _match(pattern: str, file: str) -> re.Match[str] | None:
     return re.fullmatch(f"(?:.*/)?{pattern}", file, re.IGNORECASE)
 
 
+def _names(match: re.Match[str]) -> dict[str, str]:
+    return {key: value or "" for key, value in match.groupdict().items()}
+
+
 def _annotations(rule: MaskRule, files: list[str]) -> dict[tuple[str, ...], list[str]]:
     by_key: dict[tuple[str, ...], list[str]] = {}
     for file in files:
         match = _match(rule.pattern, file)
         if match:
-            names = {key: value or "" for key, value in match.groupdict().items()}
-            by_key.setdefault(_key(rule, names), []).append(file)
+            by_key.setdefault(_key(rule, _names(match)), []).append(file)
     return by_key
 
 
