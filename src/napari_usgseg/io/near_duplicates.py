@@ -43,7 +43,7 @@ def join_groups(groups: Sequence[str], hashes: ArrayLike) -> list[str]:
             group = parent[group]
         return group
 
-    bits = np.asarray(hashes, np.float32).reshape(len(groups), -1)
+    bits = np.asarray(hashes, np.float32).reshape(len(groups), HASH_SIDE**2)
     ones = bits.sum(1)
     for start in range(0, len(groups), _ROWS_AT_ONCE):
         rows = bits[start : start + _ROWS_AT_ONCE]
