@@ -157,7 +157,7 @@ def as_page(studies: list[dict[str, Any]]) -> str:
         'base. "merged": all phrases answered by the tuned weights. "lost elsewhere": mean Dice '
         "of the other data sets, before less after. Minutes are of one contended CPU core.\n\n"
         "Not in the tables: asked for the new organ in images of others, a tuned detector finds "
-        "one in about half of them, for its images all showed the organ. Label some that do not.\n\n"
+        "one in about half of them, as all its images showed the organ. Label some that do not.\n\n"
     )
     return intro + "\n".join(as_table(study) for study in studies)
 
