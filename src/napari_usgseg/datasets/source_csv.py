@@ -120,7 +120,8 @@ def read_source_csv(
         How many images, and remarks.
 
     Raises:
-        DatasetError: no such files, not of these columns, or ``out`` holds a data set already.
+        DatasetError: no such files, not of these columns, no image could be used, or ``out`` holds
+            a data set already.
         LabelWriteError: the result cannot be written.
     """
     remarks: list[Remark] = []
@@ -138,6 +139,9 @@ def read_source_csv(
                 place / CARD, "exists already; choose another folder or say to overwrite"
             )
         total += _write_ours(name, images, places, place, organ, overwrite, remarks)
+    if not total:
+        why = f"; the first: {remarks[0].path}: {remarks[0].text}" if remarks else ""
+        raise DatasetError(folder, f"no image of its CSV files could be used{why}")
     return total, tuple(remarks)
 
 
@@ -248,10 +252,14 @@ def _read_pair(
 
 
 def _place(file: str, side: str, kind: str, places: dict[str, Path]) -> Path | None:
-    folders = [f"{side}_{kind}", f"{side}/{side}_{kind}", f"{side}/{side}_{kind}s"]
+    """Where an image or a mask is: of its own side first, then of the others."""
+    folders = []
+    for each in (side, *(other for other in SIDES if other != side)):
+        folders += [f"{each}_{kind}", f"{each}/{each}_{kind}", f"{each}/{each}_{kind}s"]
+        folders += [each] if kind == "image" else []
+    names = [f"{folder}/{file}".casefold() for folder in folders]
     if kind == "image":
-        folders = [*folders, side, ""]
-    names = [f"{folder}/{file}".lstrip("/").casefold() for folder in folders]
-    if kind == "mask":
+        names.append(file.casefold())
+    else:
         names += [f"{name.rpartition('.')[0]}.png" for name in names]
     return next((places[name] for name in names if name in places), None)
