@@ -11,7 +11,7 @@ from napari_usgseg.io.phantoms import make_phantom
 from napari_usgseg.session.annotator import AnnotationSession
 from napari_usgseg.session.engine import Engine
 from napari_usgseg.session.files import answer_file
-from napari_usgseg.session.learning import TrainingPlan
+from napari_usgseg.session.predictor import TrainingPlan
 from napari_usgseg.session.requests import FileRequest, ProposeRequest, TrainingRequest
 from napari_usgseg.session.settings import Settings
 from napari_usgseg.session.trainer import Trainer

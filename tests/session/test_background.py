@@ -42,7 +42,7 @@ def test_messages_arrive_and_it_ends_when_it_is_told_to(worker):
     assert began["kind"] == "began"
     assert began["words"] == ["one", "zwei ä"]
     if sys.platform != "win32":
-        assert began["nice"] == 19
+        assert began["nice"] >= 15
     assert process.process_id is not None
     process.stop()
     assert messages.get(timeout=60) == {"kind": "stopped"}

@@ -90,7 +90,7 @@ def _file_answer(session: AnnotationSession, kind: str, answer: FileAnswer) -> N
     if isinstance(answer.request, SaveRequest):
         _saved(session, answer)
     elif isinstance(answer.request, PresentRequest):
-        session.predictor.learning.take_present(answer)
+        session.predictor.take_present(answer)
     elif answer.error:
         if kind == "ahead":
             session.ahead.go_on()

@@ -23,7 +23,7 @@ Message = dict[str, Any]
 ENDED = "ended"
 """The kind of the last message, which is this side's own: ``code`` is the exit code."""
 STOP_SECONDS = 5.0
-NICENESS = 19
+NICENESS = 15
 
 
 class BackgroundProcess:

@@ -3,72 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from ..io.instances import semantic, values_in
 from ..store.base import ImageState
 from .background import ENDED
+from .counting import Counting
 from .requests import (
     FileAnswer,
-    PresentRequest,
     ShelfAction,
     ShelfRequest,
     StopRequest,
     TrainingAnswer,
     TrainRequest,
 )
+from .training_progress import TrainingPlan, TrainingProgress, as_curve, with_point
 
 if TYPE_CHECKING:
     from .annotator import AnnotationSession
 
-Curve = tuple[tuple[int, float], ...]
-
-READ_AT_ONCE = 16
-"""Label maps in one request, so that saving and opening wait a moment at most."""
 LEAST_IMAGES = 3
 LEAST_OF_CLASS = 3
 """A class in fewer images is left out of a training."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingProgress:
-    """A training that goes on.
-
-    Attributes:
-        phase: what is being done, in words: "starting", "reading images", "training", "measuring".
-        step: of ``steps``, over all trainings of a cross-validation together; 0 of 0 before it
-            is known.
-        steps: in all.
-        losses: (step, loss), one in ten.
-        held_out: (step, mean Dice on images not learnt from).
-        images: how many it learns from.
-        resumed: it was begun before this window was opened, or was killed meanwhile.
-    """
-
-    phase: str = "starting"
-    step: int = 0
-    steps: int = 0
-    losses: Curve = ()
-    held_out: Curve = ()
-    images: int = 0
-    resumed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingPlan:
-    """What a training does other than by default; None are the defaults.
-
-    Attributes:
-        steps: optimiser steps of each training.
-        views: bent views of each image; 0 none.
-        seed: of everything random.
-    """
-
-    steps: int | None = None
-    views: int | None = None
-    seed: int = 0
 
 
 class Learning:
@@ -79,6 +35,7 @@ class Learning:
 
     Attributes:
         plan: of the next training.
+        counting: in how many committed images each class is.
         progress: of the training that goes on, or None.
         failure: why the last training came to nothing; "" where it did not.
     """
@@ -86,47 +43,39 @@ class Learning:
     def __init__(self, session: AnnotationSession) -> None:
         self._session = session
         self.plan = TrainingPlan()
+        self.counting = Counting(session)
         self._forget()
 
     def _forget(self) -> None:
         self.progress: TrainingProgress | None = None
         self.failure = ""
-        self._present: dict[str, tuple[int, ...]] = {}
-        self._counts: Counter[int] = Counter()
-        self._unread: list[str] = []
         self._dismissed: dict[int, int] = {}
-        self._seen: tuple[str, ImageState, int] | None = None
         self._generation = 0
         self._outcome = ""
         self._ending = ""
         self._died_at: int | None = None
 
-    # -- counting ------------------------------------------------------------------------------
-
-    @property
-    def counts(self) -> dict[int, int]:
-        """Class id -> in how many committed images it is; classes that are in none have 0."""
-        return {item.class_id: self._counts[item.class_id] for item in self._session.table.classes}
+    # -- offers --------------------------------------------------------------------------------
 
     @property
     def until_offer(self) -> int:
         """How many more images of one class have to be committed until a training is offered."""
-        return min((self._left(value) for value in self.counts), default=0)
+        return min((self._left(value) for value in self.counting.counts), default=0)
 
     @property
     def offer(self) -> str:
         """The sentence that offers a training, or ""."""
         if self.progress is not None or self.cannot_train:
             return ""
-        due = [value for value in self.counts if not self._left(value)]
+        counts = self.counting.counts
+        due = [value for value in counts if not self._left(value)]
         if not due:
             return ""
-        most = max(due, key=lambda value: self._counts[value])
+        most = max(due, key=lambda value: counts[value])
         item = self._session.table.get(most)
-        count = self._counts[most]
-        images = "1 image" if count == 1 else f"{count} images"
+        images = "1 image" if counts[most] == 1 else f"{counts[most]} images"
         name = f" with '{item.name}'" if item is not None else ""
-        return f"{images}{name} {'is' if count == 1 else 'are'} committed: train?"
+        return f"{images}{name} {'is' if counts[most] == 1 else 'are'} committed: train?"
 
     def _left(self, value: int) -> int:
         after = self._session.settings.train_after
@@ -134,65 +83,18 @@ class Learning:
         target = after + (0 if last is None else last.per_class.get(value, 0))
         if value in self._dismissed:
             target = max(target, self._dismissed[value] + math.ceil(after / 2))
-        return max(0, target - self._counts[value])
+        return max(0, target - self.counting.counts[value])
 
     def dismiss(self) -> None:
         """No training now."""
-        self._dismissed = {value: n for value, n in self.counts.items() if not self._left(value)}
+        counts = self.counting.counts
+        self._dismissed = {value: n for value, n in counts.items() if not self._left(value)}
         self._session.predictor.changed.emit()
-
-    def look(self) -> None:
-        """Count the shown image, if it is committed; train, where the person chose so."""
-        session = self._session
-        if session.record is None or session.labels is None:
-            return
-        image_id = session.record.image_id
-        state = session.browser.decided(image_id)
-        seen = image_id, state, id(session.labels)
-        if seen == self._seen:
-            return
-        self._seen = seen
-        found: tuple[int, ...] = ()
-        if state is ImageState.COMMITTED:
-            found = tuple(values_in(semantic(session.labels, session.settings.labelling)))
-        if self._set(image_id, found):
-            session.predictor.changed.emit()
-            self.begin_if_wanted()
 
     def begin_if_wanted(self) -> None:
         """Train, where the person chose that it begins by itself and it is time."""
-        if self._session.settings.train_by_itself and not self._unread and self.offer:
+        if self._session.settings.train_by_itself and self.counting.is_complete and self.offer:
             self.train()
-
-    def _set(self, image_id: str, found: tuple[int, ...]) -> bool:
-        before = self._present.pop(image_id, ())
-        if found:
-            self._present[image_id] = found
-        self._counts.subtract(before)
-        self._counts.update(found)
-        return before != found
-
-    def _read_on(self) -> None:
-        session = self._session
-        if session.store is not None and self._unread:
-            some = tuple(self._unread[:READ_AT_ONCE])
-            generation = session.progress.begin("present")
-            session.ask(PresentRequest(generation, session.store, some))
-
-    def take_present(self, answer: FileAnswer) -> None:
-        """Count images that were committed before."""
-        session = self._session
-        assert isinstance(answer.request, PresentRequest)
-        if answer.request.store is not session.store:
-            return
-        del self._unread[: len(answer.request.images)]
-        here = None if session.record is None else session.record.image_id
-        for image_id, found in (answer.present or {}).items():
-            if session.browser.decided(image_id) is ImageState.COMMITTED and image_id != here:
-                self._set(image_id, found)
-        session.predictor.changed.emit()
-        self._read_on()
-        self.begin_if_wanted()
 
     # -- beginning and ending ------------------------------------------------------------------
 
@@ -200,11 +102,10 @@ class Learning:
         """A folder was opened: count, and go on with a training that was going on there."""
         session = self._session
         self._forget()
+        self.counting.forget()
         if session.store is None or session.store.models_folder is None:
             return
-        places = session.browser.places(ImageState.COMMITTED)
-        self._unread = [session.browser.records[place].image_id for place in places]
-        self._read_on()
+        self.counting.opened(self._committed())
         unfinished = session.predictor.unfinished
         if unfinished is not None and not unfinished.paused and not session.read_only:
             self.progress = TrainingProgress(images=unfinished.images, resumed=True)
@@ -334,7 +235,7 @@ class Learning:
                 now = replace(now, phase=message["text"], images=message["images"])
             case "curve":
                 now = replace(
-                    now, losses=_curve(message["losses"]), held_out=_curve(message["held_out"])
+                    now, losses=as_curve(message["losses"]), held_out=as_curve(message["held_out"])
                 )
             case "step":
                 step = message["step"]
@@ -342,8 +243,8 @@ class Learning:
                     now,
                     step=step,
                     steps=message["steps"],
-                    losses=_with(now.losses, step, message.get("loss")),
-                    held_out=_with(now.held_out, step, message.get("held_out_dice")),
+                    losses=with_point(now.losses, step, message.get("loss")),
+                    held_out=with_point(now.held_out, step, message.get("held_out_dice")),
                 )
             case "done" | "failed" | "stopped" as kind:
                 self._outcome = kind
@@ -390,14 +291,3 @@ class Learning:
         action: ShelfAction = "pause" if self._ending == "pause" else "discard"
         self.progress, self._ending = None, ""
         self._shelf(action)
-
-
-def _curve(points: list[list[float]]) -> Curve:
-    return tuple((int(step), float(value)) for step, value in points)
-
-
-def _with(curve: Curve, step: int, value: float | None) -> Curve:
-    """The curve with one more point, in the place of those that a run before was ahead."""
-    if value is None:
-        return curve
-    return (*(point for point in curve if point[0] < step), (step, float(value)))

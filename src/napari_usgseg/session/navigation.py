@@ -169,7 +169,7 @@ class Walk:
             session.predictor.proposals.shown()
         else:
             session.prompting.find()
-        session.predictor.learning.look()
+        session.predictor.look()
         if session.store is not None:
             session.effort = Stopwatch()
             session.note(EventKind.OPEN, image_id)

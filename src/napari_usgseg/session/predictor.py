@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from psygnal import Signal
 
 from ..store.ppn_versions import PpnVersion, Unfinished, Versions, number_in
-from .learning import Curve, Learning, TrainingPlan, TrainingProgress
+from .learning import Learning
 from .proposals import Proposals
 from .requests import FileAnswer, LearnedPrompts, ShelfRequest, TrainingAnswer
 from .settings import Mode
+from .training_progress import Curve, TrainingPlan, TrainingProgress
 
 if TYPE_CHECKING:
     from .annotator import AnnotationSession
@@ -43,7 +44,7 @@ class Predictor:
         self._broken: dict[int, str] = {}
         self.learning = Learning(session)
         self.proposals = Proposals(session)
-        session.states_changed.connect(self.learning.look)
+        session.states_changed.connect(self.look)
 
     # -- what is in use --------------------------------------------------------------------------
 
@@ -160,7 +161,7 @@ class Predictor:
     @property
     def counts(self) -> dict[int, int]:
         """Class id -> in how many committed images it is."""
-        return self.learning.counts
+        return self.learning.counting.counts
 
     @property
     def until_offer(self) -> int:
@@ -226,6 +227,18 @@ class Predictor:
     def leave(self) -> None:
         """The folder is left, or the window closes."""
         self.learning.leave()
+
+    def look(self) -> None:
+        """Something happened to the shown image."""
+        if self.learning.counting.look():
+            self.changed.emit()
+            self.learning.begin_if_wanted()
+
+    def take_present(self, answer: FileAnswer) -> None:
+        """Take what was counted of images that were committed before."""
+        self.learning.counting.take(answer)
+        self.changed.emit()
+        self.learning.begin_if_wanted()
 
     def settings_changed(self) -> None:
         """Another mode, segmenter or number of images."""

@@ -1,0 +1,58 @@
+"""How far a training is, as a window shows it, and what it does other than by default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Curve = tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingProgress:
+    """A training that goes on.
+
+    Attributes:
+        phase: what is being done, in words: "starting", "reading images", "training", "measuring".
+        step: of ``steps``, over all trainings of a cross-validation together; 0 of 0 before it
+            is known.
+        steps: in all.
+        losses: (step, loss), one in ten.
+        held_out: (step, mean Dice on images not learnt from).
+        images: how many it learns from.
+        resumed: it was begun before this window was opened, or was killed meanwhile.
+    """
+
+    phase: str = "starting"
+    step: int = 0
+    steps: int = 0
+    losses: Curve = ()
+    held_out: Curve = ()
+    images: int = 0
+    resumed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPlan:
+    """What a training does other than by default; None are the defaults.
+
+    Attributes:
+        steps: optimiser steps of each training.
+        views: bent views of each image; 0 none.
+        seed: of everything random.
+    """
+
+    steps: int | None = None
+    views: int | None = None
+    seed: int = 0
+
+
+def as_curve(points: list[list[float]]) -> Curve:
+    """Points as they come from JSON."""
+    return tuple((int(step), float(value)) for step, value in points)
+
+
+def with_point(curve: Curve, step: int, value: float | None) -> Curve:
+    """The curve with one more point, in the place of those that a run before was ahead."""
+    if value is None:
+        return curve
+    return (*(point for point in curve if point[0] < step), (step, float(value)))
