@@ -94,7 +94,7 @@ def test_tables_and_the_worst_cases_are_written_into_a_folder(
     out = tmp_path / "out"
     outcome = usgseg("evaluate", phantoms, "--prompt", "box", "--model", checkpoint, "--out", out)
     assert outcome.code == 0
-    assert {"report.json", "tables.md", "others.csv", "worst.png"} == {
+    assert {"report.json", "tables.md", "tables.json", "others.csv", "worst.png"} == {
         path.name for path in out.iterdir()
     }
     (entry,) = json.loads((out / "report.json").read_text())["datasets"].values()

@@ -120,6 +120,29 @@ def test_a_phrase_finds_the_heads_of_held_out_patients(usgseg, data_folder, tmp_
     assert sum(scores) / len(scores) > 0.85, dict(zip(names, scores, strict=True))
 
 
+def test_one_sentence_of_two_phrases_gives_one_label_map_with_a_label_for_each(
+    usgseg, data_folder, tmp_path
+):
+    folder = data_folder / "usgra"
+    names = [f"{item}.png" for item in read_splits(SPLITS)["usgra"].test[:6]]
+    sources = [folder / "images" / name for name in names]
+    outcome = usgseg("segment", *sources, "--text", "Blood vessel . nerve", "--out", tmp_path)
+    assert outcome.code == 0, outcome.err
+    classes = {item.name: item.class_id for item in read_classes(tmp_path / "classes.json")}
+    assert classes == {"blood vessel": 1, "nerve": 2}, "in the order of the sentence"
+    truth_of = {"nerve": 1, "blood vessel": 2}
+    own: list[float] = []
+    other: list[float] = []
+    for name in names:
+        labels, truth = read_labels(tmp_path / name), read_labels(folder / "masks" / name)
+        assert set(labels.ravel()) <= {0, 1, 2}
+        for phrase, value in truth_of.items():
+            own.append(dice(truth == value, labels == classes[phrase]))
+            other.append(dice(truth == value, labels == 3 - classes[phrase]))
+    assert sum(own) / len(own) > 0.5
+    assert sum(other) / len(other) < 0.2, "no phrase has the other's label"
+
+
 @pytest.mark.parametrize("phrase", ["fetal head", "zebra crossing"])
 def test_a_phrase_that_is_not_there_leaves_an_empty_map_and_says_so(
     usgseg, data_folder, tmp_path, phrase

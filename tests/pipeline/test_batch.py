@@ -47,6 +47,15 @@ def test_every_image_gets_a_label_map_of_its_size(images, tmp_path, plain_segmen
     assert [(c.class_id, c.name) for c in classes] == [(1, "cyst"), (2, "vessel")]
 
 
+def test_a_class_that_lies_wholly_under_another_is_told_of(
+    images, tmp_path, plain_segmenter, make_detector
+):
+    detector = make_detector([("cyst", (0, 0, 30, 30), 0.9), ("vessel", (5, 5, 24, 24), 0.5)])
+    (result,) = _run(images[:1], tmp_path / "out", plain_segmenter, detector)
+    assert set(np.unique(read_labels(result.label_path))) == {0, 1}
+    assert result.message == "'vessel' was found only under what scores better."
+
+
 def test_one_bad_file_never_stops_the_others(images, tmp_path, plain_segmenter, detector):
     images[1].write_bytes(images[1].read_bytes()[:40])
     results = _run(images, tmp_path / "out", plain_segmenter, detector)

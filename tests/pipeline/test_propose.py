@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from napari_usgseg.pipeline.postprocess import PostprocessSettings
 from napari_usgseg.pipeline.propose import Proposal, compose, propose_prompts, propose_text
@@ -100,6 +101,41 @@ def test_where_proposals_overlap_the_higher_score_wins_in_any_order(scores, clas
     labels = compose(proposals, class_ids, (4, 6))
     assert (labels == class_ids[int(np.argmax(scores))]).all()
     assert labels.dtype == (np.uint16 if max(class_ids) > 255 else np.uint8)
+
+
+MASKS = hnp.arrays(bool, (5, 7))
+OWNED = st.lists(st.tuples(MASKS, st.floats(0, 1), st.integers(1, 4)), max_size=6)
+
+
+@settings(deadline=None, max_examples=80)
+@given(OWNED)
+def test_every_pixel_has_the_label_of_the_best_scored_mask_over_it(owned):
+    labels = compose([_proposal(m, s) for m, s, _ in owned], [c for *_, c in owned], (5, 7))
+    for place in np.ndindex(5, 7):
+        claims = [(score, label) for mask, score, label in owned if mask[place]]
+        best = max((score for score, _ in claims), default=0)
+        expected = next((label for score, label in claims if score == best), 0)
+        assert labels[place] == expected
+
+
+def test_an_object_that_two_phrases_claim_is_the_better_ones(plain_segmenter, make_detector, image):
+    nearly = (10, 20, 29, 38)
+    inside = (12, 22, 20, 30)
+    found = propose_text(
+        plain_segmenter,
+        make_detector([("cyst", BOX, 0.4), ("vessel", nearly, 0.7), ("wall", inside, 0.3)]),
+        image,
+        TextPrompt("cyst. vessel. wall"),
+        CLEANING,
+    )
+    assert [item.phrase for item in found.items] == ["vessel", "wall"]
+    assert found.notes == ("What might be 'cyst' scores better as 'vessel'.",)
+
+
+def test_two_boxes_of_one_phrase_are_both_kept(plain_segmenter, make_detector, image):
+    detector = make_detector([("cyst", BOX, 0.4), ("cyst", BOX, 0.5)])
+    found = propose_text(plain_segmenter, detector, image, TextPrompt("cyst"), CLEANING)
+    assert len(found.items) == 2
 
 
 def test_nothing_proposed_is_an_empty_label_map():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 
 from napari_usgseg.pipeline.tables import grouped_rows, tables_markdown, write_tables
 
@@ -38,15 +39,39 @@ def test_data_sets_stand_where_the_paper_has_them_by_organ():
 def test_means_are_over_data_sets():
     text = tables_markdown(REPORT, ORGANS)
     assert "| mean | of 2 | 8 | 0.700 |" in text
-    assert text.index("seen in tuning") < text.index("Unseen") < text.index("Other")
+    assert text.index("seen in training") < text.index("Unseen") < text.index("Other")
     assert "0.750 to 0.850" in text
 
 
 def test_tables_are_written_as_markdown_and_csv(tmp_path):
     files = write_tables(REPORT, ORGANS, tmp_path / "out")
-    assert sorted(f.name for f in files) == ["others.csv", "seen.csv", "tables.md", "unseen.csv"]
+    assert {f.name for f in files} == {
+        "tables.md", "tables.json", "seen.csv", "unseen.csv", "others.csv",
+    }  # fmt: skip
+    kept = json.loads((tmp_path / "out" / "tables.json").read_text())
+    assert kept == {"schema": 1, **grouped_rows(REPORT, ORGANS)}
     with (tmp_path / "out" / "seen.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["dataset"] for row in rows] == ["busi", "AUL"]
     assert rows[0]["dice"] == "0.8"
     assert rows[0]["hd95_mm"] == ""
+
+
+def test_what_a_model_was_trained_on_decides_where_that_is_known(tmp_path):
+    report = REPORT | {"trained_on": ["busi", "mine"]}
+    rows = grouped_rows(report, ORGANS)
+    names = {part: [row["dataset"] for row in found] for part, found in rows.items()}
+    assert names == {"seen": ["mine", "busi"], "unseen": ["Luminous", "AUL"], "others": []}
+    papers = {row["dataset"]: row["paper"] for row in (*rows["seen"], *rows["unseen"])}
+    assert papers == {"mine": None, "busi": "seen", "AUL": "seen", "Luminous": "unseen"}
+    write_tables(REPORT, ORGANS, tmp_path)
+    write_tables(report, ORGANS, tmp_path)
+    assert not (tmp_path / "others.csv").exists(), "of the earlier report"
+
+
+def test_an_organ_of_several_data_sets_has_a_row_of_its_own():
+    datasets = {"busi": entry(0.8), "STU": entry(0.6), "AUL": entry(0.1)}
+    text = tables_markdown(REPORT | {"datasets": datasets}, ORGANS)
+    assert "| breast, mean | of 2 | 8 | 0.700 |" in text
+    assert "| mean | of 3 | 12 | 0.500 |" in text
+    assert "liver, mean" not in text

@@ -28,7 +28,7 @@ def test_the_lowest_scores_are_kept_worst_first():
     for name, value in (("a", 0.9), ("b", 0.2), ("c", 0.5), ("d", 0.1)):
         worst.take(*case(name, value))
     names = [words for _, _, words, _ in sorted(worst._kept, reverse=True)]
-    assert names == ["made d  Dice 0.100", "made b  Dice 0.200"]
+    assert names == ["made / d  Dice 0.100", "made / b  Dice 0.200"]
 
 
 def test_truth_and_answer_are_drawn_in_their_colours(tmp_path):

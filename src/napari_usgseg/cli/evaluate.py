@@ -154,7 +154,15 @@ def _score(
         failed += [str(error) for _, error in result.failures]
     if not reports:
         raise PromptError(f"nothing could be scored: {failed[0]}")
-    report = evaluation_report(request, scorer.model, scorer.grounder, reports, scorer.ppn)
+    report = evaluation_report(
+        request,
+        scorer.model,
+        scorer.grounder,
+        reports,
+        scorer.ppn,
+        scorer.adapter,
+        scorer.trained_on,
+    )
     typer.echo(f"mean: Dice {report['mean']['dice']:.3f}, IoU {report['mean']['iou']:.3f}")
     if json_file is not None:
         write_json(json_file, report)
@@ -162,7 +170,8 @@ def _score(
         written = write_tables(report, {item.name: item.organ for item in chosen}, out)
         write_json(out / "report.json", report)
         cases.write(out / "worst.png")
-        typer.echo(f"wrote {', '.join(path.name for path in written)}, report.json in {out}")
+        names = [*(path.name for path in written), "report.json"]
+        typer.echo(f"wrote {', '.join(names)}{', worst.png' if cases.count else ''} in {out}")
     for line in failed:
         typer.echo(f"usgseg: {line}", err=True)
     if failed:

@@ -139,7 +139,8 @@ def _one_file(
             found = propose_auto(auto, segmenter.embed(image), request.settings)
         else:
             found = _propose(segmenter, detector, image, request)
-        labels = compose(found.items, _class_ids(found, classes), image.shape[:2])
+        values = _class_ids(found, classes)
+        labels = compose(found.items, values, image.shape[:2])
         run.begin(label_path.stem, source)
         write_labels(label_path, labels, overwrite=overwrite)
         if request.overlay:
@@ -153,13 +154,25 @@ def _one_file(
             source, label_path, "failed", seconds=time.perf_counter() - started, message=message
         )
     seconds = time.perf_counter() - started
-    return FileResult(source, label_path, "done", len(found.items), seconds, " ".join(found.notes))
+    notes = (*found.notes, *_hidden(values, labels, classes))
+    return FileResult(source, label_path, "done", len(found.items), seconds, " ".join(notes))
 
 
 def _class_ids(found: Proposals, classes: Sequence[LabelClass]) -> list[int]:
     """The label value of each proposal; one without a known phrase is of the first class."""
     values = {label_class.name.lower(): label_class.class_id for label_class in classes}
     return [values.get(item.phrase.lower(), 1) for item in found.items]
+
+
+def _hidden(
+    values: Sequence[int], labels: NDArray[np.integer], classes: Sequence[LabelClass]
+) -> list[str]:
+    """A sentence for each class that was found and has no pixel left."""
+    return [
+        f"'{item.name}' was found only under what scores better."
+        for item in classes
+        if item.class_id in values and not (labels == item.class_id).any()
+    ]
 
 
 def _without_path(error: Exception, source: Path) -> str:

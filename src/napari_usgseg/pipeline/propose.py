@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..geometry import mask_to_box
+from ..metrics import iou
 from ..models.base import Detector, Segmenter
 from ..models.phrases import split_phrases
 from ..types import (
@@ -26,6 +27,9 @@ from ..types import (
 )
 from .correction import merge_correction, merged_logits
 from .postprocess import PostprocessSettings, postprocess
+
+SAME_OBJECT = 0.8
+"""Masks of two phrases with a greater IoU than this show one object, which has one label."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,6 +75,9 @@ def propose_text(
 ) -> Proposals:
     """Find and segment everything that ``prompt`` names.
 
+    Of several phrases that claim one object the one with the best score has it; where objects
+    merely overlap, ``compose`` gives each pixel to the better score.
+
     Args:
         segmenter: turns each box into a mask.
         detector: turns the phrases into boxes.
@@ -91,9 +98,30 @@ def propose_text(
         _segment_box(segmenter, embedding, detections, index, settings, use_priors)
         for index in range(len(detections))
     )
-    items = tuple(sorted((item for item in found if item.mask.any()), key=lambda item: -item.score))
-    notes = detections.notes + _missing(prompt, items, detections.notes)
-    return Proposals(items, notes, embedding)
+    ranked = sorted((item for item in found if item.mask.any()), key=lambda item: -item.score)
+    items, lost = _one_phrase_each(ranked)
+    notes = detections.notes + lost
+    return Proposals(items, notes + _missing(prompt, items, notes), embedding)
+
+
+def _one_phrase_each(ranked: Sequence[Proposal]) -> tuple[tuple[Proposal, ...], tuple[str, ...]]:
+    """Leave an object that two phrases claim to the one with the better score, and say so."""
+    kept: list[Proposal] = []
+    notes: list[str] = []
+    for item in ranked:
+        owner = next(
+            (
+                better.phrase
+                for better in kept
+                if better.phrase != item.phrase and iou(better.mask, item.mask) > SAME_OBJECT
+            ),
+            None,
+        )
+        if owner is None:
+            kept.append(item)
+        else:
+            notes.append(f"What might be '{item.phrase}' scores better as '{owner}'.")
+    return tuple(kept), tuple(dict.fromkeys(notes))
 
 
 def _segment_box(
@@ -161,13 +189,13 @@ def propose_prompts(
         mask = merge_correction(previous, mask, prompts)
         logits = merged_logits(logits, mask, embedding.covered)
     box = prompts.box if prompts.box is not None else mask_to_box(mask)
-    iou = float(prediction.iou_predictions[0])
+    score = float(prediction.iou_predictions[0])
     proposal = Proposal(
         mask=mask,
         box=np.zeros(4, np.float32) if box is None else np.asarray(box, np.float32),
-        score=iou,
+        score=score,
         phrase="",
-        iou_prediction=iou,
+        iou_prediction=score,
         low_res_logits=logits,
     )
     return proposal, prediction
@@ -177,6 +205,8 @@ def compose(
     proposals: Sequence[Proposal], class_ids: Sequence[int], size_hw: tuple[int, int]
 ) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """Draw proposals into one label map, (H, W); where two overlap, the higher score wins.
+
+    Of equal scores the first wins.
 
     Args:
         proposals: with masks of shape ``size_hw``.
@@ -188,7 +218,7 @@ def compose(
     """
     dtype = np.uint16 if max(class_ids, default=0) > 255 else np.uint8
     labels = np.zeros(size_hw, dtype)
-    pairs = sorted(zip(proposals, class_ids, strict=True), key=lambda pair: pair[0].score)
-    for proposal, class_id in pairs:
+    pairs = sorted(zip(proposals, class_ids, strict=True), key=lambda pair: -pair[0].score)
+    for proposal, class_id in reversed(pairs):
         labels[proposal.mask] = class_id
     return labels

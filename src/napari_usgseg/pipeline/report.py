@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -61,6 +61,8 @@ def evaluation_report(
     grounder: str | None,
     datasets: dict[str, dict[str, Any]],
     ppn: dict[str, Any] | None = None,
+    adapter: str | None = None,
+    trained_on: Collection[str] | None = None,
 ) -> dict[str, Any]:
     """The whole report; ``mean`` is over data sets.
 
@@ -70,6 +72,8 @@ def evaluation_report(
         grounder: the detector's name, or None where none was used.
         datasets: ``dataset_report`` by name of the data set.
         ppn: what was used of a prompt predictor ("id", "images", "seed"), or None.
+        adapter: name of a LoRA adapter on the grounder, or None.
+        trained_on: data sets that taught the models, or None where that is not known.
     """
     return {
         "schema": SCHEMA,
@@ -77,8 +81,13 @@ def evaluation_report(
         "segmenter": segmenter,
         "grounder": grounder,
         **({"ppn": ppn} if ppn else {}),
+        **({"adapter": adapter} if adapter else {}),
+        "trained_on": None if trained_on is None else sorted(trained_on),
         "options": {
             "text": request.text,
+            "box_threshold": request.box_threshold,
+            "text_threshold": request.text_threshold,
+            "one_sentence": request.one_sentence,
             "jitter": request.jitter,
             "shuffle_prompts": request.shuffle_prompts,
             "limit": request.limit,

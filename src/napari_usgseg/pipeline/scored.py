@@ -11,6 +11,7 @@ from ..errors import PromptError
 from ..io.datasets import Dataset, DatasetItem
 from .evaluate import DatasetEvaluation, OnScored, evaluate_dataset, score_dataset
 from .methods import PROMPT_KINDS, EvaluationRequest, Method, PromptKind, predictions_method
+from .trained_on import trained_on
 
 BASELINES: dict[str, PromptKind] = {"dark-blob": "none", "box-blob": "box"}
 """Simple image processing (``baselines``) and what it is prompted with."""
@@ -71,12 +72,14 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """A method with the names that its report carries; ``score`` scores it on a data set."""
+    """A method with what its report says of it; ``score`` scores it on a data set."""
 
     score: Score
     model: str
     grounder: str | None = None
     ppn: dict[str, Any] | None = None
+    adapter: str | None = None
+    trained_on: frozenset[str] | None = None
 
 
 def load_scorer(asked: Asked, request: EvaluationRequest) -> Scorer:
@@ -127,4 +130,9 @@ def _of_models(asked: Asked, request: EvaluationRequest) -> Scorer:
         return evaluate_dataset(dataset, segmenter, detector, request, on_image, auto, on_scored)
 
     name = asked.name or asked.baseline or asked.model
-    return Scorer(score, name, asked.grounder if detector else None, used)
+    grounder = asked.grounder if detector else None
+    adapter = asked.adapter if detector else None
+    learnt = None
+    if asked.baseline is None:
+        learnt = trained_on(asked.model, grounder, adapter, auto.card.source if auto else "")
+    return Scorer(score, name, grounder, used, adapter.name if adapter else None, learnt)

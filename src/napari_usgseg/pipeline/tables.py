@@ -1,28 +1,35 @@
-"""A report as the paper's two tables: data sets seen in tuning by organ, and unseen ones.
+"""A report as the paper's two tables: data sets seen in training by organ, and unseen ones.
 
-What was seen is the registry's word (``datasets.registry``) for GroundingDINO-US-SAM's eighteen;
-others are listed apart.
+Where it is known what the scored model was trained on (``trained_on``), that decides. Of other
+models the registry's word is taken, which is that of GroundingDINO-US-SAM's tuning; data sets that
+it does not know are listed apart. Every row also says where the paper has its data set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from ..datasets.registry import find_dataset
 from .text_table import csv_table, figure, markdown_table, span
 
-HEAD = ("organ", "data set", "images", "Dice", "95 %", "IoU", "HD95 px", "HD95 mm", "found", "s")
+HEAD = (
+    "organ", "data set", "images", "Dice", "95 %", "IoU", "95 %", "HD95 px", "95 %", "HD95 mm",
+    "found", "no box", "s",
+)  # fmt: skip
 TITLES = {
-    "seen": "Data sets seen in tuning",
+    "seen": "Data sets seen in training",
     "unseen": "Unseen data sets",
     "others": "Other data sets",
 }
+PAPER = ("unseen", "seen")
+MEANS = ("dice", "iou", "hd95_px", "detection_rate", "seconds_per_image")
 
 
 def write_tables(report: Mapping[str, Any], organs: Mapping[str, str], out: Path) -> list[Path]:
-    """Write ``tables.md`` and a CSV file for each table into a folder.
+    """Write ``tables.md``, ``tables.json`` and a CSV file for each table into a folder.
 
     Args:
         report: of ``report.evaluation_report``.
@@ -31,14 +38,24 @@ def write_tables(report: Mapping[str, Any], organs: Mapping[str, str], out: Path
 
     Returns:
         What was written.
+
+    Raises:
+        LabelWriteError: a file cannot be written.
     """
+    import json
+
     from ..io.atomic import write_atomically
 
-    out.mkdir(parents=True, exist_ok=True)
-    files = {out / "tables.md": tables_markdown(report, organs)}
-    for part, rows in grouped_rows(report, organs).items():
+    tables = grouped_rows(report, organs)
+    files = {
+        out / "tables.md": tables_markdown(report, organs),
+        out / "tables.json": json.dumps({"schema": 1, **tables}, indent=1) + "\n",
+    }
+    for part, rows in tables.items():
         if rows:
             files[out / f"{part}.csv"] = csv_table(rows)
+        else:  # of an earlier report
+            (out / f"{part}.csv").unlink(missing_ok=True)
     for path, text in files.items():
         write_atomically(path, text.encode(), overwrite=True)
     return list(files)
@@ -49,71 +66,109 @@ def grouped_rows(
 ) -> dict[str, list[dict[str, Any]]]:
     """Rows of figures under "seen", "unseen" and "others", by organ and then by name."""
     groups: dict[str, list[dict[str, Any]]] = {part: [] for part in TITLES}
+    learnt = report.get("trained_on")
     for name, entry in report["datasets"].items():
         known = find_dataset(name)
-        seen = None if known is None else known.seen
-        part = {True: "seen", False: "unseen", None: "others"}[seen]
+        paper = None if known is None or known.seen is None else PAPER[known.seen]
+        if learnt is None:
+            part = paper or "others"
+        else:
+            part = "seen" if name.casefold() in learnt else "unseen"
         organ = organs[name] if known is None else known.organ
-        groups[part].append(_row(organ, name, entry))
+        groups[part].append(_row(organ, name, paper, entry))
     for rows in groups.values():
         rows.sort(key=lambda row: (row["organ"], row["dataset"].casefold()))
     return groups
 
 
 def tables_markdown(report: Mapping[str, Any], organs: Mapping[str, str]) -> str:
-    """All tables, with the mean over data sets below each."""
-    asked = [report["prompt"], report["segmenter"], report["grounder"]]
+    """All tables: a row for each data set, each organ of several, and all of them."""
+    asked = [report["prompt"], report["segmenter"], report["grounder"], report.get("adapter")]
+    who = (
+        "GroundingDINO-US-SAM's tuning"
+        if report.get("trained_on") is None
+        else "the training of the models that are scored"
+    )
     parts = [
         f"# {' / '.join(str(word) for word in asked if word)}\n",
-        "Means over images; 95 % intervals of Dice by bootstrap over groups (patients, videos or "
-        "cases); `found`: share of labels for which anything was found; `s`: seconds per image.\n",
+        f"Seen and unseen: by {who}. Means over images, in mean rows over data sets; 95 % "
+        "intervals by bootstrap over groups (patients, videos or cases); `found`: share of labels "
+        "in the image for which anything was found; `no box`: images with an object in which "
+        "nothing was; `s`: seconds per image.\n",
     ]
     for part, rows in grouped_rows(report, organs).items():
-        if rows:
-            lines = [_cells(row) for row in rows]
-            if len(rows) > 1:
-                lines.append(_mean_cells(rows))
-            parts += [f"## {TITLES[part]}\n", markdown_table(HEAD, lines)]
+        if not rows:
+            continue
+        lines = []
+        for organ, of_organ in groupby(rows, key=lambda row: str(row["organ"])):
+            members = list(of_organ)
+            lines += [_cells(row) for row in members]
+            if 1 < len(members) < len(rows):
+                lines.append(_mean_cells(f"{organ}, mean", members))
+        if len(rows) > 1:
+            lines.append(_mean_cells("mean", rows))
+        parts += [f"## {TITLES[part]}\n", markdown_table(HEAD, lines)]
     return "\n".join(parts)
 
 
-def _row(organ: str, name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
-    low, high = (entry.get("ci95") or {}).get("dice") or (None, None)
+def _row(organ: str, name: str, paper: str | None, entry: Mapping[str, Any]) -> dict[str, Any]:
+    limits: dict[str, float | None] = {}
+    for key in ("dice", "iou", "hd95_px"):
+        low, high = (entry.get("ci95") or {}).get(key) or (None, None)
+        limits |= {f"{key}_low": low, f"{key}_high": high}
     return {
         "organ": organ,
         "dataset": name,
+        "paper": paper,
         "images": entry["images"],
-        "dice": entry["dice"],
-        "dice_low": low,
-        "dice_high": high,
-        "iou": entry["iou"],
-        "hd95_px": entry["hd95_px"],
-        "hd95_mm": entry.get("hd95_mm"),
-        "detection_rate": entry.get("detection_rate"),
-        "seconds_per_image": entry["seconds_per_image"],
+        **{key: entry.get(key) for key in ("dice", "iou", "hd95_px", "hd95_mm")},
+        **limits,
+        **{key: entry.get(key) for key in ("detection_rate", "no_box", "seconds_per_image")},
     }
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    interval = None if row["dice_low"] is None else (row["dice_low"], row["dice_high"])
+    no_box = row["no_box"]
     return (
         row["organ"],
         row["dataset"],
         str(row["images"]),
         figure(row["dice"]),
-        span(interval),
+        _limits(row, "dice", 3),
         figure(row["iou"]),
+        _limits(row, "iou", 3),
         figure(row["hd95_px"], 1),
+        _limits(row, "hd95_px", 1),
         figure(row["hd95_mm"], 2),
         figure(row["detection_rate"], 2),
+        "-" if no_box is None else str(no_box),
         figure(row["seconds_per_image"], 2),
     )
 
 
-def _mean_cells(rows: list[dict[str, Any]]) -> tuple[str, ...]:
-    def mean(key: str) -> float:
-        return float(sum(row[key] for row in rows)) / len(rows)
+def _limits(row: Mapping[str, Any], key: str, digits: int) -> str:
+    low, high = row[f"{key}_low"], row[f"{key}_high"]
+    return span(None if low is None else (low, high), digits)
 
-    count = str(sum(row["images"] for row in rows))
-    figures = (figure(mean("dice")), "-", figure(mean("iou")), figure(mean("hd95_px"), 1))
-    return ("mean", f"of {len(rows)}", count, *figures, "-", "-", "-")
+
+def _mean_cells(title: str, rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    means: dict[str, float | None] = {}
+    for key in MEANS:
+        values = [row[key] for row in rows if row[key] is not None]
+        means[key] = sum(values) / len(values) if len(values) == len(rows) else None
+    no_box = [row["no_box"] for row in rows]
+    return (
+        title,
+        f"of {len(rows)}",
+        str(sum(row["images"] for row in rows)),
+        figure(means["dice"]),
+        "-",
+        figure(means["iou"]),
+        "-",
+        figure(means["hd95_px"], 1),
+        "-",
+        "-",
+        figure(means["detection_rate"], 2),
+        "-" if None in no_box else str(sum(no_box)),
+        figure(means["seconds_per_image"], 2),
+    )

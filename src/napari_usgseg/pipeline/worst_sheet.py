@@ -38,7 +38,7 @@ class WorstCases:
         self._taken += 1
         if len(self._kept) == self.count and -self._kept[0][0] <= score.dice:
             return
-        words = f"{scene.dataset.name} {score.item.item_id}  Dice {score.dice:.3f}"
+        words = f"{scene.dataset.name} / {score.item.item_id}  Dice {score.dice:.3f}"
         entry = (-score.dice, -self._taken, words, _tile(scene, answer))
         if len(self._kept) < self.count:
             heapq.heappush(self._kept, entry)
