@@ -14,7 +14,7 @@ from qtpy.QtWidgets import (
 
 from ..io.instances import LABELLINGS
 from ..session.annotator import AnnotationSession
-from .parts import Section, button, class_icon, later, row
+from .parts import Section, button, class_icon, heading, later, row
 
 LABELLING_NAMES = {"semantic": "per class", "instance": "per object"}
 
@@ -46,7 +46,7 @@ class ClassPanel(Section):
     """The classes as chips: a click picks one, a double click renames it."""
 
     def __init__(self, session: AnnotationSession) -> None:
-        super().__init__("Class")
+        super().__init__("")
         self._session = session
         self.list = QListWidget()
         self.list.setFlow(QListView.Flow.LeftToRight)
@@ -54,7 +54,7 @@ class ClassPanel(Section):
         self.list.setResizeMode(QListView.ResizeMode.Adjust)
         self.list.setSpacing(2)
         self.list.setIconSize(QSize(18, 18))
-        self.list.setFixedHeight(58)
+        self.list.setFixedHeight(52)
         self.list.setEditTriggers(QAbstractItemView.EditTrigger.DoubleClicked)
         self.list.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self.list.setToolTip("Click: pick this class [Alt+its number]. Double click: rename it.")
@@ -67,8 +67,9 @@ class ClassPanel(Section):
         self.plus = button("+", "Add the class.", self.add)
         self.plus.setFixedWidth(34)
         self.labelling = LabellingChoice(session)
+        head = row(heading("Class"), self.name, self.plus, self.labelling, stretch=1)
+        self.body.addLayout(head)
         self.body.addWidget(self.list)
-        self.body.addLayout(row(self.name, self.plus, self.labelling, stretch=0))
         session.classes_changed.connect(self._on_classes)
         self._on_classes()
 

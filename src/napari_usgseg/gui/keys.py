@@ -82,6 +82,7 @@ SHORTCUTS: tuple[Shortcut, ...] = (
     Shortcut("Shift-B", "copy prompts", lambda w: w.session.copying.prompts()),
     Shortcut("Shift-T", "copy masks", lambda w: w.session.copying.masks()),
     Shortcut("Shift-I", "all of this class", lambda w: w.session.copying.alike()),
+    Shortcut("Shift-O", "mode of assistance", lambda w: w.assist.cycle()),
     Shortcut("J", "paint by hand", lambda w: w.tools.paint_by_hand()),
     Shortcut("`", "positive or negative", _toggle_sign),
     Shortcut("U", "undo", lambda w: w.session.undo()),

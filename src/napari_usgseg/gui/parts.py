@@ -106,6 +106,11 @@ class Fold(QWidget):
         layout.addWidget(content)
         content.hide()
 
+    @property
+    def is_open(self) -> bool:
+        """True while the content is shown."""
+        return self._button.isChecked()
+
     def set_open(self, is_open: bool) -> None:
         """Show or hide the content."""
         self._button.setChecked(is_open)
@@ -161,6 +166,13 @@ class FoldBar(QWidget):
     def set_open(self, name: str, is_open: bool = True) -> None:
         """Open or close one."""
         self._buttons[name].setChecked(is_open)
+
+    def mark(self, name: str, marked: bool) -> None:
+        """Put a dot behind the name of one where something waits, or take it away."""
+        made = self._buttons[name]
+        text = f"{name} •" if marked else name
+        if made.text() != text:
+            made.setText(text)
 
     def close_all(self) -> None:
         """Close the one that is open."""

@@ -14,7 +14,7 @@ from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QApplication, QStackedWidget, QVBoxLayout, QWidget
 
 from ..session.annotator import AnnotationSession
-from ..session.requests import FileRequest, Request
+from ..session.requests import FileRequest, Request, TrainingRequest
 from . import keys
 from .class_panel import ClassPanel
 from .display import Display
@@ -23,13 +23,15 @@ from .footer import PrimaryButton, StatusLine
 from .history_panel import HistoryPanel
 from .images_panel import ImagesPanel
 from .layers import LayerBridge
+from .learn_panel import LearnForm
+from .mode_panel import ModePanel
 from .opening import Opening, TitleBar
 from .pages import FirstPage, WorkPage
 from .parts import FoldBar, later
 from .prompt_panels import CorrectPanel, FindPanel
 from .tools import CanvasTools
 from .view_panel import ViewPanel
-from .worker import FileWorker, InferenceWorker
+from .worker import FileWorker, InferenceWorker, TrainingWorker
 
 WARM_UP_AFTER_MS = 200
 SETTLED_AFTER_MS = 3000
@@ -44,11 +46,14 @@ class UltrasoundWidget(QWidget):
         inference: a worker that somebody else starts and ends; None is one of its own.
     """
 
+    assist: ModePanel
+
     def __init__(self, napari_viewer: Viewer, inference: InferenceWorker | None = None) -> None:
         super().__init__()
         self.viewer = napari_viewer
         self.session: AnnotationSession = AnnotationSession()
         self.files = FileWorker()
+        self.trainings = TrainingWorker()
         self._lent = inference is not None
         self.inference = inference or InferenceWorker()
         self.bridge: LayerBridge = LayerBridge(napari_viewer, self.session)
@@ -56,7 +61,8 @@ class UltrasoundWidget(QWidget):
         self.display: Display = Display(self.session, self.bridge)
         self.opening = Opening(self.session, lambda: self.bridge.adopt(None), self)
         self._closed = False
-        self._end_workers = _ender(self.files, None if self._lent else self.inference)
+        own = None if self._lent else self.inference
+        self._end_workers = _ender(self.files, self.trainings, own)
         self._connect()
         self._build()
         self.keyboard = keys.Keyboard(napari_viewer, self)
@@ -72,6 +78,7 @@ class UltrasoundWidget(QWidget):
     def _connect(self) -> None:
         self.files.answered.connect(self._on_answer, Qt.ConnectionType.QueuedConnection)
         self.inference.answered.connect(self._on_answer, Qt.ConnectionType.QueuedConnection)
+        self.trainings.answered.connect(self._on_answer, Qt.ConnectionType.QueuedConnection)
         self.session.requested.connect(self._on_request)
         self.session.cancelled.connect(self.inference.cancel)
         self.session.notified.connect(_notify)
@@ -86,22 +93,35 @@ class UltrasoundWidget(QWidget):
         self.find_panel = FindPanel(session)
         self.correct = CorrectPanel(session, self.tools)
         self.classes = ClassPanel(session)
+        self.assist = ModePanel(session)
         self.accept = PrimaryButton(session)
         self.view = ViewPanel(session, self.display)
         self.history = HistoryPanel(session)
         self.cleaning = CleaningForm(session)
         self.models = ModelForm(session)
+        self.learn = LearnForm(session)
         self.export = ExportForm(session)
         self.folds = FoldBar()
         self.folds.add("View", "How images and labels are shown.", self.view)
         self.folds.add("History", "All steps, to go back to one of them.", self.history)
         self.folds.add("Cleaning", "Holes, specks, edges of proposed masks.", self.cleaning)
         self.folds.add("Model", "Which models find and segment.", self.models)
+        self.folds.add(
+            "Learn", "Train on accepted images; versions of what was learnt.", self.learn
+        )
         self.folds.add("Export", "Write a data set of PNGs.", self.export)
         self.folds.toggled.connect(self._on_fold)
         self.find_panel.fold.toggled.connect(self._on_thresholds)
+        session.predictor.changed.connect(self._on_offer)
         self.status = StatusLine(session)
-        panels = (self.find_panel, self.correct, self.classes, self.accept, self.folds)
+        panels = (
+            self.assist,
+            self.find_panel,
+            self.correct,
+            self.classes,
+            self.accept,
+            self.folds,
+        )
         self.pages = QStackedWidget()
         self.pages.addWidget(self.first)
         self.pages.addWidget(WorkPage(self.title, self.images, *panels))
@@ -114,10 +134,21 @@ class UltrasoundWidget(QWidget):
         """One thing is unfolded at a time, so that everything fits."""
         if name:
             self.find_panel.fold.set_open(False)
+        for panel in (self.images, self.find_panel, self.correct, self.classes):
+            panel.setVisible(name != "Learn")
+        self._on_offer()
+
+    def _on_offer(self) -> None:
+        """What is offered has a line of its own where there is room for it, else a dot."""
+        is_open = bool(self.folds.open_one) or self.find_panel.fold.is_open
+        room = not is_open or self.folds.open_one == "Learn"
+        self.assist.set_room(room)
+        self.folds.mark("Learn", bool(self.session.predictor.offer) and not room)
 
     def _on_thresholds(self, is_open: bool) -> None:
         if is_open:
             self.folds.close_all()
+        self._on_offer()
 
     # -- what the person does ------------------------------------------------------------------
 
@@ -164,6 +195,8 @@ class UltrasoundWidget(QWidget):
     def _on_request(self, request: Request) -> None:
         if isinstance(request, FileRequest):
             self.files.submit(request)
+        elif isinstance(request, TrainingRequest):
+            self.trainings.submit(request)
         else:
             self.inference.submit(request)
 
@@ -219,10 +252,13 @@ class UltrasoundWidget(QWidget):
         gc.unfreeze()
 
 
-def _ender(files: FileWorker, inference: InferenceWorker | None) -> Callable[..., None]:
+def _ender(
+    files: FileWorker, trainings: TrainingWorker, inference: InferenceWorker | None
+) -> Callable[..., None]:
     """What ends the workers; it needs nothing of the widget, which may be gone by then."""
 
     def end(*_: Any) -> None:
+        trainings.close()
         files.close()
         if inference is not None:
             inference.close()
