@@ -114,17 +114,21 @@ class PpnModel:
         row = torch.tensor([self._row(class_id)], device=self._decoder.device)
         learned = self._learned(features, row)
         sparse, dense, logits = self._joined(learned, prompts, embedding)
-        decoded = self._decoder(features, sparse, dense)
         if prompts.is_empty:
+            decoded = self._decoder(features, sparse, dense)
             return self._prediction(blended(decoded, learned.mask_logits), 0, embedding)
-        joined = self._prediction(decoded, 0, embedding)
         points = person_points(prompts)
         plain = self._segmenter.predict(embedding, prompts)
-        if prompts.box is not None and prompts.mask_input is None:
+        boxed = prompts.box is not None and prompts.mask_input is None
+        if boxed:
             beside = replace(prompts, mask_input=logits[0, 0].cpu().numpy())
             second = self._segmenter.predict(embedding, beside)
-            both = mean_of(plain, second, embedding, self._decoder.image_size)
-            return joined if agreement(joined, points) > agreement(both, points) else both
+            plain = mean_of(plain, second, embedding, self._decoder.image_size)
+            if agreement(plain, points) == 1:
+                return plain
+        joined = self._prediction(self._decoder(features, sparse, dense), 0, embedding)
+        if boxed:
+            return joined if agreement(joined, points) > agreement(plain, points) else plain
         return max(
             (joined, plain), key=lambda a: (agreement(a, points), float(a.iou_predictions[0]))
         )
