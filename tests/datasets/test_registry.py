@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from napari_usgseg.datasets.registry import find_dataset, known_dataset, known_datasets
@@ -32,3 +34,36 @@ def test_names_are_found_in_any_case_and_others_are_refused_with_what_there_is()
     assert find_dataset("nobody's") is None
     with pytest.raises(DatasetError, match="BUS-BRA"):
         known_dataset("nobody's")
+
+
+def test_every_layout_says_where_it_was_read_about_and_what_files_look_like():
+    for item in known_datasets():
+        assert item.layout.source, item.name
+        assert item.layout.files, item.name
+        assert item.groups, item.name
+
+
+def test_an_annotation_is_found_by_names_that_its_image_has():
+    for item in known_datasets():
+        for pattern in item.layout.image:
+            names = set(re.compile(pattern).groupindex)
+            for rule in item.layout.masks:
+                assert set(re.compile(rule.pattern).groupindex) <= names, item.name
+            for template in (item.layout.item, item.layout.group or ""):
+                assert set(re.findall(r"\{(\w+)\}", template)) <= names, item.name
+
+
+def test_merged_and_kept_labels_are_of_classes_that_the_annotations_have():
+    for item in known_datasets():
+        findings = set(item.layout.empty_findings) | {"benign", "malignant"}
+        has = set()
+        for rule in item.layout.masks:
+            templated = rule.class_name == "{finding}"
+            has |= findings if templated else set(rule.classes or {rule.class_name})
+        assert set(item.merged) <= has, item.name
+        assert {name for rule in item.kept for name in rule.classes} <= has, item.name
+        assert item.phrases[0] == item.target
+
+
+def test_names_are_found_without_regard_to_hyphens():
+    assert find_dataset("busuclm") is known_dataset("BUS-UCLM")

@@ -113,7 +113,7 @@ def _binary(values: NDArray[Any], notes: list[str], lossy: bool) -> BoolArray:
     if values.dtype.kind in "bf":
         return np.asarray(values > 0.5, bool)
     levels = np.unique(values)
-    if len(levels) == 1:
+    if len(levels) == 1 and not lossy:
         return np.full(values.shape, bool(levels[0] > 0))
     if len(levels) == 2 and not lossy:
         if levels[0] > 0:

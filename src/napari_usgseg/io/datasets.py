@@ -67,7 +67,8 @@ def read_dataset(folder: str | Path) -> Dataset:
     raise DatasetError(
         folder,
         "no data set here: expected dataset.json with images/ and masks/ beside it, "
-        "or Train/imgs and Train/gts; `usgseg export FOLDER --format png` writes the first",
+        "or Train/imgs and Train/gts; `usgseg export FOLDER --format png` writes the first, "
+        "`usgseg datasets` makes it of public data sets and of train.CSV",
     )
 
 
