@@ -66,6 +66,8 @@ def test_every_model_of_the_documentation_is_listed_with_its_licence():
         ("nano", "detector"),
         ("nano-dino", "detector"),
         *((f"sam2.1-hiera-{s}", "segmenter") for s in ("tiny", "small", "base-plus", "large")),
+        *((f"sam-vit-{size}", "segmenter") for size in ("base", "large", "huge")),
+        ("medsam-vit-base", "segmenter"),
         ("grounding-dino-tiny", "detector"),
         ("grounding-dino-base", "detector"),
     ]

@@ -72,13 +72,11 @@ def image() -> np.ndarray:
 
 def transformers_answer(folder: Path, image: np.ndarray, multimask: bool, prompts: Prompts):
     """Low-resolution logits, IoU predictions and full-size logits of transformers' own pipeline."""
-    from transformers import SamModel
-    from transformers.models.sam.image_processing_pil_sam import SamImageProcessorPil
-    from transformers.models.sam.processing_sam import SamProcessor
+    from transformers import SamImageProcessor, SamModel, SamProcessor
 
     size, pad = {"longest_edge": SIDE}, {"height": SIDE, "width": SIDE}
     masks = {"mask_size": {"longest_edge": 32}, "mask_pad_size": {"height": 32, "width": 32}}
-    processor = SamProcessor(SamImageProcessorPil(size=size, pad_size=pad, **masks))
+    processor = SamProcessor(SamImageProcessor(size=size, pad_size=pad, **masks))
     given_prompts = {}
     if len(prompts.point_coords):
         given_prompts["input_points"] = [[prompts.point_coords.tolist()]]

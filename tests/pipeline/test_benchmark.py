@@ -24,6 +24,9 @@ def test_everything_is_measured_in_one_run_and_given_as_ratios():
         lambda done, total: rounds.append((done, total)),
     )
     assert rounds == [(1, 2), (2, 2)]
-    assert set(result["ratios"]) == {"nano_embed", "nano_click", "sam2_embed", "sam2_click"}
+    tasks = ("embed", "click", "ppn_click")
+    assert set(result["ratios"]) == {
+        f"{name}_{task}" for name in ("nano", "sam2") for task in tasks
+    }
     assert result["ratios"] == pytest.approx(ratios_to_peer(result["seconds"]))
     assert result["ratios"]["nano_embed"] < result["ratios"]["sam2_embed"]

@@ -112,7 +112,17 @@ SAM1_HUB = {
         ("config.json",),
     )
     for size, megabytes in (("base", 375), ("large", 1250), ("huge", 2564))
+} | {
+    "medsam-vit-base": HubModel(
+        "medsam-vit-base",
+        "segmenter",
+        "wanglab/medsam-vit-base",
+        "model.safetensors",
+        375,
+        ("config.json",),
+    )
 }
+"""SAM's first version, and MedSAM (arXiv 2304.12306): one that was tuned on medical images."""
 
 DINO_HUB = {
     f"grounding-dino-{size}": HubModel(

@@ -39,8 +39,8 @@ def load_segmenter(name: str | Path = "nano", device: str = "cpu") -> Segmenter:
     Args:
         name: "nano", "sam2.1-hiera-tiny|small|base-plus|large", a ``.safetensors`` file that
             ``usgseg train nano-segmenter`` wrote, an official SAM 2.1 checkpoint (``.pt``),
-            "sam-vit-base|large|huge" (SAM's first version), or a folder with such a model in
-            transformers' format, as MedSAM's.
+            "sam-vit-base|large|huge" (SAM's first version), "medsam-vit-base", or a folder with
+            such a model in transformers' format.
             "@openvino" after a SAM 2.1's name or file encodes with OpenVINO, faster on a CPU.
         device: "cpu", "cuda", "cuda:1", ..., or "auto" for a GPU where there is one; OpenVINO
             always runs on the CPU.

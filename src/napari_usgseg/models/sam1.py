@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, ModelNotFoundError
@@ -84,14 +83,16 @@ class Sam1Segmenter(SamSegmenter):
     pads = True
 
     def _on_square(self, image: NDArray[np.uint8]) -> tuple[Tensor, tuple[float, float]]:
-        """Longer side at the square's, on 8 bits as in SAM's ``ResizeLongestSide``, then zeros."""
+        """Longer side at the square's, on 8 bits as transformers' ``SamProcessor``, then zeros."""
         checked_image(image)
         side = self._net.image_size
         scale = side / max(image.shape[:2])
         rows, columns = (max(1, int(length * scale + 0.5)) for length in image.shape[:2])
-        picture = Image.fromarray(np.ascontiguousarray(image))
-        resized = np.array(picture.resize((columns, rows), Image.Resampling.BILINEAR))
-        pixels = torch.from_numpy(resized).permute(2, 0, 1)[None].float().div_(255)
+        picture = torch.from_numpy(image.transpose(2, 0, 1).copy())[None]
+        resized = nn.functional.interpolate(
+            picture, (rows, columns), mode="bilinear", antialias=True
+        )
+        pixels = resized.float().div_(255)
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
         padding = (0, side - columns, 0, side - rows)
         return nn.functional.pad((pixels - mean) / std, padding), (rows / side, columns / side)
@@ -137,8 +138,8 @@ def load_sam1(
     """SAM's first version by name (`SAM1_HUB`), or from a folder in transformers' format.
 
     Args:
-        name_or_path: "sam-vit-base|large|huge", or a folder with ``config.json`` and
-            ``model.safetensors`` (MedSAM's are such folders too).
+        name_or_path: "sam-vit-base|large|huge", "medsam-vit-base", or a folder with
+            ``config.json`` and ``model.safetensors``.
         device: "cpu", "cuda", ...
         progress: called with (bytes done, bytes in all) during a download.
 

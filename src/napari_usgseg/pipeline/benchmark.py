@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from ..types import Prompts
 
 if TYPE_CHECKING:
     from ..models.base import Segmenter
+    from ..models.ppn_model import PpnModel
 
 SIZE_HW = (480, 640)
 CLICK_XY = (300.0, 200.0)
@@ -31,7 +33,10 @@ def run_benchmark(
     nano: Segmenter | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Measure embedding and click of nano and of SAM 2.1 tiny through our code and the peer's.
+    """Measure embedding, click and prompt predictor of nano and of SAM 2.1 tiny beside the peer's.
+
+    A prompt predictor's prediction of one class, its embedding in hand, stands beside the peer's
+    click; what it has learnt does not change how long it takes, so it is an untrained one.
 
     Args:
         repeats: images to embed with each, after one that does not count; ten times as many
@@ -41,7 +46,8 @@ def run_benchmark(
 
     Returns:
         "seconds": the medians, by name; "ratios": ours over the peer's ("nano_embed",
-        "nano_click", "sam2_embed", "sam2_click"; below 1 is faster); and what was run.
+        "nano_click", "nano_ppn_click", and the same of "sam2"; below 1 is faster); and what was
+        run.
 
     Raises:
         ModelNotFoundError: the embedded weights are missing.
@@ -71,6 +77,13 @@ def run_benchmark(
         "sam2_click": lambda: ours.predict(our_embedding, click, multimask=True),
         "nano_click": lambda: nano.predict(nano_embedding, click),
     }
+    clicks |= {
+        f"{name}_ppn_click": partial(_untrained_ppn(segmenter).predict, embedding)
+        for name, segmenter, embedding in (
+            ("sam2", ours, our_embedding),
+            ("nano", nano, nano_embedding),
+        )
+    }
     seconds = _take_turns(embed, repeats, progress)
     seconds |= _take_turns(clicks, repeats * CLICKS_PER_REPEAT)
     return {
@@ -83,6 +96,17 @@ def run_benchmark(
         "seconds": seconds,
         "ratios": ratios_to_peer(seconds),
     }
+
+
+def _untrained_ppn(segmenter: Segmenter) -> PpnModel:
+    """A prompt predictor of one class, of the sizes that a training makes."""
+    from ..models.ppn_card import PpnCard
+    from ..models.ppn_model import PpnModel
+    from ..training.ppn_start import new_prompter
+    from ..training.ppn_train import PpnSettings
+
+    prompter = new_prompter(segmenter, 1, PpnSettings().levels)
+    return PpnModel(segmenter, prompter, PpnCard({1: "object"}, segmenter.model_id, {}))
 
 
 def ratios_to_peer(seconds: dict[str, float]) -> dict[str, float]:
