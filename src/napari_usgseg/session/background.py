@@ -24,6 +24,8 @@ ENDED = "ended"
 """The kind of the last message, which is this side's own: ``code`` is the exit code."""
 STOP_SECONDS = 5.0
 NICENESS = 15
+NICENESS_VARIABLE = "USGSEG_TRAINING_NICE"
+"""Environment variable: another niceness, 0 to 19; 0 for a machine that is busy with other work."""
 
 
 class BackgroundProcess:
@@ -128,7 +130,11 @@ def give_way() -> None:
 
     Niceness counts within a session of processes, so the process must share its parent's.
     """
+    wanted = os.environ.get(NICENESS_VARIABLE, "")
+    niceness = int(wanted) if wanted.isdecimal() else NICENESS
+    if not niceness:
+        return
     with contextlib.suppress(OSError, AttributeError):
-        os.nice(NICENESS)
+        os.nice(niceness)
     with contextlib.suppress(OSError, AttributeError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
