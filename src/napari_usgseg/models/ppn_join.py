@@ -14,7 +14,7 @@ from ..types import ImageEmbedding, Prediction, Prompts
 from .ppn import BOX_TOKENS, LearnedPrompts
 from .ppn_decode import Decoded, FrozenDecoder
 from .sam import MASK_THRESHOLD
-from .sam_prompts import LOGIT_LIMIT
+from .sam_prompts import LOGIT_LIMIT, prompt_logits, prompt_points
 from .sam_square import image_logits
 
 
@@ -75,6 +75,31 @@ def boxes_of(targets: Tensor) -> Tensor:
         boxes.append((first / size, last / size))
     (x0, x1), (y0, y1) = boxes
     return torch.stack((x0, y0, x1, y1), dim=1)
+
+
+def join(
+    decoder: FrozenDecoder, learned: LearnedPrompts, prompts: Prompts, embedding: ImageEmbedding
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Learned prompts and a person's: sparse, dense, and the mask prompt, which ends at a box."""
+    side, device = decoder.image_size, decoder.device
+    size_hw, covered = embedding.size_hw, embedding.covered
+    sparse, dense, logits = learned.sparse, learned.dense, learned.mask_logits
+    if prompts.box is not None:
+        corners = prompt_points(Prompts(box=prompts.box), size_hw, side, covered)
+        box = corners[0].reshape(1, 4).to(device)  # type: ignore[index]
+        sparse = torch.cat((decoder.embed_boxes(box), sparse[:, BOX_TOKENS:]), dim=1)
+        logits = within_box(logits, box / side)
+        dense = decoder.embed_masks(logits)
+    grid_hw = decoder.prompt_encoder.mask_input_size
+    given = prompt_logits(prompts.mask_input, grid_hw, covered)
+    if given is not None:
+        dense = decoder.embed_masks(given.to(device))
+    others = replace(prompts, box=None, mask_input=None)
+    points = prompt_points(others, size_hw, side, covered)
+    if points is not None:
+        clicks = decoder.embed_points(points[0].to(device), points[1].to(device))
+        sparse = torch.cat((sparse, clicks), dim=1)
+    return sparse, dense, logits
 
 
 def person_points(prompts: Prompts) -> list[tuple[int, int, int]]:

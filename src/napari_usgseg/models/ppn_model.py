@@ -21,12 +21,12 @@ from ..io.atomic import write_atomically
 from ..types import ImageEmbedding, Prediction, Prompts
 from .base import Segmenter
 from .checkpoints import sha256_of
-from .ppn import BOX_TOKENS, ClassPrompter, LearnedPrompts, PpnShape
+from .ppn import ClassPrompter, LearnedPrompts, PpnShape
 from .ppn_card import WEIGHTS_FILE, PpnCard, read_card, write_card
 from .ppn_decode import Decoded, FrozenDecoder
-from .ppn_join import agreement, blended, box_of_mask, mean_of, person_points, within_box
+from .ppn_join import agreement, blended, box_of_mask, join, mean_of, person_points
 from .sam import MASK_THRESHOLD, feature_list
-from .sam_prompts import LOGIT_LIMIT, prompt_logits, prompt_points
+from .sam_prompts import LOGIT_LIMIT
 from .sam_square import image_logits
 
 LORA = "lora."
@@ -101,10 +101,10 @@ class PpnModel:
 
         A person's box stands in for the predicted one and ends the mask prompt at its border,
         ``mask_input`` stands in for the mask prompt, clicks and scribbles are further prompts.
-        Learned prompts that are wrong here would fight the person's, so the person's are asked
-        alone too: the answer is the one that agrees with most points, then the one that the mask
-        decoder itself thinks best. To a box the answer is the mean of its own and that with the
-        mask prompt beside it, unless the joined prompts agree with more points.
+        Learned prompts that are wrong here would fight the person's. So where the joined prompts do
+        not agree with every click, the clicks are asked alone too, on the mask that was predicted
+        and without it, and the answer agrees with most. To a box the answer is the mean of its own
+        and that with the mask prompt beside it.
 
         Raises:
             ModelError: the embedding is another model's, or there is no such class.
@@ -113,25 +113,37 @@ class PpnModel:
         features = self._features(embedding)
         row = torch.tensor([self._row(class_id)], device=self._decoder.device)
         learned = self._learned(features, row)
-        sparse, dense, logits = self._joined(learned, prompts, embedding)
+        sparse, dense, logits = join(self._decoder, learned, prompts, embedding)
         if prompts.is_empty:
             decoded = self._decoder(features, sparse, dense)
             return self._prediction(blended(decoded, learned.mask_logits), 0, embedding)
         points = person_points(prompts)
-        plain = self._segmenter.predict(embedding, prompts)
-        boxed = prompts.box is not None and prompts.mask_input is None
-        if boxed:
+
+        def obeys(answer: Prediction) -> float:
+            return agreement(answer, points)
+
+        if prompts.mask_input is not None:
+            plain = self._segmenter.predict(embedding, prompts)
+            joined = self._prediction(self._decoder(features, sparse, dense), 0, embedding)
+            return max((joined, plain), key=lambda a: (obeys(a), float(a.iou_predictions[0])))
+        if prompts.box is not None:
+            plain = self._segmenter.predict(embedding, prompts)
             beside = replace(prompts, mask_input=logits[0, 0].cpu().numpy())
             second = self._segmenter.predict(embedding, beside)
-            plain = mean_of(plain, second, embedding, self._decoder.image_size)
-            if agreement(plain, points) == 1:
-                return plain
+            both = mean_of(plain, second, embedding, self._decoder.image_size)
+            if obeys(both) == 1:
+                return both
+            joined = self._prediction(self._decoder(features, sparse, dense), 0, embedding)
+            return max((both, joined), key=obeys)
         joined = self._prediction(self._decoder(features, sparse, dense), 0, embedding)
-        if boxed:
-            return joined if agreement(joined, points) > agreement(plain, points) else plain
-        return max(
-            (joined, plain), key=lambda a: (agreement(a, points), float(a.iou_predictions[0]))
-        )
+        if obeys(joined) == 1:
+            return joined
+        now = self.refine(embedding, class_id, Prompts())
+        corrected = replace(prompts, mask_input=now.low_res_logits[0])
+        answers = [joined, self._segmenter.predict(embedding, corrected)]
+        if any(label for *_, label in points):  # one that only takes away says nothing by itself
+            answers.append(self._segmenter.predict(embedding, prompts))
+        return max(answers, key=obeys)
 
     def for_class(self, class_id: int) -> ClassSegmenter:
         """A `Segmenter` whose prompts refine what was learned of one class.
@@ -145,30 +157,6 @@ class PpnModel:
     def _learned(self, features: list[Tensor], rows: Tensor | None = None) -> LearnedPrompts:
         learned = self._prompter(self._decoder.prompt_encoder, features, rows)
         return box_of_mask(learned, self._decoder)
-
-    def _joined(
-        self, learned: LearnedPrompts, prompts: Prompts, embedding: ImageEmbedding
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Sparse and dense prompts, and the mask prompt, which ends at a person's box."""
-        side, device = self._decoder.image_size, self._decoder.device
-        size_hw, covered = embedding.size_hw, embedding.covered
-        sparse, dense, logits = learned.sparse, learned.dense, learned.mask_logits
-        if prompts.box is not None:
-            corners = prompt_points(Prompts(box=prompts.box), size_hw, side, covered)
-            box = corners[0].reshape(1, 4).to(device)  # type: ignore[index]
-            sparse = torch.cat((self._decoder.embed_boxes(box), sparse[:, BOX_TOKENS:]), dim=1)
-            logits = within_box(logits, box / side)
-            dense = self._decoder.embed_masks(logits)
-        grid_hw = self._decoder.prompt_encoder.mask_input_size
-        given = prompt_logits(prompts.mask_input, grid_hw, covered)
-        if given is not None:
-            dense = self._decoder.embed_masks(given.to(device))
-        others = replace(prompts, box=None, mask_input=None)
-        points = prompt_points(others, size_hw, side, covered)
-        if points is not None:
-            clicks = self._decoder.embed_points(points[0].to(device), points[1].to(device))
-            sparse = torch.cat((sparse, clicks), dim=1)
-        return sparse, dense, logits
 
     def _prediction(self, decoded: Decoded, row: int, embedding: ImageEmbedding) -> Prediction:
         low_res = decoded.logits[row].float()
