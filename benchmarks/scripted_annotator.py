@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import queue
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,7 +16,14 @@ from napari_usgseg.metrics import dice, next_click
 from napari_usgseg.session.annotator import AnnotationSession
 from napari_usgseg.session.engine import Engine
 from napari_usgseg.session.files import answer_file
-from napari_usgseg.session.requests import EmbedRequest, FileRequest, ModelRequest, Priority
+from napari_usgseg.session.requests import (
+    FileRequest,
+    Priority,
+    Request,
+    TrainingAnswer,
+    TrainingRequest,
+)
+from napari_usgseg.session.trainer import Trainer
 from napari_usgseg.types import BoolArray
 
 OPERATORS = {"K": 0.28, "P": 1.10, "B": 0.10, "H": 0.40, "M": 1.35}
@@ -43,6 +52,7 @@ class Work:
     outlined: int = 0
     objects: int = 0
     dice: float = 0.0
+    training: float = 0.0
 
     def do(self, operators: str) -> None:
         """Count what the person does, one letter for each operator."""
@@ -64,19 +74,24 @@ class Desk:
 
     def __init__(self, engine: Engine) -> None:
         self.session = AnnotationSession()
+        self._messages: queue.SimpleQueue[TrainingAnswer] = queue.SimpleQueue()
+        self._trainer = Trainer(self._messages.put)
         self.work = Work()
         self.with_models = True
         self._engine = engine
         self.session.requested.connect(self._answer)
         self.session.notified.connect(self._on_note)
 
-    def _answer(self, request: FileRequest | ModelRequest) -> None:
-        if isinstance(request, FileRequest):
+    def _answer(self, request: Request) -> None:
+        if isinstance(request, TrainingRequest):
+            self._trainer.submit(request)
+        elif isinstance(request, FileRequest):
             self.session.receive(answer_file(request))
         elif self.with_models:
             answer = self._engine.answer(request)
-            ahead = isinstance(request, EmbedRequest) and request.priority is Priority.PREFETCH
-            if ahead:  # done while the person looks at the image before
+            if (
+                request.priority is Priority.PREFETCH
+            ):  # done while the person looks at the image before
                 self.work.ahead += answer.seconds
             else:
                 self.work.waited += answer.seconds
@@ -85,6 +100,19 @@ class Desk:
     def _on_note(self, level: str, text: str) -> None:
         if level == "error":
             raise SystemExit(text)
+
+    def train(self) -> float:
+        """Have what is committed learnt, to the end, honest promotion and all; the seconds."""
+        start = time.perf_counter()
+        self.session.predictor.train()
+        while self.session.predictor.training is not None:
+            self.session.receive(self._messages.get())
+        return time.perf_counter() - start
+
+    def close(self) -> None:
+        """Put the folder away."""
+        self.session.close()
+        self._trainer.close()
 
     # -- what a hand does, each with its time ----------------------------------------------------
 
