@@ -10,7 +10,7 @@ from napari_usgseg.models.nano import NanoSam
 from napari_usgseg.models.ppn import BOX_TOKENS, ClassPrompter, LearnedPrompts, PpnShape
 from napari_usgseg.models.ppn_card import PpnCard
 from napari_usgseg.models.ppn_decode import Decoded, FrozenDecoder
-from napari_usgseg.models.ppn_join import blended, box_of_mask, mean_of
+from napari_usgseg.models.ppn_join import blended, box_of_mask, mean_of, within_box
 from napari_usgseg.models.ppn_model import PpnModel
 from napari_usgseg.models.sam import SamSegmenter
 from napari_usgseg.types import Prompts
@@ -91,3 +91,10 @@ def test_the_answer_to_a_box_is_the_mean_with_and_without_the_mask_prompt(segmen
     again = mean_of(answer, answer, embedding, 64)
     np.testing.assert_array_equal(again.masks, answer.masks)
     np.testing.assert_allclose(again.low_res_logits, answer.low_res_logits, atol=1e-6)
+
+
+def test_a_mask_prompt_ends_at_a_box():
+    cut = within_box(torch.full((1, 1, 20, 20), 5.0), torch.tensor([[0.25, 0.5, 0.75, 1.0]]), 0.0)
+    inside = cut[0, 0] > 0
+    assert inside[10:, 5:15].all()
+    assert inside.sum() == 100

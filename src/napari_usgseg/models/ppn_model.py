@@ -102,8 +102,8 @@ class PpnModel:
         A person's box stands in for the predicted one and ends the mask prompt at its border,
         ``mask_input`` stands in for the mask prompt, clicks and scribbles are further prompts.
         Learned prompts that are wrong here would fight the person's. So where the joined prompts do
-        not agree with every click, the clicks are asked alone too, on the mask that was predicted
-        and without it, and the answer agrees with most. To a box the answer is the mean of its own
+        not agree with every click, the clicks are asked without them on the predicted mask, and the
+        answer is the one that agrees with more. To a box the answer is the mean of its own
         and that with the mask prompt beside it.
 
         Raises:
@@ -140,10 +140,7 @@ class PpnModel:
             return joined
         now = self.refine(embedding, class_id, Prompts())
         corrected = replace(prompts, mask_input=now.low_res_logits[0])
-        answers = [joined, self._segmenter.predict(embedding, corrected)]
-        if any(label for *_, label in points):  # one that only takes away says nothing by itself
-            answers.append(self._segmenter.predict(embedding, prompts))
-        return max(answers, key=obeys)
+        return max((joined, self._segmenter.predict(embedding, corrected)), key=obeys)
 
     def for_class(self, class_id: int) -> ClassSegmenter:
         """A `Segmenter` whose prompts refine what was learned of one class.
