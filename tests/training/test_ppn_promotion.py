@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,7 @@ from napari_usgseg.training.ppn_promotion import (
     train_and_measure,
 )
 from napari_usgseg.training.ppn_task import PpnTraining
-from napari_usgseg.training.ppn_train import PpnSettings
+from napari_usgseg.training.ppn_train import PpnSettings, class_dice
 from napari_usgseg.training.ppn_views import LabelledImage
 
 
@@ -100,7 +102,7 @@ def test_few_images_are_cross_validated_and_all_are_learnt_from(tmp_path, tiny):
         images, {1: "tumor"}, tiny, tmp_path, settings,
         progress=lambda step, steps, figures: seen.append((step, steps)),
     )  # fmt: skip
-    assert seen == [(n, 8) for n in range(1, 9)]
+    assert seen == [(n, 7) for n in range(1, 8)]  # 1, 2 and 2 for the folds, 2 for all
     card = read_card(tmp_path)
     assert card == model.card
     assert len(card.images) == 4
@@ -131,3 +133,60 @@ def test_a_stopped_measurement_goes_on_where_it_was(tmp_path, tiny):
     whole = train_and_measure(images, {1: "tumor"}, tiny, tmp_path / "whole", settings)
     assert stopped.card.weights_sha256 == whole.card.weights_sha256
     assert stopped.card.scores == whole.card.scores
+
+
+def test_each_image_is_learnt_from_as_often_in_a_fold_and_views_are_encoded_once(
+    tmp_path, tiny, monkeypatch
+):
+    encoded, embed = [], SamSegmenter.embed
+
+    def counted(self, image, key=""):
+        encoded.append(key)
+        return embed(self, image, key)
+
+    monkeypatch.setattr(SamSegmenter, "embed", counted)
+    settings = PpnSettings(steps=18, task=PpnTraining(batch=2, views=1))
+    held = [replace(image, embedding=embed(tiny, image.image, "")) for image in phantoms(6)]
+    train_and_measure(held, {1: "tumor"}, tiny, tmp_path, settings)
+    assert [read_card(tmp_path / f"fold-{n}").training["steps"] for n in (1, 2, 3)] == [12] * 3
+    assert read_card(tmp_path).training["steps"] == 18
+    assert all(encoded.count(f"p{n}") <= 1 for n in range(6))  # one bent view of each image
+
+
+def test_a_class_that_a_fold_has_nothing_of_is_not_found_there_and_stops_nothing(tmp_path, tiny):
+    settings = PpnSettings(steps=1, task=PpnTraining(batch=1, views=0))
+    images = [
+        replace(image, labels=image.labels * 0) if n else image
+        for n, image in enumerate(phantoms(4))
+    ]
+    card = train_and_measure(images, {1: "tumor"}, tiny, tmp_path, settings).card
+    assert set(card.scores["per_image"]) == {"p0", "p1", "p2", "p3"}
+    assert card.scores["per_image"]["p0"] == 0  # the others have nothing to learn it from
+    two = [replace(image, labels=image.labels * (n == 0) + 2) for n, image in enumerate(images)]
+    classes = {1 + 2: "tumor", 2: "all"}
+    card = train_and_measure(two, classes, tiny, tmp_path / "two", settings).card
+    assert card.scores["per_class"]["p0"]["3"] == 0
+    whole = card.scores["per_class"]["p0"]["2"]
+    assert card.scores["per_image"]["p0"] == pytest.approx(whole / 2)
+
+
+def test_an_earlier_one_is_measured_over_the_classes_of_the_new_one(tmp_path, tiny):
+    settings = PpnSettings(steps=1, task=PpnTraining(batch=1, views=0))
+    images = phantoms(4)
+    old = train_and_measure(images, {1: "tumor", 2: "skin"}, tiny, tmp_path, settings)
+    fresh = phantoms(5)[4:]
+    each = class_dice(old, fresh[0])
+    assert honest_scores(old, fresh, {1})["p4"] == pytest.approx(each[1])
+    per_class = old.card.scores["per_class"]
+    again = honest_scores(old, images, {1})
+    assert again == pytest.approx({name: item["1"] for name, item in per_class.items()})
+    wider = honest_scores(old, fresh, {1, 9})["p4"]
+    assert wider == pytest.approx((each[1] + 1) / 2)  # 9 is not there, and not found
+
+
+def test_an_earlier_one_has_no_score_on_frames_of_a_video_that_it_learnt_from(tmp_path, tiny):
+    settings = PpnSettings(steps=1, task=PpnTraining(batch=1, views=0))
+    old = train_and_measure(phantoms(4), {1: "tumor"}, tiny, tmp_path, settings)
+    images = [replace(image, group="g0") if n == 4 else image
+              for n, image in enumerate(phantoms(6))]  # fmt: skip
+    assert set(honest_scores(old, images)) == {"p0", "p1", "p2", "p3", "p5"}

@@ -48,7 +48,7 @@ def compare(
     """
     from ..models.ppn_model import load_ppn
     from ..models.registry import load_detector
-    from ..training.ppn_promotion import judge
+    from ..training.ppn_promotion import honest_scores, judge
 
     measured = [image for image in images if image.image_id in new]
     number = request["against"]
@@ -58,33 +58,14 @@ def compare(
         except UsgsegError:  # gone, or damaged since: it is no longer in use
             number = None
         else:
-            return judge(new, _learned(old, measured, classes, is_ending), f"PPN v{number}")
+            scores = honest_scores(old, images, classes, is_ending)
+            return judge(new, scores, f"PPN v{number}")
     try:
         detector = load_detector(request["detector"])
     except UsgsegError as error:
         verdict = judge(new, dict.fromkeys(new, 0.0), TEXT)
         return replace(verdict, sentence=f"{verdict.sentence} (no detector: {error})")
     return judge(new, text_scores(detector, segmenter, measured, classes, is_ending), TEXT)
-
-
-def _learned(
-    old: Any,
-    images: Sequence[LabelledImage],
-    classes: Mapping[int, str],
-    is_ending: Callable[[], bool],
-) -> dict[str, float]:
-    """Honest scores of an earlier version; a class that it never learnt counts as not found."""
-    from ..training.ppn_promotion import honest_scores
-
-    known = [value for value in old.card.classes if value in classes]
-    unknown = [value for value in classes if value not in old.card.classes]
-    scores = {}
-    for image in images:
-        _check(is_ending)
-        for image_id, score in honest_scores(old, [image]).items():
-            missed = sum(not (image.labels == value).any() for value in unknown)
-            scores[image_id] = (score * len(known) + missed) / len(classes)
-    return scores
 
 
 def text_scores(

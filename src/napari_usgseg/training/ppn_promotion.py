@@ -2,25 +2,27 @@
 
 With 30 or more images some groups (patients, videos, cases; near duplicates together) are kept out
 of training for good. Below that, grouped three-fold cross-validation stands in: every image is
-scored by a training that had none of its group, and the predictor itself learns from all.
+scored by a training that had none of its group, and the predictor itself learns from all. Those
+trainings have fewer images and as many fewer steps, so that each image is learnt from as often.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import DatasetError
+from ..errors import Cancelled, DatasetError
 from ..io.near_duplicates import average_hash, join_groups
 from ..models.base import Segmenter
 from ..models.ppn_card import write_card
 from ..models.ppn_model import PpnModel
-from .ppn_train import PpnSettings, Say, image_dice, train_ppn
-from .ppn_views import LabelledImage
+from .ppn_train import PpnSettings, Say, class_dice, train_ppn
+from .ppn_views import LabelledImage, ViewCache
 
 LEAST_HELD_OUT = 30
 """From so many images on, some are kept out for good."""
@@ -94,43 +96,51 @@ def train_and_measure(
         classes: label value -> name.
         segmenter: of SAM's kind.
         out: folder of the result; the trainings of a cross-validation are in ``fold-N`` in it.
-        settings: of each training.
+        settings: of the training on all; those of a cross-validation have fewer steps.
         source: name of the data set or project.
         progress: (step, steps, figures) over all trainings together.
         cancelled: asked after each step.
 
     Raises:
-        DatasetError: all images are of one group, or a class is in none of them.
+        DatasetError: all images are of one group, or a class is in none to learn from.
         Cancelled: ``cancelled()`` turned true.
     """
     parts = folds(images)
     kept_out = len(images) >= LEAST_HELD_OUT
-    rounds = 1 if kept_out else len(parts) + 1
-    scores: dict[str, float] = {}
+    each = [settings if kept_out else _shorter(settings, part) for part in parts]
+    total = sum(item.steps for item in each) + (0 if kept_out else settings.steps)
+    views = ViewCache(segmenter, images, list(classes), settings.seed)
+    found: dict[str, dict[str, float]] = {}
     done = 0
 
     def said(step: int, steps: int, figures: dict[str, float]) -> None:
-        progress(done * settings.steps + step, rounds * settings.steps, figures)
+        progress(done + step, total, figures)
 
     model = None
     for number, part in enumerate(parts):
         training = [images[index] for index in part.train]
         testing = [images[index] for index in part.test]
         here = {v: n for v, n in classes.items() if any((i.labels == v).any() for i in training)}
-        model = train_ppn(
-            training,
-            here if not kept_out else classes,
-            segmenter,
-            out if kept_out else out / f"fold-{number + 1}",
-            settings,
-            source=source,
-            held_out=testing,
-            resume=True,
-            progress=said,
-            cancelled=cancelled,
-        )
-        scores |= {image.image_id: round(image_dice(model, image), 5) for image in testing}
-        done += 1
+        if kept_out or here:
+            model = train_ppn(
+                training,
+                classes if kept_out else here,
+                segmenter,
+                out if kept_out else out / f"fold-{number + 1}",
+                each[number],
+                source=source,
+                held_out=testing,
+                resume=True,
+                views=views.part(part.train, list(classes if kept_out else here)),
+                progress=said,
+                cancelled=cancelled,
+            )
+        for image in testing:
+            dice_of = class_dice(model, image) if model is not None and here else {}
+            found[image.image_id] = {
+                str(value): round(dice_of.get(value, _missed(image, value)), 5) for value in classes
+            }
+        done += each[number].steps
     if not kept_out or model is None:
         model = train_ppn(
             images,
@@ -140,9 +150,11 @@ def train_and_measure(
             settings,
             source=source,
             resume=True,
+            views=views,
             progress=said,
             cancelled=cancelled,
         )
+    scores = {image_id: float(np.mean(list(item.values()))) for image_id, item in found.items()}
     card = replace(
         model.card,
         scores={
@@ -150,25 +162,67 @@ def train_and_measure(
             "held_out_images": len(scores),
             "method": "held-out groups" if kept_out else f"{len(parts)}-fold cross-validation",
             "per_image": scores,
+            "per_class": found,
         },
     )
     write_card(out, card)
     return model.with_card(card)
 
 
-def honest_scores(model: PpnModel, images: Sequence[LabelledImage]) -> dict[str, float]:
-    """Dice by image id: measured where the model never saw the image, else as cross-validated.
+def honest_scores(
+    model: PpnModel,
+    images: Sequence[LabelledImage],
+    classes: Collection[int] | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> dict[str, float]:
+    """Dice by image id: measured where the model never saw the group, else as cross-validated.
 
-    Images that it learnt from without a cross-validated score are left out.
+    Images of a group that it learnt from, without a cross-validated score, are left out.
+
+    Args:
+        model: to measure.
+        images: to measure on; also those that it learnt from, so that their groups are known.
+        classes: label values that the mean is of, where they are not the model's own; one that
+            it never learnt counts as not found.
+        cancelled: asked between two images.
+
+    Raises:
+        Cancelled: ``cancelled()`` turned true.
     """
-    seen, known = set(model.card.images), model.card.scores.get("per_image", {})
+    wanted = set(model.card.classes if classes is None else classes)
+    same = wanted == set(model.card.classes)
+    learnt = set(model.card.images)
+    groups = joined_groups(images) if images else []
+    seen = {group for group, image in zip(groups, images, strict=True) if image.image_id in learnt}
+    means, parts = (model.card.scores.get(name, {}) for name in ("per_image", "per_class"))
     scores = {}
-    for image in images:
-        if image.image_id not in seen:
-            scores[image.image_id] = image_dice(model, image)
-        elif image.image_id in known:
-            scores[image.image_id] = float(known[image.image_id])
+    for group, image in zip(groups, images, strict=True):
+        if cancelled():
+            raise Cancelled("stopped while the result was measured")
+        image_id = image.image_id
+        if group not in seen:
+            each = class_dice(model, image)
+        elif image_id in parts:
+            each = {int(value): float(score) for value, score in parts[image_id].items()}
+        elif same and image_id in means:
+            scores[image_id] = float(means[image_id])
+            continue
+        else:
+            continue
+        each = {value: each.get(value, _missed(image, value)) for value in wanted}
+        scores[image_id] = float(np.mean(list(each.values())))
     return scores
+
+
+def _missed(image: LabelledImage, value: int) -> float:
+    """Dice of a class that is not looked for: 1 where it is not there."""
+    return float(not (image.labels == value).any())
+
+
+def _shorter(settings: PpnSettings, part: Fold) -> PpnSettings:
+    """As many passes over the images of a fold as over all."""
+    share = len(part.train) / (len(part.train) + len(part.test))
+    return replace(settings, steps=math.ceil(settings.steps * share))
 
 
 def judge(new: Mapping[str, float], old: Mapping[str, float], old_name: str) -> Verdict:

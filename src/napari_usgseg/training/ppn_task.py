@@ -21,7 +21,7 @@ from ..models.ppn import BOX_TOKENS, ClassPrompter, LearnedPrompts
 from ..models.ppn_decode import FrozenDecoder
 from ..models.ppn_join import boxes_of
 from .ppn_losses import box_loss, cross_entropy, dice_loss, focal_loss
-from .ppn_views import ViewCache
+from .ppn_views import Views
 from .prompts import coarse_logits, correction
 
 BOX_NOISE = 0.08
@@ -67,7 +67,7 @@ class PpnTask:
         self,
         prompter: ClassPrompter,
         decoder: FrozenDecoder,
-        views: ViewCache,
+        views: Views,
         how: PpnTraining,
         decoder_lr_scale: float = 0.0,
     ) -> None:
@@ -196,7 +196,7 @@ class PpnTask:
         return coords, labels
 
 
-def collate(views: ViewCache, picked: Iterable[tuple[int, int]]) -> tuple[list[Tensor], Tensor]:
+def collate(views: Views, picked: Iterable[tuple[int, int]]) -> tuple[list[Tensor], Tensor]:
     """Features (B, C, h, w), finest first, and targets (B, K, g, g) in [0, 1]."""
     chosen = [views.get(index, view) for index, view in picked]
     levels = zip(*(view.features for view in chosen), strict=True)

@@ -24,10 +24,10 @@ from ..models.base import Segmenter
 from ..models.ppn_card import CARD_FILE, PpnCard
 from ..models.ppn_decode import FrozenDecoder
 from ..models.ppn_model import PpnModel, load_ppn, save_ppn
+from ..models.ppn_start import begin_at_the_mean, new_prompter
 from .loop import LoopSettings, run
-from .ppn_start import begin_at_the_mean, new_prompter
 from .ppn_task import PpnTask, PpnTraining
-from .ppn_views import LabelledImage, ViewCache, present_targets
+from .ppn_views import LabelledImage, ViewCache, Views, present_targets
 
 Say = Callable[[int, int, dict[str, float]], None]
 
@@ -95,6 +95,7 @@ def train_ppn(
     source: str = "",
     held_out: Sequence[LabelledImage] = (),
     resume: bool = False,
+    views: Views | None = None,
     progress: Say = lambda step, steps, figures: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> PpnModel:
@@ -109,6 +110,7 @@ def train_ppn(
         source: name of the data set or project, for the card.
         held_out: to measure on while training and afterwards.
         resume: go on from ``out`` where the same training was interrupted or finished there.
+        views: of these images and classes in this order, where another training shares them.
         progress: called after each step with (step, steps, figures); "held_out_dice" is among the
             figures now and then.
         cancelled: asked after each step.
@@ -132,7 +134,8 @@ def train_ppn(
     if settings.lora_rank:
         decoder.add_lora(settings.lora_rank)
     prompter = new_prompter(segmenter, len(classes), settings.levels).to(decoder.device)
-    views = ViewCache(segmenter, images, list(classes), settings.seed)
+    if views is None:
+        views = ViewCache(segmenter, images, list(classes), settings.seed)
     present = present_targets(views)
     if len(present):
         begin_at_the_mean(prompter, present)
@@ -182,12 +185,17 @@ def mean_dice(model: PpnModel, images: Sequence[LabelledImage]) -> float:
 
 def image_dice(model: PpnModel, image: LabelledImage) -> float:
     """Mean Dice over the classes; a class that is said to be absent has an empty mask."""
+    return float(np.mean(list(class_dice(model, image).values())))
+
+
+def class_dice(model: PpnModel, image: LabelledImage) -> dict[int, float]:
+    """Label value -> Dice; a class that is said to be absent has an empty mask."""
     embedding = image.embedding or model.segmenter.embed(image.image, image.image_id)
-    scores = []
+    scores = {}
     for value, prediction in model.predict(embedding).items():
         mask = prediction.masks[0] & (prediction.object_score >= 0)
-        scores.append(dice(image.labels == value, mask))
-    return float(np.mean(scores))
+        scores[value] = dice(image.labels == value, mask)
+    return scores
 
 
 def _embedded(segmenter: Segmenter, image: LabelledImage) -> LabelledImage:

@@ -89,7 +89,8 @@ class ViewCache:
     ) -> None:
         self.images = list(images)
         self.encoded = 0
-        self._segmenter, self._values, self._seed, self._how = segmenter, values, seed, how
+        self._segmenter, self._seed, self._how = segmenter, seed, how
+        self._values = list(values)
         self._limit, self._held = limit, 0
         self._kept: OrderedDict[tuple[int, int], View] = OrderedDict()
 
@@ -106,6 +107,10 @@ class ViewCache:
             _, dropped = self._kept.popitem(last=False)
             self._held -= dropped.nbytes
         return made
+
+    def part(self, indices: Sequence[int], values: Sequence[int]) -> ViewPart:
+        """Some of the images and classes; what one part has encoded, all have."""
+        return ViewPart(self, tuple(indices), [self._values.index(value) for value in values])
 
     def _make(self, index: int, view: int) -> View:
         sample = self.images[index]
@@ -142,7 +147,23 @@ class ViewCache:
         return bright.to(torch.uint8).numpy(), bent[3:]
 
 
-def present_targets(views: ViewCache, most: int = 64) -> Tensor:
+class ViewPart:
+    """Some images and classes of a `ViewCache`, numbered by themselves."""
+
+    def __init__(self, whole: ViewCache, indices: Sequence[int], rows: list[int]) -> None:
+        self.images = [whole.images[index] for index in indices]
+        self._whole, self._indices, self._rows = whole, indices, rows
+
+    def get(self, index: int, view: int) -> View:
+        """View ``view`` of image ``index``."""
+        made = self._whole.get(self._indices[index], view)
+        return View(made.features, made.targets[self._rows])
+
+
+Views = ViewCache | ViewPart
+
+
+def present_targets(views: Views, most: int = 64) -> Tensor:
     """Masks (M, 1, g, g) in [0, 1] of the classes in up to ``most`` images as they are."""
     taken = [views.get(index, 0).targets for index in range(min(most, len(views.images)))]
     masks = torch.cat(taken)[:, None].float() / 255
