@@ -272,8 +272,8 @@ def test_damage_is_noticed(tmp_path, model, segmenter):
 
 
 def test_it_works_on_sam2_of_another_size(image):
+    from napari_usgseg.models.ppn_start import new_prompter
     from napari_usgseg.models.sam2 import SAM2_VARIANTS, Sam2Net, build_sam2
-    from napari_usgseg.training.ppn_start import new_prompter
 
     torch.manual_seed(0)
     sam = build_sam2(SAM2_VARIANTS["sam2.1-hiera-tiny"], image_size=128)

@@ -9,12 +9,13 @@ import torch
 from napari_usgseg.errors import CheckpointError
 from napari_usgseg.io.phantoms import make_phantom
 from napari_usgseg.models.nano import NanoSam
+from napari_usgseg.models.ppn_decode import FrozenDecoder, presence
 from napari_usgseg.models.ppn_model import load_ppn
+from napari_usgseg.models.ppn_start import new_prompter
 from napari_usgseg.models.sam import SamSegmenter, feature_list
 from napari_usgseg.models.sam1 import Sam1Net, Sam1Segmenter
 from napari_usgseg.models.sam2 import SAM2_VARIANTS, Sam2Net, build_sam2
 from napari_usgseg.models.sam_square import image_logits
-from napari_usgseg.training.ppn_start import new_prompter
 from napari_usgseg.training.ppn_task import PpnTraining
 from napari_usgseg.training.ppn_train import PpnSettings, train_ppn
 from napari_usgseg.training.ppn_views import LabelledImage, ViewCache
@@ -107,7 +108,7 @@ def test_bent_views_of_a_padding_segmenter_keep_the_image_s_shape():
     assert not bare[rows + 1 :].any(), "nothing is marked beside the image"
 
 
-@pytest.mark.parametrize("size", ["tiny", "small", "base-plus"])
+@pytest.mark.parametrize("size", ["tiny", "small", "base-plus", "large"])
 def test_sizes_are_read_from_the_model(size):
     segmenter = sam2(size)
     features = feature_list(segmenter.embed(np.zeros((40, 64, 3), np.uint8)))
@@ -118,3 +119,17 @@ def test_sizes_are_read_from_the_model(size):
             learned = prompter(encoder, features)
         assert learned.mask_logits.shape[-2:] == tuple(encoder.mask_input_size)
         assert learned.boxes.shape == (2, 4)
+
+
+def test_without_an_object_score_the_iou_estimate_says_whether_it_is_there():
+    torch.manual_seed(1)
+    segmenter = sam1()
+    decoder = FrozenDecoder(segmenter)
+    features = [f.clone() for f in feature_list(segmenter.embed(phantoms(1)[0].image))]
+    sparse = torch.randn(3, 4, 96)
+    dense = decoder.embed_masks(torch.randn(3, 1, 32, 32))
+    decoded = decoder(features, sparse, dense)
+    torch.testing.assert_close(decoded.object_score, presence(decoded.iou))
+    assert (presence(torch.tensor([0.4, 0.5, 0.6])).sign() == torch.tensor([-1.0, 0, 1])).all()
+    with_score = FrozenDecoder(nano())
+    assert with_score.mask_decoder.pred_obj_scores

@@ -15,9 +15,9 @@ from napari_usgseg.models.ppn_card import read_card
 from napari_usgseg.models.ppn_decode import FrozenDecoder
 from napari_usgseg.models.ppn_join import boxes_of
 from napari_usgseg.models.ppn_model import load_ppn
+from napari_usgseg.models.ppn_start import begin_at_the_mean, new_prompter
 from napari_usgseg.models.sam import SamSegmenter, feature_list
 from napari_usgseg.training.ppn_losses import box_loss, cross_entropy, dice_loss, focal_loss
-from napari_usgseg.training.ppn_start import begin_at_the_mean, new_prompter
 from napari_usgseg.training.ppn_task import PpnTraining, choose_rows
 from napari_usgseg.training.ppn_train import PpnSettings, mean_dice, train_ppn
 from napari_usgseg.training.ppn_views import LabelledImage, ViewCache

@@ -102,10 +102,9 @@ def _untrained_ppn(segmenter: Segmenter) -> PpnModel:
     """A prompt predictor of one class, of the sizes that a training makes."""
     from ..models.ppn_card import PpnCard
     from ..models.ppn_model import PpnModel
-    from ..training.ppn_start import new_prompter
-    from ..training.ppn_train import PpnSettings
+    from ..models.ppn_start import new_prompter
 
-    prompter = new_prompter(segmenter, 1, PpnSettings().levels)
+    prompter = new_prompter(segmenter, 1)
     return PpnModel(segmenter, prompter, PpnCard({1: "object"}, segmenter.model_id, {}))
 
 

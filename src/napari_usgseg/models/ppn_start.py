@@ -10,20 +10,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..models.base import Segmenter
-from ..models.ppn import ClassPrompter, PpnShape
-from ..models.ppn_decode import sam_net
-from ..models.ppn_join import boxes_of
-from ..models.sam import feature_list
+from .base import Segmenter
+from .ppn import ClassPrompter, PpnShape
+from .ppn_decode import sam_net
+from .ppn_join import boxes_of
+from .sam import feature_list
 
 TOKENS = 10
 """Queries of a class, the two of the box among them."""
+
+LEVELS = 1
+"""Feature levels that the network looks at, from the coarsest on."""
 
 MLP_DIM = 512
 """Of the attention blocks; the paper's 2048 makes the files three times as large."""
 
 
-def new_prompter(segmenter: Segmenter, classes: int, levels: int) -> ClassPrompter:
+def new_prompter(segmenter: Segmenter, classes: int, levels: int = LEVELS) -> ClassPrompter:
     """An untrained prompt predictor of a segmenter's sizes, for its ``levels`` coarsest levels.
 
     Raises:

@@ -1,0 +1,187 @@
+"""Ten corrected images, then the images segment themselves: the loop in a real viewer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_usgseg.gui.mode_panel import NOBODY
+from napari_usgseg.io.phantoms import write_phantom_dataset
+from napari_usgseg.session.predictor import TrainingPlan
+from napari_usgseg.session.settings import Mode
+from napari_usgseg.store.base import ImageState
+
+pytestmark = pytest.mark.gui
+
+LABELLED = 10
+SHORT = TrainingPlan(steps=12, views=0)
+LONG = TrainingPlan(steps=4000, views=0)
+
+
+@pytest.fixture(scope="session")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve small phantoms of fetal heads with their truth; never written to."""
+    folder = tmp_path_factory.mktemp("heads") / "set"
+    write_phantom_dataset(folder, LABELLED + 2, 40, "fetal-head", (96, 128))
+    return folder
+
+
+@pytest.fixture
+def folder(heads: Path, tmp_path: Path) -> Path:
+    copy = tmp_path / "heads 2026"
+    copy.mkdir()
+    for file in sorted((heads / "images").glob("*.png")):
+        (copy / file.name).write_bytes(file.read_bytes())
+    return copy
+
+
+@pytest.fixture
+def labeller(person, folder, heads) -> Iterator:
+    """A person who has labelled ten images by hand and looks at the eleventh."""
+    person.open(folder)
+    for _ in range(LABELLED):
+        label_by_hand(person, heads)
+    person.wait(lambda: sum(person.session.predictor.counts.values()) == LABELLED)
+    return person
+
+
+def patiently(person, condition) -> None:
+    """Wait for the training process, which gives way to everything else on the machine."""
+    person.qtbot.waitUntil(lambda: bool(condition()), timeout=400_000)
+
+
+def label_by_hand(person, heads: Path) -> None:
+    """Paint the head of the image that is shown on the labels layer, and accept it."""
+    from qtpy.QtCore import Qt
+
+    name = person.session.record.image_id
+    layer = person.layer("labels")
+    with layer.block_history():
+        inside = np.nonzero(np.asarray(Image.open(heads / "masks" / f"{name}.png")) == 1)
+        layer.data_setitem(inside, 1)
+    person.press(Qt.Key.Key_G)
+    person.wait(lambda: person.session.record.image_id != name)
+    person.wait(lambda: person.session.loaded is not None)
+    person.settle()
+
+
+def test_ten_images_train_a_predictor_and_the_next_segments_itself(labeller, folder):
+    from qtpy.QtCore import Qt
+
+    session, widget = labeller.session, labeller.widget
+    assist, learn = widget.assist, widget.learn
+    assert session.predictor.offer
+    assert assist.offer_line.isVisible()
+    assert assist.badge.text() == NOBODY
+    assert not assist.modes[Mode.AUTONOMOUS].isEnabled(), "there is nothing to segment with yet"
+    assert "accept" in assist.modes[Mode.AUTONOMOUS].toolTip() or session.predictor.why_not
+
+    widget.folds.set_open("Learn")
+    assert widget.folds.open_one == "Learn"
+    assert not widget.find_panel.isVisible(), "the page takes the room of what is not needed on it"
+    session.predictor.plan = SHORT
+    assist.train.click()
+    labeller.wait(lambda: session.predictor.training is not None)
+    assert not assist.offer_line.isVisible(), "what is going on is not offered"
+    assert learn.cancel.isVisible()
+    patiently(labeller, lambda: session.predictor.training is None or learn.curves.losses)
+    patiently(labeller, lambda: session.predictor.training is None)
+    labeller.wait(lambda: bool(session.predictor.versions))
+    version = session.predictor.versions[-1]
+    assert "Dice" in learn.verdict.text()
+    assert learn.version.count() == 2
+    assert version.images == LABELLED
+
+    if session.predictor.current is None:  # so short a training need not beat the phrase
+        learn.version.setCurrentIndex(1)
+        learn.version.activated.emit(1)
+        labeller.wait(lambda: session.predictor.current is not None)
+    labeller.wait(lambda: bool(session.draft.objects))
+    labeller.settle()
+    assert assist.modes[Mode.AUTONOMOUS].isChecked()
+    assert {item.ppn for item in session.draft.objects} == {1}
+    assert assist.badge.text() == version.badge
+    assert version.badge.startswith("PPN v1, held-out Dice")
+    assert labeller.layer("proposal").data.any()
+
+    before = session.draft.objects[0].proposal.mask.copy()
+    y, x = (int(v) for v in np.argwhere(~before)[0])
+    labeller.click(x, y, shift=True)
+    labeller.wait(lambda: any(not i.prompts.is_empty for i in session.draft.objects))
+    labeller.settle()
+    assert "with your prompts" in assist.badge.text()
+
+    name = session.record.image_id
+    labeller.press(Qt.Key.Key_G)
+    labeller.wait(lambda: session.record.image_id != name and session.loaded is not None)
+    labeller.wait(lambda: bool(session.draft.objects))
+    assert session.state_of(name) is ImageState.COMMITTED
+    assert session.draft.objects[0].ppn == 1, "the next image has proposals too"
+
+    labeller.press(Qt.Key.Key_O, Qt.KeyboardModifier.ShiftModifier)
+    labeller.settle()
+    assert session.predictor.mode is Mode.SEMI
+    assert assist.modes[Mode.SEMI].isChecked()
+    learn.version.setCurrentIndex(0)
+    learn.version.activated.emit(0)
+    labeller.wait(lambda: session.predictor.current is None)
+    assert assist.modes[Mode.MANUAL].isChecked()
+
+
+def test_a_training_that_is_cancelled_leaves_nothing(labeller, folder):
+    session, widget = labeller.session, labeller.widget
+    session.predictor.plan = LONG
+    widget.folds.set_open("Learn")
+    widget.learn.train.click()
+    patiently(labeller, lambda: session.predictor.training and session.predictor.training.losses)
+    widget.learn.cancel.click()
+    labeller.wait(lambda: session.predictor.training is None)
+    labeller.settle()
+    assert not session.predictor.versions
+    assert not session.predictor.paused
+    assert widget.learn.train.isVisible()
+    assert not (folder / "usgseg" / "models" / "training" / "training.pt").exists()
+
+
+def test_a_training_goes_on_when_the_folder_is_opened_again(labeller, employ, inference, folder):
+    session = labeller.session
+    session.predictor.plan = LONG
+    session.predictor.train()
+    patiently(labeller, lambda: session.predictor.training and session.predictor.training.losses)
+    labeller.widget.shut_down()
+    later = employ(inference)
+    later.open(folder)
+    later.wait(lambda: later.session.predictor.training is not None)
+    assert later.session.predictor.training.resumed
+    later.widget.folds.set_open("Learn")
+    assert "going on" in later.widget.learn.bar.format()
+    later.session.predictor.cancel()
+    later.wait(lambda: later.session.predictor.training is None)
+    later.widget.shut_down()
+
+
+def test_an_offer_can_be_declined_and_is_marked_where_there_is_no_room(labeller):
+    widget = labeller.widget
+    assert widget.assist.offer_line.isVisible()
+    widget.folds.set_open("View")
+    assert not widget.assist.offer_line.isVisible()
+    assert "•" in widget.folds._buttons["Learn"].text()
+    widget.folds.close_all()
+    widget.assist.later.click()
+    assert not labeller.session.predictor.offer
+    assert not widget.assist.offer_line.isVisible()
+    assert widget.folds._buttons["Learn"].text() == "Learn"
+
+
+def test_how_much_is_needed_is_set_on_the_page(at_work):
+    session, learn = at_work.session, at_work.widget.learn
+    learn.after.setValue(25)
+    learn.by_itself.setChecked(True)
+    assert (session.settings.train_after, session.settings.train_by_itself) == (25, True)
+    assert "25 more" in learn.counts.text()
+    assert not learn.train.isEnabled(), "nothing is accepted yet"
+    assert learn.train.toolTip()
