@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import PromptError
+from .common import EXIT_SOME_FAILED, progress
 from .evaluate import read_chosen
 
-GROUPS = ("post-processing", "threshold", "adapter", "phrasing")
+if TYPE_CHECKING:
+    from ..io.datasets import Dataset
 
 
 def ablate(
@@ -20,14 +24,28 @@ def ablate(
     out: Annotated[Path, typer.Option(help="Folder for ablation.md, .csv, .json and .svg.")],
     vary: Annotated[
         list[str] | None,
-        typer.Option(help=f"Only this, repeatable: {', '.join(GROUPS)}; else all."),
+        typer.Option(
+            help="Only this, repeatable: post-processing, threshold, adapter, sentence, phrasing."
+        ),
     ] = None,
     phrase: Annotated[
         list[str] | None,
         typer.Option(help="A phrasing of label 1 to try, repeatable; else the project's own."),
     ] = None,
+    phrases: Annotated[
+        Path | None,
+        typer.Option(help='JSON file of phrasings: {"breast tumor": ["lump in the breast"]}.'),
+    ] = None,
     adapter: Annotated[
         list[Path] | None, typer.Option(help="A LoRA adapter's folder to try; repeatable.")
+    ] = None,
+    box_threshold: Annotated[
+        list[float] | None,
+        typer.Option(min=0, max=1, help="A least score of a box to try; repeatable."),
+    ] = None,
+    text_threshold: Annotated[
+        list[float] | None,
+        typer.Option(min=0, max=1, help="A least score of a token to try; repeatable."),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="At most so many images of each data set.")
@@ -43,32 +61,64 @@ def ablate(
 ) -> None:
     """Change one thing at a time on the way from a phrase to a mask; a table and a plot."""
     from ..models.registry import load_detector, load_segmenter
-    from ..pipeline.ablate import run_ablation, variants, write_ablation
+    from ..pipeline.ablate import GROUPS, THRESHOLDS, UNCHANGED, run_ablation, variants
+    from ..pipeline.ablation_report import write_ablation
     from ..pipeline.methods import EvaluationRequest
 
     strange = [name for name in vary or () if name not in GROUPS]
     if strange:
         raise PromptError(f"--vary {strange[0]!r}: expected one of {', '.join(GROUPS)}")
     chosen = read_chosen(datasets, split, side)
-    adapters = {folder.name: folder for folder in adapter or ()}
+    adapters = {_adapter_name(folder): folder for folder in adapter or ()}
     if len(adapters) < len(adapter or ()):
         raise PromptError("two --adapter folders have the same name; rename one")
-    phrasings = {item.name: phrase or phrasings_of(item.target) for item in chosen}
-    asked = variants(EvaluationRequest("text", limit=limit, seed=seed), adapters, phrasings)
+    own = read_phrasings(phrases) if phrases else {}
+    asked = variants(
+        EvaluationRequest("text", limit=limit, seed=seed),
+        adapters,
+        {item.name: _phrasings(item, phrase or (), own) for item in chosen},
+        box_threshold or THRESHOLDS,
+        text_threshold or (),
+    )
     if vary:
-        asked = [item for item in asked if item.group in ("as it is", *vary)]
+        asked = [item for item in asked if item.group in (UNCHANGED, *vary)]
     segmenter = load_segmenter(model, device=device)
     detectors = {"": load_detector(grounder, device=device)}
     for name, folder in adapters.items():
         detectors[name] = load_detector(grounder, adapter=folder, device=device)
-    result = run_ablation(chosen, segmenter, detectors, asked, typer.echo)
+    images = sum(min(limit or len(item.items), len(item.items)) for item in chosen)
+    with progress(images, "ablation") as step:
+        result = run_ablation(chosen, segmenter, detectors, asked, lambda name: step(""))
     write_ablation(result, out)
+    for row in result["rows"]:
+        if row["group"] == UNCHANGED:
+            typer.echo(f"{row['dataset']}: {row['images']} images, Dice {row['dice']:.3f}")
     for name, spread in result["phrasing_spread"].items():
         typer.echo(
             f"{name}: Dice {spread['lowest']:.3f} to {spread['highest']:.3f} over "
             f"{spread['phrasings']} phrasings, standard deviation {spread['std']:.3f}"
         )
     typer.echo(f"wrote ablation.md, .csv, .json, .svg in {out}")
+    for line in result["failures"]:
+        typer.echo(f"usgseg: {line}", err=True)
+    if result["failures"]:
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _phrasings(
+    dataset: Dataset, given: Sequence[str], own: Mapping[str, Sequence[str]]
+) -> dict[int, list[str]]:
+    """Of each label, the data set's own phrase first."""
+    found = {}
+    for label in dataset.labels:
+        name = dataset.phrase(label)
+        if given or own:  # those and no others
+            more = [*(given if label == 1 else ()), *own.get(name.casefold(), ())]
+        else:
+            more = phrasings_of(name)
+        if more:
+            found[label] = list(dict.fromkeys([name, *more]))
+    return found
 
 
 def phrasings_of(target: str) -> list[str]:
@@ -78,3 +128,34 @@ def phrasings_of(target: str) -> list[str]:
     concept = concept_of(target)
     some = [phrase for phrase in concept.phrases if phrase != target][:5]
     return [target, *some, *concept.held_out]
+
+
+def read_phrasings(path: Path) -> dict[str, list[str]]:
+    """A file of phrasings by target, in lower case.
+
+    Raises:
+        PromptError: it is not such a file.
+    """
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        found = {
+            str(target).casefold(): [str(phrase) for phrase in phrases]
+            for target, phrases in card.items()
+            if isinstance(phrases, list)
+        }
+        if len(found) < len(card):
+            raise ValueError("a target without a list")
+    except (OSError, ValueError, AttributeError) as error:
+        raise PromptError(
+            f'--phrases {path}: {error}; expected JSON such as {{"breast tumor": ["lump"]}}'
+        ) from error
+    return found
+
+
+def _adapter_name(folder: Path) -> str:
+    """The folder's name, with the rank of its matrices where it says one."""
+    try:
+        rank = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["r"]
+    except (OSError, ValueError, KeyError, TypeError):  # load_detector says what is wrong
+        return folder.name
+    return f"{folder.name}, rank {rank}"

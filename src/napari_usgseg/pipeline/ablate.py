@@ -1,23 +1,30 @@
-"""What each part of the way from a phrase to a mask is worth: one thing changed at a time."""
+"""What each part of the way from a phrase to a mask is worth: one thing changed at a time.
+
+Every image is encoded once and asked about in every way (``remembered``); a way is compared with
+the unchanged one image by image, with an interval by bootstrap over groups. Phrasings are scored
+on one label alone and compared with the first of them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import UsgsegError
+from ..errors import DatasetError, FileError
 from ..io.datasets import Dataset
 from ..models.base import Detector, Segmenter
-from .evaluate import evaluate_dataset
-from .methods import EvaluationRequest
+from .evaluate import ImageScore, drawn_items, score_item
+from .methods import EvaluationRequest, Method, text_method
 from .postprocess import PostprocessSettings
+from .remembered import RememberingDetector, RememberingSegmenter
 from .report import dataset_report
-from .text_table import csv_table, figure, markdown_table, span
+from .uncertainty import paired_difference
 
+UNCHANGED = "as it is"
+GROUPS = ("post-processing", "threshold", "adapter", "sentence", "phrasing")
 THRESHOLDS = (0.2, 0.35, 0.5, 0.65, 0.8, 0.9)
 STEPS: dict[str, dict[str, Any]] = {
     "all pieces kept": {"keep": "all"},
@@ -31,8 +38,8 @@ STEPS: dict[str, dict[str, Any]] = {
 }
 """Post-processing steps switched on or off, each against the defaults."""
 
-COLOR, GREY = "#0072b2", "#666"
-WIDE, ROW, LEFT = 720, 18, 260
+Phrasings = Mapping[str, Mapping[int, Sequence[str]]]
+"""Of each data set's labels, by its name and by label; the others are compared with the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +47,12 @@ class Variant:
     """One way to ask.
 
     Attributes:
-        group: what is varied: "as it is", "post-processing", "threshold", "adapter", "phrasing".
+        group: what is varied: ``UNCHANGED`` or one of ``GROUPS``.
         name: of the way.
         request: that it makes.
         detector: name of the one that it asks; "" is the one that all others ask.
         dataset: the only data set that it is for, or "".
+        label: the only label that it is scored on, or 0.
     """
 
     group: str
@@ -52,25 +60,28 @@ class Variant:
     request: EvaluationRequest
     detector: str = ""
     dataset: str = ""
+    label: int = 0
 
 
 def variants(
     base: EvaluationRequest,
     adapters: Iterable[str] = (),
-    phrasings: Mapping[str, Sequence[str]] | None = None,
-    thresholds: Sequence[float] = THRESHOLDS,
+    phrasings: Phrasings | None = None,
+    box_thresholds: Sequence[float] = THRESHOLDS,
+    text_thresholds: Sequence[float] = (),
 ) -> list[Variant]:
     """All ways to ask, the unchanged one first.
 
     Args:
         base: the unchanged request, of the kind "text".
         adapters: names of detectors with an adapter, such as LoRA of several ranks.
-        phrasings: of each data set's target, by its name.
-        thresholds: least scores of a box.
+        phrasings: to try.
+        box_thresholds: least scores of a box.
+        text_thresholds: least scores of a token.
     """
     off = PostprocessSettings(enabled=False)
     made = [
-        Variant("as it is", "defaults", base),
+        Variant(UNCHANGED, "defaults", base),
         Variant("post-processing", "none at all", replace(base, settings=off)),
         Variant("post-processing", "no coarse mask fed in", replace(base, use_priors=False)),
     ]
@@ -79,13 +90,20 @@ def variants(
         made.append(Variant("post-processing", name, replace(base, settings=settings)))
     made += [
         Variant("threshold", f"box {value:g}", replace(base, box_threshold=value))
-        for value in thresholds
+        for value in box_thresholds
+    ]
+    made += [
+        Variant("threshold", f"token {value:g}", replace(base, text_threshold=value))
+        for value in text_thresholds
     ]
     made += [Variant("adapter", name, base, detector=name) for name in adapters]
-    for dataset, phrases in (phrasings or {}).items():
-        for phrase in phrases:
-            asked = replace(base, text=phrase)
-            made.append(Variant("phrasing", phrase, asked, dataset=dataset))
+    made.append(Variant("sentence", "all labels in one", replace(base, one_sentence=True)))
+    for dataset, labels in (phrasings or {}).items():
+        for label, phrases in labels.items():
+            made += [
+                Variant("phrasing", phrase, base, dataset=dataset, label=label)
+                for phrase in phrases
+            ]
     return made
 
 
@@ -94,146 +112,131 @@ def run_ablation(
     segmenter: Segmenter,
     detectors: Mapping[str, Detector],
     asked: Sequence[Variant],
-    say: Callable[[str], None] = lambda line: None,
+    on_image: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Any]:
     """Score every variant on every data set that it is for.
 
     Args:
         datasets: to score on.
-        segmenter: turns boxes into masks; each image is embedded anew for each variant.
+        segmenter: turns boxes into masks.
         detectors: by name; "" is the unchanged one.
-        asked: what to try.
-        say: is told of each result.
+        asked: what to try; the first is the unchanged way.
+        on_image: called with the data set's name after each image.
 
     Returns:
-        {"schema", "rows": [{"group", "variant", "dataset", "images", "dice", "iou", "ci95",
-        "detection_rate", "change"}], "phrasing_spread": {data set: {"phrasings", "lowest",
-        "highest", "mean", "std"}}}; "change" is Dice minus the unchanged way's.
+        {"schema", "rows": [{"group", "variant", "dataset", "label", "images", "dice", "iou",
+        "ci95", "detection_rate", "empty_kept", "change", "change_ci95", "p"}], "phrasing_spread":
+        {"data set, label 1": {"phrasings", "lowest", "highest", "mean", "std"}}, "failures":
+        [sentences]}; "change" is Dice minus the unchanged way's on the same images.
+
+    Raises:
+        DatasetError: a data set has no image that can be scored.
     """
     rows: list[dict[str, Any]] = []
-    plain: dict[str, float] = {}
-    for variant in asked:
-        for dataset in datasets:
-            if variant.dataset not in ("", dataset.name):
-                continue
-            detector = detectors[variant.detector]
-            try:
-                found = evaluate_dataset(dataset, segmenter, detector, variant.request)
-            except UsgsegError as error:
-                say(f"{variant.name} on {dataset.name}: {error}")
-                continue
-            entry = dataset_report(found.scores)
-            if variant.group == "as it is":
-                plain[dataset.name] = entry["dice"]
-            rows.append(
-                {
-                    "group": variant.group,
-                    "variant": variant.name,
-                    "dataset": dataset.name,
-                    **{key: entry[key] for key in ("images", "dice", "iou")},
-                    "ci95": entry["ci95"]["dice"],
-                    "detection_rate": entry.get("detection_rate"),
-                    "change": round(entry["dice"] - plain.get(dataset.name, entry["dice"]), 6),
-                }
-            )
-            say(f"{dataset.name}: {variant.group}, {variant.name}: Dice {entry['dice']:.3f}")
-    return {"schema": 1, "rows": rows, "phrasing_spread": _spread(rows)}
+    failures: list[str] = []
+    shared = RememberingSegmenter(segmenter)
+    remembered = {name: RememberingDetector(detector) for name, detector in detectors.items()}
+    for dataset in datasets:
+        ways = [
+            (variant, _narrowed(dataset, variant))
+            for variant in asked
+            if variant.dataset in ("", dataset.name)
+            and (variant.group != "sentence" or len(dataset.labels) > 1)
+        ]
+        methods = [
+            text_method(shared, remembered[variant.detector], variant.request)
+            for variant, _ in ways
+        ]
+        scores = _scores(
+            dataset, [narrow for _, narrow in ways], methods, asked[0].request, failures,
+            [shared, *remembered.values()], on_image,
+        )  # fmt: skip
+        reference: dict[int, list[ImageScore]] = {}
+        for (variant, _), found in zip(ways, scores, strict=True):
+            reference.setdefault(variant.label, found)
+        rows += [
+            _row(variant, narrow, found, reference[variant.label])
+            for (variant, narrow), found in zip(ways, scores, strict=True)
+        ]
+    return {"schema": 1, "rows": rows, "phrasing_spread": _spread(rows), "failures": failures}
 
 
-def _spread(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    spread = {}
-    for name in dict.fromkeys(row["dataset"] for row in rows if row["group"] == "phrasing"):
-        values = [r["dice"] for r in rows if (r["group"], r["dataset"]) == ("phrasing", name)]
-        spread[name] = {
+def _narrowed(dataset: Dataset, variant: Variant) -> Dataset:
+    """The data set that a variant is scored on: all of it, or one label under another phrase."""
+    if not variant.label:
+        return dataset
+    return replace(dataset, target=variant.name, labels={variant.label: variant.name})
+
+
+def _scores(
+    dataset: Dataset,
+    narrowed: Sequence[Dataset],
+    methods: Sequence[Method],
+    request: EvaluationRequest,
+    failures: list[str],
+    models: Sequence[RememberingSegmenter | RememberingDetector],
+    on_image: Callable[[str], None],
+) -> list[list[ImageScore]]:
+    """For each method the scores of the drawn images, in one order; a faulty image has none."""
+    scores: list[list[ImageScore]] = [[] for _ in methods]
+    drawn = drawn_items(dataset, request.seed)
+    for item, other in drawn:
+        if len(scores[0]) == request.limit:
+            break
+        for model in models:
+            model.forget()
+        try:
+            found = [
+                score_item(narrow, item, other, method, request.seed)
+                for narrow, method in zip(narrowed, methods, strict=True)
+            ]
+        except FileError as error:
+            failures.append(str(error))
+        else:
+            for kept, scored in zip(scores, found, strict=True):
+                kept += [scored[0]] if scored else []
+        on_image(dataset.name)
+    if not scores[0]:
+        raise DatasetError(dataset.name, f"no image to score: {(failures or ['it is empty'])[-1]}")
+    return scores
+
+
+def _row(
+    variant: Variant, dataset: Dataset, found: Sequence[ImageScore], plain: Sequence[ImageScore]
+) -> dict[str, Any]:
+    entry = dataset_report(found)
+    change = paired_difference(
+        [score.dice for score in plain],
+        [score.dice for score in found],
+        [score.item.group for score in found],
+    )
+    return {
+        "group": variant.group,
+        "variant": variant.name,
+        "dataset": dataset.name,
+        "label": variant.label,
+        **{key: entry[key] for key in ("images", "dice", "iou")},
+        "ci95": entry["ci95"]["dice"],
+        "detection_rate": entry.get("detection_rate"),
+        "empty_kept": entry.get("empty_kept"),
+        "change": round(change.difference, 6),
+        "change_ci95": [round(limit, 6) for limit in change.ci95] if change.ci95 else None,
+        "p": round(change.p, 6),
+    }
+
+
+def _spread(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    targets: dict[tuple[str, int], list[float]] = {}
+    for row in rows:
+        if row["group"] == "phrasing":
+            targets.setdefault((row["dataset"], row["label"]), []).append(row["dice"])
+    return {
+        f"{dataset}, label {label}": {
             "phrasings": len(values),
             "lowest": min(values),
             "highest": max(values),
             "mean": round(float(np.mean(values)), 6),
             "std": round(float(np.std(values)), 6),
         }
-    return spread
-
-
-def write_ablation(result: Mapping[str, Any], out: Path) -> None:
-    """Write ``ablation.json``, ``.csv``, ``.md`` and ``.svg`` into a folder; older ones go.
-
-    Raises:
-        LabelWriteError: a file cannot be written.
-    """
-    import json
-
-    from ..io.atomic import write_atomically
-
-    flat = [{k: v for k, v in row.items() if k != "ci95"} for row in result["rows"]]
-    texts = {
-        "json": json.dumps(result, indent=1) + "\n",
-        "csv": csv_table(flat),
-        "md": ablation_markdown(result),
-        "svg": ablation_plot(result["rows"]),
+        for (dataset, label), values in targets.items()
     }
-    out.mkdir(parents=True, exist_ok=True)
-    for suffix, text in texts.items():
-        write_atomically(out / f"ablation.{suffix}", text.encode(), overwrite=True)
-
-
-def ablation_markdown(result: Mapping[str, Any]) -> str:
-    """The table, and the spread of phrasings."""
-    head = ("varied", "how", "data set", "images", "Dice", "95 %", "change", "found")
-    lines = [
-        (
-            row["group"],
-            row["variant"],
-            row["dataset"],
-            str(row["images"]),
-            figure(row["dice"]),
-            span(row["ci95"]),
-            f"{row['change']:+.3f}",
-            figure(row["detection_rate"], 2),
-        )
-        for row in result["rows"]
-    ]
-    parts = ["# Ablation\n", markdown_table(head, lines)]
-    if result["phrasing_spread"]:
-        columns = ("data set", "phrasings", "lowest", "highest", "mean", "standard deviation")
-        spread = [
-            (name, str(entry["phrasings"]), *(figure(entry[k]) for k in _FIGURES))
-            for name, entry in result["phrasing_spread"].items()
-        ]
-        parts += ["## Spread of Dice over phrasings\n", markdown_table(columns, spread)]
-    parts.append("![Change of Dice](ablation.svg)\n")
-    return "\n".join(parts)
-
-
-_FIGURES = ("lowest", "highest", "mean", "std")
-
-
-def ablation_plot(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Mean change of Dice over data sets by variant, as SVG: bars from a line in the middle."""
-    from html import escape
-
-    changes: dict[tuple[str, str], list[float]] = {}
-    for row in rows:
-        if row["group"] != "as it is":
-            changes.setdefault((row["group"], row["variant"]), []).append(row["change"])
-    means = {key: float(np.mean(values)) for key, values in changes.items()}
-    top = max((abs(value) for value in means.values()), default=0.0) or 1.0
-    middle, half = LEFT + (WIDE - LEFT) / 2, (WIDE - LEFT) / 2 - 56
-    height = ROW * (len(means) + 2)
-    parts = [f'<text x="8" y="{ROW * 0.8}">change of Dice, mean over data sets</text>']
-    for number, ((group, name), value) in enumerate(means.items(), 1):
-        y, length = ROW * (number + 0.2), abs(value) / top * half
-        x = middle - length if value < 0 else middle
-        at = middle + (length + 4) * (1 if value >= 0 else -1)
-        parts += [
-            f'<text x="8" y="{y + 11:.0f}">{escape(f"{group}: {name}")}</text>',
-            f'<rect x="{x:.1f}" y="{y:.1f}" width="{length:.1f}" height="{ROW - 6}" '
-            f'fill="{COLOR}"/>',
-            f'<text x="{at:.1f}" y="{y + 11:.0f}" fill="{GREY}" '
-            f'text-anchor="{"start" if value >= 0 else "end"}">{value:+.3f}</text>',
-        ]
-    parts.append(f'<path d="M{middle} {ROW} V{height - ROW / 2}" stroke="{GREY}"/>')
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDE}" height="{height}" '
-        f'font-family="sans-serif" font-size="11"><rect width="100%" height="100%" fill="white"/>'
-        f"{''.join(parts)}</svg>\n"
-    )
