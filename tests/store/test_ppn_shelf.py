@@ -133,3 +133,16 @@ def test_damaged_notes_are_sentences_too(shelf):
 )
 def test_the_number_of_a_version_is_in_the_id_of_its_proposals(model_id, number):
     assert number_in(model_id) == number
+
+
+def test_what_a_killed_training_or_removal_left_behind_is_cleared_away(shelf):
+    finish(shelf)
+    (shelf.training / "fold-1").mkdir()
+    (shelf.training / "labels.npz").write_bytes(b"maps")
+    (shelf.folder / ".training-123" / "fold-1").mkdir(parents=True)
+    (version,) = shelf.settle().items
+    assert not list(version.folder.glob("fold-*"))
+    assert not (version.folder / "labels.npz").exists()
+    shelf.discard()
+    assert not list(shelf.folder.glob(".training-*"))
+    assert shelf.settle().items == (version,)  # no second one

@@ -176,6 +176,8 @@ def _predicted(session: AnnotationSession, answer: ModelAnswer) -> None:
     _note(session, answer)
     if not item.has_mask:
         session.facts["note"] = NOTHING_THERE
+    if answer.notes:  # why learned prompts did not join
+        session.predictor.is_broken(" ".join(answer.notes))
     session.draft_changed.emit()
     session.states_changed.emit()
 

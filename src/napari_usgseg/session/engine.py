@@ -174,15 +174,20 @@ class Engine:
         segmenter = self._segmenter(request.segmenter)
         embedding = self._embed(request)
         model_id, learned = segmenter.model_id, request.learned
+        notes: tuple[str, ...] = ()
         if learned is not None:
-            ppn = self._ppn(learned, segmenter)
-            if learned.class_id in ppn.card.classes:
-                segmenter = ppn.for_class(learned.class_id)
-                model_id = f"{learned.name}@{model_id}"
+            try:
+                ppn = self._ppn(learned, segmenter)
+            except UsgsegError as error:  # a click works all the same
+                notes = (str(error),)
+            else:
+                if learned.class_id in ppn.card.classes:
+                    segmenter = ppn.for_class(learned.class_id)
+                    model_id = f"{learned.name}@{model_id}"
         proposal, _ = propose_prompts(
             segmenter, embedding, request.prompts, request.settings, request.previous
         )
-        return replace(blank, proposals=(proposal,), model_id=model_id)
+        return replace(blank, proposals=(proposal,), notes=notes, model_id=model_id)
 
     def _propose(self, request: ProposeRequest, blank: ModelAnswer) -> ModelAnswer:
         from ..pipeline.propose_auto import propose_auto

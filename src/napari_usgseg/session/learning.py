@@ -93,7 +93,9 @@ class Learning:
 
     def begin_if_wanted(self) -> None:
         """Train, where the person chose that it begins by itself and it is time."""
-        if self._session.settings.train_by_itself and self.counting.is_complete and self.offer:
+        session = self._session
+        wanted = session.settings.train_by_itself and not session.predictor.paused
+        if wanted and self.counting.is_complete and self.offer:
             self.train()
 
     # -- beginning and ending ------------------------------------------------------------------
@@ -247,7 +249,7 @@ class Learning:
                     held_out=with_point(now.held_out, step, message.get("held_out_dice")),
                 )
             case "done" | "failed" | "stopped" as kind:
-                self._outcome = kind
+                self._outcome = "kept" if message.get("keep") else kind
                 self.failure = str(message.get("text", ""))
             case kind if kind == ENDED:
                 self._ended(int(message["code"]))
@@ -267,7 +269,13 @@ class Learning:
         elif self._outcome == "failed":
             self.progress = None
             session.say(f"The training came to nothing: {self.failure}", "warning")
+            self.dismiss()
             self._shelf("discard")
+        elif self._outcome == "kept":
+            self.progress = None
+            self.failure += " What it has learnt is kept: press Train to go on."
+            session.say(self.failure, "warning")
+            self._shelf("pause")
         elif self._died_at is None or progress.step > self._died_at:
             self._died_at = progress.step
             session.say(
@@ -290,4 +298,6 @@ class Learning:
         """It has ended because the person wanted that."""
         action: ShelfAction = "pause" if self._ending == "pause" else "discard"
         self.progress, self._ending = None, ""
+        if action == "discard":
+            self.dismiss()
         self._shelf(action)

@@ -11,7 +11,7 @@ kind           what it says
 ``curve``      ``losses``, ``held_out``: [[step, value], ...] of what was done in an earlier run
 ``step``       ``step`` of ``steps``; ``loss`` and ``held_out_dice`` where the curve has a point
 ``done``       the result is there, ``version.json`` too
-``failed``     ``text``: why it cannot be done, and the cure
+``failed``     ``text``: why it cannot be done, and the cure; ``keep`` where it may go on later
 ``stopped``    it was told to end; what it has learnt is kept
 =============  ==================================================================================
 
@@ -24,7 +24,6 @@ import io
 import json
 import os
 import random
-import shutil
 import sys
 import time
 import traceback
@@ -41,9 +40,10 @@ from ..io.atomic import write_atomically
 from ..io.images import content_key
 from ..io.instances import labelling_in, semantic
 from ..models.embedding_cache import CachePlace, EmbeddingCache
-from ..store.ppn_shelf import VERSION_FILE, read_request, write_version
+from ..store.ppn_shelf import LABELS_FILE, VERSION_FILE, read_request, write_version
 from ..store.ppn_versions import PpnVersion
 from ..store.project import ProjectStore
+from ..types import ImageEmbedding
 from .background import Channel, give_way
 
 if TYPE_CHECKING:
@@ -51,14 +51,16 @@ if TYPE_CHECKING:
     from ..training.ppn_train import PpnSettings
     from ..training.ppn_views import LabelledImage
 
-LABELS_FILE = "labels.npz"
 CURVE_FILE = "curve.jsonl"
 MOST_IMAGES = 400
 """More are not held in memory; so many are drawn by the seed."""
-EMBEDDING_BYTES = 512 * 2**20
+EMBEDDING_BYTES = 2**30
 """Embeddings beyond this are made again when they are wanted."""
+LARGE_EMBEDDING = 8 * 2**20
+"""In bytes; an encoder that makes larger ones learns from no more images than fit."""
 SECONDS_BETWEEN = 0.25
 LOCK_SECONDS = 60.0
+NO_MEMORY = "Not enough memory to train: close other programs, or choose a smaller model."
 
 Say = Callable[..., None]
 
@@ -75,16 +77,19 @@ def main() -> None:
             with FileLock(folder.parent / "training.lock", timeout=LOCK_SECONDS):
                 train(folder, channel.send, channel.is_ending)
         except Timeout:
-            raise CheckpointError(
-                f"{folder}: another training is at work there; close the other window"
-            ) from None
-        channel.send("done")
+            text = f"{folder}: another training is at work there; close the other window."
+            channel.send("failed", text=text, keep=True)
+        else:
+            channel.send("done")
     except Cancelled:
         channel.send("stopped")
     except UsgsegError as error:
         channel.send("failed", text=str(error))
     except MemoryError:
-        channel.send("failed", text="not enough memory to train; choose a smaller model")
+        channel.send("failed", text=NO_MEMORY, keep=True)
+    except OSError as error:
+        text = f"{error}; check the disk and what may be written there."
+        channel.send("failed", text=text, keep=True)
     except Exception as error:
         traceback.print_exc(file=sys.stderr)
         channel.send("failed", text=f"{type(error).__name__}: {error} (details on the terminal)")
@@ -115,7 +120,7 @@ def train(folder: Path, say: Say, is_ending: Callable[[], bool]) -> None:
         source = store.name
         images = _read_images(folder, request, store, segmenter, is_ending)
     classes = _classes(images, request)
-    settings = _settings(len(images), request["plan"])
+    settings = _settings(images, request["plan"])
     say("phase", text="training", images=len(images))
     model = train_and_measure(
         images,
@@ -142,20 +147,31 @@ def train(folder: Path, say: Say, is_ending: Callable[[], bool]) -> None:
         },
         segmenter=segmenter.model_id,
         held_out_dice=float(scores["held_out_dice"]),
-        measured=verdict.sentence,
+        measured=f"{verdict.sentence}{_how(scores)}",
         promoted=verdict.promoted,
         created=time.time(),
     )
     write_version(folder, version)
-    for scrap in folder.glob("fold-*"):
-        shutil.rmtree(scrap, ignore_errors=True)
-    (folder / LABELS_FILE).unlink(missing_ok=True)
 
 
-def _settings(count: int, plan: Mapping[str, Any]) -> PpnSettings:
+def _how(scores: Mapping[str, Any]) -> str:
+    method = str(scores["method"])
+    if "cross-validation" not in method:
+        return ""
+    return f" Measured by {method}, in trainings with fewer images and as many fewer steps."
+
+
+def _settings(images: list[LabelledImage], plan: Mapping[str, Any]) -> PpnSettings:
+    """Those that suit so many images, with no more views than are kept in memory."""
     from ..training.ppn_train import PpnSettings
+    from ..training.ppn_views import CACHE_BYTES
 
-    settings = PpnSettings.for_images(count, seed=int(plan["seed"]))
+    settings = PpnSettings.for_images(len(images), seed=int(plan["seed"]))
+    sizes = [_nbytes(image.embedding) for image in images if image.embedding is not None]
+    if sizes:  # views are kept in half precision; the image itself is one of them
+        room = CACHE_BYTES // (len(images) * max(sizes) // 2) - 1
+        views = max(0, min(settings.task.views, room))
+        settings = replace(settings, task=replace(settings.task, views=views))
     if plan["steps"] is not None:
         settings = replace(settings, steps=int(plan["steps"]))
     if plan["views"] is not None:
@@ -178,8 +194,11 @@ def _read_images(
     cache = EmbeddingCache(
         CachePlace(store.root / "cache" / "embeddings", int(request["cache_bytes"]))
     )
-    images, room = [], EMBEDDING_BYTES
+    images: list[LabelledImage] = []
+    room, size = EMBEDDING_BYTES, 0
     for image_id, values in labels.items():
+        if room < size and size > LARGE_EMBEDDING:
+            break  # the encoders of such are slow, and would see the others again and again
         if is_ending():
             raise Cancelled("stopped while images were read")
         if image_id not in records:
@@ -194,10 +213,15 @@ def _read_images(
                 embedding = segmenter.embed(pixels, key)
                 if request["cache_bytes"]:
                     cache.put(embedding)
-            room -= sum(tensor.nbytes for tensor in embedding.features.values())
+            size = _nbytes(embedding)
+            room -= size
         group = image_id if record.frame is None else record.path.stem
         images.append(LabelledImage(image_id, group, pixels, values, embedding))
     return images
+
+
+def _nbytes(embedding: ImageEmbedding) -> int:
+    return sum(tensor.nbytes for tensor in embedding.features.values())
 
 
 def _labels(
@@ -208,8 +232,8 @@ def _labels(
     if not path.is_file():
         known = {record.image_id: record for record in store.records}
         ids = [image_id for image_id in request["images"] if image_id in known]
-        if len(ids) > MOST_IMAGES:
-            ids = sorted(random.Random(int(request["plan"]["seed"])).sample(ids, MOST_IMAGES))
+        drawn = random.Random(int(request["plan"]["seed"]))
+        ids = drawn.sample(ids, min(len(ids), MOST_IMAGES))
         labelling = labelling_in(store.settings())
         found = {}
         for image_id in ids:

@@ -109,7 +109,12 @@ class Predictor:
     def choose(self, number: int | None) -> None:
         """Use another version, or none; proposals that nobody touched are made anew."""
         session = self._session
-        if session.store is None or number == self._versions.current:
+        if session.store is None:
+            return
+        if number == self._versions.current:
+            if number is not None and self._broken.pop(number, None) is not None:
+                self.changed.emit()
+                self.proposals.refresh()
             return
         if session.read_only:
             self._use(replace(self._versions, current=number))
@@ -260,7 +265,10 @@ class Predictor:
         """The version in use cannot be used; said once."""
         current = self.current
         if current is not None and current.number not in self._broken:
-            self._broken[current.number] = f"PPN v{current.number} cannot be used: {text}"
+            self._broken[current.number] = (
+                f"PPN v{current.number} cannot be used: {text.rstrip('.')}. "
+                "Choose it again to try once more."
+            )
             self._session.say(self._broken[current.number], "warning")
             self.changed.emit()
 

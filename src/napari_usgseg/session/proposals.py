@@ -34,7 +34,8 @@ class Proposals:
     def __init__(self, session: AnnotationSession) -> None:
         self._session = session
         self._nothing: dict[str, int] = {}
-        self._asked_by_person = False
+        self._by_person = 0
+        """The generation that the person asked for; what else comes is no edit."""
 
     def forget(self) -> None:
         """Another folder is shown."""
@@ -67,8 +68,7 @@ class Proposals:
     def now(self) -> None:
         """The person wants the shown image segmented; what they pointed at or made stays."""
         if self._session.loaded is not None and self._session.predictor.learned() is not None:
-            self._asked_by_person = True
-            self._ask()
+            self._by_person = self._ask()
 
     def ahead_of(self, loaded: Loaded) -> ProposeRequest | None:
         """The request for an image that was read ahead; None where nothing is to be proposed."""
@@ -89,14 +89,12 @@ class Proposals:
         """Take what a prompt predictor proposes."""
         session = self._session
         if answer.error:
-            if kind == SHOWN:
-                self._asked_by_person = False
             session.predictor.is_broken(answer.error)
             return
         if kind != SHOWN:
             self._receive_ahead(kind.removeprefix(AHEAD), answer)
             return
-        by_person, self._asked_by_person = self._asked_by_person, False
+        by_person = answer.generation == self._by_person
         if session.record is None or session.labels is None:
             return
         image_id, before = session.record.image_id, session.draft
@@ -133,13 +131,14 @@ class Proposals:
             and all(step.image_id != image_id for step in history.steps[: history.position])
         )
 
-    def _ask(self) -> None:
+    def _ask(self) -> int:
         session = self._session
         assert session.loaded is not None
         generation = session.progress.begin(SHOWN, "Proposing...")
         request = self._request(generation, session.loaded, Priority.TEXT)
         if request is not None:
             session.ask(request)
+        return generation
 
     def _request(
         self, generation: int, loaded: Loaded, priority: Priority
@@ -181,7 +180,9 @@ class Proposals:
             if session.table.get(ids.get(item.phrase, 0)) is not None
             and ids[item.phrase] not in taken
         )
-        return Draft((*kept, *found), model_id=answer.model_id, notes=())
+        pending = bool(kept) and session.draft.pending  # a prompt that came meanwhile asks on
+        active = next((n for n, item in enumerate(kept) if item is session.draft.current), None)
+        return Draft((*kept, *found), active if pending else None, pending, answer.model_id)
 
     def _take(self, image_id: str, draft: Draft, body: dict[str, float]) -> None:
         """Let a draft stand on an image, and write that down."""

@@ -12,6 +12,7 @@ was promoted, unless the person chose another one, or none, since then.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -29,6 +30,7 @@ from .ppn_versions import PpnVersion, Unfinished, Versions
 TRAINING = "training"
 REQUEST_FILE = "request.json"
 VERSION_FILE = "version.json"
+LABELS_FILE = "labels.npz"
 CHOSEN_FILE = "chosen.json"
 SCHEMA = 1
 
@@ -83,6 +85,10 @@ class Shelf:
                 raise LabelWriteError(
                     place, f"cannot be written ({error}); close other programs that use it"
                 ) from error
+            for scrap in place.glob("fold-*"):
+                shutil.rmtree(scrap, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                (place / LABELS_FILE).unlink(missing_ok=True)
         return self.read()
 
     def choose(self, number: int | None) -> Versions:
@@ -137,7 +143,8 @@ class Shelf:
                 raise LabelWriteError(
                     self.training, f"cannot be removed ({error}); close programs that use it"
                 ) from error
-            shutil.rmtree(aside, ignore_errors=True)
+        for scrap in self.folder.glob(f".{TRAINING}-*"):  # an earlier one may have been killed
+            shutil.rmtree(scrap, ignore_errors=True)
         return self.read()
 
     def _folders(self) -> dict[int, Path]:
