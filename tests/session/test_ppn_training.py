@@ -1,0 +1,60 @@
+"""What the training process reads, and what it makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from napari_usgseg.io.phantoms import make_phantom
+from napari_usgseg.models.nano import NanoSam
+from napari_usgseg.models.sam import SamSegmenter
+from napari_usgseg.session import ppn_training
+from napari_usgseg.training import ppn_views
+from napari_usgseg.training.ppn_promotion import folds
+from napari_usgseg.training.ppn_views import LabelledImage
+
+PLAN = {"seed": 0, "steps": None, "views": None}
+
+
+def noise(count: int) -> list[LabelledImage]:
+    rng = np.random.default_rng(0)
+    labels = np.ones((32, 32), np.uint8)
+    return [
+        LabelledImage(f"i{n}", f"g{n}", rng.integers(0, 255, (32, 32, 3), np.uint8), labels)
+        for n in range(count)
+    ]
+
+
+def test_a_class_that_only_kept_out_images_have_is_left_out():
+    images = noise(40)
+    for index in folds(images)[0].test:
+        labels = images[index].labels.copy()
+        labels[:4] = 2
+        images[index] = replace(images[index], labels=labels)
+    request = {"least_images": 3, "classes": {"1": "nerve", "2": "artery"}}
+    assert ppn_training._classes(images, request) == {1: "nerve"}
+
+
+def test_no_more_views_are_made_than_are_kept(monkeypatch):
+    torch.manual_seed(0)
+    segmenter = SamSegmenter(NanoSam(64), "nano-00000000")
+    pixels = make_phantom(0, (64, 96), "breast").image
+    embedding = segmenter.embed(pixels)
+    images = [replace(image, embedding=embedding) for image in noise(10)]
+    assert ppn_training._settings(images, PLAN).task.views == 12
+    half = sum(tensor.nbytes for tensor in embedding.features.values()) // 2
+    monkeypatch.setattr(ppn_views, "CACHE_BYTES", 10 * 4 * half)
+    assert ppn_training._settings(images, PLAN).task.views == 3
+    monkeypatch.setattr(ppn_views, "CACHE_BYTES", half)
+    assert ppn_training._settings(images, PLAN).task.views == 0
+
+
+@pytest.mark.parametrize("method", ["3-fold cross-validation", "2-fold cross-validation"])
+def test_the_verdict_says_that_cross_validation_is_shorter(method):
+    assert f"Measured by {method}, in trainings with fewer images" in ppn_training._how(
+        {"method": method}
+    )
+    assert ppn_training._how({"method": "held-out groups"}) == ""
