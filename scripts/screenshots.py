@@ -21,6 +21,8 @@ from napari_usgseg.gui.widget import UltrasoundWidget
 from napari_usgseg.io.phantoms import write_phantom_dataset
 
 TIMEOUT_S = 300.0
+LEARNT_FROM = 5
+LOSSES_SHOWN = 12
 DOCK_WIDTH = 360
 
 
@@ -108,6 +110,17 @@ def take(images: Path, labels: Path, phrase: str, theme: str, out: Path) -> None
     session.walk.flag()
     wait(lambda: session.loaded is not None and idle())
     shoot("6-history")
+    widget.folds.close_all()
+    for _ in range(LEARNT_FROM):
+        session.editing.accept_and_next()
+        wait(lambda: session.loaded is not None and idle())
+    widget.folds.set_open("Learn")
+    session.predictor.train()
+    wait(lambda: len(getattr(session.predictor.training, "losses", ())) > LOSSES_SHOWN)
+    shoot("7-learn")
+    session.predictor.cancel()
+    wait(lambda: session.predictor.training is None)
+    widget.shut_down()
     viewer.close()
 
 
