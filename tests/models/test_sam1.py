@@ -179,11 +179,12 @@ def test_a_folder_is_loaded_by_the_registry(folder, image):
     segmenter = load_segmenter(folder)
     assert isinstance(segmenter, Sam1Segmenter)
     assert segmenter.model_id.startswith("small-sam-")
+    assert load_segmenter(folder / "model.safetensors").model_id == segmenter.model_id
 
 
 def test_the_published_sizes_have_names():
     names = [model.name for model in CATALOGUE if model.kind == "segmenter"]
-    assert {"sam-vit-base", "sam-vit-large", "sam-vit-huge"} <= set(names)
+    assert {"sam-vit-base", "sam-vit-large", "sam-vit-huge", "medsam-vit-base"} <= set(names)
 
 
 def test_a_folder_of_another_model_is_refused(tmp_path):

@@ -40,7 +40,7 @@ def load_segmenter(name: str | Path = "nano", device: str = "cpu") -> Segmenter:
         name: "nano", "sam2.1-hiera-tiny|small|base-plus|large", a ``.safetensors`` file that
             ``usgseg train nano-segmenter`` wrote, an official SAM 2.1 checkpoint (``.pt``),
             "sam-vit-base|large|huge" (SAM's first version), "medsam-vit-base", or a folder with
-            such a model in transformers' format.
+            such a model in transformers' format (or the ``model.safetensors`` in it).
             "@openvino" after a SAM 2.1's name or file encodes with OpenVINO, faster on a CPU.
         device: "cpu", "cuda", "cuda:1", ..., or "auto" for a GPU where there is one; OpenVINO
             always runs on the CPU.
@@ -62,7 +62,7 @@ def load_segmenter(name: str | Path = "nano", device: str = "cpu") -> Segmenter:
 
 
 def _load_segmenter(name: str | Path, device: str) -> SamSegmenter:
-    from .sam1 import load_sam1
+    from .sam1 import WEIGHTS_FILE, is_sam1, load_sam1
 
     model = _find(name, "segmenter")
     if isinstance(model, HubModel):
@@ -74,6 +74,8 @@ def _load_segmenter(name: str | Path, device: str) -> SamSegmenter:
     path = model.path if model else Path(name)
     if path.is_dir():
         return load_sam1(path, device)
+    if path.name == WEIGHTS_FILE and is_sam1(path.parent):
+        return load_sam1(path.parent, device)
     if path.suffix == ".safetensors":
         from .checkpoints import load_nano_segmenter
 
