@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QButtonGroup, QLabel, QSizePolicy, QWidget
+from qtpy.QtWidgets import QButtonGroup, QLabel, QWidget
 
 from ..session.annotator import AnnotationSession
 from ..session.settings import Mode
 from ..store.records import DraftObject
 from .keys import tip
-from .parts import Section, button, heading, row, toggle
+from .parts import OneLine, Section, button, heading, row, toggle
 
 NAMES = {
     Mode.AUTONOMOUS: "Autonomous",
@@ -46,9 +45,7 @@ class ModePanel(Section):
         group = QButtonGroup(self)
         for control in self.modes.values():
             group.addButton(control)
-        self.badge = QLabel()
-        self.badge.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.badge.setTextInteractionFlags(Qt.TextInteractionFlag.NoTextInteraction)
+        self.badge = OneLine()
         self.offer = QLabel()
         self.offer.setWordWrap(True)
         self.train = button(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
-from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
+from qtpy.QtGui import QColor, QIcon, QPainter, QPaintEvent, QPixmap
 from qtpy.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 TEXT_MARGIN = 14
+ONE_LINE_MARGIN = 6
 WARNING = "background-color: #e69f00; color: black; padding: 2px;"
 """What must be seen, in a dark theme and in a light one."""
 
@@ -69,6 +70,27 @@ def heading(title: str) -> QLabel:
     font.setBold(True)
     label.setFont(font)
     return label
+
+
+class OneLine(QLabel):
+    """A text that ends in dots where there is no room for all of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        """Draw as much as fits."""
+        room = self.contentsRect()
+        text = self.fontMetrics().elidedText(
+            self.text(), Qt.TextElideMode.ElideRight, room.width() - 2 * ONE_LINE_MARGIN
+        )
+        painter = QPainter(self)
+        painter.setPen(self.palette().color(self.foregroundRole()))
+        painter.drawText(
+            room.adjusted(ONE_LINE_MARGIN, 0, 0, 0), int(Qt.AlignmentFlag.AlignVCenter), text
+        )
+        painter.end()
 
 
 class Section(QFrame):
