@@ -68,7 +68,7 @@ class Proposals:
     def now(self) -> None:
         """The person wants the shown image segmented; what they pointed at or made stays."""
         if self._session.loaded is not None and self._session.predictor.learned() is not None:
-            self._by_person = self._ask()
+            self._ask(by_person=True)
 
     def ahead_of(self, loaded: Loaded) -> ProposeRequest | None:
         """The request for an image that was read ahead; None where nothing is to be proposed."""
@@ -131,14 +131,15 @@ class Proposals:
             and all(step.image_id != image_id for step in history.steps[: history.position])
         )
 
-    def _ask(self) -> int:
+    def _ask(self, by_person: bool = False) -> None:
         session = self._session
         assert session.loaded is not None
         generation = session.progress.begin(SHOWN, "Proposing...")
+        if by_person:
+            self._by_person = generation
         request = self._request(generation, session.loaded, Priority.TEXT)
         if request is not None:
             session.ask(request)
-        return generation
 
     def _request(
         self, generation: int, loaded: Loaded, priority: Priority
