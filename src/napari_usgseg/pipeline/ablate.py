@@ -126,8 +126,9 @@ def run_ablation(
     Returns:
         {"schema", "rows": [{"group", "variant", "dataset", "label", "images", "dice", "iou",
         "ci95", "detection_rate", "empty_kept", "change", "change_ci95", "p"}], "phrasing_spread":
-        {"data set, label 1": {"phrasings", "lowest", "highest", "mean", "std"}}, "failures":
-        [sentences]}; "change" is Dice minus the unchanged way's on the same images.
+        {"data set: first phrasing": {"phrasings", "lowest", "highest", "mean", "std", "dice" of
+        each}}, "failures": [sentences]}; "change" is Dice minus the unchanged way's on the same
+        images.
 
     Raises:
         DatasetError: a data set has no image that can be scored.
@@ -226,17 +227,19 @@ def _row(
 
 
 def _spread(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    targets: dict[tuple[str, int], list[float]] = {}
+    targets: dict[tuple[str, int], dict[str, float]] = {}
     for row in rows:
         if row["group"] == "phrasing":
-            targets.setdefault((row["dataset"], row["label"]), []).append(row["dice"])
+            found = targets.setdefault((row["dataset"], row["label"]), {})
+            found[row["variant"]] = row["dice"]
     return {
-        f"{dataset}, label {label}": {
-            "phrasings": len(values),
-            "lowest": min(values),
-            "highest": max(values),
-            "mean": round(float(np.mean(values)), 6),
-            "std": round(float(np.std(values)), 6),
+        f"{dataset}: {next(iter(found))}": {
+            "phrasings": len(found),
+            "lowest": min(found.values()),
+            "highest": max(found.values()),
+            "mean": round(float(np.mean(list(found.values()))), 6),
+            "std": round(float(np.std(list(found.values()))), 6),
+            "dice": found,
         }
-        for (dataset, label), values in targets.items()
+        for (dataset, _), found in targets.items()
     }

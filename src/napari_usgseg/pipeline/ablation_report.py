@@ -78,14 +78,12 @@ def ablation_plot(result: Mapping[str, Any]) -> str:
     if changes:
         parts += _changes(changes)
         top = ROW * (len(changes) + 3)
-    targets: dict[str, list[float]] = {}
-    for row in result["rows"]:
-        if row["group"] == "phrasing":
-            name = f"{row['dataset']}, label {row['label']}"
-            targets.setdefault(name, []).append(row["dice"])
-    if targets:
-        parts += _phrasings(targets, top)
-        top += ROW * (len(targets) + 2.5)
+    spread = result["phrasing_spread"]
+    if spread:
+        parts += _phrasings(
+            {name: list(entry["dice"].values()) for name, entry in spread.items()}, top
+        )
+        top += ROW * (len(spread) + 2.5)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDE} {top:.0f}" width="{WIDE}" '
         f'height="{top:.0f}" role="img" font-family="sans-serif" font-size="11">'
@@ -119,7 +117,7 @@ def _changes(variants: Mapping[tuple[str, str], Rows]) -> list[str]:
 
 def _phrasings(targets: Mapping[str, Sequence[float]], top: float) -> list[str]:
     """Dice from 0 to 1: a dot for each phrasing."""
-    wide = WIDE - LEFT - 2 * RIGHT
+    wide = WIDE - LEFT - 3 * RIGHT
     parts = [_text(8, top + ROW, "Dice of each phrasing, from 0 to 1")]
     for number, (name, values) in enumerate(targets.items()):
         y, first = top + ROW * (number + 1.6), LEFT + RIGHT

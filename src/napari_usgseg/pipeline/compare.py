@@ -137,5 +137,8 @@ def _by_image(path: Path, report: dict[str, Any]) -> dict[str, dict[str, dict[st
 
 
 def _who(path: Path, report: dict[str, Any]) -> dict[str, str]:
-    words = (report.get("segmenter"), report.get("grounder"), report.get("prompt"))
-    return {"file": path.name, "name": " + ".join(str(word) for word in words if word)}
+    words = (report.get(key) for key in ("segmenter", "grounder", "adapter", "prompt"))
+    return {
+        "file": f"{path.parent.name}/{path.name}",
+        "name": " + ".join(str(word) for word in words if word),
+    }
