@@ -16,7 +16,7 @@ thinking between two corners, nothing drawn twice, no second look. Each answer o
 second look for each object. The phantoms' seeds are not among those that the embedded models were
 trained on, but the generator is the same: real images are harder, for people and for models.
 
-"PPN plus click" labels the first images of a folder as "text, then clicks" does, has a prompt
+"PPN plus click" labels the first images of a folder as "clicks only" does, has a prompt
 predictor learn from them (the session's own training, cross-validation and honest promotion), and
 goes on with what that proposes by itself. The time that the first images take counts; the training
 goes on in the background of a real window and stands in a column of its own. A folder with too few
@@ -67,7 +67,7 @@ METHODS: dict[str, tuple[Method, bool, bool]] = {
     "rough polygons by hand": (roughly_by_hand, False, False),
     "clicks only": (by_prompts, True, False),
     "text, then clicks": (by_prompts, True, True),
-    PPN: (by_prompts, True, True),
+    PPN: (by_prompts, True, False),
 }
 """What is done on an image, whether models help, and whether a phrase is asked first."""
 
@@ -102,8 +102,6 @@ def run(name: str, engine: Engine, folder: Folder, aims: Aims, learn: Learn) -> 
     with tempfile.TemporaryDirectory() as labels:
         desk.session.walk.open_folder(folder.images, labels)
         for number, (image_id, truth) in enumerate(folder.truths.items()):
-            if name == PPN and number == learn.images - 1:  # the phrase is asked here for the last
-                desk.session.set_settings(replace(desk.session.settings, find_on_open=False))
             if name == PPN and number == learn.images:
                 _learn(desk)
             assert desk.session.record is not None
@@ -115,14 +113,10 @@ def run(name: str, engine: Engine, folder: Folder, aims: Aims, learn: Learn) -> 
 
 
 def _learn(desk: Desk) -> None:
-    """Train, and let what was promoted propose instead of the phrase; a person presses Train."""
+    """Train, and let what was promoted propose on the images that follow; a person presses Train."""
     desk.work.do("M" + CLICK)
     desk.work.training = desk.train()
-    session = desk.session
-    print(f"{PPN}: {session.predictor.verdict}", file=sys.stderr, flush=True)
-    if session.predictor.current is None:  # not promoted: on with the phrase
-        session.set_settings(replace(session.settings, find_on_open=True))
-        session.prompting.find()
+    print(f"{PPN}: {desk.session.predictor.verdict}", file=sys.stderr, flush=True)
 
 
 def _one_image(desk: Desk, truth: BoolArray, method: Method, aims: Aims) -> Work:
