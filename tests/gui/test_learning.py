@@ -22,6 +22,12 @@ SHORT = TrainingPlan(steps=12, views=0)
 LONG = TrainingPlan(steps=4000, views=0)
 
 
+@pytest.fixture(autouse=True)
+def no_giving_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings take their share of the machine, so that nobody waits for minutes."""
+    monkeypatch.setenv("USGSEG_TRAINING_NICE", "0")
+
+
 @pytest.fixture(scope="session")
 def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve small phantoms of fetal heads with their truth; never written to."""
