@@ -113,7 +113,7 @@ def run(name: str, engine: Engine, folder: Folder, aims: Aims, learn: Learn) -> 
 
 
 def _learn(desk: Desk) -> None:
-    """Train, and let what was promoted propose on the images that follow; a person presses Train."""
+    """Train, and let what is promoted propose from here on; a person presses Train."""
     desk.work.do("M" + CLICK)
     desk.work.training = desk.train()
     print(f"{PPN}: {desk.session.predictor.verdict}", file=sys.stderr, flush=True)
