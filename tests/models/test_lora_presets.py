@@ -68,13 +68,13 @@ def test_the_last_layer_of_every_box_head_and_of_its_twin_is_saved_whole(real_di
         assert last == {4}
 
 
-def test_the_phrase_grounders_preset_holds_only_layers_that_the_phrase_goes_through():
+def test_the_phrase_preset_holds_only_layers_that_the_phrase_goes_through():
     net = PhraseNet()
-    found = layers_of(net, GROUNDER_PRESETS["decoder"].targets)
+    found = layers_of(net, GROUNDER_PRESETS["phrase"].targets)
     films = {f"{name}.film": 1 for name in ("block32", "block16", "context", "block8", "block4")}
     # digits at the end of a name are no list index
     assert found == {**films, "query": 1, "text.N": 1, "presence.N": 1}
-    wide = layers_of(net, GROUNDER_PRESETS["wide"].targets)
+    wide = layers_of(net, GROUNDER_PRESETS["decoder"].targets)
     assert set(found) < set(wide)
     assert not any(name.startswith("trunk") for name in wide)
 
@@ -100,5 +100,5 @@ def test_everything_else_is_frozen_and_nothing_has_changed_yet(dino_folder):
 
 
 def test_a_preset_that_is_not_there_is_named_with_those_that_are():
-    with pytest.raises(ModelError, match=r"'paper'.*decoder or wide"):
+    with pytest.raises(ModelError, match=r"'paper'.*decoder or phrase"):
         find_preset("paper", GROUNDER_PRESETS)

@@ -136,8 +136,8 @@ def test_a_cached_grounding_dino_loads_by_name_without_network(no_hub, dino_fold
     assert load_detector("grounding-dino-tiny").model_id == f"{info.name}-{info.sha256[:8]}"
 
 
-def test_a_folder_that_is_no_dino_takes_no_adapter(tmp_path, lora_folder):
-    with pytest.raises(ModelError, match="takes no LoRA adapter"):
+def test_a_folder_that_is_no_detector_takes_no_adapter(tmp_path, lora_folder):
+    with pytest.raises(ModelError, match=r"grounder\.json"):
         load_detector(tmp_path, adapter=lora_folder)
 
 
