@@ -36,7 +36,7 @@ def test_every_command_shown_has_its_options(command, capsys):
     from napari_usgseg.cli.main import run
 
     words = shlex.split(command)[1:]
-    name = words[:2] if words[0] in ("models", "train") else words[:1]
+    name = words[:2] if words[0] in ("datasets", "models", "train") else words[:1]
     assert run([*name, "--help"]) == 0
     text = capsys.readouterr().out
     for option in (word for word in words if word.startswith("--")):
