@@ -140,9 +140,7 @@ def test_a_project_that_was_labelled_is_reported(usgseg, labelled: Path, tmp_pat
     assert float(second["hd95_px"]) > 0
     assert third["click"] == "1"
     assert (others["way"], others["click"], others["state"]) == ("by hand", "0", "committed")
-    active = [float(row["active_s"]) for row in rows.values()]
-    assert min(active) >= 0, "a visit may be shorter than what the clock tells apart"
-    assert sum(active) > 0
+    assert all(float(row["active_s"]) > 0 for row in rows.values())
     assert float(first["waited_s"]) > 0
 
 
