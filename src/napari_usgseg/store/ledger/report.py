@@ -194,7 +194,7 @@ def _image_row(item: ImageEffort, qualities: Qualities) -> tuple[object, ...]:
         item.state,
         stamp(item.began_at),
         "" if item.committed_at is None else stamp(item.committed_at),
-        _number(item.active_s),
+        _number(item.active_s, 3),
         _number(item.waited_s, 3),
         item.visits,
         *prompts,
