@@ -5,11 +5,11 @@
 
 For each data set a prompt predictor is trained with 5, 10 (three seeds), 20, 50 and all images of
 the training side, and measured on the test side: alone (ppn) and with the true box (ppn+box).
-Beside it: the true box, the text prompt, and a U-Net trained on the same images for as many seconds
-of processor time (85 at least). Every step is one call of the command line and leaves a JSON file in ``--work``;
-what is there is not done again, so the study can be stopped and goes on. OUT.json, OUT.md and
-OUT.svg are written after every training, from what is there by then (``--report``: and nothing is
-run).
+Beside it: the true box, the text prompt, and a U-Net trained on the same images for as many
+seconds of processor time (85 at least). Every step is one call of the command line and leaves a
+JSON file in ``--work``; what is there is not done again, so the study can be stopped and goes on.
+OUT.json, OUT.md and OUT.svg are written after every training, from what is there by then
+(``--report``: and nothing is run).
 """
 
 from __future__ import annotations
