@@ -10,7 +10,6 @@ with a checkpoint is run.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..errors import CheckpointError, ModelError, ModelNotFoundError, PromptError
+from ..errors import ModelError, PromptError
 from ..geometry import clip_box, nms
 from ..types import BoolArray, Detections, FloatArray, TextPrompt
 from .catalogue import DINO_HUB
@@ -27,9 +26,9 @@ from .hub import Progress
 from .lora import merge_adapter, same_base
 from .lora_card import ADAPTER_WEIGHTS, check_adapter, read_adapter_card
 from .phrases import PhraseSpan, phrase_scores, phrase_spans, split_phrases
+from .transformers_folder import TransformersKind
 
-WEIGHTS_FILE = "model.safetensors"
-MODEL_TYPE = "grounding-dino"
+DINO = TransformersKind("Grounding DINO", "grounding-dino", DINO_HUB)
 
 DEFAULT_BOX_THRESHOLD = 0.25
 DEFAULT_TEXT_THRESHOLD = 0.25
@@ -183,12 +182,10 @@ def load_grounding_dino(
         ModelNotFoundError: no such folder or adapter; or not cached and no network.
         CheckpointError: files are missing, damaged, or of another model.
     """
-    published = DINO_HUB.get(str(name_or_path))
-    folder = published.fetch(progress).parent if published else Path(name_or_path)
-    _check_folder(folder)
-    model, processor = _read_model(folder)
-    name = published.name if published else folder.resolve().name
-    model_id = f"{name}-{sha256_of(folder / WEIGHTS_FILE)[:8]}"
+    from transformers import GroundingDinoForObjectDetection, GroundingDinoProcessor
+
+    folder, model_id = DINO.find(name_or_path, progress)
+    model, processor = DINO.read(folder, GroundingDinoForObjectDetection, GroundingDinoProcessor)
     if adapter is not None:
         adapter = Path(adapter)
         check_adapter(adapter)
@@ -198,54 +195,3 @@ def load_grounding_dino(
         model = merge_adapter(model, adapter)
         model_id += f"+{adapter.name}-{sha256_of(adapter / ADAPTER_WEIGHTS)[:8]}"
     return GroundingDino(model, processor, model_id, device)
-
-
-def is_grounding_dino(folder: str | Path) -> bool:
-    """True where a folder's ``config.json`` is that of a Grounding DINO."""
-    try:
-        card = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-        return card["model_type"] == MODEL_TYPE
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise ModelNotFoundError(
-            f"{folder}: no such model or folder; names are {', '.join(DINO_HUB)}"
-        )
-    missing = [file for file in (WEIGHTS_FILE, "config.json") if not (folder / file).is_file()]
-    if missing:
-        raise CheckpointError(
-            f"{folder / missing[0]}: missing; expected a Grounding DINO folder as save_pretrained "
-            "of transformers writes it, with safetensors"
-        )
-    if not is_grounding_dino(folder):
-        raise CheckpointError(f"{folder / 'config.json'}: model_type is not {MODEL_TYPE!r}")
-
-
-def _read_model(folder: Path) -> tuple[Any, Any]:
-    """Model and processor of a folder, every weight of the model read from it."""
-    from safetensors import SafetensorError
-    from transformers import GroundingDinoForObjectDetection, GroundingDinoProcessor
-
-    try:
-        model, info = GroundingDinoForObjectDetection.from_pretrained(
-            folder,
-            local_files_only=True,
-            use_safetensors=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
-        processor = GroundingDinoProcessor.from_pretrained(folder, local_files_only=True)
-    except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
-        raise CheckpointError(
-            f"{folder}: not a whole Grounding DINO: {' '.join(str(error).split())[:300]}"
-        ) from error
-    missing = sorted(info["missing_keys"]) + sorted(key for key, *_ in info["mismatched_keys"])
-    if missing:
-        raise CheckpointError(
-            f"{folder / WEIGHTS_FILE}: {len(missing)} weights are missing or of another shape, "
-            f"for instance {missing[0]}; the file and config.json do not belong together"
-        )
-    return model, processor

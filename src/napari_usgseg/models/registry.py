@@ -62,7 +62,8 @@ def load_segmenter(name: str | Path = "nano", device: str = "cpu") -> Segmenter:
 
 
 def _load_segmenter(name: str | Path, device: str) -> SamSegmenter:
-    from .sam1 import WEIGHTS_FILE, is_sam1, load_sam1
+    from .sam1 import SAM1, load_sam1
+    from .transformers_folder import WEIGHTS_FILE
 
     model = _find(name, "segmenter")
     if isinstance(model, HubModel):
@@ -74,7 +75,7 @@ def _load_segmenter(name: str | Path, device: str) -> SamSegmenter:
     path = model.path if model else Path(name)
     if path.is_dir():
         return load_sam1(path, device)
-    if path.name == WEIGHTS_FILE and is_sam1(path.parent):
+    if path.name == WEIGHTS_FILE and SAM1.has(path.parent):
         return load_sam1(path.parent, device)
     if path.suffix == ".safetensors":
         from .checkpoints import load_nano_segmenter
@@ -105,7 +106,7 @@ def load_detector(
     """
     device = resolve_device(device)
     model = _find(name, "detector")
-    from .grounding_dino import is_grounding_dino
+    from .grounding_dino import DINO
 
     if isinstance(model, HubModel):
         return _dino(model.name, adapter, device)
@@ -116,7 +117,7 @@ def load_detector(
         return load_detector(base_of(folder), folder, device)
     if model and not folder.is_dir():
         raise _incomplete(model)
-    if is_grounding_dino(folder):
+    if DINO.has(folder):
         return _dino(folder, adapter, device)
     return _grounder(folder, adapter)
 

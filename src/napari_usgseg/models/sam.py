@@ -158,22 +158,28 @@ class SamSegmenter:
         multimask: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Logits (N, h, w), IoU predictions (N,) and object score (1, 1)."""
-        features = {name: tensor.to(self._device) for name, tensor in embedding.features.items()}
+        features = [feature.to(self._device) for feature in feature_list(embedding)]
         if points is not None:
             points = points[0].to(self._device), points[1].to(self._device)
-        sparse, dense = self._net.prompt_encoder(
-            points=points, boxes=None, masks=None if mask is None else mask.to(self._device)
+        sparse, dense = self._encode_prompts(
+            points, None if mask is None else mask.to(self._device)
         )
         low_res, iou, _, object_score = self._net.mask_decoder(
-            image_embeddings=features["image_embed"],
+            image_embeddings=features[-1],
             image_pe=self._dense_pe,
             sparse_prompt_embeddings=sparse,
             dense_prompt_embeddings=dense,
             multimask_output=multimask,
             repeat_image=False,
-            high_res_features=[features[f"high_res_{level}"] for level in range(len(features) - 1)],
+            high_res_features=features[:-1],
         )
         return low_res[0].float(), iou[0].float(), object_score
+
+    def _encode_prompts(
+        self, points: tuple[Tensor, Tensor] | None, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Sparse (1, N, C) and dense (1, C, h, w) prompts; points are (1, N, 2) and labels (1, N)."""
+        return self._net.prompt_encoder(points=points, boxes=None, masks=mask)
 
     def _check_is_mine(self, embedding: ImageEmbedding) -> None:
         if embedding.model_id != self._model_id:

@@ -12,7 +12,6 @@ stands in (``ppn_decode.presence``).
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,16 +22,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..errors import CheckpointError, ModelNotFoundError
-from ..types import ImageEmbedding
 from .catalogue import SAM1_HUB
-from .checkpoints import sha256_of
 from .hub import Progress
 from .sam import PIXEL_MEAN, PIXEL_STD, SamSegmenter, checked_image
 from .sam_prompts import BOX_CORNER_LABELS
+from .transformers_folder import TransformersKind
 
-MODEL_TYPE = "sam"
-WEIGHTS_FILE = "model.safetensors"
+SAM1 = TransformersKind("SAM", "sam", SAM1_HUB)
 
 RENAMED = (
     (r"^shared_embedding\.positional_embedding$", "pe_layer.positional_encoding_gaussian_matrix"),
@@ -97,39 +93,19 @@ class Sam1Segmenter(SamSegmenter):
         padding = (0, side - columns, 0, side - rows)
         return nn.functional.pad((pixels - mean) / std, padding), (rows / side, columns / side)
 
-    def _decode(
-        self,
-        embedding: ImageEmbedding,
-        points: tuple[Tensor, Tensor] | None,
-        mask: Tensor | None,
-        multimask: bool,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _encode_prompts(
+        self, points: tuple[Tensor, Tensor] | None, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """As in the base class; a box goes in as one, not as two points."""
-        features = embedding.features["image_embed"].to(self._device)
         box = None
         if points is not None:
-            coords, labels = points[0].to(self._device), points[1].to(self._device)
-            corners = torch.isin(labels[0], torch.tensor(BOX_CORNER_LABELS, device=self._device))
+            coords, labels = points
+            corners = torch.isin(labels[0], torch.tensor(BOX_CORNER_LABELS, device=labels.device))
             if corners.any():
-                box, coords, labels = (
-                    coords[:, corners].reshape(1, 4),
-                    coords[:, ~corners],
-                    labels[:, ~corners],
-                )
+                box = coords[:, corners].reshape(1, 4)
+                coords, labels = coords[:, ~corners], labels[:, ~corners]
             points = (coords, labels) if labels.shape[1] else None
-        sparse, dense = self._net.prompt_encoder(
-            points=points, boxes=box, masks=None if mask is None else mask.to(self._device)
-        )
-        low_res, iou, _, object_score = self._net.mask_decoder(
-            image_embeddings=features,
-            image_pe=self._dense_pe,
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-            multimask_output=multimask,
-            repeat_image=False,
-            high_res_features=None,
-        )
-        return low_res[0].float(), iou[0].float(), object_score
+        return self._net.prompt_encoder(points=points, boxes=box, masks=mask)
 
 
 def load_sam1(
@@ -147,56 +123,11 @@ def load_sam1(
         ModelNotFoundError: no such folder; or it is not cached and there is no network.
         CheckpointError: files are missing, damaged, or of another model.
     """
-    published = SAM1_HUB.get(str(name_or_path))
-    folder = published.fetch(progress).parent if published else Path(name_or_path)
-    _check_folder(folder)
-    name = published.name if published else folder.resolve().name
-    model_id = f"{name}-{sha256_of(folder / WEIGHTS_FILE)[:8]}"
-    return Sam1Segmenter(Sam1Net(_read_model(folder)), model_id, device)
-
-
-def is_sam1(folder: str | Path) -> bool:
-    """True where a folder's ``config.json`` is that of a SAM of the first version."""
-    try:
-        card = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-        return card["model_type"] == MODEL_TYPE
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise ModelNotFoundError(
-            f"{folder}: no such model or folder; names are {', '.join(SAM1_HUB)}"
-        )
-    missing = [file for file in (WEIGHTS_FILE, "config.json") if not (folder / file).is_file()]
-    if missing:
-        raise CheckpointError(
-            f"{folder / missing[0]}: missing; expected a SAM folder as save_pretrained of "
-            "transformers writes it, with safetensors"
-        )
-    if not is_sam1(folder):
-        raise CheckpointError(f"{folder / 'config.json'}: model_type is not {MODEL_TYPE!r}")
-
-
-def _read_model(folder: Path) -> Any:
-    from safetensors import SafetensorError
     from transformers import SamModel
 
-    try:
-        model, info = SamModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
-    except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
-        raise CheckpointError(
-            f"{folder}: cannot be read ({' '.join(str(error).split())[:300]}); download it again"
-        ) from error
-    unset = sorted(info["missing_keys"]) + [str(key) for key in info["mismatched_keys"]]
-    if unset:
-        raise CheckpointError(
-            f"{folder}: {len(unset)} tensors of a SAM are not in it, for instance {unset[0]}"
-        )
-    return model.float().eval()
+    folder, model_id = SAM1.find(name_or_path, progress)
+    (model,) = SAM1.read(folder, SamModel)
+    return Sam1Segmenter(Sam1Net(model.eval()), model_id, device)
 
 
 def _prompt_encoder(model: Any) -> nn.Module:
