@@ -178,7 +178,7 @@ class SamSegmenter:
     def _encode_prompts(
         self, points: tuple[Tensor, Tensor] | None, mask: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Sparse (1, N, C) and dense (1, C, h, w) prompts; points are (1, N, 2) and labels (1, N)."""
+        """Sparse (1, K, C) and dense (1, C, h, w) prompts of points (1, N, 2) with their labels."""
         return self._net.prompt_encoder(points=points, boxes=None, masks=mask)
 
     def _check_is_mine(self, embedding: ImageEmbedding) -> None:
