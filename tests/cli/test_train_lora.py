@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -54,8 +55,7 @@ def test_an_adapter_is_evaluated_as_a_detector_or_on_top_of_its_base(usgseg, kid
 def test_adapters_are_listed_and_merged(usgseg, adapter, tmp_path):
     outcome = usgseg("models", "adapters", adapter.parent)
     assert outcome.code == 0
-    assert f"{adapter}: kidney" in outcome.out
-    assert "for nano, decoder, rank 4, 7 images" in outcome.out
+    assert f"{adapter}: adapter for nano: kidney, cyst, rib; decoder, rank 4, 7 images" in outcome.out
     merged = tmp_path / "merged"
     assert usgseg("models", "merge-lora", adapter, "--out", merged).code == 0
     assert (merged / "grounder.json").is_file()
@@ -63,6 +63,31 @@ def test_adapters_are_listed_and_merged(usgseg, adapter, tmp_path):
     assert again.code == 1
     assert "exists already" in again.err
     assert "no adapter here" in usgseg("models", "adapters", merged).out
+
+
+def test_the_list_of_models_has_the_adapters_of_a_folder_and_of_the_project_that_one_is_in(
+    usgseg, adapter, tmp_path, monkeypatch
+):
+    line = "adapter for nano: kidney"
+    assert f"{adapter}: {line}" in usgseg("models", "list", adapter.parent).out
+    mine = tmp_path / "usgseg" / "models" / "lora-v0001"
+    shutil.copytree(adapter, mine)
+    assert line not in usgseg("models", "list").out
+    monkeypatch.chdir(tmp_path)
+    outcome = usgseg("models")
+    assert f"{mine.relative_to(tmp_path)}: {line}" in outcome.out
+    assert "sam2.1-hiera-tiny" in outcome.out
+
+
+def test_a_damaged_adapter_does_not_hide_the_others(usgseg, adapter, tmp_path):
+    for name in ("first", "second"):
+        shutil.copytree(adapter, tmp_path / name)
+    (tmp_path / "first" / "usgseg.json").write_text("{")
+    outcome = usgseg("models", "list", tmp_path)
+    assert outcome.code == 3
+    assert f"{tmp_path / 'second'}: adapter for nano" in outcome.out
+    assert len(outcome.err_lines) == 1
+    assert "train it again" in outcome.err
 
 
 def test_a_published_file_is_imported_or_refused_in_one_line(usgseg, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,12 +10,25 @@ import typer
 from . import models_lora
 from .common import EXIT_SOME_FAILED
 
-app = typer.Typer(help="List, download, verify, merge and import models.", no_args_is_help=False)
+app = typer.Typer()
+
+
+@app.callback(invoke_without_command=True)
+def models(context: typer.Context) -> None:
+    """List, download, verify, merge and import models."""
+    if context.invoked_subcommand is None:
+        list_all()
 
 
 @app.command("list")
-def list_all() -> None:
-    """Show every model with a name, and whether it is on this machine."""
+def list_all(
+    folders: Annotated[list[Path] | None, typer.Argument(metavar="FOLDER...")] = None,
+) -> None:
+    """Show every model with a name, whether it is here, and the LoRA adapters in folders and below.
+
+    Without a folder: those of the current folder, of the folders in it and of its project.
+    """
+    from ..models.lora_card import find_adapters
     from ..models.registry import list_models
 
     rows = [("name", "does", "from", "here", "MB", "licence")]
@@ -26,6 +40,10 @@ def list_all() -> None:
     for row in rows:
         cells = zip(row, widths, strict=True)
         typer.echo("  ".join(cell.ljust(width) for cell, width in cells).rstrip())
+    found = list(find_adapters(folders)) if folders else models_lora.near_adapters()
+    if found:
+        typer.echo("")
+        models_lora.show_adapters(found)
 
 
 @app.command()

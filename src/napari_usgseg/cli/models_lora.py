@@ -2,37 +2,73 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from ..errors import CheckpointError
+from .common import EXIT_SOME_FAILED
 
 Base = Annotated[
     str | None, typer.Option(help="Name or folder of its detector; else what the adapter says.")
 ]
 
 
+NEAR = ("", "*/", "usgseg/models/*/", "usgseg/models/by-*/*/")
+"""Where ``usgseg models`` looks for adapters below the current folder: there may be a lot else."""
+
+
 def adapters(
     folders: Annotated[list[Path] | None, typer.Argument(metavar="FOLDER...")] = None,
 ) -> None:
     """List the LoRA adapters in folders and below; here where none is given."""
-    from ..models.lora_card import base_of, find_adapters, read_adapter_card
+    from ..models.lora_card import find_adapters
 
-    found = False
-    for folder in find_adapters(folders or [Path()]):
-        found = True
-        card = read_adapter_card(folder)
-        if card is None:
-            typer.echo(f"{folder}: for {base_of(folder)}, made elsewhere")
-            continue
-        score = card.scores.get("validation")
-        measured = f", validation {score:.3f}" if score is not None else ""
-        typer.echo(
-            f"{folder}: {', '.join(card.targets)}, for {card.base}, {card.preset}, "
-            f"rank {card.rank}, {len(card.images)} images{measured}"
-        )
+    found = list(find_adapters(folders or [Path()]))
+    show_adapters(found)
     if not found:
         typer.echo("no adapter here; usgseg train lora makes one")
+
+
+def near_adapters() -> list[Path]:
+    """The adapters in the current folder, in those in it, and of its project."""
+    from ..models.lora_card import ADAPTER_CONFIG, is_adapter
+
+    configs = (file for place in NEAR for file in Path().glob(place + ADAPTER_CONFIG))
+    return sorted({file.parent for file in configs if is_adapter(file.parent)})
+
+
+def show_adapters(folders: Iterable[Path]) -> None:
+    """Print a line for each adapter.
+
+    Raises:
+        typer.Exit: some cannot be read; the others were printed.
+    """
+    damaged = False
+    for folder in folders:
+        try:
+            typer.echo(f"{folder}: {_described(folder)}")
+        except CheckpointError as error:
+            damaged = True
+            typer.echo(f"usgseg: {error}", err=True)
+    if damaged:
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _described(folder: Path) -> str:
+    from ..models.lora_card import base_of, read_adapter_card
+
+    card = read_adapter_card(folder)
+    if card is None:
+        return f"adapter for {base_of(folder)}, made elsewhere"
+    score = card.scores.get("validation")
+    measured = f", validation {score:.3f}" if score is not None else ""
+    return (
+        f"adapter for {card.base}: {', '.join(card.targets)}; {card.preset}, rank {card.rank}, "
+        f"{len(card.images)} images{measured}"
+    )
 
 
 def merge_lora(
