@@ -55,7 +55,8 @@ def test_an_adapter_is_evaluated_as_a_detector_or_on_top_of_its_base(usgseg, kid
 def test_adapters_are_listed_and_merged(usgseg, adapter, tmp_path):
     outcome = usgseg("models", "adapters", adapter.parent)
     assert outcome.code == 0
-    assert f"{adapter}: adapter for nano: kidney, cyst, rib; decoder, rank 4, 7 images" in outcome.out
+    line = f"{adapter}: adapter for nano: kidney, cyst, rib; decoder, rank 4, 7 images"
+    assert line in outcome.out
     merged = tmp_path / "merged"
     assert usgseg("models", "merge-lora", adapter, "--out", merged).code == 0
     assert (merged / "grounder.json").is_file()
