@@ -93,18 +93,18 @@ def test_ten_images_train_a_predictor_and_the_next_segments_itself(labeller, fol
     assist.train.click()
     labeller.wait(lambda: session.predictor.training is not None)
     assert not assist.offer_line.isVisible(), "what is going on is not offered"
-    assert learn.cancel.isVisible()
-    patiently(labeller, lambda: session.predictor.training is None or learn.curves.losses)
+    assert learn.view.cancel.isVisible()
+    patiently(labeller, lambda: session.predictor.training is None or learn.view.curves.losses)
     patiently(labeller, lambda: session.predictor.training is None)
     labeller.wait(lambda: bool(session.predictor.versions))
     version = session.predictor.versions[-1]
-    assert "Dice" in learn.verdict.text()
-    assert learn.version.count() == 2
+    assert "Dice" in learn.view.verdict.text()
+    assert learn.view.version.count() == 2
     assert version.images == LABELLED
 
     if session.predictor.current is None:  # so short a training need not beat the phrase
-        learn.version.setCurrentIndex(1)
-        learn.version.activated.emit(1)
+        learn.view.version.setCurrentIndex(1)
+        learn.view.version.activated.emit(1)
         labeller.wait(lambda: session.predictor.current is not None)
     labeller.wait(lambda: bool(session.draft.objects))
     labeller.settle()
@@ -132,8 +132,8 @@ def test_ten_images_train_a_predictor_and_the_next_segments_itself(labeller, fol
     labeller.settle()
     assert session.predictor.mode is Mode.SEMI
     assert assist.modes[Mode.SEMI].isChecked()
-    learn.version.setCurrentIndex(0)
-    learn.version.activated.emit(0)
+    learn.view.version.setCurrentIndex(0)
+    learn.view.version.activated.emit(0)
     labeller.wait(lambda: session.predictor.current is None)
     assert assist.modes[Mode.MANUAL].isChecked()
 
@@ -142,14 +142,14 @@ def test_a_training_that_is_cancelled_leaves_nothing(labeller, folder):
     session, widget = labeller.session, labeller.widget
     session.predictor.plan = LONG
     widget.folds.set_open("Learn")
-    widget.learn.train.click()
+    widget.learn.view.train.click()
     patiently(labeller, lambda: session.predictor.training and session.predictor.training.losses)
-    widget.learn.cancel.click()
+    widget.learn.view.cancel.click()
     labeller.wait(lambda: session.predictor.training is None)
     labeller.settle()
     assert not session.predictor.versions
     assert not session.predictor.paused
-    assert widget.learn.train.isVisible()
+    assert widget.learn.view.train.isVisible()
     assert not (folder / "usgseg" / "models" / "training" / "training.pt").exists()
 
 
@@ -164,7 +164,7 @@ def test_a_training_goes_on_when_the_folder_is_opened_again(labeller, employ, in
     later.wait(lambda: later.session.predictor.training is not None)
     assert later.session.predictor.training.resumed
     later.widget.folds.set_open("Learn")
-    assert "going on" in later.widget.learn.bar.format()
+    assert "going on" in later.widget.learn.view.bar.format()
     later.session.predictor.cancel()
     later.wait(lambda: later.session.predictor.training is None)
     later.widget.shut_down()
@@ -189,5 +189,5 @@ def test_how_much_is_needed_is_set_on_the_page(at_work):
     learn.by_itself.setChecked(True)
     assert (session.settings.train_after, session.settings.train_by_itself) == (25, True)
     assert "25 more" in learn.counts.text()
-    assert not learn.train.isEnabled(), "nothing is accepted yet"
-    assert learn.train.toolTip()
+    assert not learn.view.train.isEnabled(), "nothing is accepted yet"
+    assert learn.view.train.toolTip()

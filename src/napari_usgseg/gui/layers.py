@@ -1,4 +1,4 @@
-"""A session in a viewer: the only place where XY becomes napari's (row, column).
+"""A session in a viewer; here and in ``layer_drawing`` only, XY becomes napari's (row, column).
 
 What changed is drawn layer by layer, one in each turn of the event loop, so that no turn is long;
 the label map is read back when the person paints on it by hand.
@@ -9,34 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from napari.layers import Image, Labels, Layer
-from napari.utils.colormaps import DirectLabelColormap
 from napari.viewer import Viewer
 from qtpy.QtCore import QTimer
 
-from ..geometry import rc_to_xy, xy_to_rc
+from ..geometry import rc_to_xy
 from ..session.annotator import AnnotationSession
 from ..store.memory import MemoryStore
 from ..types import FloatArray
 from .adopted import AdoptedImage
-from .drawing import (
-    NEGATIVE,
-    POSITIVE,
-    LabelColors,
-    Mark,
-    label_colors,
-    outlines,
-    prompt_marks,
-    put,
-    stroke_marks,
-)
-from .pictures import Pictures
-from .tagged import NAMES, TaggedLayers, place_like
-
-ORDER = ("image", "labels", "proposal", "shapes", "points")
+from .layer_drawing import ORDER, LayerDrawing
+from .tagged import TaggedLayers
 
 
 class LayerBridge:
@@ -54,14 +39,11 @@ class LayerBridge:
         self.layers = TaggedLayers(viewer, self.adopted)
         self._next: Image | None = None
         self._store = session.store
-        self.pictures = Pictures()
-        self.pictures.ready.connect(self.draw_image)
-        self._stroke: list[Mark] = []
+        self._drawing = LayerDrawing(viewer, session, self.layers)
+        self._drawing.pictures.ready.connect(self.draw_image)
         self._writing = False
-        self._fresh = True
         self._dirty: set[str] = set()
         self._wired: Labels | None = None
-        self._colors: WeakKeyDictionary[Labels, LabelColors] = WeakKeyDictionary()
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._turn)
@@ -103,7 +85,7 @@ class LayerBridge:
         self._draw_soon(*ORDER)
 
     def _on_opened(self) -> None:
-        self._fresh = True  # within a folder the view stays where images have one size
+        self._drawing.fresh = True  # within a folder the view stays where images have one size
         before, self._store = self._store, self._session.store
         labels = self.layers.find("labels")
         if isinstance(before, MemoryStore) and isinstance(labels, Labels) and labels.data.any():
@@ -125,7 +107,7 @@ class LayerBridge:
 
     def show_stroke(self, line: Sequence[FloatArray], shape: str) -> None:
         """Show what is being drawn, XY: a "rectangle", "polygon" or "path"; () takes it away."""
-        self._stroke = stroke_marks(line, shape)
+        self._drawing.set_stroke(line, shape)
         self._draw_soon("shapes")
 
     def _draw_soon(self, *roles: str) -> None:
@@ -144,7 +126,9 @@ class LayerBridge:
         self._dirty.discard(role)
         if self._session.labels is not None:
             with self._quiet():
-                getattr(self, f"_draw_{role}")()
+                self._drawing.draw(role)
+                if role == "labels":
+                    self._listen_to(self.layers.find(role))
         if self._dirty:
             self._timer.start(0)
 
@@ -162,114 +146,11 @@ class LayerBridge:
         finally:
             self._writing = before
 
-    # -- drawing -------------------------------------------------------------------------------
-
-    def _draw_image(self) -> None:
-        loaded = self._session.loaded
-        if loaded is None or self.adopted.layer is not None:
-            return
-        self.adopted.take(None)
-        pixels = loaded.pixels
-        rgb = bool((pixels != pixels[..., :1]).any())
-        data = pixels if rgb else pixels[..., 0]
-        before = self.layers.find("image")
-        layer: Any = self.layers.image(rgb, data)
-        shown = self.pictures.get(loaded.key, data, self._session.settings.view)
-        resized = before is None or layer.data.shape[:2] != data.shape[:2]
-        if layer.data is not shown:
-            layer.data = shown
-        if resized or self._fresh:
-            self._fresh = False
-            self._viewer.reset_view()
-
-    def _draw_labels(self) -> None:
-        labels = self._session.labels
-        assert labels is not None
-        layer = self.layers.labels("labels", labels.shape)
-        if layer is not self._wired:
-            self._unwire()
-            layer.events.paint.connect(self._on_paint)
-            layer.events.selected_label.connect(self._on_selected_label)
-            self._wired = layer
-            self._color(layer)
-        place_like(layer, self.adopted.layer)
-        told_apart = self._session.settings.labelling == "instance"
-        if put(layer, labels.astype(np.uint16) if told_apart else labels):
-            if told_apart:
-                self._color(layer)
-            forget = getattr(layer, "_reset_history", None)  # its strokes fit the old map only
-            if forget is not None:
-                forget()
-        layer.selected_label = self._session.painting.value
-
-    def _draw_proposal(self) -> None:
-        labels, draft = self._session.labels, self._session.draft
-        assert labels is not None
-        if self.layers.find("proposal") is None:
-            self._color(self.layers.labels("proposal", labels.shape))
-        layer = self.layers.labels("proposal", labels.shape)
-        place_like(layer, self.adopted.layer)
-        put(layer, outlines(draft.objects, labels.shape, self._session.settings.labelling))
-        layer.metadata["model"] = draft.model_id
-        if layer.name.startswith(NAMES["proposal"]):
-            maker = f" by {draft.model_id}" if draft.has_masks and draft.model_id else ""
-            layer.name = NAMES["proposal"] + maker
-
-    def _draw_points(self) -> None:
-        objects = self._session.draft.objects
-        coords = [item.prompts.point_coords for item in objects]
-        signs = np.concatenate([np.zeros(0), *(item.prompts.point_labels for item in objects)])
-        points = xy_to_rc(np.concatenate([np.zeros((0, 2)), *coords]))
-        layer = self.layers.points()
-        place_like(layer, self.adopted.layer)
-        if not len(points) and not len(layer.data):
-            return
-        layer.data = points
-        if len(points):
-            layer.face_color = [POSITIVE if sign else NEGATIVE for sign in signs]
-            layer.size = self._mark_size()
-        layer.selected_data = set()
-
-    def _draw_shapes(self) -> None:
-        marks = [*prompt_marks(self._session.draft.objects), *self._stroke]
-        layer = self.layers.shapes()
-        place_like(layer, self.adopted.layer)
-        if not marks and not layer.nshapes:
-            return
-        layer.data = []
-        for vertices, kind, color in marks:
-            layer.add(
-                vertices,
-                shape_type=kind,
-                edge_color=color,
-                face_color="transparent",
-                edge_width=max(1.0, self._mark_size() / 5),
-            )
-        layer.selected_data = set()
-
-    def _mark_size(self) -> float:
-        """Diameter of a point in pixels of the image."""
-        labels = self._session.labels
-        return 8.0 if labels is None else max(5.0, 0.014 * max(labels.shape))
-
     # -- classes and painting ------------------------------------------------------------------
-
-    def _color(self, layer: Labels) -> None:
-        session = self._session
-        colors = label_colors(session.table, session.settings.labelling, session.painting.values)
-        if colors != self._colors.get(layer):
-            self._colors[layer] = colors
-            layer.colormap = DirectLabelColormap(color_dict=dict(colors))
 
     def _on_classes(self) -> None:
         with self._quiet():
-            for role in ("labels", "proposal"):
-                layer = self.layers.find(role)
-                if isinstance(layer, Labels):
-                    self._color(layer)
-            labels = self.layers.find("labels")
-            if isinstance(labels, Labels):
-                labels.selected_label = self._session.painting.value
+            self._drawing.recolor()
 
     def _on_selected_label(self, event: Any) -> None:
         if not self._writing:
@@ -289,6 +170,14 @@ class LayerBridge:
         if painted.shape == labels.shape and not np.array_equal(painted, labels):
             self._session.editing.painted(painted.copy())
 
+    def _listen_to(self, layer: Layer | None) -> None:
+        """Hear what the person paints on the layer of labels, which may have been made anew."""
+        if isinstance(layer, Labels) and layer is not self._wired:
+            self._unwire()
+            layer.events.paint.connect(self._on_paint)
+            layer.events.selected_label.connect(self._on_selected_label)
+            self._wired = layer
+
     def _unwire(self) -> None:
         """Layers outlive this bridge, and the next one takes them over."""
         if self._wired is not None:
@@ -300,6 +189,6 @@ class LayerBridge:
         """Listen and draw no more; layers stay, for they are the person's work."""
         self._timer.stop()
         self._unwire()
-        self.pictures.close()
+        self._drawing.pictures.close()
         for signal, listener in self._listening:
             signal.disconnect(listener)

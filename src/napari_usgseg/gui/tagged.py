@@ -36,7 +36,7 @@ class TaggedLayers:
 
     def __init__(self, viewer: Viewer, adopted: AdoptedImage) -> None:
         self.viewer = viewer
-        self._adopted = adopted
+        self.adopted = adopted
 
     def find(self, role: str) -> Layer | None:
         """The layer of a role, or None."""
@@ -122,7 +122,7 @@ class TaggedLayers:
                 break
         selected = layers.selection.active
         if role != "image":
-            place_like(layer, self._adopted.layer)
+            place_like(layer, self.adopted.layer)
         layers.insert(at, layer)
         if selected is not None and selected in layers:
             layers.selection.active = selected

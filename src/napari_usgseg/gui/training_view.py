@@ -1,0 +1,176 @@
+"""One kind of training of the open project: its versions, its buttons, how far it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFormLayout,
+    QLabel,
+    QProgressBar,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ..session.annotator import AnnotationSession
+from ..session.predictor import Predictor
+from ..session.training_progress import TrainingProgress
+from ..store.versions import ModelVersion
+from .curves import Curves
+from .parts import button, row
+
+_TOOLTIP = Qt.ItemDataRole.ToolTipRole
+
+
+Loop = Predictor
+"""What is trained on accepted images, measured and used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What a view of a loop says.
+
+    Attributes:
+        base: what is used where no version is.
+        in_use: tooltip of the choice of a version.
+        begin: on the button.
+        begin_tip: tooltip of the button.
+    """
+
+    base: str
+    in_use: str
+    begin: str
+    begin_tip: str
+
+
+class TrainingView(QWidget):
+    """Which version is in use, the buttons of the training, its curves and what came of it.
+
+    Args:
+        session: of the loop.
+        loop: that is shown.
+        words: for it.
+
+    Attributes:
+        form: of the versions; more rows may be added.
+    """
+
+    def __init__(self, session: AnnotationSession, loop: Loop, words: Words) -> None:
+        super().__init__()
+        self._loop = loop
+        self._words = words
+        self.version = QComboBox()
+        self.version.setToolTip(words.in_use)
+        self.version.setMinimumContentsLength(12)
+        self.version.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.train = button("", "", loop.train)
+        self.pause = button(
+            "Pause", "Stop now; Resume goes on from here.", lambda: loop.cancel(keep=True)
+        )
+        self.cancel = button(
+            "Cancel", "Stop now and throw away what this training learnt.", loop.cancel
+        )
+        self.why = sentence()
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(True)
+        self.bar.setToolTip("How far the training is. It gives way to all other work.")
+        self.curves = Curves()
+        self.verdict = sentence()
+        self.form = QFormLayout()
+        self.form.setContentsMargins(0, 0, 0, 0)
+        self.form.setSpacing(3)
+        self.form.addRow("in use", self.version)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(self.form)
+        layout.addLayout(row(self.train, self.pause, self.cancel, stretch=0))
+        for widget in (self.why, self.bar, self.verdict):
+            layout.addWidget(widget)
+        layout.addWidget(self.curves, 1)
+        layout.addStretch(0)
+        self.version.activated.connect(self._on_version)
+        session.opened.connect(self._on_opened)
+        self._on_opened()
+
+    def _on_version(self, index: int) -> None:
+        self._loop.choose(self.version.itemData(index))
+
+    def _on_opened(self) -> None:
+        self.curves.show_curves((), (), 1)
+        self.curves.hide()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Say how it is."""
+        loop = self._loop
+        self._list_versions(loop.versions, loop.current)
+        self._show_buttons()
+        training = loop.training
+        self.bar.setVisible(training is not None)
+        if training is not None:
+            self._show_training(training)
+        self.verdict.setText(loop.verdict)
+        self.verdict.setVisible(bool(loop.verdict))
+
+    def _list_versions(self, versions: tuple[ModelVersion, ...], current: ModelVersion | None) -> None:
+        rows: list[tuple[str, int | None, str]] = [(self._words.base, None, "")]
+        rows += [(_line(item), item.number, item.measured) for item in reversed(versions)]
+        shown = [
+            (self.version.itemText(n), self.version.itemData(n))
+            for n in range(self.version.count())
+        ]
+        if shown != [(text, number) for text, number, _ in rows]:
+            self.version.clear()
+            for text, number, measured in rows:
+                self.version.addItem(text, number)
+                self.version.setItemData(self.version.count() - 1, measured, _TOOLTIP)
+        wanted = None if current is None else current.number
+        self.version.setCurrentIndex(self.version.findData(wanted) if wanted else 0)
+        self.version.setEnabled(bool(versions))
+
+    def _show_buttons(self) -> None:
+        loop, running = self._loop, self._loop.training is not None
+        cannot = "" if running else loop.cannot_train
+        self.train.setVisible(not running)
+        self.pause.setVisible(running)
+        self.cancel.setVisible(running or loop.paused)
+        self.train.setText("Resume" if loop.paused else self._words.begin)
+        self.train.setEnabled(not cannot)
+        self.train.setToolTip(cannot or self._words.begin_tip)
+        self.why.setText(cannot)
+        self.why.setVisible(bool(cannot))
+
+    def _show_training(self, training: TrainingProgress) -> None:
+        again = "going on: " if training.resumed else ""
+        self.bar.setRange(0, training.steps)
+        self.bar.setValue(training.step)
+        share = f", {percent(training)} %" if training.steps else ""
+        self.bar.setFormat(f"{again}{training.phase}, {training.images} images{share}")
+        if training.losses:
+            self.curves.show()
+            self.curves.show_curves(training.losses, training.held_out, training.steps)
+
+
+def percent(training: TrainingProgress) -> int:
+    """How far a training is, 0 to 100; 0 as long as its length is not known."""
+    return 100 * training.step // training.steps if training.steps else 0
+
+
+def sentence() -> QLabel:
+    """A text that takes as many lines as it needs and asks for no width."""
+    made = QLabel()
+    made.setWordWrap(True)
+    made.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+    return made
+
+
+def _line(item: ModelVersion) -> str:
+    images = "1 image" if item.images == 1 else f"{item.images} images"
+    refused = "" if item.promoted else ", not promoted"
+    return f"v{item.number}: Dice {item.held_out_dice:.2f}, {images}{refused}"
