@@ -37,7 +37,7 @@ from napari_usgseg.session.requests import (
 )
 from napari_usgseg.session.server import receive, send
 from napari_usgseg.session.trainer import Trainer
-from napari_usgseg.store.ppn_shelf import Shelf
+from napari_usgseg.store.shelf import Shelf
 from napari_usgseg.store.project import ProjectStore
 from napari_usgseg.types import LabelClass, Prompts
 

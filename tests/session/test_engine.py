@@ -14,7 +14,7 @@ from napari_usgseg.models.embedding_cache import CachePlace
 from napari_usgseg.models.nano import NanoSam
 from napari_usgseg.models.sam import SamSegmenter
 from napari_usgseg.pipeline.postprocess import PostprocessSettings
-from napari_usgseg.session.engine import KEPT_IMAGES, Engine, Recent
+from napari_usgseg.session.engine import KEPT_IMAGES, Engine
 from napari_usgseg.session.requests import (
     EmbedRequest,
     ImageSource,
@@ -211,14 +211,3 @@ def test_what_is_not_used_for_longest_is_forgotten(engine, segmenter):
         engine.answer(EmbedRequest(1, image, "nano"))
     assert engine.answer(click(replace(images[-1], pixels=None))).proposals
     assert engine.answer(click(replace(images[0], pixels=None))).missing_image
-
-
-def test_a_value_that_could_not_be_made_is_tried_again():
-    recent = Recent(2)
-
-    def fail() -> int:
-        raise MemoryError
-
-    with pytest.raises(MemoryError):
-        recent.get_or_make("key", fail)
-    assert recent.get_or_make("key", lambda: 3) == 3

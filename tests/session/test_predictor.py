@@ -19,9 +19,9 @@ import pytest
 from napari_usgseg.session.engine import Engine
 from napari_usgseg.session.requests import Priority, ProposeRequest
 from napari_usgseg.session.settings import Mode
-from napari_usgseg.store.ppn_shelf import Shelf, read_request
 from napari_usgseg.store.project import ProjectStore
 from napari_usgseg.store.records import EventKind, ImageState
+from napari_usgseg.store.shelf import Shelf, read_request
 
 
 def _bench_module():
@@ -304,7 +304,7 @@ def test_an_older_version_can_be_chosen_again_or_none_and_that_is_kept(project, 
 
 def test_a_version_of_another_segmenter_is_not_used_and_says_why(project, make_bench):
     place = project / "usgseg" / "models" / "ppn-v0001"
-    segmenter = json.loads((place / "version.json").read_text())["segmenter"]
+    segmenter = json.loads((place / "version.json").read_text())["base"]
     for name in ("ppn.json", "version.json"):
         text = (place / name).read_text().replace(segmenter, "sam2.1-hiera-tiny-0123abcd")
         (place / name).write_text(text)
@@ -394,7 +394,7 @@ def test_a_training_that_is_killed_goes_on_by_itself_and_nothing_is_lost(project
     assert min(step for step in steps if step is not None and step != kept.step) > 3
     assert [item.number for item in predictor.versions] == [1, 2]
     assert predictor.versions[1].images == 4
-    assert predictor.learning.failure == ""
+    assert predictor.running.failure == ""
 
 
 def test_closing_the_window_ends_it_and_opening_goes_on_with_the_same_labels(project, make_bench):
@@ -515,7 +515,7 @@ def test_a_training_that_rests_is_not_woken_by_the_next_accepted_image(folder, m
     for number in range(3):
         bench.commit(f"{number:02d}", truths[number])
     shelf = Shelf(session.store.models_folder)
-    shelf.begin(predictor.learning._request(["00", "01", "02"]))
+    shelf.begin(predictor.request(["00", "01", "02"]))
     predictor._use(shelf.pause())
     session.set_settings(replace(session.settings, train_after=3, train_by_itself=True))
     bench.commit("03", truths[3])

@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
 )
 
 from ..session.annotator import AnnotationSession
-from ..session.predictor import Predictor
+from ..session.learner import Learner
 from ..session.training_progress import TrainingProgress
 from ..store.versions import ModelVersion
 from .curves import Curves
@@ -25,13 +25,9 @@ from .parts import button, row
 _TOOLTIP = Qt.ItemDataRole.ToolTipRole
 
 
-Loop = Predictor
-"""What is trained on accepted images, measured and used."""
-
-
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What a view of a loop says.
+    """What a view of a learner says.
 
     Attributes:
         base: what is used where no version is.
@@ -50,17 +46,17 @@ class TrainingView(QWidget):
     """Which version is in use, the buttons of the training, its curves and what came of it.
 
     Args:
-        session: of the loop.
-        loop: that is shown.
+        session: of the learner.
+        learner: that is shown.
         words: for it.
 
     Attributes:
         form: of the versions; more rows may be added.
     """
 
-    def __init__(self, session: AnnotationSession, loop: Loop, words: Words) -> None:
+    def __init__(self, session: AnnotationSession, learner: Learner, words: Words) -> None:
         super().__init__()
-        self._loop = loop
+        self._learner = learner
         self._words = words
         self.version = QComboBox()
         self.version.setToolTip(words.in_use)
@@ -68,12 +64,12 @@ class TrainingView(QWidget):
         self.version.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
-        self.train = button("", "", loop.train)
+        self.train = button("", "", learner.train)
         self.pause = button(
-            "Pause", "Stop now; Resume goes on from here.", lambda: loop.cancel(keep=True)
+            "Pause", "Stop now; Resume goes on from here.", lambda: learner.cancel(keep=True)
         )
         self.cancel = button(
-            "Cancel", "Stop now and throw away what this training learnt.", loop.cancel
+            "Cancel", "Stop now and throw away what this training learnt.", learner.cancel
         )
         self.why = sentence()
         self.bar = QProgressBar()
@@ -99,7 +95,7 @@ class TrainingView(QWidget):
         self._on_opened()
 
     def _on_version(self, index: int) -> None:
-        self._loop.choose(self.version.itemData(index))
+        self._learner.choose(self.version.itemData(index))
 
     def _on_opened(self) -> None:
         self.curves.show_curves((), (), 1)
@@ -108,17 +104,19 @@ class TrainingView(QWidget):
 
     def refresh(self) -> None:
         """Say how it is."""
-        loop = self._loop
-        self._list_versions(loop.versions, loop.current)
+        learner = self._learner
+        self._list_versions(learner.versions, learner.current)
         self._show_buttons()
-        training = loop.training
+        training = learner.training
         self.bar.setVisible(training is not None)
         if training is not None:
             self._show_training(training)
-        self.verdict.setText(loop.verdict)
-        self.verdict.setVisible(bool(loop.verdict))
+        self.verdict.setText(learner.verdict)
+        self.verdict.setVisible(bool(learner.verdict))
 
-    def _list_versions(self, versions: tuple[ModelVersion, ...], current: ModelVersion | None) -> None:
+    def _list_versions(
+        self, versions: tuple[ModelVersion, ...], current: ModelVersion | None
+    ) -> None:
         rows: list[tuple[str, int | None, str]] = [(self._words.base, None, "")]
         rows += [(_line(item), item.number, item.measured) for item in reversed(versions)]
         shown = [
@@ -135,12 +133,12 @@ class TrainingView(QWidget):
         self.version.setEnabled(bool(versions))
 
     def _show_buttons(self) -> None:
-        loop, running = self._loop, self._loop.training is not None
-        cannot = "" if running else loop.cannot_train
+        learner, running = self._learner, self._learner.training is not None
+        cannot = "" if running else learner.cannot_train
         self.train.setVisible(not running)
         self.pause.setVisible(running)
-        self.cancel.setVisible(running or loop.paused)
-        self.train.setText("Resume" if loop.paused else self._words.begin)
+        self.cancel.setVisible(running or learner.paused)
+        self.train.setText("Resume" if learner.paused else self._words.begin)
         self.train.setEnabled(not cannot)
         self.train.setToolTip(cannot or self._words.begin_tip)
         self.why.setText(cannot)

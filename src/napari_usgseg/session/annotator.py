@@ -30,6 +30,7 @@ from .requests import (
 from .settings import Settings
 from .state import SessionState
 from .travel import Travel
+from .tuner import Tuner
 
 
 class AnnotationSession(SessionState):
@@ -48,6 +49,8 @@ class AnnotationSession(SessionState):
         ahead: reads and encodes the images around the current one.
         travel: undo, redo, and any step of the history.
         predictor: what was learnt from the accepted images, and what it does.
+        tuner: the detector, tuned to what was accepted.
+        learners: these two.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -61,6 +64,8 @@ class AnnotationSession(SessionState):
         self.ahead = Ahead(self)
         self.travel = Travel(self)
         self.predictor = Predictor(self)
+        self.tuner = Tuner(self)
+        self.learners = self.predictor, self.tuner
 
     def receive(self, answer: Answer) -> None:
         """Take an answer; a stale one is dropped."""
@@ -72,7 +77,7 @@ class AnnotationSession(SessionState):
         name = self.settings.segmenter
         generation = self.progress.begin("warm", f"Loading the model {name}...")
         self.ask(WarmRequest(generation, segmenter=name))
-        self.ask(WarmRequest(self.progress.begin("warm text"), detector=self.settings.detector))
+        self.tuner.warm_up()
 
     def set_settings(self, settings: Settings) -> None:
         """Take other models, thresholds or cleaning; proposals in the making are redone."""
@@ -83,6 +88,7 @@ class AnnotationSession(SessionState):
         self.remember(settings.to_json())
         if (old.segmenter, old.detector) != (settings.segmenter, settings.detector):
             self.facts.pop("model", None)
+            self.tuner.changed.emit()
             if old.segmenter != settings.segmenter:
                 self.predictor.segmenter_is("")
             self.warm_up()
@@ -139,7 +145,8 @@ class AnnotationSession(SessionState):
     def close(self) -> None:
         """Write down what is left to write, and let others have the folder."""
         self.flushing.emit()
-        self.predictor.leave()
+        for learner in self.learners:
+            learner.leave()
         self.note_effort()
         if self.store is not None:
             self.close_store(self.store)

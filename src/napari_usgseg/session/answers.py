@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from ..pipeline.propose import split_phrases
 from ..store.memory import MemoryStore
-from ..store.ppn_versions import number_in
 from ..store.records import EventKind
+from ..store.versions import number_in, readable
 from ..types import Prompts
 from . import commit
 from .draft import Draft, DraftObject
@@ -38,11 +38,13 @@ NOTHING_THERE = "Nothing found at this prompt. Try a box around the object."
 def receive(session: AnnotationSession, answer: Answer) -> None:
     """Take an answer; one whose generation is no longer awaited is dropped."""
     if isinstance(answer, TrainingAnswer):
-        session.predictor.take(answer)
+        for learner in session.learners:
+            learner.take(answer)
         return
     kind = session.progress.end(answer.generation)
     if isinstance(answer, FileAnswer) and isinstance(answer.request, ShelfRequest):
-        session.predictor.take_shelf(answer)
+        kind_of = {learner.kind: learner for learner in session.learners}
+        kind_of[answer.request.kind].take_shelf(answer)
         return
     if kind is None:
         if isinstance(answer, FileAnswer):
@@ -210,7 +212,7 @@ def _found(session: AnnotationSession, answer: ModelAnswer) -> None:
             "found": len(found),
             "phrases": [item.phrase for item in answer.proposals],
             "segmenter": session.settings.segmenter,
-            "detector": session.settings.detector,
+            "detector": session.tuner.detector_name,
             "seconds": round(answer.seconds, 4),
         },
     )
@@ -231,7 +233,9 @@ def _found(session: AnnotationSession, answer: ModelAnswer) -> None:
 def _note(session: AnnotationSession, answer: ModelAnswer) -> None:
     session.failure = ""
     session.facts.pop("note", None)
-    session.facts["model"] = answer.model_id
+    session.facts["model"] = readable(answer.model_id)
+    if answer.fell_back:
+        session.tuner.is_broken(answer.fell_back)
     milliseconds = 1000 * answer.seconds
     quick = milliseconds < 1000
     session.facts["time"] = f"{milliseconds:.0f} ms" if quick else f"{answer.seconds:.1f} s"

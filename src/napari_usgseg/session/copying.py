@@ -109,8 +109,9 @@ class Copying:
         prompt = TextPrompt(item.name, chosen.box_threshold, chosen.text_threshold)
         generation = session.progress.begin("alike", f"Looking for more of '{item.name}'...")
         source, cleaning = session.source(), chosen.cleaning
-        names = chosen.segmenter, chosen.detector
-        session.ask(TextRequest(generation, source, *names, prompt, cleaning))
+        names = chosen.segmenter, session.tuner.detector
+        fallback = session.tuner.fallback
+        session.ask(TextRequest(generation, source, *names, prompt, cleaning, fallback=fallback))
 
     def receive_alike(self, answer: ModelAnswer) -> None:
         """Propose what was found of a class and is neither labelled nor proposed yet."""

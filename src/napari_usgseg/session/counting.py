@@ -18,7 +18,7 @@ READ_AT_ONCE = 16
 
 
 class Counting:
-    """``session.predictor.learning.counting``.
+    """``session.predictor.offers.counting``.
 
     What was committed before the folder was opened is read a few label maps at a time; what is
     committed since then is seen as it happens.

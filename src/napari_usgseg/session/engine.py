@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import threading
 import time
 import traceback
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +18,7 @@ from ..models.base import AutoSegmenter, Detector, Segmenter
 from ..models.embedding_cache import CachePlace, CacheWriter, EmbeddingCache
 from ..models.pausing import pausing
 from ..types import ImageEmbedding
+from .recent import Recent
 from .requests import (
     EmbedRequest,
     ImageSource,
@@ -37,7 +36,6 @@ from .requests import (
 from .turns import Turns
 
 KEPT_IMAGES = 6
-T = TypeVar("T")
 
 
 def _registry_segmenter(name: str) -> Segmenter:
@@ -54,46 +52,6 @@ def _registry_detector(name: str) -> Detector:
 
 class _MissingImageError(Exception):
     """The request came without pixels and they are not kept here."""
-
-
-class Recent:
-    """A few values by key; each is made once, even when two threads ask at the same time."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._values: OrderedDict[object, object] = OrderedDict()
-        self._guard = threading.Lock()
-        self._making: dict[object, threading.Lock] = {}
-
-    def get(self, key: object) -> object | None:
-        """The value, or None where it is not (or no longer) kept."""
-        with self._guard:
-            if key in self._values:
-                self._values.move_to_end(key)
-            return self._values.get(key)
-
-    def put(self, key: object, value: object) -> None:
-        """Keep a value; the one not used for longest goes."""
-        with self._guard:
-            self._values[key] = value
-            self._values.move_to_end(key)
-            while len(self._values) > self._size:
-                self._values.popitem(last=False)
-
-    def get_or_make(self, key: object, make: Callable[[], T]) -> T:
-        """The value, made now if it is not kept; a second thread waits for the first."""
-        with self._guard:
-            lock = self._making.setdefault(key, threading.Lock())
-        try:
-            with lock:
-                value = self.get(key)
-                if value is None:
-                    value = make()
-                    self.put(key, value)
-        finally:
-            with self._guard:
-                self._making.pop(key, None)
-        return value  # type: ignore[return-value]
 
 
 class Engine:
@@ -213,7 +171,8 @@ class Engine:
     def _find(self, request: TextRequest, blank: ModelAnswer) -> ModelAnswer:
         from ..pipeline.propose import propose_text
 
-        segmenter, detector = self._segmenter(request.segmenter), self._detector(request.detector)
+        segmenter = self._segmenter(request.segmenter)
+        detector, fell_back = self._detector_for(request)
         embedding = self._embed(request)
         image = self._images.get(request.source.key)
         if image is None:
@@ -231,6 +190,7 @@ class Engine:
             proposals=found.items,
             notes=found.notes,
             model_id=f"{detector.model_id} + {segmenter.model_id}",
+            fell_back=fell_back,
         )
 
     def _ppn(self, learned: LearnedPrompts, segmenter: Segmenter) -> AutoSegmenter:
@@ -246,6 +206,15 @@ class Engine:
 
     def _detector(self, name: str) -> Detector:
         return self._detectors.get_or_make(name, lambda: self._load_detector(name))
+
+    def _detector_for(self, request: TextRequest) -> tuple[Detector, str]:
+        """The detector, or its fallback and why that is asked."""
+        try:
+            return self._detector(request.detector), ""
+        except UsgsegError as error:
+            if not request.fallback:
+                raise
+            return self._detector(request.fallback), str(error)
 
     def _embed(
         self,

@@ -14,9 +14,9 @@ from ..io.instances import labelling_in, semantic, values_in
 from ..store.base import LabelMap, LabelStore
 from ..store.export import export_labelled
 from ..store.memory import MemoryStore
-from ..store.ppn_shelf import Shelf
-from ..store.ppn_versions import Versions
 from ..store.project import ProjectStore
+from ..store.shelf import Shelf
+from ..store.versions import ModelKind, Versions
 from .requests import (
     CloseRequest,
     ExportRequest,
@@ -99,14 +99,15 @@ def _opened(store: LabelStore) -> Opened:
         store.settings(),
         store.steps(),
         others,
-        _versions(store),
+        _versions(store, "ppn"),
+        _versions(store, "lora"),
     )
 
 
-def _versions(store: LabelStore) -> Versions:
+def _versions(store: LabelStore, kind: ModelKind) -> Versions:
     if store.models_folder is None:
         return Versions()
-    shelf = Shelf(store.models_folder)
+    shelf = Shelf(store.models_folder, kind)
     if store.read_only:
         return shelf.read()
     try:
@@ -120,7 +121,7 @@ def _shelf(request: ShelfRequest) -> Versions:
     folder = request.store.models_folder
     if folder is None:
         return Versions()
-    shelf = Shelf(folder)
+    shelf = Shelf(folder, request.kind)
     if request.store.read_only:
         return shelf.read()
     match request.action:

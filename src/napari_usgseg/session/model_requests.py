@@ -100,7 +100,10 @@ class ObjectsRequest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TextRequest:
-    """Find and segment everything that a phrase names."""
+    """Find and segment everything that a phrase names.
+
+    ``fallback`` is the detector to ask where ``detector``, a tuned one, cannot be loaded.
+    """
 
     generation: int
     source: ImageSource
@@ -109,6 +112,7 @@ class TextRequest:
     prompt: TextPrompt
     settings: PostprocessSettings
     priority: Priority = Priority.TEXT
+    fallback: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,6 +163,7 @@ class ModelAnswer:
         notes: sentences for the person.
         model_id: of the segmenter.
         seconds: that the work took.
+        fell_back: why the fallback was asked, or "".
         error: what went wrong and the cure, or "".
         missing_image: the worker does not hold the image; ask again with its pixels.
         dropped: a newer request or a cancel came before the work began.
@@ -170,6 +175,7 @@ class ModelAnswer:
     notes: tuple[str, ...] = ()
     model_id: str = ""
     seconds: float = 0.0
+    fell_back: str = ""
     error: str = ""
     missing_image: bool = False
     dropped: bool = False

@@ -78,7 +78,8 @@ class Walk:
         session.flushing.emit()
         session.progress.drop("load", "ahead", "prefetch", "embed", "step", "present", *PROPOSING)
         session.progress.drop_all(AHEAD)
-        session.predictor.leave()
+        for learner in session.learners:
+            learner.leave()
         former = session.store
         session.outbox.inherit(opened.store, opened.steps.serial)
         session.travel.stop()
@@ -98,6 +99,7 @@ class Walk:
         session.classes_changed.emit()
         session.settings_changed.emit()
         session.predictor.opened(opened.versions)
+        session.tuner.opened(opened.adapters)
         if opened.store.problems:
             first, *others = opened.store.problems
             more = f" (and {len(others)} more)" if others else ""

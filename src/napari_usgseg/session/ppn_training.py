@@ -1,7 +1,7 @@
 """The training of a prompt predictor in a process of its own.
 
 ``python -m napari_usgseg.session.ppn_training FOLDER`` does what ``FOLDER/request.json`` asks
-(``store.ppn_shelf``), or goes on with it. It reads the project and writes into ``FOLDER`` only, and
+(``store.shelf``), or goes on with it. It reads the project and writes into ``FOLDER`` only, and
 says how far it is (`session.background`):
 
 =============  ==================================================================================
@@ -40,9 +40,9 @@ from ..io.atomic import write_atomically
 from ..io.images import content_key
 from ..io.instances import labelling_in, semantic
 from ..models.embedding_cache import CachePlace, EmbeddingCache
-from ..store.ppn_shelf import LABELS_FILE, VERSION_FILE, read_request, write_version
-from ..store.ppn_versions import PpnVersion
 from ..store.project import ProjectStore
+from ..store.shelf import LABELS_FILE, VERSION_FILE, read_request, write_version
+from ..store.versions import ModelVersion
 from ..types import ImageEmbedding
 from .background import Channel, give_way
 
@@ -137,7 +137,8 @@ def train(folder: Path, say: Say, is_ending: Callable[[], bool]) -> None:
 
     scores = model.card.scores
     verdict = compare(scores["per_image"], images, classes, segmenter, request, folder, is_ending)
-    version = PpnVersion(
+    version = ModelVersion(
+        kind="ppn",
         number=0,
         folder=folder,
         classes=classes,
@@ -145,7 +146,7 @@ def train(folder: Path, say: Say, is_ending: Callable[[], bool]) -> None:
         per_class={
             value: sum(bool((image.labels == value).any()) for image in images) for value in classes
         },
-        segmenter=segmenter.model_id,
+        base=segmenter.model_id,
         held_out_dice=float(scores["held_out_dice"]),
         measured=f"{verdict.sentence}{_how(scores)}",
         promoted=verdict.promoted,

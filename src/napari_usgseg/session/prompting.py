@@ -49,9 +49,10 @@ class Prompting:
                 generation,
                 session.source(),
                 chosen.segmenter,
-                chosen.detector,
+                session.tuner.detector,
                 prompt,
                 chosen.cleaning,
+                fallback=session.tuner.fallback,
             )
         )
 

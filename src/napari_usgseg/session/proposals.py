@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..store.ppn_versions import number_in
 from ..store.records import Draft, DraftObject, EventKind, ImageState, LabelMap
+from ..store.versions import number_in
 from ..types import Prompts
 from . import commit
 from .requests import Loaded, ModelAnswer, Priority, ProposeRequest

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..store.base import ImageState, LabelMap, LabelStore, SaveReport
-from ..store.ppn_versions import Versions
 from ..store.records import ClassTable, Draft, Edit, Event, Steps
+from ..store.versions import ModelKind, Versions
 from ..types import ImageRecord, LabelClass
 from .model_requests import (
     EmbedRequest,
@@ -153,7 +153,7 @@ ShelfAction = Literal["settle", "choose", "begin", "pause", "resume", "discard"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShelfRequest:
-    """Change what is kept of prompt predictors (``store.ppn_shelf``).
+    """Change what is kept of what was trained here (``store.shelf``).
 
     ``number`` is chosen, ``values`` are the request of a training that begins.
     """
@@ -162,6 +162,7 @@ class ShelfRequest:
     store: LabelStore
     action: ShelfAction
     number: int | None = None
+    kind: ModelKind = "ppn"
     values: dict[str, Any] = field(default_factory=dict)
 
 
@@ -198,6 +199,7 @@ class TrainRequest:
 
     generation: int
     folder: Path
+    kind: ModelKind = "ppn"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -241,7 +243,7 @@ class Opened:
     """A store with all that the session shows of it at once.
 
     ``others`` are the other annotators who labelled here, "" the first one; ``versions`` are the
-    prompt predictors that were trained here.
+    prompt predictors that were trained here, ``adapters`` the tuned detectors.
     """
 
     store: LabelStore
@@ -251,6 +253,7 @@ class Opened:
     steps: Steps
     others: tuple[str, ...] = ()
     versions: Versions = field(default_factory=Versions)
+    adapters: Versions = field(default_factory=Versions)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -287,7 +290,7 @@ class FileAnswer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingAnswer:
-    """What a training says; ``message`` is as in ``ppn_training``, or ``background.ENDED``."""
+    """What a training says; ``message`` is as in ``training_process``, or ``background.ENDED``."""
 
     generation: int
     message: dict[str, Any]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from .background import ENDED, BackgroundProcess, Message
 from .requests import StopRequest, TrainingAnswer, TrainingRequest
 
-MODULE = "napari_usgseg.session.ppn_training"
+MODULES = {kind: f"napari_usgseg.session.{kind}_training" for kind in ("ppn", "lora")}
 
 
 class Trainer:
@@ -42,7 +42,8 @@ class Trainer:
             self._answered(TrainingAnswer(request.generation, message))
 
         try:
-            self._process = BackgroundProcess(MODULE, [str(request.folder.absolute())], report)
+            arguments = [str(request.folder.absolute())]
+            self._process = BackgroundProcess(MODULES[request.kind], arguments, report)
         except OSError as error:
             text = f"The training cannot be started ({error}); close other programs and try again."
             report({"kind": "failed", "text": text})

@@ -3,7 +3,7 @@
     <images>/usgseg/project.sqlite   the history, which is the truth
     <images>/usgseg/labels/          label maps, for other programs; made from the history
     <images>/usgseg/classes.json     the classes, for other programs
-    <images>/usgseg/models/          prompt predictors trained here (``ppn_shelf``)
+    <images>/usgseg/models/          prompt predictors trained here and adapters (``shelf``)
     <images>/usgseg/locks/           who has it open
 
 An event is first in the history, then the label file is written beside its place and renamed, then

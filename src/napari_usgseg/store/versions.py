@@ -1,43 +1,66 @@
-"""Records of the prompt predictors (PPNs) that were trained in a project; see ``ppn_shelf``."""
+"""Records of what was trained in a project, in versions; see ``shelf``.
+
+Two kinds: prompt predictors (PPNs), and LoRA adapters of the detector.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-_NAME = re.compile(r"ppn-v(\d+)@")
+ModelKind = Literal["ppn", "lora"]
+TITLES: dict[ModelKind, str] = {"ppn": "PPN", "lora": "Tuned"}
+"""How a person reads a version: "PPN v3", "Tuned v1"."""
+
+_PPN = re.compile(r"ppn-v(\d+)@")
+_TUNED = re.compile(r"\+lora-v(\d+)-")
 
 
 def number_in(model_id: str) -> int:
-    """The number of the version that a proposal's ``model_id`` names; 0 where it is no PPN's."""
-    found = _NAME.match(model_id)
+    """The number of the PPN that a proposal's ``model_id`` names; 0 where it is no PPN's."""
+    found = _PPN.match(model_id)
     return int(found[1]) if found else 0
 
 
+def tuned_number_in(model_id: str) -> int:
+    """The number of the tuned detector in a proposal's ``model_id``; 0 where none was asked."""
+    found = _TUNED.search(model_id)
+    return int(found[1]) if found else 0
+
+
+def readable(model_id: str) -> str:
+    """A ``model_id`` for the status line: of a tuned detector, which version it is."""
+    return re.sub(r"\S+\+lora-v0*(\d+)-\w+", rf"{TITLES['lora']} v\1", model_id)
+
+
 @dataclass(frozen=True, slots=True)
-class PpnVersion:
-    """One trained prompt predictor.
+class ModelVersion:
+    """One trained prompt predictor, or one adapter of the detector.
 
     Attributes:
+        kind: which of the two.
         number: 1, 2, ...
         folder: that holds it.
         classes: label value -> name.
         images: how many it was trained on.
         per_class: label value -> how many of them have that class.
-        segmenter: ``model_id`` of the segmenter that it belongs to.
+        base: what it belongs to: a PPN's segmenter by its ``model_id``, an adapter's detector by
+            its name or folder.
         held_out_dice: mean Dice on images that were not learnt from.
         measured: the sentence that says what it was compared with, and how that ended.
         promoted: it was better.
         created: seconds since 1970, UTC.
     """
 
+    kind: ModelKind
     number: int
     folder: Path
     classes: dict[int, str]
     images: int
     per_class: dict[int, int]
-    segmenter: str
+    base: str
     held_out_dice: float
     measured: str
     promoted: bool
@@ -45,14 +68,24 @@ class PpnVersion:
 
     @property
     def name(self) -> str:
-        """As in the history: "ppn-v3"."""
-        return f"ppn-v{self.number}"
+        """As in the history: "ppn-v3", "lora-v1"."""
+        return f"{self.kind}-v{self.number}"
+
+    @property
+    def title(self) -> str:
+        """In a sentence: "PPN v3", "Tuned v1"."""
+        return title_of(self.kind, self.number)
 
     @property
     def badge(self) -> str:
         """What a person reads: "PPN v3, held-out Dice 0.84, 24 images"."""
         images = "1 image" if self.images == 1 else f"{self.images} images"
-        return f"PPN v{self.number}, held-out Dice {self.held_out_dice:.2f}, {images}"
+        return f"{self.title}, held-out Dice {self.held_out_dice:.2f}, {images}"
+
+
+def title_of(kind: ModelKind, number: int) -> str:
+    """How a person reads a version, whether it is there or not."""
+    return f"{TITLES[kind]} v{number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +105,7 @@ class Unfinished:
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """All of a project, oldest first.
+    """All of a kind in a project, oldest first.
 
     Attributes:
         items: the versions that can be used.
@@ -81,16 +114,16 @@ class Versions:
         problems: sentences about what is damaged or missing.
     """
 
-    items: tuple[PpnVersion, ...] = ()
+    items: tuple[ModelVersion, ...] = ()
     current: int | None = None
     unfinished: Unfinished | None = None
     problems: tuple[str, ...] = field(default=())
 
-    def get(self, number: int | None) -> PpnVersion | None:
+    def get(self, number: int | None) -> ModelVersion | None:
         """A version by its number."""
         return next((item for item in self.items if item.number == number), None)
 
     @property
-    def last(self) -> PpnVersion | None:
+    def last(self) -> ModelVersion | None:
         """The newest one, in use or not."""
         return self.items[-1] if self.items else None

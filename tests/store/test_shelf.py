@@ -9,8 +9,8 @@ import pytest
 
 from napari_usgseg.errors import CheckpointError
 from napari_usgseg.models.ppn_card import PpnCard, write_card
-from napari_usgseg.store.ppn_shelf import Shelf, write_version
-from napari_usgseg.store.ppn_versions import PpnVersion, number_in
+from napari_usgseg.store.shelf import Shelf, write_version
+from napari_usgseg.store.versions import ModelVersion, number_in
 
 REQUEST = {"annotator": "", "images": ["a", "b"]}
 
@@ -26,8 +26,18 @@ def finish(shelf: Shelf, promoted: bool = True, dice: float = 0.84) -> None:
     folder = shelf.training
     (folder / "ppn.safetensors").write_bytes(b"weights")
     write_card(folder, PpnCard({1: "nerve"}, "nano-0123abcd", {}))
-    version = PpnVersion(
-        0, folder, {1: "nerve"}, 24, {1: 20}, "nano-0123abcd", dice, "measured", promoted, 1.0
+    version = ModelVersion(
+        "ppn",
+        0,
+        folder,
+        {1: "nerve"},
+        24,
+        {1: 20},
+        "nano-0123abcd",
+        dice,
+        "measured",
+        promoted,
+        1.0,
     )
     write_version(folder, version)
 

@@ -1,11 +1,14 @@
-"""The prompt predictors (PPNs) that were trained in a project, and which of them is in use.
+"""What was trained in a project, in versions, and which version of each kind is in use.
 
-    <project>/models/ppn-v0003/        one version: ppn.json, ppn.safetensors, version.json
+    <project>/models/ppn-v0003/        one prompt predictor: ppn.json, ppn.safetensors, version.json
+    <project>/models/lora-v0001/       one adapter: PEFT's two files, usgseg.json, version.json
     <project>/models/chosen.json       what the person chose last, where that was a choice
+    <project>/models/chosen-lora.json  the same of the adapters
     <project>/models/training/         a training that goes on, or went on when the window closed
-    <project>/models/by-<name>/...     the same of another annotator
+    <project>/models/tuning/           the same of an adapter
+    <project>/models/by-<name>/...     all of it of another annotator
 
-A training writes into ``training`` only, and ``version.json`` last. `Shelf.settle` then gives the
+A training writes into its folder only, and ``version.json`` last. `Shelf.settle` then gives the
 whole folder its number by renaming it: a version is there or it is not. In use is the newest that
 was promoted, unless the person chose another one, or none, since then.
 """
@@ -24,37 +27,39 @@ from typing import Any
 
 from ..errors import CheckpointError, LabelWriteError, UsgsegError
 from ..io.atomic import write_atomically
+from ..models.lora_card import check_adapter, read_adapter_card
 from ..models.ppn_card import WEIGHTS_FILE, read_card
-from .ppn_versions import PpnVersion, Unfinished, Versions
+from .versions import ModelKind, ModelVersion, Unfinished, Versions, title_of
 
-TRAINING = "training"
 REQUEST_FILE = "request.json"
 VERSION_FILE = "version.json"
 LABELS_FILE = "labels.npz"
-CHOSEN_FILE = "chosen.json"
 SCHEMA = 1
 
-_FOLDER = re.compile(r"ppn-v(\d{4,})")
+_TRAININGS: dict[ModelKind, str] = {"ppn": "training", "lora": "tuning"}
+_CHOICES: dict[ModelKind, str] = {"ppn": "chosen.json", "lora": "chosen-lora.json"}
 
 
 class Shelf:
-    """The folder of an annotator's versions.
+    """An annotator's versions of one kind.
 
     Args:
         folder: ``<project>/models``, or ``by-<name>`` in it.
+        kind: of the versions.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.training = folder / TRAINING
+    def __init__(self, folder: Path, kind: ModelKind = "ppn") -> None:
+        self.folder, self.kind = folder, kind
+        self.training = folder / _TRAININGS[kind]
+        self._choice = folder / _CHOICES[kind]
 
     def read(self) -> Versions:
         """Everything that is there; what is damaged is named in ``problems`` and left alone."""
-        items: list[PpnVersion] = []
+        items: list[ModelVersion] = []
         problems: list[str] = []
         for number, folder in sorted(self._folders().items()):
             try:
-                items.append(_read_version(number, folder))
+                items.append(_read_version(self.kind, number, folder))
             except UsgsegError as error:
                 problems.append(str(error))
         promoted = [item.number for item in items if item.promoted]
@@ -64,8 +69,8 @@ class Shelf:
             current = chosen["number"]
         if current is not None and all(item.number != current for item in items):
             problems.append(
-                f"{self.folder}: PPN v{current} was in use and is gone or damaged; put a copy of "
-                "its folder back, or choose another version"
+                f"{self.folder}: {title_of(self.kind, current)} was in use and is gone or damaged; "
+                "put a copy of its folder back, or choose another version"
             )
             current = None
         return Versions(tuple(items), current, self._unfinished(problems), tuple(problems))
@@ -78,7 +83,7 @@ class Shelf:
         """
         if (self.training / VERSION_FILE).is_file():
             number = 1 + max(self._folders(), default=0)
-            place = self.folder / f"ppn-v{number:04d}"
+            place = version_folder(self.folder, self.kind, number)
             try:
                 self.training.rename(place)
             except OSError as error:
@@ -100,10 +105,12 @@ class Shelf:
         """
         versions = self.read()
         if number is not None and versions.get(number) is None:
-            raise CheckpointError(f"{self.folder}: no PPN v{number} here; choose another version")
+            raise CheckpointError(
+                f"{self.folder}: no {title_of(self.kind, number)} here; choose another version"
+            )
         newest = max((item.number for item in versions.items if item.promoted), default=0)
         entry = {"number": number, "newest": newest}
-        write_atomically(self.folder / CHOSEN_FILE, _json(entry), overwrite=True)
+        write_atomically(self._choice, _json(entry), overwrite=True)
         return self.read()
 
     def begin(self, request: Mapping[str, Any]) -> Versions:
@@ -136,25 +143,28 @@ class Shelf:
             LabelWriteError: its folder cannot be removed.
         """
         if self.training.is_dir():
-            aside = self.folder / f".{TRAINING}-{time.time_ns()}"
+            aside = self.folder / f".{self.training.name}-{time.time_ns()}"
             try:
                 self.training.rename(aside)  # at once, so that half of it is never taken up again
             except OSError as error:
                 raise LabelWriteError(
                     self.training, f"cannot be removed ({error}); close programs that use it"
                 ) from error
-        for scrap in self.folder.glob(f".{TRAINING}-*"):  # an earlier one may have been killed
+        for scrap in self.folder.glob(
+            f".{self.training.name}-*"
+        ):  # an earlier one may have been killed
             shutil.rmtree(scrap, ignore_errors=True)
         return self.read()
 
     def _folders(self) -> dict[int, Path]:
         if not self.folder.is_dir():
             return {}
-        found = ((_FOLDER.fullmatch(path.name), path) for path in self.folder.iterdir())
+        pattern = re.compile(rf"{self.kind}-v(\d{{4,}})")
+        found = ((pattern.fullmatch(path.name), path) for path in self.folder.iterdir())
         return {int(match[1]): path for match, path in found if match and path.is_dir()}
 
     def _chosen(self, problems: list[str]) -> dict[str, Any] | None:
-        path = self.folder / CHOSEN_FILE
+        path = self._choice
         try:
             entry = json.loads(path.read_text(encoding="utf-8"))
             number = entry["number"]
@@ -176,6 +186,11 @@ class Shelf:
         return Unfinished(self.training, len(entry["images"]), bool(entry["paused"]))
 
 
+def version_folder(folder: Path, kind: ModelKind, number: int) -> Path:
+    """Where a version is, in the folder that the versions are in."""
+    return folder / f"{kind}-v{number:04d}"
+
+
 def read_request(folder: Path) -> dict[str, Any]:
     """What an unfinished training was asked for.
 
@@ -194,7 +209,7 @@ def read_request(folder: Path) -> dict[str, Any]:
         ) from error
 
 
-def write_version(folder: Path, version: PpnVersion) -> None:
+def write_version(folder: Path, version: ModelVersion) -> None:
     """Write ``version.json`` of a training that is done; its number is given by `Shelf.settle`.
 
     Raises:
@@ -205,17 +220,19 @@ def write_version(folder: Path, version: PpnVersion) -> None:
     write_atomically(folder / VERSION_FILE, _json(entry), overwrite=True)
 
 
-def _read_version(number: int, folder: Path) -> PpnVersion:
+def _read_version(kind: ModelKind, number: int, folder: Path) -> ModelVersion:
     path = folder / VERSION_FILE
+    cure = f"{title_of(kind, number)} cannot be used, put a copy of its folder back or train again"
     try:
         entry = json.loads(path.read_text(encoding="utf-8"))
-        version = PpnVersion(
+        version = ModelVersion(
+            kind=kind,
             number=number,
             folder=folder,
             classes={int(value): str(name) for value, name in entry["classes"].items()},
             images=int(entry["images"]),
             per_class={int(value): int(n) for value, n in entry["per_class"].items()},
-            segmenter=str(entry["segmenter"]),
+            base=str(entry["base"] if "base" in entry else entry["segmenter"]),  # its former name
             held_out_dice=float(entry["held_out_dice"]),
             measured=str(entry["measured"]),
             promoted=bool(entry["promoted"]),
@@ -223,15 +240,15 @@ def _read_version(number: int, folder: Path) -> PpnVersion:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"{path}: cannot be read ({type(error).__name__}: {error}); PPN v{number} cannot be "
-            "used, put a copy of its folder back or train again"
+            f"{path}: cannot be read ({type(error).__name__}: {error}); {cure}"
         ) from error
+    if kind == "lora":
+        check_adapter(folder)
+        read_adapter_card(folder)
+        return version
     read_card(folder)
     if not (folder / WEIGHTS_FILE).is_file():
-        raise CheckpointError(
-            f"{folder / WEIGHTS_FILE}: missing; PPN v{number} cannot be used, put a copy of its "
-            "folder back or train again"
-        )
+        raise CheckpointError(f"{folder / WEIGHTS_FILE}: missing; {cure}")
     return version
 
 

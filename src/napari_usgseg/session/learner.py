@@ -1,0 +1,265 @@
+"""What both kinds of learning from accepted images share: versions, and trainings in a process."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from psygnal import Signal
+
+from ..store.base import ImageState
+from ..store.versions import ModelKind, ModelVersion, Unfinished, Versions, title_of
+from .requests import FileAnswer, ShelfRequest, TrainingAnswer
+from .running import Running
+from .training_progress import TrainingPlan, TrainingProgress
+
+if TYPE_CHECKING:
+    from .annotator import AnnotationSession
+
+LEAST_IMAGES = 3
+LEAST_OF_CLASS = 3
+"""A class in fewer images is left out of a training."""
+NO_FOLDER = "Open a folder of images first."
+
+
+class Learner:
+    """``session.predictor`` and ``session.tuner``.
+
+    ``changed`` is emitted whenever anything that can be read here may have changed (also progress,
+    and what the other one does: one training goes on at a time).
+
+    Attributes:
+        kind: of the versions.
+        plan: of the next training; tests make it short.
+        running: the training.
+    """
+
+    changed = Signal()
+    kind: ClassVar[ModelKind]
+    busy: ClassVar[str]
+    """Why the other kind cannot be trained while a training of this one goes on."""
+
+    def __init__(self, session: AnnotationSession) -> None:
+        self._session = session
+        self._versions = Versions()
+        self._broken: dict[int, str] = {}
+        self.plan = TrainingPlan()
+        self.running = Running(session, self)
+
+    # -- versions --------------------------------------------------------------------------------
+
+    @property
+    def versions(self) -> tuple[ModelVersion, ...]:
+        """All that were trained here, oldest first, those that were not promoted among them."""
+        return self._versions.items
+
+    @property
+    def last(self) -> ModelVersion | None:
+        """The newest version, in use or not."""
+        return self._versions.last
+
+    def get(self, number: int) -> ModelVersion | None:
+        """A version by its number."""
+        return self._versions.get(number)
+
+    @property
+    def current(self) -> ModelVersion | None:
+        """The one in use; None is the model as it is."""
+        return self._versions.get(self._versions.current)
+
+    @property
+    def why_not(self) -> str:
+        """Why no version is used, one sentence with the cure; "" where one is."""
+        store, current = self._session.store, self.current
+        if store is None:
+            return NO_FOLDER
+        if store.models_folder is None:
+            return f"What is learnt is kept with a folder: {NO_FOLDER[0].lower()}{NO_FOLDER[1:]}"
+        if current is None and self.versions:
+            return "No version is in use: choose one, or train again."
+        if current is None:
+            return self._nothing_yet()
+        return self._of_another(current) or self._broken.get(current.number, "")
+
+    def choose(self, number: int | None) -> None:
+        """Use another version, or none."""
+        session = self._session
+        if session.store is None:
+            return
+        if number == self._versions.current:
+            if number is not None and self._broken.pop(number, None) is not None:
+                self.changed.emit()
+                self._used()
+            return
+        if session.read_only:
+            self._use(replace(self._versions, current=number))
+            return
+        generation = session.progress.begin("shelf")
+        session.ask(ShelfRequest(generation, session.store, "choose", number, self.kind))
+
+    def is_broken(self, text: str) -> None:
+        """The version in use cannot be used; said once."""
+        current = self.current
+        if current is not None and current.number not in self._broken:
+            self._broken[current.number] = (
+                f"{current.title} cannot be used: {text.rstrip('.')}. "
+                "Choose it again to try once more."
+            )
+            self._session.say(self._broken[current.number], "warning")
+            self.changed.emit()
+
+    def _badge(self, number: int) -> str:
+        """What a person reads of a version by its number; "" for 0."""
+        version = self.get(number)
+        if version is not None:
+            return version.badge
+        return f"{title_of(self.kind, number)}, not here any more" if number else ""
+
+    # -- training --------------------------------------------------------------------------------
+
+    @property
+    def cannot_train(self) -> str:
+        """Why no training can begin now, one sentence with the cure; "" where it can."""
+        session = self._session
+        if session.store is None:
+            return NO_FOLDER
+        if session.store.models_folder is None:
+            return f"What is learnt is kept with a folder: {NO_FOLDER[0].lower()}{NO_FOLDER[1:]}"
+        if session.read_only:
+            return f"Nothing can be learnt here: {session.read_only}."
+        if self.training is not None:
+            return "A training goes on already."
+        for other in session.learners:
+            if other.training is not None:
+                return other.busy
+        if self.paused:
+            return ""
+        committed = session.browser.committed
+        if committed < LEAST_IMAGES:
+            return f"Accept {LEAST_IMAGES} images at least; {committed} are accepted."
+        records = session.browser.records
+        places = session.browser.places(ImageState.COMMITTED)
+        first = records[places[0]]
+        if all(records[n].frame is not None and records[n].path == first.path for n in places[1:]):
+            return (
+                "All accepted images are of one file, so that nothing could be measured: accept "
+                "images of another one."
+            )
+        return ""
+
+    def train(self) -> None:
+        """Begin a training on all committed images, or go on with one that was stopped."""
+        reason, unfinished = self.cannot_train, self.unfinished
+        if reason:
+            self._session.say(reason, "warning")
+        elif unfinished is not None and unfinished.paused:
+            self.running.resume(unfinished)
+        else:
+            images = self._committed()
+            self.running.begin(len(images), self.request(images))
+
+    def cancel(self, keep: bool = False) -> None:
+        """End the training now.
+
+        Args:
+            keep: what it has learnt, so that ``train`` goes on there; else all of it is removed.
+        """
+        self.running.cancel(keep)
+
+    @property
+    def training(self) -> TrainingProgress | None:
+        """The training that goes on; None where none does."""
+        return self.running.progress
+
+    @property
+    def unfinished(self) -> Unfinished | None:
+        """A training to go on with, or None."""
+        return self._versions.unfinished
+
+    @property
+    def paused(self) -> bool:
+        """A training was stopped and kept: ``train`` goes on with it."""
+        return self.training is None and self.unfinished is not None and self.unfinished.paused
+
+    @property
+    def verdict(self) -> str:
+        """What the last training measured, promoted or not; "" where there was none."""
+        if self.running.failure:
+            return self.running.failure
+        return "" if self.last is None else self.last.measured
+
+    def request(self, images: list[str]) -> dict[str, Any]:
+        """What a training on images is asked for, as JSON values."""
+        session, settings = self._session, self._session.settings
+        assert session.store is not None
+        return {
+            "annotator": session.store.annotator,
+            "segmenter": settings.segmenter,
+            "detector": session.tuner.detector,
+            "images": images,
+            "classes": {item.class_id: item.name for item in session.table.classes},
+            "least_images": min(LEAST_OF_CLASS, settings.train_after),
+            "cache_bytes": int(settings.cache_gb * 2**30),
+            "against": self.current.number if self.current and not self.why_not else None,
+            "plan": asdict(self.plan),
+        }
+
+    def _committed(self) -> list[str]:
+        browser = self._session.browser
+        return [browser.records[n].image_id for n in browser.places(ImageState.COMMITTED)]
+
+    # -- what comes from elsewhere ---------------------------------------------------------------
+
+    def opened(self, versions: Versions) -> None:
+        """Another folder is shown."""
+        self._versions = versions
+        self._broken.clear()
+        for problem in versions.problems[:1]:
+            self._session.notified.emit("warning", problem)
+        self.running.opened(self.unfinished)
+        self.changed.emit()
+
+    def leave(self) -> None:
+        """The folder is left, or the window closes."""
+        self.running.leave()
+
+    def take_shelf(self, answer: FileAnswer) -> None:
+        """Take what is kept of the versions now."""
+        assert isinstance(answer.request, ShelfRequest)
+        if answer.request.store is not self._session.store:
+            return
+        if answer.error:
+            self._session.fail(answer.error, "shelf")
+        elif answer.versions is not None:
+            before = self.last
+            self._use(answer.versions)
+            if answer.request.action == "settle" and self.last is not None and self.last != before:
+                text = f"{self.last.title}: {self.last.measured}"
+                self._session.say(text, "info")
+                self._session.notified.emit("info", text)
+        self.running.take_shelf(answer)
+        self.changed.emit()
+
+    def take(self, answer: TrainingAnswer) -> None:
+        """Take a message of the training process; another training's is passed over."""
+        self.running.take(answer)
+
+    def given_up(self) -> None:
+        """A training was given up or failed."""
+
+    def _use(self, versions: Versions) -> None:
+        former, self._versions = self.current, versions
+        self.changed.emit()
+        if former != self.current:
+            self._used()
+
+    def _used(self) -> None:
+        """Another version, or none, is in use now."""
+
+    def _nothing_yet(self) -> str:
+        """The sentence for a folder where nothing was trained."""
+        raise NotImplementedError
+
+    def _of_another(self, current: ModelVersion) -> str:
+        """Why a version does not fit the chosen model; "" where it does."""
+        raise NotImplementedError
