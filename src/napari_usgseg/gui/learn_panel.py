@@ -47,6 +47,7 @@ class LearnForm(QWidget):
         layout.addWidget(self.view, 1)
         self.after.valueChanged.connect(self._on_edited)
         self.by_itself.toggled.connect(self._on_edited)
+        session.predictor.changed.connect(self.refresh)
         session.settings_changed.connect(self.refresh)
         session.classes_changed.connect(self.refresh)
         session.opened.connect(self.refresh)
@@ -71,7 +72,6 @@ class LearnForm(QWidget):
         self.by_itself.setChecked(settings.train_by_itself)
         for control in (self.after, self.by_itself):
             control.blockSignals(False)
-        self.view.refresh()
 
     def _counted(self) -> str:
         counts = self._session.predictor.counts

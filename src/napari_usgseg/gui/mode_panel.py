@@ -9,8 +9,10 @@ from qtpy.QtWidgets import QButtonGroup, QLabel, QWidget
 from ..session.annotator import AnnotationSession
 from ..session.settings import Mode
 from ..store.records import DraftObject
+from ..store.versions import tuned_number_in
 from .keys import tip
 from .parts import OneLine, Section, button, heading, row, toggle
+from .prompt_panels import tuned
 
 NAMES = {
     Mode.AUTONOMOUS: "Autonomous",
@@ -121,4 +123,13 @@ class ModePanel(Section):
         if item.by_hand:
             return BY_HAND
         phrase = "" if item.proposal is None else item.proposal.phrase
-        return BY_PHRASE.format(phrase=phrase) if phrase and not prompted else BY_PERSON
+        if not phrase or prompted:
+            return BY_PERSON
+        return BY_PHRASE.format(phrase=phrase) + self._tuned(phrase)
+
+    def _tuned(self, phrase: str) -> str:
+        """Which tuned detector was asked; it answers for what it was taught only."""
+        tuner = self._session.tuner
+        version = tuner.get(tuned_number_in(self._session.draft.model_id))
+        taught = version is not None and phrase.lower() in map(str.lower, version.classes.values())
+        return f", {tuned(version)}" if version is not None and taught else ""

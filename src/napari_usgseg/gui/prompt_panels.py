@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from qtpy.QtWidgets import (
@@ -16,8 +17,9 @@ from qtpy.QtWidgets import (
 )
 
 from ..session.annotator import AnnotationSession
+from ..store.versions import ModelVersion
 from .keys import tip
-from .parts import Fold, Section, button, heading, row, toggle
+from .parts import Fold, OneLine, Section, button, heading, row, toggle
 from .tools import CanvasTools, Tool
 
 NAMES = {
@@ -67,8 +69,10 @@ class FindPanel(Section):
     """A phrase, the button that looks for it, and its thresholds."""
 
     def __init__(self, session: AnnotationSession) -> None:
-        super().__init__("Find")
+        super().__init__("")
         self._session = session
+        self.tuned = OneLine()
+        self.body.addLayout(row(heading("Find"), self.tuned, stretch=1))
         self.phrase = QLineEdit()
         self.phrase.setPlaceholderText("what to look for, such as: breast tumor")
         self.phrase.setToolTip(
@@ -111,7 +115,9 @@ class FindPanel(Section):
             control.valueChanged.connect(self._on_edited)
         self.on_open.toggled.connect(self._on_edited)
         session.settings_changed.connect(self._on_settings)
+        session.tuner.changed.connect(self._on_tuner)
         self._on_settings()
+        self._on_tuner()
 
     def find(self) -> None:
         """Look for what is in the field."""
@@ -142,6 +148,23 @@ class FindPanel(Section):
         self.on_open.blockSignals(True)
         self.on_open.setChecked(settings.find_on_open)
         self.on_open.blockSignals(False)
+
+    def _on_tuner(self) -> None:
+        """Say which tuned detector is asked, and what for."""
+        tuner = self._session.tuner
+        version = None if tuner.why_not else tuner.current
+        self.tuned.setVisible(version is not None)
+        if version is not None:
+            phrases = ", ".join(dict.fromkeys(version.classes.values()))
+            self.tuned.setText(f"{Path(self._session.settings.detector).name}, {tuned(version)}")
+            self.tuned.setToolTip(
+                f"{version.badge}. It answers: {phrases}. Other phrases are found as before."
+            )
+
+
+def tuned(version: ModelVersion) -> str:
+    """A version of the detector in few words: "tuned v2"."""
+    return f"tuned v{version.number}"
 
 
 def _threshold(tooltip: str) -> QDoubleSpinBox:

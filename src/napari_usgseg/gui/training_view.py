@@ -91,6 +91,7 @@ class TrainingView(QWidget):
         layout.addWidget(self.curves, 1)
         layout.addStretch(0)
         self.version.activated.connect(self._on_version)
+        learner.changed.connect(self.refresh)
         session.opened.connect(self._on_opened)
         self._on_opened()
 
@@ -105,7 +106,7 @@ class TrainingView(QWidget):
     def refresh(self) -> None:
         """Say how it is."""
         learner = self._learner
-        self._list_versions(learner.versions, learner.current)
+        self._list_versions()
         self._show_buttons()
         training = learner.training
         self.bar.setVisible(training is not None)
@@ -114,9 +115,8 @@ class TrainingView(QWidget):
         self.verdict.setText(learner.verdict)
         self.verdict.setVisible(bool(learner.verdict))
 
-    def _list_versions(
-        self, versions: tuple[ModelVersion, ...], current: ModelVersion | None
-    ) -> None:
+    def _list_versions(self) -> None:
+        versions, current = self._learner.versions, self._learner.current
         rows: list[tuple[str, int | None, str]] = [(self._words.base, None, "")]
         rows += [(_line(item), item.number, item.measured) for item in reversed(versions)]
         shown = [

@@ -23,7 +23,7 @@ from .footer import PrimaryButton, StatusLine
 from .history_panel import HistoryPanel
 from .images_panel import ImagesPanel
 from .layers import LayerBridge
-from .learn_panel import LearnForm
+from .learn_page import LearnPage
 from .mode_panel import ModePanel
 from .opening import Opening, TitleBar
 from .pages import FirstPage, WorkPage
@@ -99,7 +99,8 @@ class UltrasoundWidget(QWidget):
         self.history = HistoryPanel(session)
         self.cleaning = CleaningForm(session)
         self.models = ModelForm(session)
-        self.learn = LearnForm(session)
+        self.learning = LearnPage(session)
+        self.learn, self.tune = self.learning.learn, self.learning.tune
         self.export = ExportForm(session)
         self.folds = FoldBar()
         self.folds.add("View", "How images and labels are shown.", self.view)
@@ -107,7 +108,7 @@ class UltrasoundWidget(QWidget):
         self.folds.add("Cleaning", "Holes, specks, edges of proposed masks.", self.cleaning)
         self.folds.add("Model", "Which models find and segment.", self.models)
         self.folds.add(
-            "Learn", "Train on accepted images; versions of what was learnt.", self.learn
+            "Learn", "Train on accepted images; versions of what was learnt.", self.learning
         )
         self.folds.add("Export", "Write a data set of PNGs.", self.export)
         self.folds.toggled.connect(self._on_fold)

@@ -1,0 +1,51 @@
+"""The detector learns the project's own targets from what was accepted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from ..session.annotator import AnnotationSession
+from .training_view import TrainingView, Words, sentence
+
+WORDS = Words(
+    base="none: the detector as it is",
+    in_use="Which tuned detector answers the phrases that it was taught; older ones stay here.",
+    begin="Tune now",
+    begin_tip="Learn from all accepted images, in the background at low priority.",
+)
+PURPOSE = "Find then knows your targets by the names of their classes"
+
+
+class TuneForm(QWidget):
+    """The tuned detectors of the open project.
+
+    Args:
+        session: whose ``tuner`` is shown.
+    """
+
+    def __init__(self, session: AnnotationSession) -> None:
+        super().__init__()
+        self._session = session
+        self.purpose = sentence()
+        self.view = TrainingView(session, session.tuner, WORDS)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(8, 4, 0, 0)
+        layout.setSpacing(4)
+        layout.addWidget(self.purpose)
+        layout.addWidget(self.view, 1)
+        session.predictor.changed.connect(self.refresh)
+        session.settings_changed.connect(self.refresh)
+        session.classes_changed.connect(self.refresh)
+        session.opened.connect(self.refresh)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Say what is learnt, and from which detector."""
+        counts = self._session.predictor.counts
+        classes = self._session.table.classes
+        parts = [f"{item.name} {n}" for item in classes if (n := counts.get(item.class_id))]
+        images = f" (accepted images: {', '.join(parts)})" if parts else ""
+        base = Path(self._session.settings.detector).name
+        self.purpose.setText(f"{PURPOSE}{images}. Base: {base}.")
