@@ -9,32 +9,29 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import CheckpointError
-from ..io.atomic import write_atomically
 from ..io.datasets import Dataset, Split
-from ..models.lora import save_adapter
-from ..models.lora_card import AdapterCard, is_adapter, read_adapter_card, write_adapter_card
+from ..models.lora_card import AdapterCard, read_adapter_card
 from ..models.phrase_grounder import PhraseGrounder
 from ..models.registry import embedded_grounder, resolve_device
 from ..models.text import load_sentence_encoder
-from .lora_check import Checked, check_images
 from .lora_data import TuningData, UnrelatedPhrases, choose_images
 from .lora_loop import Decay, Progress, TuneSettings, make_accelerator, tune
 from .lora_pictures import Pictures
-from .lora_ways import TunableDetector, Way
+from .lora_request import DONE, is_done, is_same, write_request
+from .lora_run import Run
+from .lora_ways import TunableDetector
 
 Say = Callable[[str], None]
 
-LOG_EVERY = 10
+STATE = "training.pt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,19 +109,55 @@ def train_lora(
     base.check_preset(settings.preset)
     side = settings.image_size or base.image_size
     data = choose_images(datasets, images, splits, settings.seed, side)
-    accelerator = make_accelerator(settings.precision, settings.accumulate, base.on_cpu(device))
+    return tune_lora(
+        data,
+        base,
+        out,
+        settings,
+        source=", ".join(dataset.name for dataset in datasets),
+        on_cpu=base.on_cpu(device),
+        resume=resume,
+        pictures=pictures,
+        say=say,
+        progress=progress,
+        cancelled=cancelled,
+    )
+
+
+def tune_lora(
+    data: TuningData,
+    base: TunableDetector,
+    out: Path,
+    settings: LoraSettings,
+    *,
+    source: str = "",
+    on_cpu: bool = True,
+    resume: bool = False,
+    pictures: bool = False,
+    say: Say = lambda text: None,
+    progress: Progress = lambda step, steps, figures: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> AdapterCard:
+    """The same with images that were read already; ``base`` is of no use afterwards.
+
+    Raises:
+        ModelError: the detector has no such preset.
+        CheckpointError: ``out`` holds another training, and ``resume`` is asked for.
+        Cancelled: ``cancelled()`` turned true; the state is saved.
+    """
+    accelerator = make_accelerator(settings.precision, settings.accumulate, on_cpu)
     how = _loop(settings, base, len(data.training), accelerator.num_processes)
-    source = ", ".join(dataset.name for dataset in datasets)
     request = _request(base, data, settings, source, how)
-    if resume and _is_same(out, request) and is_adapter(out) and not (out / STATE).exists():
+    if resume and is_same(out, request) and is_done(out):
         card = read_adapter_card(out)
         if card is not None:
             return card
-    if not resume and accelerator.is_main_process:
+    main = accelerator.is_main_process
+    if not resume and main:
         for name in (STATE, "log.jsonl"):
             (out / name).unlink(missing_ok=True)
-    if accelerator.is_main_process:
-        write_atomically(out / "training.json", json.dumps(request).encode(), overwrite=True)
+    if main:
+        write_request(out, request)
     accelerator.wait_for_everyone()
 
     import torch
@@ -137,11 +170,10 @@ def train_lora(
         rank=settings.rank,
         alpha=settings.alpha or settings.rank,
         batch=how.batch,
-        image_size=side,
+        image_size=settings.image_size or base.image_size,
         seed=settings.seed,
     )
     count = sum(tensor.numel() for tensor in way.lesson.parameters() if tensor.requires_grad)
-    main = accelerator.is_main_process
     if main:
         say(
             f"{source}: {len(data.training)} images to learn {', '.join(data.targets)} from, "
@@ -159,14 +191,14 @@ def train_lora(
         seed=settings.seed,
         training=asdict(how),
     )
-    run = _Run(way, data, out, card, Pictures(out, say) if pictures and main else None, progress)
-    place, places = accelerator.process_index, accelerator.num_processes
+    drawn = Pictures(out, say) if pictures and main else None
+    run = Run(way, data, out, card, drawn, progress, accelerator)
     outcome = tune(
         way.lesson,
         how,
         out / STATE,
         accelerator,
-        check=lambda step: run.check(step, place, places),
+        check=run.check,
         keep=run.keep,
         settle=way.lesson.settle,
         resume=resume,
@@ -176,67 +208,12 @@ def train_lora(
     run.close()
     if main:
         say(f"best after {outcome.best_step} of {outcome.last_step} steps")
+        write_request(out, {**request, DONE: True})
         (out / STATE).unlink(missing_ok=True)
     accelerator.wait_for_everyone()
     found = read_adapter_card(out)
     assert found is not None
     return found
-
-
-STATE = "training.pt"
-
-
-class _Run:
-    """What happens between the steps: validation, pictures, log, adapters."""
-
-    def __init__(
-        self,
-        way: Way,
-        data: TuningData,
-        out: Path,
-        card: AdapterCard,
-        pictures: Pictures | None,
-        progress: Progress,
-    ) -> None:
-        self.way, self.data, self.out, self.card = way, data, out, card
-        self.pictures, self.progress = pictures, progress
-        self.sums: dict[str, list[float]] = {}
-
-    def check(self, step: int, place: int, places: int) -> list[float]:
-        """The scores of this process's share of the validation images."""
-        answers: list[Checked] = check_images(self.way.detector, self.data.checking[place::places])
-        if self.pictures is not None:
-            self.pictures.checked(step, answers)
-        return [answer.score for answer in answers]
-
-    def keep(self, kind: str, step: int, score: float) -> None:
-        """Save the adapter as it is now."""
-        folder = self.out if kind == "best" else self.out / "last"
-        save_adapter(self.way.tuned, folder)
-        scores = {} if math.isnan(score) else {"validation": round(score, 4)}
-        write_adapter_card(folder, replace(self.card, scores={**scores, "step": step}))
-
-    def step(self, step: int, steps: int, figures: dict[str, float]) -> None:
-        """Log, draw, tell."""
-        for name, value in figures.items():
-            self.sums.setdefault(name, []).append(value)
-        if step % LOG_EVERY == 0 or "validation" in figures:
-            means = {
-                name: round(float(np.nanmean(values)), 5)
-                for name, values in self.sums.items()
-                if not np.isnan(values).all()
-            }
-            with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": step, **means}) + "\n")
-            self.sums.clear()
-        if self.pictures is not None:
-            self.pictures.step(step, figures)
-        self.progress(step, steps, figures)
-
-    def close(self) -> None:
-        """Finish the pictures."""
-        if self.pictures is not None:
-            self.pictures.close()
 
 
 def _encoder(base: TunableDetector) -> Any:
@@ -288,20 +265,3 @@ def _request(
         "settings": {**asdict(settings), "minutes": 0},
         "steps": how.steps,
     }
-
-
-def _is_same(out: Path, request: dict[str, Any]) -> bool:
-    path = out / "training.json"
-    try:
-        earlier = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return False
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); use another --out") from error
-    if earlier != json.loads(json.dumps(request)):
-        changed = sorted(key for key in request if earlier.get(key) != request[key])
-        raise CheckpointError(
-            f"{path.parent} holds another training (it differs in {', '.join(changed)}); "
-            "use another --out, or train without --resume"
-        )
-    return True

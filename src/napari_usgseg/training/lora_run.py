@@ -1,0 +1,82 @@
+"""What happens between the steps of a tuning: validation, pictures, log, adapters."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..models.lora import save_adapter
+from ..models.lora_card import AdapterCard, write_adapter_card
+from .lora_check import THRESHOLDS, ask, choose_threshold
+from .lora_data import TuningData
+from .lora_loop import Progress, mean_of_all
+from .lora_pictures import Pictures
+from .lora_ways import Way
+
+LOG_EVERY = 10
+
+
+class Run:
+    """What happens between the steps: validation, pictures, log, adapters."""
+
+    def __init__(
+        self,
+        way: Way,
+        data: TuningData,
+        out: Path,
+        card: AdapterCard,
+        pictures: Pictures | None,
+        progress: Progress,
+        accelerator: Any,
+    ) -> None:
+        self.way, self.data, self.out, self.card = way, data, out, card
+        self.pictures, self.progress, self.accelerator = pictures, progress, accelerator
+        self.sums: dict[str, list[float]] = {}
+
+    def check(self, step: int) -> list[float]:
+        """The score on the validation images, shared among the processes, and its threshold."""
+        share = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
+        answers = ask(self.way.detector, self.data.checking[share])
+        rows = np.array([answer.dice for answer in answers]).reshape(-1, len(THRESHOLDS))
+        means = mean_of_all(self.accelerator, rows)
+        if np.isnan(means).all():
+            return []
+        place = choose_threshold(means, self.way.box_threshold)
+        self.card = replace(self.card, box_threshold=round(float(THRESHOLDS[place]), 2))
+        if self.pictures is not None:
+            self.pictures.checked(step, [answer.at(place) for answer in answers])
+        return [float(means[place])]
+
+    def keep(self, kind: str, step: int, score: float) -> None:
+        """Save the adapter as it is now."""
+        folder = self.out if kind == "best" else self.out / "last"
+        save_adapter(self.way.tuned, folder)
+        scores = {} if math.isnan(score) else {"validation": round(score, 4)}
+        write_adapter_card(folder, replace(self.card, scores={**scores, "step": step}))
+
+    def step(self, step: int, steps: int, figures: dict[str, float]) -> None:
+        """Log, draw, tell."""
+        for name, value in figures.items():
+            self.sums.setdefault(name, []).append(value)
+        if step % LOG_EVERY == 0 or "validation" in figures:
+            means = {
+                name: round(float(np.nanmean(values)), 5)
+                for name, values in self.sums.items()
+                if not np.isnan(values).all()
+            }
+            with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, **means}) + "\n")
+            self.sums.clear()
+        if self.pictures is not None:
+            self.pictures.step(step, figures)
+        self.progress(step, steps, figures)
+
+    def close(self) -> None:
+        """Finish the pictures."""
+        if self.pictures is not None:
+            self.pictures.close()
