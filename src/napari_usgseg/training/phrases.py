@@ -1,15 +1,18 @@
 """What a sonographer may type: many phrasings of every target, and of what is not there.
 
-A concept is what one label of a data set means. Its phrasings are made from small grammars; some
-words and word orders are kept out of training (``HELD_OUT``) and serve as the test of whether the
-text is understood rather than looked up.
+A concept is what one label of a data set means. ``phrases.toml`` holds them all, with phrasings or
+the words of which a small grammar makes them. Some words and word orders are kept out of training
+and serve as the test of whether the text is understood rather than looked up.
 """
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib import resources
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -52,297 +55,24 @@ def _compose(nouns: Sequence[str], organs: Sequence[str]) -> tuple[str, ...]:
     return tuple(made)
 
 
-_LESIONS = ("tumor", "lesion", "mass", "nodule")
-GENERIC_LESIONS = ("tumor", "lesion", "mass", "nodule", "focal lesion", "lesions", "solid mass")
+def _concept(card: dict[str, Any]) -> Concept:
+    made = _compose(card.get("nouns", ()), card.get("organs", ()))
+    phrases = (*made, *card["phrases"])
+    return Concept(card["name"], card["family"], card["organ"], phrases, tuple(card["held_out"]))
 
-CONCEPTS = (
-    Concept(
-        "breast tumor",
-        "lesion",
-        "breast",
-        (
-            *_compose((*_LESIONS, "tumour"), ("breast",)),
-            "breast cancer",
-            "breast abnormality",
-            "hypoechoic breast lesion",
-            "a tumor in this breast",
-            "suspicious breast mass",
-            "breast cyst or tumor",
-            *GENERIC_LESIONS,
-        ),
-        (
-            "mammary tumor",
-            "breast neoplasm",
-            "neoplasm in the breast",
-            "lump in the breast",
-            "mass inside the breast",
-            "breast growth",
-            "mammary lesion",
-        ),
-    ),
-    Concept(
-        "thyroid nodule",
-        "lesion",
-        "thyroid",
-        (
-            *_compose((*_LESIONS, "tumour"), ("thyroid", "thyroid gland")),
-            "hypoechoic thyroid nodule",
-            "thyroid cancer",
-            "thyroid abnormality",
-            *GENERIC_LESIONS,
-        ),
-        (
-            "nodule inside the thyroid",
-            "thyroid neoplasm",
-            "thyroid gland growth",
-            "nodular lesion of thyroid",
-            "thyroid lump",
-        ),
-    ),
-    Concept(
-        "fetal head",
-        "fetal",
-        "fetus",
-        (
-            "fetal head",
-            "head of the fetus",
-            "the fetal head",
-            "fetal skull",
-            "fetus head",
-            "skull",
-            "fetal heads",
-            "baby head",
-            "head of the baby",
-            "head",
-            "head circumference",
-            "fetal head circumference",
-            "skull of the fetus",
-            "head of a fetus",
-            "fetal cranium",
-        ),
-        (
-            "foetal head",
-            "cranium of the fetus",
-            "head of the unborn baby",
-            "baby's skull",
-            "fetus skull",
-            "the head of the foetus",
-        ),
-    ),
-    Concept(
-        "aponeurosis",
-        "muscle",
-        "muscle",
-        (
-            "aponeurosis",
-            "aponeuroses",
-            "muscle aponeurosis",
-            "aponeurosis of the muscle",
-            "superficial aponeurosis",
-            "deep aponeurosis",
-            "the aponeurosis",
-            "muscle fascia",
-            "superficial and deep aponeurosis",
-            "aponeuroses of the muscle",
-        ),
-        ("muscular aponeurosis", "aponeuroses in the muscle", "fascia of the muscle"),
-    ),
-    Concept(
-        "nerve",
-        "nerve",
-        "nerve",
-        (
-            "nerve",
-            "nerves",
-            "peripheral nerve",
-            "peripheral nerves",
-            "the nerve",
-            "nerve bundle",
-            "nerve fascicles",
-            "median nerve",
-            "ulnar nerve",
-            "sciatic nerve",
-            "femoral nerve",
-            "brachial plexus",
-            "a peripheral nerve",
-            "nerve cross section",
-        ),
-        ("nerve trunk", "neural structure", "bundle of nerves", "radial nerve", "tibial nerve"),
-    ),
-    Concept(
-        "blood vessel",
-        "vessel",
-        "vessel",
-        (
-            "blood vessel",
-            "blood vessels",
-            "vessel",
-            "vessels",
-            "artery",
-            "vein",
-            "arteries",
-            "the blood vessel",
-            "artery or vein",
-            "arteries and veins",
-            "veins",
-            "femoral artery",
-            "vascular structure",
-        ),
-        (
-            "vasculature",
-            "vascular lumen",
-            "a vein or an artery",
-            "arterial vessel",
-            "brachial artery",
-        ),
-    ),
-    Concept(
-        "cyst",
-        "cyst",
-        "",
-        ("cyst", "cysts", "simple cyst", "anechoic cyst", "the cyst", "fluid filled cyst"),
-        ("cystic lesion", "cystic structure", "fluid collection"),
-    ),
-    Concept(
-        "left ventricle",
-        "lv",
-        "heart",
-        (
-            "left ventricle",
-            "left ventricle cavity",
-            "left ventricular cavity",
-            "lv cavity",
-            "the left ventricle",
-            "cavity of the left ventricle",
-            "lv",
-            "left ventricular chamber",
-        ),
-        ("chamber of the left ventricle", "left ventricular lumen"),
-    ),
-    Concept(
-        "left ventricle myocardium",
-        "myocardium",
-        "heart",
-        (
-            "left ventricle myocardium",
-            "myocardium",
-            "left ventricular myocardium",
-            "myocardium of the left ventricle",
-            "left ventricular wall",
-            "heart muscle",
-            "heart wall",
-        ),
-        ("wall of the left ventricle", "cardiac muscle"),
-    ),
-    Concept(
-        "left atrium",
-        "atrium",
-        "heart",
-        ("left atrium", "the left atrium", "left atrial cavity", "atrium", "left atrium cavity"),
-        ("cavity of the left atrium", "left atrial chamber"),
-    ),
+
+_BOOK = tomllib.loads(
+    resources.files(__package__).joinpath("phrases.toml").read_text(encoding="utf-8")
 )
+_LESIONS = tuple(_BOOK["lesions"])
 
-ALIASES = {"left ventricle cavity": "left ventricle", "vessel": "blood vessel"}
+CONCEPTS = tuple(_concept(card) for card in _BOOK["concept"])
+ALIASES = {alias: card["name"] for card in _BOOK["concept"] for alias in card.get("aliases", ())}
 """What data set cards call a concept beside its name."""
 
-ABSENT_ORGANS = (
-    "kidney",
-    "liver",
-    "gallbladder",
-    "spleen",
-    "pancreas",
-    "urinary bladder",
-    "prostate",
-    "uterus",
-    "ovary",
-    "testis",
-    "lymph node",
-    "tendon",
-    "achilles tendon",
-    "bone",
-    "rib",
-    "lung",
-    "pleural line",
-    "aorta",
-    "carotid artery",
-    "appendix",
-    "bowel",
-    "stomach",
-    "placenta",
-    "fetal abdomen",
-    "fetal femur",
-    "fetal heart",
-    "umbilical cord",
-    "eye",
-    "optic disc",
-    "salivary gland",
-    "knee cartilage",
-    "meniscus",
-    "rotator cuff",
-    "renal medulla",
-    "renal cortex",
-    "renal pelvis",
-    "gallstone",
-    "kidney stone",
-    "hepatic vein",
-    "portal vein",
-    "right ventricle",
-    "right atrium",
-    "mitral valve",
-    "endometrium",
-    "fibroid",
-    "cervix",
-    "brain",
-    "lumbar muscle",
-    "diaphragm",
-    "needle",
-    "catheter",
-    "tooth",
-    "skin",
-    "trachea",
-    "esophagus",
-    "adrenal gland",
-    "hip joint",
-    "finger",
-    "hand",
-    "cat",
-    "dog",
-    "car",
-    "tree",
-    "house",
-    "person",
-    "table",
-    "bottle",
-)
-ABSENT_LESION_ORGANS = (
-    "kidney",
-    "liver",
-    "prostate",
-    "ovary",
-    "uterus",
-    "pancreas",
-    "spleen",
-    "bladder",
-    "testis",
-    "lung",
-    "brain",
-    "skin",
-)
-HELD_OUT_ABSENT = (
-    "thymus",
-    "parotid gland",
-    "ureter",
-    "biceps tendon",
-    "fallopian tube",
-    "ileum",
-    "spinal cord",
-    "airplane",
-    "horse",
-    "retina",
-    "kidney cyst",
-    "liver metastasis",
-)
+ABSENT_ORGANS: tuple[str, ...] = tuple(_BOOK["absent_organs"])
+ABSENT_LESION_ORGANS: tuple[str, ...] = tuple(_BOOK["absent_lesion_organs"])
+HELD_OUT_ABSENT: tuple[str, ...] = tuple(_BOOK["held_out_absent"])
 
 
 def concept_of(phrase: str) -> Concept:
