@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -43,6 +46,23 @@ def test_a_tuning_says_what_it_learns_and_how_to_use_it(usgseg, kidneys, tmp_pat
     assert "3 to stop by" in first
     assert f"--grounder {tmp_path / 'a'}" in last
     assert len(read_adapter_card(tmp_path / "a").images) == 6
+
+
+def test_two_processes_share_an_epoch_and_speak_once(kidneys, tmp_path):
+    words = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2)
+    words += ("-m", "napari_usgseg.cli", "train", "lora", kidneys, "--out", tmp_path / "a")
+    words += ("--device", "cpu", "--epochs", 1, "--batch", 1, "--image-size", 64, "--rank", 4)
+    done = subprocess.run(
+        [sys.executable, *map(str, words), "--no-pictures"],
+        capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    first, *_, last = done.stdout.splitlines()
+    assert "4 images to learn" in first
+    assert "step 2 of 2" in done.stdout
+    assert done.stdout.count("adapter of nano") == 1
+    assert f"--grounder {tmp_path / 'a'}" in last
+    assert read_adapter_card(tmp_path / "a").rank == 4
 
 
 def test_an_adapter_is_evaluated_as_a_detector_or_on_top_of_its_base(usgseg, kidneys, adapter):

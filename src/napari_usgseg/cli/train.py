@@ -215,7 +215,12 @@ def lora(
         bool, typer.Option(help="Draw losses and validation boxes, and write for TensorBoard.")
     ] = True,
 ) -> None:
-    """Tune a detector to new targets with a LoRA adapter; several GPUs: accelerate launch -m."""
+    """Tune a detector to new targets with a LoRA adapter.
+
+    Several GPUs: accelerate launch -m napari_usgseg.cli train lora ... Several processes without
+    a GPU: torchrun --nproc-per-node 2 -m napari_usgseg.cli train lora ... (accelerate launch --cpu
+    starts a single one, whatever --num_processes says, where it has no --mpirun_hostfile).
+    """
     from ..errors import PromptError
     from ..training.lora import LoraSettings
     from .train_lora import train_lora_command
