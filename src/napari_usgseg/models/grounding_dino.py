@@ -67,6 +67,11 @@ class GroundingDino:
         return self._model
 
     @property
+    def box_threshold(self) -> float:
+        """Least score of a box where a prompt does not say."""
+        return self._threshold(TextPrompt(""))
+
+    @property
     def tokenizer(self) -> Any:
         """Its tokenizer."""
         return self._tokenizer
@@ -193,5 +198,7 @@ def load_grounding_dino(
         if card is not None:
             same_base(model_id, card.base_id, adapter)
         model = merge_adapter(model, adapter)
+        if card is not None and card.box_threshold is not None:
+            model.config.box_threshold = model.config.text_threshold = card.box_threshold
         model_id += f"+{adapter.name}-{sha256_of(adapter / ADAPTER_WEIGHTS)[:8]}"
     return GroundingDino(model, processor, model_id, device)

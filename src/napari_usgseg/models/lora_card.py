@@ -36,6 +36,7 @@ class AdapterCard:
         seed: of everything random.
         training: the settings.
         scores: "validation" and what else was measured.
+        box_threshold: least score of a box of its targets; None for the detector's own.
     """
 
     base: str
@@ -48,7 +49,8 @@ class AdapterCard:
     source: str = ""
     seed: int = 0
     training: dict[str, Any] = field(default_factory=dict)
-    scores: dict[str, float] = field(default_factory=dict)
+    scores: dict[str, Any] = field(default_factory=dict)
+    box_threshold: float | None = None
 
 
 def write_adapter_card(folder: Path, card: AdapterCard) -> None:

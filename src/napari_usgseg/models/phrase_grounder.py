@@ -93,15 +93,22 @@ class PhraseGrounder:
         encoder: the sentence encoder that it was trained with.
         model_id: name and content hash.
         known: what it was trained on; a phrase foreign to it gives no box and a note.
+        box_threshold: least score of a box where a prompt does not say.
     """
 
     def __init__(
-        self, net: PhraseNet, encoder: SentenceEncoder, model_id: str, known: Knowledge
+        self,
+        net: PhraseNet,
+        encoder: SentenceEncoder,
+        model_id: str,
+        known: Knowledge,
+        box_threshold: float = BOX_THRESHOLD,
     ) -> None:
         self.net = net.eval()
         self.encoder = encoder.eval()
         self.model_id = model_id
         self.known = known
+        self.box_threshold = box_threshold
 
     @torch.inference_mode()
     def detect(self, image: NDArray[np.uint8], prompt: TextPrompt) -> Detections:
@@ -115,7 +122,7 @@ class PhraseGrounder:
         phrases = split_phrases(prompt.text)
         if not phrases:
             raise PromptError("the text prompt is empty: type what to find, such as 'breast tumor'")
-        threshold = BOX_THRESHOLD if prompt.box_threshold is None else prompt.box_threshold
+        threshold = self.box_threshold if prompt.box_threshold is None else prompt.box_threshold
         height, width = image.shape[:2]
         vectors = self.encoder(list(phrases))
         foreign = self.known.is_foreign(vectors)
@@ -169,6 +176,8 @@ def _only_around(
 def save_phrase_grounder(grounder: PhraseGrounder, folder: Path, half: bool = True) -> None:
     """Write ``grounder.json`` and (half-precision) ``grounder.safetensors`` to ``folder``."""
     card = {"schema": 1, "image_size": grounder.net.image_size, "known": list(grounder.known.names)}
+    if grounder.box_threshold != BOX_THRESHOLD:
+        card["box_threshold"] = grounder.box_threshold
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "grounder.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
     state = {k: v for k, v in grounder.net.state_dict().items() if v.is_floating_point()}
@@ -193,24 +202,27 @@ def load_phrase_grounder(folder: Path, adapter: str | Path | None = None) -> Phr
         counters = {k: v for k, v in net.state_dict().items() if not v.is_floating_point()}
         net.load_state_dict({**counters, **state})
         known = Knowledge(tuple(str(name) for name in card["known"]), learned, absent)
+        threshold = float(card.get("box_threshold", BOX_THRESHOLD))
         digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
     except Exception as error:  # safetensors raises bare exceptions of its own
         raise CheckpointError(
             f"{folder}: the phrase grounder cannot be read ({error}); reinstall the package, or "
             "check with 'usgseg models verify'"
         ) from error
-    grounder = PhraseGrounder(net, load_sentence_encoder(folder), f"nano-{digest}", known)
+    encoder = load_sentence_encoder(folder)
+    grounder = PhraseGrounder(net, encoder, f"nano-{digest}", known, threshold)
     return grounder if adapter is None else _with_adapter(grounder, Path(adapter))
 
 
 def _with_adapter(grounder: PhraseGrounder, adapter: Path) -> PhraseGrounder:
     check_adapter(adapter)
     card = read_adapter_card(adapter)
-    known = grounder.known
+    known, threshold = grounder.known, grounder.box_threshold
     if card is not None:
         same_base(grounder.model_id, card.base_id, adapter)
         known = known.taught(card.targets, card.phrases, grounder.encoder)
+        threshold = threshold if card.box_threshold is None else card.box_threshold
     digest = hashlib.sha256((adapter / ADAPTER_WEIGHTS).read_bytes()).hexdigest()[:8]
     model_id = f"{grounder.model_id}+{adapter.name}-{digest}"
     net = merge_adapter(grounder.net, adapter)
-    return PhraseGrounder(net, grounder.encoder, model_id, known)
+    return PhraseGrounder(net, grounder.encoder, model_id, known, threshold)

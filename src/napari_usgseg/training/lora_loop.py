@@ -20,6 +20,7 @@ from torch import nn
 
 from ..errors import Cancelled, CheckpointError
 from ..models.lora import trained
+from ..types import FloatArray
 
 Progress = Callable[[int, int, dict[str, float]], None]
 Decay = Literal["cosine", "step"]
@@ -142,7 +143,7 @@ def tune(
         figures = {**figures, "lr": rate, "minutes": minutes}
         stop = _any(accelerator, cancelled())
         if step % settings.check_every == 0 or step == settings.steps or stop:
-            score = _mean(accelerator, check(step))
+            score = float(mean_of_all(accelerator, np.reshape(check(step), (-1, 1)))[0])
             better = math.isnan(score) or score >= state.best
             state.stale = 0 if math.isnan(score) or score > state.best else state.stale + 1
             if better:
@@ -216,11 +217,11 @@ def _any(accelerator: Any, flag: bool) -> bool:
     return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device)) > 0)
 
 
-def _mean(accelerator: Any, scores: Sequence[float]) -> float:
-    """The mean over all processes; not a number where nobody has a score."""
-    total = torch.tensor([float(np.sum(scores)), float(len(scores))], device=accelerator.device)
-    total = accelerator.reduce(total)
-    return float(total[0] / total[1]) if total[1] else math.nan
+def mean_of_all(accelerator: Any, rows: FloatArray) -> FloatArray:
+    """The mean of the rows (N, T) of all processes, (T,); not numbers where nobody has a row."""
+    total = torch.tensor([*rows.sum(0), len(rows)], dtype=torch.float32, device=accelerator.device)
+    total = accelerator.reduce(total).cpu()
+    return np.asarray(total[:-1] / total[-1], np.float32)
 
 
 def _save(

@@ -65,6 +65,7 @@ class Way:
         detector: itself; what it finds changes with every step.
         tuned: PEFT's model around its network.
         lesson: what a step costs.
+        box_threshold: the least score of a box that the detector goes by itself.
     """
 
     base: str
@@ -72,6 +73,7 @@ class Way:
     detector: Detector
     tuned: Any
     lesson: Lesson
+    box_threshold: float
 
 
 class TunableDetector:
@@ -111,6 +113,14 @@ class TunableDetector:
         size = self._dino.image_processor.size
         shortest = size.shortest_edge if size.shortest_edge else size.height
         return int(shortest) // 32 * 32
+
+    @property
+    def box_threshold(self) -> float:
+        """The least score of a box that it goes by itself."""
+        found = self.detector
+        return (
+            found.box_threshold if isinstance(found, PhraseGrounder) else self._dino.box_threshold
+        )
 
     @property
     def _dino(self) -> GroundingDino:
@@ -153,7 +163,8 @@ class TunableDetector:
             tuned = add_adapter(dino.model, chosen, rank, alpha, self.base)
             task = DinoTask(dino.model, dino.tokenizer, questioner)
         tuned.eval()
-        return Way(self.base, self.base_id, self.detector, tuned, Lesson(task, guard))
+        lesson = Lesson(task, guard)
+        return Way(self.base, self.base_id, self.detector, tuned, lesson, self.box_threshold)
 
 
 def _others(learned: Tensor, new: Tensor) -> Tensor:
