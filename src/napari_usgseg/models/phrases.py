@@ -26,6 +26,11 @@ def split_phrases(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(phrase for phrase in phrases if phrase))
 
 
+def as_phrase(name: str) -> str:
+    """The name of a class as one phrase, in lower case; "" where there is no word in it."""
+    return " ".join(split_phrases(name))
+
+
 @dataclass(frozen=True, slots=True)
 class PhraseSpan:
     """A phrase and its tokens ``start``..``stop`` - 1 in the tokenized prompt."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..models.lora_card import is_adapter
+from ..models.phrases import as_phrase
 from ..store.versions import ModelVersion, Versions, tuned_number_in
 from .commit import FIRST_CLASS
 from .learner import LEAST_IMAGES, Learner
@@ -65,7 +66,7 @@ class Tuner(Learner):
                 "merge it (usgseg models merge-lora)."
             )
         counts = self._session.predictor.counts
-        if not any(counts.get(int(value)) for value in self._phrases()):
+        if not any(counts.get(value) for value in self._phrases()):
             return (
                 "A class's name is the phrase that finds it: name a class that is on the accepted "
                 "images."
@@ -80,7 +81,11 @@ class Tuner(Learner):
     def _phrases(self) -> dict[int, str]:
         """Class id -> name, of the classes that have one."""
         classes = self._session.table.classes
-        return {item.class_id: item.name for item in classes if item.name != FIRST_CLASS}
+        return {
+            item.class_id: item.name
+            for item in classes
+            if item.name != FIRST_CLASS and as_phrase(item.name)
+        }
 
     # -- what comes from elsewhere ---------------------------------------------------------------
 

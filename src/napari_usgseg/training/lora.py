@@ -223,20 +223,22 @@ def _encoder(base: TunableDetector) -> Any:
     return load_sentence_encoder(embedded_grounder())
 
 
+def steps_for(images: int, base: TunableDetector) -> int:
+    """Steps that suit so many images: more ask for more, by the square root."""
+    return int(np.clip(base.steps * np.sqrt(images / 100), base.steps / 2, 4 * base.steps))
+
+
 def _loop(
     settings: LoraSettings, base: TunableDetector, images: int, processes: int
 ) -> TuneSettings:
-    """The loop's settings; steps that suit so many images where neither they nor epochs are given.
-
-    More images than ten ask for more steps, by the square root.
-    """
+    """The loop's settings, with steps that suit so many images where none are given."""
     batch = settings.batch or base.batch
     at_once = batch * settings.accumulate * processes
     steps = settings.steps
     if steps is None and settings.epochs is not None:
         steps = math.ceil(settings.epochs * images / at_once)
     if steps is None:
-        steps = int(np.clip(base.steps * np.sqrt(images / 100), base.steps / 2, 4 * base.steps))
+        steps = steps_for(images, base)
     return TuneSettings(
         steps=steps,
         lr=settings.lr or base.lr,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ..errors import DatasetError
-from ..io.datasets import Dataset, DatasetItem, Split
+from ..io.datasets import Dataset, Split
 from ..io.images import read_image
 from ..io.labels import read_labels
 from ..io.phantom_anatomy import ANATOMIES
@@ -29,6 +30,18 @@ STRANGE_SHARE = 0.25
 """Phantoms of other organs beside the images that are learned from."""
 RELATED = 0.6
 """A phrase as similar as this (cosine) to a target may be in its images: a kidney has a cortex."""
+
+
+class Grouped(Protocol):
+    """What is of a patient, a video or a case."""
+
+    @property
+    def group(self) -> str:
+        """Its name."""
+        ...
+
+
+G = TypeVar("G", bound=Grouped)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,7 +116,18 @@ def choose_images(
         drawn, _ = choose_items(dataset.only(split.train) if split else dataset, images, 0, seed)
         learned, checked = part(drawn, seed)
         phrases = {label: dataset.phrase(label) for label in dataset.labels}
-        found = [_pool_image(dataset, item, phrases, max(side, POOL_SIDE)) for item in learned]
+        found = [
+            pool_image(
+                dataset.name,
+                dataset.organ,
+                read_image(item.image_path),
+                read_labels(item.mask_path),
+                phrases,
+                max(side, POOL_SIDE),
+                item.finding,
+            )
+            for item in learned
+        ]
         shown = {int(v) for image in found for v in np.unique(image.labels) if v}
         if not shown & set(phrases):
             raise DatasetError(dataset.name, "no drawn image shows a target; give more images")
@@ -119,6 +143,13 @@ def choose_images(
             for item in checked
         ]
         ids += [f"{dataset.name}/{item.item_id}" for item in drawn]
+    return gathered(training, checking, targets, ids)
+
+
+def gathered(
+    training: list[PoolImage], checking: list[CheckImage], targets: list[str], ids: list[str]
+) -> TuningData:
+    """All of it, with what the targets mean."""
     named = {concept_of(phrase).name: concept_of(phrase) for phrase in targets}
     return TuningData(
         tuple(training),
@@ -129,7 +160,7 @@ def choose_images(
     )
 
 
-def part(items: Sequence[DatasetItem], seed: int) -> tuple[list[DatasetItem], list[DatasetItem]]:
+def part(items: Sequence[G], seed: int) -> tuple[list[G], list[G]]:
     """Items to learn from and items to stop by, of no common group; at least half is learned."""
     wanted = max(LEAST_CHECKED, round(CHECKED_SHARE * len(items)))
     groups = sorted({item.group for item in items})
@@ -145,18 +176,24 @@ def part(items: Sequence[DatasetItem], seed: int) -> tuple[list[DatasetItem], li
     return learned, [item for item in items if item.group in checked]
 
 
-def _pool_image(
-    dataset: Dataset, item: DatasetItem, phrases: dict[int, str], side: int
+def pool_image(
+    dataset: str,
+    organ: str,
+    image: NDArray[np.uint8],
+    labels: NDArray[np.integer],
+    phrases: dict[int, str],
+    side: int,
+    finding: str | None = None,
 ) -> PoolImage:
-    labels = read_labels(item.mask_path)
+    """An image to learn from, squashed to a square of ``side`` pixels."""
     return PoolImage(
-        dataset=dataset.name,
-        organ=dataset.organ,
-        image=squash(read_image(item.image_path), side).copy(),
+        dataset=dataset,
+        organ=organ,
+        image=squash(image, side).copy(),
         objects=squash_labels(number_objects(labels), side),
         labels=squash_labels(labels, side),
         phrases=phrases,
-        finding=item.finding,
+        finding=finding,
     )
 
 

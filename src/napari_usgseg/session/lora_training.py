@@ -1,0 +1,82 @@
+"""The tuning of a project's detector in a process of its own; see `training_process`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..store.shelf import write_version
+from ..store.versions import ModelVersion
+from .training_images import classes_to_learn, images_of, read_images
+from .training_process import CURVE_FILE, Curve, Say, main
+
+if TYPE_CHECKING:
+    from ..training.lora import LoraSettings
+
+
+def train(folder: Path, request: dict[str, Any], say: Say, is_ending: Callable[[], bool]) -> None:
+    """Do what the request in ``folder`` asks, from where it was left.
+
+    Raises:
+        UsgsegError: it cannot be done.
+        Cancelled: ``is_ending()`` turned true.
+    """
+    from ..models.base import Detector
+    from ..models.phrases import as_phrase
+    from ..models.registry import load_segmenter
+    from ..training.lora_promotion import train_and_measure
+    from ..training.promotion import Score, how_measured
+    from .measuring import TextScore, compare_lora
+
+    segmenter = load_segmenter(request["segmenter"])
+    say("phase", text="reading images", images=len(request["images"]))
+    images, source = read_images(folder, request, segmenter, is_ending)
+    classes = classes_to_learn(images, request, nameless=False)
+
+    def scorer(detector: Detector) -> Score:
+        return TextScore(detector, segmenter, classes, is_ending)
+
+    say("phase", text="training", images=len(images))
+    card = train_and_measure(
+        images,
+        {value: as_phrase(name) for value, name in classes.items()},
+        request["detector"],
+        folder,
+        _settings(request["plan"]),
+        scorer,
+        source=source,
+        progress=Curve(folder / CURVE_FILE, say),
+        cancelled=is_ending,
+    )
+    say("phase", text="measuring", images=len(images))
+    scores = card.scores
+    verdict = compare_lora(
+        scores["per_image"], images, classes, segmenter, request, folder, is_ending
+    )
+    version = ModelVersion(
+        kind="lora",
+        number=0,
+        folder=folder,
+        classes=classes,
+        images=len(images),
+        per_class=images_of(images, classes),
+        base=card.base,
+        held_out_dice=float(scores["held_out_dice"]),
+        measured=f"{verdict.sentence}{how_measured(scores)}",
+        promoted=verdict.promoted,
+        created=time.time(),
+    )
+    write_version(folder, version)
+
+
+def _settings(plan: Mapping[str, Any]) -> LoraSettings:
+    from ..training.lora import LoraSettings
+
+    steps = plan["steps"]
+    return LoraSettings(steps=None if steps is None else int(steps), seed=int(plan["seed"]))
+
+
+if __name__ == "__main__":
+    main(train)

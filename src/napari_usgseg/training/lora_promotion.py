@@ -1,0 +1,86 @@
+"""Tune a detector to a project's images and measure it on images not learnt from; `promotion`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ..models.base import Detector
+from ..models.lora_card import AdapterCard, read_adapter_card, write_adapter_card
+from ..models.registry import load_detector
+from .lora import LoraSettings, steps_for, tune_lora
+from .lora_project import tuning_data
+from .lora_ways import TunableDetector
+from .ppn_views import LabelledImage
+from .promotion import Lesson, Say, Score, lessons, teach_and_measure
+
+
+def train_and_measure(
+    images: Sequence[LabelledImage],
+    phrases: Mapping[int, str],
+    grounder: str,
+    out: Path,
+    settings: LoraSettings,
+    scorer: Callable[[Detector], Score],
+    *,
+    source: str = "",
+    progress: Say = lambda step, steps, figures: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> AdapterCard:
+    """Tune in ``out``, with ``scores`` in the card that were measured on images not learnt from.
+
+    The same call goes on where an earlier one was stopped or killed. A training that does not get
+    better any more ends before its steps are done.
+
+    Args:
+        images: all that are committed.
+        phrases: label value -> what a person would type.
+        grounder: the detector to tune: a name or a folder.
+        out: folder of the adapter; the trainings of a cross-validation are in ``fold-N`` in it.
+        settings: of the training on all; those of a cross-validation have fewer steps.
+        scorer: given a detector, measures what a person gets by the phrases.
+        source: name of the project.
+        progress: (step, steps, figures) over all trainings together; "held_out_dice" is the Dice
+            of boxes on the images to stop by.
+        cancelled: asked after each step.
+
+    Raises:
+        DatasetError: all images are of one group, or nothing is there to learn.
+        ModelError: the detector cannot be tuned.
+        Cancelled: ``cancelled()`` turned true.
+    """
+
+    def teach(lesson: Lesson, said: Say) -> Score:
+        def told(step: int, steps: int, figures: dict[str, float]) -> None:
+            shown = {"loss": figures["loss"]}
+            if not math.isnan(figures.get("validation", math.nan)):
+                shown["held_out_dice"] = figures["validation"]
+            said(step, steps, shown)
+
+        base = TunableDetector(grounder)
+        side = settings.image_size or base.image_size
+        learnt = [images[index] for index in lesson.part.train]
+        tune_lora(
+            tuning_data(learnt, lesson.classes, settings.seed, side),
+            base,
+            lesson.folder,
+            replace(settings, steps=lesson.steps),
+            source=source,
+            resume=True,
+            progress=told,
+            cancelled=cancelled,
+        )
+        return scorer(load_detector(lesson.folder))
+
+    steps = settings.steps or steps_for(len(images), TunableDetector(grounder))
+    needed = lessons(images, phrases, out, steps)
+    _, scores = teach_and_measure(
+        images, phrases, needed, teach, lambda score, image: score(image), progress
+    )
+    card = read_adapter_card(out)
+    assert card is not None  # it was written with the adapter
+    card = replace(card, scores={**card.scores, **scores})
+    write_adapter_card(out, card)
+    return card
