@@ -49,6 +49,13 @@ def test_training_says_what_it_learns_from_and_writes_a_card(
     assert card["scores"]["held_out_images"] == 2
 
 
+def test_the_papers_losses_are_an_option(usgseg, phantoms, checkpoint, tmp_path):
+    words = ["train", "ppn", phantoms, "--images", 3, "--steps", 1, "--model", checkpoint]
+    assert usgseg(*words, "--out", tmp_path, "--paper-losses").code == 0
+    task = json.loads((tmp_path / "ppn.json").read_text())["training"]["task"]
+    assert (task["mask_weight"], task["entropy_weight"], task["dice_weight"]) == (10, 0, 0)
+
+
 def test_the_same_seed_draws_the_same_images(usgseg, phantoms, ppn, checkpoint, tmp_path):
     words = ["train", "ppn", phantoms, "--images", 3, "--seed", 4, "--steps", 3]
     assert usgseg(*words, "--out", tmp_path / "again", "--model", checkpoint).code == 0

@@ -18,7 +18,7 @@ from napari_usgseg.models.ppn_model import load_ppn
 from napari_usgseg.models.ppn_start import begin_at_the_mean, new_prompter
 from napari_usgseg.models.sam import SamSegmenter, feature_list
 from napari_usgseg.training.ppn_losses import box_loss, cross_entropy, dice_loss, focal_loss
-from napari_usgseg.training.ppn_task import PpnTraining, choose_rows
+from napari_usgseg.training.ppn_task import PpnTask, PpnTraining, choose_rows
 from napari_usgseg.training.ppn_train import PpnSettings, mean_dice, train_ppn
 from napari_usgseg.training.ppn_views import LabelledImage, ViewCache
 
@@ -241,6 +241,17 @@ def test_boxes_of_masks_are_tight():
     masks = torch.zeros(2, 1, 8, 10)
     masks[0, 0, 2:6, 5:8] = 1
     torch.testing.assert_close(boxes_of(masks)[0], torch.tensor([0.5, 0.25, 0.8, 0.75]))
+
+
+def test_the_papers_losses_are_focal_box_and_object_by_ten_one_one(tiny):
+    samples = phantoms(2)
+    how = PpnTraining(batch=2, views=0).with_paper_losses()
+    views = ViewCache(tiny, samples, [1], seed=0)
+    task = PpnTask(new_prompter(tiny, 1), FrozenDecoder(tiny), views, how)
+    loss, parts = task.loss(0, np.random.default_rng(0))
+    expected = 10 * parts["mask"] + parts["box"] + parts["object"]
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    assert how.batch == 2
 
 
 def test_losses_are_least_at_the_truth():

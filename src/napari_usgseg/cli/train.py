@@ -146,6 +146,9 @@ def ppn(
     model: Annotated[str, typer.Option(help="Segmenter: a name or a checkpoint.")] = "nano",
     steps: Annotated[int | None, typer.Option(min=1, help="Of the optimiser.")] = None,
     augment: Annotated[bool, typer.Option(help="Learn from bent views of the images too.")] = True,
+    paper_losses: Annotated[
+        bool, typer.Option("--paper-losses", help="Focal, box and object losses, 10 : 1 : 1.")
+    ] = False,
     lora: Annotated[
         int, typer.Option(min=0, help="Rank of a LoRA on the mask decoder; 0 keeps SAM frozen.")
     ] = 0,
@@ -165,6 +168,7 @@ def ppn(
         model=model,
         steps=steps,
         augment=augment,
+        paper_losses=paper_losses,
         lora=lora,
         device=device,
         resume=resume,

@@ -28,6 +28,7 @@ def train_ppn_command(
     model: str,
     steps: int | None,
     augment: bool,
+    paper_losses: bool,
     lora: int,
     device: str,
     resume: bool,
@@ -58,6 +59,8 @@ def train_ppn_command(
         steps=steps or settings.steps,
         task=settings.task if augment else replace(settings.task, views=0),
     )
+    if paper_losses:
+        settings = replace(settings, task=settings.task.with_paper_losses())
     segmenter = load_segmenter(model, device=device)
     typer.echo(f"{dataset.name}: {len(training)} images, {', '.join(classes.values())}")
     started = time.monotonic()

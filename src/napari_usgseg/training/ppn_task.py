@@ -8,7 +8,7 @@ click beside both, so that what a person adds later corrects a prediction instea
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,8 +37,8 @@ class PpnTraining:
         views: augmented views of an image, beside the image itself; 0 switches augmentation off.
         rows: classes asked of a batch at most.
         mask_weight: of the focal losses of mask prompt and final mask (10 in the paper).
-        entropy_weight: of the cross-entropies of both, an addition: it learns faster from a few
-            images than the focal losses alone.
+        entropy_weight: of the cross-entropies of both, which stand in for the focal losses (0 in
+            the paper): from ten images they learn better, see ``docs/ppn-losses.md``.
         dice_weight: of the Dice terms of both, the paper's option.
         box_weight: of L1 and generalised IoU (1 in the paper).
         object_weight: of the object score's cross-entropy (1 in the paper).
@@ -50,14 +50,25 @@ class PpnTraining:
     batch: int = 4
     views: int = 12
     rows: int = 2
-    mask_weight: float = 10.0
-    entropy_weight: float = 1.0
+    mask_weight: float = 0.0
+    entropy_weight: float = 3.0
     dice_weight: float = 1.0
     box_weight: float = 1.0
     object_weight: float = 1.0
     box_share: float = 0.15
     mask_share: float = 0.1
     click_share: float = 0.15
+
+    def with_paper_losses(self) -> PpnTraining:
+        """The weights of the paper: focal 10, box 1, object score 1, nothing else."""
+        return replace(
+            self,
+            mask_weight=10.0,
+            entropy_weight=0.0,
+            dice_weight=0.0,
+            box_weight=1.0,
+            object_weight=1.0,
+        )
 
 
 class PpnTask:
