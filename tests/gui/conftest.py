@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,7 +16,10 @@ import napari_usgseg
 from napari_usgseg.gui.worker import InferenceWorker
 from napari_usgseg.io.phantoms import write_phantom_dataset
 
-WAIT_MS = 60_000
+WAIT_MS = 180_000
+TRAINING_MS = 400_000
+"""A training gives way to everything else on the machine."""
+HEADS = 12
 MANIFEST = Path(napari_usgseg.__file__).parent / "napari.yaml"
 
 
@@ -69,6 +73,28 @@ def truth(phantom_set: Path) -> Callable[[str], np.ndarray]:
     return lambda image_id: np.asarray(Image.open(phantom_set / "masks" / f"{image_id}.png"))
 
 
+@pytest.fixture
+def no_giving_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings take their share of the machine, so that nobody waits for minutes."""
+    monkeypatch.setenv("USGSEG_TRAINING_NICE", "0")
+
+
+@pytest.fixture(scope="session")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small phantoms of fetal heads with their truth; never written to."""
+    folder = tmp_path_factory.mktemp("heads") / "set"
+    write_phantom_dataset(folder, HEADS, 40, "fetal-head", (96, 128))
+    return folder
+
+
+@pytest.fixture
+def heads_folder(heads: Path, tmp_path: Path) -> Path:
+    """A fresh folder with the heads' images."""
+    copy = tmp_path / "heads 2026"
+    shutil.copytree(heads / "images", copy)
+    return copy
+
+
 class Person:
     """Does with the window what a person does."""
 
@@ -99,6 +125,32 @@ class Person:
         self.widget.open_folder(folder)
         self.wait(lambda: self.session.loaded is not None)
         self.settle()
+
+    def wait_for_training(self, condition: Callable[[], object]) -> None:
+        self.qtbot.waitUntil(lambda: bool(condition()), timeout=TRAINING_MS)
+
+    def wait_until_it_learns(self, learner) -> None:
+        """Wait for the first steps of a training that has begun."""
+        self.wait_for_training(lambda: learner.training is None or learner.training.losses)
+        assert learner.training is not None, learner.verdict
+
+    def labels_by_hand(self, folder: Path, data_set: Path, count: int) -> Person:
+        """Open a folder, paint the truth of its first images on the labels, and accept them."""
+        from qtpy.QtCore import Qt
+
+        self.open(folder)
+        for _ in range(count):
+            name = self.session.record.image_id
+            truth = np.asarray(Image.open(data_set / "masks" / f"{name}.png"))
+            layer = self.layer("labels")
+            with layer.block_history():
+                layer.data_setitem(np.nonzero(truth == 1), 1)
+            self.press(Qt.Key.Key_G)
+            self.wait(lambda before=name: self.session.record.image_id != before)
+            self.wait(lambda: self.session.loaded is not None)
+            self.settle()
+        self.wait(lambda: sum(self.session.predictor.counts.values()) == count)
+        return self
 
     def layer(self, role: str):
         return self.widget.bridge.find(role)

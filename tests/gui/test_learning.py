@@ -2,80 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import pytest
-from PIL import Image
 
 from napari_usgseg.gui.mode_panel import NOBODY
-from napari_usgseg.io.phantoms import write_phantom_dataset
 from napari_usgseg.session.predictor import TrainingPlan
 from napari_usgseg.session.settings import Mode
 from napari_usgseg.store.base import ImageState
 
-pytestmark = pytest.mark.gui
+from .conftest import HEADS
 
-LABELLED = 10
+pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("no_giving_way")]
+
+LABELLED = HEADS - 2
 SHORT = TrainingPlan(steps=12, views=0)
 LONG = TrainingPlan(steps=4000, views=0)
 
 
-@pytest.fixture(autouse=True)
-def no_giving_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trainings take their share of the machine, so that nobody waits for minutes."""
-    monkeypatch.setenv("USGSEG_TRAINING_NICE", "0")
-
-
-@pytest.fixture(scope="session")
-def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve small phantoms of fetal heads with their truth; never written to."""
-    folder = tmp_path_factory.mktemp("heads") / "set"
-    write_phantom_dataset(folder, LABELLED + 2, 40, "fetal-head", (96, 128))
-    return folder
-
-
 @pytest.fixture
-def folder(heads: Path, tmp_path: Path) -> Path:
-    copy = tmp_path / "heads 2026"
-    copy.mkdir()
-    for file in sorted((heads / "images").glob("*.png")):
-        (copy / file.name).write_bytes(file.read_bytes())
-    return copy
-
-
-@pytest.fixture
-def labeller(person, folder, heads) -> Iterator:
+def labeller(person, heads_folder, heads):
     """A person who has labelled ten images by hand and looks at the eleventh."""
-    person.open(folder)
-    for _ in range(LABELLED):
-        label_by_hand(person, heads)
-    person.wait(lambda: sum(person.session.predictor.counts.values()) == LABELLED)
-    return person
+    return person.labels_by_hand(heads_folder, heads, LABELLED)
 
 
-def patiently(person, condition) -> None:
-    """Wait for the training process, which gives way to everything else on the machine."""
-    person.qtbot.waitUntil(lambda: bool(condition()), timeout=400_000)
-
-
-def label_by_hand(person, heads: Path) -> None:
-    """Paint the head of the image that is shown on the labels layer, and accept it."""
-    from qtpy.QtCore import Qt
-
-    name = person.session.record.image_id
-    layer = person.layer("labels")
-    with layer.block_history():
-        inside = np.nonzero(np.asarray(Image.open(heads / "masks" / f"{name}.png")) == 1)
-        layer.data_setitem(inside, 1)
-    person.press(Qt.Key.Key_G)
-    person.wait(lambda: person.session.record.image_id != name)
-    person.wait(lambda: person.session.loaded is not None)
-    person.settle()
-
-
-def test_ten_images_train_a_predictor_and_the_next_segments_itself(labeller, folder):
+def test_ten_images_train_a_predictor_and_the_next_segments_itself(labeller, heads_folder):
     from qtpy.QtCore import Qt
 
     session, widget = labeller.session, labeller.widget
@@ -94,8 +44,10 @@ def test_ten_images_train_a_predictor_and_the_next_segments_itself(labeller, fol
     labeller.wait(lambda: session.predictor.training is not None)
     assert not assist.offer_line.isVisible(), "what is going on is not offered"
     assert learn.view.cancel.isVisible()
-    patiently(labeller, lambda: session.predictor.training is None or learn.view.curves.losses)
-    patiently(labeller, lambda: session.predictor.training is None)
+    labeller.wait_for_training(
+        lambda: session.predictor.training is None or learn.view.curves.losses
+    )
+    labeller.wait_for_training(lambda: session.predictor.training is None)
     labeller.wait(lambda: bool(session.predictor.versions))
     version = session.predictor.versions[-1]
     assert "Dice" in learn.view.verdict.text()
@@ -138,29 +90,35 @@ def test_ten_images_train_a_predictor_and_the_next_segments_itself(labeller, fol
     assert assist.modes[Mode.MANUAL].isChecked()
 
 
-def test_a_training_that_is_cancelled_leaves_nothing(labeller, folder):
+def test_a_training_that_is_cancelled_leaves_nothing(labeller, heads_folder):
     session, widget = labeller.session, labeller.widget
     session.predictor.plan = LONG
     widget.folds.set_open("Learn")
     widget.learn.view.train.click()
-    patiently(labeller, lambda: session.predictor.training and session.predictor.training.losses)
+    labeller.wait_for_training(
+        lambda: session.predictor.training and session.predictor.training.losses
+    )
     widget.learn.view.cancel.click()
     labeller.wait(lambda: session.predictor.training is None)
     labeller.settle()
     assert not session.predictor.versions
     assert not session.predictor.paused
     assert widget.learn.view.train.isVisible()
-    assert not (folder / "usgseg" / "models" / "training" / "training.pt").exists()
+    assert not (heads_folder / "usgseg" / "models" / "training" / "training.pt").exists()
 
 
-def test_a_training_goes_on_when_the_folder_is_opened_again(labeller, employ, inference, folder):
+def test_a_training_goes_on_when_the_folder_is_opened_again(
+    labeller, employ, inference, heads_folder
+):
     session = labeller.session
     session.predictor.plan = LONG
     session.predictor.train()
-    patiently(labeller, lambda: session.predictor.training and session.predictor.training.losses)
+    labeller.wait_for_training(
+        lambda: session.predictor.training and session.predictor.training.losses
+    )
     labeller.widget.shut_down()
     later = employ(inference)
-    later.open(folder)
+    later.open(heads_folder)
     later.wait(lambda: later.session.predictor.training is not None)
     assert later.session.predictor.training.resumed
     later.widget.folds.set_open("Learn")

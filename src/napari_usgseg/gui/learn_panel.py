@@ -8,7 +8,7 @@ from qtpy.QtWidgets import QCheckBox, QSpinBox, QVBoxLayout, QWidget
 
 from ..session.annotator import AnnotationSession
 from ..session.settings import MOST_TRAIN_AFTER
-from .training_view import TrainingView, Words, sentence
+from .training_view import TrainingView, Words, accepted, sentence
 
 WORDS = Words(
     base="none: the segmenter as it is",
@@ -16,7 +16,7 @@ WORDS = Words(
     begin="Train now",
     begin_tip="Learn from all accepted images, in the background at low priority.",
 )
-PURPOSE = "Images then segment themselves (a prompt predictor, PPN)."
+PURPOSE = "After training, images segment themselves (a prompt predictor, PPN)."
 
 
 class LearnForm(QWidget):
@@ -72,11 +72,9 @@ class LearnForm(QWidget):
         self.by_itself.setChecked(settings.train_by_itself)
         for control in (self.after, self.by_itself):
             control.blockSignals(False)
+        self.view.refresh()
 
     def _counted(self) -> str:
-        counts = self._session.predictor.counts
-        names = {item.class_id: item.name for item in self._session.table.classes}
-        parts = [f"{names.get(value, value)} {count}" for value, count in sorted(counts.items())]
-        accepted = "Accepted images: " + (", ".join(parts) or "none yet")
         left = self._session.predictor.until_offer
-        return f"{accepted}. {left} more until it learns." if left else f"{accepted}."
+        more = f" {left} more until it learns." if left else ""
+        return f"{accepted(self._session)}.{more}"

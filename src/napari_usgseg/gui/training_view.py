@@ -91,7 +91,6 @@ class TrainingView(QWidget):
         layout.addWidget(self.curves, 1)
         layout.addStretch(0)
         self.version.activated.connect(self._on_version)
-        learner.changed.connect(self.refresh)
         session.opened.connect(self._on_opened)
         self._on_opened()
 
@@ -101,10 +100,9 @@ class TrainingView(QWidget):
     def _on_opened(self) -> None:
         self.curves.show_curves((), (), 1)
         self.curves.hide()
-        self.refresh()
 
     def refresh(self) -> None:
-        """Say how it is."""
+        """Say how it is; to be called whenever that may have changed."""
         learner = self._learner
         self._list_versions()
         self._show_buttons()
@@ -158,6 +156,14 @@ class TrainingView(QWidget):
 def percent(training: TrainingProgress) -> int:
     """How far a training is, 0 to 100; 0 as long as its length is not known."""
     return 100 * training.step // training.steps if training.steps else 0
+
+
+def accepted(session: AnnotationSession) -> str:
+    """On how many accepted images each class is: "Accepted images: nodule 12, cyst 3"."""
+    names = {item.class_id: item.name for item in session.table.classes}
+    counts = sorted(session.predictor.counts.items())
+    parts = [f"{names.get(value, value)} {count}" for value, count in counts]
+    return "Accepted images: " + (", ".join(parts) or "none yet")
 
 
 def sentence() -> QLabel:

@@ -7,7 +7,7 @@ from pathlib import Path
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from ..session.annotator import AnnotationSession
-from .training_view import TrainingView, Words, sentence
+from .training_view import TrainingView, Words, accepted, sentence
 
 WORDS = Words(
     base="none: the detector as it is",
@@ -15,7 +15,7 @@ WORDS = Words(
     begin="Tune now",
     begin_tip="Learn from all accepted images, in the background at low priority.",
 )
-PURPOSE = "Find then knows your targets by the names of their classes"
+PURPOSE = "After tuning, Find knows your targets by the names of their classes."
 
 
 class TuneForm(QWidget):
@@ -35,7 +35,8 @@ class TuneForm(QWidget):
         layout.setSpacing(4)
         layout.addWidget(self.purpose)
         layout.addWidget(self.view, 1)
-        session.predictor.changed.connect(self.refresh)
+        session.tuner.changed.connect(self.refresh)
+        session.predictor.changed.connect(self.refresh)  # it counts the images
         session.settings_changed.connect(self.refresh)
         session.classes_changed.connect(self.refresh)
         session.opened.connect(self.refresh)
@@ -43,9 +44,6 @@ class TuneForm(QWidget):
 
     def refresh(self) -> None:
         """Say what is learnt, and from which detector."""
-        counts = self._session.predictor.counts
-        classes = self._session.table.classes
-        parts = [f"{item.name} {n}" for item in classes if (n := counts.get(item.class_id))]
-        images = f" (accepted images: {', '.join(parts)})" if parts else ""
         base = Path(self._session.settings.detector).name
-        self.purpose.setText(f"{PURPOSE}{images}. Base: {base}.")
+        self.purpose.setText(f"{PURPOSE} {accepted(self._session)}. Base: {base}.")
+        self.view.refresh()
