@@ -297,6 +297,13 @@ def test_what_is_no_image_names_the_cause(tmp_path, content, cause):
             read(path)
 
 
+def test_a_dicom_file_under_any_name_is_called_one(tmp_path):
+    for name in ("scan.dcm", "scan.png"):
+        (tmp_path / name).write_bytes(bytes(128) + b"DICM" + bytes(range(200)))
+        with pytest.raises(ImageReadError, match="a DICOM file; export it as PNG or TIFF"):
+            read_image(tmp_path / name)
+
+
 def test_a_missing_file_and_a_folder_are_told_apart(tmp_path):
     with pytest.raises(ImageReadError, match="no such file"):
         read_image(tmp_path / "absent.png")

@@ -89,6 +89,8 @@ def read_errors(path: Path) -> Iterator[None]:
     except PermissionError as error:
         raise ImageReadError(path, "may not be read; change its permissions") from error
     except UnidentifiedImageError as error:
+        if _is_dicom(path):
+            raise ImageReadError(path, "a DICOM file; export it as PNG or TIFF") from error
         raise ImageReadError(
             path,
             "not an image of a known format, or its beginning is damaged; "
@@ -100,6 +102,11 @@ def read_errors(path: Path) -> Iterator[None]:
         raise ImageReadError(
             path, f"truncated or damaged ({type(error).__name__}: {error}); copy or export it again"
         ) from error
+
+
+def _is_dicom(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
 
 
 def _is_tiff(path: Path) -> bool:
