@@ -12,13 +12,15 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import DatasetError, FileError, PromptError, UsgsegError
 from ..io.datasets import Dataset, DatasetItem
 from ..io.images import read_image
-from ..io.labels import LabelMap, read_labels
+from ..io.labels import read_labels
 from ..metrics import dice, hd95, iou
 from ..models.base import AutoSegmenter, Detector, Segmenter
 from .methods import (
@@ -219,7 +221,7 @@ def score_item(
     return _scored(scene, answer, method, seconds), scene, answer
 
 
-def _check_values(dataset: Dataset, item: DatasetItem, labels: LabelMap) -> None:
+def _check_values(dataset: Dataset, item: DatasetItem, labels: NDArray[np.integer[Any]]) -> None:
     unknown = sorted(set(np.unique(labels).tolist()) - {0, *dataset.labels})
     if unknown:
         raise DatasetError(
