@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import CheckpointError, DatasetError
-from ..io.atomic import write_atomically
+from ..errors import DatasetError
 from ..metrics import dice
 from ..models.base import Segmenter
 from ..models.ppn_card import CARD_FILE, PpnCard
@@ -28,6 +27,7 @@ from ..models.ppn_start import begin_at_the_mean, new_prompter
 from .loop import LoopSettings, run
 from .ppn_task import PpnTask, PpnTraining
 from .ppn_views import LabelledImage, ViewCache, Views, present_targets
+from .resuming import is_same, write_request
 
 Say = Callable[[int, int, dict[str, float]], None]
 
@@ -122,12 +122,12 @@ def train_ppn(
     """
     _check(images, classes, source)
     request = _request(images, classes, segmenter, settings, source)
-    if resume and _is_same(out, request) and (out / CARD_FILE).exists():
+    if resume and is_same(out, request) and (out / CARD_FILE).exists():
         return load_ppn(out, segmenter)
     if not resume:
         for name in ("training.pt", "log.jsonl"):
             (out / name).unlink(missing_ok=True)
-    write_atomically(out / "training.json", json.dumps(request).encode(), overwrite=True)
+    write_request(out, request)
 
     decoder = FrozenDecoder(segmenter)
     torch.manual_seed(settings.seed)
@@ -230,23 +230,6 @@ def _request(
         "images": [image.image_id for image in images],
         "settings": asdict(settings),
     }
-
-
-def _is_same(out: Path, request: dict[str, Any]) -> bool:
-    path = out / "training.json"
-    try:
-        earlier = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return False
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); use another --out") from error
-    if earlier != json.loads(json.dumps(request)):
-        changed = sorted(key for key in request if earlier.get(key) != request[key])
-        raise CheckpointError(
-            f"{path.parent} holds another training (it differs in {', '.join(changed)}); "
-            "use another --out, or train without --resume"
-        )
-    return True
 
 
 def _log(path: Path, step: int, figures: dict[str, float]) -> None:
