@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import pytest
 import torch
 
 from napari_usgseg.io.phantoms import make_phantom
 from napari_usgseg.models.nano import NanoSam
 from napari_usgseg.models.sam import SamSegmenter
-from napari_usgseg.session import ppn_training
+from napari_usgseg.session import ppn_training, training_images
 from napari_usgseg.training import ppn_views
-from napari_usgseg.training.ppn_promotion import folds
 from napari_usgseg.training.ppn_views import LabelledImage
+from napari_usgseg.training.promotion import folds
 
 PLAN = {"seed": 0, "steps": None, "views": None}
 
@@ -35,7 +34,7 @@ def test_a_class_that_only_kept_out_images_have_is_left_out():
         labels[:4] = 2
         images[index] = replace(images[index], labels=labels)
     request = {"least_images": 3, "classes": {"1": "nerve", "2": "artery"}}
-    assert ppn_training._classes(images, request) == {1: "nerve"}
+    assert training_images.classes_to_learn(images, request) == {1: "nerve"}
 
 
 def test_no_more_views_are_made_than_are_kept(monkeypatch):
@@ -50,11 +49,3 @@ def test_no_more_views_are_made_than_are_kept(monkeypatch):
     assert ppn_training._settings(images, PLAN).task.views == 3
     monkeypatch.setattr(ppn_views, "CACHE_BYTES", half)
     assert ppn_training._settings(images, PLAN).task.views == 0
-
-
-@pytest.mark.parametrize("method", ["3-fold cross-validation", "2-fold cross-validation"])
-def test_the_verdict_says_that_cross_validation_is_shorter(method):
-    assert f"Measured by {method}, in trainings with fewer images" in ppn_training._how(
-        {"method": method}
-    )
-    assert ppn_training._how({"method": "held-out groups"}) == ""

@@ -74,8 +74,12 @@ def train(folder: Path, request: dict[str, Any], say: Say, is_ending: Callable[[
 def _settings(plan: Mapping[str, Any]) -> LoraSettings:
     from ..training.lora import LoraSettings
 
-    steps = plan["steps"]
-    return LoraSettings(steps=None if steps is None else int(steps), seed=int(plan["seed"]))
+    return LoraSettings(
+        steps=plan["steps"],
+        batch=plan["batch"],
+        image_size=plan["image_size"],
+        seed=plan["seed"],
+    )
 
 
 if __name__ == "__main__":

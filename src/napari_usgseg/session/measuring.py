@@ -43,6 +43,8 @@ def compare_ppn(
 ) -> Verdict:
     """Compare a prompt predictor with the version that ``request`` names, or the text prompt.
 
+    A class whose phrase the text prompt refuses counts 0 there, in images without it too.
+
     Args:
         new: Dice by image id, on images that were not learnt from.
         images: all of the training.
@@ -73,7 +75,7 @@ def compare_ppn(
     except UsgsegError as error:
         verdict = judge(new, dict.fromkeys(new, 0.0), TEXT)
         return replace(verdict, sentence=f"{verdict.sentence} (no detector: {error})")
-    scores = text_scores(asked, segmenter, images, classes, set(new), is_ending)
+    scores = text_scores(asked, segmenter, images, classes, set(new), is_ending, refused=0.0)
     return judge(new, scores, TEXT, labelled)
 
 
@@ -139,6 +141,7 @@ def text_scores(
     classes: Mapping[int, str],
     wanted: Collection[str],
     is_ending: Callable[[], bool] = lambda: False,
+    refused: float | None = None,
 ) -> dict[str, float]:
     """Dice by image id of each class's name as a phrase, mean over the classes.
 
@@ -152,13 +155,14 @@ def text_scores(
         classes: label value -> name.
         wanted: ids of the images to measure on.
         is_ending: asked between two images.
+        refused: as in `TextScore`.
 
     Raises:
         Cancelled: ``is_ending()`` turned true.
     """
     from ..training.promotion import honest_scores
 
-    score, card = TextScore(asked.detector, segmenter, classes, is_ending), asked.card
+    score, card = TextScore(asked.detector, segmenter, classes, is_ending, refused), asked.card
     learnt = () if card is None else card.images
     if not learnt:
         images = [image for image in images if image.image_id in wanted]
@@ -169,13 +173,13 @@ def text_scores(
 class TextScore:
     """Label value -> Dice of what a person gets in an image by the classes' names as phrases.
 
-    A class whose phrase the detector refuses counts 0, in images without it too.
-
     Args:
         detector: of the text prompt.
         segmenter: turns its boxes into masks.
         classes: label value -> name.
         is_ending: asked before each image.
+        refused: the score of a class whose phrase the detector refuses; None takes that of one that
+            it does not find, which is 1 in images without it.
     """
 
     def __init__(
@@ -184,8 +188,10 @@ class TextScore:
         segmenter: Segmenter,
         classes: Mapping[int, str],
         is_ending: Callable[[], bool] = lambda: False,
+        refused: float | None = None,
     ) -> None:
         self._detector, self._segmenter, self._is_ending = detector, segmenter, is_ending
+        self._score_refused = refused
         self._phrases = {value: as_phrase(name) for value, name in classes.items()}
         self._refused: set[int] | None = None
 
@@ -217,10 +223,12 @@ class TextScore:
             )
             for item in found.items:
                 masks[item.phrase.casefold()] |= item.mask
-        return {
-            value: 0.0 if value in self._refused else dice(image.labels == value, masks[phrase])
-            for value, phrase in self._phrases.items()
-        }
+        nothing, scores = np.zeros(image.labels.shape, bool), {}
+        for value, phrase in self._phrases.items():
+            scores[value] = dice(image.labels == value, masks.get(phrase, nothing))
+            if value in self._refused and self._score_refused is not None:
+                scores[value] = self._score_refused
+        return scores
 
 
 def _refuses(detector: Detector, image: LabelledImage, phrase: str) -> bool:

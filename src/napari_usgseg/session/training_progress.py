@@ -37,12 +37,16 @@ class TrainingPlan:
 
     Attributes:
         steps: optimiser steps of each training.
-        views: bent views of each image; 0 none.
+        views: bent views of each image; 0 none. Of prompt predictors.
+        batch: images of a step. Of detectors, as the next.
+        image_size: side in pixels of the square that is learnt from.
         seed: of everything random.
     """
 
     steps: int | None = None
     views: int | None = None
+    batch: int | None = None
+    image_size: int | None = None
     seed: int = 0
 
 

@@ -1,0 +1,107 @@
+"""Promotion: what is measured on, and that a worse model is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_usgseg.errors import DatasetError
+from napari_usgseg.training.ppn_views import LabelledImage
+from napari_usgseg.training.promotion import folds, how_measured, joined_groups, judge, lessons
+
+
+def noise(count: int, groups: int, seed: int = 0) -> list[LabelledImage]:
+    rng = np.random.default_rng(seed)
+    return [
+        LabelledImage(
+            f"i{n}", f"g{n % groups}", rng.integers(0, 255, (32, 32, 3), np.uint8),
+            np.ones((32, 32), np.uint8),
+        )
+        for n in range(count)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("count", "groups"), [(10, 10), (12, 4), (29, 7), (30, 30), (80, 9)])
+def test_no_group_is_on_two_sides_and_folds_cover_what_they_should(count, groups):
+    images = noise(count, groups)
+    parts = folds(images)
+    assert len(parts) == (1 if count >= 30 else 3)
+    for part in parts:
+        assert sorted(part.train + part.test) == list(range(count))
+        assert not {images[i].group for i in part.train} & {images[i].group for i in part.test}
+        assert part.test
+        assert len(part.train) >= len(part.test)
+    if count < 30:
+        assert sorted(i for part in parts for i in part.test) == list(range(count))
+
+
+def test_a_group_that_is_kept_out_stays_kept_out_as_images_come():
+    images = noise(90, 45)
+    early = {images[i].group for i in folds(images[:40])[0].test}
+    late = {images[i].group for i in folds(images)[0].test}
+    assert early <= late
+
+
+def test_near_duplicates_are_one_group():
+    images = noise(4, 4)
+    twin = LabelledImage("t", "elsewhere", images[2].image.copy(), images[2].labels)
+    twin.image[0, 0] = 255 - twin.image[0, 0]
+    groups = joined_groups([*images, twin])
+    assert groups[4] == groups[2]
+    assert len(set(groups)) == 4
+
+
+def test_one_group_cannot_be_measured():
+    with pytest.raises(DatasetError, match="of one group"):
+        folds(noise(12, 1))
+
+
+def test_only_a_better_one_is_promoted_and_the_sentence_says_what_was_measured():
+    old = {"a": 0.6, "b": 0.8, "gone": 1.0}
+    better = judge({"a": 0.7, "b": 0.8, "new": 0.1}, old, "PPN v2")
+    assert better.promoted
+    assert (better.new_dice, better.old_dice, better.images) == pytest.approx((0.75, 0.7, 2))
+    assert "Dice 0.750, PPN v2 0.700, on 2 images" in better.sentence
+    assert not judge({"a": 0.6, "b": 0.8}, old, "PPN v2").promoted  # equal is not better
+    worse = judge({"a": 0.1, "b": 0.9}, old, "the text prompt")
+    assert not worse.promoted
+    assert worse.sentence.startswith("Not used: Dice 0.500, the text prompt 0.700")
+    assert not judge({"c": 1.0}, old, "PPN v2").promoted
+
+
+def test_a_label_that_is_the_other_sides_own_mask_need_not_be_outlined_as_it_did():
+    old = {"own": 1.0, "drawn": 0.6, "empty": 1.0}
+    new = {"own": 0.93, "drawn": 0.64, "empty": 1.0}
+    assert not judge(new, old, "PPN v2").promoted  # nobody said where something is labelled
+    verdict = judge(new, old, "PPN v2", labelled={"own", "drawn"})
+    assert verdict.promoted
+    assert verdict.sentence.startswith("In use now: Dice 0.857, PPN v2 0.867, on 3 images")
+    assert "(0.880 where labels that are PPN v2's own masks" in verdict.sentence
+    assert "on 1 of them, count as equal from 0.9 on)" in verdict.sentence
+    far = judge({**new, "own": 0.89}, old, "PPN v2", labelled={"own", "drawn"})
+    assert not far.promoted
+    assert "own masks" not in far.sentence
+    missed = judge({**new, "empty": 0.0}, old, "PPN v2", labelled={"own", "drawn"})
+    assert not missed.promoted  # nothing is labelled there, so it is nobody's mask
+    assert not judge({"own": 0.95}, {"own": 1.0}, "PPN v2", {"own"}).promoted  # equal, not better
+
+
+def test_few_images_take_a_training_for_each_fold_and_one_on_all(tmp_path):
+    images = noise(6, 6)
+    images[0].labels[:] = 2
+    *parts, whole = lessons(images, {1: "nerve", 2: "artery"}, tmp_path, 30)
+    assert [lesson.folder.name for lesson in parts] == ["fold-1", "fold-2", "fold-3"]
+    assert [lesson.steps for lesson in (*parts, whole)] == [20, 20, 20, 30]
+    assert whole.folder == tmp_path
+    assert whole.part.train == tuple(range(6))
+    without = [lesson for lesson in parts if 0 in lesson.part.test]
+    assert [lesson.classes for lesson in without] == [{1: "nerve"}]
+    (only,) = lessons(noise(40, 40), {1: "nerve"}, tmp_path, 30)
+    assert (only.folder, only.steps) == (tmp_path, 30)
+
+
+def test_the_verdict_says_that_cross_validation_is_shorter():
+    method = "2-fold cross-validation"
+    said = f"Measured by {method}, in trainings with fewer images"
+    assert said in how_measured({"method": method})
+    assert how_measured({"method": "held-out groups"}) == ""
