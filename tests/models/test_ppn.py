@@ -12,17 +12,12 @@ import torch
 from safetensors.torch import load_file
 
 from napari_usgseg.errors import CheckpointError, ModelError, ModelNotFoundError
-from napari_usgseg.models.ppn import (
-    ClassPrompter,
-    PpnShape,
-    PromptPredictor,
-    load_published,
-    shape_of,
-)
+from napari_usgseg.models.ppn import ClassPrompter, PpnShape, PromptPredictor
 from napari_usgseg.models.ppn_card import PpnCard, read_card
 from napari_usgseg.models.ppn_decode import FrozenDecoder
 from napari_usgseg.models.ppn_join import agreement, join, person_points
 from napari_usgseg.models.ppn_model import PpnModel, load_ppn, save_ppn
+from napari_usgseg.models.ppn_published import load_published, shape_of
 from napari_usgseg.models.sam import SamSegmenter, feature_list
 from napari_usgseg.types import Prediction, Prompts
 

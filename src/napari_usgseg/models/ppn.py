@@ -3,14 +3,14 @@
 Class queries attend to the image's features through one two-way attention block for each level,
 coarse to fine; each level starts from its features plus the tokens of the level before. Of the
 updated queries the first two give a box, the others stay prompts; the updated image tokens give a
-mask prompt (arXiv 2409.06821, section 3.2; the published ``HighResPPN``, whose state dicts load
-here). The prompt encoder that embeds box and mask is the segmenter's: it is an argument, never a
-part of the network, so that nothing of it can be trained or saved by mistake.
+mask prompt (arXiv 2409.06821, section 3.2; the published ``HighResPPN``, whose state dicts
+``ppn_published`` reads). The prompt encoder that embeds box and mask is the segmenter's: it is an
+argument, never a part of the network, so that nothing of it can be trained or saved by mistake.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -18,20 +18,15 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from sam2.modeling.position_encoding import PositionEmbeddingSine
-from sam2.modeling.sam.prompt_encoder import PromptEncoder
 from sam2.modeling.sam.transformer import TwoWayAttentionBlock
 from sam2.modeling.sam2_utils import MLP
 from torch import Tensor, nn
-
-from ..errors import CheckpointError
 
 BOX_TOKENS = 2
 """So many of the queries become the box."""
 
 MASK_GRID = 4
 """A mask prompt has so many times the side of the image embedding, in every SAM."""
-
-PROMPT_ENCODER = "prompt_encoder."
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,72 +229,3 @@ class ClassPrompter(nn.Module):
         chosen = self.queries if rows is None else self.queries[rows]
         images = len(features[-1])
         return self.predictor(prompt_encoder, features, chosen.repeat(images, 1, 1))
-
-
-def shape_of(state: Mapping[str, Tensor], num_heads: int = 8) -> PpnShape:
-    """Read a network's sizes from its state dict.
-
-    Raises:
-        CheckpointError: it is not the state dict of a prompt predictor.
-    """
-    try:
-        levels = 1 + max(_numbers(state, "layers."))
-        wide = int(state["layers.0.self_attn.q_proj.weight"].shape[1])
-        narrow = int(state["layers.0.cross_attn_token_to_image.q_proj.weight"].shape[0])
-        adapters = [state.get(f"channel_adapters.{level}.weight") for level in range(levels)]
-        first_box = state["box_regression_head.mlp.layers.0.weight"]
-        return PpnShape(
-            channels=tuple(wide if w is None else int(w.shape[1]) for w in adapters),
-            embed_dim=wide,
-            mlp_dim=int(state["layers.0.mlp.layers.0.weight"].shape[0]),
-            downsample=wide // narrow,
-            mask_hidden=int(state["mask_classifier.final_conv.weight"].shape[1]),
-            mask_layers=1 + max(_numbers(state, "mask_classifier.layers.")),
-            box_hidden=int(first_box.shape[0]),
-            box_layers=1 + max(_numbers(state, "box_regression_head.mlp.layers.")),
-            num_heads=num_heads,
-        )
-    except (KeyError, ValueError, IndexError) as error:
-        raise CheckpointError(
-            f"not the state dict of a prompt predictor ({type(error).__name__}: {error}); "
-            "expected the tensors of Sam2Rad's HighResPPN"
-        ) from error
-
-
-def load_published(
-    state: Mapping[str, Tensor], image_size: int, num_heads: int = 8
-) -> tuple[PromptPredictor, PromptEncoder]:
-    """The network, and the prompt encoder that is saved with it, of a published state dict.
-
-    Args:
-        state: tensors by name, the prompt encoder's as ``prompt_encoder.*``.
-        image_size: side in pixels of the square that the encoder saw; SAM's stride is 16.
-        num_heads: of the attentions: the one size that tensors do not tell.
-
-    Raises:
-        CheckpointError: the tensors do not fit.
-    """
-    inner = {n: t for n, t in state.items() if not n.startswith(PROMPT_ENCODER)}
-    outer = {
-        n.removeprefix(PROMPT_ENCODER): t for n, t in state.items() if n.startswith(PROMPT_ENCODER)
-    }
-    predictor = PromptPredictor(shape_of(inner, num_heads))
-    try:
-        last_conv = outer["mask_downscaling.6.weight"]
-        encoder = PromptEncoder(
-            embed_dim=int(last_conv.shape[0]),
-            image_embedding_size=(image_size // 16, image_size // 16),
-            input_image_size=(image_size, image_size),
-            mask_in_chans=int(last_conv.shape[1]),
-        )
-        predictor.load_state_dict(inner)
-        encoder.load_state_dict(outer)
-    except (KeyError, RuntimeError) as error:
-        raise CheckpointError(
-            f"the tensors do not fit a prompt predictor: {' '.join(str(error).split())[:300]}"
-        ) from error
-    return predictor.eval(), encoder.eval()
-
-
-def _numbers(state: Mapping[str, Tensor], prefix: str) -> set[int]:
-    return {int(name[len(prefix) :].split(".")[0]) for name in state if name.startswith(prefix)}

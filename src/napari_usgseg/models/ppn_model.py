@@ -205,16 +205,18 @@ class ClassSegmenter:
         return self._model.refine(embedding, self._class_id, prompts)
 
 
-def check_segmenter(card: PpnCard, segmenter: Segmenter) -> None:
-    """See that a prompt predictor belongs to a segmenter.
+def check_segmenter(
+    card: PpnCard, segmenter: Segmenter, where: str | Path = "this prompt predictor"
+) -> None:
+    """See that a prompt predictor, from the folder ``where``, belongs to a segmenter.
 
     Raises:
         CheckpointError: it was trained on another one.
     """
     if card.segmenter != segmenter.model_id:
         raise CheckpointError(
-            f"this prompt predictor was trained on the segmenter {card.segmenter}, not on "
-            f"{segmenter.model_id}: choose that segmenter, or train again on this one"
+            f"{where}: was trained on the segmenter {card.segmenter}, not on "
+            f"{segmenter.model_id}; choose that segmenter, or train again on this one"
         )
 
 
@@ -254,7 +256,7 @@ def load_ppn(folder: str | Path, segmenter: Segmenter) -> PpnModel:
 
     folder = Path(folder)
     card = read_card(folder)
-    check_segmenter(card, segmenter)
+    check_segmenter(card, segmenter, folder)
     path = folder / WEIGHTS_FILE
     try:
         if sha256_of(path) != card.weights_sha256:
