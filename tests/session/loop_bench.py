@@ -48,6 +48,7 @@ class LoopBench:
         self.hold_ahead = False
         self.session = AnnotationSession(Settings(find_on_open=False))
         self.session.predictor.plan = TrainingPlan(steps=steps, views=0)
+        self.session.tuner.plan = TrainingPlan(steps=steps, batch=2, image_size=128)
         self.session.requested.connect(self._on_request)
         self.session.notified.connect(lambda level, text: self.notes.append((level, text)))
 
@@ -65,7 +66,8 @@ class LoopBench:
         """Hand the training's messages to the session until something holds."""
         end = time.monotonic() + patience
         while not until():
-            assert time.monotonic() < end, (self.session.predictor.training, self.notes)
+            goes_on = [learner.training for learner in self.session.learners]
+            assert time.monotonic() < end, (goes_on, self.notes)
             try:
                 self.session.receive(self.messages.get(timeout=0.2))
             except queue.Empty:
@@ -75,6 +77,11 @@ class LoopBench:
         """Train to the end."""
         self.session.predictor.train()
         self.pump(lambda: self.session.predictor.training is None)
+
+    def tune(self) -> None:
+        """Tune the detector to the end."""
+        self.session.tuner.train()
+        self.pump(lambda: self.session.tuner.training is None)
 
     def commit(self, image_id: str, labels) -> None:
         """Draw a label map by hand and accept it."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -23,18 +21,7 @@ from napari_usgseg.store.project import ProjectStore
 from napari_usgseg.store.records import EventKind, ImageState
 from napari_usgseg.store.shelf import Shelf, read_request
 
-
-def _bench_module():
-    spec = importlib.util.spec_from_file_location(
-        "loop_bench", Path(__file__).with_name("loop_bench.py")
-    )
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-loop_bench = _bench_module()
+from . import loop_bench
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,90 @@
+"""An adapter is measured on images that it did not learn from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from napari_usgseg.errors import Cancelled, DatasetError
+from napari_usgseg.io.phantoms import make_phantom
+from napari_usgseg.models.lora_card import is_adapter, read_adapter_card
+from napari_usgseg.training.lora import LoraSettings
+from napari_usgseg.training.lora_project import PROJECT, tuning_data
+from napari_usgseg.training.lora_promotion import train_and_measure
+from napari_usgseg.training.ppn_views import LabelledImage
+
+TINY = LoraSettings(rank=4, steps=3, batch=1, image_size=64)
+PHRASES = {3: "zygomatic arch"}
+
+
+def phantoms(count: int) -> list[LabelledImage]:
+    made = [make_phantom(n, (64, 96), "breast") for n in range(count)]
+    return [
+        LabelledImage(f"p{n}", f"g{n}", p.image, 3 * (p.labels == 1)) for n, p in enumerate(made)
+    ]
+
+
+def test_few_images_are_cross_validated_and_all_are_learnt_from(tmp_path):
+    images, seen, asked = phantoms(3), [], []
+
+    def scorer(detector):
+        def score(image):
+            asked.append((detector.model_id, image.image_id))
+            return {3: 0.25}
+
+        return score
+
+    card = train_and_measure(
+        images, PHRASES, "nano", tmp_path, TINY, scorer,
+        progress=lambda step, steps, figures: seen.append((step, steps)),
+    )  # fmt: skip
+    assert seen == [(n, 9) for n in range(1, 10)]
+    assert card == read_adapter_card(tmp_path)
+    assert is_adapter(tmp_path)
+    assert card.images == ("p0", "p1", "p2")
+    assert card.scores["method"] == "3-fold cross-validation"
+    assert card.scores["per_class"] == {f"p{n}": {"3": 0.25} for n in range(3)}
+    for number in (1, 2, 3):
+        learnt = read_adapter_card(tmp_path / f"fold-{number}").images
+        (measured,) = (image for model, image in asked if f"+fold-{number}-" in model)
+        assert sorted([*learnt, measured]) == ["p0", "p1", "p2"]
+
+
+def test_a_stopped_tuning_goes_on_to_the_same_adapter(tmp_path):
+    images, steps = phantoms(3), []
+
+    def run(out, **options):
+        return train_and_measure(
+            images, PHRASES, "nano", out, TINY, lambda detector: lambda image: {3: 0.5},
+            progress=lambda step, total, figures: steps.append(step), **options,
+        )  # fmt: skip
+
+    with pytest.raises(Cancelled):
+        run(tmp_path / "parts", cancelled=lambda: len(steps) == 3)
+    before = len(steps)
+    stopped = run(tmp_path / "parts")
+    assert steps[before] == before + 1 == 5
+    assert stopped == run(tmp_path / "whole")
+    weights = [
+        (tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("parts", "whole")
+    ]
+    assert weights[0] == weights[1]
+
+
+def test_a_project_is_learned_with_numbers_of_its_own_and_only_its_named_classes():
+    images = [replace(image, labels=image.labels * 100) for image in phantoms(9)]
+    images[0].labels[:4] = 7
+    data = tuning_data(images, {300: "nerve"}, 0, 64)
+    assert {value for image in data.training for value in np.unique(image.labels)} == {0, 1}
+    assert data.training[0].phrases == {1: "nerve"}
+    assert {image.dataset for image in data.training} == {PROJECT}
+    assert len(data.training) == 6
+    assert len(data.checking) == 3
+    checked = {image.image_id for image in data.checking}
+    assert data.image_ids == tuple(f"p{n}" for n in range(9))
+    assert len(checked) == 3
+    assert tuning_data(images[:7], {300: "nerve"}, 0, 64).checking == ()
+    with pytest.raises(DatasetError, match="no image shows a class"):
+        tuning_data(images, {5: "nerve"}, 0, 64)
