@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +129,25 @@ def test_an_adapters_folder_brings_its_detector_and_its_phrases(grounder_adapter
         plain = tuned.base.net.ask(tuned.base.net.encode(pixels), vector)
     torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-5)
     assert float((one[0] - plain[0]).abs().max()) > 0.1
+
+
+def test_an_adapters_threshold_is_for_its_own_phrases(grounder_adapter, dino_adapter, tmp_path):
+    card = read_adapter_card(grounder_adapter)
+    folder = tmp_path / "easy"
+    shutil.copytree(grounder_adapter, folder)
+    write_adapter_card(folder, replace(card, box_threshold=0.0))
+    usual, easy = load_detector(grounder_adapter), load_detector(folder)
+    assert (easy.base.box_threshold, easy.tuned.box_threshold) == (0.8, 0.0)
+    assert usual.tuned.box_threshold == 0.8
+    merged = load_detector(merge_to_folder(folder, tmp_path / "merged"))
+    assert merged.box_threshold == 0.0
+    _, dino = dino_adapter
+    base = base_of(dino)
+    card = AdapterCard(base, load_detector(base).model_id, box_threshold=0.15)
+    write_adapter_card(dino, card)
+    assert load_detector(dino).box_threshold == 0.15
+    merged = merge_to_folder(dino, tmp_path / "merged-dino")
+    assert load_detector(merged).box_threshold == 0.15
 
 
 def test_an_adapter_answers_its_own_phrases_and_the_base_all_others(grounder_adapter):
