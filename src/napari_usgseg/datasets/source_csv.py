@@ -27,7 +27,8 @@ from ..io.datasets import Dataset, Split, save_splits
 from ..io.decoders import read_pixels
 from ..io.export import CARD, write_card
 from ..io.images import read_image
-from ..io.labels import read_labels, write_png
+from ..io.labels import write_png
+from ..io.pairs import read_pair
 from ..io.tables import read_table
 from .finding import Remark
 from .registry import find_dataset
@@ -76,7 +77,7 @@ def write_source_csv(dataset: Dataset, split: Split, out: Path, *, overwrite: bo
     images = 0
     for side in SIDES:
         for item in dataset.only(getattr(split, side)).items:
-            labels, image = read_labels(item.mask_path), read_image(item.image_path)
+            image, labels = read_pair(item)
             for value in dataset.labels:
                 mask = labels == value
                 boxes = [box for part in components(mask) if (box := mask_to_box(part)) is not None]

@@ -25,6 +25,7 @@ from .atomic import write_atomically
 from .images import read_image
 from .instances import Labelling, semantic
 from .labels import LabelMap, read_labels, write_classes, write_labels, write_png
+from .pairs import check_same_size
 
 CARD = "dataset.json"
 """Name of the file that describes a data set."""
@@ -203,12 +204,7 @@ def _export_image(
             record.path, f"the id {record.image_id!r} cannot be a file name; rename the image"
         )
     image, labels = read_image(record.path, record.frame), read_labels(label_path)
-    if labels.shape != image.shape[:2]:
-        raise DatasetError(
-            label_path,
-            f"is {labels.shape} pixels, its image {record.path.name} "
-            f"{image.shape[:2]}; label maps have exactly their image's size",
-        )
+    check_same_size(label_path, labels, image.shape[:2])
     write_png(out / "images" / file, _grey_if_grey(image), overwrite=overwrite)
     classes = semantic(labels, labelling)
     write_labels(out / "masks" / file, classes, overwrite=overwrite)

@@ -21,6 +21,7 @@ from ..errors import DatasetError, FileError, PromptError, UsgsegError
 from ..io.datasets import Dataset, DatasetItem
 from ..io.images import read_image
 from ..io.labels import read_labels
+from ..io.pairs import check_same_size
 from ..metrics import dice, hd95, iou
 from ..models.base import AutoSegmenter, Detector, Segmenter
 from .methods import (
@@ -205,12 +206,7 @@ def score_item(
     if method.per_object and not truths:
         return None
     image = read_image(item.image_path)
-    if image.shape[:2] != labels.shape:
-        raise DatasetError(
-            item.mask_path,
-            f"is {labels.shape[1]}x{labels.shape[0]} pixels, its image "
-            f"{image.shape[1]}x{image.shape[0]}; a mask has exactly its image's size",
-        )
+    check_same_size(item.mask_path, labels, image.shape[:2])
     # Images differ by name, not by their place in the order: --limit changes no image's score.
     key = zlib.crc32(f"{dataset.name}/{item.item_id}".encode())
     rng = np.random.default_rng([seed, key])

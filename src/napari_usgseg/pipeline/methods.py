@@ -18,6 +18,7 @@ from ..errors import DatasetError
 from ..geometry import jitter_box
 from ..io.datasets import Dataset, DatasetItem
 from ..io.labels import read_labels
+from ..io.pairs import check_same_size
 from ..models.base import AutoSegmenter, Detector, Segmenter
 from ..models.phrases import split_phrases
 from ..types import BoolArray, Prompts, TextPrompt
@@ -245,12 +246,7 @@ def predictions_method(folder: Path) -> Method:
         if not path.is_file():
             raise DatasetError(path, "no such prediction; every image needs one, empty or not")
         values = read_labels(path)
-        if values.shape != scene.size_hw:
-            raise DatasetError(
-                path,
-                f"is {values.shape[1]}x{values.shape[0]} pixels, its image {scene.size_hw[1]}x"
-                f"{scene.size_hw[0]}; a prediction has exactly its image's size",
-            )
+        check_same_size(path, values, scene.size_hw)
         labels = list(scene.dataset.labels)
         if len(labels) == 1:
             return Answer((values > 0,))

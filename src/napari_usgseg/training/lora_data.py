@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import DatasetError
 from ..io.datasets import Dataset, Split
-from ..io.images import read_image
-from ..io.labels import read_labels
+from ..io.pairs import read_pair
 from ..io.phantom_anatomy import ANATOMIES
 from ..io.phantoms import KINDS, make_phantom
 from ..models.text import SentenceEncoder
@@ -120,8 +119,7 @@ def choose_images(
             pool_image(
                 dataset.name,
                 dataset.organ,
-                read_image(item.image_path),
-                read_labels(item.mask_path),
+                *read_pair(item),
                 phrases,
                 max(side, POOL_SIDE),
                 item.finding,
@@ -136,8 +134,7 @@ def choose_images(
         checking += [
             CheckImage(
                 f"{dataset.name}/{item.item_id}",
-                read_image(item.image_path),
-                read_labels(item.mask_path),
+                *read_pair(item),
                 {label: phrase for label, phrase in phrases.items() if label in shown},
             )
             for item in checked

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from ..geometry import components
 from ..io.datasets import Dataset, Split
-from ..io.images import read_image
-from ..io.labels import read_labels
+from ..io.pairs import read_pair
 from ..io.phantoms import make_phantom
 from .images import squash, squash_labels
 from .phrases import Concept, concept_of
@@ -86,12 +85,12 @@ def load_pool(
             chosen += [(dataset, item) for item in kept.items]
     pool = []
     for index, (dataset, item) in enumerate(chosen):
-        labels = read_labels(item.mask_path)
+        image, labels = read_pair(item)
         pool.append(
             PoolImage(
                 dataset=dataset.name,
                 organ=dataset.organ,
-                image=squash(read_image(item.image_path), POOL_SIDE),
+                image=squash(image, POOL_SIDE),
                 objects=squash_labels(number_objects(labels), POOL_SIDE),
                 labels=squash_labels(labels, POOL_SIDE),
                 phrases={label: dataset.phrase(label) for label in dataset.labels},

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..errors import DatasetError
 from ..io.datasets import Dataset, DatasetItem
-from ..io.images import read_image
 from ..io.labels import read_labels
+from ..io.pairs import read_pair
 from .ppn_views import LabelledImage
 
 
@@ -73,12 +73,7 @@ def load_items(items: Sequence[DatasetItem]) -> list[LabelledImage]:
     Raises:
         FileError: one of them cannot be read.
     """
-    return [
-        LabelledImage(
-            item.item_id, item.group, read_image(item.image_path), read_labels(item.mask_path)
-        )
-        for item in items
-    ]
+    return [LabelledImage(item.item_id, item.group, *read_pair(item)) for item in items]
 
 
 def classes_in(dataset: Dataset, images: Sequence[LabelledImage]) -> dict[int, str]:
