@@ -20,9 +20,10 @@ from qtpy.QtWidgets import QApplication
 from napari_usgseg.gui.widget import UltrasoundWidget
 from napari_usgseg.io.phantoms import write_phantom_dataset
 
-TIMEOUT_S = 300.0
+TIMEOUT_S = 900.0
 LEARNT_FROM = 5
 LOSSES_SHOWN = 12
+CHECKS_SHOWN = 2
 DOCK_WIDTH = 360
 
 
@@ -120,6 +121,12 @@ def take(images: Path, labels: Path, phrase: str, theme: str, out: Path) -> None
     shoot("7-learn")
     session.predictor.cancel()
     wait(lambda: session.predictor.training is None)
+    widget.learning.setCurrentWidget(widget.tune)
+    session.tuner.train()
+    wait(lambda: len(getattr(session.tuner.training, "held_out", ())) >= CHECKS_SHOWN)
+    shoot("8-tune")
+    session.tuner.cancel()
+    wait(lambda: session.tuner.training is None)
     widget.shut_down()
     viewer.close()
 

@@ -12,8 +12,8 @@ pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("no_giving_way")]
 
 LABELLED = 4
 PHRASE = "fetal head"
-SHORT = TrainingPlan(steps=6, views=0)
-LONG = TrainingPlan(steps=4000, views=0)
+SHORT = TrainingPlan(steps=4, batch=1)
+LONG = TrainingPlan(steps=4000, views=0, batch=1)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from functools import partial
 
 from qtpy.QtWidgets import QButtonGroup, QLabel, QWidget
 
+from ..models.phrases import as_phrase
 from ..session.annotator import AnnotationSession
 from ..session.settings import Mode
 from ..store.records import DraftObject
@@ -131,5 +132,7 @@ class ModePanel(Section):
         """Which tuned detector was asked; it answers for what it was taught only."""
         tuner = self._session.tuner
         version = tuner.get(tuned_number_in(self._session.draft.model_id))
-        taught = version is not None and phrase.lower() in map(str.lower, version.classes.values())
-        return f", {tuned(version)}" if version is not None and taught else ""
+        if version is None:
+            return ""
+        taught = {as_phrase(name) for name in version.classes.values()}
+        return f", {tuned(version)}" if as_phrase(phrase) in taught else ""
