@@ -29,3 +29,13 @@ def test_a_download_without_a_network_says_so_in_one_line(usgseg, monkeypatch, t
     assert outcome.code == 1
     assert len(outcome.err_lines) == 1
     assert "sam2.1-hiera-tiny" in outcome.err
+
+
+def test_a_folder_that_is_not_there_or_holds_no_adapter_is_said(usgseg, tmp_path):
+    for command in ("list", "adapters"):
+        outcome = usgseg("models", command, tmp_path / "nowhere")
+        assert outcome.code == 1
+        assert "nowhere: no such folder" in outcome.err
+        outcome = usgseg("models", command, tmp_path)
+        assert outcome.code == 0
+        assert "no adapter here" in outcome.out

@@ -10,7 +10,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from napari_usgseg.errors import ModelError, ModelNotFoundError
+from napari_usgseg.errors import CheckpointError, ModelError, ModelNotFoundError
 from napari_usgseg.models import checkpoints
 from napari_usgseg.models.checkpoints import NANO_FILE, save_nano_segmenter, write_checksums
 from napari_usgseg.models.grounding_dino import GroundingDino
@@ -196,3 +196,9 @@ def test_devices_are_checked_and_auto_takes_a_gpu_only_where_there_is_one(monkey
     assert resolve_device("cuda:0") == "cuda:0"
     with pytest.raises(ModelError, match="cuda:1 is not on this machine"):
         resolve_device("cuda:1")
+
+
+def test_a_folder_of_something_else_is_no_detector(tmp_path):
+    (tmp_path / "ppn.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"no detector here; expected grounder\.json"):
+        load_detector(tmp_path)

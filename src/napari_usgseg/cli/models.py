@@ -28,7 +28,6 @@ def list_all(
 
     Without a folder: those of the current folder, of the folders in it and of its project.
     """
-    from ..models.lora_card import find_adapters
     from ..models.registry import list_models
 
     rows = [("name", "does", "from", "here", "MB", "licence")]
@@ -40,10 +39,13 @@ def list_all(
     for row in rows:
         cells = zip(row, widths, strict=True)
         typer.echo("  ".join(cell.ljust(width) for cell, width in cells).rstrip())
-    found = list(find_adapters(folders)) if folders else models_lora.near_adapters()
-    if found:
+    near = [] if folders else models_lora.near_adapters()
+    if folders or near:
         typer.echo("")
-        models_lora.show_adapters(found)
+    if folders:
+        models_lora.show_adapters_below(folders)
+    else:
+        models_lora.show_adapters(near)
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, ModelNotFoundError
 from .common import EXIT_SOME_FAILED
 
 Base = Annotated[
@@ -24,9 +24,22 @@ def adapters(
     folders: Annotated[list[Path] | None, typer.Argument(metavar="FOLDER...")] = None,
 ) -> None:
     """List the LoRA adapters in folders and below; here where none is given."""
+    show_adapters_below(folders or [Path()])
+
+
+def show_adapters_below(folders: Iterable[Path]) -> None:
+    """Print a line for each adapter in ``folders`` and below, or that there is none.
+
+    Raises:
+        ModelNotFoundError: there is no such folder.
+        typer.Exit: some cannot be read; the others were printed.
+    """
     from ..models.lora_card import find_adapters
 
-    found = list(find_adapters(folders or [Path()]))
+    for folder in folders:
+        if not folder.is_dir():
+            raise ModelNotFoundError(f"{folder}: no such folder; give one that holds adapters")
+    found = list(find_adapters(folders))
     show_adapters(found)
     if not found:
         typer.echo("no adapter here; usgseg train lora makes one")

@@ -30,6 +30,8 @@ from .phrases import split_phrases
 from .sam import to_pixels
 from .text import SentenceEncoder, load_sentence_encoder
 
+CARD_FILE = "grounder.json"
+
 BOX_THRESHOLD = 0.8
 """Default least score: presence, that the phrase is in the image, times the box's mean mask.
 
@@ -179,7 +181,7 @@ def save_phrase_grounder(grounder: PhraseGrounder, folder: Path, half: bool = Tr
     if grounder.box_threshold != BOX_THRESHOLD:
         card["box_threshold"] = grounder.box_threshold
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "grounder.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    (folder / CARD_FILE).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
     state = {k: v for k, v in grounder.net.state_dict().items() if v.is_floating_point()}
     state |= {LEARNED: grounder.known.learned, ABSENT: grounder.known.absent}
     state = {k: (v.half() if half else v.float()).contiguous() for k, v in state.items()}
@@ -194,7 +196,7 @@ def load_phrase_grounder(folder: Path, adapter: str | Path | None = None) -> Phr
         CheckpointError: a file is missing, damaged or of another model.
     """
     try:
-        card = json.loads((folder / "grounder.json").read_text(encoding="utf-8"))
+        card = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
         net = PhraseNet(int(card["image_size"]))
         file = folder / "grounder.safetensors"
         state = {k: v.float() for k, v in load_file(file).items()}
@@ -221,7 +223,7 @@ def _with_adapter(grounder: PhraseGrounder, adapter: Path) -> PhraseGrounder:
     if card is not None:
         same_base(grounder.model_id, card.base_id, adapter)
         known = known.taught(card.targets, card.phrases, grounder.encoder)
-        threshold = threshold if card.box_threshold is None else card.box_threshold
+        threshold = card.least_score(threshold)
     digest = hashlib.sha256((adapter / ADAPTER_WEIGHTS).read_bytes()).hexdigest()[:8]
     model_id = f"{grounder.model_id}+{adapter.name}-{digest}"
     net = merge_adapter(grounder.net, adapter)

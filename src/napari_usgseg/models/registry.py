@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ModelError, ModelNotFoundError
+from ..errors import CheckpointError, ModelError, ModelNotFoundError
 from .catalogue import CATALOGUE, EMBEDDED, OPENVINO, SAM1_HUB, EmbeddedModel, HubModel, Kind
 from .hub import Progress
-from .lora_card import base_of, is_adapter, read_adapter_card
+from .lora_card import ADAPTER_CONFIG, base_of, is_adapter, read_adapter_card
 from .verify import ModelInfo, describe, verify
 
 if TYPE_CHECKING:
@@ -107,6 +107,8 @@ def load_detector(
     device = resolve_device(device)
     model = _find(name, "detector")
     from .grounding_dino import DINO
+    from .phrase_grounder import CARD_FILE
+    from .transformers_folder import CONFIG_FILE
 
     if isinstance(model, HubModel):
         return _dino(model.name, adapter, device)
@@ -119,6 +121,11 @@ def load_detector(
         raise _incomplete(model)
     if DINO.has(folder):
         return _dino(folder, adapter, device)
+    if not (folder / CARD_FILE).is_file():
+        raise CheckpointError(
+            f"{folder}: no detector here; expected {CARD_FILE} (the phrase grounder), the "
+            f"{CONFIG_FILE} of a Grounding DINO, or {ADAPTER_CONFIG} (a LoRA adapter)"
+        )
     return _grounder(folder, adapter)
 
 
@@ -135,7 +142,8 @@ def _dino(name: str | Path, adapter: str | Path | None, device: str) -> Detector
     base = load_grounding_dino(name, device=device)
     share_tensors(tuned.model, base.model)
     encoder = load_sentence_encoder(embedded_grounder())
-    return RoutedDetector(base, tuned, TaughtPhrases(card.phrases, encoder))
+    taught = TaughtPhrases(card.phrases, encoder, least=card.box_thresholds)
+    return RoutedDetector(base, tuned, taught, taught.least_score)
 
 
 def _grounder(folder: Path, adapter: str | Path | None) -> Detector:
@@ -149,9 +157,9 @@ def _grounder(folder: Path, adapter: str | Path | None) -> Detector:
 
     base = load_phrase_grounder(folder)
     share_tensors(tuned.net, base.net)
-    taught = TaughtPhrases(card.phrases, base.encoder, base.known.learned)
+    taught = TaughtPhrases(card.phrases, base.encoder, base.known.learned, card.box_thresholds)
     base.known = replace(base.known, names=tuned.known.names)
-    return RoutedDetector(base, tuned, taught)
+    return RoutedDetector(base, tuned, taught, taught.least_score)
 
 
 def embedded_grounder() -> Path:
