@@ -13,7 +13,7 @@ from PIL import Image
 
 from napari_usgseg.errors import DatasetError, ImageReadError
 from napari_usgseg.io.datasets import read_dataset, split_by_group
-from napari_usgseg.io.export import export_dataset, export_images
+from napari_usgseg.io.export import export_images
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_classes, read_labels, write_labels
 from napari_usgseg.types import ImageRecord, LabelClass
@@ -50,7 +50,7 @@ def test_what_is_exported_is_read_back_pixel_by_pixel(tmp_path_factory, pairs):
         record_of(tmp_path / "in", f"bild ü {index}", image, labels)
         for index, (image, labels) in enumerate(pairs)
     ]
-    folder = export_dataset(records, tmp_path / "out", **ABOUT)
+    folder = export_images(records, tmp_path / "out", **ABOUT).whole()
     dataset = read_dataset(folder)
     assert (dataset.name, dataset.organ, dataset.target) == ("mine", "breast", "breast tumor")
     assert len(dataset.items) == len(pairs)
@@ -71,7 +71,7 @@ def pair(tmp_path):
 
 
 def test_the_card_says_what_is_known_of_each_image(tmp_path, pair):
-    folder = export_dataset([pair], tmp_path / "out", **ABOUT)
+    folder = export_images([pair], tmp_path / "out", **ABOUT).whole()
     card = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
     assert card["labels"] == {"1": "breast tumor", "2": "cyst"}
     assert card["items"] == [
@@ -93,7 +93,7 @@ def test_the_card_says_what_is_known_of_each_image(tmp_path, pair):
 def test_deep_images_are_exported_by_the_rule_of_reading(tmp_path):
     deep = np.linspace(0, 4095, 600).reshape(20, 30).astype(np.uint16)
     pair = record_of(tmp_path, "deep", deep, np.ones((20, 30), int))
-    folder = export_dataset([pair], tmp_path / "out", **ABOUT)
+    folder = export_images([pair], tmp_path / "out", **ABOUT).whole()
     exported = read_image(folder / "images" / "deep.png")
     assert np.array_equal(exported, read_image(pair[0].path))
 
@@ -107,7 +107,7 @@ def test_groups_are_taken_from_the_mapping_and_frames_of_a_file_stay_together(tm
         (ImageRecord(f"video-{index}", video, index, (20, 30)), tmp_path / "labels.png")
         for index in range(6)
     ]
-    out = export_dataset(records, tmp_path / "out", **ABOUT, groups={"video-5": "patient 7"})
+    out = export_images(records, tmp_path / "out", **ABOUT, groups={"video-5": "patient 7"}).whole()
     dataset = read_dataset(out)
     assert [item.group for item in dataset.items] == ["video"] * 5 + ["patient 7"]
     assert np.array_equal(read_image(dataset.items[3].image_path)[..., 0], frames[3])
@@ -135,7 +135,7 @@ def test_the_short_way_names_what_was_left_out_and_keeps_the_rest(tmp_path, pair
     damaged = record_of(tmp_path / "in", "b", np.zeros((9, 9), np.uint8), np.ones((9, 9), int))
     damaged[0].path.write_bytes(b"no image")
     with pytest.raises(DatasetError, match=r"1 images exported, 1 left out: b"):
-        export_dataset([damaged, pair], tmp_path / "out", **ABOUT)
+        export_images([damaged, pair], tmp_path / "out", **ABOUT).whole()
     assert len(read_dataset(tmp_path / "out").items) == 1
 
 
@@ -155,12 +155,12 @@ def test_an_id_never_leaves_the_folder(tmp_path, pair, image_id):
 
 
 def test_a_data_set_that_is_there_stays_unless_told_otherwise(tmp_path, pair):
-    export_dataset([pair], tmp_path / "out", **ABOUT)
+    export_images([pair], tmp_path / "out", **ABOUT).whole()
     before = (tmp_path / "out" / "dataset.json").read_bytes()
     with pytest.raises(DatasetError, match="exists already"):
-        export_dataset([pair], tmp_path / "out", **{**ABOUT, "name": "other"})
+        export_images([pair], tmp_path / "out", **{**ABOUT, "name": "other"}).whole()
     assert (tmp_path / "out" / "dataset.json").read_bytes() == before
-    export_dataset([pair], tmp_path / "out", **{**ABOUT, "name": "other"}, overwrite=True)
+    export_images([pair], tmp_path / "out", **{**ABOUT, "name": "other"}, overwrite=True).whole()
     assert read_dataset(tmp_path / "out").name == "other"
 
 
@@ -172,7 +172,7 @@ def test_objects_told_apart_are_exported_as_classes_and_as_codes(tmp_path):
         record_of(tmp_path / "in", "a", pixels, labels),
         record_of(tmp_path / "in", "nothing", pixels, np.zeros((6, 8), np.uint8)),
     ]
-    out = export_dataset(records, tmp_path / "out", labelling="instance", **ABOUT)
+    out = export_images(records, tmp_path / "out", labelling="instance", **ABOUT).whole()
     dataset = read_dataset(out)
     assert dataset.labels == {1: "breast tumor", 2: "cyst"}
     assert np.array_equal(read_labels(dataset.items[0].mask_path), labels // 1000)
@@ -186,6 +186,6 @@ def test_objects_told_apart_are_exported_as_classes_and_as_codes(tmp_path):
 def test_an_export_of_classes_has_no_instances(tmp_path):
     pixels = np.zeros((6, 8, 3), np.uint8)
     records = [record_of(tmp_path / "in", "a", pixels, np.ones((6, 8), np.uint8))]
-    out = export_dataset(records, tmp_path / "out", **ABOUT)
+    out = export_images(records, tmp_path / "out", **ABOUT).whole()
     assert not (out / "instances").exists()
     assert "labelling" not in json.loads((out / "dataset.json").read_text())

@@ -9,7 +9,7 @@ from PIL import Image
 from napari_usgseg.errors import DatasetError
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.labels import read_labels
-from napari_usgseg.store.export import export_labelled
+from napari_usgseg.store.export import export_store
 from napari_usgseg.store.memory import MemoryStore
 from napari_usgseg.store.project import ProjectStore
 from napari_usgseg.types import LabelClass
@@ -26,7 +26,9 @@ def test_what_is_committed_is_exported_and_nothing_else(tmp_path: Path) -> None:
     labels = np.zeros((12, 16), np.uint8)
     labels[2:5, 3:9] = 1
     store.write_labels(store.records[1], labels)
-    out = export_labelled(store, tmp_path / "out", organ="breast", target="cyst", classes=CLASSES)
+    out = export_store(
+        store, tmp_path / "out", organ="breast", target="cyst", classes=CLASSES
+    ).whole()
     dataset = read_dataset(out)
     assert [item.item_id for item in dataset.items] == ["b"]
     assert dataset.target == "cyst"
@@ -46,7 +48,9 @@ def test_a_project_of_objects_told_apart_is_exported_for_evaluate_and_with_its_c
     labels = np.zeros((60, 80), np.uint16)
     labels[5:30, 5:30], labels[32:55, 40:70] = 1001, 1002
     store.write_labels(store.records[0], labels)
-    out = export_labelled(store, tmp_path / "out", organ="breast", target="cyst", classes=CLASSES)
+    out = export_store(
+        store, tmp_path / "out", organ="breast", target="cyst", classes=CLASSES
+    ).whole()
     assert np.array_equal(read_labels(out / "instances" / "a.png"), labels)
     dataset = read_dataset(out)
     assert dataset.labels == {1: "cyst"}
@@ -61,7 +65,9 @@ def test_an_image_without_a_file_is_exported_with_its_pixels(tmp_path: Path) -> 
     store = MemoryStore("a layer", pixels)
     labels = np.ones((10, 14), np.uint8)
     store.write_labels(store.records[0], labels)
-    out = export_labelled(store, tmp_path / "out", organ="breast", target="cyst", classes=CLASSES)
+    out = export_store(
+        store, tmp_path / "out", organ="breast", target="cyst", classes=CLASSES
+    ).whole()
     item = read_dataset(out).items[0]
     assert np.array_equal(np.asarray(Image.open(item.image_path)), pixels)
     assert np.array_equal(read_labels(item.mask_path), labels)
@@ -70,4 +76,4 @@ def test_an_image_without_a_file_is_exported_with_its_pixels(tmp_path: Path) -> 
 def test_nothing_to_export_is_said(tmp_path: Path) -> None:
     store = MemoryStore("a layer", np.zeros((4, 4, 3), np.uint8))
     with pytest.raises(DatasetError, match="accept at least one"):
-        export_labelled(store, tmp_path / "out", organ="", target="x", classes=CLASSES)
+        export_store(store, tmp_path / "out", organ="", target="x", classes=CLASSES).whole()

@@ -62,39 +62,6 @@ class ExportReport:
         return self.folder
 
 
-def export_dataset(
-    records: Iterable[tuple[ImageRecord, str | Path]],
-    out: str | Path,
-    *,
-    name: str,
-    organ: str,
-    target: str,
-    classes: Sequence[LabelClass],
-    groups: Mapping[str, str] | None = None,
-    labelling: Labelling = "semantic",
-    overwrite: bool = False,
-) -> Path:
-    """Write a data set and return its folder; see ``export_images`` for the arguments.
-
-    Raises:
-        DatasetError: there is a data set already; or some images could not be exported: they are
-            named, and all the others are there.
-        LabelWriteError: the folder cannot be written.
-    """
-    report = export_images(
-        records,
-        out,
-        name=name,
-        organ=organ,
-        target=target,
-        classes=classes,
-        groups=groups,
-        labelling=labelling,
-        overwrite=overwrite,
-    )
-    return report.whole()
-
-
 def export_images(
     records: Iterable[tuple[ImageRecord, str | Path]],
     out: str | Path,
@@ -108,6 +75,8 @@ def export_images(
     overwrite: bool = False,
 ) -> ExportReport:
     """Write a data set; an image that fails is reported and does not stop the others.
+
+    ``export_images(...).whole()`` is for those who want all or an error.
 
     Args:
         records: pairs of an image and the path of its label map.

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..geometry import components
-from ..io.export import export_dataset
+from ..io.export import export_images
 from ..io.labels import default_color, write_labels, write_png
 from ..io.phantoms import Phantom, make_phantom
 from ..metrics import dice, next_click
@@ -88,7 +88,7 @@ def run_demo(
         write_labels(label_path, labels, overwrite=overwrite)
         records.append((record, label_path))
         steps.append(step)
-    export_dataset(
+    report = export_images(
         records,
         out / "dataset",
         name="usgseg-demo",
@@ -97,6 +97,7 @@ def run_demo(
         classes=classes,
         overwrite=overwrite,
     )
+    report.whole()
     return steps
 
 

@@ -17,13 +17,10 @@ REDRAWN = 0.8
 
 def add_point(draft: Draft, x: float, y: float, positive: bool, class_id: int) -> Draft:
     """The draft after a click: it corrects the object that it means, or begins a new one."""
-    index = _meant(draft, x, y, positive)
-    if index is None:
-        if not positive:
-            return draft
-        index, item = len(draft.objects), DraftObject(class_id, Prompts())
-    else:
-        item = draft.objects[index]
+    meant = _meant_or_new(draft, x, y, positive, class_id)
+    if meant is None:
+        return draft
+    index, item = meant
     prompts = _correction(item, x, y, positive)
     return replace(draft.with_object(index, replace(item, prompts=prompts)), pending=True)
 
@@ -40,13 +37,10 @@ def without_object_at(draft: Draft, x: float, y: float) -> Draft:
 def add_scribble(draft: Draft, line: FloatArray, positive: bool, class_id: int) -> Draft:
     """The draft after a scribble (M, 2) XY; its middle says which object it means."""
     x, y = (float(value) for value in line[len(line) // 2])
-    index = _meant(draft, x, y, positive)
-    if index is None:
-        if not positive:
-            return draft
-        index, item = len(draft.objects), DraftObject(class_id, Prompts())
-    else:
-        item = draft.objects[index]
+    meant = _meant_or_new(draft, x, y, positive, class_id)
+    if meant is None:
+        return draft
+    index, item = meant
     prompts = _seeded(item)
     box = prompts.box
     if positive and box is not None and not all(_inside(box, px, py) for px, py in line):
@@ -125,6 +119,16 @@ def unasked(draft: Draft) -> Draft:
 def _without(draft: Draft, index: int) -> Draft:
     objects = (*draft.objects[:index], *draft.objects[index + 1 :])
     return replace(draft, objects=objects, active=None, pending=False)
+
+
+def _meant_or_new(
+    draft: Draft, x: float, y: float, positive: bool, class_id: int
+) -> tuple[int, DraftObject] | None:
+    """The object that a person means, or a new one; None where there is nothing to take from."""
+    index = _meant(draft, x, y, positive)
+    if index is not None:
+        return index, draft.objects[index]
+    return (len(draft.objects), DraftObject(class_id, Prompts())) if positive else None
 
 
 def _meant(draft: Draft, x: float, y: float, positive: bool) -> int | None:

@@ -12,7 +12,7 @@ from ..errors import FileError, UsgsegError
 from ..io.images import content_key, to_rgb_uint8
 from ..io.instances import labelling_in, semantic, values_in
 from ..store.base import LabelMap, LabelStore
-from ..store.export import export_labelled
+from ..store.export import export_store
 from ..store.memory import MemoryStore
 from ..store.project import ProjectStore
 from ..store.shelf import Shelf
@@ -79,7 +79,7 @@ def _answer(request: FileRequest) -> FileAnswer:
             request.store.close()
             return FileAnswer(generation, request)
         case ExportRequest():
-            out = export_labelled(
+            report = export_store(
                 request.store,
                 request.out,
                 organ=request.organ,
@@ -87,7 +87,7 @@ def _answer(request: FileRequest) -> FileAnswer:
                 classes=request.classes,
                 overwrite=request.overwrite,
             )
-            return FileAnswer(generation, request, exported=out)
+            return FileAnswer(generation, request, exported=report.whole())
 
 
 def _opened(store: LabelStore) -> Opened:

@@ -17,38 +17,6 @@ from .base import ImageState, LabelStore
 from .memory import MemoryStore
 
 
-def export_labelled(
-    store: LabelStore,
-    out: str | Path,
-    *,
-    organ: str,
-    target: str,
-    classes: Sequence[LabelClass],
-    overwrite: bool = False,
-) -> Path:
-    """Write every committed image with its label map; ``usgseg evaluate`` and ``train`` read it.
-
-    Args:
-        store: where the labels are.
-        out: the data set's folder.
-        organ: what the images show.
-        target: the phrase for label 1.
-        classes: of the label maps.
-        overwrite: write over a data set that is there.
-
-    Returns:
-        The data set's folder.
-
-    Raises:
-        DatasetError: nothing is committed yet, or there is a data set already; or some images
-            could not be exported: they are named, and all the others are there.
-    """
-    report = export_store(
-        store, out, organ=organ, target=target, classes=classes, overwrite=overwrite
-    )
-    return report.whole()
-
-
 def export_store(
     store: LabelStore,
     out: str | Path,
@@ -60,6 +28,8 @@ def export_store(
     overwrite: bool = False,
 ) -> ExportReport:
     """Write every committed image with its label map; one that fails does not stop the others.
+
+    ``usgseg evaluate`` and ``usgseg train`` read it.
 
     Args:
         store: where the labels are.
