@@ -8,9 +8,15 @@ from pathlib import Path
 import pytest
 
 from napari_usgseg.errors import CheckpointError
+from napari_usgseg.models.lora_card import AdapterCard, write_adapter_card
 from napari_usgseg.models.ppn_card import PpnCard, write_card
 from napari_usgseg.store.shelf import Shelf, write_version
-from napari_usgseg.store.versions import ModelVersion, number_in
+from napari_usgseg.store.versions import (
+    ModelVersion,
+    number_in,
+    readable,
+    tuned_number_in,
+)
 
 REQUEST = {"annotator": "", "images": ["a", "b"]}
 
@@ -156,3 +162,63 @@ def test_what_a_killed_training_or_removal_left_behind_is_cleared_away(shelf):
     shelf.discard()
     assert not list(shelf.folder.glob(".training-*"))
     assert shelf.settle().items == (version,)  # no second one
+
+
+def finish_tuning(shelf: Shelf) -> None:
+    """What the training of an adapter leaves when it is done."""
+    shelf.begin(REQUEST)
+    folder = shelf.training
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (folder / name).write_bytes(b"peft")
+    (folder / "last").mkdir()
+    write_adapter_card(folder, AdapterCard("nano", "nano-0123abcd"))
+    version = ModelVersion("lora", 0, folder, {1: "nerve"}, 1, {1: 1}, "nano", 0.7, "-", True, 1.0)
+    write_version(folder, version)
+
+
+def test_adapters_and_prompt_predictors_are_beside_each_other_and_do_not_meet(shelf):
+    tuned = Shelf(shelf.folder, "lora")
+    finish_tuning(tuned)
+    shelf.begin(REQUEST)
+    assert tuned.settle().items[0].badge == "Tuned v1, held-out Dice 0.70, 1 image"
+    assert tuned.choose(None).current is None
+    finish(shelf)
+    assert [item.name for item in shelf.settle().items] == ["ppn-v1"]
+    assert [item.name for item in tuned.read().items] == ["lora-v1"]
+    assert (shelf.read().current, tuned.read().current) == (1, None)
+    tuned.begin(REQUEST)
+    assert shelf.read().unfinished is None
+    assert tuned.read().unfinished.folder.name == "tuning"
+    assert not (shelf.folder / "lora-v0001" / "last").exists()
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_an_adapter_that_lacks_a_file_is_named(shelf, name):
+    tuned = Shelf(shelf.folder, "lora")
+    finish_tuning(tuned)
+    tuned.settle()
+    (shelf.folder / "lora-v0001" / name).unlink()
+    versions = tuned.read()
+    assert (versions.items, versions.current) == ((), None)
+    assert name in versions.problems[0]
+
+
+def test_a_version_of_before_is_read_though_its_base_had_another_name(shelf):
+    finish(shelf)
+    shelf.settle()
+    path = shelf.folder / "ppn-v0001" / "version.json"
+    entry = json.loads(path.read_text())
+    del entry["kind"]
+    entry["segmenter"] = entry.pop("base")
+    path.write_text(json.dumps(entry))
+    assert shelf.read().items[0].base == "nano-0123abcd"
+    assert shelf.read().problems == ()
+
+
+def test_who_found_a_proposal_is_read_from_its_id():
+    model_id = "nano-0123abcd+lora-v0012-89ef + nano-7654fedc"
+    assert tuned_number_in(model_id) == 12
+    assert readable(model_id) == "Tuned v12 + nano-7654fedc"
+    for other in ("nano-0123abcd + nano-7654fedc", "nano-01+kidneys-89ef + nano-76", "ppn-v3@nano"):
+        assert tuned_number_in(other) == 0
+        assert readable(other) == other

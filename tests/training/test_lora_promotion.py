@@ -64,6 +64,7 @@ def test_a_stopped_tuning_goes_on_to_the_same_adapter(tmp_path):
     with pytest.raises(Cancelled):
         run(tmp_path / "parts", cancelled=lambda: len(steps) == 3)
     before = len(steps)
+    before = len(steps)
     stopped = run(tmp_path / "parts")
     assert steps[before] == before + 1 == 5
     assert stopped == run(tmp_path / "whole")

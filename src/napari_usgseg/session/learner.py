@@ -68,6 +68,11 @@ class Learner:
         return self._versions.get(self._versions.current)
 
     @property
+    def in_use(self) -> int | None:
+        """The number of the version that is really used, or None."""
+        return self._versions.current if self.current and not self.why_not else None
+
+    @property
     def why_not(self) -> str:
         """Why no version is used, one sentence with the cure; "" where one is."""
         store, current = self._session.store, self.current
@@ -195,12 +200,13 @@ class Learner:
         return {
             "annotator": session.store.annotator,
             "segmenter": settings.segmenter,
-            "detector": session.tuner.detector,
+            "detector": settings.detector,
+            "adapter": session.tuner.in_use,
             "images": images,
             "classes": {item.class_id: item.name for item in session.table.classes},
             "least_images": min(LEAST_OF_CLASS, settings.train_after),
             "cache_bytes": int(settings.cache_gb * 2**30),
-            "against": self.current.number if self.current and not self.why_not else None,
+            "against": self.in_use,
             "plan": asdict(self.plan),
         }
 

@@ -50,7 +50,8 @@ def compare_ppn(
         images: all of the training.
         classes: label value -> name; both sides are measured on all of them.
         segmenter: of both sides.
-        request: of the training: ``against`` a version's number or None, ``detector``.
+        request: of the training: ``against`` a version's number or None; ``detector`` and
+            its ``adapter``'s number or None.
         folder: of the training, beside the versions.
         is_ending: asked between two images.
 
@@ -71,7 +72,7 @@ def compare_ppn(
             scores = honest_scores(old, images, classes, is_ending)
             return judge(new, scores, title_of("ppn", number), labelled)
     try:
-        asked = load_asked(request["detector"])
+        asked, _ = _text_prompt(request, request.get("adapter"), folder)
     except UsgsegError as error:
         verdict = judge(new, dict.fromkeys(new, 0.0), TEXT)
         return replace(verdict, sentence=f"{verdict.sentence} (no detector: {error})")
@@ -98,15 +99,18 @@ def compare_lora(
     """
     from ..training.promotion import judge
 
-    asked, name, number = None, AS_IT_IS, request["against"]
-    if number is not None:
-        # gone, or damaged since: it is no longer in use
-        with contextlib.suppress(UsgsegError):
-            asked = load_asked(str(version_folder(folder.parent, "lora", number)))
-            name = title_of("lora", number)
-    asked = asked or load_asked(request["detector"])
+    asked, name = _text_prompt(request, request["against"], folder)
     scores = text_scores(asked, segmenter, images, classes, set(new), is_ending)
     return judge(new, scores, name, labelled_images(images, classes))
+
+
+def _text_prompt(request: Mapping[str, Any], number: int | None, folder: Path) -> tuple[Asked, str]:
+    """The detector of the text prompt, tuned where there is a version, and how to call it."""
+    if number is not None:
+        with contextlib.suppress(UsgsegError):  # gone, or damaged since: it is no longer in use
+            adapter = version_folder(folder.parent, "lora", number)
+            return load_asked(str(adapter)), title_of("lora", number)
+    return load_asked(request["detector"]), AS_IT_IS
 
 
 def labelled_images(images: Sequence[LabelledImage], classes: Collection[int]) -> frozenset[str]:

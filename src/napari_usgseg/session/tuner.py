@@ -33,7 +33,7 @@ class Tuner(Learner):
     def detector(self) -> str:
         """What the text prompt asks: the folder of the adapter in use, or the chosen detector."""
         current = self.current
-        if current is None or self.why_not:
+        if current is None or self.in_use is None:
             return self._session.settings.detector
         return str(current.folder.absolute())
 
@@ -41,7 +41,7 @@ class Tuner(Learner):
     def detector_name(self) -> str:
         """The same for the history, which names no folder: "nano", "nano+lora-v1"."""
         chosen, current = self._session.settings.detector, self.current
-        return chosen if current is None or self.why_not else f"{chosen}+{current.name}"
+        return chosen if current is None or self.in_use is None else f"{chosen}+{current.name}"
 
     @property
     def fallback(self) -> str:
@@ -75,8 +75,7 @@ class Tuner(Learner):
 
     def request(self, images: list[str]) -> dict[str, Any]:
         """What a tuning on images is asked for, as JSON values."""
-        chosen = self._session.settings.detector
-        return {**super().request(images), "detector": chosen, "classes": self._phrases()}
+        return {**super().request(images), "classes": self._phrases()}
 
     def _phrases(self) -> dict[int, str]:
         """Class id -> name, of the classes that have one."""

@@ -90,7 +90,7 @@ class Shelf:
                 raise LabelWriteError(
                     place, f"cannot be written ({error}); close other programs that use it"
                 ) from error
-            for scrap in place.glob("fold-*"):
+            for scrap in (*place.glob("fold-*"), place / "last"):
                 shutil.rmtree(scrap, ignore_errors=True)
             with contextlib.suppress(OSError):
                 (place / LABELS_FILE).unlink(missing_ok=True)
