@@ -17,19 +17,28 @@ def at(*parts):
     return np.array([next((v for end, v in parts if t <= end + 1e-6), 0.0) for t in THRESHOLDS])
 
 
-def chosen(dice_at, own=0.8):
-    return float(THRESHOLDS[choose_threshold(dice_at, own)])
+def chosen(dice_at, own=0.8, images=10):
+    return float(THRESHOLDS[choose_threshold(dice_at, images, own)])
 
 
 def test_the_detectors_own_threshold_stays_where_it_is_as_good_as_any():
     assert chosen(at((0.9, 0.9))) == pytest.approx(0.8)
-    assert chosen(at((0.3, 0.905), (0.85, 0.9))) == pytest.approx(0.8)
+    assert chosen(at((0.3, 0.94), (0.85, 0.9))) == pytest.approx(0.8)
     assert chosen(at((0.6, 0.9)), own=0.3) == pytest.approx(0.3)
 
 
+def test_many_images_are_believed_more_than_few():
+    faint = at((0.5, 0.94), (0.85, 0.9))
+    assert chosen(faint, images=10) == pytest.approx(0.8)
+    assert chosen(faint, images=100) < 0.5
+
+
 def test_a_target_with_low_scores_gets_the_middle_of_the_thresholds_that_are_good():
-    assert chosen(at((0.2, 0.6), (0.4, 0.9), (0.8, 0.5))) == pytest.approx(0.3, abs=0.051)
-    assert chosen(at((0.1, 0.6)), own=0.3) == pytest.approx(0.05, abs=0.051)
+    assert chosen(at((0.2, 0.6), (0.4, 0.9), (0.8, 0.5))) == pytest.approx(0.35, abs=0.051)
+
+
+def test_no_threshold_is_far_below_the_detectors_own():
+    assert chosen(at((0.1, 0.9), (0.3, 0.6))) == pytest.approx(0.25, abs=0.051)
 
 
 @pytest.mark.parametrize("name", ["nano", "nano-dino"])

@@ -191,6 +191,7 @@ def load_grounding_dino(
 
     folder, model_id = DINO.find(name_or_path, progress)
     model, processor = DINO.read(folder, GroundingDinoForObjectDetection, GroundingDinoProcessor)
+    card = None
     if adapter is not None:
         adapter = Path(adapter)
         check_adapter(adapter)
@@ -198,7 +199,9 @@ def load_grounding_dino(
         if card is not None:
             same_base(model_id, card.base_id, adapter)
         model = merge_adapter(model, adapter)
-        if card is not None and card.box_threshold is not None:
-            model.config.box_threshold = model.config.text_threshold = card.box_threshold
         model_id += f"+{adapter.name}-{sha256_of(adapter / ADAPTER_WEIGHTS)[:8]}"
-    return GroundingDino(model, processor, model_id, device)
+    detector = GroundingDino(model, processor, model_id, device)
+    if card is not None and card.box_thresholds:
+        least = card.least_score(detector.box_threshold)
+        model.config.box_threshold = model.config.text_threshold = least
+    return detector

@@ -36,7 +36,7 @@ class AdapterCard:
         seed: of everything random.
         training: the settings.
         scores: "validation" and what else was measured.
-        box_threshold: least score of a box of its targets; None for the detector's own.
+        box_thresholds: target -> least score of a box, where it is not the detector's own.
     """
 
     base: str
@@ -50,7 +50,11 @@ class AdapterCard:
     seed: int = 0
     training: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
-    box_threshold: float | None = None
+    box_thresholds: dict[str, float] = field(default_factory=dict)
+
+    def least_score(self, own: float) -> float:
+        """The least score that a box of any target needs; ``own`` is the detector's own."""
+        return min((self.box_thresholds.get(target, own) for target in self.targets), default=own)
 
 
 def write_adapter_card(folder: Path, card: AdapterCard) -> None:

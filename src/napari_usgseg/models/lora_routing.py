@@ -8,7 +8,8 @@ exactly as they were.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ class TaughtPhrases:
         encoder: says how similar two phrases are.
         known: (N, 384) vectors of what the base knows, if that is known: a phrase that is nearer to
             these stays with the base.
+        least: target -> least score of a box, where it is not the detector's own.
     """
 
     @torch.inference_mode()
@@ -39,10 +41,13 @@ class TaughtPhrases:
         phrases: Sequence[str],
         encoder: SentenceEncoder,
         known: torch.Tensor | None = None,
+        least: Mapping[str, float] | None = None,
     ) -> None:
         self.encoder = encoder
         self.vectors = encoder(list(phrases))
         self.known = known
+        self.least = dict(least or {})
+        self.targets = encoder(list(self.least)) if self.least else None
 
     @torch.inference_mode()
     def __call__(self, phrases: Sequence[str]) -> list[bool]:
@@ -54,6 +59,14 @@ class TaughtPhrases:
             taught &= near >= (asked @ self.known.T).amax(1)
         return taught.tolist()
 
+    @torch.inference_mode()
+    def least_score(self, phrase: str) -> float:
+        """The least score of a box for a taught phrase: that of the target nearest to it."""
+        if self.targets is None:
+            return 0.0
+        nearest = int((self.encoder([phrase]) @ self.targets.T).argmax())
+        return list(self.least.values())[nearest]
+
 
 class RoutedDetector:
     """A `Detector`: two of them, and who is asked for which phrase.
@@ -62,6 +75,7 @@ class RoutedDetector:
         base: as it was before.
         tuned: with the adapter merged in.
         is_taught: for each phrase, does ``tuned`` answer it?
+        least_score: of a box for a phrase that ``tuned`` answers, where a prompt does not say.
     """
 
     def __init__(
@@ -69,8 +83,10 @@ class RoutedDetector:
         base: Detector,
         tuned: Detector,
         is_taught: Callable[[Sequence[str]], list[bool]],
+        least_score: Callable[[str], float] = lambda phrase: 0.0,
     ) -> None:
         self.base, self.tuned, self.is_taught = base, tuned, is_taught
+        self.least_score = least_score
 
     @property
     def model_id(self) -> str:
@@ -88,14 +104,30 @@ class RoutedDetector:
         if not any(taught):
             return self.base.detect(image, prompt)
         if all(taught):
-            return self.tuned.detect(image, prompt)
+            return self._tuned(image, prompt)
         parts = []
-        for detector, wanted in ((self.base, False), (self.tuned, True)):
+        for detect, wanted in ((self.base.detect, False), (self._tuned, True)):
             own = [phrase for phrase, here in zip(phrases, taught, strict=True) if here == wanted]
             text = ". ".join(own)
             thresholds = prompt.box_threshold, prompt.text_threshold
-            parts.append(detector.detect(image, TextPrompt(text, *thresholds)))
+            parts.append(detect(image, TextPrompt(text, *thresholds)))
         return _joined(*parts)
+
+    def _tuned(self, image: NDArray[np.uint8], prompt: TextPrompt) -> Detections:
+        """The tuned detector's boxes, each with the least score that its target needs."""
+        found = self.tuned.detect(image, prompt)
+        if prompt.box_threshold is not None:
+            return found
+        least = {phrase: self.least_score(phrase) for phrase in set(found.phrases)}
+        places = enumerate(zip(found.phrases, found.scores, strict=True))
+        kept = [place for place, (phrase, score) in places if score >= least[phrase]]
+        return replace(
+            found,
+            boxes=found.boxes[kept],
+            scores=found.scores[kept],
+            phrases=tuple(found.phrases[place] for place in kept),
+            priors=None if found.priors is None else found.priors[kept],
+        )
 
 
 def _joined(one: Detections, other: Detections) -> Detections:

@@ -15,8 +15,10 @@ from .lora_data import CheckImage
 
 THRESHOLDS: FloatArray = (np.arange(1, 19) / 20).astype(np.float32)
 """Least scores of a box among which an adapter's own is chosen: 0.05, 0.1, ... 0.9."""
-NEAR = 0.01
-"""A threshold whose score is this near the best is as good."""
+NEAR = 0.5
+"""A threshold that costs no more than this share of an image is as good as the best."""
+LEAST = 0.3
+"""Of the detector's own threshold: an adapter's is not lower."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,8 +75,8 @@ def ask(detector: Detector, images: Sequence[CheckImage]) -> list[Answer]:
     ]
 
 
-def choose_threshold(dice_at: FloatArray, own: float) -> int:
-    """The place in ``THRESHOLDS`` that an adapter should use.
+def choose_threshold(dice_at: FloatArray, images: int, own: float) -> int:
+    """The place in ``THRESHOLDS`` that an adapter should use for a target.
 
     A target that is small, faint or often missing gets lower scores than those for which the
     detector's own threshold was chosen. That one stays where it is as good as any; else it is the
@@ -82,13 +84,15 @@ def choose_threshold(dice_at: FloatArray, own: float) -> int:
 
     Args:
         dice_at: (T,) mean score at each of ``THRESHOLDS``.
+        images: so many were asked.
         own: the detector's own threshold.
     """
-    good = dice_at >= dice_at.max() - NEAR
     usual = int(np.abs(THRESHOLDS - own).argmin())
+    allowed = np.where(LEAST * own <= THRESHOLDS, dice_at, -np.inf)
+    good = allowed >= allowed.max() - NEAR / images
     if good[usual]:
         return usual
-    best = int(dice_at.argmax())
+    best = int(allowed.argmax())
     first = last = best
     while first > 0 and good[first - 1]:
         first -= 1

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..models.lora import save_adapter
 from ..models.lora_card import AdapterCard, write_adapter_card
-from .lora_check import THRESHOLDS, ask, choose_threshold
+from .lora_check import THRESHOLDS, Answer, ask, choose_threshold
 from .lora_data import TuningData
 from .lora_loop import Progress, mean_of_all
 from .lora_pictures import Pictures
@@ -39,18 +39,27 @@ class Run:
         self.sums: dict[str, list[float]] = {}
 
     def check(self, step: int) -> list[float]:
-        """The score on the validation images, shared among the processes, and its threshold."""
+        """The scores of this process's share of the validation images.
+
+        Each is at the threshold that suits its phrase best on all of them, which the card keeps.
+        """
         share = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
         answers = ask(self.way.detector, self.data.checking[share])
-        rows = np.array([answer.dice for answer in answers]).reshape(-1, len(THRESHOLDS))
-        means = mean_of_all(self.accelerator, rows)
-        if np.isnan(means).all():
-            return []
-        place = choose_threshold(means, self.way.box_threshold)
-        self.card = replace(self.card, box_threshold=round(float(THRESHOLDS[place]), 2))
+        asked = sorted({phrase for i in self.data.checking for phrase in i.phrases.values()})
+        places = {phrase: self._place(phrase, answers) for phrase in asked}
+        thresholds = {phrase: round(float(THRESHOLDS[at]), 2) for phrase, at in places.items()}
+        self.card = replace(self.card, box_thresholds=thresholds)
+        judged = [answer.at(places[answer.phrase]) for answer in answers]
         if self.pictures is not None:
-            self.pictures.checked(step, [answer.at(place) for answer in answers])
-        return [float(means[place])]
+            self.pictures.checked(step, judged)
+        return [answer.score for answer in judged]
+
+    def _place(self, phrase: str, answers: list[Answer]) -> int:
+        """The place of the threshold of a phrase that some image was asked for."""
+        own = [answer.dice for answer in answers if answer.phrase == phrase]
+        means = mean_of_all(self.accelerator, np.reshape(own, (-1, len(THRESHOLDS))))
+        count = sum(phrase in image.phrases.values() for image in self.data.checking)
+        return choose_threshold(means, count, self.way.box_threshold)
 
     def keep(self, kind: str, step: int, score: float) -> None:
         """Save the adapter as it is now."""
