@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Sequence
@@ -52,8 +53,8 @@ def train_lora_command(
         with progress(settings.steps or 0, "tuning") as step:
 
             def said(now: int, total: int, figures: dict[str, float]) -> None:
-                shown = ("loss", "validation")
-                parts = [f"{name} {figures[name]:.3f}" for name in shown if name in figures]
+                shown = {name: figures.get(name, math.nan) for name in ("loss", "validation")}
+                parts = [f"{name} {x:.3f}" for name, x in shown.items() if not math.isnan(x)]
                 worth = "validation" in figures
                 step(f"step {now} of {total}: {', '.join(parts)}" if worth else "")
 

@@ -18,16 +18,16 @@ from typing import Any
 import numpy as np
 
 from ..io.datasets import Dataset, Split
-from ..models.lora_card import AdapterCard, read_adapter_card
+from ..models.lora_card import AdapterCard, is_adapter, read_adapter_card
 from ..models.phrase_grounder import PhraseGrounder
 from ..models.registry import embedded_grounder, resolve_device
 from ..models.text import load_sentence_encoder
 from .lora_data import TuningData, UnrelatedPhrases, choose_images
 from .lora_loop import Decay, Progress, TuneSettings, make_accelerator, tune
 from .lora_pictures import Pictures
-from .lora_request import DONE, is_done, is_same, write_request
 from .lora_run import Run
 from .lora_ways import TunableDetector
+from .resuming import DONE, is_done, is_same, write_request
 
 Say = Callable[[str], None]
 
@@ -148,7 +148,7 @@ def tune_lora(
     accelerator = make_accelerator(settings.precision, settings.accumulate, on_cpu)
     how = _loop(settings, base, len(data.training), accelerator.num_processes)
     request = _request(base, data, settings, source, how)
-    if resume and is_same(out, request) and is_done(out):
+    if resume and is_same(out, request) and is_done(out) and is_adapter(out):
         card = read_adapter_card(out)
         if card is not None:
             return card
