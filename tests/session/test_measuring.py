@@ -9,7 +9,13 @@ import pytest
 
 from napari_usgseg.errors import Cancelled
 from napari_usgseg.models.lora_card import AdapterCard
-from napari_usgseg.session.measuring import Asked, TextScore, labelled_images, text_scores
+from napari_usgseg.session.measuring import (
+    Asked,
+    TextScore,
+    compare_lora,
+    labelled_images,
+    text_scores,
+)
 from napari_usgseg.training.ppn_views import LabelledImage
 
 from .conftest import BoxDetector, DiscSegmenter
@@ -70,6 +76,15 @@ def test_an_adapter_has_the_score_of_its_cross_validation_on_what_it_learnt():
     as_it_is = Asked(BoxDetector(), None)
     only = text_scores(as_it_is, DiscSegmenter(), images, {1: "cyst"}, {"i1"})
     assert only == pytest.approx({"i1": 1.0})
+
+
+def test_against_an_adapter_that_is_gone_the_detector_stands_as_it_is(tmp_path):
+    request = {"detector": "nano", "against": 7}
+    images = [image(0, 1), image(1, 1)]
+    new = {"i0": 0.5, "i1": 0.5}
+    verdict = compare_lora(new, images, {1: "?"}, DiscSegmenter(), request, tmp_path / "tuning")
+    assert verdict.promoted
+    assert "Dice 0.500, the detector as it is 0.000, on 2 images" in verdict.sentence
 
 
 def test_measuring_ends_when_it_is_told_to():

@@ -104,7 +104,7 @@ class Tuner(Learner):
         session.ask(WarmRequest(session.progress.begin("warm text"), detector=self._warm))
 
     def _used(self) -> None:
-        if self._warm and self._warm != self.detector:
+        if self._warm and self.in_use is not None and self._warm != self.detector:
             self.warm_up()
 
     def _nothing_yet(self) -> str:
