@@ -97,8 +97,8 @@ def test_images_segment_themselves(usgseg, phantoms, ppn, checkpoint, tmp_path):
 
 def test_requests_that_make_no_sense_are_one_line(usgseg, phantoms, ppn, checkpoint, tmp_path):
     for words, said in (
-        (["evaluate", phantoms, "--prompt", "ppn"], "--ppn DIR goes with"),
-        (["evaluate", phantoms, "--prompt", "box", "--ppn", ppn], "--ppn DIR goes with"),
+        (["evaluate", phantoms, "--prompt", "ppn"], "--prompt ppn needs --ppn DIR"),
+        (["evaluate", phantoms, "--prompt", "box", "--ppn", ppn], "give --prompt ppn or"),
         (["segment", phantoms / "images", "--ppn", ppn, "--text", "cyst", "--out", tmp_path / "o"],
          "needs no prompt"),
         (["segment", phantoms / "images", "--ppn", ppn, "--out", tmp_path / "o"], "choose that"),

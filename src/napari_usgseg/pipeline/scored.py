@@ -59,8 +59,13 @@ class Asked:
         if self.baseline is not None and self.baseline not in BASELINES:
             names = ", ".join(BASELINES)
             raise PromptError(f"--baseline {self.baseline!r}: expected one of {names}")
-        if (self.ppn is not None) != (self.prompt or "").startswith("ppn"):
-            raise PromptError("--ppn DIR goes with --prompt ppn or ppn+box, and they with it")
+        learned = (self.prompt or "").startswith("ppn")
+        if learned and self.ppn is None:
+            raise PromptError(
+                f"--prompt {self.prompt} needs --ppn DIR: the folder that usgseg train ppn wrote"
+            )
+        if self.ppn is not None and not learned:
+            raise PromptError(f"--ppn {self.ppn}: give --prompt ppn or --prompt ppn+box with it")
 
     @property
     def kind(self) -> PromptKind:
