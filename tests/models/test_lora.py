@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,9 @@ from napari_usgseg.models.lora_card import (
 )
 from napari_usgseg.models.lora_merge import merge_to_folder
 from napari_usgseg.models.lora_presets import DINO_PRESETS, GROUNDER_PRESETS
+from napari_usgseg.models.lora_routing import TaughtPhrases
 from napari_usgseg.models.registry import load_detector
+from napari_usgseg.training.phrases import CONCEPTS
 from napari_usgseg.types import TextPrompt
 
 INPUTS = {"input_ids": torch.tensor([[101, 200, 1012, 102]])}
@@ -131,22 +132,51 @@ def test_an_adapters_folder_brings_its_detector_and_its_phrases(grounder_adapter
     assert float((one[0] - plain[0]).abs().max()) > 0.1
 
 
-def test_an_adapters_threshold_is_for_its_own_phrases(grounder_adapter, dino_adapter, tmp_path):
-    card = read_adapter_card(grounder_adapter)
-    folder = tmp_path / "easy"
-    shutil.copytree(grounder_adapter, folder)
-    write_adapter_card(folder, replace(card, box_threshold=0.0))
-    usual, easy = load_detector(grounder_adapter), load_detector(folder)
-    assert (easy.base.box_threshold, easy.tuned.box_threshold) == (0.8, 0.0)
-    assert usual.tuned.box_threshold == 0.8
-    merged = load_detector(merge_to_folder(folder, tmp_path / "merged"))
-    assert merged.box_threshold == 0.0
-    _, dino = dino_adapter
-    base = base_of(dino)
-    card = AdapterCard(base, load_detector(base).model_id, box_threshold=0.15)
-    write_adapter_card(dino, card)
-    assert load_detector(dino).box_threshold == 0.15
-    merged = merge_to_folder(dino, tmp_path / "merged-dino")
+def test_what_the_base_knows_too_is_answered_by_the_adapter_that_was_taught_it():
+    base = load_detector("nano")
+    known = base.known.learned
+    for concept in CONCEPTS:
+        phrases = (concept.name, *concept.phrases)
+        taught = TaughtPhrases(phrases, base.encoder, known)
+        assert all(taught(phrases)), concept.name
+        others = [c.name for c in CONCEPTS if c.family != concept.family]
+        assert not any(taught(others)), concept.name
+    assert TaughtPhrases(("kidney",), base.encoder, known)(["kidneys", "nerve"]) == [True, False]
+
+
+def test_each_target_of_an_adapter_has_its_threshold(tmp_path):
+    base = load_detector("nano")
+    fresh = load_detector("nano")
+    folder = tmp_path / "adapter"
+    save_adapter(add_adapter(fresh.net, GROUNDER_PRESETS["decoder"], 4, 4, "nano"), folder)
+    targets = ("breast tumor", "cyst")
+    least = {"breast tumor": 0.99, "cyst": 0.1}
+    card = AdapterCard("nano", base.model_id, targets, targets, box_thresholds=least)
+    write_adapter_card(folder, card)
+    detector = load_detector(folder)
+    assert (detector.base.box_threshold, detector.tuned.box_threshold) == (0.8, 0.1)
+    image = make_phantom(3, kind="breast").image
+    everything = base.detect(image, TextPrompt("breast tumor. cyst. nerve", 0.0))
+    usual = detector.detect(image, TextPrompt("breast tumor. cyst. nerve"))
+    for phrase, score in {**least, "nerve": 0.8}.items():
+        named = zip(everything.phrases, everything.scores, strict=True)
+        wanted = [value for name, value in named if name == phrase and value >= score]
+        assert usual.phrases.count(phrase) == len(wanted)
+    assert base.detect(image, TextPrompt("breast tumor")).phrases == ("breast tumor",)
+    assert "breast tumor" not in usual.phrases
+    assert len(usual.priors) == len(usual.boxes) == len(usual.scores) == len(usual.phrases)
+    assert "breast tumor" in detector.detect(image, TextPrompt("breast tumor", 0.5)).phrases
+    assert load_detector(merge_to_folder(folder, tmp_path / "merged")).box_threshold == 0.1
+
+
+def test_a_grounding_dino_takes_an_adapters_threshold_and_keeps_it_merged(dino_adapter, tmp_path):
+    _, folder = dino_adapter
+    base = base_of(folder)
+    model_id = load_detector(base).model_id
+    card = AdapterCard(base, model_id, ("kidney",), box_thresholds={"kidney": 0.15})
+    write_adapter_card(folder, card)
+    assert load_detector(folder).box_threshold == 0.15
+    merged = merge_to_folder(folder, tmp_path / "merged")
     assert load_detector(merged).box_threshold == 0.15
 
 
@@ -190,8 +220,6 @@ def test_two_adapters_at_once_and_another_models_adapter_are_refused(grounder_ad
 
 def plain_copy(folder: Path, to: Path) -> Path:
     """An adapter without our card, as from elsewhere."""
-    import shutil
-
     shutil.copytree(folder, to)
     (to / "usgseg.json").unlink()
     return to

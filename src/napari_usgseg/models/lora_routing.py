@@ -22,6 +22,9 @@ from .text import SentenceEncoder
 
 TAUGHT = 0.7
 """A phrase as similar as this (cosine) to one that was taught means the same."""
+ROUNDING = 1e-3
+"""The base's vectors are in half precision: what it knows too and the adapter was taught is as near
+to either, and the adapter answers it."""
 
 
 class TaughtPhrases:
@@ -56,7 +59,7 @@ class TaughtPhrases:
         near = (asked @ self.vectors.T).amax(1)
         taught = near >= TAUGHT
         if self.known is not None:
-            taught &= near >= (asked @ self.known.T).amax(1)
+            taught &= near >= (asked @ self.known.T).amax(1) - ROUNDING
         return taught.tolist()
 
     @torch.inference_mode()
