@@ -169,6 +169,18 @@ def test_each_target_of_an_adapter_has_its_threshold(tmp_path):
     assert load_detector(merge_to_folder(folder, tmp_path / "merged")).box_threshold == 0.1
 
 
+def test_an_adapter_of_a_grounding_dino_leaves_what_is_near_its_phrases_to_the_base(dino_adapter):
+    _, folder = dino_adapter
+    base = base_of(folder)
+    thyroid = next(concept for concept in CONCEPTS if concept.name == "thyroid nodule")
+    phrases = (thyroid.name, *thyroid.phrases)
+    model_id = load_detector(base).model_id
+    write_adapter_card(folder, AdapterCard(base, model_id, (thyroid.name,), phrases))
+    detector = load_detector(folder)
+    asked = ["thyroid nodule", "nodules of the thyroid", "breast tumor", "left atrium", "nerve"]
+    assert detector.is_taught(asked) == [True, True, False, False, False]
+
+
 def test_a_grounding_dino_takes_an_adapters_threshold_and_keeps_it_merged(dino_adapter, tmp_path):
     _, folder = dino_adapter
     base = base_of(folder)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -214,6 +215,13 @@ def load_phrase_grounder(folder: Path, adapter: str | Path | None = None) -> Phr
     encoder = load_sentence_encoder(folder)
     grounder = PhraseGrounder(net, encoder, f"nano-{digest}", known, threshold)
     return grounder if adapter is None else _with_adapter(grounder, Path(adapter))
+
+
+def learned_phrases(folder: Path) -> Tensor:
+    """(N, 384) vectors of every phrasing that the phrase grounder in ``folder`` learned."""
+    with safe_open(folder / "grounder.safetensors", framework="pt") as tensors:
+        vectors: Tensor = tensors.get_tensor(LEARNED)
+    return vectors.float()
 
 
 def _with_adapter(grounder: PhraseGrounder, adapter: Path) -> PhraseGrounder:

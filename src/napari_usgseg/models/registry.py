@@ -137,12 +137,14 @@ def _dino(name: str | Path, adapter: str | Path | None, device: str) -> Detector
     if card is None or not card.phrases:
         return tuned
     from .lora_routing import RoutedDetector, TaughtPhrases, share_tensors
+    from .phrase_grounder import learned_phrases
     from .text import load_sentence_encoder
 
     base = load_grounding_dino(name, device=device)
     share_tensors(tuned.model, base.model)
-    encoder = load_sentence_encoder(embedded_grounder())
-    taught = TaughtPhrases(card.phrases, encoder, least=card.box_thresholds)
+    folder = embedded_grounder()  # "breast tumor" is near "thyroid nodule", and another thing
+    encoder, known = load_sentence_encoder(folder), learned_phrases(folder)
+    taught = TaughtPhrases(card.phrases, encoder, known, card.box_thresholds)
     return RoutedDetector(base, tuned, taught, taught.least_score)
 
 
