@@ -19,10 +19,12 @@ from qtpy.QtWidgets import QApplication
 
 from napari_usgseg.gui.widget import UltrasoundWidget
 from napari_usgseg.io.phantoms import write_phantom_dataset
+from napari_usgseg.session.training_progress import TrainingPlan
 
 TIMEOUT_S = 900.0
 LEARNT_FROM = 5
 LOSSES_SHOWN = 12
+TUNING = TrainingPlan(steps=60, batch=1)
 CHECKS_SHOWN = 2
 DOCK_WIDTH = 360
 
@@ -122,6 +124,7 @@ def take(images: Path, labels: Path, phrase: str, theme: str, out: Path) -> None
     session.predictor.cancel()
     wait(lambda: session.predictor.training is None)
     widget.learning.setCurrentWidget(widget.tune)
+    session.tuner.plan = TUNING
     session.tuner.train()
     wait(lambda: len(getattr(session.tuner.training, "held_out", ())) >= CHECKS_SHOWN)
     shoot("8-tune")

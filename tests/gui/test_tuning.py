@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from napari_usgseg.gui.learn_page import TRAIN, TUNE
@@ -68,6 +70,14 @@ def test_accepted_images_tune_the_detector_and_find_uses_it(labeller, heads_fold
     assert "uned v1" in widget.status.text(), "the status line says who was asked"
     if session.draft.objects:
         assert widget.assist.badge.text() == f"Found by the phrase '{PHRASE}', tuned v1"
+
+    nano = session.settings
+    session.set_settings(replace(nano, detector="another"))
+    assert "tuned from nano" in view.why.text()
+    assert not widget.find_panel.tuned.isVisible()
+    session.set_settings(nano)
+    assert not view.why.text()
+    assert widget.find_panel.tuned.isVisible()
 
     view.version.setCurrentIndex(0)
     view.version.activated.emit(0)
@@ -161,6 +171,22 @@ def test_the_tabs_are_turned_and_tuning_is_begun_by_keyboard_alone(labeller):
     QTest.keyClick(QApplication.focusWidget(), Qt.Key.Key_Tab)
     tuner.cancel()
     labeller.wait(lambda: tuner.training is None)
+
+
+def test_the_page_takes_the_room_of_other_panels_and_the_window_does_not_grow(at_work):
+    from qtpy.QtWidgets import QApplication
+
+    widget, window = at_work.widget, at_work.viewer.window._qt_window
+    height = window.height()
+    for name in ("Learn", "Model", "Learn", ""):
+        if name:
+            widget.folds.set_open(name)
+        else:
+            widget.folds.close_all()
+        QApplication.processEvents()
+        assert widget.find_panel.isVisible() == (name != "Learn")
+        assert widget.learning.isVisible() == (name == "Learn")
+        assert window.height() == height
 
 
 def test_every_control_of_both_tabs_has_a_tooltip(at_work):

@@ -144,7 +144,11 @@ class Fold(QWidget):
 
 
 class FoldBar(QWidget):
-    """Names in a row; one at a time is open, and what belongs to it is shown below."""
+    """Names in a row; one at a time is open, and what belongs to it is shown below.
+
+    ``toggled`` carries the open one, or "", while nothing is shown below: so whoever makes room for
+    it does so before it is shown, for a window that has grown too small once stays larger.
+    """
 
     toggled = Signal(str)
 
@@ -205,8 +209,9 @@ class FoldBar(QWidget):
         if is_open:
             for other, made in self._buttons.items():
                 made.setChecked(other == name)
-        self._contents[name].setVisible(is_open)
+        self._contents[name].hide()
         self.toggled.emit(self.open_one)
+        self._contents[name].setVisible(is_open)
 
 
 class BusyBar(QProgressBar):

@@ -139,8 +139,9 @@ class TrainingView(QWidget):
         self.train.setText("Resume" if learner.paused else self._words.begin)
         self.train.setEnabled(not cannot)
         self.train.setToolTip(cannot or self._words.begin_tip)
-        self.why.setText(cannot)
-        self.why.setVisible(bool(cannot))
+        unused = learner.why_not if learner.current is not None else ""
+        self.why.setText(cannot or unused)
+        self.why.setVisible(bool(cannot or unused))
 
     def _show_training(self, training: TrainingProgress) -> None:
         again = "going on: " if training.resumed else ""
