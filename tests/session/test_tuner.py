@@ -52,7 +52,7 @@ def tuned(tmp_path_factory, engine):
     folder = tmp_path_factory.mktemp("tuned") / "images"
     folder.mkdir()
     loop_bench.write_phantoms(folder, 5)
-    bench = loop_bench.LoopBench(engine, steps=30)
+    bench = loop_bench.LoopBench(engine, steps=40)
     session = bench.session
     session.walk.open_folder(folder)
     labels = np.zeros(loop_bench.SIZE_HW, np.uint8)
@@ -108,6 +108,7 @@ def test_the_text_prompt_asks_the_version_in_use_and_the_detector_again_without_
     assert tuner.badge(model_id).startswith("Tuned v1, held-out Dice")
     searches = [e for e in session.store.events() if e.kind is EventKind.SEARCH]
     assert [e.body["detector"] for e in searches] == ["nano+lora-v1"]
+    session.set_settings(replace(session.settings, box_threshold=0.5))
     found = set()
     for name in ("00", "01", "02"):
         session.walk.open_image(name)
