@@ -25,7 +25,7 @@ TIMEOUT_S = 900.0
 LEARNT_FROM = 5
 LOSSES_SHOWN = 12
 TUNING = TrainingPlan(steps=60, batch=1)
-CHECKS_SHOWN = 2
+TUNING_SHOWN = 8
 DOCK_WIDTH = 360
 
 
@@ -126,7 +126,7 @@ def take(images: Path, labels: Path, phrase: str, theme: str, out: Path) -> None
     widget.learning.setCurrentWidget(widget.tune)
     session.tuner.plan = TUNING
     session.tuner.train()
-    wait(lambda: len(getattr(session.tuner.training, "held_out", ())) >= CHECKS_SHOWN)
+    wait(lambda: len(getattr(session.tuner.training, "losses", ())) >= TUNING_SHOWN)
     shoot("8-tune")
     session.tuner.cancel()
     wait(lambda: session.tuner.training is None)
