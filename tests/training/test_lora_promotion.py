@@ -86,6 +86,10 @@ def test_a_project_is_learned_with_numbers_of_its_own_and_only_its_named_classes
     checked = {image.image_id for image in data.checking}
     assert data.image_ids == tuple(f"p{n}" for n in range(9))
     assert len(checked) == 3
+    rare = [replace(image, labels=image.labels * (n in (3, 5))) for n, image in enumerate(images)]
+    for seed in range(12):  # the class is never only on images to stop by
+        learned = tuning_data(rare, {300: "nerve"}, seed, 64).training
+        assert any(image.labels.any() for image in learned)
     assert tuning_data(images[:7], {300: "nerve"}, 0, 64).checking == ()
     with pytest.raises(DatasetError, match="no image shows a class"):
         tuning_data(images, {5: "nerve"}, 0, 64)

@@ -23,6 +23,8 @@ def tuning_data(
 ) -> TuningData:
     """What an adapter learns from; of fewer than eight images from all, and none is to stop by.
 
+    Nor is one where those to learn from would lack a class.
+
     Args:
         images: with their label maps.
         phrases: label value -> what a person would type, of the classes to learn.
@@ -33,9 +35,10 @@ def tuning_data(
         DatasetError: no image to learn from shows a class.
     """
     learned, checked = part(images, seed) if len(images) >= LEAST_TO_CHECK else (images, [])
+    if _shown(learned, phrases) != _shown(images, phrases):
+        learned, checked = images, []
     side = max(side, POOL_SIDE)
-    numbers = {value: number for number, value in enumerate(phrases, start=1)}
-    names = {numbers[value]: phrase for value, phrase in phrases.items()}
+    numbers, names = _numbers(phrases)
     pool = [
         pool_image(PROJECT, "", image.image, _numbered(image, numbers), names, side)
         for image in learned
@@ -44,13 +47,29 @@ def tuning_data(
         raise DatasetError("training", "no image shows a class to learn; label and accept more")
     return gathered(
         pool,
-        [
-            CheckImage(image.image_id, image.image, _numbered(image, numbers), names)
-            for image in checked
-        ],
+        check_images(checked, phrases),
         list(names.values()),
         [image.image_id for image in images],
     )
+
+
+def check_images(images: Sequence[LabelledImage], phrases: Mapping[int, str]) -> list[CheckImage]:
+    """Images to measure on, with their classes numbered as those to learn from are."""
+    numbers, names = _numbers(phrases)
+    return [
+        CheckImage(image.image_id, image.image, _numbered(image, numbers), names)
+        for image in images
+    ]
+
+
+def _shown(images: Sequence[LabelledImage], phrases: Mapping[int, str]) -> set[int]:
+    return {value for value in phrases if any((i.labels == value).any() for i in images)}
+
+
+def _numbers(phrases: Mapping[int, str]) -> tuple[dict[int, int], dict[int, str]]:
+    """Label value -> number from 1 on, and number -> phrase."""
+    numbers = {value: number for number, value in enumerate(phrases, start=1)}
+    return numbers, {numbers[value]: phrase for value, phrase in phrases.items()}
 
 
 def _numbered(image: LabelledImage, numbers: Mapping[int, int]) -> NDArray[np.uint8]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from ..models.base import Detector
@@ -12,6 +13,7 @@ from ..models.lora_card import AdapterCard, read_adapter_card, write_adapter_car
 from ..models.registry import load_detector
 from .lora import LoraSettings, steps_for, tune_lora
 from .lora_project import tuning_data
+from .lora_thresholds import set_thresholds
 from .lora_ways import TunableDetector
 from .ppn_views import LabelledImage
 from .promotion import Lesson, Say, Score, lessons, teach_and_measure
@@ -52,7 +54,7 @@ def train_and_measure(
         Cancelled: ``cancelled()`` turned true.
     """
 
-    def teach(lesson: Lesson, said: Say) -> Score:
+    def teach(lesson: Lesson, said: Say) -> Path:
         def told(step: int, steps: int, figures: dict[str, float]) -> None:
             shown = {"loss": figures["loss"]}
             if not math.isnan(figures.get("validation", math.nan)):
@@ -72,12 +74,19 @@ def train_and_measure(
             progress=told,
             cancelled=cancelled,
         )
-        return scorer(load_detector(lesson.folder))
+        if lesson is needed[-1]:
+            set_thresholds(needed, images, phrases, own)
+        return lesson.folder
 
-    steps = settings.steps or steps_for(len(images), TunableDetector(grounder))
+    @lru_cache(1)
+    def score_of(folder: Path) -> Score:
+        return scorer(load_detector(folder))
+
+    base = TunableDetector(grounder)
+    own, steps = base.box_threshold, settings.steps or steps_for(len(images), base)
     needed = lessons(images, phrases, out, steps)
     _, scores = teach_and_measure(
-        images, phrases, needed, teach, lambda score, image: score(image), progress
+        images, phrases, needed, teach, lambda folder, image: score_of(folder)(image), progress
     )
     card = read_adapter_card(out)
     assert card is not None  # it was written with the adapter

@@ -4,9 +4,7 @@ With 30 or more images some groups (patients, videos, cases; near duplicates tog
 of training for good. Below that, grouped three-fold cross-validation stands in: every image is
 scored by a training that had none of its group, and the model itself learns from all. Those
 trainings have fewer images and as many fewer steps, so that each image is learnt from as often.
-
-The same for prompt predictors (``ppn_promotion``) and adapters of the detector
-(``lora_promotion``).
+The same for prompt predictors (``ppn_promotion``) and adapters (``lora_promotion``).
 """
 
 from __future__ import annotations
@@ -138,7 +136,7 @@ def teach_and_measure(
     score: Callable[[M, LabelledImage], Mapping[int, float]],
     progress: Say = lambda step, steps, figures: None,
 ) -> tuple[M, dict[str, Any]]:
-    """Do all trainings, and score each image with one that had none of its group.
+    """Do all trainings, then score each image with one that had none of its group.
 
     Args:
         images: all that are committed.
@@ -158,16 +156,17 @@ def teach_and_measure(
     def said(step: int, steps: int, figures: dict[str, float]) -> None:
         progress(done + step, total, figures)
 
-    model: M | None = None
+    models: list[M | None] = []
     for lesson in needed:
-        model = teach(lesson, said) if lesson.classes else None
+        models.append(teach(lesson, said) if lesson.classes else None)
+        done += lesson.steps
+    for lesson, model in zip(needed, models, strict=True):
         for index in lesson.part.test:
             image = images[index]
             dice_of = score(model, image) if model is not None else {}
             found[image.image_id] = {
                 str(value): round(dice_of.get(value, missed(image, value)), 5) for value in classes
             }
-        done += lesson.steps
     assert model is not None  # the last lesson has all classes
     means = {image_id: float(np.mean(list(item.values()))) for image_id, item in found.items()}
     count = len(needed) - 1
