@@ -9,6 +9,7 @@ import pytest
 
 from napari_usgseg.errors import Cancelled
 from napari_usgseg.models.lora_card import AdapterCard
+from napari_usgseg.models.lora_routing import RoutedDetector
 from napari_usgseg.session.measuring import (
     Asked,
     TextScore,
@@ -95,3 +96,29 @@ def test_measuring_ends_when_it_is_told_to():
 def test_an_image_is_labelled_where_one_of_the_classes_is():
     images = [image(0), image(1, 1), image(2, 2)]
     assert labelled_images(images, {1: "cyst"}) == {"i1"}
+
+
+class AnyPhrase(BoxDetector):
+    """Finds whatever it is asked for in the place of a cyst."""
+
+    def detect(self, image, prompt):
+        found = super().detect(image, replace(prompt, text="cyst"))
+        return replace(found, phrases=(prompt.text,))
+
+
+@pytest.mark.parametrize("name", ["Großes Gefäß", "φλέβας"])
+def test_a_class_may_be_named_in_any_script(name):
+    score = TextScore(AnyPhrase(), DiscSegmenter(), {1: name})
+    assert score(image(0, 1))[1] == pytest.approx(1.0)
+
+
+def test_a_class_that_has_another_name_since_is_measured_as_the_detector_answers_it():
+    images = [image(0, 1), image(1, 1)]
+    kept = {"per_class": {"i0": {"1": 0.9}, "i1": {"1": 0.9}}}
+    card = AdapterCard("nano", "nano-0", ("vein",), images=("i0", "i1"), scores=kept)
+    routed = RoutedDetector(Refusing(), AnyPhrase(), lambda phrases: [p == "vein" for p in phrases])
+    wanted = {"i0", "i1"}
+    for name, dice in (("vein", 0.9), ("artery", 0.0)):
+        scores = text_scores(Asked(routed, card), DiscSegmenter(), images, {1: name}, wanted)
+        assert scores == pytest.approx({"i0": dice, "i1": dice})
+    assert kept["per_class"]["i0"] == {"1": 0.9}

@@ -132,6 +132,8 @@ def test_a_version_that_was_in_use_and_is_gone_is_a_sentence(shelf):
 def test_damaged_notes_are_sentences_too(shelf):
     finish(shelf)
     shelf.settle()
+    (shelf.folder / "chosen.json").write_text('{"number": 1, "newest": "one"}')
+    assert "choose a version again" in shelf.read().problems[0]
     (shelf.folder / "chosen.json").write_text("[1")
     shelf.begin(REQUEST)
     (shelf.training / "request.json").write_text(json.dumps({"schema": 7}))

@@ -150,7 +150,8 @@ def text_scores(
     """Dice by image id of each class's name as a phrase, mean over the classes.
 
     An adapter that learnt from an image, or from one of its group, has the score there that it had
-    in its own cross-validation, or none.
+    in its own cross-validation, or none; a class with another name since then, which the adapter
+    leaves to the detector, is measured.
 
     Args:
         asked: the detector.
@@ -167,11 +168,31 @@ def text_scores(
     from ..training.promotion import honest_scores
 
     score, card = TextScore(asked.detector, segmenter, classes, is_ending, refused), asked.card
-    learnt = () if card is None else card.images
-    if not learnt:
+    if card is None or not card.images:
         images = [image for image in images if image.image_id in wanted]
-    scores = {} if card is None else card.scores
-    return honest_scores(learnt, scores, score, images, classes, cancelled=is_ending)
+        return honest_scores((), {}, score, images, classes, cancelled=is_ending)
+    other = [
+        value
+        for value, name in classes.items()
+        if as_phrase(name) not in card.targets and not _is_taught(asked.detector, as_phrase(name))
+    ]
+    kept = dict(card.scores.get("per_class", {}))
+    for image in images if other else []:
+        if image.image_id in kept:
+            now = score(image)
+            measured = {str(value): now[value] for value in other}
+            kept[image.image_id] = {**kept[image.image_id], **measured}
+    scores = {**card.scores, "per_class": kept}
+    return honest_scores(card.images, scores, score, images, classes, cancelled=is_ending)
+
+
+def _is_taught(detector: Detector, phrase: str) -> bool:
+    """Whether an adapter answers a phrase; all others are answered as without it."""
+    from ..models.lora_routing import RoutedDetector
+
+    if not isinstance(detector, RoutedDetector):
+        return True
+    return bool(phrase) and detector.is_taught([phrase])[0]
 
 
 class TextScore:
@@ -226,7 +247,7 @@ class TextScore:
                 embedding,
             )
             for item in found.items:
-                masks[item.phrase.casefold()] |= item.mask
+                masks[item.phrase] |= item.mask
         nothing, scores = np.zeros(image.labels.shape, bool), {}
         for value, phrase in self._phrases.items():
             scores[value] = dice(image.labels == value, masks.get(phrase, nothing))
@@ -243,4 +264,4 @@ def _refuses(detector: Detector, image: LabelledImage, phrase: str) -> bool:
         found = detector.detect(image.image, TextPrompt(phrase))
     except PromptError:
         return True
-    return not len(found) and any(f"'{phrase}'" in note.casefold() for note in found.notes)
+    return not len(found) and any(f"'{phrase}'" in note.lower() for note in found.notes)

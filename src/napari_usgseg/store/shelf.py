@@ -167,8 +167,8 @@ class Shelf:
         path = self._choice
         try:
             entry = json.loads(path.read_text(encoding="utf-8"))
-            number = entry["number"]
-            return {"number": None if number is None else int(number), "newest": entry["newest"]}
+            number, newest = entry["number"], int(entry["newest"])
+            return {"number": None if number is None else int(number), "newest": newest}
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
