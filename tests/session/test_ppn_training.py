@@ -49,3 +49,20 @@ def test_no_more_views_are_made_than_are_kept(monkeypatch):
     assert ppn_training._settings(images, PLAN).task.views == 3
     monkeypatch.setattr(ppn_views, "CACHE_BYTES", half)
     assert ppn_training._settings(images, PLAN).task.views == 0
+
+
+def test_two_classes_of_one_phrase_are_told_apart():
+    images = noise(3)
+    for n, image in enumerate(images):
+        labels = image.labels.copy()
+        labels[:4] = 2
+        images[n] = replace(image, labels=labels)
+    request = {"least_images": 3, "classes": {"1": "Nerve", "2": "nerve."}}
+    assert training_images.classes_to_learn(images, request) == {1: "Nerve", 2: "nerve. (2)"}
+
+
+def test_a_version_knows_how_many_images_were_accepted_though_it_learnt_from_fewer():
+    request = {"counts": {"1": 1000, "2": 1}}
+    images = noise(4)
+    assert training_images.images_of(images, {1: "nerve"}, request) == {1: 1000, 2: 1}
+    assert training_images.images_of(images, {1: "nerve"}, {}) == {1: 4}

@@ -416,6 +416,52 @@ def test_a_training_begins_by_itself_where_that_was_chosen(folder, make_bench):
     bench.pump(lambda: predictor.training is None)
 
 
+def test_a_project_with_more_images_than_are_learnt_from_is_not_trained_again_at_once(
+    project, make_bench
+):
+    path = project / "usgseg" / "models" / "ppn-v0001" / "version.json"
+    entry = json.loads(path.read_text())
+    path.write_text(json.dumps({**entry, "images": 2, "per_class": {"1": 4, "2": 3}}))
+    bench = make_bench(project)
+    session, predictor = bench.session, bench.session.predictor
+    session.set_settings(replace(session.settings, train_after=2, train_by_itself=True))
+    assert (predictor.until_offer, predictor.training) == (2, None)
+    assert predictor.request(["00"])["counts"] == {1: 4}
+
+
+def test_a_cancelled_training_is_not_gone_on_with_though_the_window_closed_meanwhile(
+    project, make_bench
+):
+    bench = make_bench(project, steps=400)
+    bench.session.predictor.train()
+    bench.pump(lambda: bench.session.predictor.training.step > 0)
+    bench.session.predictor.cancel()
+    bench.close()
+    again = make_bench(project).session.predictor
+    assert (again.training, again.paused) == (None, True)
+    again.cancel()
+    assert again.unfinished is None
+
+
+def test_no_other_training_begins_before_the_last_one_is_written_down(project, make_bench):
+    bench = make_bench(project)
+    session, predictor = bench.session, bench.session.predictor
+    predictor.train()
+
+    def end():
+        bench.pump(lambda: predictor.running._closing)
+
+    held = held_back(bench, end)
+    assert (held[-1].action, predictor.training.phase) == ("settle", "ending")
+    assert "already" in predictor.cannot_train
+    assert session.tuner.cannot_train == predictor.busy
+    predictor.cancel()  # too late
+    bench._on_request(held[-1])
+    assert predictor.training is None
+    assert [item.number for item in predictor.versions] == [1, 2]
+    assert predictor.cannot_train == ""
+
+
 def held_back(bench, do) -> list:
     """The requests that ``do`` sends, which nobody answers."""
     held: list = []

@@ -204,6 +204,7 @@ class Learner:
             "adapter": session.tuner.in_use,
             "images": images,
             "classes": {item.class_id: item.name for item in session.table.classes},
+            "counts": {v: n for v, n in session.predictor.counts.items() if n},
             "least_images": min(LEAST_OF_CLASS, settings.train_after),
             "cache_bytes": int(settings.cache_gb * 2**30),
             "against": self.in_use,

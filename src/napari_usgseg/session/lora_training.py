@@ -61,7 +61,7 @@ def train(folder: Path, request: dict[str, Any], say: Say, is_ending: Callable[[
         folder=folder,
         classes=classes,
         images=len(images),
-        per_class=images_of(images, classes),
+        per_class=images_of(images, classes, request),
         base=card.base,
         held_out_dice=float(scores["held_out_dice"]),
         measured=f"{verdict.sentence}{how_measured(scores)}",

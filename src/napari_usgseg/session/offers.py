@@ -54,7 +54,10 @@ class Offers:
     def _left(self, value: int) -> int:
         after = self._session.settings.train_after
         last = self._session.predictor.last
-        target = after + (0 if last is None else last.per_class.get(value, 0))
+        before = 0 if last is None else last.per_class.get(value, 0)
+        if last is not None and value not in last.classes and before < after:
+            before = 0  # too few to be learnt then
+        target = after + before
         if value in self._dismissed:
             target = max(target, self._dismissed[value] + math.ceil(after / 2))
         return max(0, target - self.counting.counts[value])

@@ -45,6 +45,7 @@ class Running:
         self._generation = 0
         self._outcome = ""
         self._ending = ""
+        self._closing = 0
         self._died_at: int | None = None
 
     # -- beginning and ending ------------------------------------------------------------------
@@ -89,15 +90,22 @@ class Running:
             if self._learner.paused and not keep:
                 self._shelf("discard")
             return
+        if self._closing:
+            return
         self._ending = "pause" if keep else "discard"
         self.progress = replace(self.progress, phase="ending")
         session.ask(StopRequest(session.progress.generation))
+        self._shelf("pause")  # if the window closes before it has ended, it is not gone on with
         self._learner.changed.emit()
 
-    def _shelf(self, action: ShelfAction, values: dict[str, Any] | None = None) -> None:
+    def _shelf(
+        self, action: ShelfAction, values: dict[str, Any] | None = None, last: bool = False
+    ) -> None:
         session, kind = self._session, self._learner.kind
         assert session.store is not None
         generation = session.progress.begin("shelf")
+        if last:
+            self._closing = generation
         request = ShelfRequest(generation, session.store, action, kind=kind, values=values or {})
         session.ask(request)
 
@@ -129,6 +137,9 @@ class Running:
                 self._over()
             else:
                 self._start()
+        elif answer.generation == self._closing:
+            self.progress, self._ending, self._closing = None, "", 0
+            self._tell_all()
 
     def take(self, answer: TrainingAnswer) -> None:
         """Take a message of the training."""
@@ -164,21 +175,17 @@ class Running:
         session, progress = self._session, self.progress
         assert progress is not None
         if self._outcome == "done" and self._ending != "discard":
-            self.progress = None
-            self._ending = ""
-            self._shelf("settle")
+            self._close("settle")
         elif self._ending:
             self._over()
         elif self._outcome == "failed":
-            self.progress = None
             session.say(f"The training came to nothing: {self.failure}", "warning")
             self._learner.given_up()
-            self._shelf("discard")
+            self._close("discard")
         elif self._outcome == "kept":
-            self.progress = None
             self.failure += " What it has learnt is kept: press Resume to go on."
             session.say(self.failure, "warning")
-            self._shelf("pause")
+            self._close("pause")
         elif self._died_at is None or progress.step > self._died_at:
             self._died_at = progress.step
             session.say(
@@ -188,19 +195,23 @@ class Running:
             self.progress = replace(progress, phase="starting", resumed=True)
             self._start()
         else:
-            self.progress = None
             self.failure = (
                 f"The training was ended from outside twice (exit code {code}), perhaps for lack "
                 "of memory. What it has learnt is kept: press Resume to go on."
             )
             session.say(self.failure, "warning")
-            self._shelf("pause")
+            self._close("pause")
         self._tell_all()
 
     def _over(self) -> None:
         """It has ended because the person wanted that."""
         action: ShelfAction = "pause" if self._ending == "pause" else "discard"
-        self.progress, self._ending = None, ""
         if action == "discard":
             self._learner.given_up()
-        self._shelf(action)
+        self._close(action)
+
+    def _close(self, action: ShelfAction) -> None:
+        """Its process has ended; it is over when that is written down, and another may begin."""
+        if self.progress is not None:
+            self.progress = replace(self.progress, phase="ending")
+        self._shelf(action, last=True)

@@ -158,13 +158,24 @@ def classes_to_learn(
     classes: dict[int, str] = {}
     for value in sorted(value for value, count in counts.items() if count >= least):
         name = str(names.get(str(value), f"class {value}"))
-        taken = {other.casefold() for other in classes.values()}
-        classes[value] = f"{name} ({value})" if name.casefold() in taken else name
+        taken = {_key(other) for other in classes.values()}
+        classes[value] = f"{name} ({value})" if _key(name) in taken else name
     return classes
 
 
-def images_of(images: list[LabelledImage], classes: Mapping[int, str]) -> dict[int, int]:
-    """Label value -> how many of the images have that class."""
-    return {
-        value: sum(bool((image.labels == value).any()) for image in images) for value in classes
-    }
+def _key(name: str) -> str:
+    return (as_phrase(name) or name).casefold()
+
+
+def images_of(
+    images: list[LabelledImage], classes: Mapping[int, str], request: Mapping[str, Any]
+) -> dict[int, int]:
+    """Label value -> on how many accepted images a class was when the training was asked for.
+
+    That may be more than it learns from: no more than ``MOST_IMAGES`` are.
+    """
+    counts = {int(value): int(count) for value, count in request.get("counts", {}).items()}
+    for value in classes:
+        here = sum(bool((image.labels == value).any()) for image in images)
+        counts[value] = max(here, counts.get(value, 0))
+    return counts

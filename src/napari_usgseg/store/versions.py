@@ -45,7 +45,7 @@ class ModelVersion:
         folder: that holds it.
         classes: label value -> name.
         images: how many it was trained on.
-        per_class: label value -> how many of them have that class.
+        per_class: label value -> on how many accepted images that class was then, learnt or not.
         base: what it belongs to: a PPN's segmenter by its ``model_id``, an adapter's detector by
             its name or folder.
         held_out_dice: mean Dice on images that were not learnt from.
