@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from napari_usgseg.models.lora import trained
 from napari_usgseg.models.lora_card import read_adapter_card
 from napari_usgseg.models.registry import load_detector
 from napari_usgseg.training.lora import LoraSettings, train_lora
-from napari_usgseg.training.lora_data import UnrelatedPhrases, choose_images, strange_images
+from napari_usgseg.training.lora_data import UnrelatedPhrases, choose_images, part, strange_images
 from napari_usgseg.training.lora_loop import TuneSettings, make_accelerator, tune
 from napari_usgseg.training.phrases import absent_phrases, concept_of
 
@@ -311,3 +312,28 @@ def test_two_processes_learn_one_network_and_agree_on_its_score(tmp_path):
     assert ast.literal_eval(one)[2] == pytest.approx(0.8)
     assert float((tmp_path / "best-0").read_text()) == pytest.approx(0.8)
     assert not (tmp_path / "best-1").exists()
+
+
+def test_of_two_patients_the_smaller_one_says_when_to_stop():
+    made = [SimpleNamespace(group="a" if n < 10 else "b") for n in range(20)]
+    learned, checked = part(made[:19], 0)
+    assert {item.group for item in checked} == {"b"}
+    assert len(learned) == 10
+    assert part(made[:10], 0) == (made[:10], [])
+
+
+def test_a_stopped_tuning_is_not_judged_so_that_it_ends_at_once_and_one_out_of_time_is(
+    kidneys, tmp_path
+):
+    figures = {}
+
+    def told(step, steps, now):
+        figures[step] = now
+
+    options = {"pictures": False, "progress": told}
+    with pytest.raises(Cancelled):
+        train_lora([kidneys], tmp_path / "a", SMALL, cancelled=lambda: True, **options)
+    assert "validation" not in figures[1]
+    assert (tmp_path / "a" / "training.pt").is_file()
+    train_lora([kidneys], tmp_path / "b", replace(SMALL, minutes=1e-6), **options)
+    assert (max(figures), "validation" in figures[1]) == (1, True)

@@ -25,6 +25,8 @@ from .ppn_data import choose_items
 CHECKED_SHARE = 0.15
 """Of the drawn images; they are not learned from, but say when to stop."""
 LEAST_CHECKED = 3
+MOST_ASKED = 12
+"""Images to learn from on which thresholds are chosen."""
 STRANGE_SHARE = 0.25
 """Phantoms of other organs beside the images that are learned from."""
 RELATED = 0.6
@@ -83,6 +85,19 @@ class TuningData:
         """Every phrasing of the targets."""
         made = [*self.targets, *(p for c in self.concepts for p in (c.name, *c.phrases))]
         return tuple(dict.fromkeys(phrase.lower() for phrase in made))
+
+    @property
+    def asked(self) -> tuple[CheckImage, ...]:
+        """Those to choose thresholds on: to stop by or, where there are none, some to learn from.
+
+        What was learnt from has high scores: a detector's own threshold is lowered only where even
+        those need it.
+        """
+        some = self.training[:: -(-len(self.training) // MOST_ASKED)]
+        return self.checking or tuple(
+            CheckImage(f"{image.dataset}/{number}", image.image, image.labels, image.phrases)
+            for number, image in enumerate(some)
+        )
 
 
 def choose_images(
@@ -158,7 +173,10 @@ def gathered(
 
 
 def part(items: Sequence[G], seed: int) -> tuple[list[G], list[G]]:
-    """Items to learn from and items to stop by, of no common group; at least half is learned."""
+    """Items to learn from and items to stop by, of no common group; at least half is learned.
+
+    None is to stop by where all are of one group.
+    """
     wanted = max(LEAST_CHECKED, round(CHECKED_SHARE * len(items)))
     groups = sorted({item.group for item in items})
     random.Random(seed).shuffle(groups)
@@ -169,6 +187,9 @@ def part(items: Sequence[G], seed: int) -> tuple[list[G], list[G]]:
         if count + members <= min(wanted, len(items) // 2):
             checked.add(group)
             count += members
+    if not checked and groups:  # of few patients or videos: a whole one rather than none
+        size, least = min((sum(item.group == group for item in items), group) for group in groups)
+        checked = {least} if size <= len(items) // 2 else checked
     learned = [item for item in items if item.group not in checked]
     return learned, [item for item in items if item.group in checked]
 

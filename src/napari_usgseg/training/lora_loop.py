@@ -127,12 +127,10 @@ def tune(
         state = _load(state_file, parameters, optimizer, settings)
     wrapped, optimizer = accelerator.prepare(lesson, optimizer)
     started = time.monotonic() - state.seconds
-    step = state.step
-    while step < settings.steps and state.stale < settings.patience:
+    step, late = state.step, False
+    while step < settings.steps and state.stale < settings.patience and not late:
         minutes = (time.monotonic() - started) / 60
         fraction = max(step / settings.steps, minutes / settings.minutes if settings.minutes else 0)
-        if _any(accelerator, fraction >= 1):
-            break
         rate = settings.lr * _schedule(step, fraction, settings)
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -142,18 +140,21 @@ def tune(
         step += 1
         figures = {**figures, "lr": rate, "minutes": minutes}
         stop = _any(accelerator, cancelled())
-        if step % settings.check_every == 0 or step == settings.steps or stop:
+        late = _any(accelerator, 0 < settings.minutes <= (time.monotonic() - started) / 60)
+        state.step, state.seconds = step, time.monotonic() - started
+        if step % settings.check_every == 0 or step == settings.steps or late:
             score = float(mean_of_all(accelerator, np.reshape(check(step), (-1, 1)))[0])
             better = math.isnan(score) or score >= state.best
             state.stale = 0 if math.isnan(score) or score > state.best else state.stale + 1
             if better:
                 state.best, state.best_step = (-math.inf if math.isnan(score) else score), step
             figures["validation"] = score
-            state.step, state.seconds = step, time.monotonic() - started
             if accelerator.is_main_process:
                 for kind in ("best", "last") if better else ("last",):
                     keep(kind, step, score)
                 _save(state_file, parameters, optimizer, settings, state)
+        elif stop and accelerator.is_main_process:  # at once: who stops it does not wait long
+            _save(state_file, parameters, optimizer, settings, state)
         if accelerator.is_main_process:
             progress(step, settings.steps, figures)
         if stop:

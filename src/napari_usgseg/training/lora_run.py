@@ -39,16 +39,19 @@ class Run:
         self.sums: dict[str, list[float]] = {}
 
     def check(self, step: int) -> list[float]:
-        """The scores of this process's share of the validation images.
+        """The scores of this process's share of the images to stop by; [] where there are none.
 
         Each is at the threshold that suits its phrase best on all of them, which the card keeps.
         """
         share = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
-        answers = ask(self.way.detector, self.data.checking[share])
-        asked = sorted({phrase for i in self.data.checking for phrase in i.phrases.values()})
+        images = self.data.asked
+        answers = ask(self.way.detector, images[share])
+        asked = sorted({phrase for image in images for phrase in image.phrases.values()})
         places = {phrase: self._place(phrase, answers) for phrase in asked}
         thresholds = {phrase: round(float(THRESHOLDS[at]), 2) for phrase, at in places.items()}
         self.card = replace(self.card, box_thresholds=thresholds)
+        if not self.data.checking:
+            answers = []
         judged = [answer.at(places[answer.phrase]) for answer in answers]
         if self.pictures is not None:
             self.pictures.checked(step, judged)
@@ -58,7 +61,7 @@ class Run:
         """The place of the threshold of a phrase that some image was asked for."""
         own = [answer.dice for answer in answers if answer.phrase == phrase]
         means = mean_of_all(self.accelerator, np.reshape(own, (-1, len(THRESHOLDS))))
-        count = sum(phrase in image.phrases.values() for image in self.data.checking)
+        count = sum(phrase in image.phrases.values() for image in self.data.asked)
         return choose_threshold(means, count, self.way.box_threshold)
 
     def keep(self, kind: str, step: int, score: float) -> None:

@@ -3,8 +3,7 @@
 Few images give boxes lower scores than the detector's own threshold was chosen for. Where a
 cross-validation is there, it tells: each fold's adapter is asked on the images that it did not
 learn from. A fold's own threshold is that of the other folds, so that it is measured honestly.
-Failing that the images that were learnt from tell; their scores are high, so that the detector's
-own threshold is lowered only where even those need it.
+Failing that it stays what the images that were learnt from told (``lora_data.TuningData.asked``).
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ def set_thresholds(
     phrases: Mapping[int, str],
     own: float,
 ) -> None:
-    """Write thresholds into the cards of those adapters that have none.
+    """Write thresholds into the cards of those adapters that had no images to stop by.
 
     Args:
         done: trainings that ended; the last one is no fold.
@@ -37,20 +36,15 @@ def set_thresholds(
         phrases: label value -> what a person would type.
         own: the detector's own threshold.
     """
-    lacking = [lesson for lesson in done if lesson.classes and not _has(lesson.folder)]
+    lacking = [lesson for lesson in done if lesson.classes and not _checked(lesson.folder)]
     if not lacking:
         return
     answers = {
-        lesson.folder: _answers(lesson, lesson.part.test, images, phrases)
-        for lesson in done[:-1]
-        if lesson.classes
+        lesson.folder: _answers(lesson, images, phrases) for lesson in done[:-1] if lesson.classes
     }
     for lesson in lacking:
         found = [a for folder, some in answers.items() if folder != lesson.folder for a in some]
-        if not found:
-            found = _answers(lesson, lesson.part.train, images, phrases)
-        usual = dict.fromkeys(lesson.classes.values(), round(own, 4))
-        _write(lesson.folder, {**usual, **thresholds(found, own)})
+        _add(lesson.folder, thresholds(found, own))
 
 
 def thresholds(answers: Iterable[Answer], own: float) -> dict[str, float]:
@@ -65,21 +59,21 @@ def thresholds(answers: Iterable[Answer], own: float) -> dict[str, float]:
 
 
 def _answers(
-    lesson: Lesson,
-    places: Sequence[int],
-    images: Sequence[LabelledImage],
-    phrases: Mapping[int, str],
+    lesson: Lesson, images: Sequence[LabelledImage], phrases: Mapping[int, str]
 ) -> list[Answer]:
+    """Of a fold's adapter, on what it did not learn from."""
     asked = {value: phrase for value, phrase in phrases.items() if value in lesson.classes}
-    return ask(load_detector(lesson.folder), check_images([images[i] for i in places], asked))
+    return ask(
+        load_detector(lesson.folder), check_images([images[i] for i in lesson.part.test], asked)
+    )
 
 
-def _has(folder: Path) -> bool:
+def _checked(folder: Path) -> bool:
     card = read_adapter_card(folder)
-    return card is not None and bool(card.box_thresholds)
+    return card is not None and "validation" in card.scores
 
 
-def _write(folder: Path, least: Mapping[str, float]) -> None:
+def _add(folder: Path, least: Mapping[str, float]) -> None:
     card = read_adapter_card(folder)
     assert card is not None  # it was written with the adapter
-    write_adapter_card(folder, replace(card, box_thresholds=dict(least)))
+    write_adapter_card(folder, replace(card, box_thresholds={**card.box_thresholds, **least}))
