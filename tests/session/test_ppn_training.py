@@ -11,6 +11,7 @@ from napari_usgseg.io.phantoms import make_phantom
 from napari_usgseg.models.nano import NanoSam
 from napari_usgseg.models.sam import SamSegmenter
 from napari_usgseg.session import ppn_training, training_images
+from napari_usgseg.session.training_process import Curve
 from napari_usgseg.training import ppn_views
 from napari_usgseg.training.ppn_views import LabelledImage
 from napari_usgseg.training.promotion import folds
@@ -66,3 +67,10 @@ def test_a_version_knows_how_many_images_were_accepted_though_it_learnt_from_few
     images = noise(4)
     assert training_images.images_of(images, {1: "nerve"}, request) == {1: 1000, 2: 1}
     assert training_images.images_of(images, {1: "nerve"}, {}) == {1: 4}
+
+
+def test_a_damaged_curve_keeps_what_can_be_read_of_it(tmp_path):
+    path, said = tmp_path / "curve.jsonl", []
+    path.write_bytes(b'[10, "loss", 0.5]\n\xff\xfe torn\n[20, "held_out_dice", 0.25]\n[3')
+    Curve(path, lambda kind, **values: said.append((kind, values)))
+    assert said == [("curve", {"losses": [(10, 0.5)], "held_out": [(20, 0.25)]})]

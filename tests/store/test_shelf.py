@@ -10,7 +10,7 @@ import pytest
 from napari_usgseg.errors import CheckpointError
 from napari_usgseg.models.lora_card import AdapterCard, write_adapter_card
 from napari_usgseg.models.ppn_card import PpnCard, write_card
-from napari_usgseg.store.shelf import Shelf, write_version
+from napari_usgseg.store.shelf import Shelf, read_request, write_version
 from napari_usgseg.store.versions import (
     ModelVersion,
     number_in,
@@ -84,7 +84,7 @@ def test_an_unfinished_training_rests_goes_on_or_is_given_up(shelf):
     assert (versions.unfinished.images, versions.unfinished.paused) == (2, False)
     (shelf.training / "training.pt").write_bytes(b"state")
     assert shelf.pause().unfinished.paused
-    assert not shelf.pause(False).unfinished.paused
+    assert not shelf.resume({}).unfinished.paused
     assert (shelf.training / "training.pt").exists()
     assert shelf.discard().unfinished is None
     assert list(shelf.folder.iterdir()) == []
@@ -224,3 +224,14 @@ def test_who_found_a_proposal_is_read_from_its_id():
     for other in ("nano-0123abcd + nano-7654fedc", "nano-01+kidneys-89ef + nano-76", "ppn-v3@nano"):
         assert tuned_number_in(other) == 0
         assert readable(other) == other
+
+
+def test_a_training_that_rested_is_compared_with_what_is_in_use_when_it_goes_on(shelf):
+    chosen = {"segmenter": "nano", "detector": "nano"}
+    shelf.begin({**REQUEST, **chosen, "adapter": None, "against": None})
+    shelf.pause()
+    shelf.resume({**chosen, "adapter": 1, "against": 2})
+    request = read_request(shelf.training)
+    assert (request["adapter"], request["against"], request["paused"]) == (1, 2, False)
+    shelf.resume({**chosen, "detector": "nano-dino", "adapter": None, "against": None})
+    assert read_request(shelf.training) == request

@@ -131,8 +131,10 @@ def _shelf(request: ShelfRequest) -> Versions:
             return shelf.choose(request.number)
         case "begin":
             return shelf.begin(request.values)
-        case "pause" | "resume":
-            return shelf.pause(request.action == "pause")
+        case "pause":
+            return shelf.pause()
+        case "resume":
+            return shelf.resume(request.values)
         case "discard":
             return shelf.discard()
 

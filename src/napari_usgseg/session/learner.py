@@ -198,17 +198,24 @@ class Learner:
         session, settings = self._session, self._session.settings
         assert session.store is not None
         return {
+            **self.in_use_now(),
             "annotator": session.store.annotator,
-            "segmenter": settings.segmenter,
-            "detector": settings.detector,
-            "adapter": session.tuner.in_use,
             "images": images,
             "classes": {item.class_id: item.name for item in session.table.classes},
             "counts": {v: n for v, n in session.predictor.counts.items() if n},
             "least_images": min(LEAST_OF_CLASS, settings.train_after),
             "cache_bytes": int(settings.cache_gb * 2**30),
-            "against": self.in_use,
             "plan": asdict(self.plan),
+        }
+
+    def in_use_now(self) -> dict[str, Any]:
+        """The part of a request that says which models are chosen and which versions in use."""
+        session = self._session
+        return {
+            "segmenter": session.settings.segmenter,
+            "detector": session.settings.detector,
+            "adapter": session.tuner.in_use,
+            "against": self.in_use,
         }
 
     def _committed(self) -> list[str]:

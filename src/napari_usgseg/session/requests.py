@@ -155,7 +155,7 @@ ShelfAction = Literal["settle", "choose", "begin", "pause", "resume", "discard"]
 class ShelfRequest:
     """Change what is kept of what was trained here (``store.shelf``).
 
-    ``number`` is chosen, ``values`` are the request of a training that begins.
+    ``number`` is chosen; ``values`` are a training's request, or what is in use as it goes on.
     """
 
     generation: int

@@ -80,7 +80,7 @@ class Running:
         """Go on with one that was stopped and kept."""
         self.failure, self._died_at = "", None
         self.progress = TrainingProgress(images=unfinished.images, resumed=True)
-        self._shelf("resume")
+        self._shelf("resume", self._learner.in_use_now())
         self._tell_all()
 
     def cancel(self, keep: bool) -> None:

@@ -91,7 +91,7 @@ class Curve:
     def __init__(self, path: Path, say: Say) -> None:
         self._path, self._say = path, say
         self._said = 0.0
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        lines = path.read_text("utf-8", "replace").splitlines() if path.is_file() else []
         kept: dict[str, dict[int, float]] = {"loss": {}, "held_out_dice": {}}
         for line in lines:
             try:

@@ -125,14 +125,32 @@ class Shelf:
         write_atomically(self.training / REQUEST_FILE, _json(entry), overwrite=True)
         return self.read()
 
-    def pause(self, paused: bool = True) -> Versions:
-        """Let the unfinished training rest until the person goes on with it, or go on.
+    def pause(self) -> Versions:
+        """Let the unfinished training rest until the person goes on with it.
 
         Raises:
             CheckpointError: there is none.
             LabelWriteError: that cannot be written down.
         """
-        entry = {**read_request(self.training), "paused": paused}
+        return self._rewrite(paused=True)
+
+    def resume(self, in_use: Mapping[str, Any]) -> Versions:
+        """Go on with the unfinished training.
+
+        Args:
+            in_use: what it is compared with, as in a request: another version than when it began
+                may be in use. Passed over where other models are chosen now.
+
+        Raises:
+            CheckpointError: there is none.
+            LabelWriteError: that cannot be written down.
+        """
+        entry = read_request(self.training)
+        same = all(entry.get(key) == in_use.get(key) for key in ("segmenter", "detector"))
+        return self._rewrite(**(in_use if same else {}), paused=False)
+
+    def _rewrite(self, **values: Any) -> Versions:
+        entry = {**read_request(self.training), **values}
         write_atomically(self.training / REQUEST_FILE, _json(entry), overwrite=True)
         return self.read()
 
