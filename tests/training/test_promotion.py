@@ -76,11 +76,11 @@ def test_a_label_that_is_the_other_sides_own_mask_need_not_be_outlined_as_it_did
     verdict = judge(new, old, "PPN v2", labelled={"own", "drawn"})
     assert verdict.promoted
     assert verdict.sentence.startswith("In use now: Dice 0.857, PPN v2 0.867, on 3 images")
-    assert "(0.880 where labels that are PPN v2's own masks" in verdict.sentence
-    assert "on 1 of them, count as equal from 0.9 on)" in verdict.sentence
+    assert "(0.880 where 0.9 counts as equal on the 1 of them whose labels are" in verdict.sentence
+    assert "masks by PPN v2, accepted unchanged)" in verdict.sentence
     far = judge({**new, "own": 0.89}, old, "PPN v2", labelled={"own", "drawn"})
     assert not far.promoted
-    assert "own masks" not in far.sentence
+    assert "counts as equal" not in far.sentence
     missed = judge({**new, "empty": 0.0}, old, "PPN v2", labelled={"own", "drawn"})
     assert not missed.promoted  # nothing is labelled there, so it is nobody's mask
     assert not judge({"own": 0.95}, {"own": 1.0}, "PPN v2", {"own"}).promoted  # equal, not better

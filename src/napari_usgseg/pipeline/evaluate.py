@@ -12,10 +12,8 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import DatasetError, FileError, PromptError, UsgsegError
 from ..io.datasets import Dataset, DatasetItem
@@ -167,8 +165,6 @@ def score_dataset(
             break
         try:
             scored = score_item(dataset, item, other, method, request.seed)
-            if scored is not None and not method.per_object:
-                _check_values(dataset, item, scored[1].labels)
         except FileError as error:
             failures.append((item, error))
         else:
@@ -215,17 +211,6 @@ def score_item(
     answer = method.answer(scene)
     seconds = time.perf_counter() - started
     return _scored(scene, answer, method, seconds), scene, answer
-
-
-def _check_values(dataset: Dataset, item: DatasetItem, labels: NDArray[np.integer[Any]]) -> None:
-    unknown = sorted(set(np.unique(labels).tolist()) - {0, *dataset.labels})
-    if unknown:
-        raise DatasetError(
-            item.mask_path,
-            f"holds the value {', '.join(map(str, unknown[:5]))}, but the labels of "
-            f"{dataset.name} are {', '.join(map(str, dataset.labels))} (and 0 for none); "
-            "name it in dataset.json, or set it to 0",
-        )
 
 
 def _scored(scene: Scene, answer: Answer, method: Method, seconds: float) -> ImageScore:

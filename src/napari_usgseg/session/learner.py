@@ -248,9 +248,9 @@ class Learner:
             before = self.last
             self._use(answer.versions)
             if answer.request.action == "settle" and self.last is not None and self.last != before:
-                text = f"{self.last.title}: {self.last.measured}"
-                self._session.say(text, "info")
-                self._session.notified.emit("info", text)
+                outcome = "in use now" if self.last.promoted else "not used, Learn says why"
+                self._session.say(f"{self.last.title}: {outcome}")
+                self._session.notified.emit("info", f"{self.last.title}: {self.last.measured}")
         self.running.take_shelf(answer)
         self.changed.emit()
 

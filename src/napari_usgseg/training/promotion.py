@@ -272,8 +272,8 @@ def judge(
     )
     if equal:
         measured += (
-            f" ({counted:.3f} where labels that are {old_name}'s own masks, accepted unchanged on "
-            f"{len(equal)} of them, count as equal from {AS_GOOD} on)"
+            f" ({counted:.3f} where {AS_GOOD} counts as equal on the {len(equal)} of them whose "
+            f"labels are masks by {old_name}, accepted unchanged)"
         )
     promoted = counted > then
     sentence = f"{'In use now' if promoted else 'Not used'}: {measured}."
