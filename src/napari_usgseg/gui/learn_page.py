@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qtpy.QtWidgets import QTabWidget
+from qtpy.QtWidgets import QTabWidget, QToolButton
 
 from ..session.annotator import AnnotationSession
 from ..session.learner import Learner
@@ -36,6 +36,8 @@ class LearnPage(QTabWidget):
         self.setTabToolTip(1, "Teach the detector: Find then knows your targets.")
         self.setDocumentMode(True)
         self.tabBar().setExpanding(True)
+        for arrow in self.tabBar().findChildren(QToolButton):  # Qt's own, where room is short
+            arrow.setToolTip("Show the other tab.")
         for _, learner in self._named:
             learner.changed.connect(self.refresh)
         self.refresh()
