@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..store.shelf import write_version
-from ..store.versions import ModelVersion
-from .training_images import classes_to_learn, images_of, read_images
+from .training_images import classes_to_learn, read_images
 from .training_process import CURVE_FILE, Curve, Say, main
+from .training_result import write_result
 
 if TYPE_CHECKING:
     from ..training.lora import LoraSettings
@@ -27,7 +25,7 @@ def train(folder: Path, request: dict[str, Any], say: Say, is_ending: Callable[[
     from ..models.phrases import as_phrase
     from ..models.registry import load_segmenter
     from ..training.lora_promotion import train_and_measure
-    from ..training.promotion import Score, how_measured
+    from ..training.promotion import Score
     from .measuring import TextScore, compare_lora
 
     segmenter = load_segmenter(request["segmenter"])
@@ -55,20 +53,16 @@ def train(folder: Path, request: dict[str, Any], say: Say, is_ending: Callable[[
     verdict = compare_lora(
         scores["per_image"], images, classes, segmenter, request, folder, is_ending
     )
-    version = ModelVersion(
-        kind="lora",
-        number=0,
-        folder=folder,
-        classes=classes,
-        images=len(images),
-        per_class=images_of(images, classes, request),
+    write_result(
+        "lora",
+        folder,
+        request,
         base=card.base,
-        held_out_dice=float(scores["held_out_dice"]),
-        measured=f"{verdict.sentence}{how_measured(scores)}",
-        promoted=verdict.promoted,
-        created=time.time(),
+        images=images,
+        classes=classes,
+        scores=scores,
+        verdict=verdict,
     )
-    write_version(folder, version)
 
 
 def _settings(plan: Mapping[str, Any]) -> LoraSettings:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..store.shelf import write_version
-from ..store.versions import ModelVersion
-from .training_images import classes_to_learn, images_of, nbytes, read_images
+from .training_images import classes_to_learn, nbytes, read_images
 from .training_process import CURVE_FILE, Curve, Say, main
+from .training_result import write_result
 
 if TYPE_CHECKING:
     from ..training.ppn_train import PpnSettings
@@ -27,7 +25,6 @@ def train(folder: Path, request: dict[str, Any], say: Say, is_ending: Callable[[
     """
     from ..models.registry import load_segmenter
     from ..training.ppn_promotion import train_and_measure
-    from ..training.promotion import how_measured
     from .measuring import compare_ppn
 
     segmenter = load_segmenter(request["segmenter"])
@@ -50,20 +47,16 @@ def train(folder: Path, request: dict[str, Any], say: Say, is_ending: Callable[[
     verdict = compare_ppn(
         scores["per_image"], images, classes, segmenter, request, folder, is_ending
     )
-    version = ModelVersion(
-        kind="ppn",
-        number=0,
-        folder=folder,
-        classes=classes,
-        images=len(images),
-        per_class=images_of(images, classes, request),
+    write_result(
+        "ppn",
+        folder,
+        request,
         base=segmenter.model_id,
-        held_out_dice=float(scores["held_out_dice"]),
-        measured=f"{verdict.sentence}{how_measured(scores)}",
-        promoted=verdict.promoted,
-        created=time.time(),
+        images=images,
+        classes=classes,
+        scores=scores,
+        verdict=verdict,
     )
-    write_version(folder, version)
 
 
 def _settings(images: list[LabelledImage], plan: Mapping[str, Any]) -> PpnSettings:
