@@ -304,6 +304,25 @@ def test_a_version_of_another_segmenter_is_not_used_and_says_why(project, make_b
     assert number_of(session.draft) == {0}
 
 
+def test_of_several_promoted_ones_the_newest_that_fits_the_segmenter_is_used(project, make_bench):
+    copy_of(project, 2, promoted=True)
+    place = project / "usgseg" / "models" / "ppn-v0002"
+    segmenter = json.loads((place / "version.json").read_text())["base"]
+    for name in ("ppn.json", "version.json"):
+        text = (place / name).read_text().replace(segmenter, "sam2.1-hiera-tiny-0123abcd")
+        (place / name).write_text(text)
+    bench = make_bench(project)
+    session, predictor = bench.session, bench.session.predictor
+    session.walk.open_image("04")
+    assert predictor.current.number == predictor.in_use == 1
+    assert number_of(session.draft) == {1}
+    predictor.choose(2)
+    assert predictor.current.number == 2
+    assert "was trained on sam2.1-hiera-tiny-0123abcd" in predictor.why_not
+    assert session.draft.objects == ()
+    assert make_bench(project).session.predictor.current.number == 2
+
+
 def test_a_damaged_version_is_said_and_everything_else_works(project, make_bench):
     (project / "usgseg" / "models" / "ppn-v0001" / "ppn.safetensors").write_bytes(b"torn")
     bench = make_bench(project)

@@ -130,6 +130,17 @@ def found_by_again(session) -> str:
     return session.draft.model_id
 
 
+def test_a_renamed_class_is_told_by_the_name_that_the_adapter_learnt(project, make_bench):
+    bench = make_bench(project)
+    session, tuner = bench.session, bench.session.tuner
+    found_by(bench)
+    assert tuner.renamed == ""
+    session.editing.rename_class(1, "malar bone")
+    assert tuner.renamed == f"Tuned v1 knows 'malar bone' as '{PHRASE}': type that, or tune again."
+    tuner.choose(None)
+    assert tuner.renamed == ""
+
+
 def test_an_adapter_of_another_detector_is_not_asked_and_says_why(project, make_bench):
     bench = make_bench(project)
     session, tuner = bench.session, bench.session.tuner

@@ -45,5 +45,11 @@ class TuneForm(QWidget):
     def refresh(self) -> None:
         """Say what is learnt, and from which detector."""
         base = Path(self._session.settings.detector).name
-        self.purpose.setText(f"{PURPOSE} {accepted(self._session)}. Base: {base}.")
+        parts = [
+            PURPOSE,
+            f"{accepted(self._session)}.",
+            f"Base: {base}.",
+            self._session.tuner.renamed,
+        ]
+        self.purpose.setText(" ".join(filter(None, parts)))
         self.view.refresh()

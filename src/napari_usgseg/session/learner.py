@@ -64,13 +64,22 @@ class Learner:
 
     @property
     def current(self) -> ModelVersion | None:
-        """The one in use; None is the model as it is."""
-        return self._versions.get(self._versions.current)
+        """The one in use; None is the model as it is.
+
+        Without a person's choice it is the newest promoted one that fits the chosen model, or the
+        newest one, which then says why it is not used.
+        """
+        current = self._versions.get(self._versions.current)
+        if current is None or self._versions.chosen or not self._of_another(current):
+            return current
+        fitting = (v for v in reversed(self.versions) if v.promoted and not self._of_another(v))
+        return next(fitting, current)
 
     @property
     def in_use(self) -> int | None:
         """The number of the version that is really used, or None."""
-        return self._versions.current if self.current and not self.why_not else None
+        current = self.current
+        return None if current is None or self.why_not else current.number
 
     @property
     def why_not(self) -> str:
@@ -91,13 +100,13 @@ class Learner:
         session = self._session
         if session.store is None:
             return
-        if number == self._versions.current:
+        if number == (None if self.current is None else self.current.number):
             if number is not None and self._broken.pop(number, None) is not None:
                 self.changed.emit()
                 self._used()
             return
         if session.read_only:
-            self._use(replace(self._versions, current=number))
+            self._use(replace(self._versions, current=number, chosen=True))
             return
         generation = session.progress.begin("shelf")
         session.ask(ShelfRequest(generation, session.store, "choose", number, self.kind))

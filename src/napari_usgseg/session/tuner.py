@@ -77,6 +77,22 @@ class Tuner(Learner):
         """What a tuning on images is asked for, as JSON values."""
         return {**super().request(images), "classes": self._phrases()}
 
+    @property
+    def renamed(self) -> str:
+        """Which classes the adapter in use knows by another name, and the cure; "" if none."""
+        current = self.current
+        if current is None or self.in_use is None:
+            return ""
+        now = {item.class_id: item.name for item in self._session.table.classes}
+        pairs = [
+            f"'{now[value]}' as '{name}'"
+            for value, name in current.classes.items()
+            if value in now and as_phrase(now[value]) != as_phrase(name)
+        ]
+        if not pairs:
+            return ""
+        return f"{current.title} knows {', '.join(pairs)}: type that, or tune again."
+
     def _phrases(self) -> dict[int, str]:
         """Class id -> name, of the classes that have one."""
         classes = self._session.table.classes

@@ -64,16 +64,18 @@ class Shelf:
                 problems.append(str(error))
         promoted = [item.number for item in items if item.promoted]
         current = max(promoted, default=None)
-        chosen = self._chosen(problems)
-        if chosen is not None and chosen["newest"] >= (current or 0):
-            current = chosen["number"]
+        choice = self._chosen(problems)
+        chosen = choice is not None and choice["newest"] >= (current or 0)
+        if choice is not None and chosen:
+            current = choice["number"]
         if current is not None and all(item.number != current for item in items):
             problems.append(
                 f"{self.folder}: {title_of(self.kind, current)} was in use and is gone or damaged; "
                 "put a copy of its folder back, or choose another version"
             )
             current = None
-        return Versions(tuple(items), current, self._unfinished(problems), tuple(problems))
+        unfinished = self._unfinished(problems)
+        return Versions(tuple(items), current, chosen, unfinished, tuple(problems))
 
     def settle(self) -> Versions:
         """Give a training that is done its number.

@@ -110,12 +110,14 @@ class Versions:
     Attributes:
         items: the versions that can be used.
         current: number of the one in use, or None.
+        chosen: the person chose that; otherwise it is the newest that was promoted.
         unfinished: a training to go on with, or None.
         problems: sentences about what is damaged or missing.
     """
 
     items: tuple[ModelVersion, ...] = ()
     current: int | None = None
+    chosen: bool = False
     unfinished: Unfinished | None = None
     problems: tuple[str, ...] = field(default=())
 
