@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import CheckpointError, ModelNotFoundError
+from ..io.atomic import write_atomically
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -57,7 +56,11 @@ def read_checksums(folder: str | Path) -> dict[str, str]:
 
 
 def write_checksums(folder: str | Path) -> None:
-    """Write ``SHA256SUMS.json`` with the SHA-256 of every other file in ``folder``."""
+    """Write ``SHA256SUMS.json`` with the SHA-256 of every other file in ``folder``.
+
+    Raises:
+        LabelWriteError: it cannot be written.
+    """
     folder = Path(folder)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     sums = {
@@ -66,7 +69,7 @@ def write_checksums(folder: str | Path) -> None:
         if path.name != CHECKSUMS_FILE and path.suffix not in {".py", ".pyc"}
     }
     text = json.dumps(sums, indent=1) + "\n"
-    _write_atomically(folder / CHECKSUMS_FILE, text.encode())
+    write_atomically(folder / CHECKSUMS_FILE, text.encode(), overwrite=True)
 
 
 def save_nano_segmenter(net: nn.Module, path: str | Path, metadata: Mapping[str, str]) -> None:
@@ -79,6 +82,7 @@ def save_nano_segmenter(net: nn.Module, path: str | Path, metadata: Mapping[str,
 
     Raises:
         CheckpointError: a weight is not finite, or too large for half precision.
+        LabelWriteError: the file cannot be written.
     """
     from safetensors.torch import save
 
@@ -88,11 +92,11 @@ def save_nano_segmenter(net: nn.Module, path: str | Path, metadata: Mapping[str,
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise CheckpointError(f"{path}: {name} is not finite in half precision; not written")
     header = {**metadata, "arch": NANO_ARCH, "image_size": str(net.image_size)}
-    _write_atomically(path, save(tensors, metadata=header))
+    write_atomically(path, save(tensors, metadata=header), overwrite=True)
 
 
-def load_nano_segmenter(path: str | Path | None = None, device: str = "cpu") -> SamSegmenter:
-    """The nano segmenter from its file; None takes the one in the package.
+def load_nano_segmenter(path: str | Path, device: str = "cpu") -> SamSegmenter:
+    """The nano segmenter from its file.
 
     Raises:
         ModelNotFoundError: there is no such file.
@@ -101,7 +105,7 @@ def load_nano_segmenter(path: str | Path | None = None, device: str = "cpu") -> 
     from .nano import NanoSam
     from .sam import SamSegmenter
 
-    file = weights_folder() / NANO_FILE if path is None else Path(path)
+    file = Path(path)
     header, tensors = _read_safetensors(file)
     image_size = _image_size(header, file)
     net = NanoSam(image_size)
@@ -145,18 +149,3 @@ def _to_half(name: str, tensor: Tensor) -> Tensor:
     tensor = tensor.detach().cpu().clone().contiguous()
     is_statistic = name.endswith((".running_mean", ".running_var"))
     return tensor.half() if tensor.is_floating_point() and not is_statistic else tensor
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(scratch, 0o644)
-        os.replace(scratch, path)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise

@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, LabelWriteError
 from .checkpoints import read_checksums, sha256_of, write_checksums
 
 CACHE_VARIABLE = "USGSEG_CACHE"
@@ -70,7 +70,7 @@ class Conversions:
             write(scratch)
             write_checksums(scratch)
             return _move_in(scratch, place)
-        except (OSError, RuntimeError) as error:  # OpenVINO reports a full disk as the latter
+        except (OSError, LabelWriteError, RuntimeError) as error:  # OpenVINO's of a full disk
             warnings.warn(
                 f"{place}: the converted model could not be kept ({error}); it will be converted "
                 f"at each start. Free some space, or set {CACHE_VARIABLE} to another folder",

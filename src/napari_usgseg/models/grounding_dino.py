@@ -17,15 +17,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..errors import ModelError, PromptError
+from ..errors import PromptError
 from ..geometry import clip_box, nms
 from ..types import BoolArray, Detections, FloatArray, TextPrompt
 from .catalogue import DINO_HUB
 from .checkpoints import sha256_of
-from .hub import Progress
 from .lora import merge_adapter, same_base
 from .lora_card import ADAPTER_WEIGHTS, check_adapter, read_adapter_card
 from .phrases import PhraseSpan, phrase_scores, phrase_spans, split_phrases
+from .sam import check_image
 from .transformers_folder import TransformersKind
 
 DINO = TransformersKind("Grounding DINO", "grounding-dino", DINO_HUB)
@@ -50,36 +50,16 @@ class GroundingDino:
     """
 
     def __init__(self, model: Any, processor: Any, model_id: str, device: str = "cpu") -> None:
-        self._model = model.to(device).eval()
-        self._image_processor = processor.image_processor
-        self._tokenizer = processor.tokenizer
-        self._model_id = model_id
+        self.model = model.to(device).eval()
+        self.image_processor = processor.image_processor
+        self.tokenizer = processor.tokenizer
+        self.model_id = model_id
         self._device = device
-
-    @property
-    def model_id(self) -> str:
-        """Name and content hash of the weights."""
-        return self._model_id
-
-    @property
-    def model(self) -> Any:
-        """The transformers model itself, for training an adapter; do not change it."""
-        return self._model
 
     @property
     def box_threshold(self) -> float:
         """Least score of a box where a prompt does not say."""
         return self._threshold(TextPrompt(""))
-
-    @property
-    def tokenizer(self) -> Any:
-        """Its tokenizer."""
-        return self._tokenizer
-
-    @property
-    def image_processor(self) -> Any:
-        """What makes its pixels of an image."""
-        return self._image_processor
 
     @torch.inference_mode()
     def detect(self, image: NDArray[np.uint8], prompt: TextPrompt) -> Detections:
@@ -93,26 +73,22 @@ class GroundingDino:
             PromptError: the prompt has no phrase, is too long, or a threshold is not in [0, 1].
             ModelError: the array is not such an image.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-            raise ModelError(
-                f"a detector needs an image of shape (H, W, 3) and type uint8, got {image.shape} "
-                f"{image.dtype}: napari_usgseg.io.images.to_rgb_uint8 makes one"
-            )
+        check_image(image)
         threshold = self._threshold(prompt)
         tokens, spans = self._tokenize(prompt.text)
-        pixels = self._image_processor(
+        pixels = self.image_processor(
             images=np.ascontiguousarray(image),
             input_data_format="channels_last",
             return_tensors="pt",
         )
         inputs = {**tokens, **pixels}
-        output = self._model(**{name: tensor.to(self._device) for name, tensor in inputs.items()})
+        output = self.model(**{name: tensor.to(self._device) for name, tensor in inputs.items()})
         scores = phrase_scores(output.logits[0].float().sigmoid().cpu().numpy(), spans)
         boxes = _to_pixel_boxes(output.pred_boxes[0].float().cpu().numpy(), image.shape[:2])
         return _select(boxes, scores, [span.phrase for span in spans], threshold)
 
     def _threshold(self, prompt: TextPrompt) -> float:
-        config = self._model.config
+        config = self.model.config
         box, text = prompt.box_threshold, prompt.text_threshold
         if box is None:
             box = getattr(config, "box_threshold", DEFAULT_BOX_THRESHOLD)
@@ -130,9 +106,9 @@ class GroundingDino:
                 f"the prompt {text!r} has no phrase: type what to look for, as in 'thyroid nodule'"
             )
         caption = "".join(f"{phrase}. " for phrase in phrases).strip()
-        tokens = self._tokenizer(caption, return_tensors="pt", return_token_type_ids=True)
+        tokens = self.tokenizer(caption, return_tensors="pt", return_token_type_ids=True)
         ids = tokens["input_ids"][0].tolist()
-        limit = int(self._model.config.max_text_len)
+        limit = int(self.model.config.max_text_len)
         if len(ids) > limit:
             raise PromptError(
                 f"the prompt is {len(ids)} tokens long, this model takes {limit}: "
@@ -173,7 +149,6 @@ def load_grounding_dino(
     name_or_path: str | Path,
     adapter: str | Path | None = None,
     device: str = "cpu",
-    progress: Progress | None = None,
 ) -> GroundingDino:
     """Grounding DINO by name (`DINO_HUB`) or from a folder in transformers' format.
 
@@ -181,7 +156,6 @@ def load_grounding_dino(
         name_or_path: "grounding-dino-tiny", "grounding-dino-base", or a folder.
         adapter: folder of a PEFT LoRA adapter to merge into the weights.
         device: "cpu", "cuda", ...
-        progress: called with (bytes done, bytes in all) during a download.
 
     Raises:
         ModelNotFoundError: no such folder or adapter; or not cached and no network.
@@ -189,7 +163,7 @@ def load_grounding_dino(
     """
     from transformers import GroundingDinoForObjectDetection, GroundingDinoProcessor
 
-    folder, model_id = DINO.find(name_or_path, progress)
+    folder, model_id = DINO.find(name_or_path)
     model, processor = DINO.read(folder, GroundingDinoForObjectDetection, GroundingDinoProcessor)
     card = None
     if adapter is not None:

@@ -7,7 +7,6 @@ sentence encoder of ``models.text``.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from torch import Tensor
 from ..errors import CheckpointError, PromptError
 from ..geometry import components, mask_to_box
 from ..types import Detections, TextPrompt
+from .checkpoints import sha256_of
 from .lora import merge_adapter, same_base
 from .lora_card import ADAPTER_WEIGHTS, check_adapter, read_adapter_card
 from .phrase_net import PhraseNet
@@ -206,7 +206,7 @@ def load_phrase_grounder(folder: Path, adapter: str | Path | None = None) -> Phr
         net.load_state_dict({**counters, **state})
         known = Knowledge(tuple(str(name) for name in card["known"]), learned, absent)
         threshold = float(card.get("box_threshold", BOX_THRESHOLD))
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+        digest = sha256_of(file)[:8]
     except Exception as error:  # safetensors raises bare exceptions of its own
         raise CheckpointError(
             f"{folder}: the phrase grounder cannot be read ({error}); reinstall the package, or "
@@ -232,7 +232,6 @@ def _with_adapter(grounder: PhraseGrounder, adapter: Path) -> PhraseGrounder:
         same_base(grounder.model_id, card.base_id, adapter)
         known = known.taught(card.targets, card.phrases, grounder.encoder)
         threshold = card.least_score(threshold)
-    digest = hashlib.sha256((adapter / ADAPTER_WEIGHTS).read_bytes()).hexdigest()[:8]
-    model_id = f"{grounder.model_id}+{adapter.name}-{digest}"
+    model_id = f"{grounder.model_id}+{adapter.name}-{sha256_of(adapter / ADAPTER_WEIGHTS)[:8]}"
     net = merge_adapter(grounder.net, adapter)
     return PhraseGrounder(net, grounder.encoder, model_id, known, threshold)

@@ -205,7 +205,7 @@ def to_pixels(image: NDArray[np.uint8], image_size: int) -> Tensor:
     Raises:
         ModelError: the array is not (H, W, 3) uint8, or is empty.
     """
-    checked_image(image)
+    check_image(image)
     # A copy: the caller's array may be read-only or have negative strides, which torch refuses.
     pixels = torch.from_numpy(image.transpose(2, 0, 1).copy()).float().div_(255)[None]
     pixels = F.interpolate(
@@ -215,7 +215,7 @@ def to_pixels(image: NDArray[np.uint8], image_size: int) -> Tensor:
     return pixels.sub_(mean).div_(std)
 
 
-def checked_image(image: NDArray[np.uint8]) -> None:
+def check_image(image: NDArray[np.uint8]) -> None:
     """Refuse what is not an image.
 
     Raises:
@@ -223,6 +223,6 @@ def checked_image(image: NDArray[np.uint8]) -> None:
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise ModelError(
-            f"a segmenter needs an image of shape (H, W, 3) and type uint8, got {image.shape} "
+            f"a model needs an image of shape (H, W, 3) and type uint8, got {image.shape} "
             f"{image.dtype}: napari_usgseg.io.images.to_rgb_uint8 makes one"
         )

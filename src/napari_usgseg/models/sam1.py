@@ -23,8 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .catalogue import SAM1_HUB
-from .hub import Progress
-from .sam import PIXEL_MEAN, PIXEL_STD, SamSegmenter, checked_image
+from .sam import PIXEL_MEAN, PIXEL_STD, SamSegmenter, check_image
 from .sam_prompts import BOX_CORNER_LABELS
 from .transformers_folder import TransformersKind
 
@@ -80,7 +79,7 @@ class Sam1Segmenter(SamSegmenter):
 
     def _on_square(self, image: NDArray[np.uint8]) -> tuple[Tensor, tuple[float, float]]:
         """Longer side at the square's, on 8 bits as transformers' ``SamProcessor``, then zeros."""
-        checked_image(image)
+        check_image(image)
         side = self._net.image_size
         scale = side / max(image.shape[:2])
         rows, columns = (max(1, int(length * scale + 0.5)) for length in image.shape[:2])
@@ -108,16 +107,13 @@ class Sam1Segmenter(SamSegmenter):
         return self._net.prompt_encoder(points=points, boxes=box, masks=mask)
 
 
-def load_sam1(
-    name_or_path: str | Path, device: str = "cpu", progress: Progress | None = None
-) -> Sam1Segmenter:
+def load_sam1(name_or_path: str | Path, device: str = "cpu") -> Sam1Segmenter:
     """SAM's first version by name (`SAM1_HUB`), or from a folder in transformers' format.
 
     Args:
         name_or_path: "sam-vit-base|large|huge", "medsam-vit-base", or a folder with
             ``config.json`` and ``model.safetensors``.
         device: "cpu", "cuda", ...
-        progress: called with (bytes done, bytes in all) during a download.
 
     Raises:
         ModelNotFoundError: no such folder; or it is not cached and there is no network.
@@ -125,7 +121,7 @@ def load_sam1(
     """
     from transformers import SamModel
 
-    folder, model_id = SAM1.find(name_or_path, progress)
+    folder, model_id = SAM1.find(name_or_path)
     (model,) = SAM1.read(folder, SamModel)
     return Sam1Segmenter(Sam1Net(model.eval()), model_id, device)
 

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from ..errors import CheckpointError, ModelNotFoundError
 from .catalogue import SAM2_HUB
 from .checkpoints import sha256_of
-from .hub import Progress
 from .sam import SamSegmenter
 
 DYNAMIC_MULTIMASK = {
@@ -107,13 +106,12 @@ def build_sam2(variant: Sam2Variant, image_size: int = 1024) -> Any:
     return instantiate(config.model, _recursive_=True)
 
 
-def load_sam2(name: str, device: str = "cpu", progress: Progress | None = None) -> SamSegmenter:
+def load_sam2(name: str, device: str = "cpu") -> SamSegmenter:
     """SAM 2.1 by name, from the Hugging Face cache or hub.
 
     Args:
         name: a key of `SAM2_HUB` ("sam2.1-hiera-tiny", ...).
         device: "cpu", "cuda", ...
-        progress: called with (bytes done, bytes in all) during a download.
 
     Raises:
         ModelNotFoundError: no such name; or it is not cached and there is no network.
@@ -121,7 +119,7 @@ def load_sam2(name: str, device: str = "cpu", progress: Progress | None = None) 
     """
     if name not in SAM2_HUB:
         raise ModelNotFoundError(f"no SAM 2.1 named {name!r}; there are {', '.join(SAM2_HUB)}")
-    return load_sam2_checkpoint(SAM2_HUB[name].fetch(progress), device)
+    return load_sam2_checkpoint(SAM2_HUB[name].fetch(), device)
 
 
 def load_sam2_checkpoint(path: str | Path, device: str = "cpu") -> SamSegmenter:

@@ -19,7 +19,6 @@ from transformers import BertConfig, BertModel
 
 from ..errors import CheckpointError
 
-TEXT_DIM = 384
 MAX_TOKENS = 64
 
 

@@ -11,7 +11,6 @@ from typing import Any
 from ..errors import CheckpointError, ModelNotFoundError
 from .catalogue import HubModel
 from .checkpoints import sha256_of
-from .hub import Progress
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -39,7 +38,7 @@ class TransformersKind:
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
-    def find(self, name_or_path: str | Path, progress: Progress | None = None) -> tuple[Path, str]:
+    def find(self, name_or_path: str | Path) -> tuple[Path, str]:
         """The checked folder of a model, fetched where it has a name, and its ``model_id``.
 
         Raises:
@@ -47,7 +46,7 @@ class TransformersKind:
             CheckpointError: a file is missing, or the folder is another model's.
         """
         published = self.published.get(str(name_or_path))
-        folder = published.fetch(progress).parent if published else Path(name_or_path)
+        folder = published.fetch().parent if published else Path(name_or_path)
         self._check(folder)
         name = published.name if published else folder.resolve().name
         return folder, f"{name}-{sha256_of(folder / WEIGHTS_FILE)[:8]}"
