@@ -43,7 +43,7 @@ def test_the_segmenter_is_distilled_prompted_saved_and_not_trained_twice(tmp_pat
         Stage("distill", "distill", 128, 2, 1e-4),
         Stage("prompts", "prompts", 128, 2, 1e-4),
     )
-    options = {"splits": splits, "stages": stages, "teacher_images": 2, "phantoms": 2, "images": 2}
+    options = {"splits": splits, "stages": stages, "teacher_images": 2, "phantoms": 2}
     path = train([data], tmp_path, say=silent, **options)
     segmenter = load_nano_segmenter(path)
     image = make_phantom(1).image

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from ..models.sam import PIXEL_MEAN, PIXEL_STD
 
 
 def squash(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
@@ -28,8 +27,8 @@ def squash_labels(labels: NDArray[np.integer], side: int) -> NDArray[np.uint8]:
 
 def normalise(images: Tensor) -> Tensor:
     """(B, 3, H, W) in [0, 1] to ImageNet statistics."""
-    mean = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
-    std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
+    mean = torch.tensor(PIXEL_MEAN).view(1, 3, 1, 1)
+    std = torch.tensor(PIXEL_STD).view(1, 3, 1, 1)
     return (images - mean) / std
 
 

@@ -21,8 +21,8 @@ from torch import nn
 from ..errors import Cancelled, CheckpointError
 from ..models.lora import trained
 from ..types import FloatArray
+from .loop import Progress
 
-Progress = Callable[[int, int, dict[str, float]], None]
 Decay = Literal["cosine", "step"]
 
 

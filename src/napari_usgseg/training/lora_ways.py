@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from ..models.phrase_grounder import SAME_PHRASE, PhraseGrounder
 from ..models.registry import load_detector, resolve_device
 from .dino_task import DinoTask
 from .grounder_task import GroundingTask
+from .loop import Task
 from .lora_data import TuningData, UnrelatedPhrases, strange_images
 from .lora_guard import PhraseGuard
 from .questions import Questioner
@@ -26,20 +27,10 @@ DENSE, DINO = (1e-3, 8, 240), (5e-4, 4, 240)
 """Peak learning rate, images in a step, and steps for a hundred images."""
 
 
-class Asks(Protocol):
-    """A task of ``training.loop``: the model, and what a step costs it."""
-
-    model: nn.Module
-
-    def loss(self, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        """The loss of one batch and figures for the log."""
-        ...
-
-
 class Lesson(nn.Module):
     """A task as a module: one call is one loss, which is what several processes can share."""
 
-    def __init__(self, task: Asks, guard: PhraseGuard | None = None) -> None:
+    def __init__(self, task: Task, guard: PhraseGuard | None = None) -> None:
         super().__init__()
         self.model = task.model
         self._loss = task.loss
@@ -154,7 +145,7 @@ class TunableDetector:
             learned = found.known.learned
             found.known = found.known.taught(data.targets, data.phrases, found.encoder)
             tuned = add_adapter(found.net, chosen, rank, alpha, self.base)
-            task: Asks = GroundingTask(found.net, found.encoder, questioner)
+            task: Task = GroundingTask(found.net, found.encoder, questioner)
             if preset == GUARDED:
                 others = _others(learned, found.encoder(list(data.phrases)))
                 guard = PhraseGuard(found.net, others)

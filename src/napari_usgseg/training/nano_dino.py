@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 from ..io.datasets import read_dataset, read_splits
 from ..models.nano import TRUNK
 from ..models.phrase_net import PhraseNet
+from ..models.sam import to_pixels
 from ..models.text import load_sentence_encoder
 from .dino_task import DinoTask, hits_of, truth_of
-from .images import normalise
 from .log import TrainingLog
 from .loop import LoopSettings, run
 from .phrases import concept_of
@@ -198,14 +198,13 @@ def validate(
     for sample in pool:
         if len(sums.get(sample.dataset, [])) >= limit:
             continue
-        image = torch.from_numpy(sample.image.copy()).permute(2, 0, 1)[None].float() / 255
-        image = F.interpolate(image, (image_size,) * 2, mode="bilinear", antialias=True)
+        pixels = to_pixels(sample.image, image_size)
         for label, phrase in sample.phrases.items():
             mask = torch.from_numpy(sample.labels == label).float()
             mask = F.interpolate(mask[None, None], (image_size,) * 2, mode="area")[0, 0]
             truth = truth_of([Question(0, phrase, mask, True)], image_size)
             tokens = tokenizer([f"{phrase}."], return_tensors="pt")
-            output = model(pixel_values=normalise(image), **tokens)
+            output = model(pixel_values=pixels, **tokens)
             hit = hits_of(output.logits[0], output.pred_boxes[0], tokens["input_ids"][0], truth)
             sums.setdefault(sample.dataset, []).extend(float(value) for value in hit)
     model.train()

@@ -14,9 +14,9 @@ from torch import Tensor
 from ..io.datasets import read_dataset, read_splits
 from ..models.phrase_grounder import Knowledge, PhraseGrounder, save_phrase_grounder
 from ..models.phrase_net import PhraseNet
+from ..models.sam import to_pixels
 from ..models.text import SentenceEncoder, load_sentence_encoder
 from .grounder_task import GroundingTask, PhraseVectors
-from .images import normalise
 from .log import TrainingLog
 from .loop import LoopSettings, run
 from .phrases import HELD_OUT_ABSENT, Concept, absent_phrases, concept_of
@@ -120,9 +120,7 @@ def validate(
         seen[sample.dataset] = seen.get(sample.dataset, 0) + 1
         if seen[sample.dataset] > limit:
             continue
-        image = torch.from_numpy(sample.image.copy()).permute(2, 0, 1)[None].float() / 255
-        image = F.interpolate(image, (net.image_size,) * 2, mode="bilinear", antialias=True)
-        pyramid = net.encode(normalise(image))
+        pyramid = net.encode(to_pixels(sample.image, net.image_size))
         asked: list[tuple[str, str, np.ndarray | None]] = []
         for label, phrase in sample.phrases.items():
             mask = sample.labels == label

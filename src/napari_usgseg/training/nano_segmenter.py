@@ -22,12 +22,12 @@ from safetensors.torch import load_file, save_file
 from ..geometry import mask_to_box
 from ..io.datasets import Dataset, DatasetItem, Split, read_dataset, read_splits
 from ..models.nano import NanoSam
-from .images import normalise
+from ..models.sam import to_pixels
 from .log import TrainingLog
 from .loop import LoopSettings, run
 from .pool import PoolImage, load_pool, phantom_pool
 from .prompts import Point
-from .segmenter_tasks import DistillTask, PromptSettings, PromptTask, decode, soft_iou
+from .segmenter_tasks import DistillTask, PromptTask, decode, soft_iou
 from .starting_weights import imagenet_trunk, lite_medsam_decoder
 from .teacher import fill_cache
 
@@ -64,7 +64,6 @@ def train(
     stages: Sequence[Stage] = STAGES,
     teacher_images: int = 718,
     phantoms: int = 300,
-    images: int = 4,
     resume: bool = False,
     say: Say = print,
 ) -> Path:
@@ -77,7 +76,6 @@ def train(
         teacher_cache: where LiteMedSAM's targets are kept (default: ``out``/teacher).
         teacher_images: how many training images LiteMedSAM is asked about.
         phantoms: number of phantoms in the pool.
-        images: images a step.
         resume: go on from the checkpoints in ``out``.
     """
     from ..models.checkpoints import save_nano_segmenter
@@ -96,11 +94,7 @@ def train(
         net = _network(stage.image_size, weights)
         done = out / f"{stage.name}.safetensors"
         if not (resume and done.exists()):
-            task = (
-                DistillTask(net, pool)
-                if stage.kind == "distill"
-                else PromptTask(net, pool, PromptSettings(images=images))
-            )
+            task = (DistillTask if stage.kind == "distill" else PromptTask)(net, pool)
             settings = LoopSettings(stage.steps, stage.lr, minutes=stage.minutes, seed=seed)
             check = partial(validate, net, held_out)
             log = TrainingLog(out / "log.jsonl", stage.name, check, say)
@@ -159,9 +153,7 @@ def validate(net: NanoSam, pool: Sequence[PoolImage], limit: int = 25) -> dict[s
         if not numbers or seen[sample.dataset] > limit:
             continue
         mask = sample.objects == max(numbers, key=lambda n: int((sample.objects == n).sum()))
-        image = torch.from_numpy(sample.image.copy()).permute(2, 0, 1)[None].float() / 255
-        image = F.interpolate(image, (net.image_size,) * 2, mode="bilinear", antialias=True)
-        embedding, (fine, middle) = net.encode(normalise(image))
+        embedding, (fine, middle) = net.encode(to_pixels(sample.image, net.image_size))
         box = mask_to_box(mask)
         if box is None:
             continue

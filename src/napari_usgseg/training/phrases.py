@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import resources
 from itertools import product
 from typing import Any
@@ -34,7 +34,7 @@ class Concept:
     family: str
     organ: str
     phrases: tuple[str, ...]
-    held_out: tuple[str, ...] = field(default=())
+    held_out: tuple[str, ...] = ()
 
 
 def _compose(nouns: Sequence[str], organs: Sequence[str]) -> tuple[str, ...]:

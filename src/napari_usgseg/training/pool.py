@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,10 +38,12 @@ class PoolImage:
 
     Attributes:
         dataset: name of the data set it comes from.
-        image: (448, 448, 3) uint8, squashed.
-        objects: (448, 448) uint8, one number per object (component of a label).
-        labels: (448, 448) uint8, the label map.
+        organ: what the data set shows.
+        image: (S, S, 3) uint8 RGB, squashed; S is ``POOL_SIDE`` or more.
+        objects: (S, S) uint8, one number per object (component of a label).
+        labels: (S, S) uint8, the label map.
         phrases: label -> what a sonographer would type.
+        finding: "benign", "malignant", "normal" and the like, where the data set says it.
         teacher: LiteMedSAM's targets, or None.
     """
 
@@ -71,7 +73,6 @@ def load_pool(
     splits: dict[str, Split],
     side: str,
     teacher_cache: Path | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[PoolImage]:
     """Read one side ("train", "val" or "test") of every data set.
 
@@ -84,7 +85,7 @@ def load_pool(
         if split or side == "train":
             chosen += [(dataset, item) for item in kept.items]
     pool = []
-    for index, (dataset, item) in enumerate(chosen):
+    for dataset, item in chosen:
         image, labels = read_pair(item)
         pool.append(
             PoolImage(
@@ -100,7 +101,6 @@ def load_pool(
                 else None,
             )
         )
-        progress(index + 1, len(chosen))
     return pool
 
 

