@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_usgseg.pipeline.uncertainty import bootstrap_means, interval, paired_difference
+from napari_usgseg.pipeline.uncertainty import interval, paired_difference
 
 scores = st.lists(st.floats(0, 1), min_size=2, max_size=30)
 
@@ -27,7 +27,6 @@ def test_images_of_one_patient_are_drawn_together_and_tell_less():
 
 
 def test_one_group_gives_no_interval():
-    assert bootstrap_means([0.1, 0.2], ["a", "a"]) is None
     assert interval([0.1, 0.2], ["a", "a"]) is None
 
 

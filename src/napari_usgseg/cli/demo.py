@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,7 +43,7 @@ def demo(
     typer.echo(f"overlays to look at: {out / 'overlays'}")
     typer.echo(f"score it yourself: usgseg evaluate {out / 'dataset'} --prompt box")
     if json_file is not None:
-        write_json(json_file, {"schema": 1, "steps": [step.as_dict() for step in steps]})
+        write_json(json_file, {"schema": 1, "steps": [asdict(step) for step in steps]})
 
 
 def _show(steps: list[DemoStep]) -> None:

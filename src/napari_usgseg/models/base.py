@@ -64,11 +64,6 @@ class AutoSegmenter(Protocol):
         ...
 
     @property
-    def segmenter(self) -> Segmenter:
-        """The segmenter itself."""
-        ...
-
-    @property
     def card(self) -> PpnCard:
         """What is known of it: classes, training images, scores."""
         ...

@@ -52,16 +52,14 @@ def simulate_clicks(
     embedding: ImageEmbedding,
     truth: BoolArray,
     settings: PostprocessSettings,
-    max_clicks: int = MAX_CLICKS,
 ) -> ClickTrace:
-    """Click an object until IoU 0.90 is reached, at least 5 and at most ``max_clicks`` times.
+    """Click an object until IoU 0.90 is reached, at least 5 and at most ``MAX_CLICKS`` times.
 
     Args:
         segmenter: the model that answers the clicks.
         embedding: of the image.
         truth: (H, W) bool, the object; not empty.
         settings: cleaning of each answer.
-        max_clicks: where to give up.
     """
     mask = np.zeros_like(truth)
     reported = mask
@@ -70,7 +68,7 @@ def simulate_clicks(
     dices: list[float] = []
     ious: list[float] = []
     low_res = None
-    for count in range(1, max_clicks + 1):
+    for count in range(1, MAX_CLICKS + 1):
         click = next_click(truth, mask)
         if click is None:
             break

@@ -10,9 +10,8 @@ The models are the ones given; the truth of the phantoms only scores them and pl
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,18 +52,14 @@ class DemoStep:
         x, y, label = self.click
         return f"{'+' if label else '-'} ({x}, {y})"
 
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
 
 def run_demo(
     segmenter: Segmenter,
     detector: Detector,
     out: Path,
     *,
-    count: int = 6,
-    seed: int = 0,
+    count: int,
+    seed: int,
     overwrite: bool = False,
 ) -> list[DemoStep]:
     """Do the job on ``count`` phantoms and write everything below ``out``.

@@ -23,11 +23,9 @@ from ..io.pairs import check_same_size
 from ..metrics import dice, hd95, iou
 from ..models.base import AutoSegmenter, Detector, Segmenter
 from .methods import (
-    PROMPT_KINDS,
     Answer,
     EvaluationRequest,
     Method,
-    PromptKind,
     Scene,
     box_method,
     clicks_method,
@@ -37,17 +35,6 @@ from .methods import (
 )
 from .propose_auto import classes_for, untrained_items
 from .true_objects import objects_of
-
-__all__ = [
-    "PROMPT_KINDS",
-    "DatasetEvaluation",
-    "EvaluationRequest",
-    "ImageScore",
-    "PromptKind",
-    "evaluate_dataset",
-    "score_dataset",
-    "score_item",
-]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -25,7 +25,7 @@ from ..types import BoolArray, Prompts, TextPrompt
 from .annotator import NOC_TARGETS, REPORTED_CLICKS, simulate_clicks
 from .postprocess import PostprocessSettings, postprocess
 from .propose import compose, propose_text
-from .propose_auto import auto_box_masks, auto_masks
+from .propose_auto import auto_masks
 from .true_objects import foreign_boxes, tight_box
 
 PromptKind = Literal["text", "box", "clicks", "ppn", "ppn+box", "predictions", "none"]
@@ -216,16 +216,21 @@ def ppn_box_method(
     classes: Mapping[int, int | None],
     request: EvaluationRequest,
 ) -> Method:
-    """A prompt predictor and the tight box of each object together."""
+    """A prompt predictor and the tight box of each object together.
+
+    Where no class was learned for an object, its box alone is asked.
+    """
 
     def answer(scene: Scene) -> Answer:
         embedding = segmenter.embed(scene.image, scene.item.item_id)
-        objects = list(scene.truths)
-        boxes = [tight_box(truth) for truth in objects]
-        found = auto_box_masks(
-            auto, embedding, scene.labels, objects, boxes, dict(classes), request.settings
-        )
-        return Answer(tuple(found))
+        masks = []
+        for truth in scene.truths:
+            value = classes[int(scene.labels[truth][0])]
+            asked = segmenter if value is None else auto.for_class(value)
+            prompts = Prompts(box=tight_box(truth))
+            mask = asked.predict(embedding, prompts).masks[0]
+            masks.append(postprocess(mask, request.settings, prompts))
+        return Answer(tuple(masks))
 
     return Method(answer, per_object=True)
 

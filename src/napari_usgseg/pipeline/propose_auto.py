@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import PromptError
 from ..geometry import mask_to_box
 from ..io.datasets import Dataset, DatasetItem
 from ..models.base import AutoSegmenter
-from ..types import BoolArray, FloatArray, ImageEmbedding, Prompts
+from ..types import BoolArray, ImageEmbedding
 from .postprocess import PostprocessSettings, postprocess
 from .propose import Proposal, Proposals
 
@@ -84,26 +83,3 @@ def auto_masks(
     names = [None if value is None else auto.card.classes[value] for value in classes.values()]
     empty = np.zeros(embedding.size_hw, bool)
     return [empty if name is None else found.get(name, empty) for name in names]
-
-
-def auto_box_masks(
-    auto: AutoSegmenter,
-    embedding: ImageEmbedding,
-    labels: NDArray[np.integer],
-    objects: list[BoolArray],
-    boxes: list[FloatArray],
-    classes: Mapping[int, int | None],
-    settings: PostprocessSettings,
-) -> list[BoolArray]:
-    """The cleaned mask of each object, from its box and the learned prompts of its class.
-
-    Where no class was learned for it, the box alone is asked.
-    """
-    answers = []
-    for truth, box in zip(objects, boxes, strict=True):
-        value = classes[int(labels[truth][0])]
-        segmenter = auto.segmenter if value is None else auto.for_class(value)
-        prompts = Prompts(box=box)
-        mask = segmenter.predict(embedding, prompts).masks[0]
-        answers.append(postprocess(mask, settings, prompts))
-    return answers

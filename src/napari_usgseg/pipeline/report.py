@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from .annotator import NOC_TARGETS, REPORTED_CLICKS
-from .evaluate import EvaluationRequest, ImageScore
+from .evaluate import ImageScore
+from .methods import EvaluationRequest
 from .uncertainty import interval
 
 SCHEMA = 1

@@ -15,7 +15,7 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def csv_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows under the first one's keys; None is an empty field."""
+    """Rows under all of their keys, in order of appearance; None is an empty field."""
     text = StringIO()
     columns = list(dict.fromkeys(key for row in rows for key in row))
     writer = csv.DictWriter(text, columns, lineterminator="\n")

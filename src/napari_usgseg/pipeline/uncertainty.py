@@ -12,46 +12,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 DRAWS = 2000
 SEED = 0
+"""Equal input gives equal output."""
 
 Interval = tuple[float, float]
 
 
-def bootstrap_means(
-    values: Sequence[float], groups: Sequence[str], draws: int = DRAWS, seed: int = SEED
-) -> NDArray[np.float64] | None:
-    """(draws,) means over images of redrawn groups, or None where there is only one group.
+def interval(values: Sequence[float], groups: Sequence[str]) -> Interval | None:
+    """The 95 % interval of a mean over images; None where there is only one group.
 
     Args:
         values: one for each image.
         groups: of each image; an image that belongs to nobody else is a group of its own.
-        draws: how many.
-        seed: equal input and seed give equal output.
     """
     names, index = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
     if len(names) < 2:
         return None
     sums = np.bincount(index, np.asarray(values, float))
     counts = np.bincount(index).astype(float)
-    rng = np.random.default_rng(seed)
-    times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
-    return (times @ sums) / (times @ counts)
-
-
-def middle(means: NDArray[np.float64] | None) -> Interval | None:
-    """The middle 95 % of bootstrapped means."""
-    if means is None:
-        return None
-    low, high = np.percentile(means, (2.5, 97.5))
+    rng = np.random.default_rng(SEED)
+    times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=DRAWS)
+    low, high = np.percentile((times @ sums) / (times @ counts), (2.5, 97.5))
     return float(low), float(high)
-
-
-def interval(values: Sequence[float], groups: Sequence[str]) -> Interval | None:
-    """The 95 % interval of a mean over images; see ``bootstrap_means``."""
-    return middle(bootstrap_means(values, groups))
 
 
 @dataclass(frozen=True, slots=True)
