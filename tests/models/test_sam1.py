@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,12 @@ def segmenter(folder: Path) -> Sam1Segmenter:
 @pytest.fixture(scope="module")
 def image() -> np.ndarray:
     return np.random.default_rng(1).integers(0, 255, (70, 110, 3), dtype=np.uint8)
+
+
+def test_a_folder_that_bears_a_name_of_the_hub_is_read(folder, tmp_path, monkeypatch):
+    shutil.copytree(folder, tmp_path / "sam-vit-huge")
+    monkeypatch.chdir(tmp_path)
+    assert isinstance(load_segmenter("./sam-vit-huge"), Sam1Segmenter)
 
 
 def transformers_answer(folder: Path, image: np.ndarray, multimask: bool, prompts: Prompts):

@@ -72,7 +72,7 @@ def _load_segmenter(name: str | Path, device: str) -> SamSegmenter:
         from .sam2 import load_sam2
 
         return load_sam2(model.name, device)
-    path = model.path if model else Path(name)
+    path = model.path if model else Path(name).absolute()  # a folder may have a name of the hub
     if path.is_dir():
         return load_sam1(path, device)
     if path.name == WEIGHTS_FILE and SAM1.has(path.parent):
@@ -112,7 +112,7 @@ def load_detector(
 
     if isinstance(model, HubModel):
         return _dino(model.name, adapter, device)
-    folder = model.path if model else Path(name)
+    folder = model.path if model else Path(name).absolute()
     if is_adapter(folder):
         if adapter is not None:
             raise ModelError(f"{name} is a LoRA adapter itself: give one, or merge it first")
