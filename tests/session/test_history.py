@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from napari_usgseg.io.labels import read_labels, write_labels
-from napari_usgseg.session.history import KEPT, Edit, History
+from napari_usgseg.session.history import KEPT, History
 from napari_usgseg.session.requests import SaveRequest
 from napari_usgseg.store.base import ImageState
 from napari_usgseg.store.project import ProjectStore
-from napari_usgseg.store.records import Draft, EventKind, Step, Steps
+from napari_usgseg.store.records import Draft, Edit, EventKind, Step, Steps
 
 from .conftest import Bench
 from .test_annotator import act

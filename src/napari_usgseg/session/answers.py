@@ -6,14 +6,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ..pipeline.propose import split_phrases
+from ..models.phrases import split_phrases
 from ..store.memory import MemoryStore
-from ..store.records import EventKind
+from ..store.records import Edit, EventKind
 from ..store.versions import number_in, readable
 from ..types import Prompts
 from . import commit
 from .draft import Draft, DraftObject
-from .history import Edit
 from .proposals import AHEAD, SHOWN
 from .requests import (
     Answer,
@@ -154,11 +153,8 @@ def _saved(session: AnnotationSession, answer: FileAnswer) -> None:
     if answer.saved.path is not None:
         session.facts["saved"] = f"saved {datetime.now():%H:%M}"
     elif request.loud:
-        session.facts["saved"] = "kept in this window only" if _in_memory(session) else ""
-
-
-def _in_memory(session: AnnotationSession) -> bool:
-    return isinstance(session.store, MemoryStore)
+        in_memory = isinstance(session.store, MemoryStore)
+        session.facts["saved"] = "kept in this window only" if in_memory else ""
 
 
 def _predicted(session: AnnotationSession, answer: ModelAnswer) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-IDLE_SECONDS = 30.0
-"""A longer pause between two things that a person does counts as this much: they went away."""
+from ..store.ledger.efforts import IDLE_SECONDS
 
 
 class Stopwatch:
     """Seconds in which a person was at work, from what they do.
+
+    A pause counts as ``IDLE_SECONDS`` at most: then they went away.
 
     Args:
         clock: seconds, monotonic.

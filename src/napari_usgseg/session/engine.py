@@ -36,6 +36,8 @@ from .requests import (
 from .turns import Turns
 
 KEPT_IMAGES = 6
+PHANTOMS = 6
+"""To try the window on."""
 
 
 def _registry_segmenter(name: str) -> Segmenter:
@@ -123,7 +125,7 @@ class Engine:
             case PhantomRequest():
                 from ..io.phantoms import write_phantom_dataset
 
-                write_phantom_dataset(request.folder, request.count, request.seed)
+                write_phantom_dataset(request.folder, PHANTOMS, seed=0)
                 return blank
 
     def _predict(self, request: PromptRequest, blank: ModelAnswer) -> ModelAnswer:

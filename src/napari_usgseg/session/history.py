@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import replace
 
-from ..store.records import ClassTable, Draft, Edit, LabelPatch, Step, Steps, difference
-
-__all__ = ["ClassTable", "Edit", "History", "LabelPatch", "Step", "difference"]
+from ..store.records import Draft, Edit, Step, Steps
 
 KEPT = 48
 

@@ -136,8 +136,6 @@ class PhantomRequest:
 
     generation: int
     folder: Path
-    count: int = 6
-    seed: int = 0
     priority: Priority = Priority.TEXT
 
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from ..store.base import EventKind, ImageState
+from ..store.records import Edit
 from . import commit
 from .browser import Browser
 from .draft import Draft, unasked
 from .effort import Stopwatch
-from .history import Edit, History
+from .history import History
 from .proposals import AHEAD
 from .requests import (
     EmbedRequest,
@@ -65,12 +66,12 @@ class Walk:
             OpenArrayRequest(session.progress.begin("open", f"Taking {name}..."), name, array)
         )
 
-    def open_phantoms(self, folder: str | Path, count: int = 6, seed: int = 0) -> None:
+    def open_phantoms(self, folder: str | Path) -> None:
         """Make phantoms in an empty folder and open them."""
         session = self._session
         generation = session.progress.begin("phantoms", "Making phantoms...")
         session.phantoms = Path(folder)
-        session.ask(PhantomRequest(generation, Path(folder), count, seed))
+        session.ask(PhantomRequest(generation, Path(folder)))
 
     def use_store(self, opened: Opened) -> None:
         """Show a store that was opened."""

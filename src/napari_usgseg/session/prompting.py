@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..geometry import box_from_points
-from ..pipeline.propose import split_phrases
+from ..models.phrases import split_phrases
+from ..store.records import Edit
 from ..types import FloatArray, TextPrompt
 from . import draft as drafts
 from .draft import Draft
-from .history import Edit
 from .requests import TextRequest
 from .status import PROPOSING
 

@@ -11,13 +11,13 @@ from psygnal import Signal
 
 from ..models.embedding_cache import CachePlace
 from ..store.base import ImageState, LabelMap, LabelStore
-from ..store.records import Event, EventKind
+from ..store.records import ClassTable, Edit, Event, EventKind
 from ..types import ImageRecord, LabelClass
 from . import commit
 from .browser import Browser
 from .draft import Draft
 from .effort import Stopwatch
-from .history import ClassTable, Edit, History
+from .history import History
 from .outbox import Outbox
 from .requests import (
     ImageSource,

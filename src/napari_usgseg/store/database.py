@@ -166,10 +166,6 @@ class Database:
             )
         return found[0]
 
-    def is_sound(self) -> bool:
-        """True where SQLite's own check of the whole file finds nothing."""
-        return self.rows("PRAGMA integrity_check") == [("ok",)]
-
     @property
     def writable(self) -> bool:
         """True where rows can be added: to the file itself, to a copy, or in memory."""

@@ -159,9 +159,6 @@ class ProjectStore(JournalStore):
             body = {"path": path, "was": old.path}
             self._journal.take(EventKind.IMAGE, old.image_id, body=body)
 
-    def _size_of(self, image_id: str) -> tuple[int, int]:
-        return self._images[image_id].size_hw
-
     @property
     def name(self) -> str:
         """The folder's name; the data set's where the images are in its ``images`` folder."""

@@ -8,13 +8,10 @@ from enum import StrEnum
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..io.labels import LabelMap
 from ..pipeline.propose import Proposal
 from ..types import BoolArray, LabelClass, Prompts
-
-LabelMap = NDArray[np.uint8] | NDArray[np.uint16]
-"""(H, W); 0 is background. A value is a class's number, or in instance labelling an object's."""
 
 NEAR = 0.25
 """A click this fraction of a box's side outside it still means that object."""

@@ -170,9 +170,8 @@ class Shelf:
                 raise LabelWriteError(
                     self.training, f"cannot be removed ({error}); close programs that use it"
                 ) from error
-        for scrap in self.folder.glob(
-            f".{self.training.name}-*"
-        ):  # an earlier one may have been killed
+        # what an earlier one that was killed has left goes too
+        for scrap in self.folder.glob(f".{self.training.name}-*"):
             shutil.rmtree(scrap, ignore_errors=True)
         return self.read()
 

@@ -6,7 +6,7 @@ Two kinds: prompt predictors (PPNs), and LoRA adapters of the detector.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -119,7 +119,7 @@ class Versions:
     current: int | None = None
     chosen: bool = False
     unfinished: Unfinished | None = None
-    problems: tuple[str, ...] = field(default=())
+    problems: tuple[str, ...] = ()
 
     def get(self, number: int | None) -> ModelVersion | None:
         """A version by its number."""

@@ -8,7 +8,7 @@ from enum import StrEnum
 from ..records import ImageState
 
 IDLE_SECONDS = 30.0
-"""The longest pause that counts as work; the session's own stopwatch has the same."""
+"""The longest pause that counts as work, here and for the session's own stopwatch."""
 
 BY_PHRASE = "phrase"
 """The source of a proposal that a phrase found; others are named by the edit: "click", "box"."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ...errors import DatasetError
 from ...io.atomic import write_atomically
-from ...io.instances import Labelling
+from ...io.instances import labelling_in
 from ...types import LabelClass
 from ..base import LabelStore
 from ..project import ProjectStore
@@ -50,7 +50,7 @@ class Ledger:
     models: tuple[ModelRow, ...]
     phrases: tuple[PhraseRow, ...]
     changed: tuple[ImageEffort, ...]
-    failures: tuple[str, ...] = field(default=())
+    failures: tuple[str, ...] = ()
 
 
 def read_ledger(
@@ -77,10 +77,8 @@ def read_ledger(
     failures: list[str] = []
     cache = QualityCache(cache_folder)
     for store, some in zip(stores, rows, strict=True):
-        labelling: Labelling = (
-            "instance" if store.settings().get("labelling") == "instance" else "semantic"
-        )
         try:
+            labelling = labelling_in(store.settings())
             found, failed = measure(store, some, cache, labelling, advance)
         finally:
             cache.save()
