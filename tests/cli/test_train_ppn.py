@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from napari_usgseg.io.labels import read_classes, read_labels
 from napari_usgseg.io.phantoms import write_phantom_dataset
@@ -47,6 +48,37 @@ def test_training_says_what_it_learns_from_and_writes_a_card(
     assert card["source"] == "phantoms-breast"
     assert (len(card["images"]), card["seed"]) == (3, 4)
     assert card["scores"]["held_out_images"] == 2
+
+
+def test_a_data_set_of_other_habits_is_learnt_from_and_scored(usgseg, checkpoint, tmp_path):
+    folder = write_phantom_dataset(tmp_path / "data", 6, 3, size_hw=(96, 128))
+    path = folder / "dataset.json"
+    card = json.loads(path.read_text())
+    names = [card["labels"][value] for value in sorted(card["labels"])][:1]
+    ids = [item["id"] for item in card["items"]]
+    path.write_text(json.dumps({**card, "labels": ["background", *names], "items": ids}))
+    for image_id in ids:
+        image, mask = (folder / part / f"{image_id}.png" for part in ("images", "masks"))
+        Image.open(image).convert("RGB").save(image.with_suffix(".JPG"), format="JPEG")
+        image.unlink()
+        shown = (read_labels(mask) > 0).astype(np.uint8) * 255
+        Image.fromarray(shown).convert("RGB").save(mask)
+    mask.unlink()
+    out, report = tmp_path / "ppn", tmp_path / "report.json"
+    words = ["--model", checkpoint]
+    outcome = usgseg("train", "ppn", folder, "--images", 3, "--out", out, "--steps", 2, *words)
+    assert outcome.code == 3
+    assert len(outcome.err_lines) == 1
+    assert f"{mask.name}: listed in the data set but missing" in outcome.err
+    assert len(json.loads((out / "ppn.json").read_text())["images"]) == 3
+    words += ["--per-image", "--json", report]
+    outcome = usgseg("evaluate", folder, "--prompt", "ppn", "--ppn", out, *words)
+    assert outcome.code == 3
+    assert len(outcome.err_lines) == 1
+    assert f"{mask.name}: no such file" in outcome.err
+    (entry,) = json.loads(report.read_text())["datasets"].values()
+    assert entry["images"] == 2
+    assert entry["detection_rate"] in (0, 0.5, 1), "no mask of 0 and 255 is an empty one"
 
 
 def test_the_papers_losses_are_an_option(usgseg, phantoms, checkpoint, tmp_path):

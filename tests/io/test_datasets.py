@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from napari_usgseg.errors import DatasetError
+from napari_usgseg.errors import DatasetError, ImageReadError
 from napari_usgseg.io.datasets import (
     Dataset,
     DatasetItem,
@@ -17,6 +17,7 @@ from napari_usgseg.io.datasets import (
     split_by_group,
     write_splits,
 )
+from napari_usgseg.io.pairs import read_pair
 
 quick = settings(deadline=None, max_examples=60)
 
@@ -31,6 +32,9 @@ CARD = {
         {"id": "c"},
     ],
 }
+
+
+NAMES = ((1, "nerve"), (2, "vessel"))
 
 
 def write_folder(folder, card=CARD):
@@ -139,7 +143,9 @@ def without(key):
         "[]",
         "{",
         *(json.dumps(without(key)) for key in ("name", "organ", "target", "labels", "items")),
-        json.dumps({**CARD, "labels": ["breast tumor"]}),
+        json.dumps({**CARD, "labels": []}),
+        json.dumps({**CARD, "labels": {"0": "background"}}),
+        json.dumps({**CARD, "labels": {"tumor": 1, "cyst": 1}}),
         json.dumps({**CARD, "labels": {"one": "breast tumor"}}),
         json.dumps({**CARD, "items": [{"group": "p1"}]}),
         json.dumps({**CARD, "items": 3}),
@@ -153,13 +159,80 @@ def test_a_malformed_card_names_the_file_and_what_was_expected(tmp_path, card):
     assert caught.value.path == folder / "dataset.json"
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"1": "nerve", "2": "vessel"},
+        {"0": "background", "2": "vessel", "1": "nerve"},
+        ["nerve", "vessel"],
+        ["Background", "nerve", "vessel"],
+        {"nerve": 1, "vessel": 2},
+        {"background": 0, "nerve": "1", "vessel": "2"},
+        [{"id": 1, "name": "nerve"}, {"id": 2, "name": "vessel"}],
+        [{"value": 0, "name": "background"}, *({"value": v, "name": n} for v, n in NAMES)],
+        {"1": {"name": "nerve", "color": "#ffffff"}, "2": {"name": "vessel"}},
+    ],
+)
+def test_labels_are_read_in_every_way_that_people_write_them(tmp_path, labels):
+    folder = write_folder(tmp_path / "set", {**CARD, "labels": labels})
+    dataset = read_dataset(folder)
+    assert list(dataset.labels.items()) == list(NAMES)
+    assert dataset.items[0].labels == (1, 2)
+
+
+def test_a_card_of_a_windows_editor_with_unknown_groups_is_read(tmp_path):
+    items = [
+        {"id": 1.5, "group": None, "finding": 3, "pixel_size_mm": [0.1, 0.1]},
+        {"id": "b", "group": "", "pixel_size_mm": [0.1, 0.2]},
+        {"id": "c", "group": 7, "pixel_size_mm": "unknown"},
+    ]
+    folder = write_folder(tmp_path / "set", {**CARD, "items": items})
+    card = folder / "dataset.json"
+    card.write_text(card.read_text(), encoding="utf-8-sig")
+    found = read_dataset(folder).items
+    assert [(item.item_id, item.group) for item in found] == [
+        ("1.5", "1.5"),
+        ("b", "b"),
+        ("c", "7"),
+    ]
+    assert [item.spacing_mm for item in found] == [0.1, None, None]
+    assert found[0].finding == "3"
+    card.write_text(json.dumps({**CARD, "items": ["b", "c"]}))
+    assert [item.item_id for item in read_dataset(folder).items] == ["b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("item_id", "name"), [("1.2.3", "1.2.3.JPG"), ("b", "b.tif"), ("c.png", "c.png")]
+)
+def test_images_need_not_be_png_nor_ids_without_dots(tmp_path, item_id, name):
+    folder = write_folder(tmp_path / "set", {**CARD, "items": [{"id": "x"}]})
+    (folder / "images" / "x.png").rename(folder / "images" / name)
+    stem = item_id.removesuffix(".png")
+    (folder / "masks" / "x.png").rename(folder / "masks" / f"{stem}.png")
+    (folder / "dataset.json").write_text(json.dumps({**CARD, "items": [{"id": item_id}]}))
+    (item,) = read_dataset(folder).items
+    assert (item.image_path.name, item.mask_path.name) == (name, f"{stem}.png")
+
+
 @pytest.mark.parametrize("part", ["images", "masks"])
-def test_a_listed_file_that_is_missing_is_named(tmp_path, part):
+def test_a_listed_file_that_is_missing_is_named_when_it_is_read(tmp_path, part):
     folder = write_folder(tmp_path / "set")
     (folder / part / "b.png").unlink()
-    with pytest.raises(DatasetError, match="missing") as caught:
-        read_dataset(folder)
+    first, second, _ = read_dataset(folder).items
+    read_pair(first)
+    with pytest.raises(ImageReadError, match="no such file") as caught:
+        read_pair(second)
     assert caught.value.path == folder / part / "b.png"
+
+
+@pytest.mark.parametrize(
+    ("items", "said"), [([], "no items"), ([{"id": "a"}, {"id": "b"}, {"id": "a"}], "'a' twice")]
+)
+def test_a_card_lists_every_image_once(tmp_path, items, said):
+    folder = write_folder(tmp_path / "set")
+    (folder / "dataset.json").write_text(json.dumps({**CARD, "items": items}))
+    with pytest.raises(DatasetError, match=said):
+        read_dataset(folder)
 
 
 def test_a_folder_without_a_data_set_says_how_to_make_one(tmp_path):
@@ -186,8 +259,9 @@ def test_the_layout_of_sam2rad_is_read(tmp_path):
 def test_an_image_of_sam2rad_without_its_mask_is_named(tmp_path):
     folder = sam2rad_folder(tmp_path / "bone")
     (folder / "Train" / "gts" / "x2.png").unlink()
-    with pytest.raises(DatasetError, match=r"x2\.jpg.*no mask"):
-        read_dataset(folder)
+    item = read_dataset(folder).items[1]
+    with pytest.raises(ImageReadError, match=r"gts.x2\.png: no such file"):
+        read_pair(item)
 
 
 def test_the_real_data_sets_are_read(data_folder):

@@ -7,7 +7,7 @@ from napari_usgseg.errors import DatasetError
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.labels import write_labels
 from napari_usgseg.io.phantoms import write_phantom_dataset
-from napari_usgseg.training.ppn_data import load_items
+from napari_usgseg.training.ppn_data import load_chosen, load_items
 
 
 def test_a_mask_of_another_size_is_named_before_anything_is_learnt(tmp_path):
@@ -17,3 +17,18 @@ def test_a_mask_of_another_size_is_named_before_anything_is_learnt(tmp_path):
     write_labels(wrong, np.ones((48, 64), np.uint8), overwrite=True)
     with pytest.raises(DatasetError, match=rf"{wrong.name}: is 64x48 pixels, its image 128x96"):
         load_items(dataset.items)
+
+
+def test_images_that_cannot_be_read_are_named_and_others_are_drawn(tmp_path):
+    dataset = read_dataset(write_phantom_dataset(tmp_path / "data", 6, 0, size_hw=(96, 128)))
+    gone, cut = dataset.items[0].mask_path, dataset.items[1].image_path
+    gone.unlink()
+    cut.write_bytes(cut.read_bytes()[:100])
+    for count in (4, None):
+        chosen, rest, failures = load_chosen(dataset, count, 0, 0)
+        names = sorted(image.image_id for image in chosen)
+        assert names == [item.item_id for item in dataset.items[2:]]
+        assert not rest
+        assert {failure.path for failure in failures} == {gone, cut}
+    with pytest.raises(DatasetError, match=rf"4 images, 5 were asked for; 2 .*{gone.name}"):
+        load_chosen(dataset, 5, 0, 0)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ..errors import DatasetError
-from .common import progress
+from .common import EXIT_SOME_FAILED, progress
 
 if TYPE_CHECKING:
     from ..io.datasets import Dataset
@@ -41,7 +41,7 @@ def train_ppn_command(
     """
     from ..io.datasets import read_dataset, read_splits
     from ..models.registry import load_segmenter
-    from ..training.ppn_data import choose_items, classes_in, load_items
+    from ..training.ppn_data import classes_in, load_chosen
     from ..training.ppn_train import PpnSettings, train_ppn
 
     with tempfile.TemporaryDirectory(prefix="usgseg-train-") as scratch:
@@ -50,8 +50,7 @@ def train_ppn_command(
         if splits and side is None:
             raise DatasetError(splits, f"says nothing of '{dataset.name}'")
         pool = dataset.only(side.train) if side else dataset
-        chosen, rest = choose_items(pool, images, held_out, seed)
-        training, checking = load_items(chosen), load_items(rest)
+        training, checking, failures = load_chosen(pool, images, held_out, seed)
     classes = classes_in(dataset, training)
     settings = PpnSettings.for_images(len(training), seed=seed, lora_rank=lora)
     settings = replace(
@@ -85,6 +84,10 @@ def train_ppn_command(
     scores = trained.card.scores
     measured = f", held-out Dice {scores['held_out_dice']:.3f}" if scores else ""
     typer.echo(f"{trained.card.ppn_id} in {out}, {time.monotonic() - started:.0f} s{measured}")
+    for failure in failures:
+        typer.echo(f"usgseg: {failure}", err=True)
+    if failures:
+        raise typer.Exit(EXIT_SOME_FAILED)
 
 
 def is_dataset(folder: Path) -> bool:

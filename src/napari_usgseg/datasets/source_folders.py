@@ -18,7 +18,8 @@ from ..errors import DatasetError
 from ..io.datasets import Dataset, Split
 from ..io.export import CARD, write_card
 from ..io.images import read_image
-from ..io.labels import read_labels, write_labels, write_png
+from ..io.labels import write_labels, write_png
+from ..io.pairs import read_mask
 
 
 def write_pair(
@@ -44,8 +45,6 @@ def write_pair(
 def write_png_layout(dataset: Dataset, out: Path, *, overwrite: bool = False) -> int:
     """Write a data set in the layout of the protocol; returns how many images.
 
-    A mask of only 0 and 255 is taken as one of label 1.
-
     Raises:
         DatasetError: there is a data set already, or a mask is not of its image's size.
         ImageReadError: a file cannot be read.
@@ -54,9 +53,7 @@ def write_png_layout(dataset: Dataset, out: Path, *, overwrite: bool = False) ->
     _check_new(out / CARD, overwrite)
     items, names = [], dict(dataset.labels)
     for item in dataset.items:
-        labels = read_labels(item.mask_path)
-        if set(np.unique(labels).tolist()) == {0, 255} and 255 not in dataset.labels:
-            labels = (labels > 0).astype(np.uint8)
+        labels = read_mask(item)
         write_pair(out, item.item_id, read_image(item.image_path), labels, overwrite)
         for value in np.unique(labels[labels > 0]).tolist():
             names.setdefault(value, f"label {value}")

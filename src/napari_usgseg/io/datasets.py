@@ -3,26 +3,38 @@
     <name>/images/<id>.png   <name>/masks/<id>.png   <name>/dataset.json
 
 ``dataset.json`` holds at least ``name``, ``organ``, ``target``, ``labels`` (label value -> name)
-and ``items`` with ``id`` and ``group`` (patient, video or case). Sam2Rad's
-``Train|Test/{imgs,gts}`` is read too.
+and ``items`` with ``id`` and ``group`` (patient, video or case; else each image is its own).
+Sam2Rad's ``Train|Test/{imgs,gts}`` is read too.
+
+Other people's cards are read where they can only mean one thing: labels as a list of names (from
+1, or from 0 where the first is the background) or of ``{"id": ..., "name": ...}``, or name -> label
+value; items that are plain ids; images that are JPEG, BMP or TIFF. 0 is never a label.
 """
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import DatasetError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+BACKGROUND = ("background", "bg", "_background_", "")
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetItem:
-    """One image with its mask; ``group`` is the patient, video or case that it comes from."""
+    """One image with its mask, whose files may turn out to be missing when they are read.
+
+    ``group`` is the patient, video or case that it comes from; ``labels`` are the label values
+    that the data set names (``io.pairs.read_mask``), () where they are not known.
+    """
 
     item_id: str
     group: str
@@ -30,6 +42,7 @@ class DatasetItem:
     mask_path: Path
     finding: str | None = None
     spacing_mm: float | None = None
+    labels: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +70,7 @@ def read_dataset(folder: str | Path) -> Dataset:
     """Read a data set folder.
 
     Raises:
-        DatasetError: the folder is in none of the layouts above, or a listed file is missing.
+        DatasetError: the folder is in none of the layouts above, or its card is not usable.
     """
     folder = Path(folder)
     if (folder / "dataset.json").is_file():
@@ -75,31 +88,88 @@ def read_dataset(folder: str | Path) -> Dataset:
 def _read_protocol_layout(folder: Path) -> Dataset:
     path = folder / "dataset.json"
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-        labels = {int(value): str(name) for value, name in card["labels"].items()}
-        items = tuple(
-            DatasetItem(
-                item_id=str(entry["id"]),
-                group=str(entry.get("group", entry["id"])),
-                image_path=folder / "images" / f"{entry['id']}.png",
-                mask_path=folder / "masks" / f"{entry['id']}.png",
-                finding=entry.get("finding"),
-                spacing_mm=entry.get("pixel_size_mm"),
-            )
-            for entry in card["items"]
-        )
+        card = json.loads(path.read_text(encoding="utf-8-sig"))
+        labels = _labels(card["labels"])
+        items = tuple(_item(folder, entry, tuple(labels)) for entry in card["items"])
         dataset = Dataset(str(card["name"]), str(card["organ"]), str(card["target"]), labels, items)
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise DatasetError(
             path,
             f"not a data set card ({type(error).__name__}: {error}); expected name, organ, "
-            "target, labels and items with id and group",
+            'target, labels such as {"1": "nerve"}, and items with id and group',
         ) from error
-    for item in dataset.items:
-        for file in (item.image_path, item.mask_path):
-            if not file.is_file():
-                raise DatasetError(file, f"listed in {path.name} but missing")
+    ids = [item.item_id for item in items]
+    if len(set(ids)) < len(ids):
+        twice = next(item_id for item_id in ids if ids.count(item_id) > 1)
+        raise DatasetError(path, f"lists the item '{twice}' twice; give each image its own id")
+    if not items:
+        raise DatasetError(path, "lists no items; expected one with id and group for each image")
     return dataset
+
+
+def _labels(entry: Any) -> dict[int, str]:
+    """Label value -> name, of the ways to write it that the module's docstring names.
+
+    Raises:
+        ValueError: it is none of them, or names no label; KeyError, TypeError likewise.
+    """
+    if isinstance(entry, list) and all(isinstance(name, str) for name in entry):
+        first = 0 if entry and entry[0].strip().casefold() in BACKGROUND else 1
+        pairs = list(enumerate(entry, first))
+    elif isinstance(entry, list):
+        pairs = [(each["id"] if "id" in each else each["value"], each["name"]) for each in entry]
+    else:
+        pairs = [
+            (key, value["name"] if isinstance(value, dict) else value)
+            for key, value in entry.items()
+        ]
+        if not all(str(key).strip().isdecimal() for key, _ in pairs):
+            pairs = [(value, name) for name, value in pairs]
+    labels = {int(value): str(name) for value, name in pairs if int(value) != 0}
+    if not labels or min(labels) < 0 or len(labels) < sum(int(value) != 0 for value, _ in pairs):
+        raise ValueError(f"labels are {json.dumps(entry, ensure_ascii=False)}")
+    return dict(sorted(labels.items()))
+
+
+def _item(folder: Path, entry: Any, labels: tuple[int, ...]) -> DatasetItem:
+    if not isinstance(entry, dict):
+        entry = {"id": entry}
+    item_id, group, finding = str(entry["id"]), entry.get("group"), entry.get("finding")
+    return DatasetItem(
+        item_id=item_id,
+        group=item_id if group in (None, "") else str(group),
+        image_path=_file(folder / "images", item_id, IMAGE_SUFFIXES),
+        mask_path=_file(folder / "masks", item_id, (".png", ".bmp", ".tif", ".tiff")),
+        finding=None if finding is None else str(finding),
+        spacing_mm=_spacing(entry.get("pixel_size_mm")),
+        labels=labels,
+    )
+
+
+def _file(folder: Path, item_id: str, suffixes: tuple[str, ...]) -> Path:
+    """The file of an item; where there is none, where the protocol wants it."""
+    names = [item_id]
+    if item_id.lower().endswith(IMAGE_SUFFIXES):  # an id that is the image's file name
+        names.append(item_id[: item_id.rindex(".")])
+    first = folder / f"{item_id}.png"
+    if first.is_file():
+        return first
+    places = (
+        folder / f"{name}{suffix}"
+        for name in names
+        for lower in suffixes
+        for suffix in (lower, lower.upper())
+    )
+    return next((place for place in places if place.is_file()), first)
+
+
+def _spacing(entry: Any) -> float | None:
+    """Millimetres per pixel; None where it is not stated, or not the same both ways."""
+    try:
+        (spacing,) = {float(value) for value in (entry if isinstance(entry, list) else [entry])}
+    except (TypeError, ValueError):
+        return None
+    return spacing if 0 < spacing < math.inf else None
 
 
 def _read_sam2rad_layout(folder: Path) -> Dataset:
@@ -108,11 +178,12 @@ def _read_sam2rad_layout(folder: Path) -> Dataset:
         for image in sorted((folder / part / "imgs").glob("*")):
             if image.suffix.lower() not in IMAGE_SUFFIXES:
                 continue
-            mask = next((folder / part / "gts").glob(f"{image.stem}.*"), None)
-            if mask is None:
-                raise DatasetError(image, f"no mask {image.stem}.* in {part}/gts")
-            items.append(DatasetItem(f"{part}-{image.stem}", image.stem, image, mask))
-    name = folder.name
+            masks = folder / part / "gts"
+            mask = next(masks.glob(f"{glob.escape(image.stem)}.*"), masks / f"{image.stem}.png")
+            items.append(DatasetItem(f"{part}-{image.stem}", image.stem, image, mask, labels=(1,)))
+    if not items:
+        raise DatasetError(folder, "no images in Train/imgs or Test/imgs; put them there")
+    name = folder.resolve().name
     return Dataset(name, name, name.replace("_", " "), {1: name.replace("_", " ")}, tuple(items))
 
 

@@ -18,8 +18,7 @@ import numpy as np
 from ..errors import DatasetError, FileError, PromptError, UsgsegError
 from ..io.datasets import Dataset, DatasetItem
 from ..io.images import read_image
-from ..io.labels import read_labels
-from ..io.pairs import check_same_size
+from ..io.pairs import check_same_size, read_mask
 from ..metrics import dice, hd95, iou
 from ..models.base import AutoSegmenter, Detector, Segmenter
 from .methods import (
@@ -182,7 +181,7 @@ def score_item(
     Raises:
         FileError: a file of the item cannot be used.
     """
-    labels = read_labels(item.mask_path)
+    labels = read_mask(item)
     truths = tuple(
         objects_of(labels) if method.per_object else (labels == label for label in dataset.labels)
     )

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..errors import DatasetError
+from ..errors import DatasetError, FileError
 from ..io.datasets import Dataset, DatasetItem
-from ..io.labels import read_labels
-from ..io.pairs import read_pair
+from ..io.pairs import read_mask, read_pair
 from .ppn_views import LabelledImage
 
 
@@ -58,13 +57,46 @@ def _draw(
     most = -1
     for _ in range(20):
         drawn = rng.sample(list(items), count)
-        there = {int(v) for item in drawn for v in np.unique(read_labels(item.mask_path)) if v}
+        there = {int(v) for item in drawn for v in np.unique(read_mask(item)) if v}
         found = len(there & set(dataset.labels))
         if found > most:
             best, most = drawn, found
         if most == len(dataset.labels):
             break
     return best
+
+
+def load_chosen(
+    dataset: Dataset, count: int | None, held_out: int, seed: int
+) -> tuple[list[LabelledImage], list[LabelledImage], list[FileError]]:
+    """``choose_items`` among the images that can be read, read; and why others could not.
+
+    A draw with a damaged file in it is drawn anew without that image.
+
+    Raises:
+        DatasetError: too few of them are left.
+    """
+    files = {path: item for item in dataset.items for path in (item.image_path, item.mask_path)}
+    failures: list[FileError] = [
+        DatasetError(path, "listed in the data set but missing; put it there, or take it out")
+        for path in files
+        if not path.is_file()
+    ]
+    bad = {files[error.path].item_id for error in failures}
+    while True:
+        left = dataset.only(item.item_id for item in dataset.items if item.item_id not in bad)
+        try:
+            chosen, rest = choose_items(left, count, held_out, seed)
+            return load_items(chosen), load_items(rest), failures
+        except FileError as error:
+            if error.path in files:
+                bad.add(files[error.path].item_id)
+                failures.append(error)
+                continue
+            if not failures:
+                raise
+            cause = f"{error.cause}; {len(failures)} cannot be used, first {failures[0]}"
+            raise DatasetError(error.path, cause) from error
 
 
 def load_items(items: Sequence[DatasetItem]) -> list[LabelledImage]:
@@ -88,5 +120,8 @@ def classes_in(dataset: Dataset, images: Sequence[LabelledImage]) -> dict[int, s
         if any((image.labels == label).any() for image in images)
     }
     if not classes:
-        raise DatasetError(dataset.name, "the images hold no label; choose others")
+        names = ", ".join(f"{value} ({name})" for value, name in dataset.labels.items())
+        raise DatasetError(
+            dataset.name, f"none of the {len(images)} images holds a label, {names}; choose others"
+        )
     return classes
