@@ -22,15 +22,22 @@ class AdoptedImage:
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
         self._layer: Image | None = None
+        self._frame: tuple[int, ...] = ()
 
     @property
     def layer(self) -> Image | None:
         """The layer, as long as it is in the viewer."""
         return self._layer if self._layer in self._viewer.layers else None
 
-    def take(self, layer: Image | None) -> None:
-        """Use a layer; None uses none."""
-        self._layer = layer
+    @property
+    def is_away(self) -> bool:
+        """True while the viewer's sliders show another frame of it than the one that was taken."""
+        layer = self.layer
+        return layer is not None and self.frame(layer) != self._frame
+
+    def take(self, layer: Image | None, frame: tuple[int, ...] = ()) -> None:
+        """Use a frame of a layer; None uses none."""
+        self._layer, self._frame = layer, frame
 
     def candidate(self) -> Image | None:
         """The image that "use the open image" means: the selected one, else the top one."""
@@ -44,16 +51,23 @@ class AdoptedImage:
             return active
         return candidates[-1] if candidates else None
 
+    def frame(self, layer: Image) -> tuple[int, ...]:
+        """Where the viewer's sliders are along the dimensions of a layer before its last two."""
+        shape = _whole(layer).shape
+        extra = len(shape) - (3 if layer.rgb else 2)
+        world = self._viewer.dims.point[-layer.ndim :]
+        at = np.round(layer.world_to_data(world)[:extra])
+        return tuple(int(index) for index in np.clip(at, 0, np.array(shape[:extra]) - 1))
+
     def current_slice(self, layer: Image) -> NDArray[Any]:
         """The last two dimensions (and the channels) of an image layer at the viewer's sliders.
 
         Whoever takes it computes it, where the layer's data are lazy: that may take long.
         """
-        data = layer.data[0] if layer.multiscale else layer.data
-        extra = data.ndim - (3 if layer.rgb else 2)
-        world = self._viewer.dims.point[-layer.ndim :]
-        at = np.clip(
-            np.round(layer.world_to_data(world)[:extra]), 0, np.array(data.shape[:extra]) - 1
-        )
-        part: NDArray[Any] = data[tuple(int(index) for index in at)]
+        part: NDArray[Any] = _whole(layer)[self.frame(layer)]
         return part
+
+
+def _whole(layer: Image) -> Any:
+    """A layer's data in full resolution."""
+    return layer.data[0] if layer.multiscale else layer.data

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from napari.layers import Image, Labels, Layer
+from napari.viewer import Viewer
 
 from ..session.annotator import AnnotationSession
 from ..session.settings import View
@@ -22,12 +23,16 @@ CONTOUR_PIXELS = 3_000_000
 class Display:
     """Dresses our layers as the settings' view says, and undresses the image for a look.
 
+    Another frame of a stack than the one that is labelled is always shown alone.
+
     Args:
+        viewer: the napari viewer.
         session: whose settings say how.
         bridge: knows the layers.
     """
 
-    def __init__(self, session: AnnotationSession, bridge: LayerBridge) -> None:
+    def __init__(self, viewer: Viewer, session: AnnotationSession, bridge: LayerBridge) -> None:
+        self._viewer = viewer
         self._session = session
         self._bridge = bridge
         self._hidden: list[Layer] | None = None
@@ -35,6 +40,8 @@ class Display:
         bridge.layers.made.connect(self._on_made)
         session.settings_changed.connect(self._on_settings)
         session.image_loaded.connect(self._on_image)
+        session.opened.connect(self.dress)
+        viewer.dims.events.current_step.connect(self._on_frame)
 
     # -- what the person does ------------------------------------------------------------------
 
@@ -61,15 +68,24 @@ class Display:
                 layer.visible = False
 
     def dress(self) -> None:
-        """Show again what ``bare`` has hidden."""
+        """Show again what ``bare`` has hidden, on the frame that it belongs to."""
+        if self._bridge.adopted.is_away:
+            return
         hidden, self._hidden = self._hidden or [], None
         for layer in hidden:
-            layer.visible = True
+            if TAG in layer.metadata:
+                layer.visible = True
 
     @property
     def is_bare(self) -> bool:
         """True while the image is shown alone."""
         return self._hidden is not None
+
+    def _on_frame(self, _: Any = None) -> None:
+        if self._bridge.adopted.is_away:
+            self.bare()
+        elif self.is_bare:
+            self.dress()
 
     # -- what it does to layers ----------------------------------------------------------------
 
@@ -109,11 +125,14 @@ class Display:
 
     def close(self) -> None:
         """Show everything and listen no more."""
+        self._bridge.adopted.take(None)
         self.dress()
+        self._viewer.dims.events.current_step.disconnect(self._on_frame)
         listeners: list[tuple[Any, Callable[..., None]]] = [
             (self._bridge.layers.made, self._on_made),
             (self._session.settings_changed, self._on_settings),
             (self._session.image_loaded, self._on_image),
+            (self._session.opened, self.dress),
         ]
         for signal, listener in listeners:
             signal.disconnect(listener)

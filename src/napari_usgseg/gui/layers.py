@@ -37,7 +37,7 @@ class LayerBridge:
         self._session = session
         self.adopted = AdoptedImage(viewer)
         self.layers = TaggedLayers(viewer, self.adopted)
-        self._next: Image | None = None
+        self._next: tuple[Image, tuple[int, ...]] | None = None
         self._store = session.store
         self._drawing = LayerDrawing(viewer, session, self.layers)
         self._drawing.pictures.ready.connect(self.draw_image)
@@ -69,7 +69,7 @@ class LayerBridge:
 
         Until then, and for good where it cannot be opened, all stays as it is.
         """
-        self._next = layer
+        self._next = None if layer is None else (layer, self.adopted.frame(layer))
 
     # -- coordinates ---------------------------------------------------------------------------
 
@@ -90,9 +90,10 @@ class LayerBridge:
         labels = self.layers.find("labels")
         if isinstance(before, MemoryStore) and isinstance(labels, Labels) and labels.data.any():
             self.layers.release("labels", f"labels of {before.name}")  # they are nowhere else
-        self.adopted.take(self._next)
+        self.adopted.take(*(self._next or (None,)))
         if self._next is not None:
             self.layers.remove("image")
+            self.layers.bring_to_top()
         self._next = None
 
     def draw_image(self) -> None:

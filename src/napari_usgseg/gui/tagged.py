@@ -46,17 +46,27 @@ class TaggedLayers:
         """All layers that have the tag."""
         return [layer for layer in self.viewer.layers if TAG in layer.metadata]
 
+    def bring_to_top(self) -> None:
+        """Put our layers over all others, in their order."""
+        layers = self.viewer.layers
+        for layer in self.ours():
+            layers.move(layers.index(layer), len(layers))
+
     def remove(self, role: str) -> None:
         """Take away the layer of a role."""
         for layer in [x for x in self.viewer.layers if x.metadata.get(TAG) == role]:
             self.viewer.layers.remove(layer)
 
     def release(self, role: str, name: str) -> None:
-        """Leave the layer of a role to the person, under another name; ours is then made anew."""
+        """Leave the layer of a role to the person, hidden and under another name.
+
+        It belongs to another image than the one that comes; ours is then made anew.
+        """
         layer = self.find(role)
         if layer is not None:
             del layer.metadata[TAG]
             layer.name = name
+            layer.visible = False
 
     def image(self, rgb: bool, data: NDArray[np.uint8]) -> Image:
         """The image layer, made anew where colour and grey change places."""

@@ -18,6 +18,10 @@ from .tagged import TAG
 
 CLICK_DISTANCE = 4
 """Screen pixels that a mouse may move between press and release of a click."""
+ANOTHER_FRAME = (
+    "This is not the frame whose labels are open. Go back to it with the slider, or choose "
+    "Open... > Use image layer to label this one."
+)
 
 
 class Tool(StrEnum):
@@ -102,6 +106,9 @@ class CanvasTools:
         if self.tool is Tool.NONE or event.button != 1 or self._session.labels is None:
             return
         if self._layer_draws() or viewer.dims.ndisplay != 2:
+            return
+        if self._bridge.adopted.is_away:
+            self._session.say(ANOTHER_FRAME, "warning")
             return
         positive = self.positive != ("Shift" in event.modifiers)
         if self.tool is Tool.POINT:

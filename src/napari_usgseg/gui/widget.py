@@ -58,7 +58,7 @@ class UltrasoundWidget(QWidget):
         self.inference = inference or InferenceWorker()
         self.bridge: LayerBridge = LayerBridge(napari_viewer, self.session)
         self.tools: CanvasTools = CanvasTools(napari_viewer, self.session, self.bridge)
-        self.display: Display = Display(self.session, self.bridge)
+        self.display: Display = Display(napari_viewer, self.session, self.bridge)
         self.opening = Opening(self.session, lambda: self.bridge.adopt(None), self)
         self._closed = False
         own = None if self._lent else self.inference
@@ -166,8 +166,10 @@ class UltrasoundWidget(QWidget):
             )
             return
         array = self.bridge.adopted.current_slice(layer)
+        frame = self.bridge.adopted.frame(layer)
         self.bridge.adopt(layer)
-        self.session.walk.open_array(layer.name, array)
+        shown = f" frame {'-'.join(map(str, frame))}" if frame else ""
+        self.session.walk.open_array(layer.name + shown, array)
 
     def try_phantoms(self) -> None:
         """Make phantoms in a temporary folder and open them."""
