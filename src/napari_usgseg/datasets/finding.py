@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import DatasetError
+from ..io.images import natural_order
 from ..io.tables import read_table
 from .records import KnownDataset, Layout, MaskRule, TableRule
 
@@ -73,7 +74,7 @@ def find_images(entry: KnownDataset, folder: Path) -> Findings:
     if not folder.is_dir():
         raise DatasetError(folder, "no such folder; give the one that the data set was unpacked to")
     layout = entry.layout
-    files = sorted(_walk(folder), key=_natural)
+    files = sorted(_walk(folder), key=natural_order)
     pictures = [f for f in files if not any(_match(p, f) for p in layout.ignore)]
     fitting = [
         [(file, match) for file in pictures if (match := _match(pattern, file))]
@@ -214,8 +215,3 @@ def _lower(names: dict[str, str]) -> dict[str, str]:
 
 def _safe(text: str) -> str:
     return re.sub(r"[^\w.-]+", "_", text).strip("_.") or "image"
-
-
-def _natural(file: str) -> list[tuple[int, str]]:
-    parts = re.split(r"(\d+)", file.casefold())
-    return [(int(p), "") if p.isdecimal() else (-1, p) for p in parts] + [(-1, file)]

@@ -22,15 +22,16 @@ from numpy.typing import NDArray
 from ..errors import DatasetError, FileError
 from ..io.atomic import write_atomically
 from ..io.datasets import Split, save_splits
-from ..io.export import CARD, write_card
+from ..io.export import CARD, check_new, write_card
 from ..io.images import read_image, to_rgb_uint8
-from ..io.labels import default_color, write_classes, write_labels, write_png
+from ..io.labels import default_color, write_classes
 from ..io.near_duplicates import average_hash, join_groups
 from ..io.nifti import Volume, is_nifti, read_nifti
 from ..types import BoolArray, LabelClass
 from .finding import FoundImage, Remark, RemarkKind, find_images
 from .masks import AnnotationReader, Masks
 from .records import KnownDataset, LabelRule
+from .source_folders import write_pair
 from .splitting import split_like
 
 Step = Callable[[int, int, str], None]
@@ -122,7 +123,7 @@ def prepare_dataset(
                 empty += not labels.any()
                 if not labels.any() and not keep_empty:
                     continue
-                _write(out, frame, labels, overwrite)
+                write_pair(out, frame.item_id, frame.image, labels, overwrite)
                 items.append(_item(found, frame, labels, source))
                 hashes.append(average_hash(frame.image))
         except FileError as error:
@@ -145,8 +146,7 @@ def prepare_dataset(
 def _check_places(folder: Path, out: Path, overwrite: bool) -> None:
     if out.resolve().is_relative_to(folder.resolve()):
         raise DatasetError(out, f"is inside {folder}, which is only read; choose another --out")
-    if (out / CARD).exists() and not overwrite:
-        raise DatasetError(out / CARD, "exists already; choose another folder or say to overwrite")
+    check_new(out / CARD, overwrite)
 
 
 def _frames(
@@ -231,13 +231,6 @@ def _label_map(frame: _Frame, rules: tuple[LabelRule, ...]) -> NDArray[np.uint8]
             if mask is not None:
                 labels[mask] = value
     return labels
-
-
-def _write(out: Path, frame: _Frame, labels: NDArray[np.uint8], overwrite: bool) -> None:
-    grey = bool((frame.image == frame.image[..., :1]).all())
-    pixels = frame.image[..., 0] if grey else frame.image
-    write_png(out / "images" / f"{frame.item_id}.png", pixels, overwrite=overwrite)
-    write_labels(out / "masks" / f"{frame.item_id}.png", labels, overwrite=overwrite)
 
 
 def _item(

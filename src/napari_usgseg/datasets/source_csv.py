@@ -25,9 +25,9 @@ from ..geometry import components, mask_to_box
 from ..io.atomic import write_atomically
 from ..io.datasets import Dataset, Split, save_splits
 from ..io.decoders import read_pixels
-from ..io.export import CARD, write_card
+from ..io.export import CARD, check_new, write_card
 from ..io.images import read_image
-from ..io.labels import write_png
+from ..io.labels import write_image, write_png
 from ..io.pairs import read_pair
 from ..io.tables import read_table
 from .finding import Remark
@@ -70,10 +70,7 @@ def write_source_csv(dataset: Dataset, split: Split, out: Path, *, overwrite: bo
     """
     rows: dict[str, list[list[object]]] = {side: [] for side in SIDES}
     for side in SIDES:
-        if (out / f"{side}.CSV").exists() and not overwrite:
-            raise DatasetError(
-                out / f"{side}.CSV", "exists already; choose another folder or say to overwrite"
-            )
+        check_new(out / f"{side}.CSV", overwrite)
     images = 0
     for side in SIDES:
         for item in dataset.only(getattr(split, side)).items:
@@ -85,7 +82,11 @@ def write_source_csv(dataset: Dataset, split: Split, out: Path, *, overwrite: bo
                     continue
                 word = f"_{dataset.labels[value]}" if len(dataset.labels) > 1 else ""
                 name = f"{dataset.name}_{item.item_id}{word}.png".lower().replace(" ", "_")
-                _write_images(out, side, name, image, mask, overwrite)
+                folder = "test_image" if side == "test" else side
+                write_image(out / folder / name, image, overwrite=overwrite)
+                if side == "test":
+                    marked = mask.astype(np.uint8) * 255
+                    write_png(out / "test_mask" / name, marked, overwrite=overwrite)
                 size = [mask.shape[1], mask.shape[0], dataset.name.lower()]
                 for x0, y0, x1, y1 in (map(int, box) for box in boxes):
                     box_xywh = [x0, y0, x1 - x0 + 1, y1 - y0 + 1]
@@ -96,17 +97,6 @@ def write_source_csv(dataset: Dataset, split: Split, out: Path, *, overwrite: bo
         csv.writer(text, lineterminator="\n").writerows([list(COLUMNS), *lines])
         write_atomically(out / f"{side}.CSV", text.getvalue().encode("utf-8"), overwrite=True)
     return f"{sum(map(len, rows.values()))} boxes of {images} images"
-
-
-def _write_images(
-    out: Path, side: str, name: str, image: NDArray[np.uint8], mask: NDArray[np.bool_],
-    overwrite: bool,
-) -> None:  # fmt: skip
-    folder = "test_image" if side == "test" else side
-    grey = bool((image == image[..., :1]).all())
-    write_png(out / folder / name, image[..., 0] if grey else image, overwrite=overwrite)
-    if side == "test":
-        write_png(out / "test_mask" / name, mask.astype(np.uint8) * 255, overwrite=overwrite)
 
 
 def read_source_csv(
@@ -135,10 +125,7 @@ def read_source_csv(
     total = 0
     for name, images in datasets.items():
         place = out if len(datasets) == 1 else out / name
-        if (place / CARD).exists() and not overwrite:
-            raise DatasetError(
-                place / CARD, "exists already; choose another folder or say to overwrite"
-            )
+        check_new(place / CARD, overwrite)
         total += _write_ours(name, images, places, place, organ, overwrite, remarks)
     if not total:
         why = f"; the first: {remarks[0].path}: {remarks[0].text}" if remarks else ""

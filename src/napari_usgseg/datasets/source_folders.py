@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from ..errors import DatasetError
 from ..io.datasets import Dataset, Split
-from ..io.export import CARD, write_card
+from ..io.export import CARD, check_new, write_card
 from ..io.images import read_image
-from ..io.labels import write_labels, write_png
+from ..io.labels import write_image, write_labels
 from ..io.pairs import read_mask
 
 
@@ -36,9 +36,7 @@ def write_pair(
             folder / "masks" / f"{item_id}.png",
             f"{labels.shape} pixels, its image {image.shape[:2]}; they must be the same",
         )
-    grey = bool((image == image[..., :1]).all())
-    pixels = image[..., 0] if grey else image
-    write_png(folder / "images" / f"{item_id}.png", pixels, overwrite=overwrite)
+    write_image(folder / "images" / f"{item_id}.png", image, overwrite=overwrite)
     write_labels(folder / "masks" / f"{item_id}.png", labels, overwrite=overwrite)
 
 
@@ -50,7 +48,7 @@ def write_png_layout(dataset: Dataset, out: Path, *, overwrite: bool = False) ->
         ImageReadError: a file cannot be read.
         LabelWriteError: a file cannot be written.
     """
-    _check_new(out / CARD, overwrite)
+    check_new(out / CARD, overwrite)
     items, names = [], dict(dataset.labels)
     for item in dataset.items:
         labels = read_mask(item)
@@ -84,7 +82,7 @@ def write_sam2rad(dataset: Dataset, split: Split, out: Path, *, overwrite: bool 
     """
     sides = {"Train": {*split.train, *split.val}, "Test": set(split.test)}
     for side in sides:
-        _check_new(out / side, overwrite)
+        check_new(out / side, overwrite)
     counts = dict.fromkeys(sides, 0)
     for side, ids in sides.items():
         for item in dataset.only(ids).items:
@@ -94,8 +92,3 @@ def write_sam2rad(dataset: Dataset, split: Split, out: Path, *, overwrite: bool 
                 shutil.copyfile(path, place)
             counts[side] += 1
     return f"Train {counts['Train']}, Test {counts['Test']} images"
-
-
-def _check_new(path: Path, overwrite: bool) -> None:
-    if path.exists() and not overwrite:
-        raise DatasetError(path, "exists already; choose another folder or say to overwrite")

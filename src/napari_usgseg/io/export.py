@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import DatasetError, UsgsegError
 from ..types import ImageRecord, LabelClass
 from .atomic import write_atomically
 from .images import read_image
 from .instances import Labelling, semantic
-from .labels import LabelMap, read_labels, write_classes, write_labels, write_png
+from .labels import LabelMap, read_labels, write_classes, write_image, write_labels, write_png
 from .pairs import check_same_size
 
 CARD = "dataset.json"
@@ -95,10 +94,7 @@ def export_images(
         LabelWriteError: the card cannot be written.
     """
     out = Path(out)
-    if not overwrite and (out / CARD).exists():
-        raise DatasetError(
-            out / CARD, "exists already; choose another folder or say to overwrite it"
-        )
+    check_new(out / CARD, overwrite)
     names = {entry.class_id: entry.name for entry in classes}
     items: dict[str, dict[str, Any]] = {}
     failures = []
@@ -126,6 +122,16 @@ def export_images(
         )
         write_classes(out / "classes.json", classes)
     return ExportReport(out, tuple(items), tuple(failures))
+
+
+def check_new(path: Path, overwrite: bool) -> None:
+    """Refuse to write over a data set that is there.
+
+    Raises:
+        DatasetError: ``path`` exists and ``overwrite`` is False.
+    """
+    if path.exists() and not overwrite:
+        raise DatasetError(path, "exists already; choose another folder or say to overwrite it")
 
 
 def write_card(
@@ -174,17 +180,13 @@ def _export_image(
         )
     image, labels = read_image(record.path, record.frame), read_labels(label_path)
     check_same_size(label_path, labels, image.shape[:2])
-    write_png(out / "images" / file, _grey_if_grey(image), overwrite=overwrite)
+    write_image(out / "images" / file, image, overwrite=overwrite)
     classes = semantic(labels, labelling)
     write_labels(out / "masks" / file, classes, overwrite=overwrite)
     if labelling == "instance":
         codes = labels.astype(np.uint16)  # 16 bits also where nothing is labelled
         write_png(out / "instances" / file, codes, overwrite=overwrite)
     return classes
-
-
-def _grey_if_grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return image[..., 0] if (image == image[..., :1]).all() else image
 
 
 def _entry(record: ImageRecord, labels: LabelMap, groups: Mapping[str, str]) -> dict[str, Any]:

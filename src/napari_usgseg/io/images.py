@@ -95,7 +95,7 @@ def image_files(inputs: str | Path | Iterable[str | Path]) -> list[Path]:
     for entry in map(Path, inputs):
         if entry.is_dir():
             inside = (file for file in entry.iterdir() if _is_image_name(file) and file.is_file())
-            found.update(dict.fromkeys(sorted(inside, key=_natural)))
+            found.update(dict.fromkeys(sorted(inside, key=lambda file: natural_order(file.name))))
         elif entry.exists():
             found[entry] = None
         else:
@@ -185,8 +185,7 @@ def _is_image_name(file: Path) -> bool:
     return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
 
 
-def _natural(file: Path) -> list[tuple[int, str]]:
-    parts = re.split(r"(\d+)", file.name.casefold())
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts] + [
-        (-1, file.name)
-    ]
+def natural_order(name: str) -> list[tuple[int, str]]:
+    """What to sort names by, so that ``2.png`` comes before ``10.png``."""
+    parts = re.split(r"(\d+)", name.casefold())
+    return [*((int(p), "") if p.isdecimal() else (-1, p) for p in parts), (-1, name)]

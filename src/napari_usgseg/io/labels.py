@@ -25,6 +25,7 @@ from .atomic import write_atomically
 from .decoders import check_size, read_errors
 
 LabelMap = NDArray[np.uint8] | NDArray[np.uint16]
+"""(H, W); 0 is background. A value is a class's number, or in instance labelling an object's."""
 
 MAX_LABEL = 65535
 
@@ -66,6 +67,16 @@ def write_png(path: str | Path, pixels: NDArray[Any], overwrite: bool = False) -
     encoded = BytesIO()
     Image.fromarray(pixels).save(encoded, format="PNG")
     write_atomically(path, encoded.getvalue(), overwrite=overwrite)
+
+
+def write_image(path: str | Path, image: NDArray[np.uint8], overwrite: bool = False) -> None:
+    """Write an image (H, W, 3) RGB as a PNG, grey where its channels are equal.
+
+    Raises:
+        LabelWriteError: a file is there already, or it cannot be written.
+    """
+    grey = bool((image == image[..., :1]).all())
+    write_png(path, image[..., 0] if grey else image, overwrite=overwrite)
 
 
 def _label_map(path: Path, labels: NDArray[Any]) -> LabelMap:
