@@ -25,7 +25,7 @@ def test_a_split_s_parts_make_up_the_whole():
 def test_every_one_has_an_organ_and_a_phrase_for_label_one():
     for item in known_datasets():
         assert item.organ
-        assert item.labels[1]
+        assert item.target
         assert item.licence
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,14 @@ def progress(total: int, title: str) -> Iterator[Advance]:
 def _plain_line(line: str) -> None:
     if line:
         typer.echo(line)
+
+
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows with their columns one below the other."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = zip(row, widths, strict=True)
+        typer.echo("  ".join(cell.ljust(width) for cell, width in cells).rstrip())
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import PromptError
-from .common import EXIT_SOME_FAILED, progress
+from .common import EXIT_SOME_FAILED, print_table, progress
 
 if TYPE_CHECKING:
     from ..datasets.finding import Remark
@@ -38,10 +38,7 @@ def list_all() -> None:
             (known.name, known.organ, known.target, SEEN[known.seen],
              str(known.images or "-"), counts[0], counts[1], counts[2], licence)
         )  # fmt: skip
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        cells = zip(row, widths, strict=True)
-        typer.echo("  ".join(cell.ljust(width) for cell, width in cells).rstrip())
+    print_table(rows)
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from . import models_lora
-from .common import EXIT_SOME_FAILED
+from .common import EXIT_SOME_FAILED, print_table
 
 app = typer.Typer()
 
@@ -35,10 +35,7 @@ def list_all(
         size = f"{info.size_bytes / 1e6:.1f}" if info.size_bytes else "-"
         here = "yes" if info.present else "no"
         rows.append((info.name, info.kind, info.repo or info.source, here, size, info.licence))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        cells = zip(row, widths, strict=True)
-        typer.echo("  ".join(cell.ljust(width) for cell, width in cells).rstrip())
+    print_table(rows)
     near = [] if folders else models_lora.near_adapters()
     if folders or near:
         typer.echo("")

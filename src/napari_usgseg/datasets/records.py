@@ -134,11 +134,6 @@ class KnownDataset:
     note: str
     layout: Layout
 
-    @property
-    def labels(self) -> dict[int, str]:
-        """Label value -> phrase, when labels are merged."""
-        return {1: self.target}
-
     def label_rules(self, keep: bool) -> tuple[LabelRule, ...]:
         """The labels of the prepared data set: one for all, or those of the original."""
         return self.kept if keep else (LabelRule(self.target, self.merged),)

@@ -1,6 +1,7 @@
 """Reading NIfTI-1 volumes (``.nii``, ``.nii.gz``), as far as ultrasound data sets use them.
 
 The header is that of the NIfTI-1.1 standard (nifti1.h): 348 bytes, either byte order, one file.
+It is read here because nibabel gives 1 mm where a header gives no spacing.
 """
 
 from __future__ import annotations
