@@ -58,6 +58,44 @@ def test_bad_files_among_good_ones_are_named_and_give_code_3(usgseg, images, tmp
     ]  # fmt: skip
 
 
+def test_a_dangling_link_is_named_and_a_cine_tiff_says_that_one_frame_was_done(
+    usgseg, tmp_path, checkpoint
+):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    frame = Image.new("L", (80, 60), 9)
+    frame.save(folder / "cine.TIF", save_all=True, append_images=[frame] * 4)
+    (folder / "link.png").symlink_to(tmp_path / "gone.png")
+    words = ["--box", "10,10,50,40", "--out", tmp_path / "out", "--model", checkpoint]
+    outcome = usgseg("segment", folder, *words)
+    assert outcome.code == 3
+    assert len(outcome.err_lines) == 1
+    assert "link.png: a link to" in outcome.err
+    assert "Only the first of its 5 frames was segmented" in outcome.out
+
+
+def test_label_maps_do_not_go_among_the_images(usgseg, images, checkpoint):
+    words = ["--box", "10,10,50,40", "--model", checkpoint, "--out"]
+    before = sorted(images.iterdir())
+    outcome = usgseg("segment", images, *words, images / ".." / images.name)
+    assert outcome.code == 1
+    assert len(outcome.err_lines) == 1
+    assert "is the folder of the images" in outcome.err
+    assert sorted(images.iterdir()) == before
+    assert usgseg("segment", images, *words, images / "labels").code == 0
+
+
+def test_a_file_in_the_way_of_the_folder_is_named_in_plain_words(
+    usgseg, images, checkpoint, tmp_path
+):
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "sub"):
+        words = ["--box", "10,10,50,40", "--model", checkpoint, "--out", out]
+        outcome = usgseg("segment", images, *words)
+        assert outcome.code == 1
+        assert outcome.err.startswith(f"usgseg: {out}: part of the path is a file, not a folder")
+
+
 def test_nothing_is_overwritten_unless_told_to(usgseg, images, tmp_path, checkpoint):
     out = tmp_path / "out"
     out.mkdir()

@@ -180,6 +180,14 @@ def test_labels_are_read_in_every_way_that_people_write_them(tmp_path, labels):
     assert dataset.items[0].labels == (1, 2)
 
 
+def test_two_labels_of_one_phrase_are_two_classes(tmp_path):
+    card = {**CARD, "target": "Nerve", "labels": {"1": "left", "2": "nerve", "3": " "}}
+    dataset = read_dataset(write_folder(tmp_path / "set", card))
+    assert dataset.class_names() == {1: "Nerve (1)", 2: "nerve (2)", 3: "label 3"}
+    folder = write_folder(tmp_path / "other", {**card, "target": " "})
+    assert read_dataset(folder).class_names() == {1: "left", 2: "nerve", 3: "label 3"}
+
+
 def test_a_card_of_a_windows_editor_with_unknown_groups_is_read(tmp_path):
     items = [
         {"id": 1.5, "group": None, "finding": 3, "pixel_size_mm": [0.1, 0.1]},

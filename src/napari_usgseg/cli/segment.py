@@ -84,6 +84,11 @@ def segment(
         raise PromptError("--ppn needs no prompt: leave --text, --box and --point out")
     if text is not None and not text.strip(" ."):
         raise PromptError('--text is empty: expected a phrase such as "breast tumor"')
+    if any(path.is_dir() and path.resolve() == out.resolve() for path in inputs):
+        raise PromptError(
+            f"--out {out} is the folder of the images: label maps there would be taken for images "
+            f"next time; choose another, such as {out / 'labels'}"
+        )
     files, missing = _find_images(inputs)
     request = BatchRequest(
         text=TextPrompt(text, box_threshold, text_threshold) if text is not None else None,
@@ -158,16 +163,23 @@ def _objects(
 
 
 def _find_images(inputs: Sequence[Path]) -> tuple[list[Path], list[ImageReadError]]:
-    """All images of the inputs; an input that does not exist is a failure beside good ones.
+    """All images of the inputs; an input or a link's file that does not exist is a failure.
 
     Raises:
         PromptError: there is no image at all.
     """
+    from ..io.datasets import IMAGE_SUFFIXES
     from ..io.images import image_files
 
     here = [path for path in inputs if path.exists()]
     gone = [path for path in inputs if path not in here]
     missing = [ImageReadError(path, "no such file or folder") for path in gone]
+    inside = (file for path in here if path.is_dir() for file in sorted(path.iterdir()))
+    missing += [
+        ImageReadError(file, f"a link to {file.readlink()}, which is not there; mend or remove it")
+        for file in inside
+        if file.is_symlink() and not file.exists() and file.suffix.lower() in IMAGE_SUFFIXES
+    ]
     files = list(image_files(here))
     if not files:
         raise PromptError(

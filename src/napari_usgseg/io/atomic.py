@@ -49,8 +49,12 @@ def write_atomically(path: str | Path, data: bytes, *, overwrite: bool = False) 
                 temporary.unlink()
         _sync_folder(path.parent)
     except OSError as error:
-        cure = _CURES.get(error.errno or 0, f"could not be written ({error}); try another folder")
-        raise LabelWriteError(path, cure) from error
+        raise LabelWriteError(path, write_cure(error)) from error
+
+
+def write_cure(error: OSError) -> str:
+    """What keeps a file or folder from being written, and what to do about it."""
+    return _CURES.get(error.errno or 0, f"could not be written ({error}); try another folder")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -57,7 +57,16 @@ class Dataset:
 
     def phrase(self, label: int) -> str:
         """What a sonographer would type for ``label``: the target for 1, else the label's name."""
-        return self.target if label == 1 else self.labels[label]
+        return self.target if label == 1 and self.target.strip() else self.labels[label]
+
+    def class_names(self) -> dict[int, str]:
+        """The phrase of every label, with its number where two labels have the same phrase."""
+        phrases = {label: self.phrase(label) for label in self.labels}
+        folded = [phrase.casefold() for phrase in phrases.values()]
+        return {
+            label: phrase if folded.count(phrase.casefold()) == 1 else f"{phrase} ({label})"
+            for label, phrase in phrases.items()
+        }
 
     def only(self, item_ids: Iterable[str]) -> Dataset:
         """The same data set with just the items of ``item_ids``, in the data set's order."""
@@ -125,8 +134,10 @@ def _labels(entry: Any) -> dict[int, str]:
         ]
         if not all(str(key).strip().isdecimal() for key, _ in pairs):
             pairs = [(value, name) for name, value in pairs]
-    labels = {int(value): str(name) for value, name in pairs if int(value) != 0}
-    if not labels or min(labels) < 0 or len(labels) < sum(int(value) != 0 for value, _ in pairs):
+    labels = {
+        int(value): str(name).strip() or f"label {value}" for value, name in pairs if int(value)
+    }
+    if not labels or min(labels) < 0 or len(labels) < sum(bool(int(value)) for value, _ in pairs):
         raise ValueError(f"labels are {json.dumps(entry, ensure_ascii=False)}")
     return dict(sorted(labels.items()))
 

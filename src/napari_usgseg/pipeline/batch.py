@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Cancelled, LabelWriteError, PromptError, UsgsegError
-from ..io.images import read_image
+from ..io.atomic import write_cure
+from ..io.images import frame_count, read_image
 from ..io.labels import default_color, write_classes, write_labels
 from ..models.base import AutoSegmenter, Detector, Segmenter
 from ..models.phrases import split_phrases
@@ -94,7 +95,7 @@ def segment_files(
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise LabelWriteError(out, f"cannot be made a folder ({error}); choose another") from error
+        raise LabelWriteError(out, write_cure(error)) from error
     asked = _describe(segmenter, detector, request) | ({"ppn": auto.model_id} if auto else {})
     run = RunFile.open(out / "run.json", asked, overwrite=request.overwrite)
     write_classes(out / "classes.json", classes)
@@ -154,7 +155,9 @@ def _one_file(
             source, label_path, "failed", seconds=time.perf_counter() - started, message=message
         )
     seconds = time.perf_counter() - started
-    notes = (*found.notes, *_hidden(values, labels, classes))
+    frames = frame_count(source)
+    first = [f"Only the first of its {frames} frames was segmented."] if frames > 1 else []
+    notes = (*found.notes, *_hidden(values, labels, classes), *first)
     return FileResult(source, label_path, "done", len(found.items), seconds, " ".join(notes))
 
 

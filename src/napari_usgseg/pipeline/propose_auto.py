@@ -54,7 +54,8 @@ def classes_for(auto: AutoSegmenter, dataset: Dataset) -> dict[int, int | None]:
     Raises:
         PromptError: no label has a class.
     """
-    by_name = {label: auto.card.value_of(dataset.phrase(label)) for label in dataset.labels}
+    names = dataset.class_names()
+    by_name = {label: auto.card.value_of(name) for label, name in names.items()}
     if any(value is not None for value in by_name.values()):
         return by_name
     by_value = {label: label if label in auto.card.classes else None for label in dataset.labels}

@@ -109,14 +109,14 @@ def load_items(items: Sequence[DatasetItem]) -> list[LabelledImage]:
 
 
 def classes_in(dataset: Dataset, images: Sequence[LabelledImage]) -> dict[int, str]:
-    """The classes that are in the images: label value -> what a sonographer would type.
+    """The classes that are in the images: label value -> its class's name.
 
     Raises:
         DatasetError: there is none.
     """
     classes = {
-        label: dataset.phrase(label)
-        for label in sorted(dataset.labels)
+        label: name
+        for label, name in sorted(dataset.class_names().items())
         if any((image.labels == label).any() for image in images)
     }
     if not classes:
