@@ -5,6 +5,7 @@ import sys
 import time
 
 import pytest
+from PIL import Image
 
 from napari_usgseg import __version__
 
@@ -86,6 +87,19 @@ def test_a_wrong_request_is_one_line_on_standard_error_and_code_1(
     assert outcome.err.startswith("usgseg: ")
     assert named in outcome.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_names_that_the_output_has_no_letters_for_are_still_told(
+    usgseg_process, checkpoint, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PYTHONIOENCODING", "cp1252")  # a pipe on Windows
+    image = tmp_path / "μαστός.png"
+    Image.new("L", (40, 30)).save(image)
+    words = ["--box", "5,5,30,20", "--out", tmp_path / "out", "--model", checkpoint]
+    outcome = usgseg_process("segment", image, *words)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "\\u03bc\\u03b1" in outcome.out
+    assert (tmp_path / "out" / image.name).is_file()
 
 
 def test_a_wrong_request_has_the_same_code_in_a_process_of_its_own(usgseg_process):

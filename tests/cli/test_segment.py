@@ -10,6 +10,7 @@ from napari_usgseg.io.datasets import read_splits
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_classes, read_labels
 from napari_usgseg.metrics import dice
+from napari_usgseg.pipeline.run_file import alone_in
 
 SPLITS = Path(__file__).resolve().parents[2] / "benchmarks" / "splits.json"
 
@@ -94,6 +95,20 @@ def test_a_file_in_the_way_of_the_folder_is_named_in_plain_words(
         outcome = usgseg("segment", images, *words)
         assert outcome.code == 1
         assert outcome.err.startswith(f"usgseg: {out}: part of the path is a file, not a folder")
+
+
+def test_two_processes_do_not_write_into_one_folder(usgseg, images, checkpoint, tmp_path):
+    out = tmp_path / "out"
+    words = ["segment", images, "--box", "10,10,50,40", "--model", checkpoint, "--out", out]
+    out.mkdir()
+    with alone_in(out):
+        outcome = usgseg(*words)
+    assert outcome.code == 1
+    assert len(outcome.err_lines) == 1
+    assert "another usgseg writes label maps here now" in outcome.err
+    assert list(out.iterdir()) == []
+    assert usgseg(*words).code == 0
+    assert not list(out.glob(".*")), "nothing but the results stays"
 
 
 def test_nothing_is_overwritten_unless_told_to(usgseg, images, tmp_path, checkpoint):

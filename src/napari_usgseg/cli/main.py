@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -62,6 +63,8 @@ def _main(
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run ``usgseg`` with ``arguments`` (None: the process's own) and return its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file name that the terminal has no letters for
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = app(args=arguments, prog_name="usgseg", standalone_mode=False)
     except typer.Abort:

@@ -32,7 +32,7 @@ from .overlay import write_overlay
 from .postprocess import PostprocessSettings
 from .propose import Proposals, compose, propose_prompts, propose_text
 from .propose_auto import propose_auto
-from .run_file import RunFile
+from .run_file import RunFile, alone_in
 
 Status = Literal["done", "kept", "failed"]
 
@@ -84,7 +84,8 @@ def segment_files(
 
     Raises:
         PromptError: the request has neither a phrase nor an object, or a phrase and no detector.
-        LabelWriteError: ``out`` holds the label maps of another request, or cannot be written.
+        LabelWriteError: ``out`` holds the label maps of another request, is being written by
+            another process, or cannot be written.
     """
     if request.text is None and not request.objects and auto is None:
         raise PromptError("nothing to look for: give a phrase, a box or a point")
@@ -97,23 +98,28 @@ def segment_files(
     except OSError as error:
         raise LabelWriteError(out, write_cure(error)) from error
     asked = _describe(segmenter, detector, request) | ({"ppn": auto.model_id} if auto else {})
-    run = RunFile.open(out / "run.json", asked, overwrite=request.overwrite)
-    write_classes(out / "classes.json", classes)
-    try:
-        for source, label_path in zip(sources, label_paths, strict=True):
-            result = _one_file(source, label_path, segmenter, detector, auto, request, classes, run)
-            if result.status == "done" or (result.status == "failed" and not label_path.exists()):
-                run.record(
-                    label_path.stem,
-                    source,
-                    result.status,
-                    objects=result.objects,
-                    seconds=round(result.seconds, 4),
-                    message=result.message,
+    with alone_in(out):
+        run = RunFile.open(out / "run.json", asked, overwrite=request.overwrite)
+        write_classes(out / "classes.json", classes)
+        try:
+            for source, label_path in zip(sources, label_paths, strict=True):
+                result = _one_file(
+                    source, label_path, segmenter, detector, auto, request, classes, run
                 )
-            yield result
-    finally:
-        run.close()
+                if result.status == "done" or (
+                    result.status == "failed" and not label_path.exists()
+                ):
+                    run.record(
+                        label_path.stem,
+                        source,
+                        result.status,
+                        objects=result.objects,
+                        seconds=round(result.seconds, 4),
+                        message=result.message,
+                    )
+                yield result
+        finally:
+            run.close()
 
 
 def _one_file(

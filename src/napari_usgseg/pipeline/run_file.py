@@ -5,16 +5,45 @@ from __future__ import annotations
 import json
 import platform
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from ..errors import LabelWriteError
 from ..io.atomic import write_atomically
 
 SCHEMA = 1
 PACKAGES = ("napari-usgseg", "sam2", "torch", "transformers", "numpy")
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing label maps into ``folder`` meanwhile.
+
+    Raises:
+        LabelWriteError: another one does already.
+    """
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise LabelWriteError(
+            folder, "another usgseg writes label maps here now; wait for it, or choose another"
+        ) from error
+    except (OSError, NotImplementedError):  # no locks here; a read-only folder is told of elsewhere
+        yield
+        return
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # Windows removes no open file
+            Path(lock.lock_file).unlink()
+        lock.release()
 
 
 class RunFile:
