@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 
 from napari_usgseg.cli.main import run
+from napari_usgseg.store.project import ProjectStore
+from napari_usgseg.types import LabelClass
 
 
 @dataclass(frozen=True)
@@ -76,3 +78,16 @@ def images(tmp_path) -> Path:
         pixels = rng.integers(0, 255, (60, width), np.uint8)
         Image.fromarray(pixels).save(folder / f"scan {index}.png")
     return folder
+
+
+@pytest.fixture
+def labelled(images):
+    """The folder of images with two of the three labelled, as the widget leaves it."""
+    store = ProjectStore(images)
+    store.write_classes((LabelClass(1, "cyst", "#e69f00"), LabelClass(2, "wall", "#56b4e9")))
+    for value, record in enumerate(store.records[:2], start=1):
+        labels = np.zeros(record.size_hw, np.uint8)
+        labels[10:40, 10:50] = value
+        store.write_labels(record, labels)
+    store.close()
+    return images

@@ -3,26 +3,12 @@ from __future__ import annotations
 import json
 
 import numpy as np
-import pytest
 
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
 from napari_usgseg.store.project import ProjectStore
 from napari_usgseg.store.records import ImageState
-from napari_usgseg.types import LabelClass
-
-
-@pytest.fixture
-def labelled(images):
-    """The folder of images with two of the three labelled, as the widget leaves it."""
-    store = ProjectStore(images)
-    store.write_classes((LabelClass(1, "cyst", "#e69f00"), LabelClass(2, "wall", "#56b4e9")))
-    for value, record in enumerate(store.records[:2], start=1):
-        labels = np.zeros(record.size_hw, np.uint8)
-        labels[10:40, 10:50] = value
-        store.write_labels(record, labels)
-    return images
 
 
 def test_labelled_images_become_a_data_set_that_evaluate_reads(

@@ -13,8 +13,6 @@ from PIL import Image
 
 from napari_usgseg.io.labels import read_classes, read_labels
 from napari_usgseg.io.phantoms import write_phantom_dataset
-from napari_usgseg.store.project import ProjectStore
-from napari_usgseg.types import LabelClass
 
 
 @pytest.fixture(scope="module")
@@ -144,16 +142,9 @@ def test_requests_that_make_no_sense_are_one_line(usgseg, phantoms, ppn, checkpo
         assert said in outcome.err
 
 
-def test_a_labelled_folder_is_learnt_from_as_it_is(usgseg, images, checkpoint, tmp_path):
-    store = ProjectStore(images)
-    store.write_classes((LabelClass(1, "cyst", "#e69f00"), LabelClass(2, "wall", "#56b4e9")))
-    for value, record in enumerate(store.records[:2], start=1):
-        labels = np.zeros(record.size_hw, np.uint8)
-        labels[10:40, 10:50] = value
-        store.write_labels(record, labels)
-    store.close()
+def test_a_labelled_folder_is_learnt_from_as_it_is(usgseg, labelled, checkpoint, tmp_path):
     out = tmp_path / "ppn"
-    outcome = usgseg("train", "ppn", images, "--out", out, "--steps", 2, "--model", checkpoint)
+    outcome = usgseg("train", "ppn", labelled, "--out", out, "--steps", 2, "--model", checkpoint)
     assert (outcome.code, outcome.err) == (0, "")
     card = json.loads((out / "ppn.json").read_text())
     assert len(card["images"]) == 2

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import PromptError
-from .common import EXIT_SOME_FAILED, progress
+from .common import end_if_failed, progress
 from .evaluate import read_chosen
 
 if TYPE_CHECKING:
@@ -99,10 +99,7 @@ def ablate(
             f"{spread['phrasings']} phrasings, standard deviation {spread['std']:.3f}"
         )
     typer.echo(f"wrote ablation.md, .csv, .json, .svg in {out}")
-    for line in result["failures"]:
-        typer.echo(f"usgseg: {line}", err=True)
-    if result["failures"]:
-        raise typer.Exit(EXIT_SOME_FAILED)
+    end_if_failed(result["failures"])
 
 
 def _phrasings(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,14 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         cells = zip(row, widths, strict=True)
         typer.echo("  ".join(cell.ljust(width) for cell, width in cells).rstrip())
+
+
+def end_if_failed(failures: Collection[object]) -> None:
+    """Say what failed and end with the code for that; go on where nothing did."""
+    for line in failures:
+        typer.echo(f"usgseg: {line}", err=True)
+    if failures:
+        raise typer.Exit(EXIT_SOME_FAILED)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

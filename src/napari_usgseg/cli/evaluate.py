@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import DatasetError, PromptError
-from .common import EXIT_SOME_FAILED, Advance, progress, write_json
+from .common import Advance, end_if_failed, progress, write_json
 
 if TYPE_CHECKING:
     from ..io.datasets import Dataset, DatasetItem
@@ -173,10 +173,7 @@ def _score(
         cases.write(out / "worst.png")
         names = [*(path.name for path in written), "report.json"]
         typer.echo(f"wrote {', '.join(names)}{', worst.png' if cases.count else ''} in {out}")
-    for line in failed:
-        typer.echo(f"usgseg: {line}", err=True)
-    if failed:
-        raise typer.Exit(EXIT_SOME_FAILED)
+    end_if_failed(failed)
 
 
 def _compare(first: Path, second: Path, json_file: Path | None, out: Path | None) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import DatasetError, PromptError
-from .common import EXIT_SOME_FAILED
+from .common import end_if_failed
 
 if TYPE_CHECKING:
     from ..store.project import ProjectStore
@@ -49,10 +49,7 @@ def export(
         place = out / (each or FIRST) if annotator == ALL else out
         with closing(_open(folder, labels, "" if each == FIRST else each)) as store:
             failed += _export(store, place, name, organ, target, overwrite)
-    for line in dict.fromkeys(failed):
-        typer.echo(f"usgseg: {line}", err=True)
-    if failed:
-        raise typer.Exit(EXIT_SOME_FAILED)
+    end_if_failed(dict.fromkeys(failed))
 
 
 def _open(folder: Path, labels: Path | None, annotator: str) -> ProjectStore:

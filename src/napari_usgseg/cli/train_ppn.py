@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ..errors import DatasetError
-from .common import EXIT_SOME_FAILED, progress
+from .common import end_if_failed, progress
 
 if TYPE_CHECKING:
     from ..io.datasets import Dataset
@@ -84,10 +84,7 @@ def train_ppn_command(
     scores = trained.card.scores
     measured = f", held-out Dice {scores['held_out_dice']:.3f}" if scores else ""
     typer.echo(f"{trained.card.ppn_id} in {out}, {time.monotonic() - started:.0f} s{measured}")
-    for failure in failures:
-        typer.echo(f"usgseg: {failure}", err=True)
-    if failures:
-        raise typer.Exit(EXIT_SOME_FAILED)
+    end_if_failed(failures)
 
 
 def is_dataset(folder: Path) -> bool:

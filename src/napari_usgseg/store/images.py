@@ -85,13 +85,17 @@ def unique_ids(files: Iterable[Path], taken: Iterable[str] = ()) -> list[str]:
     ids: list[str] = []
     for path in files:
         stem = path.stem.casefold()
-        base = path.stem if counts[stem] == 1 and stem not in used else path.name
-        image_id, number = base, 2
-        while image_id.casefold() in used:
-            image_id, number = f"{base}-{number}", number + 1
-        used.add(image_id.casefold())
-        ids.append(image_id)
+        ids.append(_take(path.stem if counts[stem] == 1 and stem not in used else path.name, used))
     return ids
+
+
+def _take(wanted: str, used: set[str]) -> str:
+    """An id, numbered where it is used already; used from now on."""
+    image_id, number = wanted, 2
+    while image_id.casefold() in used:
+        image_id, number = f"{wanted}-{number}", number + 1
+    used.add(image_id.casefold())
+    return image_id
 
 
 def content_hash(path: Path) -> str:
@@ -203,12 +207,8 @@ def _read_header(
         if row is not None:
             yield replace(row, size_hw=size_hw, stat=stat, checked=False)
             continue
-        wanted = base if frame is None else f"{base}_{frame:04d}"
-        free, number = wanted, 2
-        while free.casefold() in used:
-            free, number = f"{wanted}-{number}", number + 1
-        used.add(free.casefold())
-        yield ImageFile(free, name, frame, size_hw, stat)
+        image_id = _take(base if frame is None else f"{base}_{frame:04d}", used)
+        yield ImageFile(image_id, name, frame, size_hw, stat)
 
 
 def _renamed(
