@@ -22,6 +22,8 @@ from ..errors import Cancelled, CheckpointError
 
 Progress = Callable[[int, int, dict[str, float]], None]
 
+FINAL_LR = 0.02
+
 
 @dataclass(frozen=True, slots=True)
 class LoopSettings:
@@ -30,17 +32,19 @@ class LoopSettings:
     Attributes:
         steps: optimiser steps in all.
         lr: peak learning rate; each parameter group multiplies it by its own ``lr_scale``.
-        warmup: steps of linear warm-up, then a cosine to ``final_lr`` times the peak.
+        warmup: steps of linear warm-up, then a cosine to ``FINAL_LR`` times the peak.
+        weight_decay: AdamW's.
+        clip_norm: greatest norm of a step's gradients.
         ema: decay of the moving average of the weights, 0 for none.
         save_every: steps between checkpoints.
         minutes: stop (with a checkpoint) after this long; 0 for no limit. The schedule follows
             whichever of steps and minutes is nearer its end.
+        seed: of everything random.
     """
 
     steps: int
     lr: float
     warmup: int = 100
-    final_lr: float = 0.02
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     ema: float = 0.999
@@ -128,7 +132,7 @@ def _schedule(step: int, fraction: float, settings: LoopSettings) -> float:
     if step < settings.warmup:
         return (step + 1) / settings.warmup
     cosine = 0.5 * (1 + math.cos(math.pi * min(fraction, 1.0)))
-    return settings.final_lr + (1 - settings.final_lr) * cosine
+    return FINAL_LR + (1 - FINAL_LR) * cosine
 
 
 @torch.no_grad()

@@ -47,7 +47,9 @@ class LoraSettings:
         batch: images of a process in a part of a step.
         accumulate: parts of a step.
         lr: peak learning rate.
+        decay, patience, minutes, precision: as in ``lora_loop.TuneSettings``.
         image_size: side in pixels of the square that is trained on.
+        seed: of everything random.
     """
 
     preset: str = "decoder"

@@ -24,6 +24,7 @@ from ..types import FloatArray
 from .loop import Progress
 
 Decay = Literal["cosine", "step"]
+WEIGHT_DECAY = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class TuneSettings:
             minutes is nearer its end.
         precision: "no", "bf16", "fp16", or "auto": bf16 on GPUs that have it, fp16 on others,
             none on a CPU, where half precision is slower.
+        clip_norm: greatest norm of a step's gradients.
         seed: of everything random.
     """
 
@@ -56,7 +58,6 @@ class TuneSettings:
     patience: int = 20
     minutes: float = 0.0
     precision: str = "auto"
-    weight_decay: float = 0.01
     clip_norm: float = 1.0
     seed: int = 0
 
@@ -119,9 +120,7 @@ def tune(
         Cancelled: ``cancelled()`` turned true in one of the processes; the state was saved.
     """
     parameters = trained(lesson)
-    optimizer = torch.optim.AdamW(
-        parameters.values(), lr=settings.lr, weight_decay=settings.weight_decay
-    )
+    optimizer = torch.optim.AdamW(parameters.values(), lr=settings.lr, weight_decay=WEIGHT_DECAY)
     state = _State()
     if resume and state_file.exists():
         state = _load(state_file, parameters, optimizer, settings)

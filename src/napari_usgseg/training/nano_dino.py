@@ -34,6 +34,7 @@ QUERIES = 40
 
 STEPS = 1280
 IMAGE_SIZE = 256
+LR = 5e-4
 ALONE = 0.375
 """The first part of the steps asks for one phrase at a time."""
 PRIOR = 4.0
@@ -109,7 +110,6 @@ def train(
     seed: int = 0,
     steps: int | None = None,
     minutes: float = 0.0,
-    lr: float = 5e-4,
     batch: int = 8,
     image_size: int | None = None,
     trunk: Path | None = None,
@@ -123,6 +123,10 @@ def train(
         data: data set folders in the protocol's layout; only training sides of ``splits`` are used.
         out: folder for the checkpoint, ``log.jsonl`` and the finished model.
         splits: the committed split file.
+        seed: of the new weights, of the order and of all that bends images.
+        steps: optimiser steps of ``batch`` images each; None takes ``STEPS``.
+        minutes: stop after this long instead, 0 for no limit.
+        image_size: side in pixels of the network's square; None takes ``IMAGE_SIZE``.
         trunk: ``grounder.safetensors`` of a trained phrase grounder to take the trunk from;
             ImageNet's where None.
         leave_out: targets that are neither learned from nor asked for; give a ``trunk`` that was
@@ -152,7 +156,7 @@ def train(
     log = TrainingLog(
         out / "log.jsonl", "dino", lambda: validate(model, tokenizer, held_out, side), say
     )
-    settings = LoopSettings(steps, lr, warmup=200, minutes=minutes, seed=seed, clip_norm=2.0)
+    settings = LoopSettings(steps, LR, warmup=200, minutes=minutes, seed=seed, clip_norm=2.0)
     average = run(task, settings, out / "dino.pt", resume=resume, progress=log.step)
     model.load_state_dict({**model.state_dict(), **average})
     log.check(steps)

@@ -30,6 +30,7 @@ Say = Callable[[str], None]
 
 STEPS = 4200
 IMAGE_SIZE = 256
+LR = 1e-3
 """The schedule of the shipped weights."""
 
 
@@ -41,7 +42,6 @@ def train(
     seed: int = 0,
     steps: int | None = None,
     minutes: float = 0.0,
-    lr: float = 1e-3,
     batch: int = 8,
     image_size: int | None = None,
     phantoms: int = 300,
@@ -55,6 +55,7 @@ def train(
         data: data set folders in the protocol's layout; only training sides of ``splits`` are used.
         out: folder for the checkpoint, ``log.jsonl`` and the finished model.
         splits: the committed split file.
+        seed: of the order, the phantoms and all that bends images.
         steps: optimiser steps of ``batch`` images each; None takes ``STEPS``.
         minutes: stop after this long instead, 0 for no limit.
         image_size: side in pixels of the network's square; None takes ``IMAGE_SIZE``.
@@ -82,7 +83,7 @@ def train(
         out / "log.jsonl", "grounder", lambda: validate(net, task.vectors, held_out), say
     )
     steps = steps or STEPS
-    settings = LoopSettings(steps, lr, minutes=minutes, seed=seed)
+    settings = LoopSettings(steps, LR, minutes=minutes, seed=seed)
     average = run(task, settings, out / "grounder.pt", resume=resume, progress=log.step)
     net.load_state_dict({**net.state_dict(), **average})
     log.check(steps)

@@ -73,6 +73,8 @@ def train(
         data: data set folders in the protocol's layout; only training sides of ``splits`` are used.
         out: folder for checkpoints, ``log.jsonl`` and ``nano-segmenter.safetensors``.
         splits: the committed split file.
+        seed: of the order, the phantoms, the teacher's boxes and all that bends images.
+        stages: one after the other, each from the weights of the one before.
         teacher_cache: where LiteMedSAM's targets are kept (default: ``out``/teacher).
         teacher_images: how many training images LiteMedSAM is asked about.
         phantoms: number of phantoms in the pool.
