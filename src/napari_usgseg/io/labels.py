@@ -55,7 +55,7 @@ def write_labels(path: str | Path, labels: ArrayLike, overwrite: bool = False) -
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise LabelWriteError(path, "label maps are PNG files; choose a name that ends in .png")
-    write_png(path, _label_map(path, np.asarray(labels)), overwrite=overwrite)
+    write_png(path, as_label_map(path, np.asarray(labels)), overwrite=overwrite)
 
 
 def write_png(path: str | Path, pixels: NDArray[Any], overwrite: bool = False) -> None:
@@ -79,7 +79,12 @@ def write_image(path: str | Path, image: NDArray[np.uint8], overwrite: bool = Fa
     write_png(path, image[..., 0] if grey else image, overwrite=overwrite)
 
 
-def _label_map(path: Path, labels: NDArray[Any]) -> LabelMap:
+def as_label_map(path: Path, labels: NDArray[Any]) -> LabelMap:
+    """The same values, (H, W), as uint8, or as uint16 where that does not hold them.
+
+    Raises:
+        LabelWriteError: they are no label map; it names ``path``, where they were to be written.
+    """
     if labels.ndim != 2 or labels.size == 0 or labels.dtype.kind not in "bui":
         raise LabelWriteError(
             path,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import LabelWriteError
-from ..io.labels import MAX_LABEL
+from ..io.labels import as_label_map
 from ..types import ImageRecord, LabelClass
 from .base import SaveReport
 from .history import ImageRow
@@ -134,7 +134,7 @@ class JournalStore:
                 f"{record.size_hw}; reload the image",
             )
         if labels is not None:
-            labels = _checked(labels, self._place())
+            labels = as_label_map(self._place(), labels)
         before = self._journal.labels(image_id)
         if before is None or before.shape != record.size_hw:
             before = np.zeros(record.size_hw, np.uint8)
@@ -191,12 +191,3 @@ class JournalStore:
         new = {key: value for key, value in values.items() if old.get(key, ...) != value}
         if new:
             self._journal.together(lambda: self._journal.take(EventKind.SETTINGS, body=new))
-
-
-def _checked(labels: LabelMap, place: Path) -> LabelMap:
-    """The same values as uint8 or uint16."""
-    if labels.dtype.kind not in "bui" or labels.min() < 0 or labels.max() > MAX_LABEL:
-        raise LabelWriteError(
-            place, f"a label map of type {labels.dtype}; expected integers in 0..{MAX_LABEL}"
-        )
-    return labels.astype(np.uint8) if labels.max() <= 255 else labels.astype(np.uint16)
