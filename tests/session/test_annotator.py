@@ -352,3 +352,15 @@ def test_undoing_everything_leads_back_to_the_beginning(folder, tmp_path_factory
         session.redo()
     again = {path.name: path.read_bytes() for path in here.glob("usgseg/labels/*.png")}
     assert again == after
+
+
+def test_no_two_classes_have_one_name(session):
+    session.editing.rename_class(1, "nerve")
+    session.editing.add_class("vessel")
+    session.editing.add_class(" Nerve ")
+    assert [item.name for item in session.table.classes] == ["nerve", "vessel"]
+    assert session.table.active == 1
+    session.editing.rename_class(2, "nerve")
+    assert [item.name for item in session.table.classes] == ["nerve", "vessel"]
+    session.editing.rename_class(1, "Nerve")
+    assert session.table.classes[0].name == "Nerve"

@@ -94,6 +94,12 @@ def with_class(table: ClassTable, name: str) -> ClassTable:
     return ClassTable((*table.classes, added), class_id)
 
 
+def named(table: ClassTable, name: str) -> LabelClass | None:
+    """The class of a name, in whatever case it is written; None where there is none."""
+    wanted = name.strip().casefold()
+    return next((item for item in table.classes if item.name.casefold() == wanted), None)
+
+
 def with_name(table: ClassTable, class_id: int, name: str) -> ClassTable:
     """The classes with one renamed."""
     renamed = (

@@ -116,9 +116,14 @@ class Editing:
         return True
 
     def add_class(self, name: str) -> None:
-        """Add a class and pick it."""
+        """Add a class and pick it; one that is there already is picked."""
         session = self._session
         name = name.strip() or f"class {1 + max(c.class_id for c in session.table.classes)}"
+        there = commit.named(session.table, name)
+        if there is not None:
+            self.pick_class(there.class_id)
+            session.say(f"There is a class '{there.name}' already; it is picked.")
+            return
         session.do(
             Edit(
                 "add class",
@@ -127,9 +132,16 @@ class Editing:
         )
 
     def rename_class(self, class_id: int, name: str) -> None:
-        """Give a class another name."""
+        """Give a class another name, which no other class has."""
         session = self._session
         old = session.table.get(class_id)
+        other = commit.named(session.table, name)
+        if other is not None and other.class_id != class_id:
+            session.say(
+                f"Class {other.class_id} is called '{other.name}' already; choose another name.",
+                "warning",
+            )
+            return
         if old is not None and name.strip() and name.strip() != old.name:
             table = commit.with_name(session.table, class_id, name.strip())
             session.do(Edit("rename class", table=(session.table, table)))
