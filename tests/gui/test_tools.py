@@ -203,3 +203,47 @@ def test_the_mask_of_the_previous_image_begins_this_one(at_work, lesion):
     at_work.wait(lambda: session.draft.has_masks)
     at_work.settle()
     assert session.draft.objects[0].prompts.mask_input is not None
+
+
+def test_the_paint_button_is_down_while_naparis_brush_has_the_mouse(at_work):
+    correct, layer = at_work.widget.correct, at_work.layer("labels")
+    correct.paint.click()
+    assert str(layer.mode) == "paint"
+    assert correct.paint.isChecked()
+    assert not any(control.isChecked() for control in correct.tools.values())
+    correct.paint.click()
+    assert not correct.paint.isChecked()
+    assert correct.tools[Tool.POINT].isChecked()
+    at_work.viewer.layers.selection.active = layer
+    layer.mode = "erase"  # by napari's own buttons
+    assert correct.paint.isChecked()
+    assert not correct.tools[Tool.POINT].isChecked()
+    correct.tools[Tool.POINT].click()
+    assert str(layer.mode) == "pan_zoom"
+    assert correct.tools[Tool.POINT].isChecked()
+
+
+def test_the_usual_key_takes_back_a_stroke_of_the_brush_and_a_click(at_work):
+    from qtpy.QtCore import Qt
+
+    session, control = at_work.session, Qt.KeyboardModifier.ControlModifier
+    at_work.widget.correct.paint.click()
+    at_work.drag((60, 60), (100, 60), (140, 60))
+    at_work.settle()
+    assert session.labels.any()
+    at_work.press(Qt.Key.Key_Z, control)
+    at_work.settle()
+    assert not session.labels.any()
+    assert not at_work.layer("labels").data.any()
+    at_work.press(Qt.Key.Key_Z, control | Qt.KeyboardModifier.ShiftModifier)
+    at_work.settle()
+    assert session.labels.any()
+    at_work.widget.tools.arm(Tool.POINT)
+    at_work.viewer.layers.selection.active = at_work.layer("image")
+    at_work.click(300, 200)
+    at_work.wait(lambda: session.draft.has_masks)
+    at_work.settle()
+    at_work.press(Qt.Key.Key_Z, control)
+    at_work.settle()
+    assert not session.draft.objects
+    assert session.labels.any()

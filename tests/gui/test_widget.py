@@ -572,3 +572,17 @@ def test_try_it_on_a_phantom_opens_phantoms(person, monkeypatch, tmp_path: Path)
     person.widget.first.phantom.click()
     person.wait(lambda: person.session.loaded is not None)
     assert len(person.session.browser.records) >= 3
+
+
+def test_the_list_of_images_takes_the_room_in_a_dock_that_is_opened_a_second_time(
+    employ, inference, phantom_folder, qtbot
+):
+    person = employ(inference)
+    person.widget.shut_down()
+    person.viewer.window.remove_dock_widget(person.widget.parent())
+    again = type(person)(person.viewer, qtbot, inference)
+    again.open(phantom_folder)
+    below = again.widget.height() - again.widget.status.geometry().bottom()
+    assert below < again.widget.images.list.height()
+    again.widget.shut_down()
+    qtbot.waitUntil(lambda: inference.is_idle, timeout=180_000)

@@ -93,7 +93,7 @@ def test_images_of_a_class_are_counted_and_a_training_is_offered(folder, make_be
         bench.commit(f"{number:02d}", truths[number])
     assert told[-1] == predictor.until_offer == 0
     assert predictor.counts == {1: 3}
-    assert predictor.offer == "3 images with 'object' are committed: train?"
+    assert predictor.offer == "3 images with 'object' are accepted: train?"
     session.undo()
     assert (predictor.counts, predictor.offer) == ({1: 2}, "")
     session.redo()

@@ -76,7 +76,7 @@ def test_a_label_that_is_the_other_sides_own_mask_need_not_be_outlined_as_it_did
     verdict = judge(new, old, "PPN v2", labelled={"own", "drawn"})
     assert verdict.promoted
     assert verdict.sentence.startswith("In use now: Dice 0.857, PPN v2 0.867, on 3 images")
-    assert "(0.880 where 0.9 counts as equal on the 1 of them whose labels are" in verdict.sentence
+    assert "(0.880 where 0.9 counts as equal, on 1 of them: their labels are" in verdict.sentence
     assert "masks by PPN v2, accepted unchanged)" in verdict.sentence
     far = judge({**new, "own": 0.89}, old, "PPN v2", labelled={"own", "drawn"})
     assert not far.promoted

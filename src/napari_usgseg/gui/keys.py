@@ -100,6 +100,9 @@ SHORTCUTS: tuple[Shortcut, ...] = (
     ),
 )
 
+ALSO = (("Control-Z", "undo"), ("Control-Shift-Z", "redo"))
+"""What hands know from every other program; on the labels layer ``LayerBridge`` binds the same."""
+
 
 def settable(shortcut: Shortcut) -> bool:
     """True where a person may choose another key: not for the digits of the classes."""
@@ -194,11 +197,15 @@ class Keyboard:
             key = self._bound[shortcut.name]
             if key:
                 self._viewer.bind_key(key, _callback(shortcut, self._widget), overwrite=True)
+        does = {shortcut.name: shortcut for shortcut in SHORTCUTS}
+        for key, name in ALSO:
+            if key not in self._bound.values():
+                self._viewer.bind_key(key, _callback(does[name], self._widget), overwrite=True)
         for problem in problems:
             notifications.show_warning(problem)
 
     def _unbind(self) -> None:
-        for key in filter(None, self._bound.values()):
+        for key in {*filter(None, self._bound.values()), *(key for key, _ in ALSO)}:
             self._viewer.bind_key(key, None)
 
     def _on_change(self, _: Any = None) -> None:

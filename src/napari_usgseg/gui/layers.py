@@ -44,6 +44,7 @@ class LayerBridge:
         self._writing = False
         self._dirty: set[str] = set()
         self._wired: Labels | None = None
+        self._undoing = (("Control-Z", self._on_undo), ("Control-Shift-Z", self._on_redo))
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._turn)
@@ -161,6 +162,12 @@ class LayerBridge:
         if not self._writing:
             self._draw_soon("painted")  # napari tells of a polygon before it draws it
 
+    def _on_undo(self, _: Labels) -> None:
+        self._session.undo()
+
+    def _on_redo(self, _: Labels) -> None:
+        self._session.redo()
+
     def pull(self) -> None:
         """Hand what was painted on the labels layer to the session."""
         labels, layer = self._session.labels, self.layers.find("labels")
@@ -177,6 +184,8 @@ class LayerBridge:
             self._unwire()
             layer.events.paint.connect(self._on_paint)
             layer.events.selected_label.connect(self._on_selected_label)
+            for key, does in self._undoing:  # napari's own would leave the session behind
+                layer.bind_key(key, does, overwrite=True)
             self._wired = layer
 
     def _unwire(self) -> None:
@@ -184,6 +193,8 @@ class LayerBridge:
         if self._wired is not None:
             self._wired.events.paint.disconnect(self._on_paint)
             self._wired.events.selected_label.disconnect(self._on_selected_label)
+            for key, _ in self._undoing:
+                self._wired.bind_key(key, None)
             self._wired = None
 
     def close(self) -> None:

@@ -210,7 +210,7 @@ class CorrectPanel(Section):
         self.tools = {
             tool: toggle(name, "", partial(self._arm, tool)) for tool, name in NAMES.items()
         }
-        self.paint = button(
+        self.paint = toggle(
             "Paint",
             tip("Paint by hand on the accepted labels, or stop painting.", "paint by hand"),
             tools.paint_by_hand,
@@ -240,12 +240,14 @@ class CorrectPanel(Section):
         self.body.addLayout(row(*shaping, self.undo, self.redo, self.clear))
 
     def _arm(self, tool: Tool) -> None:
-        self._tools.arm(Tool.NONE if self._tools.tool is tool else tool)
+        armed = self._tools.tool is tool and not self._tools.layer_draws
+        self._tools.arm(Tool.NONE if armed else tool)
 
     def _on_tools(self) -> None:
         on_labels = self._tools.on_labels
+        self.paint.setChecked(self._tools.paints)
         for tool, control in self.tools.items():
-            control.setChecked(tool is self._tools.tool)
+            control.setChecked(tool is self._tools.tool and not self._tools.layer_draws)
             control.setToolTip(tip(TIPS[tool][on_labels], tool.value))
         self.on_proposal.setChecked(not on_labels)
         self.on_labels.setChecked(on_labels)

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 import numpy as np
+from napari.layers import Layer
 from napari.viewer import Viewer
 from psygnal import Signal
 
@@ -60,7 +61,21 @@ class CanvasTools:
         self.positive = True
         self.on_labels = False
         viewer.mouse_drag_callbacks.append(self._on_drag)
+        self._active: Layer | None = None
+        viewer.layers.selection.events.active.connect(self._on_active)
+        self._on_active()
         self._hands = Hands(viewer, session)
+
+    @property
+    def paints(self) -> bool:
+        """True while the mouse paints on the accepted labels with one of napari's own brushes."""
+        return self.layer_draws and self._active is self._bridge.find("labels")
+
+    @property
+    def layer_draws(self) -> bool:
+        """True while the mouse belongs to the selected layer and not to a tool."""
+        active = self._viewer.layers.selection.active
+        return active is not None and str(active.mode) not in ("pan_zoom", "none")
 
     def arm(self, tool: Tool) -> None:
         """Take a tool; layers go back from painting to looking."""
@@ -82,11 +97,11 @@ class CanvasTools:
     def paint_by_hand(self) -> None:
         """Put the labels layer in napari's paint mode, or back."""
         layer = self._bridge.find("labels")
-        if layer is None:
-            return
-        self._viewer.layers.selection.active = layer
-        layer.mode = "pan_zoom" if layer.mode == "paint" else "paint"
-        self.tool = Tool.NONE if layer.mode == "paint" else Tool.POINT
+        if layer is not None:
+            paints = self.paints
+            self._viewer.layers.selection.active = layer
+            layer.mode = "pan_zoom" if paints else "paint"
+            self.tool = Tool.POINT if paints else Tool.NONE
         self.changed.emit()
 
     def _disarm_layers(self) -> None:
@@ -98,14 +113,22 @@ class CanvasTools:
         if active is not None and str(active.mode) != "pan_zoom" and image is not None:
             self._viewer.layers.selection.active = image
 
-    def _layer_draws(self) -> bool:
-        active = self._viewer.layers.selection.active
-        return active is not None and str(active.mode) not in ("pan_zoom", "none")
+    def _on_active(self, _: Any = None) -> None:
+        """Hear of it when the selected layer begins or ends to draw."""
+        if self._active is not None:
+            self._active.events.mode.disconnect(self._on_mode)
+        self._active = self._viewer.layers.selection.active
+        if self._active is not None:
+            self._active.events.mode.connect(self._on_mode)
+        self.changed.emit()
+
+    def _on_mode(self, _: Any = None) -> None:
+        self.changed.emit()
 
     def _on_drag(self, viewer: Viewer, event: Any) -> Iterator[None]:
         if self.tool is Tool.NONE or event.button != 1 or self._session.labels is None:
             return
-        if self._layer_draws() or viewer.dims.ndisplay != 2:
+        if self.layer_draws or viewer.dims.ndisplay != 2:
             return
         if self._bridge.adopted.is_away:
             self._session.say(ANOTHER_FRAME, "warning")
@@ -189,5 +212,9 @@ class CanvasTools:
     def close(self) -> None:
         """Leave the mouse to napari."""
         self._hands.close()
+        self._viewer.layers.selection.events.active.disconnect(self._on_active)
+        if self._active is not None:
+            self._active.events.mode.disconnect(self._on_mode)
+            self._active = None
         if self._on_drag in self._viewer.mouse_drag_callbacks:
             self._viewer.mouse_drag_callbacks.remove(self._on_drag)

@@ -11,7 +11,7 @@ from typing import Any
 from napari.utils import notifications
 from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, Qt
-from qtpy.QtWidgets import QApplication, QStackedWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
 
 from ..session.annotator import AnnotationSession
 from ..session.requests import FileRequest, Request, TrainingRequest
@@ -51,6 +51,8 @@ class UltrasoundWidget(QWidget):
     def __init__(self, napari_viewer: Viewer, inference: InferenceWorker | None = None) -> None:
         super().__init__()
         self.viewer = napari_viewer
+        # Else napari puts an empty stretch below, which takes the room of the list of images.
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self.session: AnnotationSession = AnnotationSession()
         self.files = FileWorker()
         self.trainings = TrainingWorker()
@@ -113,7 +115,8 @@ class UltrasoundWidget(QWidget):
         self.folds.add("Export", "Write a data set of PNGs.", self.export)
         self.folds.toggled.connect(self._on_fold)
         self.find_panel.fold.toggled.connect(self._on_thresholds)
-        session.predictor.changed.connect(self._on_offer)
+        for learner in (session.predictor, session.tuner):
+            learner.changed.connect(self._on_offer)
         self.status = StatusLine(session)
         panels = (
             self.assist,
@@ -140,11 +143,16 @@ class UltrasoundWidget(QWidget):
         self._on_offer()
 
     def _on_offer(self) -> None:
-        """What is offered has a line of its own where there is room for it, else a dot."""
+        """What is offered has a line of its own where there is room for it, else a dot.
+
+        A training that goes on has the dot too.
+        """
         is_open = bool(self.folds.open_one) or self.find_panel.fold.is_open
         room = not is_open or self.folds.open_one == "Learn"
         self.assist.set_room(room)
-        self.folds.mark("Learn", bool(self.session.predictor.offer) and not room)
+        predictor, tuner = self.session.predictor, self.session.tuner
+        learns = predictor.training is not None or tuner.training is not None
+        self.folds.mark("Learn", learns or (bool(predictor.offer) and not room))
 
     def _on_thresholds(self, is_open: bool) -> None:
         if is_open:

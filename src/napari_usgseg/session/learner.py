@@ -20,6 +20,7 @@ LEAST_IMAGES = 3
 LEAST_OF_CLASS = 3
 """A class in fewer images is left out of a training."""
 NO_FOLDER = "Open a folder of images first."
+BEGUN = "A training goes on in the background; Learn shows how far it is."
 
 
 class Learner:
@@ -168,9 +169,11 @@ class Learner:
             self._session.say(reason, "warning")
         elif unfinished is not None and unfinished.paused:
             self.running.resume(unfinished)
+            self._session.say(BEGUN)
         else:
             images = self._committed()
             self.running.begin(len(images), self.request(images))
+            self._session.say(BEGUN)
 
     def cancel(self, keep: bool = False) -> None:
         """End the training now.

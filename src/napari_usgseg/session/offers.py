@@ -49,7 +49,7 @@ class Offers:
         item = self._session.table.get(most)
         images = "1 image" if counts[most] == 1 else f"{counts[most]} images"
         name = f" with '{item.name}'" if item is not None else ""
-        return f"{images}{name} {'is' if counts[most] == 1 else 'are'} committed: train?"
+        return f"{images}{name} {'is' if counts[most] == 1 else 'are'} accepted: train?"
 
     def _left(self, value: int) -> int:
         after = self._session.settings.train_after

@@ -97,7 +97,7 @@ class Predictor(Learner):
 
     @property
     def offer(self) -> str:
-        """The sentence "10 images with 'nerve' are committed: train?", or ""."""
+        """The sentence "10 images with 'nerve' are accepted: train?", or ""."""
         return self.offers.offer
 
     def dismiss(self) -> None:

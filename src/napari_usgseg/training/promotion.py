@@ -272,7 +272,7 @@ def judge(
     )
     if equal:
         measured += (
-            f" ({counted:.3f} where {AS_GOOD} counts as equal on the {len(equal)} of them whose "
+            f" ({counted:.3f} where {AS_GOOD} counts as equal, on {len(equal)} of them: their "
             f"labels are masks by {old_name}, accepted unchanged)"
         )
     promoted = counted > then
