@@ -94,7 +94,7 @@ class Scene:
     @property
     def size_hw(self) -> tuple[int, int]:
         """(H, W) of the image."""
-        return self.labels.shape[0], self.labels.shape[1]
+        return self.labels.shape
 
 
 @dataclass(frozen=True, slots=True, eq=False)

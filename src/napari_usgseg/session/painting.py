@@ -84,34 +84,25 @@ class Painting:
 
     def lasso(self, polygon: FloatArray, positive: bool = True) -> None:
         """Add the inside of a closed line (M, 2) to the labels, or take it out of them."""
-        if len(polygon) > 2:
-            self._region("lasso on labels", polygon, 0, positive)
+        labels = self._session.labels
+        if labels is not None and len(polygon) > 2:
+            inside = regions.lasso_mask(np.asarray(polygon, np.float32), labels.shape)
+            self._paint("lasso on labels", inside, positive)
 
     def stroke(self, line: FloatArray, width: float, positive: bool = True) -> None:
         """Add a stroke (M, 2) of a width in pixels to the labels, or take it out of them."""
-        self._region("stroke on labels", line, width, positive)
-
-    def _region(self, name: str, points: FloatArray, width: float, positive: bool) -> None:
         labels = self._session.labels
-        if labels is None or len(points) == 0:
-            return
-        size_hw = (labels.shape[0], labels.shape[1])
-        points = np.asarray(points, np.float32)
-        inside = (
-            regions.stroke_mask(points, width, size_hw)
-            if width
-            else regions.lasso_mask(points, size_hw)
-        )
-        self._paint(name, inside, positive)
+        if labels is not None and len(line):
+            inside = regions.stroke_mask(np.asarray(line, np.float32), width, labels.shape)
+            self._paint("stroke on labels", inside, positive)
 
     def box(self, a: tuple[float, float], b: tuple[float, float], positive: bool = True) -> None:
         """Add the box between two corners to the labels, or take it out of them."""
         labels = self._session.labels
         if labels is None:
             return
-        size_hw = (labels.shape[0], labels.shape[1])
-        x0, y0, x1, y1 = (round(float(v)) for v in clip_box(box_from_points(a, b), size_hw))
-        inside = np.zeros(size_hw, bool)
+        x0, y0, x1, y1 = (round(float(v)) for v in clip_box(box_from_points(a, b), labels.shape))
+        inside = np.zeros(labels.shape, bool)
         inside[y0 : y1 + 1, x0 : x1 + 1] = True
         self._paint("box on labels", inside, positive)
 

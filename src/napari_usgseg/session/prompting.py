@@ -74,8 +74,8 @@ class Prompting:
         box = box_from_points(a, b)
         if session.labels is None or min(box[2] - box[0], box[3] - box[1]) < 2:
             return
-        size_hw = (session.labels.shape[0], session.labels.shape[1])
-        self._prompt("box", drafts.add_box(session.draft, box, size_hw, session.table.active))
+        new = drafts.add_box(session.draft, box, session.labels.shape, session.table.active)
+        self._prompt("box", new)
 
     def add_scribble(self, line: FloatArray, positive: bool = True) -> None:
         """A scribble (M, 2) in XY pixels."""
@@ -94,7 +94,7 @@ class Prompting:
         session = self._session
         if session.labels is None or len(polygon) < 3:
             return
-        size_hw = (session.labels.shape[0], session.labels.shape[1])
+        size_hw = session.labels.shape
         new = drafts.add_lasso(session.draft, polygon, positive, size_hw, session.table.active)
         self._prompt("lasso", new)
 

@@ -95,7 +95,7 @@ def cut(mask: BoolArray, line: FloatArray) -> list[BoolArray]:
     """
     from scipy import ndimage
 
-    blade = stroke_mask(line, 3, (mask.shape[0], mask.shape[1])) & mask
+    blade = stroke_mask(line, 3, mask.shape) & mask
     touched: BoolArray = np.zeros_like(mask)
     for piece in pieces(mask):
         if (piece & blade).any():

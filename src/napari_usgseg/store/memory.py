@@ -32,7 +32,7 @@ class MemoryStore(JournalStore):
         image_id = (
             "".join(c if c.isalnum() or c in "-_. " else "_" for c in name).strip() or "image"
         )
-        size_hw = (image.shape[0], image.shape[1])
+        size_hw = image.shape[:2]
         self.records = (ImageRecord(image_id, Path(name), None, size_hw),)
         self._image = image
         self._journal = Journal(Database(None), "", lambda _: size_hw)
