@@ -29,6 +29,7 @@ from ..store.ledger.efforts import IDLE_SECONDS, Way
 from ..store.ledger.plots import HEIGHT, WIDTH, key, timeline
 from ..store.ledger.report import Ledger, cache_of, open_for_report, read_ledger, write_csv
 from ..store.ledger.tables import committed, span
+from ..store.project import ProjectStore
 from .parts import button, row
 
 TELL_SECONDS = 0.2
@@ -165,14 +166,14 @@ class LedgerDialog(QDialog):
 
     def _start(self, out: Path | None) -> None:
         store = self._session.store
-        folder, root = getattr(store, "folder", None), getattr(store, "root", None)
-        self.refresh.setEnabled(root is not None)
-        self.write.setEnabled(root is not None)
-        if folder is None or root is None:
+        project = store if isinstance(store, ProjectStore) else None
+        self.refresh.setEnabled(project is not None)
+        self.write.setEnabled(project is not None)
+        if project is None:
             self.note.setText(IN_MEMORY)
             return
         self.note.setText("Reading the history...")
-        self.reader.start(folder, root, out)
+        self.reader.start(project.folder, project.root, out)
 
     def _on_written(self, path: Path) -> None:
         self.note.setText(f"Written to {path}")

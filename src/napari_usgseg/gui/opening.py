@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 from ..errors import UsgsegError
 from ..session.annotator import AnnotationSession
 from ..store.locks import checked_name
+from ..store.project import ProjectStore
 from . import preferences
 from .parts import WARNING, button
 
@@ -70,15 +71,15 @@ class Opening:
     def set_annotator(self, name: str) -> None:
         """Label under a name from now on; "" is the first annotator."""
         store = self._session.store
-        folder, root = getattr(store, "folder", None), getattr(store, "root", None)
+        project = store if isinstance(store, ProjectStore) else None
         try:
-            self.annotator = checked_name(root or Path(), name)
+            self.annotator = checked_name(project.root if project else Path(), name)
         except UsgsegError as error:  # it is not kept: no folder could be opened with it
             self._session.say(str(error), "error")
             return
         preferences.set_annotator(self.annotator)
-        if folder is not None and getattr(store, "annotator", "") != self.annotator:
-            self.open(folder, root)
+        if project is not None and project.annotator != self.annotator:
+            self.open(project.folder, project.root)
 
     def open(self, folder: str | Path, labels_root: str | Path | None = None) -> None:
         """Open a folder of images, or of a project."""
@@ -162,13 +163,11 @@ class TitleBar(QWidget):
         store = self._session.store
         if store is None:
             return
-        annotator = getattr(store, "annotator", "")
-        self.title.setText(f"{store.name} - {annotator}" if annotator else store.name)
-        folder, root = getattr(store, "folder", None), getattr(store, "root", None)
+        self.title.setText(f"{store.name} - {store.annotator}" if store.annotator else store.name)
         lines = ["An image layer; its labels are in this window only."]
-        if root is not None:
-            lines = [f"Images: {folder}", f"Labels: {root}"]
-            lines.append(f"Annotator: {annotator or '(the first, without a name)'}")
+        if isinstance(store, ProjectStore):
+            lines = [f"Images: {store.folder}", f"Labels: {store.root}"]
+            lines.append(f"Annotator: {store.annotator or '(the first, without a name)'}")
         self.title.setToolTip("\n".join(lines))
         reason = self._session.read_only
         self.badge.setText(_sentence(reason))

@@ -41,8 +41,8 @@ class FileWorker(QObject):
 
     answered = Signal(object)
 
-    def __init__(self, parent: QObject | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._queue: queue.SimpleQueue[FileRequest | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="usgseg-files", daemon=True)
         self._thread.start()
@@ -70,8 +70,8 @@ class InferenceWorker(QObject):
 
     answered = Signal(object)
 
-    def __init__(self, parent: QObject | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._queue: queue.SimpleQueue[ModelRequest | int | None] = queue.SimpleQueue()
         self._process: subprocess.Popen[bytes] | None = None
         self._owed: dict[int, tuple[ModelRequest, subprocess.Popen[bytes]]] = {}
@@ -219,8 +219,8 @@ class TrainingWorker(QObject):
 
     answered = Signal(object)
 
-    def __init__(self, parent: QObject | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._trainer = Trainer(lambda answer: _emit(self.answered, answer))
 
     def submit(self, request: TrainingRequest) -> None:
