@@ -71,6 +71,19 @@ def test_a_damaged_image_is_named_and_gives_code_3(usgseg, phantoms, checkpoint,
     assert entry["images"] == 3
 
 
+@pytest.mark.parametrize("place", ["file/report.json", "folder"])
+def test_a_report_that_could_not_be_written_is_refused_before_anything_is_scored(
+    usgseg, phantoms, checkpoint, tmp_path, place
+):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    words = ["--prompt", "box", "--model", checkpoint, "--json", tmp_path / place]
+    outcome = usgseg("evaluate", phantoms, *words)
+    assert (outcome.code, outcome.out) == (1, "")
+    assert len(outcome.err_lines) == 1
+    assert str(tmp_path / place) in outcome.err
+
+
 def test_a_data_set_given_twice_is_a_wrong_request(usgseg, phantoms):
     outcome = usgseg("evaluate", phantoms, phantoms, "--prompt", "box")
     assert outcome.code == 1

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import PromptError
-from .common import end_if_failed, progress
+from .common import check_place, end_if_failed, progress
 from .evaluate import read_chosen
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def ablate(
     )
     if vary:
         asked = [item for item in asked if item.group in (UNCHANGED, *vary)]
+    check_place(out / "ablation.json")
     segmenter = load_segmenter(model, device=device)
     detectors = {"": load_detector(grounder, device=device)}
     for name, folder in adapters.items():

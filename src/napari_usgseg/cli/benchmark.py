@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .common import progress, write_json
+from .common import check_place, progress, write_json
 
 
 def benchmark(
@@ -21,6 +21,7 @@ def benchmark(
     from ..models.registry import load_segmenter
     from ..pipeline.benchmark import run_benchmark
 
+    check_place(json_file)
     nano = load_segmenter(model)
     with progress(repeats + 1, "measuring") as step:
         report = run_benchmark(repeats, nano, progress=lambda done, total: step(""))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any
 
 import typer
 
-from ..errors import PromptError
+from ..errors import LabelWriteError, PromptError
 
 EXIT_SOME_FAILED = 3
 
@@ -64,6 +65,25 @@ def end_if_failed(failures: Collection[object]) -> None:
         typer.echo(f"usgseg: {line}", err=True)
     if failures:
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def check_place(*files: Path | None) -> None:
+    """Refuse, before long work, a file that could not be written after it; make its folder.
+
+    Raises:
+        LabelWriteError: one could not.
+    """
+    from ..io.atomic import write_cure
+
+    for path in filter(None, files):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LabelWriteError(path, write_cure(error)) from error
+        if path.is_dir():
+            raise LabelWriteError(path, "is a folder; choose a file name")
+        if not os.access(path.parent, os.W_OK):
+            raise LabelWriteError(path, "may not be written; choose a folder that you may write to")
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

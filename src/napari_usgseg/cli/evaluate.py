@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import DatasetError, PromptError
-from .common import Advance, end_if_failed, progress, write_json
+from .common import Advance, check_place, end_if_failed, progress, write_json
 
 if TYPE_CHECKING:
     from ..io.datasets import Dataset, DatasetItem
@@ -121,6 +121,7 @@ def evaluate(
     if not datasets:
         raise PromptError("name a data set folder to score on (or --compare two reports)")
     chosen = read_chosen(datasets, split, side)
+    check_place(json_file, out and out / "report.json")
     _score(chosen, load_scorer(asked, request), request, per_image, worst, out, json_file)
 
 
