@@ -189,6 +189,10 @@ class FoldBar(QWidget):
         """The one that is open, or ""."""
         return next((name for name, made in self._buttons.items() if made.isChecked()), "")
 
+    def height_of(self, name: str) -> int:
+        """The least height in pixels of what belongs to a name; 0 for ""."""
+        return self._contents[name].minimumSizeHint().height() if name else 0
+
     def set_open(self, name: str, is_open: bool = True) -> None:
         """Open or close one."""
         self._buttons[name].setChecked(is_open)

@@ -63,6 +63,8 @@ class UltrasoundWidget(QWidget):
         self.display: Display = Display(napari_viewer, self.session, self.bridge)
         self.opening = Opening(self.session, lambda: self.bridge.adopt(None), self)
         self._closed = False
+        self._unfolded = ""
+        self._least = 0
         own = None if self._lent else self.inference
         self._end_workers = _ender(self.files, self.trainings, own)
         self._connect()
@@ -135,11 +137,18 @@ class UltrasoundWidget(QWidget):
         layout.addWidget(self.status)
 
     def _on_fold(self, name: str) -> None:
-        """One thing is unfolded at a time, so that everything fits."""
+        """One thing is unfolded at a time; where not everything fits, it has the room of others."""
         if name:
             self.find_panel.fold.set_open(False)
-        for panel in (self.images, self.find_panel, self.correct, self.classes):
-            panel.setVisible(name != "Learn")
+        if not self._unfolded:  # nothing is hidden yet
+            self._least = self.minimumSizeHint().height()
+        self._unfolded = name
+        room = self.height() - self._least - self.folds.height_of(name)
+        for panel in (self.find_panel, self.classes, self.correct):
+            hidden = name == "Learn" or (bool(name) and room < 0)
+            room += panel.minimumSizeHint().height() if hidden else 0
+            panel.setVisible(not hidden)
+        self.images.setVisible(name != "Learn")
         self._on_offer()
 
     def _on_offer(self) -> None:
