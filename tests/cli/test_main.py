@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from napari_usgseg import __version__
+from napari_usgseg.errors import Cancelled
 
 HEAVY = ("torch", "transformers", "sam2", "timm", "napari", "qtpy", "scipy", "skimage")
 
@@ -87,6 +88,17 @@ def test_a_wrong_request_is_one_line_on_standard_error_and_code_1(
     assert outcome.err.startswith("usgseg: ")
     assert named in outcome.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, Cancelled])
+def test_who_interrupts_is_told_that_it_stopped(usgseg, monkeypatch, interruption):
+    def interrupted(*arguments, **options):
+        raise interruption
+
+    monkeypatch.setattr("napari_usgseg.models.registry.load_segmenter", interrupted)
+    outcome = usgseg("segment", __file__, "--box", "1,1,9,9", "--out", "o")
+    assert (outcome.code, outcome.out) == (130, "")
+    assert outcome.err.strip() == "usgseg: stopped"
 
 
 def test_names_that_the_output_has_no_letters_for_are_still_told(

@@ -67,11 +67,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = app(args=arguments, prog_name="usgseg", standalone_mode=False)
-    except typer.Abort:
-        return EXIT_INTERRUPTED
-    except (Cancelled, KeyboardInterrupt):
-        typer.echo("usgseg: stopped", err=True)
-        return EXIT_INTERRUPTED
+    except (typer.Abort, Cancelled, KeyboardInterrupt):
+        code = EXIT_INTERRUPTED  # newer versions of typer return it
     except BrokenPipeError:  # `usgseg ... | head`: nobody listens any more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_WRONG_REQUEST
@@ -81,6 +78,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if not isinstance(error, _ClickException):
             raise
         return _refuse(f"{error.format_message()} (see `usgseg --help`)")  # type: ignore[attr-defined]
+    if code == EXIT_INTERRUPTED:
+        typer.echo("usgseg: stopped", err=True)
     return code if isinstance(code, int) else 0
 
 
