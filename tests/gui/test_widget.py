@@ -603,3 +603,21 @@ def test_a_small_window_stays_small_whatever_is_unfolded(at_work):
     assert window.height() == 720
     for panel in (widget.images, widget.find_panel, widget.classes, widget.correct):
         assert panel.isVisible()
+
+
+def test_no_word_on_a_button_is_cut_off_in_a_larger_font(at_work):
+    from napari.settings import get_settings
+    from qtpy.QtWidgets import QPushButton
+
+    appearance = get_settings().appearance
+    before = appearance.font_size
+    try:
+        appearance.font_size = before + 6
+        at_work.qtbot.wait(300)
+        shown = [x for x in at_work.widget.findChildren(QPushButton) if x.isVisible() and x.text()]
+        assert len(shown) > 20
+        for control in shown:
+            text = control.fontMetrics().horizontalAdvance(control.text())
+            assert control.width() >= text, control.text()
+    finally:
+        appearance.font_size = before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from qtpy.QtCore import QObject, Qt, QTimer, Signal
+from qtpy.QtCore import QObject, QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QIcon, QPainter, QPaintEvent, QPixmap
 from qtpy.QtWidgets import (
     QFrame,
@@ -24,17 +24,24 @@ WARNING = "background-color: #e69f00; color: black; padding: 2px;"
 """What must be seen, in a dark theme and in a light one."""
 
 
+class NarrowButton(QPushButton):
+    """A button that may be as narrow as its text; Qt's style wants 80 pixels for the shortest."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """Room for the text in the font that it has now: napari's font size can be changed."""
+        width = self.fontMetrics().horizontalAdvance(self.text()) + TEXT_MARGIN
+        return QSize(width, super().minimumSizeHint().height())
+
+
 def button(text: str, tooltip: str, clicked: Callable[[], object]) -> QPushButton:
     """A push button."""
-    made = narrow(QPushButton(text))
+    made = NarrowButton(text)
     made.setToolTip(tooltip)
     made.clicked.connect(lambda: clicked())
-    return made
-
-
-def narrow(made: QPushButton) -> QPushButton:
-    """Let a button be as narrow as its text; Qt's style wants 80 pixels for the shortest."""
-    made.setMinimumWidth(made.fontMetrics().horizontalAdvance(made.text()) + TEXT_MARGIN)
     return made
 
 
@@ -165,7 +172,7 @@ class FoldBar(QWidget):
 
     def add(self, name: str, tooltip: str, content: QWidget) -> None:
         """Add one at the end, closed."""
-        made = narrow(QPushButton(name))
+        made = NarrowButton(name)
         made.setToolTip(tooltip)
         made.setCheckable(True)
         made.setFlat(True)
