@@ -37,7 +37,7 @@ class SmallHub(BaseHTTPRequestHandler):
 
     def _answer(self, with_body: bool) -> None:
         self.requests.append(f"{self.command} {self.path}")
-        start, headers = 0, {"X-Repo-Commit": COMMIT}
+        headers = {"X-Repo-Commit": COMMIT}
         if f"/api/models/{REPO}/tree/" in self.path:
             tree = [
                 {"type": "file", "path": n, "size": len(d), "oid": _etag(d)}
@@ -55,18 +55,15 @@ class SmallHub(BaseHTTPRequestHandler):
                 self.end_headers()
                 return
             headers["ETag"] = f'"{_etag(body)}"'
-            start = int(self.headers.get("Range", "bytes=0-")[6:].split("-")[0])
         else:
             body = b""
-        self.send_response(206 if start else 200)
+        self.send_response(200)
         for name, value in headers.items():
             self.send_header(name, value)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-        self.send_header("Content-Length", str(len(body) - start))
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if with_body:
-            self.wfile.write(body[start:])
+            self.wfile.write(body)
 
     def log_message(self, *args: object) -> None:
         pass
@@ -102,34 +99,19 @@ def requests(cache, monkeypatch) -> Iterator[list[str]]:
     thread.join()
 
 
-def test_a_file_is_fetched_once_with_progress_and_then_comes_from_the_cache(requests):
-    seen: list[tuple[int, int]] = []
-    path = hub.fetch_file("m", REPO, "weights.bin", lambda done, total: seen.append((done, total)))
-    size = len(FILES["weights.bin"])
+def test_a_file_is_fetched_once_and_then_comes_from_the_cache(requests):
+    path = hub.fetch_file("m", REPO, "weights.bin")
     assert path.read_bytes() == FILES["weights.bin"]
-    assert seen[-1] == (size, size)
     asked = len(requests)
     assert hub.fetch_file("m", REPO, "weights.bin") == path
     assert len(requests) == asked
 
 
-def test_an_interrupted_download_goes_on_where_it_stopped(requests, cache):
-    blobs = cache / "models--someone--model" / "blobs"
-    blobs.mkdir(parents=True)
-    body = FILES["weights.bin"]
-    (blobs / f"{_etag(body)}.incomplete").write_bytes(body[:1_000_000])
-    seen: list[int] = []
-    path = hub.fetch_file("m", REPO, "weights.bin", lambda done, total: seen.append(done))
-    assert path.read_bytes() == body
-    assert seen[0] >= 1_000_000
-
-
 def test_a_folder_is_fetched_without_the_files_that_nobody_needs(requests):
-    folder = hub.fetch_folder(
-        "m", REPO, ("weights.bin", "config.json"), ("weights.bin", "*.json"), lambda *_: None
-    )
+    files = ("weights.bin", "config.json")
+    folder = hub.fetch_folder("m", REPO, files, ("weights.bin", "*.json"))
     assert {path.name for path in folder.iterdir()} == {"weights.bin", "config.json"}
-    assert hub.cached_folder(REPO, ("weights.bin", "config.json")) == folder
+    assert hub.cached_folder(REPO, files) == folder
     assert hub.cached_folder(REPO, ("config.json", "tokenizer.json")) is None
 
 

@@ -47,7 +47,7 @@ def list_all(
 
 @app.command()
 def download(names: Annotated[list[str], typer.Argument(metavar="NAME...")]) -> None:
-    """Fetch models from the Hugging Face hub into its cache; resumes, and skips what is there."""
+    """Fetch models from the Hugging Face hub into its cache; what is there is left alone."""
     from ..models.registry import download_model
 
     for name in names:

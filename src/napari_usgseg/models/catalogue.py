@@ -65,16 +65,16 @@ class HubModel:
         folder = hub.cached_folder(self.repo, self.files)
         return None if folder is None else folder / self.weights
 
-    def fetch(self, progress: hub.Progress | None = None) -> Path:
+    def fetch(self) -> Path:
         """The weights file on this machine, downloaded with the others where one is missing.
 
         Raises:
             ModelNotFoundError: not all are cached, and they cannot be had.
         """
         if not self.others:
-            return hub.fetch_file(self.name, self.repo, self.weights, progress)
+            return hub.fetch_file(self.name, self.repo, self.weights)
         patterns = (self.weights, "*.json", "vocab.txt")
-        folder = hub.fetch_folder(self.name, self.repo, self.files, patterns, progress)
+        folder = hub.fetch_folder(self.name, self.repo, self.files, patterns)
         return folder / self.weights
 
 

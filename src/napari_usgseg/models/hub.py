@@ -1,4 +1,4 @@
-"""Files from the Hugging Face hub: the cached copy first, a resumable download otherwise.
+"""Files from the Hugging Face hub: the cached copy first, a download otherwise.
 
 ``HF_HUB_OFFLINE``, ``HF_HOME`` and ``HF_ENDPOINT`` are huggingface_hub's own and are honoured.
 A cached copy is used without asking the network.
@@ -6,7 +6,6 @@ A cached copy is used without asking the network.
 
 from __future__ import annotations
 
-import io
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +14,6 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from ..errors import ModelNotFoundError
-
-Progress = Callable[[int, int], None]
-"""Called with (bytes done, bytes in all) while a file comes in."""
 
 CONNECT_SECONDS = 5.0
 """How long to wait for the hub to answer at all."""
@@ -38,14 +34,13 @@ def cached_folder(repo: str, filenames: tuple[str, ...]) -> Path | None:
     return first.parent if first is not None and None not in paths else None
 
 
-def fetch_file(name: str, repo: str, filename: str, progress: Progress | None = None) -> Path:
+def fetch_file(name: str, repo: str, filename: str) -> Path:
     """A repository's file on this machine, downloaded where it is not cached.
 
     Args:
         name: the model's name in messages.
         repo: "owner/name" on the hub.
         filename: the file's path in the repository.
-        progress: called while bytes come in.
 
     Raises:
         ModelNotFoundError: it is not cached and cannot be had.
@@ -55,15 +50,11 @@ def fetch_file(name: str, repo: str, filename: str, progress: Progress | None = 
     cached = cached_file(repo, filename)
     if cached is not None:
         return cached
-    return _fetch(name, repo, hf_hub_download, progress, filename=filename)
+    return _fetch(name, repo, hf_hub_download, filename=filename)
 
 
 def fetch_folder(
-    name: str,
-    repo: str,
-    filenames: tuple[str, ...],
-    patterns: tuple[str, ...],
-    progress: Progress | None = None,
+    name: str, repo: str, filenames: tuple[str, ...], patterns: tuple[str, ...]
 ) -> Path:
     """A repository's snapshot on this machine; downloads ``patterns`` where a file is missing.
 
@@ -75,7 +66,7 @@ def fetch_folder(
     cached = cached_folder(repo, filenames)
     if cached is not None:
         return cached
-    return _fetch(name, repo, snapshot_download, progress, allow_patterns=list(patterns))
+    return _fetch(name, repo, snapshot_download, allow_patterns=list(patterns))
 
 
 def recorded_sha256(path: Path) -> str | None:
@@ -88,18 +79,15 @@ def recorded_sha256(path: Path) -> str | None:
     return blob if is_sha256 else None
 
 
-def _fetch(
-    name: str, repo: str, download: Callable[..., Any], progress: Progress | None, **what: Any
-) -> Path:
+def _fetch(name: str, repo: str, download: Callable[..., Any], **what: Any) -> Path:
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError
 
     # The base error of the HTTP library, which differs between versions of huggingface_hub.
     http_error: Any = HfHubHTTPError.__bases__[0]
-    reporter = None if progress is None else _reporter(progress)
     try:
         _check_reachable(constants.ENDPOINT, offline=constants.HF_HUB_OFFLINE)
-        return Path(download(repo, tqdm_class=reporter, **what))
+        return Path(download(repo, **what))
     except (OSError, http_error) as error:
         root = error.__cause__ or error  # huggingface_hub wraps a lost connection in advice
         cause = (str(root) or type(root).__name__).splitlines()[0].rstrip(".")
@@ -129,23 +117,3 @@ def _check_reachable(endpoint: str, offline: bool) -> None:
         socket.create_connection((url.hostname, port), CONNECT_SECONDS).close()
     except OSError as error:
         raise ConnectionError(f"no connection to {url.hostname} ({error})") from None
-
-
-def _reporter(progress: Progress) -> type[Any]:
-    """A silent progress bar class that hands its numbers on."""
-    from huggingface_hub.utils import tqdm
-
-    class Reporter(tqdm):  # type: ignore[misc, valid-type, unused-ignore]
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            kwargs.update(disable=False, file=io.StringIO())
-            kwargs.pop("name", None)
-            super().__init__(*args, **kwargs)
-            self._counts_bytes = kwargs.get("unit") == "B"
-
-        def update(self, n: float | None = 1) -> bool | None:
-            shown = super().update(n)
-            if self._counts_bytes:
-                progress(int(self.n), int(self.total or 0))
-            return shown
-
-    return Reporter

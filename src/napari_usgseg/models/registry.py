@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from ..errors import CheckpointError, ModelError, ModelNotFoundError
 from .catalogue import CATALOGUE, EMBEDDED, OPENVINO, SAM1_HUB, EmbeddedModel, HubModel, Kind
-from .hub import Progress
 from .lora_card import ADAPTER_CONFIG, base_of, is_adapter, read_adapter_card
 from .verify import ModelInfo, describe, verify
 
@@ -169,12 +168,11 @@ def embedded_grounder() -> Path:
     return next(m.path for m in EMBEDDED if (m.name, m.kind) == ("nano", "detector"))
 
 
-def download_model(name: str, progress: Progress = lambda done, total: None) -> tuple[Path, ...]:
+def download_model(name: str) -> tuple[Path, ...]:
     """Fetch a model of the hub into the cache; what is there already is left alone.
 
     Args:
         name: of `list_models`.
-        progress: called with (bytes done, bytes in all).
 
     Returns:
         Where the model's weights are; for an embedded name, a file or folder for each kind.
@@ -187,7 +185,7 @@ def download_model(name: str, progress: Progress = lambda done, total: None) -> 
         if model.name == name:
             if isinstance(model, EmbeddedModel) and not model.path.exists():
                 raise _incomplete(model)
-            paths.append(model.fetch(progress) if isinstance(model, HubModel) else model.path)
+            paths.append(model.fetch() if isinstance(model, HubModel) else model.path)
     if not paths:
         raise _unknown(name, None)
     return tuple(paths)
