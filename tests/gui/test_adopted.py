@@ -66,3 +66,10 @@ def test_labels_of_one_frame_do_not_lie_over_the_next_one(person, frames):
     assert person.layer("labels").visible
     assert not person.layer("labels").data.any()
     assert np.array_equal(person.session.loaded.pixels[..., 0], frames[2])
+
+
+def test_an_image_of_another_scale_than_the_folders_comes_into_view(at_work, frames):
+    before = at_work.viewer.camera.zoom
+    use(at_work, at_work.viewer.add_image(frames[0], name="scan", scale=(0.1, 0.1)))
+    assert at_work.viewer.camera.zoom > 5 * before
+    assert np.allclose(at_work.viewer.camera.center[-2:], (4.8, 6.4), atol=0.2)

@@ -43,6 +43,7 @@ class LayerBridge:
         self._drawing.pictures.ready.connect(self.draw_image)
         self._writing = False
         self._dirty: set[str] = set()
+        self._look = False
         self._wired: Labels | None = None
         self._undoing = (("Control-Z", self._on_undo), ("Control-Shift-Z", self._on_redo))
         self._timer = QTimer()
@@ -93,6 +94,7 @@ class LayerBridge:
             self.layers.release("labels", f"labels of {before.name}")  # they are nowhere else
         self.adopted.take(*(self._next or (None,)))
         if self._next is not None:
+            self._look = self.layers.find("image") is not None  # the view is of that one
             self.layers.remove("image")
             self.layers.bring_to_top()
         self._next = None
@@ -133,6 +135,9 @@ class LayerBridge:
                     self._listen_to(self.layers.find(role))
         if self._dirty:
             self._timer.start(0)
+        elif self._look:
+            self._look = False
+            self._viewer.reset_view()
 
     def finish(self) -> None:
         """Draw all that waits, now."""
