@@ -246,6 +246,8 @@ def test_a_card_lists_every_image_once(tmp_path, items, said):
 def test_a_folder_without_a_data_set_says_how_to_make_one(tmp_path):
     with pytest.raises(DatasetError, match="usgseg export"):
         read_dataset(tmp_path)
+    with pytest.raises(DatasetError, match="no such folder"):
+        read_dataset(tmp_path / "gone")
 
 
 def sam2rad_folder(folder):

@@ -86,6 +86,8 @@ def read_dataset(folder: str | Path) -> Dataset:
         return _read_protocol_layout(folder)
     if (folder / "Train" / "imgs").is_dir() or (folder / "Test" / "imgs").is_dir():
         return _read_sam2rad_layout(folder)
+    if not folder.is_dir():
+        raise DatasetError(folder, "no such folder; check the path")
     raise DatasetError(
         folder,
         "no data set here: expected dataset.json with images/ and masks/ beside it, "
