@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QSignalBlocker, QSize, Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -92,13 +92,12 @@ class ClassPanel(Section):
         later(self, 0, rename)  # the list's editor is still open now
 
     def _on_classes(self) -> None:
-        self.list.blockSignals(True)
-        self.list.clear()
-        for item in self._session.table.classes:
-            chip = QListWidgetItem(class_icon(item.color, item.class_id), item.name)
-            chip.setData(Qt.ItemDataRole.UserRole, item.class_id)
-            chip.setFlags(chip.flags() | Qt.ItemFlag.ItemIsEditable)
-            self.list.addItem(chip)
-            if item.class_id == self._session.table.active:
-                self.list.setCurrentItem(chip)
-        self.list.blockSignals(False)
+        with QSignalBlocker(self.list):
+            self.list.clear()
+            for item in self._session.table.classes:
+                chip = QListWidgetItem(class_icon(item.color, item.class_id), item.name)
+                chip.setData(Qt.ItemDataRole.UserRole, item.class_id)
+                chip.setFlags(chip.flags() | Qt.ItemFlag.ItemIsEditable)
+                self.list.addItem(chip)
+                if item.class_id == self._session.table.active:
+                    self.list.setCurrentItem(chip)

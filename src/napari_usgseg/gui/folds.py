@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from qtpy.QtCore import QSignalBlocker
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -68,12 +69,10 @@ class CleaningForm(QWidget):
     def _on_settings(self) -> None:
         settings = self._session.settings
         for name, control in self._controls.items():
-            control.blockSignals(True)
-            _set(control, getattr(settings.cleaning, name))
-            control.blockSignals(False)
-        self.overwrite.blockSignals(True)
-        self.overwrite.setChecked(settings.overwrite)
-        self.overwrite.blockSignals(False)
+            with QSignalBlocker(control):
+                _set(control, getattr(settings.cleaning, name))
+        with QSignalBlocker(self.overwrite):
+            self.overwrite.setChecked(settings.overwrite)
 
 
 def _control(hint: Any, default: Any) -> QWidget:

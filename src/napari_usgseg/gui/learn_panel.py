@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from qtpy.QtCore import QSignalBlocker
 from qtpy.QtWidgets import QCheckBox, QSpinBox, QVBoxLayout, QWidget
 
 from ..session.annotator import AnnotationSession
@@ -66,12 +67,9 @@ class LearnForm(QWidget):
         """Say how it is."""
         settings = self._session.settings
         self.counts.setText(f"{PURPOSE} {self._counted()}")
-        for control in (self.after, self.by_itself):
-            control.blockSignals(True)
-        self.after.setValue(settings.train_after)
-        self.by_itself.setChecked(settings.train_by_itself)
-        for control in (self.after, self.by_itself):
-            control.blockSignals(False)
+        with QSignalBlocker(self.after), QSignalBlocker(self.by_itself):
+            self.after.setValue(settings.train_after)
+            self.by_itself.setChecked(settings.train_by_itself)
         self.view.refresh()
 
     def _counted(self) -> str:

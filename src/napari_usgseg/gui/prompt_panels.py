@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from qtpy.QtCore import QSignalBlocker
 from qtpy.QtWidgets import (
     QButtonGroup,
     QCheckBox,
@@ -142,12 +143,10 @@ class FindPanel(Section):
             (self.box, settings.box_threshold),
             (self.text, settings.text_threshold),
         ):
-            control.blockSignals(True)
-            control.setValue(0.0 if value is None else value)
-            control.blockSignals(False)
-        self.on_open.blockSignals(True)
-        self.on_open.setChecked(settings.find_on_open)
-        self.on_open.blockSignals(False)
+            with QSignalBlocker(control):
+                control.setValue(0.0 if value is None else value)
+        with QSignalBlocker(self.on_open):
+            self.on_open.setChecked(settings.find_on_open)
 
     def _on_tuner(self) -> None:
         """Say which tuned detector is asked, and what for."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QSignalBlocker, Qt, QTimer
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QPushButton, QSlider, QWidget
 
 from ..session.annotator import AnnotationSession
@@ -101,10 +101,8 @@ class ViewPanel(QWidget):
             (self.contrast, view.contrast),
         )
         for slider, value in values:
-            slider.blockSignals(True)
-            slider.setValue(value)
-            slider.blockSignals(False)
-        self.contours.blockSignals(True)
-        self.contours.setChecked(view.contours)
-        self.contours.blockSignals(False)
+            with QSignalBlocker(slider):
+                slider.setValue(value)
+        with QSignalBlocker(self.contours):
+            self.contours.setChecked(view.contours)
         self.despeckling.setCurrentText(view.despeckling)
