@@ -75,3 +75,11 @@ def test_undoing_a_class_keeps_those_that_the_image_shows(bench, folder) -> None
     assert [item.class_id for item in session.table.classes] == [1, 9]
     session.redo()
     assert [item.class_id for item in session.table.classes] == [1, 2, 9]
+
+
+def test_the_time_of_an_answer_is_not_told_of_the_next_image(bench) -> None:
+    session = bench.session
+    session.prompting.add_point(20, 20)
+    assert " ms" in session.status.text
+    session.walk.step(1)
+    assert " ms" not in session.status.text

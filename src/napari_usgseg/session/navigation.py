@@ -182,7 +182,8 @@ class Walk:
         session = self._session
         session.loaded, session.labels, session.draft = None, None, Draft()
         session.failure = ""
-        session.facts.pop("note", None)
+        for fact in ("note", "time"):
+            session.facts.pop(fact, None)
 
     def step(self, by: int) -> bool:
         """Go to the next (1) or previous (-1) image; False at the end."""
