@@ -74,7 +74,7 @@ def test_pixels_that_are_not_square_have_no_single_size(tmp_path):
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lambda data: data[:360], "ends before its last value"),
+        (lambda data: data[:360], "truncated or damaged"),
         (lambda data: b"", "no NIfTI-1 header"),
         (lambda data: b"\x89PNG" + data[4:], "no NIfTI-1 header"),
         (lambda data: data[:344] + b"ni1\0" + data[348:], "without its values"),
