@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass, field, fields
+import json
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from functools import cache
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 
 from ..errors import UsgsegError
-from ..io.instances import LABELLINGS, Labelling
+from ..io.instances import Labelling
 from ..models.embedding_cache import DEFAULT_LIMIT_BYTES
 from ..pipeline.postprocess import PostprocessSettings
 
-DESPECKLING = ("off", "median", "lee")
+Despeckling = Literal["off", "median", "lee"]
+DESPECKLING: tuple[Despeckling, ...] = get_args(Despeckling)
+Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
+Percent = Annotated[int, Field(ge=-100, le=100)]
 TRAIN_AFTER = 10
 MOST_TRAIN_AFTER = 10_000
 
@@ -43,27 +49,10 @@ class View:
     """
 
     contours: bool = False
-    opacity: float = 0.45
-    brightness: int = 0
-    contrast: int = 0
-    despeckling: str = "off"
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> View:
-        """From JSON values; what is missing or of a wrong type takes its default."""
-        known: dict[str, Any] = {}
-        if isinstance(values.get("contours"), bool):
-            known["contours"] = values["contours"]
-        opacity = values.get("opacity")
-        if isinstance(opacity, int | float) and 0 <= opacity <= 1:
-            known["opacity"] = float(opacity)
-        for name in ("brightness", "contrast"):
-            value = values.get(name)
-            if isinstance(value, int) and -100 <= value <= 100:
-                known[name] = value
-        if values.get("despeckling") in DESPECKLING:
-            known["despeckling"] = values["despeckling"]
-        return cls(**known)
+    opacity: Share = 0.45
+    brightness: Percent = 0
+    contrast: Percent = 0
+    despeckling: Despeckling = "off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +79,16 @@ class Settings:
     segmenter: str = "nano"
     detector: str = "nano"
     phrase: str = ""
-    box_threshold: float | None = None
-    text_threshold: float | None = None
+    box_threshold: Share | None = None
+    text_threshold: Share | None = None
     find_on_open: bool = True
     overwrite: bool = False
     labelling: Labelling = "semantic"
-    cache_gb: float = DEFAULT_LIMIT_BYTES / 2**30
+    cache_gb: Annotated[FiniteFloat, Field(ge=0, le=1e6)] = DEFAULT_LIMIT_BYTES / 2**30
     view: View = field(default_factory=View)
     cleaning: PostprocessSettings = field(default_factory=PostprocessSettings)
     mode: Mode = Mode.AUTONOMOUS
-    train_after: int = TRAIN_AFTER
+    train_after: Annotated[int, Field(ge=1, le=MOST_TRAIN_AFTER)] = TRAIN_AFTER
     train_by_itself: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -108,37 +97,25 @@ class Settings:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Settings:
-        """From JSON values; what is missing or of a wrong type takes its default."""
-        default = cls()
-        known: dict[str, Any] = {}
-        for name in ("segmenter", "detector", "phrase"):
-            if isinstance(values.get(name), str):
-                known[name] = values[name]
-        for name in ("find_on_open", "overwrite", "train_by_itself"):
-            if isinstance(values.get(name), bool):
-                known[name] = values[name]
-        if values.get("labelling") in LABELLINGS:
-            known["labelling"] = values["labelling"]
-        for name in ("box_threshold", "text_threshold"):
-            value = values.get(name)
-            if isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= 1:
-                known[name] = float(value)
-        if values.get("mode") in list(Mode):
-            known["mode"] = Mode(values["mode"])
-        after = values.get("train_after")
-        if type(after) is int and 1 <= after <= MOST_TRAIN_AFTER:
-            known["train_after"] = after
-        size = values.get("cache_gb")
-        if isinstance(size, int | float) and math.isfinite(size) and 0 <= size <= 1e6:
-            known["cache_gb"] = float(size)
-        if isinstance(values.get("view"), dict):
-            known["view"] = View.from_json(values["view"])
-        cleaning = values.get("cleaning")
-        if isinstance(cleaning, dict):
-            names = {item.name for item in fields(PostprocessSettings)}
-            kept = {name: value for name, value in cleaning.items() if name in names}
+        """From JSON values; what is missing or makes no sense takes its default."""
+        values = json.loads(json.dumps(values))
+        while True:
             try:
-                known["cleaning"] = PostprocessSettings(**kept)
-            except (TypeError, ValueError, UsgsegError):
-                known["cleaning"] = default.cleaning
-        return cls(**known)
+                return _adapter().validate_json(json.dumps(values), strict=True)
+            except ValidationError as error:
+                for problem in error.errors():
+                    _drop(values, problem["loc"])
+            except UsgsegError:
+                del values["cleaning"]
+
+
+@cache
+def _adapter() -> TypeAdapter[Settings]:
+    return TypeAdapter(Settings)
+
+
+def _drop(values: dict[str, Any], place: tuple[int | str, ...]) -> None:
+    """Remove what is at a place, names from the outside in, of nested values."""
+    for name in place[:-1]:
+        values = values[str(name)]
+    del values[str(place[-1])]
