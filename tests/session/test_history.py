@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -155,8 +156,9 @@ def fill_disk(session):
     database = session.store._journal.database
     (pages,) = database.row("PRAGMA page_count")
     database.execute(f"PRAGMA max_page_count = {pages}")
+    numbers = itertools.count()
     while not session.unsaved:
-        session.editing.add_class("x" * 500)
+        session.editing.add_class(f"{next(numbers)} " + "x" * 500)
     return lambda: database.execute("PRAGMA max_page_count = 1000000")
 
 
