@@ -55,7 +55,7 @@ def test_accepted_images_tune_the_detector_and_find_uses_it(labeller, heads_fold
     assert ("not promoted" in view.version.itemText(1)) == (not version.promoted)
     assert (tuner.current is not None) == version.promoted
     hint = widget.minimumSizeHint()
-    assert (hint.width() <= 360, hint.height() <= 820) == (True, True)
+    assert (hint.width() <= 360, hint.height() <= 820) == (True, True), hint
 
     if tuner.current is None:
         view.version.setCurrentIndex(1)

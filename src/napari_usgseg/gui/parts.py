@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 TEXT_MARGIN = 14
+FLAT_MARGIN = 11
 ONE_LINE_MARGIN = 6
 WARNING = "background-color: #e69f00; color: black; padding: 2px;"
 """What must be seen, in a dark theme and in a light one."""
@@ -33,7 +34,8 @@ class NarrowButton(QPushButton):
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
         """Room for the text in the font that it has now: napari's font size can be changed."""
-        width = self.fontMetrics().horizontalAdvance(self.text()) + TEXT_MARGIN
+        margin = FLAT_MARGIN if self.isFlat() else TEXT_MARGIN
+        width = self.fontMetrics().horizontalAdvance(self.text()) + margin
         return QSize(width, super().minimumSizeHint().height())
 
 
