@@ -19,7 +19,9 @@ from napari_usgseg.session.background import Channel, give_way
 give_way()
 channel = Channel()
 print("noise of a library")
-channel.send("began", nice=os.nice(0) if hasattr(os, "nice") else None, words=sys.argv[1:])
+nice = os.nice(0) if hasattr(os, "nice") else None
+is_idle = hasattr(os, "SCHED_IDLE") and os.sched_getscheduler(0) == os.SCHED_IDLE
+channel.send("began", nice=nice, is_idle=is_idle, words=sys.argv[1:])
 while not channel.is_ending():
     time.sleep(0.01)
 channel.send("stopped")
@@ -30,6 +32,7 @@ channel.send("stopped")
 def worker(tmp_path: Path, monkeypatch):
     (tmp_path / "worker_behind.py").write_text(WORKER)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.delenv("USGSEG_TRAINING_NICE", raising=False)
     messages: queue.SimpleQueue = queue.SimpleQueue()
     process = BackgroundProcess("worker_behind", ["one", "zwei ä"], messages.put)
     yield process, messages
@@ -43,6 +46,7 @@ def test_messages_arrive_and_it_ends_when_it_is_told_to(worker):
     assert began["words"] == ["one", "zwei ä"]
     if sys.platform != "win32":
         assert began["nice"] >= 15
+    assert began["is_idle"] == hasattr(os, "SCHED_IDLE")
     assert process.process_id is not None
     process.stop()
     assert messages.get(timeout=60) == {"kind": "stopped"}
