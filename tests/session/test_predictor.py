@@ -289,12 +289,17 @@ def test_an_older_version_can_be_chosen_again_or_none_and_that_is_kept(project, 
     assert make_bench(project).session.predictor.current is None
 
 
-def test_a_version_of_another_segmenter_is_not_used_and_says_why(project, make_bench):
-    place = project / "usgseg" / "models" / "ppn-v0001"
+def give_to_another_segmenter(project, number: int) -> None:
+    """Let a version's card say that it was trained on SAM 2.1."""
+    place = project / "usgseg" / "models" / f"ppn-v{number:04d}"
     segmenter = json.loads((place / "version.json").read_text())["base"]
     for name in ("ppn.json", "version.json"):
         text = (place / name).read_text().replace(segmenter, "sam2.1-hiera-tiny-0123abcd")
         (place / name).write_text(text)
+
+
+def test_a_version_of_another_segmenter_is_not_used_and_says_why(project, make_bench):
+    give_to_another_segmenter(project, 1)
     bench = make_bench(project)
     session, predictor = bench.session, bench.session.predictor
     session.walk.open_image("04")
@@ -306,11 +311,7 @@ def test_a_version_of_another_segmenter_is_not_used_and_says_why(project, make_b
 
 def test_of_several_promoted_ones_the_newest_that_fits_the_segmenter_is_used(project, make_bench):
     copy_of(project, 2, promoted=True)
-    place = project / "usgseg" / "models" / "ppn-v0002"
-    segmenter = json.loads((place / "version.json").read_text())["base"]
-    for name in ("ppn.json", "version.json"):
-        text = (place / name).read_text().replace(segmenter, "sam2.1-hiera-tiny-0123abcd")
-        (place / name).write_text(text)
+    give_to_another_segmenter(project, 2)
     bench = make_bench(project)
     session, predictor = bench.session, bench.session.predictor
     session.walk.open_image("04")
