@@ -15,7 +15,27 @@ Every message names what was given, what was expected and the cure.
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
+
+_UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
+
+
+def readable(name: object) -> str:
+    """A file's name or path on one line that every terminal and file takes.
+
+    Line breaks, control characters and bytes that are no UTF-8 become backslash escapes.
+    """
+
+    def shown(sign: str) -> str:
+        if unicodedata.category(sign) not in _UNPRINTABLE:
+            return sign
+        code = ord(sign)
+        if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte that it could not decode
+            return f"\\x{code - 0xDC00:02x}"
+        return sign.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+    return "".join(map(shown, str(name)))
 
 
 class UsgsegError(Exception):
@@ -26,7 +46,7 @@ class FileError(UsgsegError):
     """A fault of one file; ``path`` names it so that a batch can go on with the others."""
 
     def __init__(self, path: str | Path, cause: str) -> None:
-        super().__init__(f"{path}: {cause}")
+        super().__init__(f"{readable(path)}: {cause}")
         self.path = Path(path)
         self.cause = cause
 

@@ -1,0 +1,197 @@
+"""Names of files: which two are the same, which is safe, which is none of the person's.
+
+File systems differ: macOS takes "ü" of one code point and of two for the same name, macOS and
+Windows ignore case, Windows keeps some names and signs for itself. What a person or a card says
+becomes a part of a path by ``safe_file_name`` only; a file is looked for by ``NameFinder``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePath
+
+from ..errors import DatasetError
+
+MAX_NAME_BYTES = 200
+"""Longest safe name in UTF-8: file systems take 255 bytes, and a suffix is still to come."""
+
+_SYSTEM_NAMES = (
+    "__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "@eadir", "icon\r",
+    "system volume information",
+)  # fmt: skip
+_WINDOWS_SIGNS = frozenset('<>:"/\\|?*')
+_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode categories of what is not seen, or cannot be stored: control, format, surrogates."""
+_RESERVED = re.compile(
+    r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³]) *(?:\.|$)", re.IGNORECASE
+)
+_MARKED = re.compile(r"~[0-9a-f]{10}$")
+
+
+def same_name_key(name: str, ignore_case: bool = False) -> str:
+    """What two names have in common that are one: NFC, and case folded where that is ignored."""
+    if ignore_case:
+        name = unicodedata.normalize("NFD", name).casefold()
+    return unicodedata.normalize("NFC", name)
+
+
+def hidden_or_appledouble(path: str | PurePath) -> bool:
+    """Whether the last part of a path is hidden or a system's own: "._x.png", "Thumbs.db", ...
+
+    A leading dot hides; macOS's "._" companions (AppleDouble) have one.
+    """
+    name = PurePath(path).name
+    return name.startswith(".") or name.casefold() in _SYSTEM_NAMES
+
+
+def safe_file_name(text: str) -> str:
+    """``text`` (a class's name, an id) as one part of a path on every file system; add a suffix.
+
+    A plain name stays as it is. In any other, signs become "_", what is too long is cut, and "~"
+    with ten hexadecimal digits of a hash of ``text`` follows, so that different texts have
+    different names; they differ also where case and the form of umlauts do not count, unless the
+    texts themselves differ by just these (``safe_file_names`` tells those apart too). "." and ".."
+    are no plain names, so a path never leaves its folder. Call it once: what it gave is no plain
+    name again. ``io.datasets`` finds the files of an id by this name too.
+    """
+    return text if _is_plain(text) else _marked(text)
+
+
+def safe_file_names(texts: Iterable[str]) -> dict[str, str]:
+    """``safe_file_name`` of each text, no two of them one name where case does not count."""
+    names = {text: safe_file_name(text) for text in texts}
+    counts = Counter(same_name_key(name, ignore_case=True) for name in names.values())
+    return {
+        text: name if counts[same_name_key(name, ignore_case=True)] == 1 else _marked(text)
+        for text, name in names.items()
+    }
+
+
+def _is_plain(text: str) -> bool:
+    return (
+        text != ""
+        and _printable(text) == text
+        and _trimmed(text) == text
+        and not _RESERVED.match(text)
+        and not _MARKED.search(same_name_key(text, ignore_case=True))
+        and len(text.encode()) <= MAX_NAME_BYTES
+    )
+
+
+def _marked(text: str) -> str:
+    """A readable part of ``text``, and what tells it from every other text."""
+    data = text.encode("utf-8", "surrogatepass")
+    mark = f"~{hashlib.blake2b(data, digest_size=5).hexdigest()}"
+    name = _trimmed(_printable(text))
+    if _RESERVED.match(name):
+        name = f"_{name}"
+    return name.encode()[: MAX_NAME_BYTES - len(mark)].decode(errors="ignore") + mark
+
+
+def _printable(text: str) -> str:
+    return "".join(
+        "_" if sign in _WINDOWS_SIGNS or unicodedata.category(sign) in _UNSEEN else sign
+        for sign in text
+    )
+
+
+def _trimmed(text: str) -> str:
+    """Without leading dots, which hide a file, and ends that Windows cuts off."""
+    return text.strip().strip(". ")
+
+
+@dataclass(slots=True)
+class NameFinder:
+    """Files of a folder by their name, as a person means it; each folder is listed once.
+
+    Exactly the same name first; then the same after NFC, with a known suffix in any case; where the
+    file system ignores case, without it. Hidden files are not there. A name may lead into folders
+    ("case1/a.png"), never out of ``root``.
+
+    Attributes:
+        root: the folder; it may be missing.
+        suffixes: known ones, in small letters.
+    """
+
+    root: Path
+    suffixes: tuple[str, ...]
+    _folders: dict[Path, _Listing] = field(default_factory=dict)
+
+    def find(self, name: str) -> Path | None:
+        """The file, or None where there is none.
+
+        Raises:
+            DatasetError: two files are meant alike, none of them by exactly this name.
+        """
+        place = self.root
+        *folders, last = name.split("/")
+        for part in folders:
+            found = [here for here in self._listing(place).named(part) if (place / here).is_dir()]
+            if len(found) != 1:
+                return None
+            place /= found[0]
+        found = [here for here in self._listing(place).named(last) if (place / here).is_file()]
+        if len(found) > 1:
+            raise DatasetError(
+                place / found[0],
+                f"and {found[1]!r} have names that differ by case or the form of umlauts only, and "
+                f"either could be {name!r}; rename one",
+            )
+        return place / found[0] if found else None
+
+    def _listing(self, folder: Path) -> _Listing:
+        if folder not in self._folders:
+            self._folders[folder] = _Listing(folder, self.suffixes)
+        return self._folders[folder]
+
+
+class _Listing:
+    """What is in one folder, by name and by key."""
+
+    def __init__(self, folder: Path, suffixes: tuple[str, ...]) -> None:
+        self._folder, self._suffixes = folder, suffixes
+        try:
+            names = os.listdir(folder)
+        except OSError:
+            names = []
+        self._names = {name for name in names if not hidden_or_appledouble(name)}
+
+    def named(self, name: str) -> list[str]:
+        """The exact name alone, or all that are meant alike."""
+        if name in self._names:
+            return [name]
+        return self._by_key.get(self._key(name), [])
+
+    @cached_property
+    def _by_key(self) -> dict[str, list[str]]:
+        by_key: dict[str, list[str]] = {}
+        for name in sorted(self._names):
+            by_key.setdefault(self._key(name), []).append(name)
+        return by_key
+
+    @cached_property
+    def _ignores_case(self) -> bool:
+        return ignores_case(self._folder, self._names)
+
+    def _key(self, name: str) -> str:
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() in self._suffixes:
+            name = stem + suffix.lower()
+        return same_name_key(name, self._ignores_case)
+
+
+def ignores_case(folder: Path, names: Iterable[str]) -> bool:
+    """Whether a folder's file system ignores case, asked with the ``names`` that are in it."""
+    names = set(names)
+    for name in sorted(names):
+        other = name.swapcase()
+        if other != name == other.swapcase() and other not in names:
+            return os.path.lexists(folder / other)
+    return False
