@@ -15,6 +15,7 @@ from napari_usgseg.datasets.source_csv import (
 )
 from napari_usgseg.datasets.source_folders import write_pair, write_png_layout, write_sam2rad
 from napari_usgseg.errors import DatasetError
+from napari_usgseg.io.atomic import write_new
 from napari_usgseg.io.datasets import Split, read_dataset, read_splits
 from napari_usgseg.io.export import write_card
 from napari_usgseg.io.images import read_image
@@ -37,7 +38,7 @@ def dataset(tmp_path):
         labels[y : y + height, x : x + width] = 1
         if name == "a":
             labels[30:40, 40:50] = 1
-        write_pair(folder, name, image_of(seed), labels, overwrite=False)
+        write_pair(folder, name, image_of(seed), labels, write_new)
     items = [{"id": name, "group": name} for name in BOXES]
     write_card(
         folder, name="BUSI", organ="breast", target="breast tumor", labels={1: "tumor"},
@@ -91,7 +92,7 @@ def test_each_label_is_an_image_of_its_own(dataset, tmp_path):
     labels = np.zeros((48, 64), np.uint8)
     labels[5:15, 5:15], labels[20:30, 20:30] = 1, 2
     folder = tmp_path / "two"
-    write_pair(folder, "k", image_of(9), labels, overwrite=False)
+    write_pair(folder, "k", image_of(9), labels, write_new)
     write_card(
         folder, name="kidneyUS", organ="kidney", target="kidney",
         labels={1: "kidney", 2: "renal cortex"}, items=[{"id": "k", "group": "k"}],

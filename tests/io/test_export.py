@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from napari_usgseg.errors import DatasetError, ImageReadError
+from napari_usgseg.io.atomic import write_over
 from napari_usgseg.io.datasets import read_dataset, split_by_group
 from napari_usgseg.io.export import export_images
 from napari_usgseg.io.images import read_image
@@ -27,7 +28,7 @@ def record_of(folder, image_id, pixels, labels, **more):
     path = folder / f"{image_id}.png"
     Image.fromarray(pixels).save(path)
     label_path = folder / "labels" / f"{image_id}.png"
-    write_labels(label_path, labels, overwrite=True)
+    write_labels(label_path, labels, write_over)
     return ImageRecord(image_id, path, None, labels.shape, **more), label_path
 
 

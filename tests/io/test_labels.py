@@ -13,6 +13,7 @@ from PIL import Image
 
 from napari_usgseg.errors import DatasetError, ImageReadError, LabelWriteError
 from napari_usgseg.io import atomic
+from napari_usgseg.io.atomic import write_over
 from napari_usgseg.io.labels import (
     PALETTE,
     default_color,
@@ -34,7 +35,7 @@ SHAPES = st.tuples(st.integers(1, 40), st.integers(1, 40))
 def test_any_label_map_comes_back_as_it_was(tmp_path, labels):
     labels = np.abs(labels.astype(np.int64)) if labels.dtype == np.int16 else labels
     path = tmp_path / "labels.png"
-    write_labels(path, labels, overwrite=True)
+    write_labels(path, labels, write_over)
     back = read_labels(path)
     assert back.shape == labels.shape
     assert np.array_equal(back, labels)
@@ -49,7 +50,7 @@ def test_a_file_that_is_there_stays_unless_told_otherwise(tmp_path):
     with pytest.raises(LabelWriteError, match=r"exists already.*overwrite"):
         write_labels(path, np.zeros((4, 5), int))
     assert path.read_bytes() == before
-    write_labels(path, np.zeros((4, 5), int), overwrite=True)
+    write_labels(path, np.zeros((4, 5), int), write_over)
     assert not read_labels(path).any()
 
 
@@ -63,7 +64,7 @@ def test_a_failed_rename_leaves_the_old_file_and_no_temporary_one(tmp_path, monk
 
     monkeypatch.setattr(atomic.os, "replace", full)
     with pytest.raises(LabelWriteError, match="disk is full"):
-        write_labels(path, np.zeros((4, 5), int), overwrite=True)
+        write_labels(path, np.zeros((4, 5), int), write_over)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["labels.png"]
 
@@ -154,7 +155,7 @@ def test_classes_come_back_in_order_of_their_numbers(tmp_path):
     write_classes(path, CLASSES[:1])
     assert read_classes(path) == CLASSES[:1]
     with pytest.raises(LabelWriteError, match="exists already"):
-        write_classes(path, CLASSES, overwrite=False)
+        write_classes(path, CLASSES)
 
 
 @pytest.mark.parametrize(

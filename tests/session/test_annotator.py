@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from napari_usgseg.io.atomic import write_over
 from napari_usgseg.session.annotator import AnnotationSession
 from napari_usgseg.store.base import ImageState
 
@@ -213,7 +214,7 @@ def test_undo_does_not_overwrite_labels_that_changed_elsewhere(session, folder, 
     session.editing.accept()
     session.walk.open_image("b")
     foreign = np.full(session.labels.shape, 3, np.uint8)
-    write_labels(folder / "usgseg" / "labels" / "a.png", foreign, overwrite=True)
+    write_labels(folder / "usgseg" / "labels" / "a.png", foreign, write_over)
     session.walk.open_folder(folder)
     session.walk.open_image("a")
     session.undo()

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from napari_usgseg.io.atomic import write_over
 from napari_usgseg.io.labels import read_labels, write_labels
 from napari_usgseg.session.history import KEPT, History
 from napari_usgseg.session.requests import SaveRequest
@@ -231,7 +232,7 @@ def test_a_step_on_labels_that_were_changed_elsewhere_is_refused_and_forgotten(s
     session.walk.step(1)
     session.browser._loaded.clear()
     foreign = np.full(session.labels.shape, 3, np.uint8)
-    write_labels(folder / "usgseg" / "labels" / "a.png", foreign, overwrite=True)
+    write_labels(folder / "usgseg" / "labels" / "a.png", foreign, write_over)
     session.undo()
     assert "changed elsewhere" in session.status.text
     assert np.array_equal(read_labels(folder / "usgseg" / "labels" / "a.png"), foreign)

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from napari_usgseg.errors import DatasetError, ImageReadError, LabelWriteError
+from napari_usgseg.io.atomic import write_over
 from napari_usgseg.io.labels import read_labels, write_labels
 from napari_usgseg.store.base import ImageState
 from napari_usgseg.store.project import ProjectStore
@@ -73,7 +74,7 @@ def test_a_label_map_that_another_program_wrote_is_kept_as_a_backup(folder: Path
     store.write_labels(record, some_labels())
     path = store.label_path(record.image_id)
     foreign = np.full((20, 30), 7, np.uint8)
-    write_labels(path, foreign, overwrite=True)
+    write_labels(path, foreign, write_over)
     os.utime(path, ns=(1, 1))
     report = store.write_labels(record, some_labels())
     assert report.backup is not None
@@ -143,7 +144,7 @@ def test_a_label_file_that_another_program_changed_is_taken_into_the_history(fol
     store = ProjectStore(folder)
     store.write_labels(store.records[0], some_labels())
     foreign = some_labels(7)
-    write_labels(store.label_path("1"), foreign, overwrite=True)
+    write_labels(store.label_path("1"), foreign, write_over)
     assert np.array_equal(store.read_labels(store.records[0]), foreign)
     assert "changed by another program" in store.take_warnings()[0]
     assert not store.take_warnings()
@@ -160,7 +161,7 @@ def test_label_files_that_were_changed_while_the_folder_was_closed_are_taken_in(
     store = ProjectStore(folder)
     store.write_labels(store.records[0], some_labels())
     store.close()
-    write_labels(folder / "usgseg" / "labels" / "1.png", some_labels(3), overwrite=True)
+    write_labels(folder / "usgseg" / "labels" / "1.png", some_labels(3), write_over)
     write_labels(folder / "usgseg" / "labels" / "10.png", some_labels(2))
     again = ProjectStore(folder)
     assert again.states()["10"] is ImageState.COMMITTED

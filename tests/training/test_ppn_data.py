@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from napari_usgseg.errors import DatasetError
+from napari_usgseg.io.atomic import write_over
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.labels import write_labels
 from napari_usgseg.io.phantoms import write_phantom_dataset
@@ -14,7 +15,7 @@ def test_a_mask_of_another_size_is_named_before_anything_is_learnt(tmp_path):
     dataset = read_dataset(write_phantom_dataset(tmp_path / "data", 2, 0, size_hw=(96, 128)))
     assert [image.labels.shape for image in load_items(dataset.items)] == [(96, 128)] * 2
     wrong = dataset.items[1].mask_path
-    write_labels(wrong, np.ones((48, 64), np.uint8), overwrite=True)
+    write_labels(wrong, np.ones((48, 64), np.uint8), write_over)
     with pytest.raises(DatasetError, match=rf"{wrong.name}: is 64x48 pixels, its image 128x96"):
         load_items(dataset.items)
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import PromptError
-from .common import check_place, end_if_failed, progress
-from .evaluate import read_chosen
+from .common import end_if_failed, progress, result_folder
+from .evaluate import files_of, read_chosen
 
 if TYPE_CHECKING:
     from ..io.datasets import Dataset
@@ -62,7 +62,7 @@ def ablate(
     """Change one thing at a time on the way from a phrase to a mask; a table and a plot."""
     from ..models.registry import load_detector, load_segmenter
     from ..pipeline.ablate import GROUPS, THRESHOLDS, UNCHANGED, run_ablation, variants
-    from ..pipeline.ablation_report import write_ablation
+    from ..pipeline.ablation_report import FILES, write_ablation
     from ..pipeline.methods import EvaluationRequest
 
     strange = [name for name in vary or () if name not in GROUPS]
@@ -82,7 +82,8 @@ def ablate(
     )
     if vary:
         asked = [item for item in asked if item.group in (UNCHANGED, *vary)]
-    check_place(out / "ablation.json")
+    reads = [*files_of(chosen), *filter(None, (split, phrases, *adapters.values()))]
+    results = result_folder(out, *FILES, reads=reads)
     segmenter = load_segmenter(model, device=device)
     detectors = {"": load_detector(grounder, device=device)}
     for name, folder in adapters.items():
@@ -90,7 +91,7 @@ def ablate(
     images = sum(min(limit or len(item.items), len(item.items)) for item in chosen)
     with progress(images, "ablation") as step:
         result = run_ablation(chosen, segmenter, detectors, asked, lambda name: step(""))
-    write_ablation(result, out)
+    write_ablation(result, results)
     for row in result["rows"]:
         if row["group"] == UNCHANGED:
             typer.echo(f"{row['dataset']}: {row['images']} images, Dice {row['dice']:.3f}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .common import check_place, progress, write_json
+from .common import progress, report_writer
 
 
 def benchmark(
@@ -21,7 +21,7 @@ def benchmark(
     from ..models.registry import load_segmenter
     from ..pipeline.benchmark import run_benchmark
 
-    check_place(json_file)
+    write_report = report_writer(json_file)
     nano = load_segmenter(model)
     with progress(repeats + 1, "measuring") as step:
         report = run_benchmark(repeats, nano, progress=lambda done, total: step(""))
@@ -30,5 +30,4 @@ def benchmark(
         ratio = report["ratios"].get(name)
         beside = f"  {ratio:.3f} of the peer's" if ratio is not None else ""
         typer.echo(f"{name}: {1000 * seconds:.1f} ms{beside}")
-    if json_file is not None:
-        write_json(json_file, report)
+    write_report(report)

@@ -1,19 +1,21 @@
-"""What the commands share: progress, JSON files, and boxes and points as text."""
+"""What the commands share: progress, reports, and boxes and points as text."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ..errors import LabelWriteError, PromptError
+from ..errors import PromptError
+
+if TYPE_CHECKING:
+    from ..io.outputs import OutputFolder
 
 EXIT_SOME_FAILED = 3
 
@@ -67,34 +69,41 @@ def end_if_failed(failures: Collection[object]) -> None:
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
-def check_place(*files: Path | None) -> None:
-    """Refuse, before long work, a file that could not be written after it; make its folder.
+def report_writer(
+    path: Path | None, *, reads: Iterable[Path] = ()
+) -> Callable[[dict[str, Any]], None]:
+    """A function that writes a JSON report to ``path``, or does nothing where there is no path.
+
+    Whether it may be written is asked now, before the work. An earlier report is replaced.
 
     Raises:
-        LabelWriteError: one could not.
+        LabelWriteError: it may not be written, or its folder cannot be.
     """
-    from ..io.atomic import write_cure
+    if path is None:
+        return lambda content: None
+    from ..io.outputs import output_file
 
-    for path in filter(None, files):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise LabelWriteError(path, write_cure(error)) from error
-        if path.is_dir():
-            raise LabelWriteError(path, "is a folder; choose a file name")
-        if not os.access(path.parent, os.W_OK):
-            raise LabelWriteError(path, "may not be written; choose a folder that you may write to")
+    folder = output_file(path, reads=reads)
+    return lambda content: folder.write(path, as_json(content))
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a report; an older one is replaced.
+def result_folder(out: Path, *names: str, reads: Iterable[Path] = ()) -> OutputFolder:
+    """A folder for the files ``names`` of a command, which replaces its earlier ones.
 
     Raises:
-        LabelWriteError: the file cannot be written.
+        LabelWriteError: one of them may not be written, or the folder cannot be.
     """
-    from ..io.atomic import write_atomically
+    from ..io.outputs import OutputFolder
 
-    write_atomically(path, (json.dumps(content, indent=1) + "\n").encode(), overwrite=True)
+    folder = OutputFolder(out, reads=reads, overwrite=True)
+    folder.check(*(out / name for name in names))
+    folder.check_writable()
+    return folder
+
+
+def as_json(content: Mapping[str, Any]) -> bytes:
+    """A report as the bytes of its file."""
+    return (json.dumps(content, indent=1) + "\n").encode()
 
 
 def parse_box(text: str) -> tuple[float, float, float, float]:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import LabelWriteError
-from .common import write_json
+from .common import report_writer
 
 if TYPE_CHECKING:
     from ..pipeline.demo import DemoStep
@@ -30,20 +29,22 @@ def demo(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Make phantoms, find their lesions by a phrase, correct by a click, export PNGs."""
-    if out.exists() and any(out.iterdir()) and not overwrite:
-        raise LabelWriteError(out, "is not empty; give another --out, or --overwrite")
+    from ..io.outputs import OutputFolder
+
+    folder = OutputFolder(out, overwrite=overwrite)
+    folder.check_only_own()
+    write_report = report_writer(json_file)
     from ..models.registry import load_detector, load_segmenter
     from ..pipeline.demo import run_demo
 
     segmenter = load_segmenter(model, device=device)
     detector = load_detector(grounder, device=device)
-    steps = run_demo(segmenter, detector, out, count=count, seed=seed, overwrite=overwrite)
+    steps = run_demo(segmenter, detector, folder, count=count, seed=seed)
     _show(steps)
     typer.echo(f"data set with images and masks: {out / 'dataset'}")
     typer.echo(f"overlays to look at: {out / 'overlays'}")
     typer.echo(f"score it yourself: usgseg evaluate {out / 'dataset'} --prompt box")
-    if json_file is not None:
-        write_json(json_file, {"schema": 1, "steps": [asdict(step) for step in steps]})
+    write_report({"schema": 1, "steps": [asdict(step) for step in steps]})
 
 
 def _show(steps: list[DemoStep]) -> None:

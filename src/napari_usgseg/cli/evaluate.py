@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,14 +10,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import DatasetError, PromptError
-from .common import Advance, check_place, end_if_failed, progress, write_json
+from .common import (
+    Advance,
+    as_json,
+    end_if_failed,
+    progress,
+    report_writer,
+    result_folder,
+)
 
 if TYPE_CHECKING:
     from ..io.datasets import Dataset, DatasetItem
+    from ..io.outputs import OutputFolder
     from ..pipeline.methods import EvaluationRequest
     from ..pipeline.scored import Scorer
 
 SIDES = ("train", "val", "test")
+RESULTS = ("report.json", "tables.md", "tables.json", "worst.png")
+COMPARISON = ("comparison.json", "comparison.md")
 
 
 def evaluate(
@@ -121,8 +131,11 @@ def evaluate(
     if not datasets:
         raise PromptError("name a data set folder to score on (or --compare two reports)")
     chosen = read_chosen(datasets, split, side)
-    check_place(json_file, out and out / "report.json")
-    _score(chosen, load_scorer(asked, request), request, per_image, worst, out, json_file)
+    reads = [*files_of(chosen), *filter(None, (split, predictions, ppn, adapter))]
+    write_report = report_writer(json_file, reads=reads)
+    folder = result_folder(out, *RESULTS, reads=reads) if out is not None else None
+    scorer = load_scorer(asked, request)
+    _score(chosen, scorer, request, per_image, worst, folder, write_report)
 
 
 def _score(
@@ -131,8 +144,8 @@ def _score(
     request: EvaluationRequest,
     per_image: bool,
     worst: int,
-    out: Path | None,
-    json_file: Path | None,
+    out: OutputFolder | None,
+    write_report: Callable[[dict[str, Any]], None],
 ) -> None:
     from ..pipeline.report import dataset_report, evaluation_report
     from ..pipeline.tables import write_tables
@@ -166,33 +179,39 @@ def _score(
         scorer.trained_on,
     )
     typer.echo(f"mean: Dice {report['mean']['dice']:.3f}, IoU {report['mean']['iou']:.3f}")
-    if json_file is not None:
-        write_json(json_file, report)
+    write_report(report)
     if out is not None:
         written = write_tables(report, {item.name: item.organ for item in chosen}, out)
-        write_json(out / "report.json", report)
-        cases.write(out / "worst.png")
+        out.write(out.root / "report.json", as_json(report))
+        cases.save(out.root / "worst.png", out.write)
         names = [*(path.name for path in written), "report.json"]
-        typer.echo(f"wrote {', '.join(names)}{', worst.png' if cases.count else ''} in {out}")
+        typer.echo(f"wrote {', '.join(names)}{', worst.png' if cases.count else ''} in {out.root}")
     end_if_failed(failed)
 
 
 def _compare(first: Path, second: Path, json_file: Path | None, out: Path | None) -> None:
-    from ..io.atomic import write_atomically
     from ..pipeline.compare import compare_reports, comparison_markdown
 
+    reads = (first, second)
+    write_report = report_writer(json_file, reads=reads)
+    folder = result_folder(out, *COMPARISON, reads=reads) if out is not None else None
     comparison = compare_reports(first, second)
     text = comparison_markdown(comparison)
     typer.echo(text)
-    if out is not None:
-        write_json(out / "comparison.json", comparison)
-        write_atomically(out / "comparison.md", text.encode(), overwrite=True)
-    if json_file is not None:
-        write_json(json_file, comparison)
+    if folder is not None:
+        for name, data in zip(COMPARISON, (as_json(comparison), text.encode()), strict=True):
+            folder.write(folder.root / name, data)
+    write_report(comparison)
 
 
 def _count(step: Advance, item: DatasetItem) -> None:
     step("")
+
+
+def files_of(datasets: Sequence[Dataset]) -> list[Path]:
+    """The images and masks of data sets."""
+    items = [item for dataset in datasets for item in dataset.items]
+    return [path for item in items for path in (item.image_path, item.mask_path)]
 
 
 def read_chosen(folders: Sequence[Path], split: Path | None, side: str) -> list[Dataset]:

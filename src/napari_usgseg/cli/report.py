@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .common import EXIT_SOME_FAILED, progress
+from .common import EXIT_SOME_FAILED, progress, result_folder
 
 
 def report(
@@ -22,15 +22,22 @@ def report(
 ) -> None:
     """Report seconds, clicks, models, and how much of the proposals was changed, per image."""
     from ..store.ledger.page import write_page
-    from ..store.ledger.report import cache_of, open_for_report, read_ledger, write_csv
+    from ..store.ledger.report import (
+        FILES,
+        cache_of,
+        open_for_report,
+        read_ledger,
+        write_csv,
+    )
     from ..store.ledger.tables import span
 
+    folder = result_folder(out, *FILES)
     stores = open_for_report(project, labels, annotator)
     try:
         with progress(sum(len(store.records) for store in stores), "images") as advance:
             ledger = read_ledger(stores, lambda done, total: advance(""), cache_of(stores))
-        write_csv(ledger, out)
-        write_page(ledger, stores, out / "index.html")
+        write_csv(ledger, out, folder.write)
+        write_page(ledger, stores, out / "index.html", folder.write)
     finally:
         for store in stores:
             store.close()

@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DatasetError, FileError
-from ..io.atomic import write_atomically
 from ..io.datasets import Split, save_splits
-from ..io.export import CARD, check_new, write_card
+from ..io.export import write_card
 from ..io.images import read_image, to_rgb_uint8
 from ..io.labels import default_color, write_classes
 from ..io.near_duplicates import average_hash, join_groups
 from ..io.nifti import Volume, is_nifti, read_nifti
+from ..io.outputs import OutputFolder
 from ..types import BoolArray, LabelClass
 from .finding import FoundImage, Remark, RemarkKind, find_images
 from .masks import AnnotationReader, Masks
@@ -104,11 +104,11 @@ def prepare_dataset(
 
     Raises:
         DatasetError: the folder does not hold this data set, nothing of it could be used, or
-            ``out`` is in it or holds a data set already.
-        LabelWriteError: the result cannot be written.
+            ``out`` is in it.
+        LabelWriteError: ``out`` holds anything else, or the result cannot be written.
     """
     folder, out = Path(folder), Path(out)
-    _check_places(folder, out, overwrite)
+    written = _check_places(folder, out, overwrite)
     findings = find_images(entry, folder)
     remarks, rules = list(findings.remarks), entry.label_rules(keep_labels)
     reader = AnnotationReader(invert)
@@ -123,7 +123,7 @@ def prepare_dataset(
                 empty += not labels.any()
                 if not labels.any() and not keep_empty:
                     continue
-                write_pair(out, frame.item_id, frame.image, labels, overwrite)
+                write_pair(out, frame.item_id, frame.image, labels, written.write)
                 items.append(_item(found, frame, labels, source))
                 hashes.append(average_hash(frame.image))
         except FileError as error:
@@ -140,13 +140,15 @@ def prepare_dataset(
             items, join_groups([i["group"] for i in items], hashes), strict=True
         ):
             item["group"] = group
-    return _finish(entry, out, rules, items, remarks, empty, seed, overwrite)
+    return _finish(entry, written, rules, items, remarks, empty, seed)
 
 
-def _check_places(folder: Path, out: Path, overwrite: bool) -> None:
+def _check_places(folder: Path, out: Path, overwrite: bool) -> OutputFolder:
     if out.resolve().is_relative_to(folder.resolve()):
         raise DatasetError(out, f"is inside {folder}, which is only read; choose another --out")
-    check_new(out / CARD, overwrite)
+    written = OutputFolder(out, reads=[folder], overwrite=overwrite)
+    written.check_only_own()
+    return written
 
 
 def _frames(
@@ -250,14 +252,14 @@ def _item(
 
 def _finish(
     entry: KnownDataset,
-    out: Path,
+    written: OutputFolder,
     rules: tuple[LabelRule, ...],
     items: list[dict[str, Any]],
     remarks: list[Remark],
     empty: int,
     seed: int,
-    overwrite: bool,
 ) -> PrepareReport:
+    out, write = written.root, written.write
     names = {value: rule.name for value, rule in enumerate(rules, 1)}
     ids, groups = [i["id"] for i in items], [i["group"] for i in items]
     split = split_like(entry.name, ids, groups, entry.split, seed)
@@ -267,18 +269,18 @@ def _finish(
     )
     write_card(
         out,
+        write,
         name=entry.name,
         organ=entry.organ,
         target=rules[0].name,
         labels=names,
         items=items,
-        overwrite=overwrite,
         more={"homepage": entry.homepage, "licence": entry.licence, "groups": entry.groups},
     )
     write_classes(
-        out / "classes.json", [LabelClass(v, n, default_color(v)) for v, n in names.items()]
+        out / "classes.json", [LabelClass(v, n, default_color(v)) for v, n in names.items()], write
     )
-    save_splits({entry.name: split}, out / "splits.json", seed)
+    save_splits({entry.name: split}, out / "splits.json", seed, write)
     card = {
         "schema": 1,
         "dataset": entry.name,
@@ -288,5 +290,5 @@ def _finish(
         "remarks": [asdict(remark) for remark in remarks],
     }
     text = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
-    write_atomically(out / "report.json", text.encode("utf-8"), overwrite=True)
+    write(out / "report.json", text.encode("utf-8"))
     return report

@@ -22,17 +22,18 @@ from numpy.typing import NDArray
 
 from ..errors import DatasetError, FileError
 from ..geometry import components, mask_to_box
-from ..io.atomic import write_atomically
+from ..io.atomic import Write
 from ..io.datasets import Dataset, Split, save_splits
 from ..io.decoders import read_pixels
-from ..io.export import CARD, check_new, write_card
+from ..io.export import write_card
 from ..io.images import read_image
 from ..io.labels import write_image, write_png
+from ..io.outputs import OutputFolder
 from ..io.pairs import read_pair
 from ..io.tables import read_table
 from .finding import Remark
 from .registry import find_dataset
-from .source_folders import write_pair
+from .source_folders import files_of, write_pair
 
 COLUMNS = (
     "label_name", "bbox_x", "bbox_y", "bbox_width", "bbox_height",
@@ -64,13 +65,12 @@ def write_source_csv(dataset: Dataset, split: Split, out: Path, *, overwrite: bo
         How many boxes of how many images.
 
     Raises:
-        DatasetError: there are such files already.
         ImageReadError: a file cannot be read.
-        LabelWriteError: a file cannot be written.
+        LabelWriteError: ``out`` holds anything else, or a file cannot be written.
     """
     rows: dict[str, list[list[object]]] = {side: [] for side in SIDES}
-    for side in SIDES:
-        check_new(out / f"{side}.CSV", overwrite)
+    place = OutputFolder(out, reads=files_of(dataset), overwrite=overwrite)
+    place.check_only_own()
     images = 0
     for side in SIDES:
         for item in dataset.only(getattr(split, side)).items:
@@ -83,10 +83,10 @@ def write_source_csv(dataset: Dataset, split: Split, out: Path, *, overwrite: bo
                 word = f"_{dataset.labels[value]}" if len(dataset.labels) > 1 else ""
                 name = f"{dataset.name}_{item.item_id}{word}.png".lower().replace(" ", "_")
                 folder = "test_image" if side == "test" else side
-                write_image(out / folder / name, image, overwrite=overwrite)
+                write_image(out / folder / name, image, place.write)
                 if side == "test":
                     marked = mask.astype(np.uint8) * 255
-                    write_png(out / "test_mask" / name, marked, overwrite=overwrite)
+                    write_png(out / "test_mask" / name, marked, place.write)
                 size = [mask.shape[1], mask.shape[0], dataset.name.lower()]
                 for x0, y0, x1, y1 in (map(int, box) for box in boxes):
                     box_xywh = [x0, y0, x1 - x0 + 1, y1 - y0 + 1]
@@ -95,7 +95,7 @@ def write_source_csv(dataset: Dataset, split: Split, out: Path, *, overwrite: bo
     for side, lines in rows.items():
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([list(COLUMNS), *lines])
-        write_atomically(out / f"{side}.CSV", text.getvalue().encode("utf-8"), overwrite=True)
+        place.write(out / f"{side}.CSV", text.getvalue().encode("utf-8"))
     return f"{sum(map(len, rows.values()))} boxes of {images} images"
 
 
@@ -111,9 +111,8 @@ def read_source_csv(
         How many images, and remarks.
 
     Raises:
-        DatasetError: no such files, not of these columns, no image could be used, or ``out`` holds
-            a data set already.
-        LabelWriteError: the result cannot be written.
+        DatasetError: no such files, not of these columns, or no image could be used.
+        LabelWriteError: ``out`` holds anything else, or the result cannot be written.
     """
     remarks: list[Remark] = []
     datasets = _read_rows(folder, remarks)
@@ -122,11 +121,12 @@ def read_source_csv(
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+    written = OutputFolder(out, reads=places.values(), overwrite=overwrite)
+    written.check_only_own()
     total = 0
     for name, images in datasets.items():
         place = out if len(datasets) == 1 else out / name
-        check_new(place / CARD, overwrite)
-        total += _write_ours(name, images, places, place, organ, overwrite, remarks)
+        total += _write_ours(name, images, places, place, organ, written.write, remarks)
     if not total:
         why = f"; the first: {remarks[0].path}: {remarks[0].text}" if remarks else ""
         raise DatasetError(folder, f"no image of its CSV files could be used{why}")
@@ -177,7 +177,7 @@ def _write_ours(
     places: dict[str, Path],
     out: Path,
     organ: str,
-    overwrite: bool,
+    write: Write,
     remarks: list[Remark],
 ) -> int:
     words = list(dict.fromkeys(label for image in images.values() for label, _ in image.boxes))
@@ -188,7 +188,7 @@ def _write_ours(
         item_id = Path(file).stem
         try:
             pixels, labels, from_box = _read_pair(file, image, places, values)
-            write_pair(out, item_id, pixels, labels, overwrite)
+            write_pair(out, item_id, pixels, labels, write)
         except FileError as error:
             remarks.append(Remark("failed", file, error.cause))
             continue
@@ -199,11 +199,11 @@ def _write_ours(
     if items:
         known = find_dataset(name)
         write_card(
-            out, name=name, organ=known.organ if known else organ, target=words[0],
+            out, write, name=name, organ=known.organ if known else organ, target=words[0],
             labels={value: word for word, value in values.items()}, items=items,
-            overwrite=overwrite,
         )  # fmt: skip
-        save_splits({name: Split(*(tuple(sorted(sides[s])) for s in SIDES))}, out / "splits.json")
+        split = Split(*(tuple(sorted(sides[side])) for side in SIDES))
+        save_splits({name: split}, out / "splits.json", write=write)
     boxed = sum("mask_from" in item for item in items)
     if boxed:
         text = f"{boxed} of {len(items)} masks are the filled boxes: for detectors, not for masks"

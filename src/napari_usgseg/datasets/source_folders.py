@@ -7,7 +7,6 @@ Masks hold label values 1.. in both. ``io.datasets.read_dataset`` reads both.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DatasetError
+from ..io.atomic import Write
 from ..io.datasets import Dataset, Split
-from ..io.export import CARD, check_new, write_card
+from ..io.export import write_card
 from ..io.images import read_image
 from ..io.labels import write_image, write_labels
+from ..io.outputs import OutputFolder
 from ..io.pairs import read_mask
 
 
 def write_pair(
-    folder: Path, item_id: str, image: NDArray[np.uint8], labels: NDArray[Any], overwrite: bool
+    folder: Path, item_id: str, image: NDArray[np.uint8], labels: NDArray[Any], write: Write
 ) -> None:
     """Write ``images/<id>.png`` from (H, W, 3) and ``masks/<id>.png`` from (H, W) label values.
 
@@ -36,23 +37,24 @@ def write_pair(
             folder / "masks" / f"{item_id}.png",
             f"{labels.shape} pixels, its image {image.shape[:2]}; they must be the same",
         )
-    write_image(folder / "images" / f"{item_id}.png", image, overwrite=overwrite)
-    write_labels(folder / "masks" / f"{item_id}.png", labels, overwrite=overwrite)
+    write_image(folder / "images" / f"{item_id}.png", image, write)
+    write_labels(folder / "masks" / f"{item_id}.png", labels, write)
 
 
 def write_png_layout(dataset: Dataset, out: Path, *, overwrite: bool = False) -> int:
     """Write a data set in the layout of the protocol; returns how many images.
 
     Raises:
-        DatasetError: there is a data set already, or a mask is not of its image's size.
+        DatasetError: a mask is not of its image's size.
         ImageReadError: a file cannot be read.
-        LabelWriteError: a file cannot be written.
+        LabelWriteError: ``out`` holds anything else, or a file cannot be written.
     """
-    check_new(out / CARD, overwrite)
+    folder = OutputFolder(out, reads=files_of(dataset), overwrite=overwrite)
+    folder.check_only_own()
     items, names = [], dict(dataset.labels)
     for item in dataset.items:
         labels = read_mask(item)
-        write_pair(out, item.item_id, read_image(item.image_path), labels, overwrite)
+        write_pair(out, item.item_id, read_image(item.image_path), labels, folder.write)
         for value in np.unique(labels[labels > 0]).tolist():
             names.setdefault(value, f"label {value}")
         entry: dict[str, Any] = {
@@ -65,8 +67,8 @@ def write_png_layout(dataset: Dataset, out: Path, *, overwrite: bool = False) ->
         more = {"finding": item.finding, "pixel_size_mm": item.spacing_mm}
         items.append(entry | {key: value for key, value in more.items() if value is not None})
     write_card(
-        out, name=dataset.name, organ=dataset.organ, target=dataset.target, labels=names,
-        items=items, overwrite=overwrite,
+        out, folder.write, name=dataset.name, organ=dataset.organ, target=dataset.target,
+        labels=names, items=items,
     )  # fmt: skip
     return len(items)
 
@@ -78,17 +80,21 @@ def write_sam2rad(dataset: Dataset, split: Split, out: Path, *, overwrite: bool 
         How many images are in each.
 
     Raises:
-        DatasetError: there are such folders already.
+        LabelWriteError: ``out`` holds anything else, or a file cannot be written.
     """
+    folder = OutputFolder(out, reads=files_of(dataset), overwrite=overwrite)
+    folder.check_only_own()
     sides = {"Train": {*split.train, *split.val}, "Test": set(split.test)}
-    for side in sides:
-        check_new(out / side, overwrite)
     counts = dict.fromkeys(sides, 0)
     for side, ids in sides.items():
         for item in dataset.only(ids).items:
             for part, path in (("imgs", item.image_path), ("gts", item.mask_path)):
                 place = out / side / part / f"{item.item_id}{path.suffix.lower()}"
-                place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, place)
+                folder.write(place, path.read_bytes())
             counts[side] += 1
     return f"Train {counts['Train']}, Test {counts['Test']} images"
+
+
+def files_of(dataset: Dataset) -> list[Path]:
+    """The files that a data set is read from."""
+    return [path for item in dataset.items for path in (item.image_path, item.mask_path)]

@@ -24,10 +24,18 @@ from qtpy.QtWidgets import (
 )
 
 from ..errors import Cancelled, UsgsegError
+from ..io.outputs import OutputFolder
 from ..session.annotator import AnnotationSession
 from ..store.ledger.efforts import IDLE_SECONDS, Way
 from ..store.ledger.plots import HEIGHT, WIDTH, key, timeline
-from ..store.ledger.report import Ledger, cache_of, open_for_report, read_ledger, write_csv
+from ..store.ledger.report import (
+    FILES,
+    Ledger,
+    cache_of,
+    open_for_report,
+    read_ledger,
+    write_csv,
+)
 from ..store.ledger.tables import committed, span
 from ..store.project import ProjectStore
 from .parts import button, row
@@ -84,14 +92,17 @@ class LedgerReader(QObject):
                 self.progressed.emit(done, total)
 
         try:
+            report = OutputFolder(out, overwrite=True) if out is not None else None
+            if report is not None:
+                report.check(*(report.root / name for name in FILES))
             stores = open_for_report(folder, root)
             try:
                 ledger = read_ledger(stores, progress, cache_of(stores))
-                if out is not None:
+                if report is not None:
                     from ..store.ledger.page import write_page
 
-                    write_csv(ledger, out)
-                    write_page(ledger, stores, out / "index.html")
+                    write_csv(ledger, report.root, report.write)
+                    write_page(ledger, stores, report.root / "index.html", report.write)
             finally:
                 for store in stores:
                     store.close()

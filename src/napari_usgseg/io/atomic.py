@@ -6,9 +6,15 @@ import contextlib
 import errno
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import LabelWriteError
+
+TAKEN = "is there already; choose another place"
+
+Write = Callable[[Path, bytes], None]
+"""Writes a whole file or refuses: ``write_new``, ``write_over``, ``OutputFolder.write``."""
 
 _CURES = {
     errno.EACCES: "may not be written; choose a folder that you may write to",
@@ -34,7 +40,7 @@ def write_atomically(path: str | Path, data: bytes, *, overwrite: bool = False) 
     """
     path = Path(path)
     if not overwrite and os.path.lexists(path):
-        raise LabelWriteError(path, "exists already; choose another place or say to overwrite it")
+        raise LabelWriteError(path, TAKEN)
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,13 +49,45 @@ def write_atomically(path: str | Path, data: bytes, *, overwrite: bool = False) 
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
+            _put(temporary, path, overwrite)
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink()
         _sync_folder(path.parent)
     except OSError as error:
         raise LabelWriteError(path, write_cure(error)) from error
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file that is not there yet.
+
+    Raises:
+        LabelWriteError: it is there, or it cannot be written.
+    """
+    write_atomically(path, data)
+
+
+def write_over(path: Path, data: bytes) -> None:
+    """Write a file that is the program's own whatever it holds, such as those of a project.
+
+    Raises:
+        LabelWriteError: it cannot be written.
+    """
+    write_atomically(path, data, overwrite=True)
+
+
+def _put(temporary: Path, path: Path, overwrite: bool) -> None:
+    """Give the written file its name; one that appeared there meanwhile stays."""
+    if not overwrite:
+        try:
+            os.link(temporary, path)  # unlike a rename, it fails where something is there
+            return
+        except FileExistsError as error:
+            raise LabelWriteError(path, TAKEN) from error
+        except OSError:  # a file system without hard links
+            if os.path.lexists(path):
+                raise LabelWriteError(path, TAKEN) from None
+    os.replace(temporary, path)
 
 
 def write_cure(error: OSError) -> str:

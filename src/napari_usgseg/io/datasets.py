@@ -8,23 +8,30 @@ Sam2Rad's ``Train|Test/{imgs,gts}`` is read too.
 
 Other people's cards are read where they can only mean one thing: labels as a list of names (from
 1, or from 0 where the first is the background) or of ``{"id": ..., "name": ...}``, or name -> label
-value; items that are plain ids; images that are JPEG, BMP or TIFF. 0 is never a label.
+value; items that are plain ids; images and masks that are JPEG, BMP or TIFF. 0 is never a label.
+
+An id is a file's name with its suffix or without it (``io.names.pair_by_name``), in a folder of
+``images`` and ``masks`` too ("case1/a"), never outside of them. Two items of one id or of one file
+are refused, and so is an item that several files could belong to. Hidden files are not there.
 """
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import DatasetError
+from ..errors import DatasetError, readable
+from .atomic import Write, write_over
+from .names import hidden_or_appledouble, pair_by_name, same_name_key
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+"""Suffixes of images and of masks; the protocol's first."""
 BACKGROUND = ("background", "bg", "_background_", "")
 
 
@@ -101,21 +108,60 @@ def _read_protocol_layout(folder: Path) -> Dataset:
     try:
         card = json.loads(path.read_text(encoding="utf-8-sig"))
         labels = _labels(card["labels"])
-        items = tuple(_item(folder, entry, tuple(labels)) for entry in card["items"])
-        dataset = Dataset(str(card["name"]), str(card["organ"]), str(card["target"]), labels, items)
+        entries = [e if isinstance(e, dict) else {"id": e} for e in card["items"]]
+        ids = [str(entry["id"]) for entry in entries]
+        name, organ, target = (str(card[key]) for key in ("name", "organ", "target"))
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise DatasetError(
             path,
             f"not a data set card ({type(error).__name__}: {error}); expected name, organ, "
             'target, labels such as {"1": "nerve"}, and items with id and group',
         ) from error
-    ids = [item.item_id for item in items]
-    if len(set(ids)) < len(ids):
-        twice = next(item_id for item_id in ids if ids.count(item_id) > 1)
-        raise DatasetError(path, f"lists the item '{twice}' twice; give each image its own id")
-    if not items:
+    if not ids:
         raise DatasetError(path, "lists no items; expected one with id and group for each image")
-    return dataset
+    _check_ids(path, ids)
+    images = _paths(folder / "images", ids)
+    masks = _paths(folder / "masks", ids)
+    items = tuple(
+        _item(item_id, entry, images[item_id], masks[item_id], tuple(labels))
+        for item_id, entry in zip(ids, entries, strict=True)
+    )
+    return Dataset(name, organ, target, labels, items)
+
+
+def _check_ids(path: Path, ids: list[str]) -> None:
+    """Refuse ids of which two are one, or that lead out of the data set's folder.
+
+    Raises:
+        DatasetError: it names ``path``, the card, and the id.
+    """
+    seen: set[str] = set()
+    for item_id in ids:
+        if Path(item_id).anchor or ".." in re.split(r"[/\\]", item_id):
+            raise DatasetError(
+                path,
+                f"the id {item_id!r} leads out of the data set's folder; give the name of a file "
+                "in images and masks",
+            )
+        key = same_name_key(item_id)
+        if key in seen:
+            raise DatasetError(path, f"lists the item '{item_id}' twice; give each image its own id")
+        seen.add(key)
+
+
+def _paths(folder: Path, ids: list[str]) -> dict[str, Path]:
+    """The file of each item; where there is none, where the protocol wants it.
+
+    Raises:
+        DatasetError: a file cannot be told from another's (``pair_by_name``).
+    """
+    found = pair_by_name(folder, ids, IMAGE_SUFFIXES)
+    paths = {item_id: folder / f"{item_id}.png" for item_id in ids}
+    for item_id, path in found.items():
+        if isinstance(path, DatasetError):
+            raise path
+        paths[item_id] = path
+    return paths
 
 
 def _labels(entry: Any) -> dict[int, str]:
@@ -144,36 +190,19 @@ def _labels(entry: Any) -> dict[int, str]:
     return dict(sorted(labels.items()))
 
 
-def _item(folder: Path, entry: Any, labels: tuple[int, ...]) -> DatasetItem:
-    if not isinstance(entry, dict):
-        entry = {"id": entry}
-    item_id, group, finding = str(entry["id"]), entry.get("group"), entry.get("finding")
+def _item(
+    item_id: str, entry: dict[str, Any], image: Path, mask: Path, labels: tuple[int, ...]
+) -> DatasetItem:
+    group, finding = entry.get("group"), entry.get("finding")
     return DatasetItem(
         item_id=item_id,
         group=item_id if group in (None, "") else str(group),
-        image_path=_file(folder / "images", item_id, IMAGE_SUFFIXES),
-        mask_path=_file(folder / "masks", item_id, (".png", ".bmp", ".tif", ".tiff")),
+        image_path=image,
+        mask_path=mask,
         finding=None if finding is None else str(finding),
         spacing_mm=_spacing(entry.get("pixel_size_mm")),
         labels=labels,
     )
-
-
-def _file(folder: Path, item_id: str, suffixes: tuple[str, ...]) -> Path:
-    """The file of an item; where there is none, where the protocol wants it."""
-    names = [item_id]
-    if item_id.lower().endswith(IMAGE_SUFFIXES):  # an id that is the image's file name
-        names.append(item_id[: item_id.rindex(".")])
-    first = folder / f"{item_id}.png"
-    if first.is_file():
-        return first
-    places = (
-        folder / f"{name}{suffix}"
-        for name in names
-        for lower in suffixes
-        for suffix in (lower, lower.upper())
-    )
-    return next((place for place in places if place.is_file()), first)
 
 
 def _spacing(entry: Any) -> float | None:
@@ -188,16 +217,40 @@ def _spacing(entry: Any) -> float | None:
 def _read_sam2rad_layout(folder: Path) -> Dataset:
     items = []
     for part in ("Train", "Test"):
-        for image in sorted((folder / part / "imgs").glob("*")):
-            if image.suffix.lower() not in IMAGE_SUFFIXES:
-                continue
-            masks = folder / part / "gts"
-            mask = next(masks.glob(f"{glob.escape(image.stem)}.*"), masks / f"{image.stem}.png")
-            items.append(DatasetItem(f"{part}-{image.stem}", image.stem, image, mask, labels=(1,)))
+        images, masks = folder / part / "imgs", folder / part / "gts"
+        names = _image_names(images)
+        found = pair_by_name(masks, names, IMAGE_SUFFIXES)
+        for name in names:
+            stem = Path(name).stem
+            mask = found.get(name, masks / f"{stem}.png")
+            if isinstance(mask, DatasetError):
+                raise mask
+            items.append(DatasetItem(f"{part}-{stem}", stem, images / name, mask, labels=(1,)))
     if not items:
         raise DatasetError(folder, "no images in Train/imgs or Test/imgs; put them there")
     name = folder.resolve().name
     return Dataset(name, name, name.replace("_", " "), {1: name.replace("_", " ")}, tuple(items))
+
+
+def _image_names(folder: Path) -> list[str]:
+    """The images in a folder of Sam2Rad's, which may be missing, by name.
+
+    Raises:
+        DatasetError: two of them would be one item.
+    """
+    if not folder.is_dir():
+        return []
+    by_stem: dict[str, str] = {}
+    for path in sorted(folder.iterdir()):
+        if hidden_or_appledouble(path) or path.suffix.lower() not in IMAGE_SUFFIXES:
+            continue
+        other = by_stem.setdefault(same_name_key(path.stem), path.name)
+        if other != path.name:
+            raise DatasetError(
+                path,
+                f"and {readable(other)} would be one item, {path.stem!r}; rename one, and its mask",
+            )
+    return list(by_stem.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,14 +293,16 @@ def write_splits(datasets: Iterable[Dataset], path: str | Path, seed: int = 0) -
     save_splits({dataset.name: split_by_group(dataset, seed) for dataset in datasets}, path, seed)
 
 
-def save_splits(splits: Mapping[str, Split], path: str | Path, seed: int = 0) -> None:
+def save_splits(
+    splits: Mapping[str, Split], path: str | Path, seed: int = 0, write: Write = write_over
+) -> None:
     """Write splits that were made elsewhere, by the name of their data set."""
     sides = {
         name: {side: list(getattr(split, side)) for side in ("train", "val", "test")}
         for name, split in splits.items()
     }
     text = json.dumps({"schema": 1, "seed": seed, "datasets": sides}, indent=1)
-    Path(path).write_text(text + "\n", encoding="utf-8")
+    write(Path(path), (text + "\n").encode("utf-8"))
 
 
 def read_splits(path: str | Path) -> dict[str, Split]:

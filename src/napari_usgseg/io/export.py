@@ -20,10 +20,11 @@ import numpy as np
 
 from ..errors import DatasetError, UsgsegError
 from ..types import ImageRecord, LabelClass
-from .atomic import write_atomically
+from .atomic import Write
 from .images import read_image
 from .instances import Labelling, semantic
 from .labels import LabelMap, read_labels, write_classes, write_image, write_labels, write_png
+from .outputs import OutputFolder
 from .pairs import check_same_size
 
 CARD = "dataset.json"
@@ -87,14 +88,15 @@ def export_images(
         groups: image id -> patient, video or case, so that a split tears none apart. An image that
             is not among them is a group of its own, the frames of one file are one.
         labelling: what the values of the label maps are.
-        overwrite: write over files and a card that are there.
+        overwrite: replace an earlier export that nobody changed since.
 
     Raises:
-        DatasetError: there is a data set already and ``overwrite`` is False.
-        LabelWriteError: the card cannot be written.
+        LabelWriteError: ``out`` holds anything else, or the card cannot be written.
     """
-    out = Path(out)
-    check_new(out / CARD, overwrite)
+    records = list(records)
+    reads = [path for record, label_path in records for path in (record.path, label_path)]
+    folder = OutputFolder(out, reads=reads, overwrite=overwrite)
+    folder.check_only_own()
     names = {entry.class_id: entry.name for entry in classes}
     items: dict[str, dict[str, Any]] = {}
     failures = []
@@ -102,7 +104,7 @@ def export_images(
         try:
             if record.image_id in items:
                 raise DatasetError(record.path, f"a second image with the id {record.image_id!r}")
-            labels = _export_image(record, Path(label_path), out, labelling, overwrite)
+            labels = _export_image(record, Path(label_path), folder, labelling)
         except UsgsegError as error:
             failures.append(ExportFailure(record.image_id, error))
             continue
@@ -111,31 +113,22 @@ def export_images(
             names.setdefault(value, f"label {value}")
     if items:
         write_card(
-            out,
+            folder.root,
+            folder.write,
             name=name,
             organ=organ,
             target=target,
             labels=names,
             items=list(items.values()),
             labelling=labelling,
-            overwrite=overwrite,
         )
-        write_classes(out / "classes.json", classes)
-    return ExportReport(out, tuple(items), tuple(failures))
-
-
-def check_new(path: Path, overwrite: bool) -> None:
-    """Refuse to write over a data set that is there.
-
-    Raises:
-        DatasetError: ``path`` exists and ``overwrite`` is False.
-    """
-    if path.exists() and not overwrite:
-        raise DatasetError(path, "exists already; choose another folder or say to overwrite it")
+        write_classes(folder.root / "classes.json", classes, folder.write)
+    return ExportReport(folder.root, tuple(items), tuple(failures))
 
 
 def write_card(
     out: Path,
+    write: Write,
     *,
     name: str,
     organ: str,
@@ -143,7 +136,6 @@ def write_card(
     labels: Mapping[int, str],
     items: Sequence[Mapping[str, Any]],
     labelling: Labelling = "semantic",
-    overwrite: bool = False,
     more: Mapping[str, Any] | None = None,
 ) -> None:
     """Write ``dataset.json``; ``items`` have at least ``id`` and ``group``.
@@ -151,7 +143,7 @@ def write_card(
     ``more`` is what else the card says, such as home page and licence.
 
     Raises:
-        LabelWriteError: it exists and ``overwrite`` is False, or cannot be written.
+        LabelWriteError: it may not or cannot be written.
     """
     card: dict[str, Any] = {
         "schema": 1,
@@ -166,11 +158,11 @@ def write_card(
     if labelling == "instance":
         card["labelling"] = labelling
     text = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
-    write_atomically(out / CARD, text.encode("utf-8"), overwrite=overwrite)
+    write(out / CARD, text.encode("utf-8"))
 
 
 def _export_image(
-    record: ImageRecord, label_path: Path, out: Path, labelling: Labelling, overwrite: bool
+    record: ImageRecord, label_path: Path, folder: OutputFolder, labelling: Labelling
 ) -> LabelMap:
     """Write one image; gives the class of each pixel."""
     file = f"{record.image_id}.png"
@@ -180,12 +172,13 @@ def _export_image(
         )
     image, labels = read_image(record.path, record.frame), read_labels(label_path)
     check_same_size(label_path, labels, image.shape[:2])
-    write_image(out / "images" / file, image, overwrite=overwrite)
+    out = folder.root
+    write_image(out / "images" / file, image, folder.write)
     classes = semantic(labels, labelling)
-    write_labels(out / "masks" / file, classes, overwrite=overwrite)
+    write_labels(out / "masks" / file, classes, folder.write)
     if labelling == "instance":
         codes = labels.astype(np.uint16)  # 16 bits also where nothing is labelled
-        write_png(out / "instances" / file, codes, overwrite=overwrite)
+        write_png(out / "instances" / file, codes, folder.write)
     return classes
 
 

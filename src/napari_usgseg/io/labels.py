@@ -21,7 +21,7 @@ from PIL import Image
 
 from ..errors import DatasetError, ImageReadError, LabelWriteError
 from ..types import LabelClass
-from .atomic import write_atomically
+from .atomic import Write, write_new
 from .decoders import check_size, read_errors
 
 LabelMap = NDArray[np.uint8] | NDArray[np.uint16]
@@ -41,13 +41,13 @@ def default_color(class_id: int) -> str:
     return PALETTE[(class_id - 1) % len(PALETTE)]
 
 
-def write_labels(path: str | Path, labels: ArrayLike, overwrite: bool = False) -> None:
+def write_labels(path: str | Path, labels: ArrayLike, write: Write = write_new) -> None:
     """Write a label map (H, W), whole or not at all.
 
     Args:
         path: ends in ``.png``; missing folders are made.
         labels: (H, W) bool or integers in 0..65535.
-        overwrite: replace a file that is there.
+        write: how the file is written.
 
     Raises:
         LabelWriteError: a file is there already, it cannot be written, or this is no label map.
@@ -55,10 +55,10 @@ def write_labels(path: str | Path, labels: ArrayLike, overwrite: bool = False) -
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise LabelWriteError(path, "label maps are PNG files; choose a name that ends in .png")
-    write_png(path, as_label_map(path, np.asarray(labels)), overwrite=overwrite)
+    write_png(path, as_label_map(path, np.asarray(labels)), write)
 
 
-def write_png(path: str | Path, pixels: NDArray[Any], overwrite: bool = False) -> None:
+def write_png(path: str | Path, pixels: NDArray[Any], write: Write = write_new) -> None:
     """Write (H, W) uint8 or uint16, or (H, W, 3) uint8, as a PNG, whole or not at all.
 
     Raises:
@@ -66,17 +66,17 @@ def write_png(path: str | Path, pixels: NDArray[Any], overwrite: bool = False) -
     """
     encoded = BytesIO()
     Image.fromarray(pixels).save(encoded, format="PNG")
-    write_atomically(path, encoded.getvalue(), overwrite=overwrite)
+    write(Path(path), encoded.getvalue())
 
 
-def write_image(path: str | Path, image: NDArray[np.uint8], overwrite: bool = False) -> None:
+def write_image(path: str | Path, image: NDArray[np.uint8], write: Write = write_new) -> None:
     """Write an image (H, W, 3) RGB as a PNG, grey where its channels are equal.
 
     Raises:
         LabelWriteError: a file is there already, or it cannot be written.
     """
     grey = bool((image == image[..., :1]).all())
-    write_png(path, image[..., 0] if grey else image, overwrite=overwrite)
+    write_png(path, image[..., 0] if grey else image, write)
 
 
 def as_label_map(path: Path, labels: NDArray[Any]) -> LabelMap:
@@ -126,10 +126,10 @@ def read_labels(path: str | Path) -> LabelMap:
     return values.astype(np.uint16)
 
 
-def write_classes(path: str | Path, classes: Iterable[LabelClass], overwrite: bool = True) -> None:
+def write_classes(
+    path: str | Path, classes: Iterable[LabelClass], write: Write = write_new
+) -> None:
     """Write ``classes.json``, whole or not at all.
-
-    It is replaced by default, because a list of classes grows while a person labels.
 
     Raises:
         LabelWriteError: a class is not valid or twice there, or the file cannot be written.
@@ -141,7 +141,7 @@ def write_classes(path: str | Path, classes: Iterable[LabelClass], overwrite: bo
         raise LabelWriteError(path, problem)
     entries = [{"id": c.class_id, "name": c.name, "color": c.color} for c in ordered]
     text = json.dumps({"schema": 1, "classes": entries}, indent=1, ensure_ascii=False)
-    write_atomically(path, (text + "\n").encode("utf-8"), overwrite=overwrite)
+    write(path, (text + "\n").encode("utf-8"))
 
 
 def read_classes(path: str | Path) -> list[LabelClass]:

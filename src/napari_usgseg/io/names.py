@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePath
 
-from ..errors import DatasetError
+from ..errors import DatasetError, readable
 
 MAX_NAME_BYTES = 200
 """Longest safe name in UTF-8: file systems take 255 bytes, and a suffix is still to come."""
@@ -185,6 +185,78 @@ class _Listing:
         if suffix.lower() in self._suffixes:
             name = stem + suffix.lower()
         return same_name_key(name, self._ignores_case)
+
+
+def pair_by_name(
+    folder: Path, ids: Iterable[str], suffixes: tuple[str, ...]
+) -> dict[str, Path | DatasetError]:
+    """The file of each id in ``folder``; an id that has none is not in the answer.
+
+    Of an id that is a file name, such as "a.jpg", this file comes first, then "a.jpg.png", then
+    "a.png"; of any other the id with a known suffix. Where two ids would have one file, the id with
+    a suffix behind it comes first instead. What then is still not certain is no file but the error
+    that says why: two ids have one file, or several files could be that of the id.
+
+    Args:
+        folder: may be missing.
+        ids: each once.
+        suffixes: known ones, in small letters; the first wins over all others.
+    """
+    finder, ids = NameFinder(folder, suffixes), list(ids)
+    found: dict[str, Path | DatasetError] = {}
+    shared: dict[Path, list[str]] = {}
+    for file_name_first in (True, False):
+        found = _pair(finder, ids, file_name_first)
+        owners: dict[Path, list[str]] = {}
+        for item_id, path in found.items():
+            if isinstance(path, Path):
+                owners.setdefault(path, []).append(item_id)
+        shared = {path: names for path, names in owners.items() if len(names) > 1}
+        if not shared:
+            break
+    for path, names in shared.items():
+        both = " and ".join(repr(name) for name in names[:3])
+        cause = f"could be the file of {both} alike; give each its own, by the file's name as its id"
+        found |= {name: DatasetError(path, cause) for name in names}
+    return found
+
+
+def _pair(
+    finder: NameFinder, ids: list[str], file_name_first: bool
+) -> dict[str, Path | DatasetError]:
+    found: dict[str, Path | DatasetError] = {}
+    for item_id in ids:
+        stem, suffix = os.path.splitext(item_id)
+        is_file_name = suffix.lower() in finder.suffixes
+        exact = [[item_id]] if is_file_name else []
+        bare = [item_id, stem] if is_file_name else [item_id]
+        added = [[name + suffix for suffix in finder.suffixes] for name in (*bare, _marked(item_id))]
+        try:
+            path = _first(finder, [*exact, *added] if file_name_first else [*added, *exact])
+        except DatasetError as error:
+            found[item_id] = error
+        else:
+            if path is not None:
+                found[item_id] = path
+    return found
+
+
+def _first(finder: NameFinder, choices: list[list[str]]) -> Path | None:
+    """The first file, by the first choice that has any."""
+    for names in choices:
+        path = finder.find(names[0])
+        if path is not None:
+            return path
+        paths = [path for name in names[1:] if (path := finder.find(name)) is not None]
+        if len(paths) > 1:
+            raise DatasetError(
+                paths[0],
+                f"and {readable(paths[1].name)} stand for the same image; keep one of them, or "
+                "give the file's whole name as the id",
+            )
+        if paths:
+            return paths[0]
+    return None
 
 
 def ignores_case(folder: Path, names: Iterable[str]) -> bool:

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DatasetError
 from ..geometry import components
 from .export import CARD, write_card
 from .labels import write_labels, write_png
+from .outputs import OutputFolder
 from .phantom_anatomy import ANATOMIES
 from .phantom_physics import Scan, b_mode, fan_scan, linear_scan
 from .phantom_scene import Scene
@@ -91,29 +91,28 @@ def write_phantom_dataset(
         The data set's folder.
 
     Raises:
-        DatasetError: there is a data set in ``out`` already.
-        LabelWriteError: ``out`` cannot be written.
+        LabelWriteError: ``out`` holds files of these names, or cannot be written.
         ValueError: unknown kind, or too small a size.
     """
     out = Path(out)
-    if (out / CARD).exists():
-        raise DatasetError(out / CARD, "exists already; choose another folder or remove this one")
+    folder = OutputFolder(out)
+    folder.check(out / CARD)
     items = []
     for index in range(count):
         phantom = make_phantom(seed + index, size_hw, kind)
         item_id = f"{kind}-{seed + index:05d}"
-        write_png(out / "images" / f"{item_id}.png", phantom.image[..., 0], overwrite=True)
-        write_labels(out / "masks" / f"{item_id}.png", phantom.labels, overwrite=True)
+        write_png(out / "images" / f"{item_id}.png", phantom.image[..., 0], folder.write)
+        write_labels(out / "masks" / f"{item_id}.png", phantom.labels, folder.write)
         items.append({"id": item_id, "group": item_id})
     anatomy = ANATOMIES[kind]
     write_card(
         out,
+        folder.write,
         name=f"phantoms-{kind}",
         organ=anatomy.organ,
         target=anatomy.names[1],
         labels=anatomy.names,
         items=items,
-        overwrite=True,
     )
     return out
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..io.outputs import OutputFolder
 from .ablate import GROUPS, UNCHANGED
 from .text_table import csv_table, figure, markdown_table, span
 
@@ -18,25 +18,25 @@ COLOR, PALE, GREY = "#0072b2", "#56b4e9", "#666"
 WIDE, ROW, LEFT, RIGHT = 760, 18, 300, 64
 SPREAD = ("lowest", "highest", "mean", "std")
 
+FILES = ("ablation.json", "ablation.csv", "ablation.md", "ablation.svg")
+
 Rows = Sequence[Mapping[str, Any]]
 
 
-def write_ablation(result: Mapping[str, Any], out: Path) -> None:
+def write_ablation(result: Mapping[str, Any], out: OutputFolder) -> None:
     """Write ``ablation.json``, ``.csv``, ``.md`` and ``.svg`` into a folder; older ones go.
 
     Raises:
         LabelWriteError: a file cannot be written.
     """
-    from ..io.atomic import write_atomically
-
-    texts = {
-        "json": json.dumps(result, indent=1) + "\n",
-        "csv": csv_table([_flat(row) for row in result["rows"]]),
-        "md": ablation_markdown(result),
-        "svg": ablation_plot(result),
-    }
-    for suffix, text in texts.items():
-        write_atomically(out / f"ablation.{suffix}", text.encode(), overwrite=True)
+    texts = (
+        json.dumps(result, indent=1) + "\n",
+        csv_table([_flat(row) for row in result["rows"]]),
+        ablation_markdown(result),
+        ablation_plot(result),
+    )
+    for name, text in zip(FILES, texts, strict=True):
+        out.write(out.root / name, text.encode())
 
 
 def ablation_markdown(result: Mapping[str, Any]) -> str:

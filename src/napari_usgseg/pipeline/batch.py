@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Cancelled, LabelWriteError, PromptError, UsgsegError
-from ..io.atomic import write_cure
+from ..io.atomic import write_cure, write_new, write_over
 from ..io.images import frame_count, read_image
 from ..io.labels import default_color, write_classes, write_labels
 from ..models.base import AutoSegmenter, Detector, Segmenter
@@ -100,7 +100,7 @@ def segment_files(
     asked = _describe(segmenter, detector, request) | ({"ppn": auto.model_id} if auto else {})
     with alone_in(out):
         run = RunFile.open(out / "run.json", asked, overwrite=request.overwrite)
-        write_classes(out / "classes.json", classes)
+        write_classes(out / "classes.json", classes, write_over)
         try:
             for source, label_path in zip(sources, label_paths, strict=True):
                 result = _one_file(
@@ -149,10 +149,11 @@ def _one_file(
         values = _class_ids(found, classes)
         labels = compose(found.items, values, image.shape[:2])
         run.begin(label_path.stem, source)
-        write_labels(label_path, labels, overwrite=overwrite)
+        write = write_over if overwrite else write_new
+        write_labels(label_path, labels, write)
         if request.overlay:
             picture = label_path.parent / "overlays" / label_path.name
-            write_overlay(picture, image, labels, classes, overwrite=overwrite)
+            write_overlay(picture, image, labels, classes, write)
     except Cancelled:
         raise
     except Exception as error:  # whatever a damaged file sets off, the other files are done

@@ -17,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..geometry import components
+from ..io.atomic import Write
 from ..io.export import export_images
 from ..io.labels import default_color, write_labels, write_png
+from ..io.outputs import OutputFolder
 from ..io.phantoms import Phantom, make_phantom
 from ..metrics import dice, next_click
 from ..models.base import Detector, Segmenter
@@ -56,31 +58,31 @@ class DemoStep:
 def run_demo(
     segmenter: Segmenter,
     detector: Detector,
-    out: Path,
+    folder: OutputFolder,
     *,
     count: int,
     seed: int,
-    overwrite: bool = False,
 ) -> list[DemoStep]:
-    """Do the job on ``count`` phantoms and write everything below ``out``.
+    """Do the job on ``count`` phantoms and write everything into ``folder``.
 
     Raises:
-        LabelWriteError: a file is there already and ``overwrite`` is not set.
+        LabelWriteError: a file may not or cannot be written.
     """
+    out = folder.root
     phantoms = [make_phantom(seed + index) for index in range(count)]
     names = list(dict.fromkeys(phantom.phrase for phantom in phantoms))
     classes = [LabelClass(i, name, default_color(i)) for i, name in enumerate(names, start=1)]
     steps, records = [], []
     for index, phantom in enumerate(phantoms, start=1):
         path = out / "phantoms" / f"phantom-{index:02d}.png"
-        write_png(path, phantom.image, overwrite=overwrite)
+        write_png(path, phantom.image, folder.write)
         record = ImageRecord(path.stem, path, None, phantom.labels.shape)
         label_class = classes[names.index(phantom.phrase)]
         step, labels = _one_phantom(
-            segmenter, detector, phantom, record, label_class, out / "overlays", overwrite
+            segmenter, detector, phantom, record, label_class, out / "overlays", folder.write
         )
         label_path = out / "labels" / f"{record.image_id}.png"
-        write_labels(label_path, labels, overwrite=overwrite)
+        write_labels(label_path, labels, folder.write)
         records.append((record, label_path))
         steps.append(step)
     report = export_images(
@@ -90,7 +92,7 @@ def run_demo(
         organ="phantom",
         target=names[0],
         classes=classes,
-        overwrite=overwrite,
+        overwrite=folder.overwrite,
     )
     report.whole()
     return steps
@@ -103,7 +105,7 @@ def _one_phantom(
     record: ImageRecord,
     label_class: LabelClass,
     overlays: Path,
-    overwrite: bool,
+    write: Write,
 ) -> tuple[DemoStep, NDArray[np.integer]]:
     truth = phantom.labels == 1
     prompt = TextPrompt(phantom.phrase)
@@ -115,7 +117,7 @@ def _one_phantom(
     ]
     for labels, stage in zip(maps, ("1-phrase", "2-click"), strict=True):
         path = overlays / f"{record.image_id}-{stage}.png"
-        write_overlay(path, phantom.image, labels, [label_class], overwrite=overwrite)
+        write_overlay(path, phantom.image, labels, [label_class], write)
     scores = [dice(truth, labels > 0) for labels in maps]
     step = DemoStep(record.image_id, phantom.phrase, len(found.items), scores[0], scores[1], click)
     return step, maps[1]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ..io.atomic import Write, write_new
 from ..io.labels import write_png
 from ..types import LabelClass
 
@@ -45,11 +46,11 @@ def write_overlay(
     image: NDArray[np.uint8],
     labels: NDArray[np.integer],
     classes: Sequence[LabelClass],
-    overwrite: bool = False,
+    write: Write = write_new,
 ) -> None:
     """Write ``draw_overlay`` as a PNG.
 
     Raises:
         LabelWriteError: the file is there already, or the folder cannot be written.
     """
-    write_png(path, draw_overlay(image, labels, classes), overwrite=overwrite)
+    write_png(path, draw_overlay(image, labels, classes), write)

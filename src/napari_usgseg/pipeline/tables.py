@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets.registry import find_dataset
+from ..io.outputs import OutputFolder
 from .text_table import csv_table, figure, markdown_table, span
 
 HEAD = (
@@ -28,13 +29,15 @@ PAPER = ("unseen", "seen")
 MEANS = ("dice", "iou", "hd95_px", "detection_rate", "seconds_per_image")
 
 
-def write_tables(report: Mapping[str, Any], organs: Mapping[str, str], out: Path) -> list[Path]:
+def write_tables(
+    report: Mapping[str, Any], organs: Mapping[str, str], out: OutputFolder
+) -> list[Path]:
     """Write ``tables.md``, ``tables.json`` and a CSV file for each table into a folder.
 
     Args:
         report: of ``report.evaluation_report``.
         organs: of each of its data sets.
-        out: made where it is not there; older tables in it are replaced.
+        out: their folder; older tables in it are replaced.
 
     Returns:
         What was written.
@@ -44,20 +47,18 @@ def write_tables(report: Mapping[str, Any], organs: Mapping[str, str], out: Path
     """
     import json
 
-    from ..io.atomic import write_atomically
-
     tables = grouped_rows(report, organs)
     files = {
-        out / "tables.md": tables_markdown(report, organs),
-        out / "tables.json": json.dumps({"schema": 1, **tables}, indent=1) + "\n",
+        out.root / "tables.md": tables_markdown(report, organs),
+        out.root / "tables.json": json.dumps({"schema": 1, **tables}, indent=1) + "\n",
     }
     for part, rows in tables.items():
         if rows:
-            files[out / f"{part}.csv"] = csv_table(rows)
+            files[out.root / f"{part}.csv"] = csv_table(rows)
         else:  # of an earlier report
-            (out / f"{part}.csv").unlink(missing_ok=True)
+            out.remove(out.root / f"{part}.csv")
     for path, text in files.items():
-        write_atomically(path, text.encode(), overwrite=True)
+        out.write(path, text.encode())
     return list(files)
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
+from ..io.atomic import Write
 from ..io.labels import write_png
 from ..types import BoolArray
 from .evaluate import ImageScore
@@ -45,14 +46,14 @@ class WorstCases:
         else:
             heapq.heapreplace(self._kept, entry)
 
-    def write(self, path: Path) -> None:
-        """Write the sheet as a PNG, worst first; an older one is replaced.
+    def save(self, path: Path, write: Write) -> None:
+        """Write the sheet as a PNG, worst first.
 
         Raises:
-            LabelWriteError: the file cannot be written.
+            LabelWriteError: the file may not or cannot be written.
         """
         if self._kept:
-            write_png(path, self.sheet(), overwrite=True)
+            write_png(path, self.sheet(), write)
 
     def sheet(self) -> NDArray[np.uint8]:
         """(H, W, 3) RGB uint8."""

@@ -184,7 +184,7 @@ def _found(session: AnnotationSession, answer: ModelAnswer) -> None:
     if session.record is None:
         return
     phrases = split_phrases(session.settings.phrase)
-    in_use = session.browser.committed > 0
+    in_use = session.browser.has_labels
     table = session.table
     ids: dict[str, int] = {}
     if answer.proposals:

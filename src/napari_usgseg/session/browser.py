@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import replace
 
 from ..store.base import ImageState, LabelMap, LabelStore
@@ -24,6 +25,7 @@ class Browser(ImageQueue):
         store: of the images, or None before anything is opened.
         states: of every image by its id.
         outbox: what the store is not known to have; images that it is about are not let go.
+        drawn: the images with labels that nobody accepted.
     """
 
     def __init__(
@@ -31,8 +33,9 @@ class Browser(ImageQueue):
         store: LabelStore | None = None,
         states: dict[str, ImageState] | None = None,
         outbox: Outbox | None = None,
+        drawn: Collection[str] = (),
     ) -> None:
-        super().__init__(() if store is None else store.records, states)
+        super().__init__(() if store is None else store.records, states, drawn)
         self.store = store
         self._outbox = outbox
         self._loaded: OrderedDict[str, Loaded] = OrderedDict()

@@ -58,13 +58,20 @@ class Editing:
             return
         self.relabel("paint", session.painting.numbered(labels))
 
-    def relabel(self, name: str, after: LabelMap, draft: Draft | None = None) -> None:
+    def relabel(
+        self, name: str, after: LabelMap, draft: Draft | None = None, reopen: bool = False
+    ) -> None:
         """Make ``after`` (H, W) the current image's labels, as an edit called ``name``.
+
+        That accepts nothing: what is drawn on an image that was not accepted waits for it, and an
+        accepted one is accepted as it is now.
 
         Args:
             name: of the edit.
             after: the labels; what they hold of new classes is added to the classes.
             draft: what is proposed from now on, or None where that stays.
+            reopen: an accepted object is proposed again, so that the image is not accepted before
+                it is.
         """
         session = self._session
         if session.record is None or session.labels is None:
@@ -75,7 +82,9 @@ class Editing:
         image_id = session.record.image_id
         values = [] if patch is None else np.unique(patch.after).tolist()
         table = commit.with_values(session.table, values, session.settings.labelling)
-        states = (session.browser.decided(image_id), ImageState.COMMITTED)
+        states = None
+        if reopen and session.browser.decided(image_id) is ImageState.COMMITTED:
+            states = (ImageState.COMMITTED, ImageState.UNTOUCHED)
         drafts = None if draft is None else (session.draft, draft)
         tables = None if table is session.table else (session.table, table)
         session.do(Edit(name, image_id, drafts, patch, states, tables))
@@ -89,11 +98,7 @@ class Editing:
         session = self._session
         if labelling == session.settings.labelling:
             return True
-        labelled = (
-            bool(session.others)
-            or session.browser.committed + session.browser.count(ImageState.FLAGGED) > 0
-            or (session.labels is not None and bool(session.labels.any()))
-        )
+        labelled = bool(session.others) or session.browser.has_labels
         have, want = ("class", "object") if labelling == "instance" else ("object", "class")
         refusal = ""
         if labelled:

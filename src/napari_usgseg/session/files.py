@@ -101,6 +101,7 @@ def _opened(store: LabelStore) -> Opened:
         others,
         _versions(store, "ppn"),
         _versions(store, "lora"),
+        store.drawn(),
     )
 
 

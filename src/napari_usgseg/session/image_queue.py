@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from psygnal import Signal
 
@@ -29,12 +29,16 @@ class ImageQueue:
     Args:
         records: of the images, in order.
         states: of every image by its id.
+        drawn: the images with labels that nobody accepted.
     """
 
     state_changed = Signal(str)
 
     def __init__(
-        self, records: Sequence[ImageRecord] = (), states: dict[str, ImageState] | None = None
+        self,
+        records: Sequence[ImageRecord] = (),
+        states: dict[str, ImageState] | None = None,
+        drawn: Collection[str] = (),
     ) -> None:
         self.records: tuple[ImageRecord, ...] = tuple(records)
         self.only: ImageState | None = None
@@ -43,6 +47,7 @@ class ImageQueue:
         self._decided: dict[str, ImageState] = {}
         self._unflagged: dict[str, ImageState] = {}
         self._proposed: set[str] = set()
+        self._drawn: set[str] = set(drawn)
         self._shown: dict[str, ImageState] = {}
         self._places: dict[ImageState, list[int]] = {state: [] for state in ImageState}
         self._commit_times: deque[float] = deque()
@@ -85,7 +90,7 @@ class ImageQueue:
     # -- states --------------------------------------------------------------------------------
 
     def state_of(self, image_id: str) -> ImageState:
-        """The state of an image as it is shown: proposed where a proposal waits on it."""
+        """The state of an image as it is shown: proposed where something waits to be accepted."""
         return self._shown[image_id]
 
     def decided(self, image_id: str) -> ImageState:
@@ -117,9 +122,20 @@ class ImageQueue:
         (self._proposed.add if proposed else self._proposed.discard)(image_id)
         self._show(image_id)
 
+    def set_drawn(self, image_id: str, drawn: bool) -> None:
+        """Note that an image has labels, accepted or not, or has none."""
+        (self._drawn.add if drawn else self._drawn.discard)(image_id)
+        self._show(image_id)
+
+    @property
+    def has_labels(self) -> bool:
+        """True where an image was accepted, or something was drawn on one."""
+        return bool(self._drawn) or self.committed + self.count(ImageState.FLAGGED) > 0
+
     def _show(self, image_id: str) -> None:
         before, state, at = self._shown[image_id], self._decided[image_id], self._index[image_id]
-        if state is ImageState.UNTOUCHED and image_id in self._proposed:
+        waits = image_id in self._proposed or image_id in self._drawn
+        if state is ImageState.UNTOUCHED and waits:
             state = ImageState.PROPOSED
         if state is before:
             return

@@ -85,7 +85,7 @@ class Walk:
         session.outbox.inherit(opened.store, opened.steps.serial)
         session.travel.stop()
         session.history = History(opened.steps)
-        session.browser = Browser(opened.store, opened.states, session.outbox)
+        session.browser = Browser(opened.store, opened.states, session.outbox, opened.drawn)
         session.others = opened.others
         if former is not None and former not in session.outbox.stores():
             session.close_store(former)
@@ -154,6 +154,7 @@ class Walk:
         session.loaded, session.labels = loaded, loaded.labels
         draft = session.browser.take_draft(image_id) or loaded.draft
         session.draft = unasked(draft) if draft.pending else draft
+        session.browser.set_drawn(image_id, bool(loaded.labels.any()))
         labelling = session.settings.labelling
         session.set_table(commit.with_labels(session.table, loaded.labels, labelling))
         session.image_loaded.emit()
@@ -224,7 +225,10 @@ class Walk:
         session.tell()
 
     def skip(self) -> None:
-        """Set the current image aside and go to the next; labels that it has are kept."""
+        """Set the current image aside and go to the next; labels that it has are kept.
+
+        They are accepted by that as little as before.
+        """
         session = self._session
         if session.record is None or session.labels is None:
             return
@@ -248,9 +252,7 @@ class Walk:
         image_id = session.record.image_id
         state = session.browser.decided(image_id)
         if state is ImageState.FLAGGED:
-            kept = ImageState.COMMITTED
-            if not session.labels.any():
-                kept = session.browser.unflagged(image_id)
+            kept = session.browser.unflagged(image_id)
             session.do(Edit("take flag away", image_id, state=(state, kept)))
             return
         session.do(Edit("flag for review", image_id, state=(state, ImageState.FLAGGED)))

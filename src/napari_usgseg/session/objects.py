@@ -181,7 +181,7 @@ class Objects:
         after[found] = 0
         objects = (*session.draft.objects, item)
         draft = replace(session.draft, objects=objects, active=len(objects) - 1)
-        session.editing.relabel("take up again", after, draft)
+        session.editing.relabel("take up again", after, draft, reopen=True)
 
     def _accepted_at(self, x: float, y: float) -> BoolArray | None:
         session = self._session

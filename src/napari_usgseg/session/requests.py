@@ -243,7 +243,8 @@ class Opened:
     """A store with all that the session shows of it at once.
 
     ``others`` are the other annotators who labelled here, "" the first one; ``versions`` are the
-    prompt predictors that were trained here, ``adapters`` the tuned detectors.
+    prompt predictors that were trained here, ``adapters`` the tuned detectors; ``drawn`` are the
+    images with labels that nobody accepted.
     """
 
     store: LabelStore
@@ -254,6 +255,7 @@ class Opened:
     others: tuple[str, ...] = ()
     versions: Versions = field(default_factory=Versions)
     adapters: Versions = field(default_factory=Versions)
+    drawn: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

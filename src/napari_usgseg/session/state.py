@@ -146,6 +146,8 @@ class SessionState:
         """Change the state as an edit says."""
         if edit.patch is not None and self.labels is not None:
             self.labels = edit.patch.applied(self.labels)
+            if edit.image_id is not None:
+                self.browser.set_drawn(edit.image_id, bool(self.labels.any()))
             self.labels_changed.emit()
         if edit.table is not None:
             self.known_classes = edit.table[1].classes

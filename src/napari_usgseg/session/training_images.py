@@ -21,6 +21,7 @@ from ..io.instances import labelling_in, semantic
 from ..models.embedding_cache import CachePlace, EmbeddingCache
 from ..models.phrases import as_phrase
 from ..store.project import ProjectStore
+from ..store.records import ImageState
 from ..store.shelf import LABELS_FILE
 from ..types import ImageEmbedding
 
@@ -105,7 +106,9 @@ def _labels(
     """Image id -> class map (H, W); read from the project once, and from the copy afterwards."""
     path = folder / LABELS_FILE
     if not path.is_file():
-        known = {record.image_id: record for record in store.records}
+        states = store.states()  # an accept may have been taken back since it was asked for
+        accepted = (r for r in store.records if states[r.image_id] is ImageState.COMMITTED)
+        known = {record.image_id: record for record in accepted}
         ids = [image_id for image_id in request["images"] if image_id in known]
         drawn = random.Random(int(request["plan"]["seed"]))
         ids = drawn.sample(ids, min(len(ids), MOST_IMAGES))

@@ -132,7 +132,14 @@ class LabelStore(Protocol):
     # -- what the history makes of it ------------------------------------------------------------
 
     def states(self) -> dict[str, ImageState]:
-        """The state of every image by its id; proposed where an untouched one has a proposal."""
+        """The state of every image by its id.
+
+        An untouched one with a proposal, or with labels that nobody accepted, is proposed.
+        """
+        ...
+
+    def drawn(self) -> frozenset[str]:
+        """The images with labels that nobody accepted."""
         ...
 
     def table(self) -> ClassTable | None:

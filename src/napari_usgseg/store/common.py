@@ -52,17 +52,24 @@ class JournalStore:
         return Path(self._journal.database.path or "memory")
 
     def states(self) -> dict[str, ImageState]:
-        """The state of every image by its id; proposed where an untouched one has a proposal."""
-        rows = self._journal.images()
+        """The state of every image by its id; see ``LabelStore.states``."""
+        rows, drawn = self._journal.images(), self.drawn()
 
         def state(image_id: str) -> ImageState:
             row = rows.get(image_id)
             if row is None:
                 return ImageState.UNTOUCHED
-            proposed = row.proposed and row.state is ImageState.UNTOUCHED
+            waits = row.proposed or image_id in drawn
+            proposed = waits and row.state is ImageState.UNTOUCHED
             return ImageState.PROPOSED if proposed else row.state
 
         return {record.image_id: state(record.image_id) for record in self.records}
+
+    def drawn(self) -> frozenset[str]:
+        """The images with labels that nobody accepted, by their label files."""
+        rows = self._journal.images().values()
+        kept = (row for row in rows if row.fingerprint is not None)
+        return frozenset(row.image_id for row in kept if row.state is not ImageState.COMMITTED)
 
     def table(self) -> ClassTable | None:
         """The classes and the picked one; None where none are written down yet."""

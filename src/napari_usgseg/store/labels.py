@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ..errors import ImageReadError, LabelWriteError
-from ..io.atomic import write_atomically
+from ..io.atomic import write_atomically, write_over
 from ..io.labels import read_labels, write_labels
 from ..types import ImageRecord
 from .records import LabelMap
@@ -92,7 +92,7 @@ class LabelFiles:
         """
         path = self.path(image_id)
         if labels is not None:
-            write_labels(path, labels, overwrite=True)
+            write_labels(path, labels, write_over)
             return self.fingerprint(image_id)
         try:
             path.unlink(missing_ok=True)

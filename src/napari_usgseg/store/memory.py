@@ -11,7 +11,7 @@ from ..types import ImageRecord
 from .common import JournalStore, has_file
 from .database import Database
 from .journal import Journal
-from .records import LabelMap
+from .records import ImageState, LabelMap
 
 
 class MemoryStore(JournalStore):
@@ -47,6 +47,14 @@ class MemoryStore(JournalStore):
         if not has_file(row, labels):
             return None
         return np.zeros(record.size_hw, np.uint8) if labels is None else labels
+
+    def drawn(self) -> frozenset[str]:
+        """The image, where it has labels that nobody accepted."""
+        image_id = self.records[0].image_id
+        labels = self._journal.labels(image_id)
+        waits = labels is not None and bool(labels.any())
+        accepted = self._journal.image(image_id).state is ImageState.COMMITTED
+        return frozenset((image_id,)) if waits and not accepted else frozenset()
 
     def take_warnings(self) -> tuple[str, ...]:
         """Nothing goes amiss in memory."""

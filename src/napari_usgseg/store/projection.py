@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DatasetError, ImageReadError, LabelWriteError
+from ..io.atomic import write_over
 from ..io.images import image_size
 from ..io.labels import read_classes, read_labels, write_classes
 from ..types import ImageRecord, LabelClass
@@ -193,7 +194,7 @@ class Projection:
                 if image_id:
                     report = self._bring_up(image_id)
                 else:
-                    write_classes(self._classes_path(), self._classes())
+                    write_classes(self._classes_path(), self._classes(), write_over)
                 self._behind.discard(image_id)
             except LabelWriteError as error:  # one file that is in the way holds up no other
                 failed = failed or error

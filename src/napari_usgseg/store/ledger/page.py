@@ -15,7 +15,7 @@ from PIL import Image
 from scipy import ndimage
 
 from ...errors import FileError
-from ...io.atomic import write_atomically
+from ...io.atomic import Write
 from ..base import LabelStore
 from ..records import Draft
 from .efforts import IDLE_SECONDS, ImageEffort, Way
@@ -47,18 +47,19 @@ figure img { width: 100%; } .note { color: #59636e; }
 """
 
 
-def write_page(ledger: Ledger, stores: Sequence[LabelStore], path: Path) -> None:
-    """Write the ledger as an HTML file; an older one is replaced.
+def write_page(ledger: Ledger, stores: Sequence[LabelStore], path: Path, write: Write) -> None:
+    """Write the ledger as an HTML file.
 
     Args:
         ledger: of the stores.
         stores: for the images, proposals and labels of the overlays; one for each annotator.
         path: of the file.
+        write: how it is written.
 
     Raises:
-        LabelWriteError: it cannot be written.
+        LabelWriteError: it may not or cannot be written.
     """
-    write_atomically(path, page(ledger, stores).encode(), overwrite=True)
+    write(path, page(ledger, stores).encode())
 
 
 def page(ledger: Ledger, stores: Sequence[LabelStore]) -> str:

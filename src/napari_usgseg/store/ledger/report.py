@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ...errors import DatasetError
-from ...io.atomic import write_atomically
+from ...io.atomic import Write
 from ...io.instances import labelling_in
 from ...types import LabelClass
 from ..base import LabelStore
@@ -141,11 +141,15 @@ def _classes(stores: Iterable[LabelStore]) -> list[LabelClass]:
     return list({item.class_id: item for store in stores for item in store.classes()}.values())
 
 
-def write_csv(ledger: Ledger, out: Path) -> None:
+FILES = ("index.html", "images.csv", "models.csv", "phrases.csv")
+"""What a report consists of."""
+
+
+def write_csv(ledger: Ledger, out: Path, write: Write) -> None:
     """Write ``images.csv``, ``models.csv`` and ``phrases.csv`` into a folder.
 
     Raises:
-        LabelWriteError: one cannot be written.
+        LabelWriteError: one may not or cannot be written.
     """
     images = [
         (
@@ -179,7 +183,7 @@ def write_csv(ledger: Ledger, out: Path) -> None:
     for name, rows in (("images", images), ("models", models), ("phrases", phrases)):
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
-        write_atomically(out / f"{name}.csv", text.getvalue().encode(), overwrite=True)
+        write(out / f"{name}.csv", text.getvalue().encode())
 
 
 def _image_row(item: ImageEffort, qualities: Qualities) -> tuple[object, ...]:

@@ -1,0 +1,254 @@
+"""Where a command or button may write, and the record of what it wrote there.
+
+Every command that writes files goes through ``OutputFolder``. It never writes over
+
+* a file that the command reads, under whatever name or link;
+* a file in a project's own folder, which only the project writes;
+* a file that is there already, unless the program wrote it itself and nobody changed it since, and
+  the person asked for it to be replaced.
+
+What the program wrote is known by content: ``.usgseg-written.jsonl`` in the folder, or in one above
+it, has a line for each file, ``{"path": "masks/a.png", "sha256": "..."}``, added before the file
+appears. A file whose hash is in none of its lines is a person's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ..errors import LabelWriteError
+from .atomic import write_atomically, write_cure
+
+RECORD_FILE = ".usgseg-written.jsonl"
+PROJECT_FILE = "project.sqlite"
+"""The file that makes a folder a project's own (``store.database``)."""
+
+class OutputFolder:
+    """A folder that a command writes into.
+
+    Args:
+        root: the folder; it is made with the first file.
+        reads: files and folders that the command reads.
+        overwrite: replace files that the program wrote and nobody changed since.
+
+    Raises:
+        LabelWriteError: ``root`` is a file, or lies in a project's own folder.
+    """
+
+    def __init__(
+        self, root: str | Path, *, reads: Iterable[str | Path] = (), overwrite: bool = False
+    ) -> None:
+        self.root = Path(root)
+        self.overwrite = overwrite
+        self._reads = {identity for path in reads for identity in _identities(Path(path))}
+        self._records: dict[Path, dict[str, set[str]]] = {}
+        if self.root.exists() and not self.root.is_dir():
+            raise LabelWriteError(self.root, "is a file, not a folder; choose another place")
+        project = project_around(self.root)
+        if project is not None:
+            raise LabelWriteError(
+                self.root,
+                f"is in {project}, where a project keeps its labels; choose a place outside of it",
+            )
+
+    def check(self, *paths: Path, overwrite: bool | None = None) -> None:
+        """Refuse files that may not be written, before the work that would fill them.
+
+        Raises:
+            LabelWriteError: one may not be; it says why, and what to do.
+        """
+        replace = self.overwrite if overwrite is None else overwrite
+        for path in paths:
+            if path.is_dir() and not path.is_symlink():
+                raise LabelWriteError(path, "is a folder; choose a file name")
+            if _identities(path) & self._reads:
+                raise LabelWriteError(path, "is read by this command; choose another place for it")
+            if project_around(path.parent) is not None:
+                raise LabelWriteError(
+                    path, "is in a project's own folder; choose a place outside of it"
+                )
+            if not os.path.lexists(path):
+                continue
+            if not self.is_own(path):
+                raise LabelWriteError(
+                    path,
+                    "is there already and is not known to be of this program, so it is left as it "
+                    "is; choose another place",
+                )
+            if not replace:
+                raise LabelWriteError(
+                    path, "is there already, from an earlier run; choose another place"
+                )
+
+    def check_only_own(self) -> None:
+        """Refuse a folder that holds anything but what the program wrote into it.
+
+        Raises:
+            LabelWriteError: it holds something else, or holds anything and is not to be
+                overwritten; it names the first.
+        """
+        for path in self._files():
+            if not self.is_own(path):
+                raise LabelWriteError(
+                    self.root,
+                    f"holds other files ({path.relative_to(self.root)}); choose an empty or a new "
+                    "folder",
+                )
+            if not self.overwrite:
+                raise LabelWriteError(
+                    self.root, "holds an earlier result; choose an empty or a new folder"
+                )
+
+    def check_writable(self) -> None:
+        """Make the folder and refuse one that cannot be written into, before long work.
+
+        Raises:
+            LabelWriteError: it cannot.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LabelWriteError(self.root, write_cure(error)) from error
+        if not os.access(self.root, os.W_OK):
+            raise LabelWriteError(
+                self.root, "may not be written; choose a folder that you may write to"
+            )
+
+    def is_own(self, path: Path) -> bool:
+        """Whether the program wrote this file, and nobody changed it since."""
+        if path.is_symlink() or not path.is_file():
+            return False
+        place = _place(path)
+        known = {
+            digest
+            for folder in place.parents
+            for digest in self._record(folder).get(_name(place, folder), ())
+        }
+        try:
+            with place.open("rb") as file:
+                return bool(known) and hashlib.file_digest(file, "sha256").hexdigest() in known
+        except OSError:
+            return False
+
+    def write(self, path: Path, data: bytes, *, overwrite: bool | None = None) -> None:
+        """Write a file below ``root``, whole or not at all, and remember it as the program's own.
+
+        Args:
+            path: the file.
+            data: all of it.
+            overwrite: replace the program's own; None takes what the folder was opened with.
+
+        Raises:
+            LabelWriteError: as for ``check``, or it cannot be written.
+        """
+        replace = self.overwrite if overwrite is None else overwrite
+        self.check(path, overwrite=replace)
+        self._remember(path, hashlib.sha256(data).hexdigest())
+        write_atomically(path, data, overwrite=replace)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file of an earlier result; one that a person wrote or changed stays."""
+        if self.overwrite and self.is_own(path):
+            path.unlink(missing_ok=True)
+
+    def _files(self) -> Iterator[Path]:
+        """All files below ``root`` save records and locks, links to folders included."""
+        for place, folders, names in os.walk(self.root):
+            links = [name for name in folders if (Path(place) / name).is_symlink()]
+            for name in sorted((*names, *links)):
+                if name not in (RECORD_FILE, ".lock"):
+                    yield Path(place) / name
+
+    def _record(self, folder: Path) -> dict[str, set[str]]:
+        """File name below ``folder`` -> the hashes under which the program wrote it."""
+        if folder not in self._records:
+            written: dict[str, set[str]] = {}
+            for line in _lines(folder / RECORD_FILE):
+                try:
+                    entry = json.loads(line)
+                    written.setdefault(str(entry["path"]), set()).add(str(entry["sha256"]))
+                except (ValueError, KeyError, TypeError):  # a line that a crash cut off
+                    continue
+            self._records[folder] = written
+        return self._records[folder]
+
+    def _remember(self, path: Path, digest: str) -> None:
+        root = _real(self.root)
+        name = _name(_place(path), root)
+        known = self._record(root).setdefault(name, set())
+        if digest in known:
+            return
+        place = root / RECORD_FILE
+        line = json.dumps({"path": name, "sha256": digest})
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            with place.open("ab") as file:
+                if _ends_inside_a_line(place):
+                    file.write(b"\n")
+                file.write(f"{line}\n".encode())
+        except OSError as error:
+            raise LabelWriteError(path, write_cure(error)) from error
+        known.add(digest)
+
+
+def output_file(path: str | Path, *, reads: Iterable[str | Path] = ()) -> OutputFolder:
+    """The folder of one file that a command writes, such as a report, checked before the work.
+
+    An earlier one that the program wrote is replaced.
+
+    Raises:
+        LabelWriteError: the file may not or cannot be written.
+    """
+    path = Path(path)
+    folder = OutputFolder(path.parent, reads=reads, overwrite=True)
+    folder.check(path)
+    folder.check_writable()
+    return folder
+
+
+def project_around(folder: Path) -> Path | None:
+    """The project's own folder that ``folder`` is, or lies in; None where it is in none."""
+    place = _real(folder)
+    return next((each for each in (place, *place.parents) if (each / PROJECT_FILE).is_file()), None)
+
+
+def _identities(path: Path) -> set[object]:
+    """What names a file whatever the way to it: its place without links, and its number on disk."""
+    found: set[object] = {os.path.realpath(path)}
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return found
+    return found | {(status.st_dev, status.st_ino)}
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
+
+
+def _place(path: Path) -> Path:
+    """Where a file is, with the links of its folder followed and its own not."""
+    return _real(path.parent) / path.name
+
+
+def _name(place: Path, folder: Path) -> str:
+    return os.path.relpath(place, folder).replace(os.sep, "/")
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def _ends_inside_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return False
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
