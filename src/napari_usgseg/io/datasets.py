@@ -145,7 +145,7 @@ def _check_ids(path: Path, ids: list[str]) -> None:
             )
         key = same_name_key(item_id)
         if key in seen:
-            raise DatasetError(path, f"lists the item '{item_id}' twice; give each image its own id")
+            raise DatasetError(path, f"lists the item {item_id!r} twice; give each its own id")
         seen.add(key)
 
 
@@ -271,7 +271,8 @@ def split_by_group(dataset: Dataset, seed: int = 0, val: float = 0.10, test: flo
     """
 
     def rank(group: str) -> str:
-        return hashlib.sha256(f"{seed}/{dataset.name}/{group}".encode()).hexdigest()
+        text = f"{seed}/{dataset.name}/{group}"
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
     members: dict[str, list[str]] = {}
     for item in dataset.items:

@@ -216,7 +216,7 @@ def pair_by_name(
             break
     for path, names in shared.items():
         both = " and ".join(repr(name) for name in names[:3])
-        cause = f"could be the file of {both} alike; give each its own, by the file's name as its id"
+        cause = f"could be the file of {both} alike; give each the whole name of its own as the id"
         found |= {name: DatasetError(path, cause) for name in names}
     return found
 
@@ -229,8 +229,8 @@ def _pair(
         stem, suffix = os.path.splitext(item_id)
         is_file_name = suffix.lower() in finder.suffixes
         exact = [[item_id]] if is_file_name else []
-        bare = [item_id, stem] if is_file_name else [item_id]
-        added = [[name + suffix for suffix in finder.suffixes] for name in (*bare, _marked(item_id))]
+        bare = [item_id, *([stem] if is_file_name else []), _marked(item_id)]
+        added = [[name + suffix for suffix in finder.suffixes] for name in bare]
         try:
             path = _first(finder, [*exact, *added] if file_name_first else [*added, *exact])
         except DatasetError as error:
