@@ -47,7 +47,7 @@ def test_a_file_that_is_there_stays_unless_told_otherwise(tmp_path):
     path = tmp_path / "a b ü.png"
     write_labels(path, np.ones((4, 5), int))
     before = path.read_bytes()
-    with pytest.raises(LabelWriteError, match=r"exists already.*overwrite"):
+    with pytest.raises(LabelWriteError, match="is there already; choose another place"):
         write_labels(path, np.zeros((4, 5), int))
     assert path.read_bytes() == before
     write_labels(path, np.zeros((4, 5), int), write_over)
@@ -152,9 +152,9 @@ def test_classes_come_back_in_order_of_their_numbers(tmp_path):
     card = json.loads(path.read_text(encoding="utf-8"))
     assert card["schema"] == 1
     assert card["classes"][0] == {"id": 1, "name": "breast tumor", "color": "#e69f00"}
-    write_classes(path, CLASSES[:1])
+    write_classes(path, CLASSES[:1], write_over)
     assert read_classes(path) == CLASSES[:1]
-    with pytest.raises(LabelWriteError, match="exists already"):
+    with pytest.raises(LabelWriteError, match="is there already"):
         write_classes(path, CLASSES)
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_usgseg.errors import DatasetError
+from napari_usgseg.errors import LabelWriteError
 from napari_usgseg.geometry import components
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.images import read_image
@@ -161,7 +161,7 @@ def test_a_phantom_data_set_is_read_back_with_its_truth(tmp_path):
 
 def test_a_phantom_data_set_is_not_written_over_another(tmp_path):
     write_phantom_dataset(tmp_path, 1, seed=0, size_hw=(64, 64))
-    with pytest.raises(DatasetError, match="exists already"):
+    with pytest.raises(LabelWriteError, match="is there already"):
         write_phantom_dataset(tmp_path, 1, seed=1, size_hw=(64, 64))
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 
+from napari_usgseg.io.outputs import OutputFolder
 from napari_usgseg.pipeline.tables import grouped_rows, tables_markdown, write_tables
 
 ORGANS = {"busi": "a card's own word", "Luminous": "x", "mine": "ankle", "AUL": "y"}
@@ -44,7 +45,7 @@ def test_means_are_over_data_sets():
 
 
 def test_tables_are_written_as_markdown_and_csv(tmp_path):
-    files = write_tables(REPORT, ORGANS, tmp_path / "out")
+    files = write_tables(REPORT, ORGANS, OutputFolder(tmp_path / "out", overwrite=True))
     assert {f.name for f in files} == {
         "tables.md", "tables.json", "seen.csv", "unseen.csv", "others.csv",
     }  # fmt: skip
@@ -64,8 +65,9 @@ def test_what_a_model_was_trained_on_decides_where_that_is_known(tmp_path):
     assert names == {"seen": ["mine", "busi"], "unseen": ["Luminous", "AUL"], "others": []}
     papers = {row["dataset"]: row["paper"] for row in (*rows["seen"], *rows["unseen"])}
     assert papers == {"mine": None, "busi": "seen", "AUL": "seen", "Luminous": "unseen"}
-    write_tables(REPORT, ORGANS, tmp_path)
-    write_tables(report, ORGANS, tmp_path)
+    folder = OutputFolder(tmp_path, overwrite=True)
+    write_tables(REPORT, ORGANS, folder)
+    write_tables(report, ORGANS, folder)
     assert not (tmp_path / "others.csv").exists(), "of the earlier report"
 
 

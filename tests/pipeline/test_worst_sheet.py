@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from napari_usgseg.io.atomic import write_new
 from napari_usgseg.io.datasets import Dataset, DatasetItem
 from napari_usgseg.pipeline.evaluate import ImageScore
 from napari_usgseg.pipeline.methods import Answer, Scene
@@ -34,7 +35,7 @@ def test_the_lowest_scores_are_kept_worst_first():
 def test_truth_and_answer_are_drawn_in_their_colours(tmp_path):
     worst = WorstCases(3)
     worst.take(*case("a", 0.0))
-    worst.write(tmp_path / "worst.png")
+    worst.save(tmp_path / "worst.png", write_new)
     sheet = np.asarray(Image.open(tmp_path / "worst.png"))
     assert sheet.shape[1] == TILE
     for color in (TRUTH, ANSWER):
@@ -42,5 +43,5 @@ def test_truth_and_answer_are_drawn_in_their_colours(tmp_path):
 
 
 def test_nothing_scored_writes_nothing(tmp_path):
-    WorstCases(3).write(tmp_path / "worst.png")
+    WorstCases(3).save(tmp_path / "worst.png", write_new)
     assert not (tmp_path / "worst.png").exists()

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from ..pipeline.scored import Scorer
 
 SIDES = ("train", "val", "test")
-RESULTS = ("report.json", "tables.md", "tables.json", "worst.png")
+RESULTS = (
+    "report.json", "tables.md", "tables.json", "seen.csv", "unseen.csv", "others.csv", "worst.png"
+)  # fmt: skip
 COMPARISON = ("comparison.json", "comparison.md")
 
 

@@ -49,8 +49,12 @@ def nano_segmenter(
     """Train the prompted segmenter."""
     from dataclasses import replace
 
+    from ..io.outputs import OutputFolder, check_model_folder
     from ..training.nano_segmenter import STAGES, train
 
+    check_model_folder(out, resume=resume)
+    if teacher_cache is not None:
+        OutputFolder(teacher_cache)
     stages = [replace(s, steps=steps or s.steps, minutes=minutes) for s in STAGES]
     stages[-1] = replace(stages[-1], image_size=image_size or stages[-1].image_size)
     train(
@@ -78,8 +82,10 @@ def nano_grounder(
     leave_out: LeaveOut = None,
 ) -> None:
     """Train the phrase grounder."""
+    from ..io.outputs import check_model_folder
     from ..training.nano_grounder import train
 
+    check_model_folder(out, resume=resume)
     train(
         data,
         out,
@@ -110,8 +116,10 @@ def nano_dino(
     ] = None,
 ) -> None:
     """Train the small Grounding DINO."""
+    from ..io.outputs import check_model_folder
     from ..training.nano_dino import train
 
+    check_model_folder(out, resume=resume)
     train(
         data,
         out,

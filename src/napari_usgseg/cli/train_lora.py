@@ -35,14 +35,17 @@ def train_lora_command(
     """Read, tune, report; see ``cli.train`` for the options.
 
     Raises:
+        LabelWriteError: ``out`` holds something else than a training that is resumed.
         DatasetError: a folder is neither a data set nor a labelled folder, two share a name, or
             there are too few images.
         ModelError: the grounder cannot be tuned, or not with this preset.
         CheckpointError: ``resume`` with another training in ``out``.
     """
     from ..io.datasets import read_splits
+    from ..io.outputs import check_model_folder
     from ..training.lora import train_lora
 
+    check_model_folder(out, resume=resume)
     with tempfile.TemporaryDirectory(prefix="usgseg-train-") as scratch:
         datasets = [_read(folder, Path(scratch) / str(i)) for i, folder in enumerate(data)]
         names = [dataset.name for dataset in datasets]

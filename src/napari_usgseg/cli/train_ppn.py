@@ -36,14 +36,17 @@ def train_ppn_command(
     """Read, choose, train, report; see ``cli.train`` for the options.
 
     Raises:
+        LabelWriteError: ``out`` holds something else than a training that is resumed.
         DatasetError: ``data`` is neither a data set nor a labelled folder, or has too few images.
         CheckpointError: ``resume`` with another training in ``out``.
     """
     from ..io.datasets import read_dataset, read_splits
+    from ..io.outputs import check_model_folder
     from ..models.registry import load_segmenter
     from ..training.ppn_data import classes_in, load_chosen
     from ..training.ppn_train import PpnSettings, train_ppn
 
+    check_model_folder(out, resume=resume)
     with tempfile.TemporaryDirectory(prefix="usgseg-train-") as scratch:
         dataset = read_dataset(data) if is_dataset(data) else from_project(data, Path(scratch))
         side = read_splits(splits).get(dataset.name) if splits else None

@@ -24,8 +24,14 @@ from ..errors import LabelWriteError
 from .atomic import write_atomically, write_cure
 
 RECORD_FILE = ".usgseg-written.jsonl"
+PASSED_OVER = (RECORD_FILE, ".lock", ".DS_Store", "Thumbs.db", "desktop.ini")
+"""Files that make no folder another's: ours, and what file managers leave behind."""
 PROJECT_FILE = "project.sqlite"
 """The file that makes a folder a project's own (``store.database``)."""
+
+TRAINING_FILES = ("training.json", "log.jsonl")
+"""One of them is in the folder of every training (``training.resuming``, ``training.log``)."""
+
 
 class OutputFolder:
     """A folder that a command writes into.
@@ -160,7 +166,7 @@ class OutputFolder:
         for place, folders, names in os.walk(self.root):
             links = [name for name in folders if (Path(place) / name).is_symlink()]
             for name in sorted((*names, *links)):
-                if name not in (RECORD_FILE, ".lock"):
+                if name not in PASSED_OVER:
                     yield Path(place) / name
 
     def _record(self, folder: Path) -> dict[str, set[str]]:
@@ -208,6 +214,26 @@ def output_file(path: str | Path, *, reads: Iterable[str | Path] = ()) -> Output
     folder.check(path)
     folder.check_writable()
     return folder
+
+
+def check_model_folder(out: str | Path, *, resume: bool = False) -> None:
+    """Refuse a folder for a model or a training that holds anything else.
+
+    Args:
+        out: a new folder or an empty one; with ``resume`` also one that holds a training.
+        resume: go on with the training in it, whose files are then replaced.
+
+    Raises:
+        LabelWriteError: it holds something, or lies in a project's own folder.
+    """
+    folder = OutputFolder(out)
+    training = any((folder.root / name).is_file() for name in TRAINING_FILES)
+    if training and not resume:
+        raise LabelWriteError(
+            folder.root, "holds a training; go on with it (--resume), or choose another folder"
+        )
+    if not training:
+        folder.check_only_own()
 
 
 def project_around(folder: Path) -> Path | None:

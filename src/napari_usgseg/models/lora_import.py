@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError, ModelNotFoundError
+from ..io.outputs import check_model_folder
 from .lora import USE
 from .lora_card import ADAPTER_WEIGHTS
 from .lora_presets import DINO_PRESETS
@@ -66,7 +67,7 @@ def import_lora(file: Path, out: Path, base: str, alpha: float | None = None) ->
 
     Args:
         file: the PyTorch file; only tensors are read from it, no code is run.
-        out: the new adapter's folder.
+        out: the adapter's folder, new or empty.
         base: name or folder of the Grounding DINO that it belongs to.
         alpha: LoRA's alpha, which such a file does not hold; None takes the rank.
 
@@ -74,12 +75,14 @@ def import_lora(file: Path, out: Path, base: str, alpha: float | None = None) ->
         The preset whose layers it tunes: "decoder" or "paper".
 
     Raises:
+        LabelWriteError: ``out`` holds something.
         ModelNotFoundError: there is no such file.
         CheckpointError: it is not such an adapter, or has layers without a counterpart, each named.
     """
     from peft import LoraConfig
     from safetensors.torch import save_file
 
+    check_model_folder(out)
     state = _read(file)
     lora, whole = _converted(file, state)
     ranks = {int(t.shape[0]) for name, t in lora.items() if name.endswith("lora_A.weight")}

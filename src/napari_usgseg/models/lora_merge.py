@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from ..errors import LabelWriteError
+from ..io.outputs import check_model_folder
 from .grounding_dino import GroundingDino
 from .lora_card import base_of
 from .lora_routing import RoutedDetector
@@ -31,8 +31,7 @@ def merge_to_folder(adapter: Path, out: Path, base: str | None = None) -> Path:
         ModelNotFoundError: the adapter or its detector is not there.
         CheckpointError: they do not belong together.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise LabelWriteError(out, "exists already; choose another place")
+    check_model_folder(out)
     name = base or base_of(adapter)
     detector = load_detector(name, adapter)
     if isinstance(detector, RoutedDetector):
