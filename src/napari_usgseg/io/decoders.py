@@ -1,78 +1,147 @@
-"""From an image file to the values that are stored in it; ``io.images`` makes them RGB uint8.
+"""From an image file to the values that are stored in it, images and label maps alike.
 
-TIFF is read by tifffile, or by Pillow where its compression needs a codec that tifffile lacks; PNG,
-JPEG and BMP by Pillow, save the PNGs that it would cut to 8 bits (``io.png16``). A file's content
-decides, not its suffix. Whatever goes wrong in a decoder becomes an ``ImageReadError`` with the
-file, the cause and the cure.
+TIFF is read by tifffile with imagecodecs; PNG, JPEG and BMP by Pillow, save what Pillow would cut
+to 8 bits or cannot read (PNGs of 16 bits in colour, JPEGs of 12 bits or without loss), which
+imagecodecs reads. A file's content decides, not its suffix. ``io.images`` makes RGB uint8 of the
+values, ``io.masks`` and ``io.labels`` take them as they are.
+
+Whatever goes wrong becomes an ``ImageReadError`` with the file, the cause and the cure: what no
+decoder is there for is told apart from what is damaged. Metadata never cost an image: a tag that
+makes no sense is passed over.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import ImageReadError
-from .png16 import is_deep_color_png, read_deep_color_png
 
 MAX_PIXELS = 89_000_000
 """Larger images are refused before they are decoded (Pillow's own limit; about 9400 x 9400)."""
 
+Kind = Literal["grey", "palette", "rgb", "cmyk", "ycbcr", "lab", "icclab"]
+"""What the channels of a file are."""
+CHANNELS: dict[Kind, int] = {
+    "grey": 1, "palette": 1, "rgb": 3, "cmyk": 4, "ycbcr": 3, "lab": 3, "icclab": 3,
+}  # fmt: skip
+
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_JPEG_MAGIC = b"\xff\xd8\xff"
 _PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "DIB")
 _ORIENTATION_TAG = 274
 _PLAIN_MODES = ("1", "L", "LA", "RGB", "RGBA", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
-# None, deflate (two numbers) and PackBits are what tifffile decodes by itself; the three
-# photometric interpretations are CMYK, YCbCr and CIE Lab.
-_TIFFFILE_COMPRESSIONS = (1, 8, 32946, 32773)
-_CONVERTED_PHOTOMETRICS = (5, 6, 8)
+_KINDS: dict[int, Kind] = {
+    3: "palette", 2: "rgb", 5: "cmyk", 6: "ycbcr", 8: "lab", 9: "icclab", 10: "icclab",
+}  # fmt: skip
+"""TIFF's photometric interpretations; all others are grey."""
+_JPEG_IN_TIFF = (6, 7, 33007, 34892)
+_DEEP_PNG_CHANNELS = {2: 3, 4: 2, 6: 4}
+"""PNG colour types that Pillow cuts to 8 bits where they have 16, and their channels."""
+_NOT_THERE = ("unsupported", "not supported", "cannot handle", "not available", "not implemented")
+_SAVE_PLAIN = "save it as PNG, or as TIFF without compression, of 8 or 16 bits"
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a file says of itself; ``height`` and ``width`` are of the stored, unturned image."""
+    """What a file says of itself; ``sizes`` are (H, W) of each frame, of the upright image."""
 
-    height: int
-    width: int
-    orientation: int
-    frames: int
+    sizes: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stored:
+    """The values of a file as they are stored, and what they mean.
+
+    Attributes:
+        values: (H, W) or (H, W, C), not turned upright; a bit is a bool.
+        kind: what the first channels are.
+        orientation: EXIF 1..8, to turn them by (``upright``).
+        bits: of a value.
+        white_is_zero: whether 0 is the brightest grey.
+        palette: (N, 3) or (N, 4) uint8, for "palette".
+        alpha: which channel is opacity, None where none is.
+        premultiplied: whether the colours have been multiplied by it already.
+        lossy: whether the values may differ from those that were saved (JPEG).
+    """
+
+    values: NDArray[Any]
+    kind: Kind
+    orientation: int = 1
+    bits: int = 8
+    white_is_zero: bool = False
+    palette: NDArray[np.uint8] | None = None
+    alpha: int | None = None
+    premultiplied: bool = False
+    lossy: bool = False
 
 
 def read_header(path: Path) -> Header:
-    """Size, orientation (EXIF 1..8) and number of frames, without decoding the pixels.
+    """Size of each frame, without decoding the pixels.
 
     Raises:
         ImageReadError: the file is missing, empty, too large or no such image.
     """
     with read_errors(path):
-        if _is_tiff(path):
+        if _magic(path) in _TIFF_MAGIC:
             with _open_tiff(path) as tiff:
-                page = tiff.pages[0]
-                header = Header(
-                    page.imagelength, page.imagewidth, _tiff_orientation(page), len(tiff.pages)
-                )
+                stored = [
+                    (page.imagelength, page.imagewidth, _tiff_orientation(page))
+                    for page in _frames(tiff)
+                ]
         else:
-            with Image.open(path, formats=_PILLOW_FORMATS) as image:
-                header = Header(image.height, image.width, _pillow_orientation(image), 1)
-        check_size(path, header.height, header.width)
-        return header
+            stored = [_pillow_header(path)]
+        sizes = []
+        for height, width, orientation in stored:
+            sizes.append((width, height) if orientation >= 5 else (height, width))
+        check_size(path, *stored[0][:2])
+        return Header(tuple(sizes))
+
+
+def read_stored(path: Path, frame: int | None = None) -> Stored:
+    """Decode a file, or one frame of it (None: the first).
+
+    Raises:
+        ImageReadError: as for ``read_header``; or the data are truncated, damaged or stored in a
+            way that is not supported, or the file has no such frame.
+    """
+    with read_errors(path):
+        if _magic(path) in _TIFF_MAGIC:
+            return _read_tiff(path, frame or 0)
+        if frame not in (None, 0):
+            cause = f"no frame {frame}: it has frame 0 only (TIFF can have more)"
+            raise ImageReadError(path, cause)
+        return _read_pillow(path)
 
 
 def read_pixels(path: Path, frame: int | None) -> tuple[NDArray[Any], int]:
-    """The stored values as (H, W) or (H, W, C), and the orientation (EXIF 1..8) to turn them by.
+    """The stored values (H, W) or (H, W, C), and the orientation (EXIF 1..8) to turn them by.
 
     Raises:
-        ImageReadError: as for ``read_header``; or the data are truncated or damaged, or the file
-            has no such frame.
+        ImageReadError: as for ``read_stored``.
     """
-    with read_errors(path):
-        return _read_tiff(path, frame or 0) if _is_tiff(path) else _read_pillow(path, frame or 0)
+    stored = read_stored(path, frame)
+    return stored.values, stored.orientation
+
+
+def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Apply an EXIF orientation 1..8 to (H, W, ...); anything else is taken as 1."""
+    if orientation in (5, 6, 7, 8):
+        array = array.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    return array
 
 
 @contextmanager
@@ -89,32 +158,22 @@ def read_errors(path: Path) -> Iterator[None]:
     except PermissionError as error:
         raise ImageReadError(path, "may not be read; change its permissions") from error
     except UnidentifiedImageError as error:
-        if _is_dicom(path):
-            raise ImageReadError(path, "a DICOM file; export it as PNG or TIFF") from error
-        raise ImageReadError(
-            path,
-            "not an image of a known format, or its beginning is damaged; "
-            "expected PNG, JPEG, BMP or TIFF",
-        ) from error
+        raise ImageReadError(path, _unidentified(path)) from error
     except Image.DecompressionBombError as error:
         raise ImageReadError(path, f"too large to open safely ({error}); reduce it") from error
-    except Exception as error:  # decoders raise almost anything on damaged files
+    except Exception as error:  # decoders raise almost anything
+        if isinstance(error, (NotImplementedError, ImportError)) or any(
+            word in str(error).lower() for word in _NOT_THERE
+        ):
+            raise unsupported(path, f"a kind that is not supported ({error})") from error
         raise ImageReadError(
             path, f"truncated or damaged ({type(error).__name__}: {error}); copy or export it again"
         ) from error
 
 
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
-
-
-def _is_tiff(path: Path) -> bool:
-    with path.open("rb") as file:
-        magic = file.read(4)
-    if not magic:
-        raise ImageReadError(path, "the file is empty (0 bytes); copy or export it again")
-    return magic in _TIFF_MAGIC
+def unsupported(path: Path, what: str) -> ImageReadError:
+    """The error of a file that may be intact, but that no decoder here reads."""
+    return ImageReadError(path, f"{what}; {_SAVE_PLAIN}")
 
 
 def check_size(path: Path, height: int, width: int) -> None:
@@ -133,73 +192,266 @@ def check_size(path: Path, height: int, width: int) -> None:
         )
 
 
-def _read_pillow(path: Path, frame: int) -> tuple[NDArray[Any], int]:
-    if frame != 0:
-        raise ImageReadError(path, f"no frame {frame}: it has frame 0 only (TIFF can have more)")
-    with Image.open(path, formats=_PILLOW_FORMATS) as image:
+def _magic(path: Path) -> bytes:
+    with path.open("rb") as file:
+        magic = file.read(4)
+    if not magic:
+        raise ImageReadError(path, "the file is empty (0 bytes); copy or export it again")
+    return magic
+
+
+def _unidentified(path: Path) -> str:
+    """What to say of a file that is none of the formats that are read."""
+    with path.open("rb") as file:
+        head = file.read(132)
+    if head[128:] == b"DICM":
+        return "a DICOM file; export it as PNG or TIFF"
+    with suppress(Exception), Image.open(path) as image:
+        if image.format not in _PILLOW_FORMATS:
+            return f"a {image.format} file; save it as PNG or TIFF"
+    return (
+        "not an image of a known format, or its beginning is damaged; "
+        "expected PNG, JPEG, BMP or TIFF"
+    )
+
+
+def _orientation(value: Any) -> int:
+    """EXIF 1..8 of a tag, whatever its type is; 1 where it says nothing of the kind."""
+    if isinstance(value, (tuple, list)):
+        value = value[0] if value else 1
+    if isinstance(value, bytes):
+        value = value.strip(b"\0 ")
+        value = value[0] if len(value) == 1 and value[0] < 9 else value.decode("latin-1")
+    try:
+        number = int(value)
+    except (TypeError, ValueError, ArithmeticError):
+        return 1
+    return number if 1 <= number <= 8 else 1
+
+
+# PNG, JPEG, BMP
+
+
+def _pillow_header(path: Path) -> tuple[int, int, int]:
+    """(H, W, orientation), of the stored image."""
+    try:
+        with Image.open(path, formats=_PILLOW_FORMATS) as image:
+            return image.height, image.width, _pillow_orientation(image)
+    except UnidentifiedImageError:
+        height, width = _size_of_deep_jpeg(path, path.read_bytes())
+        return height, width, 1
+
+
+def _read_pillow(path: Path) -> Stored:
+    image: Image.Image
+    try:
+        image = Image.open(path, formats=_PILLOW_FORMATS)
+    except UnidentifiedImageError:
+        return _read_deep_jpeg(path)
+    with image:
         check_size(path, image.height, image.width)
-        if is_deep_color_png(path):
-            return read_deep_color_png(path), _pillow_orientation(image)
-        return _pillow_values(image), _pillow_orientation(image)
+        orientation = _pillow_orientation(image)
+        depth = _png_depth(path)
+        if depth is not None and depth[0] == 16 and depth[1] in _DEEP_PNG_CHANNELS:
+            return _read_deep_png(path, orientation)
+        lossy = image.format == "JPEG"
+        if image.mode == "P" and image.palette is not None:
+            return _palette_image(image, orientation)
+        if image.mode in ("L", "RGB") and "transparency" in image.info:
+            image = image.convert("LA" if image.mode == "L" else "RGBA")
+        elif image.mode not in _PLAIN_MODES:  # CMYK, YCbCr, a palette with alpha, ...
+            image = image.convert("RGBA" if "A" in image.mode else "RGB")
+        values = np.asarray(image)
+        bits = 1 if values.dtype == np.bool_ else 8 * values.dtype.itemsize
+        if depth is not None and depth[0] in (2, 4) and depth[1] == 0 and values.ndim == 2:
+            bits = depth[0]  # Pillow has multiplied the values up
+            values = values // np.uint8(255 // (2**bits - 1))
+        return _with_alpha(values, orientation, bits, lossy)
 
 
-def _pillow_values(image: Image.Image) -> NDArray[Any]:
-    if image.mode in ("P", "L", "RGB") and "transparency" in image.info:
-        return np.asarray(image.convert("RGBA"))
-    if image.mode not in _PLAIN_MODES:  # palette, CMYK, YCbCr, ...
-        return np.asarray(image.convert("RGBA" if "A" in image.mode else "RGB"))
-    return np.asarray(image)
+def _with_alpha(values: NDArray[Any], orientation: int, bits: int, lossy: bool = False) -> Stored:
+    """Grey or RGB, whose second or fourth channel is opacity."""
+    channels = 1 if values.ndim == 2 else values.shape[2]
+    alpha = channels - 1 if channels in (2, 4) else None
+    kind: Kind = "grey" if channels <= 2 else "rgb"
+    return Stored(values, kind, orientation, bits, alpha=alpha, lossy=lossy)
+
+
+def _palette_image(image: Image.Image, orientation: int) -> Stored:
+    values = np.asarray(image)
+    colors = image.convert("RGBA") if "transparency" in image.info else image.convert("RGB")
+    table = Image.fromarray(np.arange(256, dtype=np.uint8)[None]).convert("L")
+    table.putpalette(image.getpalette() or [])
+    if "transparency" in image.info:
+        table.info["transparency"] = image.info["transparency"]
+    palette = np.asarray(table.convert(colors.mode))[0]
+    return Stored(values, "palette", orientation, 8, palette=palette)
 
 
 def _pillow_orientation(image: Image.Image) -> int:
-    return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    try:
+        return _orientation(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # a block of metadata that cannot be read says nothing
+        return 1
+
+
+def _png_depth(path: Path) -> tuple[int, int] | None:
+    """Bits of a value and colour type of a PNG; None for another file."""
+    with path.open("rb") as file:
+        head = file.read(26)
+    return (head[24], head[25]) if head[:8] == _PNG_MAGIC and len(head) == 26 else None
+
+
+def _read_deep_png(path: Path, orientation: int) -> Stored:
+    from imagecodecs import png_decode
+
+    return _with_alpha(png_decode(path.read_bytes()), orientation, 16)
+
+
+def _size_of_deep_jpeg(path: Path, data: bytes) -> tuple[int, int]:
+    """(H, W) of a JPEG that Pillow does not know.
+
+    Raises:
+        UnidentifiedImageError: it is no JPEG.
+    """
+    from tifffile.tifffile import jpeg_shape
+
+    if not data.startswith(_JPEG_MAGIC):
+        raise UnidentifiedImageError(path)
+    try:
+        _, height, width, _ = jpeg_shape(data)
+    except Exception as error:
+        raise UnidentifiedImageError(path) from error
+    return height, width
+
+
+def _read_deep_jpeg(path: Path) -> Stored:
+    """A JPEG of 12 bits, or without loss, and whatever else Pillow does not know."""
+    from imagecodecs import jpeg_decode
+
+    data = path.read_bytes()
+    check_size(path, *_size_of_deep_jpeg(path, data))
+    if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):  # its decoder would make up the rest
+        raise EOFError("the JPEG has no end")
+    values = jpeg_decode(data)
+    return _with_alpha(values, 1, 8 * values.dtype.itemsize, lossy=True)
+
+
+# TIFF
 
 
 def _open_tiff(path: Path) -> Any:
     import tifffile
 
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what matters is raised
     return tifffile.TiffFile(path)
+
+
+def _frames(tiff: Any) -> list[Any]:
+    """The pages that are images: no thumbnails, smaller copies or masks of transparency."""
+    pages = list(tiff.pages)
+    return [page for page in pages if not (page.is_reduced or page.is_mask)] or pages
 
 
 def _tiff_orientation(page: Any) -> int:
     tag = page.tags.get(_ORIENTATION_TAG)
-    return 1 if tag is None else int(tag.value)
+    return 1 if tag is None else _orientation(tag.value)
 
 
-def _read_tiff(path: Path, frame: int) -> tuple[NDArray[Any], int]:
+def _read_tiff(path: Path, frame: int) -> Stored:
     with _open_tiff(path) as tiff:
-        count = len(tiff.pages)
-        if not 0 <= frame < count:
-            raise ImageReadError(path, f"no frame {frame}: it has frames 0 to {count - 1}")
-        page = tiff.pages[frame]
+        frames = _frames(tiff)
+        if not 0 <= frame < len(frames):
+            raise ImageReadError(path, f"no frame {frame}: it has frames 0 to {len(frames) - 1}")
+        page = frames[frame]
         check_size(path, page.imagelength, page.imagewidth)
-        if (
-            page.compression in _TIFFFILE_COMPRESSIONS
-            and page.photometric not in _CONVERTED_PHOTOMETRICS
-        ):
-            return _tiff_values(page), _tiff_orientation(page)
-    with Image.open(path, formats=("TIFF",)) as image:
-        image.seek(frame)
-        return _pillow_values(image), 1  # Pillow has turned a TIFF already
+        _check_tiff(path, page)
+        if page.is_subsampled and page.compression not in _JPEG_IN_TIFF:
+            return _subsampled(path, page)
+        return _stored_tiff(path, page)
 
 
-def _tiff_values(page: Any) -> NDArray[Any]:
+def _check_tiff(path: Path, page: Any) -> None:
+    """Refuse what cannot be decoded here, by what it is, and what is cut off.
+
+    Raises:
+        ImageReadError: it is that.
+    """
     import tifffile
 
-    array = page.asarray()
-    if page.axes.startswith("S"):  # colours in separate planes
-        array = np.moveaxis(array, 0, -1)
+    if page.compression != 1 and page.compression not in tifffile.TIFF.DECOMPRESSORS:
+        name = getattr(page.compression, "name", "an unknown one")
+        number = int(page.compression)
+        raise unsupported(path, f"its compression, {name} ({number}), is not supported")
+    if page.predictor != 1 and page.predictor not in tifffile.TIFF.UNPREDICTORS:
+        raise unsupported(path, f"its predictor, {int(page.predictor)}, is not supported")
+    if page.dtype is None or page.dtype.kind == "c":
+        form = getattr(page.sampleformat, "name", page.sampleformat)
+        raise unsupported(
+            path, f"values of {page.bitspersample} bits ({form}) are not supported"
+        )
+    if page.imagedepth > 1:
+        raise unsupported(path, f"a volume of {page.imagedepth} slices in one page")
+    if page.compression in _JPEG_IN_TIFF:  # its decoder would make up what is missing
+        ends = zip(page.dataoffsets, page.databytecounts, strict=False)
+        if max((start + count for start, count in ends), default=0) > page.parent.filehandle.size:
+            raise EOFError("the file ends before its pixels do")
+
+
+def _stored_tiff(path: Path, page: Any) -> Stored:
+    kind = _KINDS.get(int(page.photometric), "grey")
+    values = page.asarray()
+    if values.size == 0:
+        raise EOFError("no pixels")
+    if page.axes.startswith("S"):  # channels in separate planes
+        values = np.moveaxis(values, 0, -1)
+    if kind == "ycbcr" and page.compression in _JPEG_IN_TIFF:
+        kind = "rgb"  # the decoder has made it so
+    palette = None
+    if kind == "palette":
+        palette = _tiff_palette(page)
+        kind = "grey" if palette is None else kind
+    channels = 1 if values.ndim == 2 else values.shape[2]
+    if kind == "grey" and channels - len(page.extrasamples) >= 3:
+        kind = "rgb"  # three channels that nobody declared as extra ones
+    if channels < CHANNELS[kind]:
+        raise unsupported(path, f"{channels} channels for {kind} are not supported")
+    alpha, premultiplied = _tiff_alpha(page, CHANNELS[kind], channels)
     bits = page.bitspersample
-    if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
-        return np.moveaxis((page.colormap[:, array] >> 8).astype(np.uint8), 0, -1)
-    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
-        array = ~array if array.dtype.kind == "b" else _inverted(array, bits)
-    if array.dtype == np.uint8 and bits in (2, 4):
-        return array * np.uint8(255 // (2**bits - 1))
-    return array
+    return Stored(
+        values,
+        kind,
+        _tiff_orientation(page),
+        bits if isinstance(bits, int) else 8 * values.dtype.itemsize,
+        white_is_zero=int(page.photometric) == 0,
+        palette=palette,
+        alpha=alpha,
+        premultiplied=premultiplied,
+        lossy=page.compression in _JPEG_IN_TIFF,
+    )
 
 
-def _inverted(array: NDArray[Any], bits: int) -> NDArray[Any]:
-    if array.dtype.kind == "u":
-        return array.dtype.type(2**bits - 1) - array
-    return ~array if array.dtype.kind == "i" else -array
+def _tiff_alpha(page: Any, colors: int, channels: int) -> tuple[int | None, bool]:
+    """Which channel the tag of extra samples calls opacity, and whether it is multiplied in."""
+    extra = page.extrasamples if isinstance(page.extrasamples, tuple) else (page.extrasamples,)
+    for number, meaning in enumerate(extra):
+        if meaning in (1, 2) and colors + number < channels:
+            return colors + number, meaning == 1
+    return None, False
+
+
+def _tiff_palette(page: Any) -> NDArray[np.uint8] | None:
+    """(N, 3) uint8; None where the file has none that can be used."""
+    colors = page.colormap
+    if not isinstance(colors, np.ndarray) or colors.ndim != 2 or len(colors) != 3:
+        return None
+    deep = colors.max(initial=0) > 255  # some programs write 8 bits into the tag's 16
+    return (colors >> 8 if deep else colors).T.astype(np.uint8)
+
+
+def _subsampled(path: Path, page: Any) -> Stored:
+    """Colours at half resolution without JPEG, which libtiff reads and tifffile does not."""
+    if page.bitspersample != 8 or page.index != 0:
+        raise unsupported(path, "colours at half resolution without JPEG are not supported")
+    with Image.open(path, formats=("TIFF",)) as image:  # (it turns a TIFF by itself)
+        return Stored(np.asarray(image.convert("RGB")), "rgb")

@@ -2,15 +2,18 @@
 
 The rule (``to_rgb_uint8``):
 
-* 8-bit values stay as they are; 1-bit (and bool) becomes 0 and 255; 2- and 4-bit greys are
-  multiplied up to 0..255; a palette is looked up.
+* 8-bit values stay as they are; 1-bit (and bool) becomes 0 and 255; 2 to 7 bits are multiplied up
+  to 0..255; a palette is looked up. Where 0 is white (TIFF's MinIsWhite), greys are turned. CMYK,
+  YCbCr and Lab become RGB.
 * Anything deeper, signed or float is mapped linearly to 0..255, all channels by one line. The line
   starts and ends at the 0.1 and 99.9 percentiles of the finite values, widened on each side by up
   to half their distance but never beyond the least and the greatest value. So an ordinary image
   keeps its whole range, 12 bits in a 16-bit file fill the 8, and a few hot pixels cannot blacken
   the rest. Where the percentiles are equal, the least and greatest value are taken; a constant
   image becomes black. NaN and -inf become 0, +inf 255.
-* Grey is repeated to three channels. Alpha is dropped by laying the image over black.
+* Grey is repeated to three channels. Alpha is dropped by laying the image over black, save an alpha
+  that would leave nothing to see: it is ignored, and said (``io.notes``). Channels that the file
+  does not call alpha are none.
 * The EXIF (or TIFF) orientation is applied, so that sizes and coordinates are of the upright image.
 """
 
@@ -26,11 +29,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ImageReadError
+from .colors import color_channels
 from .datasets import IMAGE_SUFFIXES
-from .decoders import read_header, read_pixels
+from .decoders import read_header, read_stored, upright
+from .notes import remark
 
 _PERCENTILES = (0.1, 99.9)
 _PERCENTILE_SAMPLE = 1_000_000
+_HIDDEN = 16
+"""An alpha hides a picture where nothing brighter than this part of its greatest value is left."""
 
 
 def read_image(path: str | Path, frame: int | None = None) -> NDArray[np.uint8]:
@@ -45,11 +52,12 @@ def read_image(path: str | Path, frame: int | None = None) -> NDArray[np.uint8]:
             has no such frame.
     """
     path = Path(path)
-    array, orientation = read_pixels(path, frame)
-    try:
-        return to_rgb_uint8(_upright(array, orientation))
-    except ImageReadError as error:
-        raise ImageReadError(path, error.cause) from error
+    stored = read_stored(path, frame)
+    color, alpha = color_channels(path, stored)
+    image, hidden = _laid_over_black(_to_uint8(color), alpha)
+    if hidden:
+        remark(path, "its alpha hides the whole picture and was ignored")
+    return np.ascontiguousarray(upright(image, stored.orientation))
 
 
 def content_key(image: NDArray[np.uint8]) -> str:
@@ -59,25 +67,41 @@ def content_key(image: NDArray[np.uint8]) -> str:
     return digest.hexdigest()
 
 
-def image_size(path: str | Path) -> tuple[int, int]:
+def image_size(path: str | Path, frame: int | None = None) -> tuple[int, int]:
     """(H, W) of an image after its orientation, from the file's header only.
+
+    Args:
+        path: as for ``read_image``.
+        frame: as for ``read_image``; each has a size of its own.
 
     Raises:
         ImageReadError: as for ``read_image``, as far as the header shows it.
     """
-    header = read_header(Path(path))
-    if header.orientation in (5, 6, 7, 8):
-        return header.width, header.height
-    return header.height, header.width
+    sizes = frame_sizes(path)
+    if not 0 <= (frame or 0) < len(sizes):
+        raise ImageReadError(path, f"no frame {frame}: it has frames 0 to {len(sizes) - 1}")
+    return sizes[frame or 0]
 
 
-def frame_count(path: str | Path) -> int:
-    """How many frames a file has: the pages of a TIFF, else 1.
+def frame_sizes(path: str | Path) -> list[tuple[int, int]]:
+    """(H, W) of each frame after its orientation, from the file's header only.
+
+    Frames are the pages of a TIFF, without its thumbnails and smaller copies; any other file has
+    one.
 
     Raises:
         ImageReadError: as for ``image_size``.
     """
-    return read_header(Path(path)).frames
+    return list(read_header(Path(path)).sizes)
+
+
+def frame_count(path: str | Path) -> int:
+    """How many frames a file has; see ``frame_sizes``.
+
+    Raises:
+        ImageReadError: as for ``image_size``.
+    """
+    return len(frame_sizes(path))
 
 
 def image_files(inputs: str | Path | Iterable[str | Path]) -> list[Path]:
@@ -124,14 +148,24 @@ def to_rgb_uint8(array: NDArray[Any]) -> NDArray[np.uint8]:
             "image array", f"values of type {image.dtype}; expected bool, integers or floats"
         )
     channels = image.shape[2]
-    alpha = image[..., -1] if channels in (2, 4) else None
-    color = _to_uint8(image[..., :-1] if alpha is not None else image)
+    if channels in (2, 4):
+        return _laid_over_black(_to_uint8(image[..., :-1]), image[..., -1])[0]
+    return _laid_over_black(_to_uint8(image), None)[0]
+
+
+def _laid_over_black(
+    color: NDArray[np.uint8], alpha: NDArray[Any] | None
+) -> tuple[NDArray[np.uint8], bool]:
+    """(H, W, 1 or 3) uint8 as RGB; and whether the alpha (H, W) was ignored, for it hid all."""
+    hidden = False
     if alpha is not None and not (alpha == _full(alpha.dtype)).all():
         opacity = np.clip(np.nan_to_num(alpha.astype(np.float32)) / _full(alpha.dtype), 0, 1)
-        color = np.rint(color * opacity[..., None]).astype(np.uint8)
+        laid = np.rint(color * opacity[..., None]).astype(np.uint8)
+        hidden = bool(color.any()) and int(laid.max()) <= int(color.max()) // _HIDDEN
+        color = color if hidden else laid
     if color.shape[2] == 1:
-        return np.repeat(color, 3, axis=2)
-    return np.ascontiguousarray(color)
+        return np.repeat(color, 3, axis=2), hidden
+    return np.ascontiguousarray(color), hidden
 
 
 def _full(dtype: np.dtype[Any]) -> float:
@@ -168,17 +202,6 @@ def _range(finite: NDArray[Any]) -> tuple[float, float]:
         return least, greatest
     margin = (high - low) / 2
     return max(least, low - margin), min(greatest, high + margin)
-
-
-def _upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Apply an EXIF orientation 1..8 to (H, W, ...); anything else is taken as 1."""
-    if orientation in (5, 6, 7, 8):
-        array = array.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        array = array[::-1]
-    if orientation in (2, 3, 6, 7):
-        array = array[:, ::-1]
-    return array
 
 
 def _is_image_name(file: Path) -> bool:

@@ -1,0 +1,58 @@
+"""What readers notice about files that they could read: for whoever listens.
+
+A reader says it where it sees it, ``remark(path, "...")``, and goes on. A command that wants to
+tell it to a person listens around its work; what is the same for many files is one line:
+
+    with listening() as notes:
+        ...
+    for line in notes.lines():
+        print(line)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class Notes:
+    """What was noticed: text -> the files that it is true of, each once."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, dict[str, None]] = {}
+
+    def add(self, path: str | Path, text: str) -> None:
+        """Take one note of one file."""
+        self._files.setdefault(text, {})[str(path)] = None
+
+    def lines(self) -> list[str]:
+        """One line for each text: the file, or how many files there are and the first."""
+        return [counted(text, list(files)) for text, files in self._files.items()]
+
+
+def counted(text: str, files: list[str]) -> str:
+    """"a.png: it is odd", or for several files "it is odd (3 files, the first a.png)"."""
+    if len(files) == 1:
+        return f"{files[0]}: {text}"
+    return f"{text} ({len(files)} files, the first {files[0]})"
+
+
+_listeners: list[Notes] = []
+
+
+def remark(path: str | Path, text: str) -> None:
+    """Say of a file what a person should know, to all who listen, whatever the thread."""
+    for notes in tuple(_listeners):
+        notes.add(path, text)
+
+
+@contextmanager
+def listening() -> Iterator[Notes]:
+    """Hear what the readers of this process remark on in the block."""
+    notes = Notes()
+    _listeners.append(notes)
+    try:
+        yield notes
+    finally:
+        _listeners.remove(notes)
