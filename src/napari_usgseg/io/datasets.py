@@ -13,6 +13,7 @@ value; items that are plain ids; images and masks that are JPEG, BMP or TIFF. 0 
 An id is a file's name with its suffix or without it (``io.names.pair_by_name``), in a folder of
 ``images`` and ``masks`` too ("case1/a"), never outside of them. Two items of one id or of one file
 are refused, and so is an item that several files could belong to. Hidden files are not there.
+Line breaks and bytes that are no UTF-8 are escapes in ids and names (``errors.readable``).
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def _read_protocol_layout(folder: Path) -> Dataset:
         labels = _labels(card["labels"])
         entries = [e if isinstance(e, dict) else {"id": e} for e in card["items"]]
         ids = [str(entry["id"]) for entry in entries]
-        name, organ, target = (str(card[key]) for key in ("name", "organ", "target"))
+        name, organ, target = (readable(card[key]) for key in ("name", "organ", "target"))
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise DatasetError(
             path,
@@ -123,7 +124,7 @@ def _read_protocol_layout(folder: Path) -> Dataset:
     images = _paths(folder / "images", ids)
     masks = _paths(folder / "masks", ids)
     items = tuple(
-        _item(item_id, entry, images[item_id], masks[item_id], tuple(labels))
+        _item(readable(item_id), entry, images[item_id], masks[item_id], tuple(labels))
         for item_id, entry in zip(ids, entries, strict=True)
     )
     return Dataset(name, organ, target, labels, items)
@@ -143,7 +144,7 @@ def _check_ids(path: Path, ids: list[str]) -> None:
                 f"the id {item_id!r} leads out of the data set's folder; give the name of a file "
                 "in images and masks",
             )
-        key = same_name_key(item_id)
+        key = same_name_key(readable(item_id))
         if key in seen:
             raise DatasetError(path, f"lists the item {item_id!r} twice; give each its own id")
         seen.add(key)
@@ -183,7 +184,9 @@ def _labels(entry: Any) -> dict[int, str]:
         if not all(str(key).strip().isdecimal() for key, _ in pairs):
             pairs = [(value, name) for name, value in pairs]
     labels = {
-        int(value): str(name).strip() or f"label {value}" for value, name in pairs if int(value)
+        int(value): readable(name).strip() or f"label {value}"
+        for value, name in pairs
+        if int(value)
     }
     if not labels or min(labels) < 0 or len(labels) < sum(bool(int(value)) for value, _ in pairs):
         raise ValueError(f"labels are {json.dumps(entry, ensure_ascii=False)}")
@@ -196,10 +199,10 @@ def _item(
     group, finding = entry.get("group"), entry.get("finding")
     return DatasetItem(
         item_id=item_id,
-        group=item_id if group in (None, "") else str(group),
+        group=item_id if group in (None, "") else readable(group),
         image_path=image,
         mask_path=mask,
-        finding=None if finding is None else str(finding),
+        finding=None if finding is None else readable(finding),
         spacing_mm=_spacing(entry.get("pixel_size_mm")),
         labels=labels,
     )
@@ -221,14 +224,14 @@ def _read_sam2rad_layout(folder: Path) -> Dataset:
         names = _image_names(images)
         found = pair_by_name(masks, names, IMAGE_SUFFIXES)
         for name in names:
-            stem = Path(name).stem
-            mask = found.get(name, masks / f"{stem}.png")
+            mask = found.get(name, masks / f"{Path(name).stem}.png")
             if isinstance(mask, DatasetError):
                 raise mask
+            stem = readable(Path(name).stem)
             items.append(DatasetItem(f"{part}-{stem}", stem, images / name, mask, labels=(1,)))
     if not items:
         raise DatasetError(folder, "no images in Train/imgs or Test/imgs; put them there")
-    name = folder.resolve().name
+    name = readable(folder.resolve().name)
     return Dataset(name, name, name.replace("_", " "), {1: name.replace("_", " ")}, tuple(items))
 
 
@@ -244,7 +247,7 @@ def _image_names(folder: Path) -> list[str]:
     for path in sorted(folder.iterdir()):
         if hidden_or_appledouble(path) or path.suffix.lower() not in IMAGE_SUFFIXES:
             continue
-        other = by_stem.setdefault(same_name_key(path.stem), path.name)
+        other = by_stem.setdefault(same_name_key(readable(path.stem)), path.name)
         if other != path.name:
             raise DatasetError(
                 path,
@@ -271,8 +274,7 @@ def split_by_group(dataset: Dataset, seed: int = 0, val: float = 0.10, test: flo
     """
 
     def rank(group: str) -> str:
-        text = f"{seed}/{dataset.name}/{group}"
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        return hashlib.sha256(f"{seed}/{dataset.name}/{group}".encode()).hexdigest()
 
     members: dict[str, list[str]] = {}
     for item in dataset.items:

@@ -130,13 +130,10 @@ class NameFinder:
         Raises:
             DatasetError: two files are meant alike, none of them by exactly this name.
         """
-        place = self.root
         *folders, last = name.split("/")
-        for part in folders:
-            found = [here for here in self._listing(place).named(part) if (place / here).is_dir()]
-            if len(found) != 1:
-                return None
-            place /= found[0]
+        place = self.folder(folders)
+        if place is None:
+            return None
         found = [here for here in self._listing(place).named(last) if (place / here).is_file()]
         if len(found) > 1:
             raise DatasetError(
@@ -145,6 +142,16 @@ class NameFinder:
                 f"either could be {name!r}; rename one",
             )
         return place / found[0] if found else None
+
+    def folder(self, parts: Iterable[str]) -> Path | None:
+        """The folder that these names lead to, or None where it is not there or not certain."""
+        place = self.root
+        for part in parts:
+            found = [here for here in self._listing(place).named(part) if (place / here).is_dir()]
+            if len(found) != 1:
+                return None
+            place /= found[0]
+        return place
 
     def _listing(self, folder: Path) -> _Listing:
         if folder not in self._folders:

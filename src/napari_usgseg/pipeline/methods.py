@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from ..errors import DatasetError
 from ..geometry import jitter_box
-from ..io.datasets import Dataset, DatasetItem
+from ..io.datasets import IMAGE_SUFFIXES, Dataset, DatasetItem
 from ..io.labels import read_labels
+from ..io.names import NameFinder, pair_by_name, safe_file_name
 from ..io.pairs import check_same_size
 from ..models.base import AutoSegmenter, Detector, Segmenter
 from ..models.phrases import split_phrases
@@ -236,20 +237,28 @@ def ppn_box_method(
 
 
 def predictions_method(folder: Path) -> Method:
-    """Label maps that anybody made, as PNG: ``<folder>/<data set>/<id>.png`` or ``<id>.png``.
+    """Label maps that anybody made: ``<folder>/<data set>/<id>.png`` or ``<folder>/<id>.png``.
 
-    They have the data set's label values and the image's size. Where the data set has one label,
-    whatever is not 0 is that label. The answer raises DatasetError where a file is missing or of
-    another size, so that the item is named and the others are scored.
+    They are found by name as a data set's masks are (``io.names.pair_by_name``), and have its label
+    values and the image's size. Where the data set has one label, whatever is not 0 is that label.
+    The answer raises DatasetError where a file is missing, of another size or could belong to two
+    items, so that the item is named and the others are scored.
     """
+    paired: dict[str, dict[str, Path | DatasetError]] = {}
 
     def answer(scene: Scene) -> Answer:
-        name = f"{scene.item.item_id}.png"
-        path = folder / scene.dataset.name / name
-        if not path.parent.is_dir():
-            path = folder / name
-        if not path.is_file():
-            raise DatasetError(path, "no such prediction; every image needs one, empty or not")
+        name, item_id = scene.dataset.name, scene.item.item_id
+        place = NameFinder(folder, IMAGE_SUFFIXES).folder([safe_file_name(name)]) or folder
+        if name not in paired:
+            ids = [item.item_id for item in scene.dataset.items]
+            paired[name] = pair_by_name(place, ids, IMAGE_SUFFIXES)
+        path = paired[name].get(item_id)
+        if path is None:
+            path = DatasetError(
+                place / f"{item_id}.png", "no such prediction; every image needs one, empty or not"
+            )
+        if isinstance(path, DatasetError):
+            raise path
         values = read_labels(path)
         check_same_size(path, values, scene.size_hw)
         labels = list(scene.dataset.labels)
