@@ -42,7 +42,7 @@ class OutputFolder:
         overwrite: replace files that the program wrote and nobody changed since.
 
     Raises:
-        LabelWriteError: ``root`` is a file, or lies in a project's own folder.
+        LabelWriteError: ``root`` is or lies in a file, or lies in a project's own folder.
     """
 
     def __init__(
@@ -52,8 +52,9 @@ class OutputFolder:
         self.overwrite = overwrite
         self._reads = {identity for path in reads for identity in _identities(Path(path))}
         self._records: dict[Path, dict[str, set[str]]] = {}
-        if self.root.exists() and not self.root.is_dir():
-            raise LabelWriteError(self.root, "is a file, not a folder; choose another place")
+        there = next(place for place in (self.root, *self.root.parents) if place.exists())
+        if not there.is_dir():
+            raise LabelWriteError(there, "is a file, not a folder; choose another place")
         project = project_around(self.root)
         if project is not None:
             raise LabelWriteError(

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from napari_usgseg.errors import LabelWriteError
+from napari_usgseg.io.atomic import write_new
+from napari_usgseg.io.outputs import (
+    PROJECT_FILE,
+    RECORD_FILE,
+    OutputFolder,
+    check_model_folder,
+    output_file,
+    project_around,
+)
+
+
+def test_what_the_program_wrote_is_replaced_only_where_that_is_asked_for(tmp_path):
+    path = tmp_path / "masks" / "a.png"
+    OutputFolder(tmp_path).write(path, b"first")
+    with pytest.raises(LabelWriteError, match="from an earlier run"):
+        OutputFolder(tmp_path).write(path, b"second")
+    assert path.read_bytes() == b"first"
+    OutputFolder(tmp_path, overwrite=True).write(path, b"second")
+    assert path.read_bytes() == b"second"
+
+
+def test_a_file_that_a_person_wrote_or_changed_is_never_replaced(tmp_path):
+    folder = OutputFolder(tmp_path, overwrite=True)
+    stranger, changed = tmp_path / "notes.txt", tmp_path / "a.json"
+    stranger.write_bytes(b"mine")
+    folder.write(changed, b"{}")
+    changed.write_bytes(b"{ }")
+    for path in (stranger, changed):
+        before = path.read_bytes()
+        with pytest.raises(LabelWriteError, match="left as it is"):
+            OutputFolder(tmp_path, overwrite=True).write(path, b"new")
+        folder.remove(path)
+        assert path.read_bytes() == before
+
+
+def test_what_was_written_is_known_after_a_crash_between_record_and_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    OutputFolder(tmp_path).write(path, b"old")
+
+    def crash(*args: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("napari_usgseg.io.outputs.write_atomically", crash)
+    with pytest.raises(KeyboardInterrupt):
+        OutputFolder(tmp_path, overwrite=True).write(path, b"new")
+    monkeypatch.undo()
+    with (tmp_path / RECORD_FILE).open("ab") as file:
+        file.write(b'{"path": "b.js')  # cut off in the middle of a line
+    again = OutputFolder(tmp_path, overwrite=True)
+    assert again.is_own(path)
+    again.write(path, b"new")
+    again.write(tmp_path / "b.json", b"{}")
+    assert OutputFolder(tmp_path).is_own(tmp_path / "b.json")
+
+
+@pytest.mark.parametrize("name", ["same", "other name", "symbolic link", "hard link", "dots"])
+def test_a_file_that_is_read_is_refused_under_any_name(tmp_path, name):
+    (tmp_path / "in").mkdir()
+    source = tmp_path / "in" / "report.json"
+    OutputFolder(source.parent).write(source, b"read")
+    link = tmp_path / "link"
+    link.symlink_to(source.parent, target_is_directory=True)
+    path = {
+        "same": source,
+        "other name": link / "report.json",
+        "symbolic link": tmp_path / "s.json",
+        "hard link": tmp_path / "h.json",
+        "dots": tmp_path / "in" / ".." / "in" / "report.json",
+    }[name]
+    if name == "symbolic link":
+        path.symlink_to(source)
+    if name == "hard link":
+        os.link(source, path)
+    folder = OutputFolder(path.parent, reads=[source], overwrite=True)
+    with pytest.raises(LabelWriteError, match="is read by this command"):
+        folder.write(path, b"written")
+    assert source.read_bytes() == b"read"
+
+
+def test_nothing_is_written_into_a_project_nor_below_it(tmp_path):
+    project = tmp_path / "scans" / "usgseg"
+    (project / "labels").mkdir(parents=True)
+    (project / PROJECT_FILE).write_bytes(b"history")
+    link = tmp_path / "link"
+    link.symlink_to(project / "labels", target_is_directory=True)
+    for root in (project, project / "labels", project / "new" / "deeper", link):
+        assert project_around(root) == project
+        with pytest.raises(LabelWriteError, match="project keeps its labels"):
+            OutputFolder(root)
+        with pytest.raises(LabelWriteError, match="project keeps its labels"):
+            check_model_folder(root, resume=True)
+    beside = OutputFolder(project.parent)
+    with pytest.raises(LabelWriteError, match="project's own folder"):
+        beside.write(project / "labels" / "a.png", b"x")
+    beside.write(project.parent / "report.json", b"{}")
+
+
+def test_a_folder_of_anything_else_is_refused_and_one_that_file_managers_left_traces_in_is_not(
+    tmp_path,
+):
+    OutputFolder(tmp_path / "new").check_only_own()
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / ".DS_Store").write_bytes(b"")
+    folder = OutputFolder(tmp_path / "set", overwrite=True)
+    folder.check_only_own()
+    folder.write(tmp_path / "set" / "images" / "a.png", b"1")
+    folder.check_only_own()
+    with pytest.raises(LabelWriteError, match="holds an earlier result"):
+        OutputFolder(tmp_path / "set").check_only_own()
+    (tmp_path / "set" / "images" / "scan.tif").write_bytes(b"2")
+    with pytest.raises(LabelWriteError, match=r"holds other files \(images.scan.tif\)"):
+        folder.check_only_own()
+
+
+def test_a_link_is_never_the_programs_own(tmp_path):
+    folder = OutputFolder(tmp_path, overwrite=True)
+    folder.write(tmp_path / "a", b"1")
+    (tmp_path / "a").rename(tmp_path / "b")
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    with pytest.raises(LabelWriteError, match="left as it is"):
+        folder.write(tmp_path / "a", b"2")
+    assert (tmp_path / "b").read_bytes() == b"1"
+
+
+def test_what_is_own_stays_so_when_the_folder_moves(tmp_path):
+    OutputFolder(tmp_path / "one").write(tmp_path / "one" / "x" / "a", b"1")
+    (tmp_path / "one").rename(tmp_path / "two")
+    assert OutputFolder(tmp_path / "two").is_own(tmp_path / "two" / "x" / "a")
+    assert OutputFolder(tmp_path / "two" / "x").is_own(tmp_path / "two" / "x" / "a")
+
+
+def test_an_earlier_report_is_replaced_and_a_strangers_file_is_not(tmp_path):
+    report = tmp_path / "out" / "report.json"
+    for data in (b"1", b"2"):
+        output_file(report).write(report, data)
+    assert report.read_bytes() == b"2"
+    report.write_bytes(b"edited")
+    with pytest.raises(LabelWriteError, match="left as it is"):
+        output_file(report)
+    with pytest.raises(LabelWriteError, match="is a folder"):
+        output_file(tmp_path / "out")
+
+
+def test_a_training_is_gone_on_with_only_where_that_is_asked_for(tmp_path):
+    check_model_folder(tmp_path / "new")
+    check_model_folder(tmp_path / "new", resume=True)
+    (tmp_path / "training.json").write_bytes(b"{}")
+    with pytest.raises(LabelWriteError, match="holds a training"):
+        check_model_folder(tmp_path)
+    check_model_folder(tmp_path, resume=True)
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    (scans / "a.png").write_bytes(b"")
+    for resume in (False, True):
+        with pytest.raises(LabelWriteError, match="holds other files"):
+            check_model_folder(scans, resume=resume)
+
+
+def test_a_file_that_appears_while_another_is_written_stays(tmp_path, monkeypatch):
+    path = tmp_path / "a"
+    link = os.link
+
+    def late(source: str, target: str) -> None:
+        path.write_bytes(b"theirs")
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", late)
+    with pytest.raises(LabelWriteError, match="is there already"):
+        write_new(path, b"ours")
+    assert path.read_bytes() == b"theirs"
+    assert os.listdir(tmp_path) == ["a"]
