@@ -48,6 +48,7 @@ def test_help_imports_nothing_heavy():
     assert done.stderr.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_help_takes_about_a_second_at_most(usgseg_process):
     seconds = []
     for _ in range(3):

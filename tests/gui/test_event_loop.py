@@ -9,7 +9,7 @@ from watchdog import Watchdog
 
 from .conftest import report
 
-pytestmark = pytest.mark.gui
+pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
 
 def test_no_gap_of_the_event_loop_is_long_while_models_load(employ, qtbot, slowdown):

@@ -9,7 +9,7 @@ from soak_report import LIMIT_MS, table
 
 from .conftest import report
 
-pytestmark = pytest.mark.gui
+pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
 IMAGES = 45
 HALF = IMAGES // 2
