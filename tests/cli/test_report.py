@@ -99,6 +99,7 @@ def labelled(phantoms: tuple[Path, dict[str, np.ndarray]]) -> Path:
     other.go(third)
     other.session.prompting.clear_prompts()
     other.paint(truth[third])
+    other.accept()
     other.close()
     return folder
 

@@ -75,6 +75,7 @@ def test_an_image_that_another_program_labelled_meanwhile_is_committed(bench, fo
 def test_an_export_leaves_the_open_image_and_its_file_in_step(bench, on_disk, tmp_path_factory):
     session = bench.session
     session.editing.painted(with_square(session.labels))
+    session.editing.accept()
     path = bench.folder / "usgseg" / "labels" / "a.png"
     theirs = with_square(np.zeros(SIZE_HW, np.uint8), at=40)
     Image.fromarray(theirs).save(path)

@@ -35,6 +35,7 @@ def test_without_its_flag_an_image_is_what_it_was_before(bench, state, restart) 
 
 def test_who_may_only_look_takes_nothing_back(bench) -> None:
     bench.session.editing.painted(with_square(bench.session.labels))
+    bench.session.editing.accept()
     store = ProjectStore(bench.folder, write=False)
     steps = store.steps()
     second = Bench(bench.folder)

@@ -25,7 +25,7 @@ def test_a_lasso_adds_its_inside_to_the_labels_and_a_negative_one_takes_it_out(s
     session.painting.lasso(SQUARE)
     assert on_disk("a")[10:31, 10:31].all()
     assert np.count_nonzero(on_disk("a")) == 21 * 21
-    assert session.state_of("a") is ImageState.COMMITTED
+    assert session.state_of("a") is ImageState.PROPOSED
     session.painting.lasso(SQUARE - 10, positive=False)
     assert not on_disk("a")[:21, :21].any()
     assert np.count_nonzero(on_disk("a")) == 21 * 21 - 11 * 11
