@@ -20,7 +20,6 @@ The rule (``to_rgb_uint8``):
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -30,9 +29,9 @@ from numpy.typing import NDArray
 
 from ..errors import ImageReadError
 from .colors import color_channels
-from .datasets import IMAGE_SUFFIXES
 from .decoders import read_header, read_stored, upright
 from .notes import remark
+from .search import search_images
 
 _PERCENTILES = (0.1, 99.9)
 _PERCENTILE_SAMPLE = 1_000_000
@@ -105,26 +104,16 @@ def frame_count(path: str | Path) -> int:
 
 
 def image_files(inputs: str | Path | Iterable[str | Path]) -> list[Path]:
-    """The image files among files and folders, each once.
-
-    A file is taken as it is, whatever its suffix. A folder gives the files directly in it that have
-    a suffix of an image and no leading dot, in natural order (``2.png`` before ``10.png``).
+    """The image files among files and folders, each once; see ``search.search_images``.
 
     Raises:
         ImageReadError: an input does not exist.
     """
-    if isinstance(inputs, (str, Path)):
-        inputs = [inputs]
-    found: dict[Path, None] = {}
+    inputs = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
     for entry in map(Path, inputs):
-        if entry.is_dir():
-            inside = (file for file in entry.iterdir() if _is_image_name(file) and file.is_file())
-            found.update(dict.fromkeys(sorted(inside, key=lambda file: natural_order(file.name))))
-        elif entry.exists():
-            found[entry] = None
-        else:
+        if not entry.exists():
             raise ImageReadError(entry, "no such file or folder; check the path")
-    return list(found)
+    return list(search_images(inputs).files)
 
 
 def to_rgb_uint8(array: NDArray[Any]) -> NDArray[np.uint8]:
@@ -202,13 +191,3 @@ def _range(finite: NDArray[Any]) -> tuple[float, float]:
         return least, greatest
     margin = (high - low) / 2
     return max(least, low - margin), min(greatest, high + margin)
-
-
-def _is_image_name(file: Path) -> bool:
-    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
-
-
-def natural_order(name: str) -> list[tuple[int, str]]:
-    """What to sort names by, so that ``2.png`` comes before ``10.png``."""
-    parts = re.split(r"(\d+)", name.casefold())
-    return [*((int(p), "") if p.isdecimal() else (-1, p) for p in parts), (-1, name)]
