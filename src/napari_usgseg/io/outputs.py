@@ -14,6 +14,7 @@ appears. A file whose hash is in none of its lines is a person's.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -50,7 +51,10 @@ class OutputFolder:
     ) -> None:
         self.root = Path(root)
         self.overwrite = overwrite
-        self._reads = {identity for path in reads for identity in _identities(Path(path))}
+        reads = [Path(path) for path in reads]
+        self._reads = {identity for path in reads for identity in _identities(path)}
+        self._read_places = [_real(path) for path in reads]
+        self._written: set[Path] = set()
         self._records: dict[Path, dict[str, set[str]]] = {}
         there = next(place for place in (self.root, *self.root.parents) if place.exists())
         if not there.is_dir():
@@ -95,9 +99,16 @@ class OutputFolder:
         """Refuse a folder that holds anything but what the program wrote into it.
 
         Raises:
-            LabelWriteError: it holds something else, or holds anything and is not to be
-                overwritten; it names the first.
+            LabelWriteError: it holds something else or what is read, or holds anything and is not
+                to be overwritten; it names the first.
         """
+        root = _real(self.root)
+        for place in self._read_places:
+            if place.is_relative_to(root) and place.exists():
+                raise LabelWriteError(
+                    self.root,
+                    f"holds what this command reads ({place}); choose an empty or a new folder",
+                )
         for path in self._files():
             if not self.is_own(path):
                 raise LabelWriteError(
@@ -156,11 +167,39 @@ class OutputFolder:
         self.check(path, overwrite=replace)
         self._remember(path, hashlib.sha256(data).hexdigest())
         write_atomically(path, data, overwrite=replace)
+        self._written.add(_place(path))
 
     def remove(self, path: Path) -> None:
-        """Remove a file of an earlier result; one that a person wrote or changed stays."""
-        if self.overwrite and self.is_own(path):
-            path.unlink(missing_ok=True)
+        """Remove a file of an earlier result; one that is read, or that a person changed, stays.
+
+        Raises:
+            LabelWriteError: it cannot be removed.
+        """
+        if self.overwrite and self.is_own(path) and not _identities(path) & self._reads:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise LabelWriteError(path, write_cure(error)) from error
+
+    def remove_others(self, *keep: Path) -> None:
+        """Remove what an earlier run wrote here and this one did not, with folders left empty by it.
+
+        Args:
+            keep: folders whose files stay, because another ``OutputFolder`` wrote them.
+
+        Raises:
+            LabelWriteError: a file cannot be removed.
+        """
+        if not self.overwrite:
+            return
+        kept, emptied = {_real(folder) for folder in keep}, set()
+        for path in list(self._files()):
+            place = _place(path)
+            if place not in self._written and kept.isdisjoint(place.parents):
+                self.remove(path)
+                emptied.add(place.parent)
+        for folder in sorted(emptied, key=lambda each: len(each.parts), reverse=True):
+            _remove_empty(folder, _real(self.root))
 
     def _files(self) -> Iterator[Path]:
         """All files below ``root`` save records and locks, links to folders included."""
@@ -255,6 +294,15 @@ def _identities(path: Path) -> set[object]:
 
 def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
+
+
+def _remove_empty(folder: Path, root: Path) -> None:
+    """Remove a folder without files, and those above it that have none then, up to ``root``."""
+    with contextlib.suppress(OSError):  # an empty folder that stays does no harm
+        while folder != root and set(os.listdir(folder)) <= {RECORD_FILE}:
+            (folder / RECORD_FILE).unlink(missing_ok=True)
+            folder.rmdir()
+            folder = folder.parent
 
 
 def _place(path: Path) -> Path:
