@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ..errors import DatasetError
-from ..io.images import natural_order
+from ..errors import DatasetError, readable
+from ..io.names import hidden_or_appledouble, safe_file_names, same_name_key
+from ..io.search import natural_order
 from ..io.tables import read_table
 from .records import KnownDataset, Layout, MaskRule, TableRule
 
@@ -28,6 +29,9 @@ class Remark:
     kind: RemarkKind
     path: str
     text: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", readable(self.path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,32 +92,30 @@ def find_images(entry: KnownDataset, folder: Path) -> Findings:
             f"(`usgseg datasets show {entry.name}` says more)",
         )
     findings = Findings()
-    annotations = [_annotations(rule, files) for rule in layout.masks]
+    matches = [match for pairs in fitting for _, match in pairs]
+    annotations = [_Annotations(rule, files, matches) for rule in layout.masks]
     table = _table(layout.table, folder, files, findings)
     seen: dict[str, str] = {}
-    for file, match in found:
-        names = _names(match)
-        item_id = _safe(layout.item.format(**_lower(names)))
+    item_ids = [_safe(layout.item.format(**_lower(_names(match)))) for _, match in found]
+    on_disk = safe_file_names(item_ids)
+    for (file, match), wanted in zip(found, item_ids, strict=True):
+        names, item_id = _names(match), on_disk[wanted]
         if item_id in seen:
             findings.remarks.append(
                 Remark("failed", file, f"a second image {item_id}; the first is {seen[item_id]}")
             )
             continue
         seen[item_id] = file
-        own = []
-        for rule, by_key in zip(layout.masks, annotations, strict=True):
-            paths = by_key.get(_key(rule, names), [])
-            own.append((rule, tuple(folder / path for path in paths)))
-        row = table.get(_stem(file)) or table.get(item_id.casefold()) or {}
-        findings.images.append(_found(folder / file, item_id, names, row, layout, tuple(own)))
-    for rule, by_key in zip(layout.masks, annotations, strict=True):
-        known = {_key(rule, _names(match)) for pairs in fitting for _, match in pairs}
-        findings.remarks += [
-            Remark("missing", path, "an annotation without its image")
-            for key, paths in by_key.items()
-            for path in paths
-            if key not in known
+        own = [
+            (each.rule, tuple(folder / path for path in each.of(names))) for each in annotations
         ]
+        row = table.row(file.rpartition("/")[2]) or table.row(item_id)
+        findings.images.append(_found(folder / file, item_id, names, row, layout, tuple(own)))
+    findings.remarks += [
+        Remark("missing", path, "an annotation without its image")
+        for each in annotations
+        for path in each.without_image()
+    ]
     return findings
 
 
@@ -132,7 +134,7 @@ def _found(
 
     group = cell(rule.group) if rule else None
     if group is None and layout.group is not None:
-        group = layout.group.format(**low)
+        group = readable(layout.group.format(**low))
     finding = low.get("finding") or (cell(rule.finding) if rule else None)
     try:
         spacing = float(cell(rule.spacing_mm) or "") if rule else None
@@ -153,9 +155,10 @@ def _found(
 
 def _walk(folder: Path) -> Iterator[str]:
     for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+        folders[:] = [name for name in folders if not hidden_or_appledouble(name)]
         relative = Path(place).relative_to(folder)
-        yield from ((relative / name).as_posix() for name in names if not name.startswith("."))
+        shown = (name for name in names if not hidden_or_appledouble(name))
+        yield from ((relative / name).as_posix() for name in shown)
 
 
 def _match(pattern: str, file: str) -> re.Match[str] | None:
@@ -166,46 +169,91 @@ def _names(match: re.Match[str]) -> dict[str, str]:
     return {key: value or "" for key, value in match.groupdict().items()}
 
 
-def _annotations(rule: MaskRule, files: list[str]) -> dict[tuple[str, ...], list[str]]:
-    by_key: dict[tuple[str, ...], list[str]] = {}
-    for file in files:
-        match = _match(rule.pattern, file)
-        if match:
-            by_key.setdefault(_key(rule, _names(match)), []).append(file)
-    return by_key
+_Key = tuple[str, ...]
 
 
-def _key(rule: MaskRule, names: dict[str, str]) -> tuple[str, ...]:
-    shared = sorted(re.compile(rule.pattern).groupindex)
-    return tuple(names.get(name, "").casefold() for name in shared)
+class _Annotations:
+    """The files of one rule by the names that they share with their image.
+
+    Case counts where an image is named in just this case; else it does not.
+    """
+
+    def __init__(self, rule: MaskRule, files: list[str], images: list[re.Match[str]]) -> None:
+        self.rule = rule
+        self._shared = sorted(re.compile(rule.pattern).groupindex)
+        self._images = {self._key(_names(match)) for match in images}
+        self._files: dict[_Key, list[str]] = {}
+        self._folded: dict[_Key, list[str]] = {}
+        for file in files:
+            match = _match(rule.pattern, file)
+            if match:
+                key = self._key(_names(match))
+                self._files.setdefault(key, []).append(file)
+                if key not in self._images:
+                    self._folded.setdefault(_folded(key), []).append(file)
+
+    def of(self, names: dict[str, str]) -> list[str]:
+        """The files of the image with these named groups."""
+        key = self._key(names)
+        return self._files.get(key) or self._folded.get(_folded(key), [])
+
+    def without_image(self) -> list[str]:
+        """The files that no image has."""
+        served = {_folded(key) for key in self._images if key not in self._files}
+        return [file for key, files in self._folded.items() if key not in served for file in files]
+
+    def _key(self, names: dict[str, str]) -> _Key:
+        return tuple(same_name_key(names.get(name, "")) for name in self._shared)
+
+
+def _folded(key: _Key) -> _Key:
+    return tuple(same_name_key(part, ignore_case=True) for part in key)
+
+
+class _Table:
+    """Rows by the name of their image: the whole name first, then without suffix or case."""
+
+    def __init__(self, rows: dict[str, dict[str, str]]) -> None:
+        self._levels: list[dict[str, list[dict[str, str]]]] = [{}, {}, {}]
+        for name, row in rows.items():
+            for level, key in zip(self._levels, self._keys(name), strict=True):
+                level.setdefault(key, []).append(row)
+
+    def row(self, name: str) -> dict[str, str]:
+        """The row of an image; {} where there is none, or it could be one of several."""
+        for level, key in zip(self._levels, self._keys(name), strict=True):
+            if key in level:
+                return level[key][0] if len(level[key]) == 1 else {}
+        return {}
+
+    @staticmethod
+    def _keys(name: str) -> tuple[str, str, str]:
+        name = same_name_key(name.rpartition("/")[2])
+        stem = re.sub(r"\.(?:png|jpe?g|bmp|tiff?|nii|nii\.gz)$", "", name, flags=re.IGNORECASE)
+        return name, stem, same_name_key(stem, ignore_case=True)
 
 
 def _table(
     rule: TableRule | None, folder: Path, files: list[str], findings: Findings
-) -> dict[str, dict[str, str]]:
-    """Rows of the table by the image's name without suffix; empty where there is no table."""
+) -> _Table:
+    """The rows of the table; none where there is no table."""
     if rule is None:
-        return {}
+        return _Table({})
     file = next((file for file in files if _match(rule.pattern, file)), None)
     if file is None:
-        return {}
+        return _Table({})
     try:
         rows = read_table(folder / file)
     except DatasetError as error:
         findings.remarks.append(Remark("odd", file, error.cause))
-        return {}
+        return _Table({})
     wanted = [name for name in (rule.id, rule.group, rule.finding, rule.spacing_mm) if name]
     absent = [name for name in wanted if rows and name not in rows[0]]
     if absent:
         findings.remarks.append(
             Remark("odd", file, f"no column {', '.join(absent)}; it has {', '.join(rows[0])}")
         )
-    return {_stem(row.get(rule.id, "")): row for row in rows}
-
-
-def _stem(file: str) -> str:
-    name = file.rpartition("/")[2].casefold()
-    return re.sub(r"\.(?:png|jpe?g|bmp|tiff?|nii|nii\.gz)$", "", name)
+    return _Table({row.get(rule.id, ""): row for row in rows})
 
 
 def _lower(names: dict[str, str]) -> dict[str, str]:
@@ -214,4 +262,4 @@ def _lower(names: dict[str, str]) -> dict[str, str]:
 
 
 def _safe(text: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", text).strip("_.") or "image"
+    return re.sub(r"[^\w.-]+", "_", same_name_key(text)).strip("_.") or "image"

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DatasetError, FileError
+from ..errors import DatasetError, FileError, readable
 from ..io.datasets import Split, save_splits
 from ..io.export import write_card
 from ..io.images import read_image, to_rgb_uint8
@@ -116,7 +116,7 @@ def prepare_dataset(
     hashes: list[NDArray[np.bool_]] = []
     empty = 0
     for number, found in enumerate(findings.images, 1):
-        source = found.path.relative_to(folder).as_posix()
+        source = readable(found.path.relative_to(folder).as_posix())
         try:
             for frame in _frames(found, reader, folder, remarks):
                 labels = _label_map(frame, rules)
