@@ -41,6 +41,8 @@ def receive(session: AnnotationSession, answer: Answer) -> None:
             learner.take(answer)
         return
     kind = session.progress.end(answer.generation)
+    if kind is not None and not answer.error:
+        session.mended(kind)
     if isinstance(answer, FileAnswer) and isinstance(answer.request, ShelfRequest):
         kind_of = {learner.kind: learner for learner in session.learners}
         kind_of[answer.request.kind].take_shelf(answer)
@@ -71,7 +73,6 @@ def receive(session: AnnotationSession, answer: Answer) -> None:
         assert session.phantoms is not None
         session.walk.open_folder(session.phantoms)
     else:
-        session.failure = "" if kind == "warm" else session.failure
         session.facts["model"] = answer.model_id or session.facts.get("model", "")
         if kind in ("warm", "embed") and answer.model_id:
             session.predictor.segmenter_is(answer.model_id)
@@ -99,7 +100,6 @@ def _file_answer(session: AnnotationSession, kind: str, answer: FileAnswer) -> N
             session.travel.stop()
             session.fail(answer.error, kind)
     elif answer.opened is not None:
-        session.failure = ""
         session.walk.use_store(answer.opened)
     elif answer.loaded is not None:
         assert isinstance(answer.request, LoadRequest)
@@ -139,8 +139,6 @@ def _saved(session: AnnotationSession, answer: FileAnswer) -> None:
         session.close_store(request.store)
     if not session.outbox.stores():
         session.unsaved = ""
-    if request.loud:
-        session.failure = ""
     if answer.warning:
         session.notified.emit("warning", answer.warning)
     assert answer.saved is not None
@@ -227,7 +225,6 @@ def _found(session: AnnotationSession, answer: ModelAnswer) -> None:
 
 
 def _note(session: AnnotationSession, answer: ModelAnswer) -> None:
-    session.failure = ""
     session.facts.pop("note", None)
     session.facts["model"] = readable(answer.model_id)
     if answer.fell_back:

@@ -139,7 +139,7 @@ class Walk:
         """Read the current image again, after a failure."""
         session = self._session
         if session.store is not None and session.record is not None:
-            session.failure = ""
+            session.mended("load")
             name = session.record.path.name
             generation = session.progress.begin("load", f"Reading {name}...")
             session.ask(LoadRequest(generation, session.store, session.record))
@@ -182,7 +182,7 @@ class Walk:
     def _close_image(self) -> None:
         session = self._session
         session.loaded, session.labels, session.draft = None, None, Draft()
-        session.failure = ""
+        session.failures.clear()
         for fact in ("note", "time"):
             session.facts.pop(fact, None)
 

@@ -28,7 +28,7 @@ from .requests import (
     SaveRequest,
 )
 from .settings import Settings
-from .status import PROPOSING, Progress, Status
+from .status import MENDS, PROPOSING, Progress, Status, family
 
 
 class SessionState:
@@ -45,8 +45,8 @@ class SessionState:
         target: the position in the history that undo and redo are on their way to, or None.
         outbox: what happened and is not yet known to be in a store.
         others: other annotators who labelled in this project.
-        failure: what failed last and the cure; "" where nothing did or it was mended.
-        failed: what kind of work that was, as in ``status.ORDER``.
+        failures: what failed and the cure, by the kind of work as in ``status.ORDER``, the newest
+            last; each until work of the kind succeeds, or another image is shown.
         unsaved: why the last save failed, and the cure; "" where it did not.
         effort: how long the person is at work on the current image.
     """
@@ -81,8 +81,7 @@ class SessionState:
         self.effort = Stopwatch()
         self.progress = Progress()
         self.facts: dict[str, str] = {}
-        self.failure = ""
-        self.failed = ""
+        self.failures: dict[str, str] = {}
         self.phantoms: Path | None = None
         self.after_load: list[Callable[[], None]] = []
 
@@ -108,6 +107,16 @@ class SessionState:
             self.facts[name] for name in ("note", "model", "time", "saved") if self.facts.get(name)
         ]
         return Status(" - ".join(facts) or "ready")
+
+    @property
+    def failure(self) -> str:
+        """What failed last and is not mended, with the cure; "" where nothing is."""
+        return next(reversed(self.failures.values()), "")
+
+    @property
+    def failed(self) -> str:
+        """What kind of work that was."""
+        return next(reversed(self.failures), "")
 
     def state_of(self, image_id: str) -> ImageState:
         """The state of an image; proposed where a proposal waits to be accepted."""
@@ -241,9 +250,15 @@ class SessionState:
 
     def fail(self, text: str, kind: str = "") -> None:
         """Say what failed and what to do; ``kind`` is what was awaited."""
-        self.failure, self.failed = text, kind
+        self.failures.pop(family(kind), None)
+        self.failures[family(kind)] = text
         self.notified.emit("error", text)
         self.tell()
+
+    def mended(self, kind: str) -> None:
+        """Work of a kind succeeded: what failed at the like of it before is over."""
+        for other in MENDS.get(family(kind), (family(kind),)):
+            self.failures.pop(other, None)
 
     def tell(self) -> None:
         """Say what is going on."""

@@ -14,10 +14,17 @@ PROPOSING = ("text", "propose", "prompt", "prior", "objects", "alike")
 """What ends with a proposal; until then there is nothing to accept, and it can be cancelled."""
 MODELS = ("propose", "prompt", "objects", "alike", "warm", "embed")
 """What fails where a model, or the process that it is in, does; loading it anew may be the cure."""
+MENDS = {"text": ("text", *MODELS), **dict.fromkeys(MODELS, MODELS)}
+"""Whose failures are over when one of a kind succeeds; of any other kind its own are."""
 QUIET = (
     "warm text", "journal", "ahead", "prefetch", "propose ahead", "present", "shelf",
 )  # fmt: skip
 """What goes on behind the person's back and is not worth a word."""
+
+
+def family(kind: str) -> str:
+    """A kind without what it was about: "save" of "save:scans"."""
+    return kind.partition(":")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,7 @@ class Progress:
         """What goes on, or "" where nothing does that is worth a word."""
 
         def rank(kind: str) -> int:
-            return ORDER.index(kind.partition(":")[0])
+            return ORDER.index(family(kind))
 
-        loud = [kind for kind in self._awaited if kind.partition(":")[0] not in QUIET]
+        loud = [kind for kind in self._awaited if family(kind) not in QUIET]
         return self._awaited[min(loud, key=rank)][1] if loud else ""
