@@ -35,6 +35,14 @@ def clip_box(box: ArrayLike, size_hw: tuple[int, int]) -> FloatArray:
     return np.clip(np.asarray(box, np.float32), 0.0, limit)
 
 
+def box_within(box: ArrayLike, size_hw: tuple[int, int]) -> FloatArray | None:
+    """The part of a box (4,) in the image, as ``clip_box`` gives it; None where it covers none."""
+    x0, y0, x1, y1 = (float(value) for value in np.asarray(box, np.float32))
+    height, width = size_hw
+    outside = x1 < -0.5 or y1 < -0.5 or x0 > width - 0.5 or y0 > height - 0.5
+    return None if outside else clip_box(box, size_hw)
+
+
 def box_from_points(a: ArrayLike, b: ArrayLike) -> FloatArray:
     """The box (4,) between two opposite corners (x, y), given in any order."""
     corners = np.stack([np.asarray(a, np.float32), np.asarray(b, np.float32)])

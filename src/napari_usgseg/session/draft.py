@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..geometry import box_iou, clip_box
+from ..geometry import box_iou, box_within
 from ..store.records import Draft, DraftObject
 from ..types import FloatArray, Prompts
 from .regions import as_logits, box_of, deepest, lasso_mask
@@ -51,8 +51,14 @@ def add_scribble(draft: Draft, line: FloatArray, positive: bool, class_id: int) 
 
 
 def add_box(draft: Draft, box: FloatArray, size_hw: tuple[int, int], class_id: int) -> Draft:
-    """The draft after a box: over the active object it is that one's new box, else a new object."""
-    box = clip_box(box, size_hw)
+    """The draft after a box: over the active object it is that one's new box, else a new object.
+
+    The same draft where the box has no area or covers none of the image.
+    """
+    part = box_within(box, size_hw)
+    if part is None or min(part[2] - part[0], part[3] - part[1]) <= 0:
+        return draft
+    box = part
     index, current = draft.active, draft.current
     anchor = None
     if current is not None:

@@ -85,8 +85,14 @@ class Painting:
     def lasso(self, polygon: FloatArray, positive: bool = True) -> None:
         """Add the inside of a closed line (M, 2) to the labels, or take it out of them."""
         labels = self._session.labels
-        if labels is not None and len(polygon) > 2:
-            inside = regions.lasso_mask(np.asarray(polygon, np.float32), labels.shape)
+        if labels is None:
+            return
+        polygon = np.asarray(polygon, np.float32)
+        reason = regions.why_no_lasso(polygon, labels.shape)
+        if reason:
+            self._session.say(reason)
+        else:
+            inside = regions.lasso_mask(polygon, labels.shape)
             self._paint("lasso on labels", inside, positive)
 
     def stroke(self, line: FloatArray, width: float, positive: bool = True) -> None:
@@ -101,7 +107,12 @@ class Painting:
         labels = self._session.labels
         if labels is None:
             return
-        x0, y0, x1, y1 = (round(float(v)) for v in clip_box(box_from_points(a, b), labels.shape))
+        box = box_from_points(a, b)
+        reason = regions.why_no_box(box, labels.shape, 1.0)
+        if reason:
+            self._session.say(reason)
+            return
+        x0, y0, x1, y1 = (round(float(v)) for v in clip_box(box, labels.shape))
         inside = np.zeros(labels.shape, bool)
         inside[y0 : y1 + 1, x0 : x1 + 1] = True
         self._paint("box on labels", inside, positive)
@@ -110,6 +121,9 @@ class Painting:
         session = self._session
         session.flushing.emit()
         if session.labels is None:
+            return
+        if not inside.any():
+            session.say(regions.OUTSIDE)
             return
         value = self.value if positive else 0
         dtype = np.promote_types(session.labels.dtype, np.min_scalar_type(value))

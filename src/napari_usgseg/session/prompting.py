@@ -12,6 +12,7 @@ from ..models.phrases import split_phrases
 from ..store.records import Edit
 from ..types import FloatArray, TextPrompt
 from . import draft as drafts
+from . import regions
 from .draft import Draft
 from .requests import TextRequest
 from .status import PROPOSING
@@ -19,6 +20,8 @@ from .status import PROPOSING
 if TYPE_CHECKING:
     from .annotator import AnnotationSession
 
+LEAST_SIDE = 2.0
+"""A box with a shorter side, in pixels, is a slip of the hand."""
 NO_PROPOSAL = "A negative prompt takes away from a proposal: find or click an object first."
 
 
@@ -62,7 +65,9 @@ class Prompting:
         if session.labels is None:
             return
         height, width = session.labels.shape
-        if -0.5 <= x < width - 0.5 and -0.5 <= y < height - 0.5:
+        if not (-0.5 <= x < width - 0.5 and -0.5 <= y < height - 0.5):
+            session.say(regions.OUTSIDE)
+        else:
             self._prompt(
                 "click",
                 drafts.add_point(session.draft, x, y, positive, session.table.active),
@@ -72,7 +77,11 @@ class Prompting:
         """A box between two opposite corners in XY pixels."""
         session = self._session
         box = box_from_points(a, b)
-        if session.labels is None or min(box[2] - box[0], box[3] - box[1]) < 2:
+        if session.labels is None:
+            return
+        reason = regions.why_no_box(box, session.labels.shape, LEAST_SIDE)
+        if reason:
+            session.say(reason)
             return
         new = drafts.add_box(session.draft, box, session.labels.shape, session.table.active)
         self._prompt("box", new)
@@ -80,10 +89,13 @@ class Prompting:
     def add_scribble(self, line: FloatArray, positive: bool = True) -> None:
         """A scribble (M, 2) in XY pixels."""
         session = self._session
-        if session.labels is None or len(line) < 2:
+        if session.labels is None:
             return
-        height, width = session.labels.shape
-        line = np.clip(line, 0, [width - 1, height - 1]).astype(np.float32)
+        part = regions.line_within(line, session.labels.shape)
+        if min(len(part), len(line)) < 2:
+            session.say(regions.OUTSIDE if len(line) > 1 else regions.NO_LINE)
+            return
+        line = part
         self._prompt(
             "scribble",
             drafts.add_scribble(session.draft, line, positive, session.table.active),
@@ -92,7 +104,12 @@ class Prompting:
     def add_lasso(self, polygon: FloatArray, positive: bool = True) -> None:
         """A closed line (M, 2) in XY pixels round an object, or round a part of it."""
         session = self._session
-        if session.labels is None or len(polygon) < 3:
+        if session.labels is None:
+            return
+        polygon = np.asarray(polygon, np.float32)
+        reason = regions.why_no_lasso(polygon, session.labels.shape)
+        if reason:
+            session.say(reason)
             return
         size_hw = session.labels.shape
         new = drafts.add_lasso(session.draft, polygon, positive, size_hw, session.table.active)

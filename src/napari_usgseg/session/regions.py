@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..geometry import mask_to_box, scribble_to_points
+from ..geometry import box_within, mask_to_box, scribble_to_points
 from ..io.instances import STEP, Labelling
 from ..io.labels import LabelMap
 from ..types import BoolArray, FloatArray
@@ -25,6 +25,11 @@ GRID = 256
 """Longer side of such a ``mask_input``: the grid of SAM 2's decoder."""
 SLIVER = 0.01
 """A piece with less than this fraction of a mask, beside a cut, goes to its neighbour."""
+
+OUTSIDE = "Draw inside the image."
+NO_LINE = "Draw a line, with the mouse held down."
+NO_LOOP = "Draw a line round the object, with the mouse held down."
+NO_AREA = "A box has width and height: draw it from one corner to the opposite one."
 
 EIGHT = np.ones((3, 3), bool)
 
@@ -157,6 +162,38 @@ def along(line: FloatArray) -> list[tuple[float, float]]:
     length = float(np.linalg.norm(np.diff(line, axis=0), axis=1).sum())
     points = scribble_to_points(line, 1.0, 2 + int(length))
     return [(float(x), float(y)) for x, y in points]
+
+
+def line_within(line: FloatArray, size_hw: tuple[int, int]) -> FloatArray:
+    """The part of a line (M, 2) that is in the image: its own points where all are, else others."""
+    last = np.array([size_hw[1], size_hw[0]], np.float32) - 1
+    line = np.asarray(line, np.float32).reshape(-1, 2)
+    if len(line) == 0 or bool(((line >= 0) & (line <= last)).all()):
+        return line
+    points = np.array(along(line), np.float32)
+    return points[((points >= 0) & (points <= last)).all(axis=1)]
+
+
+def why_no_box(box: FloatArray, size_hw: tuple[int, int], least: float) -> str:
+    """Why a box (4,) means nothing in an image, and what to do; "" where it does.
+
+    Args:
+        box: its sides are ``least`` pixels at least, and so are those of its part in the image.
+        size_hw: (H, W) of the image.
+        least: pixels.
+    """
+    if min(box[2] - box[0], box[3] - box[1]) < least:
+        return NO_AREA
+    part = box_within(box, size_hw)
+    tiny = part is None or min(part[2] - part[0], part[3] - part[1]) < least
+    return OUTSIDE if tiny else ""
+
+
+def why_no_lasso(polygon: FloatArray, size_hw: tuple[int, int]) -> str:
+    """Why a closed line (M, 2) means nothing in an image, and what to do; "" where it does."""
+    if len(polygon) < 3 or float(np.ptp(polygon, axis=0).min()) < 1:
+        return NO_LOOP
+    return "" if lasso_mask(polygon, size_hw).any() else OUTSIDE
 
 
 def as_logits(mask: BoolArray) -> FloatArray:
