@@ -110,6 +110,16 @@ def test_under_a_name_of_their_own_both_label_and_neither_overwrites_the_other(
     assert (folder / "usgseg" / "labels" / "by-Ana" / "1.png").is_file()
 
 
+def test_a_name_in_another_case_is_refused_for_its_files_could_be_the_same(folder: Path) -> None:
+    store = ProjectStore(folder, annotator="An\u00e4")
+    store.write_labels(store.records[0], some_labels())
+    store.close()
+    for name in ("an\u00e4", "ANA\u0308"):
+        with pytest.raises(DatasetError, match="'An\u00e4' labels here already"):
+            ProjectStore(folder, annotator=name)
+    assert ProjectStore(folder, annotator="Ana\u0308").annotator == "An\u00e4"
+
+
 def test_a_new_annotator_begins_with_the_firsts_classes_and_settings_but_no_labels(
     folder: Path,
 ) -> None:

@@ -12,13 +12,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import DatasetError, ImageReadError
-from ..io.images import frame_count, image_files, image_size
+from ..errors import DatasetError, ImageReadError, readable
+from ..io.images import frame_sizes, image_files
+from ..io.names import safe_file_name, same_name_key
 from ..types import ImageRecord
 from .database import Database
 
 Stat = tuple[int, int]
 """Bytes of a file, and when it was written last (ns)."""
+
+LONGEST_ID = 220
+"""Bytes of an id: a label file and its backups are named by it, and a name has 255."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,27 +79,35 @@ def find_images(folder: Path) -> tuple[Path, list[Path]]:
 def unique_ids(files: Iterable[Path], taken: Iterable[str] = ()) -> list[str]:
     """An id for each file: its stem, its whole name where stems collide, numbered where both do.
 
+    No two ids differ by case or the form of umlauts only, for an id is a label file's name too.
+
     Args:
         files: the new files.
         taken: ids of files that have theirs already.
     """
     files = list(files)
-    counts = Counter(path.stem.casefold() for path in files)
-    used = {image_id.casefold() for image_id in taken}
+    counts = Counter(_key(path.stem) for path in files)
+    used = {_key(image_id) for image_id in taken}
     ids: list[str] = []
     for path in files:
-        stem = path.stem.casefold()
+        stem = _key(path.stem)
         ids.append(_take(path.stem if counts[stem] == 1 and stem not in used else path.name, used))
     return ids
 
 
 def _take(wanted: str, used: set[str]) -> str:
     """An id, numbered where it is used already; used from now on."""
+    if len(wanted.encode()) > LONGEST_ID:
+        wanted = safe_file_name(wanted)
     image_id, number = wanted, 2
-    while image_id.casefold() in used:
+    while _key(image_id) in used:
         image_id, number = f"{wanted}-{number}", number + 1
-    used.add(image_id.casefold())
+    used.add(_key(image_id))
     return image_id
+
+
+def _key(image_id: str) -> str:
+    return same_name_key(image_id, ignore_case=True)
 
 
 def content_hash(path: Path) -> str:
@@ -146,6 +158,8 @@ def keep_images(database: Database, files: Iterable[ImageFile]) -> None:
 def scan(folder: Path, files: Iterable[Path], known: Mapping[str, ImageFile]) -> Scan:
     """Bring what is known of a folder together with the files that are in it now.
 
+    A file whose name is no UTF-8 cannot be kept, for the project and its exports hold text.
+
     Args:
         folder: of the images.
         files: in it, in the order in which they are labelled.
@@ -154,7 +168,8 @@ def scan(folder: Path, files: Iterable[Path], known: Mapping[str, ImageFile]) ->
     of_path: dict[str, list[ImageFile]] = defaultdict(list)
     for item in known.values():
         of_path[item.path].append(item)
-    here = {path.relative_to(folder).as_posix(): path for path in files}
+    everything = {path.relative_to(folder).as_posix(): path for path in files}
+    here = {name: path for name, path in everything.items() if is_text(name)}
     stats = {name: _stat(path) for name, path in here.items()}
     new = [name for name in here if name not in of_path]
     gone = [name for name in of_path if name not in here]
@@ -166,7 +181,12 @@ def scan(folder: Path, files: Iterable[Path], known: Mapping[str, ImageFile]) ->
     ids = dict(zip(fresh, unique_ids([here[n] for n in fresh], known), strict=True))
     used = {image_id.casefold() for image_id in known}
     found: list[ImageFile] = []
-    problems: list[str] = []
+    problems = [
+        f"{readable(path)}: its name is no UTF-8, as out of an old archive; rename the file to "
+        "label it"
+        for name, path in everything.items()
+        if name not in here
+    ]
     for name, path in here.items():
         rows = sorted(of_path.get(name, ()), key=lambda item: item.frame or 0)
         if rows and rows[0].stat == stats[name]:
@@ -178,6 +198,15 @@ def scan(folder: Path, files: Iterable[Path], known: Mapping[str, ImageFile]) ->
             problems.append(str(error))
     missing = [item for name, rows in of_path.items() if name not in here for item in rows]
     return Scan(tuple(found), tuple(problems), tuple(missing), tuple(moved))
+
+
+def is_text(name: str) -> bool:
+    """Whether a name can be written as UTF-8; Python keeps bytes of others as they are."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _stat(path: Path) -> Stat:
@@ -197,12 +226,12 @@ def _read_header(
     used: set[str],
 ) -> Iterator[ImageFile]:
     """One entry, or one for each frame of a file that has several; ids that are known stay."""
-    size_hw = image_size(path)
-    frames = frame_count(path) if path.suffix.lower() in (".tif", ".tiff") else 1
-    single = frames == 1 and not any(item.frame is not None for item in rows)
+    sizes = frame_sizes(path)
+    single = len(sizes) == 1 and not any(item.frame is not None for item in rows)
     by_frame = {item.frame: item for item in rows}
     base = image_id or (rows[0].image_id.rsplit("_", 1)[0] if rows else path.stem)
-    for frame in [None] if single else range(frames):
+    for index, size_hw in enumerate(sizes):
+        frame = None if single else index
         row = by_frame.get(frame)
         if row is not None:
             yield replace(row, size_hw=size_hw, stat=stat, checked=False)

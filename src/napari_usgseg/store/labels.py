@@ -10,6 +10,7 @@ from pathlib import Path
 from ..errors import ImageReadError, LabelWriteError
 from ..io.atomic import write_atomically, write_over
 from ..io.labels import read_labels, write_labels
+from ..io.names import safe_file_name
 from ..types import ImageRecord
 from .records import LabelMap
 
@@ -33,8 +34,9 @@ class LabelFiles:
         self.folder = root / "labels" / f"by-{annotator}" if annotator else root / "labels"
 
     def path(self, image_id: str) -> Path:
-        """Where the label map of an image is, or will be."""
-        return self.folder / f"{image_id}.png"
+        """Where the label map of an image is, or will be; never outside of the folder."""
+        inside = Path(image_id).name == image_id
+        return self.folder / f"{image_id if inside else safe_file_name(image_id)}.png"
 
     def fingerprint(self, image_id: str) -> Fingerprint | None:
         """Of the file as it is now; None where there is none."""
@@ -110,7 +112,7 @@ class LabelFiles:
         """
         path = self.path(image_id)
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
-        backup = self.folder / "backup" / f"{image_id}.{stamp}.png"
+        backup = self.folder / "backup" / f"{path.stem}.{stamp}.png"
         try:
             write_atomically(backup, path.read_bytes())
         except OSError as error:

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from ..errors import DatasetError, LabelWriteError
 from ..io.atomic import write_atomically
+from ..io.names import safe_file_name, same_name_key
 
 FOLDER = "locks"
 FIRST = "_first"
@@ -32,9 +33,10 @@ def checked_name(root: Path, name: str) -> str:
     Raises:
         DatasetError: it cannot be used.
     """
-    name = name.strip()
+    name = same_name_key(name.strip())
     good = re.fullmatch(r"(?:\w|\w[\w .-]{0,38}\w)?", name)
-    if good is None or name.casefold() in RESERVED or name == FIRST:
+    reserved = name.casefold() in RESERVED or name == FIRST
+    if good is None or reserved or (name and safe_file_name(name) != name):
         raise DatasetError(
             root,
             f"{name!r} cannot be an annotator's name; take 1 to 40 letters, digits, '-', '_', '.' "

@@ -22,8 +22,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DatasetError, ImageReadError, LabelWriteError
+from ..errors import DatasetError, ImageReadError, LabelWriteError, readable
 from ..io.images import read_image
+from ..io.names import same_name_key
 from ..types import ImageRecord
 from .base import SaveReport
 from .common import JournalStore
@@ -35,6 +36,7 @@ from .images import (
     as_record,
     content_hash,
     find_images,
+    is_text,
     keep_images,
     known_images,
     scan,
@@ -81,6 +83,7 @@ class ProjectStore(JournalStore):
         self.read_only = "" if write else "it was opened for reading only"
         self._lock = AnnotatorLock(self.root, self.annotator, self._lost)
         self._warnings: list[str] = []
+        self._stale: set[str] = set()
         database = self._open()
         try:
             if is_project:
@@ -88,6 +91,7 @@ class ProjectStore(JournalStore):
             self._journal = Journal(
                 database, self.annotator, lambda name: self._images[name].size_hw
             )
+            self._check_annotator()
             self._projection = Projection(self.root, self._journal, self._warnings)
             self._images = known_images(database)
             problems = self._look_through(paths)
@@ -120,6 +124,19 @@ class ProjectStore(JournalStore):
                 raise
         self._database = Database(file, write=False) if file.is_file() else Database(None)
         return self._database
+
+    def _check_annotator(self) -> None:
+        """Refuse a name whose files would be another's where case does not count.
+
+        Raises:
+            DatasetError: there is one already.
+        """
+        names, key = self._journal.annotators(), same_name_key(self.annotator, ignore_case=True)
+        for name in names:
+            if self.annotator not in names and same_name_key(name, ignore_case=True) == key:
+                raise DatasetError(
+                    self.root, f"{name!r} labels here already; type the name like this, or another"
+                )
 
     def close(self) -> None:
         """Let others have it; a second time does nothing."""
@@ -193,16 +210,33 @@ class ProjectStore(JournalStore):
         Raises:
             ImageReadError: the file is gone, damaged, no image, or has another size by now.
         """
-        pixels = read_image(record.path, record.frame)
+        try:
+            pixels = read_image(record.path, record.frame)
+        except ImageReadError:
+            if record.frame is not None and record.path.is_file():  # perhaps no frame any more
+                self._forget_header(record)
+            raise
         if pixels.shape[:2] != record.size_hw:
+            self._forget_header(record)
             raise ImageReadError(
                 record.path,
                 f"was changed and is {pixels.shape[1]} x {pixels.shape[0]} pixels now, not "
                 f"{record.size_hw[1]} x {record.size_hw[0]}; open the folder again",
             )
-        if not self.read_only and record.image_id in self._images:
-            self._note_content(self._images[record.image_id], record.path)
+        item = self._images.get(record.image_id)
+        if not self.read_only and item is not None and item.path not in self._stale:
+            self._note_content(item, record.path)
         return pixels
+
+    def _forget_header(self, record: ImageRecord) -> None:
+        """Have the sizes in a file read anew at the next opening, whatever its time says."""
+        if self.read_only or record.image_id not in self._images:
+            return
+        path = self._images[record.image_id].path
+        self._stale.add(path)
+        stale = [replace(i, stat=(0, 0)) for i in self._images.values() if i.path == path]
+        with suppress(LabelWriteError):  # then it is said again
+            self._journal.together(lambda: keep_images(self._database, stale))
 
     def _note_content(self, item: ImageFile, path: Path) -> None:
         """Keep the hash of an image's content, and say so where it is another than before."""
@@ -270,7 +304,8 @@ class ProjectStore(JournalStore):
 
 def _images_of(database: Database, root: Path) -> Path:
     """Where the images of a project are: as seen from it, or where they were."""
-    places = dict(database.rows("SELECT key, value FROM project WHERE key LIKE 'images%'"))
+    rows = database.rows("SELECT key, value FROM project WHERE key LIKE 'images%'")
+    places = {key: os.fsdecode(value) for key, value in rows}
     relative = root / places.get("images", "..")
     if relative.is_dir():
         return Path(os.path.normpath(relative))
@@ -279,7 +314,8 @@ def _images_of(database: Database, root: Path) -> Path:
         return absolute
     raise DatasetError(
         root,
-        f"its images are neither at {os.path.normpath(relative)} nor at {absolute}; put them back, "
+        f"its images are neither at {readable(os.path.normpath(relative))} nor at "
+        f"{readable(absolute)}; put them back, "
         "or open the folder of images and say that its labels are here",
     )
 
@@ -292,5 +328,5 @@ def _keep_place(database: Database, root: Path, folder: Path) -> None:
     for key, value in places.items():
         database.execute(
             "INSERT INTO project VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
-            (key, value),
+            (key, value if is_text(value) else os.fsencode(value)),
         )
