@@ -16,6 +16,7 @@ import typer
 
 from .. import __version__
 from ..errors import Cancelled, UsgsegError
+from ..io.notes import listening
 from . import ablate, benchmark, datasets, demo, evaluate, export, models, report, segment, train
 
 EXIT_WRONG_REQUEST = 1
@@ -62,7 +63,18 @@ def _main(
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run ``usgseg`` with ``arguments`` (None: the process's own) and return its exit code."""
+    """Run ``usgseg`` with ``arguments`` (None: the process's own) and return its exit code.
+
+    What readers noticed of files that they could read is told at the end (``io.notes``).
+    """
+    with listening() as notes:
+        code = _run(arguments)
+    for line in notes.lines():
+        typer.echo(f"usgseg: note: {line}", err=True)
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file name that the terminal has no letters for
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

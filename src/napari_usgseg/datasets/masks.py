@@ -9,18 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from ..errors import DatasetError
-from ..io.decoders import read_pixels
-from ..io.labels import read_labels
+from ..io.masks import HALF, SOFT, fitted, read_colors, read_mask_file, read_object
 from ..types import BoolArray
 from .polygons import Polygons, ddti_polygons, json_polygons, via_polygons
 from .records import MaskRule
 
 Masks = dict[str, BoolArray]
 
-BRIGHT = 128
-"""From this of 255 on a pixel is an object where a mask has grey values in between (JPEG)."""
-
+_CLOSED = 0.8
+"""From this share of its convex hull on, what a line holds is its inside."""
 
 class AnnotationReader:
     """Reads annotations; files that hold those of many images are parsed once."""
@@ -45,9 +42,9 @@ class AnnotationReader:
             polygons = self._polygons(rule, path, names, image)
             return (None if polygons is None else _drawn(rule, polygons, names, size_hw)), []
         if rule.kind == "values":
-            values: NDArray[Any] = read_labels(path)
+            values = read_mask_file(path).values
         else:
-            values = read_pixels(path, None)[0]
+            values = (read_colors if rule.kind == "colors" else read_object)(path)
         lossy = path.suffix.lower() in (".jpg", ".jpeg")
         return self.decode(rule, values, path, names, size_hw, lossy=lossy)
 
@@ -57,19 +54,16 @@ class AnnotationReader:
     ) -> tuple[Masks, list[str]]:  # fmt: skip
         """The masks in an array (H, W) or (H, W, C), and what is odd about them.
 
+        An array of the image's shape at another scale is brought to its size (``io.masks``).
+
         Raises:
-            DatasetError: it is not of the image's size.
+            DatasetError: it is of another shape than the image.
         """
-        if values.shape[:2] != size_hw:
-            raise DatasetError(
-                path, f"is {values.shape[:2]} pixels, its image {size_hw}; they must be the same"
-            )
         notes: list[str] = []
-        if rule.kind == "colors":
-            return _by_color(rule, values, notes), notes
-        if rule.kind == "values":
-            return _by_value(rule, values, notes), notes
-        mask = _binary(values, notes, lossy)
+        if rule.kind in ("colors", "values"):
+            by_kind = _by_color if rule.kind == "colors" else _by_value
+            return by_kind(rule, fitted(path, values, size_hw), notes), notes
+        mask = fitted(path, _binary(values, notes, lossy), size_hw)
         if rule.kind == "outline":
             mask = _filled(mask, notes)
         if rule.inverted or self._invert:
@@ -120,20 +114,41 @@ def _binary(values: NDArray[Any], notes: list[str], lossy: bool) -> BoolArray:
             notes.append(f"values {levels[0]} and {levels[1]}, no 0; the greater is the object")
         return np.asarray(values == levels[1], bool)
     if not lossy:
-        notes.append(f"{len(levels)} grey values; {BRIGHT} of 255 and brighter is the object")
+        notes.append(SOFT)
     top = np.iinfo(values.dtype).max if values.dtype.itemsize > 1 else 255
-    return np.asarray(values >= BRIGHT / 255 * top, bool)
+    return np.asarray(values >= HALF / 255 * top, bool)
 
 
 def _filled(line: BoolArray, notes: list[str]) -> BoolArray:
+    """The inside of a closed line; what is filled already stays, an open line gets its hull."""
     from scipy.ndimage import binary_fill_holes
-    from skimage.morphology import convex_hull_image
 
     filled = np.asarray(binary_fill_holes(line), bool)
-    if line.any() and filled.sum() <= 2 * line.sum():
-        notes.append("the line is not closed; its convex hull is taken")
-        filled = np.asarray(convex_hull_image(line), bool)
-    return filled
+    area = int(filled.sum())
+    if not area or area > 2 * int(line.sum()):
+        return filled
+    hull = _hull(line)
+    if area >= _CLOSED * int(hull.sum()):
+        return filled
+    notes.append("the line is not closed; its convex hull is taken")
+    return hull
+
+
+def _hull(mask: BoolArray) -> BoolArray:
+    """The convex hull of a mask (H, W) that has pixels."""
+    from scipy.spatial import ConvexHull, QhullError
+
+    rows = np.flatnonzero(mask.any(axis=1))  # the ends of each row are enough
+    first = mask[rows].argmax(axis=1)
+    last = mask.shape[1] - 1 - mask[rows, ::-1].argmax(axis=1)
+    points = np.concatenate([np.stack([first, rows], 1), np.stack([last, rows], 1)])
+    try:
+        corners = points[ConvexHull(points).vertices]
+    except QhullError:  # all in one row or column, or on one slanting line
+        return mask
+    canvas = Image.new("1", mask.shape[::-1])
+    ImageDraw.Draw(canvas).polygon([tuple(map(int, p)) for p in corners], fill=1, outline=1)
+    return np.asarray(canvas, bool) | mask
 
 
 def _by_color(rule: MaskRule, values: NDArray[Any], notes: list[str]) -> Masks:
@@ -145,8 +160,8 @@ def _by_color(rule: MaskRule, values: NDArray[Any], notes: list[str]) -> Masks:
         return {name: np.zeros(values.shape[:2], bool) for name in classes}
     wanted = np.array([color for color in classes.values() if not isinstance(color, str)])
     distance = ((colors[:, :, None] - wanted) ** 2).sum(-1)
-    inside = colors.max(-1) >= BRIGHT
-    known = distance.min(-1) < BRIGHT**2
+    inside = colors.max(-1) >= HALF
+    known = distance.min(-1) < HALF**2
     strange = int((inside & ~known).sum())
     if strange:
         notes.append(f"{strange} pixels of another color; left out")

@@ -24,10 +24,10 @@ from ..errors import DatasetError, FileError
 from ..geometry import components, mask_to_box
 from ..io.atomic import Write
 from ..io.datasets import Dataset, Split, save_splits
-from ..io.decoders import read_pixels
 from ..io.export import write_card
 from ..io.images import read_image
 from ..io.labels import write_image, write_png
+from ..io.masks import object_mask
 from ..io.outputs import OutputFolder
 from ..io.pairs import read_pair
 from ..io.tables import read_table
@@ -224,11 +224,7 @@ def _read_pair(
     mask_path = _place(file, image.side, "mask", places)
     mask = np.ones((height, width), bool)
     if mask_path is not None:
-        marked = read_pixels(mask_path, None)[0]
-        marked = marked.max(-1) if marked.ndim == 3 else marked
-        if marked.shape != (height, width):
-            raise DatasetError(mask_path, f"is {marked.shape} pixels, its image {(height, width)}")
-        mask = marked > (0 if marked.max(initial=0) <= 1 else 127)
+        mask = object_mask(mask_path, (height, width))
     for label, (x, y, box_width, box_height) in image.boxes:
         inside = (slice(max(0, y), y + box_height), slice(max(0, x), x + box_width))
         if x >= width or y >= height or x + box_width <= 0 or y + box_height <= 0:

@@ -17,10 +17,10 @@ from ..errors import DatasetError
 from ..io.atomic import Write
 from ..io.datasets import Dataset, Split
 from ..io.export import write_card
-from ..io.images import read_image
+from ..io.images import image_size
 from ..io.labels import write_image, write_labels
 from ..io.outputs import OutputFolder
-from ..io.pairs import read_mask
+from ..io.pairs import read_mask, read_pair
 
 
 def write_pair(
@@ -53,8 +53,8 @@ def write_png_layout(dataset: Dataset, out: Path, *, overwrite: bool = False) ->
     folder.check_only_own()
     items, names = [], dict(dataset.labels)
     for item in dataset.items:
-        labels = read_mask(item)
-        write_pair(out, item.item_id, read_image(item.image_path), labels, folder.write)
+        image, labels = read_pair(item)
+        write_pair(out, item.item_id, image, labels, folder.write)
         for value in np.unique(labels[labels > 0]).tolist():
             names.setdefault(value, f"label {value}")
         entry: dict[str, Any] = {
@@ -76,10 +76,14 @@ def write_png_layout(dataset: Dataset, out: Path, *, overwrite: bool = False) ->
 def write_sam2rad(dataset: Dataset, split: Split, out: Path, *, overwrite: bool = False) -> str:
     """Copy a data set into Sam2Rad's folders: training and validation to Train, test to Test.
 
+    Images are copied as they are, masks written as what is read of them.
+
     Returns:
         How many images are in each.
 
     Raises:
+        DatasetError: a mask is not of its image's size.
+        ImageReadError: a file cannot be read.
         LabelWriteError: ``out`` holds anything else, or a file cannot be written.
     """
     folder = OutputFolder(out, reads=files_of(dataset), overwrite=overwrite)
@@ -88,9 +92,10 @@ def write_sam2rad(dataset: Dataset, split: Split, out: Path, *, overwrite: bool 
     counts = dict.fromkeys(sides, 0)
     for side, ids in sides.items():
         for item in dataset.only(ids).items:
-            for part, path in (("imgs", item.image_path), ("gts", item.mask_path)):
-                place = out / side / part / f"{item.item_id}{path.suffix.lower()}"
-                folder.write(place, path.read_bytes())
+            labels = read_mask(item, image_size(item.image_path))
+            image = f"{item.item_id}{item.image_path.suffix.lower()}"
+            folder.write(out / side / "imgs" / image, item.image_path.read_bytes())
+            write_labels(out / side / "gts" / f"{item.item_id}.png", labels, folder.write)
             counts[side] += 1
     return f"Train {counts['Train']}, Test {counts['Test']} images"
 

@@ -22,7 +22,7 @@ from PIL import Image
 from ..errors import DatasetError, ImageReadError, LabelWriteError
 from ..types import LabelClass
 from .atomic import Write, write_new
-from .decoders import check_size, read_errors
+from .masks import read_mask_file, whole_numbers
 
 LabelMap = NDArray[np.uint8] | NDArray[np.uint16]
 """(H, W); 0 is background. A value is a class's number, or in instance labelling an object's."""
@@ -100,30 +100,25 @@ def as_label_map(path: Path, labels: NDArray[Any]) -> LabelMap:
 
 
 def read_labels(path: str | Path) -> LabelMap:
-    """Read a label map as (H, W) uint8 or uint16; values are as stored, palette indices too.
+    """Read a label map as (H, W) uint8 or uint16, upright, by the rules of ``io.masks``.
 
-    A colour image whose channels are equal is taken as grey.
+    Values are as stored, palette indices too; a colour image with equal channels is taken as grey.
 
     Raises:
         ImageReadError: the file is missing, damaged or no label map.
     """
     path = Path(path)
-    with read_errors(path), Image.open(path, formats=("PNG", "TIFF", "BMP")) as image:
-        check_size(path, image.height, image.width)
-        values = np.asarray(image.convert("L") if image.mode == "LA" else image)
-    if values.ndim == 3 and (values[..., :3] == values[..., :1]).all():
-        values = values[..., 0]
-    if values.ndim != 2 or values.dtype.kind not in "bui":
+    mask = read_mask_file(path)
+    if mask.lossy:
         raise ImageReadError(
-            path,
-            "is a colour image, not a label map; expected a grey PNG with 0 for background "
-            "and 1.. for the classes",
+            path, "a JPEG, which changes the numbers of a label map; save it as PNG"
         )
-    if values.dtype.itemsize == 1:
-        return values.astype(np.uint8)
-    if values.min() < 0 or values.max() > MAX_LABEL:
-        raise ImageReadError(path, f"holds values outside 0 to {MAX_LABEL}, so no label map")
-    return values.astype(np.uint16)
+    numbers = whole_numbers(mask.values)
+    if numbers is None:
+        raise ImageReadError(
+            path, f"holds values that are no whole numbers from 0 to {MAX_LABEL}, so no label map"
+        )
+    return numbers
 
 
 def write_classes(

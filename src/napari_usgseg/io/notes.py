@@ -30,6 +30,11 @@ class Notes:
         """One line for each text: the file, or how many files there are and the first."""
         return [counted(text, list(files)) for text, files in self._files.items()]
 
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        """(file, text) of each note."""
+        for text, files in self._files.items():
+            yield from ((file, text) for file in files)
+
 
 def counted(text: str, files: list[str]) -> str:
     """"a.png: it is odd", or for several files "it is odd (3 files, the first a.png)"."""
@@ -42,9 +47,9 @@ _listeners: list[Notes] = []
 
 
 def remark(path: str | Path, text: str) -> None:
-    """Say of a file what a person should know, to all who listen, whatever the thread."""
-    for notes in tuple(_listeners):
-        notes.add(path, text)
+    """Say of a file what a person should know, to who began to listen last, whatever the thread."""
+    if _listeners:
+        _listeners[-1].add(path, text)
 
 
 @contextmanager

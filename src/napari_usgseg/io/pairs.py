@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,39 +11,24 @@ from numpy.typing import NDArray
 from ..errors import DatasetError
 from .datasets import DatasetItem
 from .images import read_image
-from .labels import LabelMap, read_labels
-
-GREY_LEVEL = 50
-"""Values from this on are grey levels to look at, where a mask holds no value of a label."""
+from .labels import LabelMap
+from .masks import as_labels, fitted, read_mask_file
 
 
-def read_mask(item: DatasetItem) -> LabelMap:
-    """The labels (H, W) of an item.
+def read_mask(item: DatasetItem, size_hw: tuple[int, ...] | None = None) -> LabelMap:
+    """The labels (H, W) of an item, by the rules of ``io.masks``.
 
-    A mask of 0 and 255 is read as 0 and the label, where the data set names just one.
+    Args:
+        item: of a data set.
+        size_hw: (H, W) of its image, to which the mask is brought; None leaves it as it is.
 
     Raises:
         ImageReadError: the file is missing or damaged.
-        DatasetError: it holds grey levels where numbers of labels were expected.
+        DatasetError: it holds values that are no labels, or is of another shape than the image.
     """
-    labels = read_labels(item.mask_path)
-    values = np.unique(labels[labels > 0])
-    if not item.labels or not len(values) or set(values.tolist()) & set(item.labels):
-        return labels
-    if len(item.labels) == 1 and values.tolist() == [255]:
-        return np.where(labels > 0, labels.dtype.type(item.labels[0]), labels.dtype.type(0))
-    if values.max() >= GREY_LEVEL:
-        raise DatasetError(
-            item.mask_path,
-            f"holds the values {_listed(values)} and none of the data set's labels, "
-            f"{_listed(item.labels)}; expected 0 for background and the labels' own numbers",
-        )
-    return labels
-
-
-def _listed(values: Iterable[int]) -> str:
-    words = [str(value) for value in values]
-    return ", ".join([*words[:5], *(["..."] if len(words) > 5 else [])])
+    path = item.mask_path
+    labels = as_labels(path, read_mask_file(path), item.labels)
+    return labels if size_hw is None else fitted(path, labels, (size_hw[0], size_hw[1]))
 
 
 def read_pair(item: DatasetItem) -> tuple[NDArray[np.uint8], LabelMap]:
@@ -52,14 +36,13 @@ def read_pair(item: DatasetItem) -> tuple[NDArray[np.uint8], LabelMap]:
 
     Raises:
         ImageReadError: one of the files is missing or damaged.
-        DatasetError: their sizes differ, or as for ``read_mask``.
+        DatasetError: as for ``read_mask``.
     """
-    image, labels = read_image(item.image_path), read_mask(item)
-    check_same_size(item.mask_path, labels, image.shape[:2])
-    return image, labels
+    image = read_image(item.image_path)
+    return image, read_mask(item, image.shape[:2])
 
 
-def check_same_size(path: Path, labels: NDArray[np.integer[Any]], size_hw: tuple[int, ...]) -> None:
+def check_same_size(path: Path, labels: NDArray[Any], size_hw: tuple[int, ...]) -> None:
     """Refuse labels that were read from ``path`` and do not have their image's (H, W).
 
     Raises:

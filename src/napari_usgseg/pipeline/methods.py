@@ -18,6 +18,7 @@ from ..errors import DatasetError
 from ..geometry import jitter_box
 from ..io.datasets import IMAGE_SUFFIXES, Dataset, DatasetItem
 from ..io.labels import read_labels
+from ..io.masks import cut_at_half, read_mask_file
 from ..io.names import NameFinder, pair_by_name, safe_file_name
 from ..io.pairs import check_same_size
 from ..models.base import AutoSegmenter, Detector, Segmenter
@@ -240,7 +241,8 @@ def predictions_method(folder: Path) -> Method:
     """Label maps that anybody made: ``<folder>/<data set>/<id>.png`` or ``<folder>/<id>.png``.
 
     They are found by name as a data set's masks are (``io.names.pair_by_name``), and have its label
-    values and the image's size. Where the data set has one label, whatever is not 0 is that label.
+    values and the image's size. Where the data set has one label, whatever is not 0 is that label;
+    a black and white map with soft edges is cut at half (``io.masks``).
     The answer raises DatasetError where a file is missing, of another size or could belong to two
     items, so that the item is named and the others are scored.
     """
@@ -259,9 +261,13 @@ def predictions_method(folder: Path) -> Method:
             )
         if isinstance(path, DatasetError):
             raise path
+        labels = list(scene.dataset.labels)
+        found = cut_at_half(path, read_mask_file(path).values) if len(labels) == 1 else None
+        if found is not None:
+            check_same_size(path, found, scene.size_hw)
+            return Answer((found,))
         values = read_labels(path)
         check_same_size(path, values, scene.size_hw)
-        labels = list(scene.dataset.labels)
         if len(labels) == 1:
             return Answer((values > 0,))
         return Answer(tuple(values == label for label in labels))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..geometry import components, mask_to_box
 from ..io.datasets import DatasetItem
-from ..io.labels import read_labels
+from ..io.pairs import read_mask
 from ..types import BoolArray, FloatArray
 
 
@@ -26,7 +26,7 @@ def tight_box(truth: BoolArray) -> FloatArray:
 
 def foreign_boxes(other: DatasetItem, size_hw: tuple[int, int], count: int) -> list[FloatArray]:
     """``count`` boxes of another image's objects, scaled to this image's size."""
-    labels = read_labels(other.mask_path)
+    labels = read_mask(other)
     height, width = size_hw
     scale = np.array([width / labels.shape[1], height / labels.shape[0]] * 2, np.float32)
     boxes = [tight_box(truth) * scale for truth in objects_of(labels)]
