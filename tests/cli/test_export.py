@@ -36,7 +36,8 @@ def test_an_export_is_not_overwritten_unless_told_to(usgseg, labelled, tmp_path)
     assert usgseg(*words).code == 0
     again = usgseg(*words)
     assert again.code == 1
-    assert "exists" in again.err
+    assert "holds an earlier result" in again.err
+    assert "overwrite" not in again.err
     assert usgseg(*words, "--overwrite").code == 0
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from napari_usgseg.errors import DatasetError, ImageReadError
+from napari_usgseg.errors import DatasetError, ImageReadError, LabelWriteError, readable
+from napari_usgseg.io import outputs
 from napari_usgseg.io.atomic import write_over
 from napari_usgseg.io.datasets import read_dataset, split_by_group
 from napari_usgseg.io.export import export_images
@@ -147,22 +148,198 @@ def test_two_images_of_one_id_do_not_overwrite_each_other(tmp_path, pair):
     assert read_labels(tmp_path / "out" / "masks" / "a.png").shape == (20, 30)
 
 
-@pytest.mark.parametrize("image_id", ["../a", "a/b", "..\\a"])
-def test_an_id_never_leaves_the_folder(tmp_path, pair, image_id):
-    record = ImageRecord(image_id, pair[0].path, None, (20, 30))
-    report = export_images([(record, pair[1])], tmp_path / "out", **ABOUT)
-    assert "file name" in str(report.failures[0].error)
-    assert not (tmp_path / "out").exists()
+IDS = [
+    "../a", "x/../../../../evil", "..", ".", "a/b", "a_b", "..\\a", "C:\\a", "/etc/a", "CON",
+    "con.x", "a:b", "a?b", "dot.", "dot", "A", "a", " a", "a ", "\u00fc", "u\u0308", "x" * 300,
+    "x" * 299 + "y", "tumor/left", "a.png", "a.jpg", "-a", "line\nbreak", "line\\nbreak",
+    "latin \udce9", "", "~",
+]  # fmt: skip
+"""Ids that a card or a file system may bring along; no two are one."""
+
+
+def export_ids(tmp_path, ids, **options):
+    """An export of images of these ids, each with its own pixels and labels."""
+    values = {image_id: 1 + index for index, image_id in enumerate(ids)}
+    pairs = []
+    for image_id, value in values.items():
+        record, label_path = record_of(
+            tmp_path / "in", str(value), np.full((6, 8), value, np.uint8), np.full((6, 8), value)
+        )
+        pairs.append((ImageRecord(image_id, record.path, None, (6, 8)), label_path))
+    return values, export_images(pairs, tmp_path / "deep" / "er" / "out", **ABOUT, **options)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.one_of(st.sampled_from(IDS), st.text(max_size=12)), unique=True, min_size=1))
+def test_no_id_leaves_the_folder_and_each_is_read_back(tmp_path_factory, ids):
+    tmp_path = tmp_path_factory.mktemp("ids")
+    values, report = export_ids(tmp_path, ids)
+    assert report.failures == ()
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "deep"}
+    assert sorted(os.listdir(report.folder)) == [
+        ".usgseg-written.jsonl", "classes.json", "dataset.json", "images", "masks",
+    ]  # fmt: skip
+    names = os.listdir(report.folder / "images")
+    assert len({name.casefold() for name in names}) == len(ids)
+    items = read_dataset(report.folder).items
+    assert len(items) == len(ids)
+    for item, (image_id, value) in zip(items, values.items(), strict=True):
+        assert (read_image(item.image_path) == value).all()
+        assert (read_labels(item.mask_path) == value).all()
+        assert item.item_id == readable(image_id) or "~" in item.item_id
+
+
+def files_of(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() or path.is_symlink()
+    }
 
 
 def test_a_data_set_that_is_there_stays_unless_told_otherwise(tmp_path, pair):
-    export_images([pair], tmp_path / "out", **ABOUT).whole()
-    before = (tmp_path / "out" / "dataset.json").read_bytes()
-    with pytest.raises(DatasetError, match="exists already"):
-        export_images([pair], tmp_path / "out", **{**ABOUT, "name": "other"}).whole()
-    assert (tmp_path / "out" / "dataset.json").read_bytes() == before
-    export_images([pair], tmp_path / "out", **{**ABOUT, "name": "other"}, overwrite=True).whole()
-    assert read_dataset(tmp_path / "out").name == "other"
+    out = export_images([pair], tmp_path / "out", **ABOUT).whole()
+    before = files_of(out)
+    with pytest.raises(LabelWriteError, match="holds an earlier result"):
+        export_images([pair], out, **{**ABOUT, "name": "other"})
+    assert files_of(out) == before
+    export_images([pair], out, **{**ABOUT, "name": "other"}, overwrite=True).whole()
+    assert read_dataset(out).name == "other"
+
+
+@pytest.mark.parametrize(
+    "name", ["notes.txt", ".hidden", "images/scan.png", "masks/b.png", "other/x", "dataset.json"]
+)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_that_holds_anything_else_is_left_as_it_is(tmp_path, pair, name, overwrite):
+    out = tmp_path / "out"
+    (out / name).parent.mkdir(parents=True)
+    (out / name).write_bytes(b"mine")
+    with pytest.raises(LabelWriteError, match="holds other files"):
+        export_images([pair], out, **ABOUT, overwrite=overwrite)
+    assert files_of(out) == {name: b"mine"}
+
+
+def test_what_file_managers_leave_in_a_folder_makes_it_no_other_s(tmp_path, pair):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".DS_Store").write_bytes(b"")
+    export_images([pair], out, **ABOUT).whole()
+    assert len(read_dataset(out).items) == 1
+
+
+@pytest.mark.parametrize("name", ["images/a.png", "masks/a.png", "dataset.json", "classes.json"])
+def test_an_export_that_a_person_changed_is_never_replaced(tmp_path, pair, name):
+    out = export_images([pair], tmp_path / "out", **ABOUT).whole()
+    (out / name).write_bytes((out / name).read_bytes() + b" ")
+    before = files_of(out)
+    with pytest.raises(LabelWriteError, match="holds other files"):
+        export_images([pair], out, **ABOUT, overwrite=True)
+    assert files_of(out) == before
+
+
+def test_an_export_without_a_record_counts_as_a_person_s(tmp_path, pair):
+    out = export_images([pair], tmp_path / "out", **ABOUT).whole()
+    (out / ".usgseg-written.jsonl").unlink()
+    with pytest.raises(LabelWriteError, match="holds other files"):
+        export_images([pair], out, **ABOUT, overwrite=True)
+
+
+def test_an_export_that_is_replaced_leaves_nothing_of_the_earlier_one(tmp_path, pair):
+    codes = np.full((6, 8), 1001, np.uint16)
+    others = [
+        record_of(tmp_path / "in", name, np.zeros((6, 8), np.uint8), codes) for name in ("b", "c")
+    ]
+    out = tmp_path / "out"
+    export_images(others, out, labelling="instance", **ABOUT).whole()
+    export_images([pair], out, **ABOUT, overwrite=True).whole()
+    assert sorted(files_of(out)) == [
+        ".usgseg-written.jsonl", "classes.json", "dataset.json", "images/a.png", "masks/a.png",
+    ]  # fmt: skip
+    assert not (out / "instances").exists()
+    assert [item.item_id for item in read_dataset(out).items] == ["a"]
+
+
+def test_an_export_of_nothing_leaves_the_earlier_one(tmp_path, pair):
+    out = export_images([pair], tmp_path / "out", **ABOUT).whole()
+    before = files_of(out)
+    pair[0].path.write_bytes(b"no image")
+    assert export_images([pair], out, **ABOUT, overwrite=True).exported == ()
+    assert files_of(out) == before
+
+
+def test_an_image_whose_mask_cannot_be_written_is_left_out_whole(tmp_path, pair, monkeypatch):
+    other = record_of(tmp_path / "in", "b", np.zeros((9, 9), np.uint8), np.ones((9, 9), int))
+    write = outputs.write_atomically
+
+    def full(path, data, *, overwrite):
+        if path == tmp_path / "out" / "masks" / "b.png":
+            raise LabelWriteError(path, "the disk is full")
+        write(path, data, overwrite=overwrite)
+
+    monkeypatch.setattr(outputs, "write_atomically", full)
+    report = export_images([other, pair], tmp_path / "out", **ABOUT)
+    assert [failure.image_id for failure in report.failures] == ["b"]
+    assert os.listdir(tmp_path / "out" / "images") == ["a.png"]
+    assert [item.item_id for item in read_dataset(tmp_path / "out").items] == ["a"]
+
+
+def test_an_export_that_was_cut_off_is_no_data_set_and_can_be_made_anew(
+    tmp_path, pair, monkeypatch
+):
+    out = export_images([pair], tmp_path / "out", **ABOUT).whole()
+    write = outputs.write_atomically
+
+    def killed(path, data, *, overwrite):
+        if path.parent.name == "masks":
+            raise KeyboardInterrupt
+        write(path, data, overwrite=overwrite)
+
+    monkeypatch.setattr(outputs, "write_atomically", killed)
+    with pytest.raises(KeyboardInterrupt):
+        export_images([pair], out, **ABOUT, overwrite=True)
+    monkeypatch.undo()
+    with pytest.raises(DatasetError, match="no data set here"):
+        read_dataset(out)
+    export_images([pair], out, **ABOUT, overwrite=True).whole()
+    assert len(read_dataset(out).items) == 1
+
+
+def test_an_export_into_the_export_that_it_reads_is_refused(tmp_path, pair):
+    """All of it is the program's own, so nothing else would keep it."""
+    first = export_images([pair], tmp_path / "first", **ABOUT).whole()
+    (item,) = read_dataset(first).items
+    record = ImageRecord("a", item.image_path, None, (20, 30))
+    before = files_of(first)
+    for out in (first, first / "images", tmp_path):
+        with pytest.raises(LabelWriteError, match="holds what this command reads"):
+            export_images([(record, item.mask_path)], out, **ABOUT, overwrite=True)
+    assert files_of(first) == before
+
+
+@pytest.mark.parametrize(
+    ("spacing", "expected"),
+    [((0.2, 0.2), 0.2), ((0.25, 0.2), [0.25, 0.2]), (None, None)],
+)
+def test_the_spacing_is_written_as_row_and_column_where_they_differ(tmp_path, spacing, expected):
+    labels = np.ones((6, 8), int)
+    pair = record_of(tmp_path, "a", np.zeros((6, 8), np.uint8), labels, spacing_mm=spacing)
+    out = export_images([pair], tmp_path / "out", **ABOUT).whole()
+    card = json.loads((out / "dataset.json").read_text())
+    assert card["items"][0].get("pixel_size_mm") == expected
+    read = read_dataset(out).items[0].spacing_mm
+    assert read == (expected if isinstance(expected, float) else None)
+
+
+def test_the_spacing_of_a_tiff_is_written(tmp_path):
+    record, label_path = record_of(tmp_path, "a", np.zeros((6, 8), np.uint8), np.ones((6, 8), int))
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(
+        path, np.zeros((6, 8), np.uint8), imagej=True, resolution=(4, 4), metadata={"unit": "mm"}
+    )
+    record = ImageRecord("a", path, None, (6, 8))
+    out = export_images([(record, label_path)], tmp_path / "out", **ABOUT).whole()
+    assert read_dataset(out).items[0].spacing_mm == 0.25
 
 
 def test_objects_told_apart_are_exported_as_classes_and_as_codes(tmp_path):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import DatasetError, PromptError
+from ..errors import DatasetError, PromptError, UsgsegError
 from .common import end_if_failed
 
 if TYPE_CHECKING:
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 
 FORMATS = ("png",)
 ALL, FIRST = "all", "first"
+GROUPS_HELP = (
+    "Images of one patient or loop: folder (the folder they lie in), prefix:_ (the file name up to "
+    "the first _), a regular expression whose first group names it, such as '(P\\d+)_', or a CSV "
+    "with the columns image and group. Else the first folder below FOLDER, the frames of a file, "
+    "or each image alone."
+)
 
 
 def export(
@@ -36,20 +43,57 @@ def export(
         str,
         typer.Option(help="Whose labels; all: each in OUT/NAME, the first annotator in OUT/first."),
     ] = "",
-    overwrite: Annotated[bool, typer.Option(help="Replace files that are there.")] = False,
+    groups: Annotated[
+        str | None, typer.Option(metavar="RULE_OR_CSV", help=GROUPS_HELP, show_default=False)
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option(help="Replace an earlier export that nobody changed since.")
+    ] = False,
 ) -> None:
-    """Export committed labels as PNG label maps in the documented data set layout."""
+    """Export committed labels as PNG label maps in the documented data set layout.
+
+    OUT is a new or an empty folder. Images of one patient or loop have one group in dataset.json,
+    and no split tears a group apart.
+    """
     if format not in FORMATS:
         raise PromptError(f"--format {format!r}: expected one of {', '.join(FORMATS)}")
-    names = [annotator]
-    if annotator == ALL:
-        names = _committed(folder, labels)
     failed: list[str] = []
-    for each in names:
-        place = out / (each or FIRST) if annotator == ALL else out
-        with closing(_open(folder, labels, "" if each == FIRST else each)) as store:
-            failed += _export(store, place, name, organ, target, overwrite)
+
+    def export_one(annotator: str, place: Path) -> None:
+        with closing(_open(folder, labels, "" if annotator == FIRST else annotator)) as store:
+            failed.extend(_export(store, place, name, organ, target, groups, overwrite))
+
+    if annotator == ALL:
+        _export_all(_committed(folder, labels), out, export_one, failed, overwrite)
+    else:
+        export_one(annotator, out)
     end_if_failed(dict.fromkeys(failed))
+
+
+def _export_all(
+    annotators: list[str],
+    out: Path,
+    export_one: Callable[[str, Path], None],
+    failed: list[str],
+    overwrite: bool,
+) -> None:
+    """Export each annotator's labels to a folder of ``out``; one that fails stops no other."""
+    from ..io.names import safe_file_names
+    from ..io.outputs import OutputFolder
+
+    place = OutputFolder(out, overwrite=overwrite)
+    place.check_only_own()
+    folders = {name: out / part for name, part in safe_file_names(annotators).items()}
+    errors: list[UsgsegError] = []
+    for name, folder in folders.items():
+        try:
+            export_one(name, folder)
+        except UsgsegError as error:
+            errors.append(error)
+    if len(errors) == len(folders):
+        raise errors[0]
+    failed.extend(map(str, errors))
+    place.remove_others(*folders.values())
 
 
 def _open(folder: Path, labels: Path | None, annotator: str) -> ProjectStore:
@@ -59,7 +103,10 @@ def _open(folder: Path, labels: Path | None, annotator: str) -> ProjectStore:
 
 
 def _committed(folder: Path, labels: Path | None) -> list[str]:
-    """The annotators with something to export; the first one where nobody has anything."""
+    """The annotators with something to export; the first one where nobody has anything.
+
+    The first annotator's name is ``FIRST``.
+    """
     from ..store.records import ImageState
 
     with closing(_open(folder, labels, "")) as store:
@@ -69,7 +116,7 @@ def _committed(folder: Path, labels: Path | None) -> list[str]:
         with closing(_open(folder, labels, name)) as store:
             if ImageState.COMMITTED in store.states().values():
                 found.append(name)
-    return found or [""]
+    return [name or FIRST for name in found] or [FIRST]
 
 
 def _export(
@@ -78,6 +125,7 @@ def _export(
     name: str | None,
     organ: str,
     target: str | None,
+    groups: str | None,
     overwrite: bool,
 ) -> list[str]:
     """Export one annotator's labels; gives sentences about what was left out."""
@@ -100,8 +148,11 @@ def _export(
         organ=organ,
         target=target or (classes[0].name if classes else "object"),
         classes=classes,
+        groups=groups,
         overwrite=overwrite,
     )
     typer.echo(f"{len(report.exported)} of {len(store.records)} images exported to {out}")
+    for note in report.notes:
+        typer.echo(f"usgseg: {note}", err=True)
     failures = [f"{item.image_id}: {item.error}" for item in report.failures]
-    return [*store.problems, *store.take_warnings(), *failures]
+    return [*store.problems, *store.take_warnings(), *failures, *report.ungrouped]

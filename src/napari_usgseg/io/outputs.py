@@ -51,9 +51,9 @@ class OutputFolder:
     ) -> None:
         self.root = Path(root)
         self.overwrite = overwrite
-        reads = [Path(path) for path in reads]
-        self._reads = {identity for path in reads for identity in _identities(path)}
-        self._read_places = [_real(path) for path in reads]
+        read = [Path(path) for path in reads]
+        self._reads = {identity for path in read for identity in _identities(path)}
+        self._read_places = [_real(path) for path in read]
         self._written: set[Path] = set()
         self._records: dict[Path, dict[str, set[str]]] = {}
         there = next(place for place in (self.root, *self.root.parents) if place.exists())
@@ -176,13 +176,21 @@ class OutputFolder:
             LabelWriteError: it cannot be removed.
         """
         if self.overwrite and self.is_own(path) and not _identities(path) & self._reads:
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                raise LabelWriteError(path, write_cure(error)) from error
+            _unlink(path)
+
+    def take_back(self, *paths: Path) -> None:
+        """Remove those of the files that this run wrote, such as an image whose mask failed.
+
+        Raises:
+            LabelWriteError: one cannot be removed.
+        """
+        for path in paths:
+            if _place(path) in self._written:
+                self._written.remove(_place(path))
+                _unlink(path)
 
     def remove_others(self, *keep: Path) -> None:
-        """Remove what an earlier run wrote here and this one did not, with folders left empty by it.
+        """Remove what an earlier run wrote here and this one did not, and folders left empty.
 
         Args:
             keep: folders whose files stay, because another ``OutputFolder`` wrote them.
@@ -294,6 +302,13 @@ def _identities(path: Path) -> set[object]:
 
 def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise LabelWriteError(path, write_cure(error)) from error
 
 
 def _remove_empty(folder: Path, root: Path) -> None:
