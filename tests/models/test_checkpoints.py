@@ -118,6 +118,7 @@ def test_checksums_cover_every_file_of_the_folder_but_their_own_list(tmp_path):
     (tmp_path / "nano-dino").mkdir()
     (tmp_path / "nano-dino" / "config.json").write_text("{}")
     (tmp_path / "a.safetensors").write_bytes(b"weights")
+    (tmp_path / "._a.safetensors").write_bytes(b"written by macOS")
     write_checksums(tmp_path)
     write_checksums(tmp_path)
     sums = read_checksums(tmp_path)

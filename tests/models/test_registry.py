@@ -163,6 +163,22 @@ def test_a_changed_a_missing_and_a_foreign_file_are_found(weights):
     assert "no checksum" in state()[1]
 
 
+def test_a_hidden_file_beside_the_weights_is_no_stranger_and_another_is(weights):
+    folder = weights / "nano-grounder"
+    folder.mkdir()
+    (folder / "grounder.json").write_text("{}")
+    write_checksums(weights)
+
+    def state() -> tuple[bool, str]:
+        found = {(info.name, info.kind): (ok, message) for info, ok, message in verify_models()}
+        return found[("nano", "detector")]
+
+    (folder / "._grounder.json").write_text("written by macOS")
+    assert state() == (True, "1 of 1 files match their checksums")
+    (folder / "grounder_2.json").write_text("{}")
+    assert "nano-grounder/grounder_2.json is not among the checksums" in state()[1]
+
+
 def test_missing_embedded_weights_are_an_error_with_the_cure(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "weights_folder", lambda: tmp_path)
     with pytest.raises(ModelNotFoundError, match="reinstall"):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import CheckpointError, ModelNotFoundError
 from ..io.atomic import write_atomically
+from ..io.names import hidden_or_appledouble
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -56,13 +57,14 @@ def read_checksums(folder: str | Path) -> dict[str, str]:
 
 
 def write_checksums(folder: str | Path) -> None:
-    """Write ``SHA256SUMS.json`` with the SHA-256 of every other file in ``folder``.
+    """Write ``SHA256SUMS.json`` with the SHA-256 of every other file in ``folder`` but hidden ones.
 
     Raises:
         LabelWriteError: it cannot be written.
     """
     folder = Path(folder)
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    paths = sorted(folder.rglob("*"))
+    files = [path for path in paths if path.is_file() and not hidden_or_appledouble(path)]
     sums = {
         path.relative_to(folder).as_posix(): sha256_of(path)
         for path in files

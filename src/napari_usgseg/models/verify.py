@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import CheckpointError
+from ..io.names import hidden_or_appledouble
 from . import checkpoints, hub
 from .catalogue import EmbeddedModel, HubModel, Kind, Source
 
@@ -104,9 +105,10 @@ def _verify_embedded(model: EmbeddedModel) -> tuple[bool, str]:
 
 def _files(location: Path) -> dict[str, Path]:
     """The files at an embedded model's location, by their name in the list of checksums."""
-    paths = sorted(location.rglob("*")) if location.is_dir() else [location]
+    inside = sorted(location.rglob("*")) if location.is_dir() else [location]
+    paths = [path for path in inside if path.is_file() and not hidden_or_appledouble(path)]
     folder = checkpoints.weights_folder()
-    return {path.relative_to(folder).as_posix(): path for path in paths if path.is_file()}
+    return {path.relative_to(folder).as_posix(): path for path in paths}
 
 
 def _expected(model: EmbeddedModel) -> dict[str, str]:

@@ -179,7 +179,8 @@ class ProjectStore(JournalStore):
     @property
     def name(self) -> str:
         """The folder's name; the data set's where the images are in its ``images`` folder."""
-        return self.folder.parent.name if self.folder.name == "images" else self.folder.name
+        folder = self.folder.parent if self.folder.name == "images" else self.folder
+        return readable(folder.name)
 
     @property
     def problems(self) -> tuple[str, ...]:

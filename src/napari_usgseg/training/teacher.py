@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from ..io.datasets import DatasetItem
 from ..io.images import read_image
+from ..io.names import safe_file_name
 from ..models.litemedsam import load_litemedsam_net
 
 TEACHER_SIZE = 256
@@ -92,7 +93,7 @@ def ask_teacher(
 
 def cache_path(cache: Path, dataset: str, item_id: str) -> Path:
     """Where the teacher's targets of one item are kept."""
-    return cache / dataset / f"{item_id}.npz"
+    return cache / safe_file_name(dataset) / f"{safe_file_name(item_id)}.npz"
 
 
 def fill_cache(
