@@ -72,6 +72,12 @@ def test_the_prompts_case_and_last_full_stop_do_not_matter(detector, image):
     np.testing.assert_array_equal(one.boxes, other.boxes)
 
 
+def test_a_point_between_digits_is_part_of_its_phrase(detector, image):
+    found = detector.detect(image, TextPrompt("2.5 cm kidney. renal medulla", 0.0, 0.0))
+    assert set(found.phrases) <= {"2.5 cm kidney", "renal medulla"}
+    assert len(found)
+
+
 def test_another_phrase_gives_other_scores(detector, image):
     one, other = (
         detector.detect(image, TextPrompt(text, **EVERYTHING)) for text in ("kidney", "breast")
@@ -110,8 +116,8 @@ def test_a_checkpoint_can_bring_its_own_thresholds(dino_folder, image, tmp_path)
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
-        (TextPrompt(""), "no phrase"),
-        (TextPrompt(" . ? "), "no phrase"),
+        (TextPrompt(""), "prompt is empty"),
+        (TextPrompt(" . ? "), "prompt is empty"),
         (TextPrompt("kidney " * 40), "this model takes 32"),
         (TextPrompt("kidney", box_threshold=1.5), "between 0 and 1"),
         (TextPrompt("kidney", text_threshold=float("nan")), "between 0 and 1"),

@@ -1,6 +1,7 @@
 """The embedded detector: phrases to boxes, and honest about what is not there."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from napari_usgseg.io.datasets import read_dataset, read_splits
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
 from napari_usgseg.models.phrase_grounder import load_phrase_grounder
-from napari_usgseg.training.phrases import HELD_OUT_ABSENT, concept_of
+from napari_usgseg.models.phrases import words_of
+from napari_usgseg.training.phrases import CONCEPTS, HELD_OUT_ABSENT, all_phrases, concept_of
 from napari_usgseg.types import TextPrompt
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -127,6 +129,65 @@ def test_each_box_carries_its_own_phrase(nano_detector, data_folder):
                 right += phrase == ("nerve", "blood vessel")[int(inside.argmax())]
     assert total >= 10
     assert right / total >= 0.7
+
+
+BLACK = np.zeros((48, 64, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("phrase", "word", "nearest"),
+    [
+        ("Fetuskopf", "fetuskopf", "fetal head"),
+        ("brest tumor", "brest", "breast tumor"),
+        ("thyroid nodul", "nodul", "thyroid nodule"),
+        ("vessle", "vessle", "blood vessel"),
+        ("left ventrical", "ventrical", "left ventricle"),
+        ("qwertz", "qwertz", ""),
+        ("胎头", "胎头", ""),
+    ],
+)
+def test_an_unknown_word_is_said_with_the_nearest_known_phrases(
+    nano_detector, phrase, word, nearest
+):
+    (note,) = nano_detector.detect(BLACK, TextPrompt(phrase)).notes
+    assert note.startswith(f"'{phrase.lower()}'")
+    assert f": unknown word '{word}'; nearest known phrases: " in note
+    assert nearest in note.partition("phrases: ")[2].partition(". ")[0].split(", ") or not nearest
+    assert "threshold" not in note
+
+
+def test_no_phrase_that_was_trained_or_kept_for_tests_has_an_unknown_word(nano_detector):
+    known, encoder = nano_detector.known, nano_detector.encoder
+    wrong = {
+        phrase: unknown
+        for phrase in (*all_phrases(CONCEPTS), "2.5 cm cysts", "NERVE (left)", "breast-tumors")
+        if (unknown := known.unknown_words(phrase.lower(), encoder))
+    }
+    assert wrong == {}
+
+
+def test_the_words_in_the_model_are_those_of_the_phrase_book(nano_detector):
+    names = nano_detector.known.names
+    assert nano_detector.known.words == words_of(
+        all_phrases([*map(concept_of, names), concept_of("cyst")])
+    )
+
+
+def test_a_known_phrase_that_finds_nothing_gets_no_note_of_its_own(nano_detector):
+    assert nano_detector.detect(BLACK, TextPrompt("breast tumor. nerves", 1.0)).notes == ()
+
+
+def test_what_an_adapter_was_taught_is_no_unknown_word(nano_detector):
+    known, encoder = nano_detector.known, nano_detector.encoder
+    assert known.unknown_words("plantaris tendon", encoder) == ("plantaris",)
+    taught = known.taught(("plantaris tendon",), ("plantaris", "plantaris tendon"), encoder)
+    assert taught.unknown_words("plantaris tendon", encoder) == ()
+    assert "plantaris tendon" in taught.nearest("plantariz tendon", ("plantariz",), encoder)
+
+
+def test_a_model_that_keeps_no_words_calls_none_unknown(nano_detector):
+    silent = replace(nano_detector.known, words=frozenset())
+    assert silent.unknown_words("brest", nano_detector.encoder) == ()
 
 
 def test_a_damaged_model_folder_is_refused_by_name(tmp_path):

@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_usgseg.errors import PromptError
-from napari_usgseg.models.phrases import PhraseSpan, phrase_scores, phrase_spans, split_phrases
+from napari_usgseg.models.phrases import (
+    PhraseSpan,
+    as_phrase,
+    listed_phrases,
+    phrase_scores,
+    phrase_spans,
+    split_phrases,
+    wanted_phrases,
+    words_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -17,7 +26,18 @@ from napari_usgseg.models.phrases import PhraseSpan, phrase_scores, phrase_spans
         ("Kidney. Renal  Medulla", ("kidney", "renal medulla")),
         ("breast tumor.", ("breast tumor",)),
         ("nodule?\ncyst;  cyst..", ("nodule", "cyst")),
+        ("fetal head, nerve", ("fetal head", "nerve")),
+        ("fetal head,nerve,", ("fetal head", "nerve")),
+        ("胎头。神经，囊肿、肿瘤", ("胎头", "神经", "囊肿", "肿瘤")),
+        ("Zyste！Nerv；Gefäß？", ("zyste", "nerv", "gefäß")),
+        ("2.5 cm cyst. nerve", ("2.5 cm cyst", "nerve")),
+        ("2,5 cm cyst, nerve", ("2,5 cm cyst", "nerve")),
+        ("cyst of 3. nerve", ("cyst of 3", "nerve")),
+        ("type 1, 2", ("type 1", "2")),
+        ("nerve. --- . (?)", ("nerve",)),
         (" . ; ", ()),
+        ("?", ()),
+        ("!!! -- ... 🫀", ()),
         ("", ()),
     ],
 )
@@ -31,6 +51,27 @@ def test_splitting_what_was_split_changes_nothing(text):
     phrases = split_phrases(text)
     assert split_phrases(". ".join(phrases)) == phrases
     assert all(phrase == phrase.strip() and phrase for phrase in phrases)
+
+
+@pytest.mark.parametrize("text", ["", " ", ".", "?", ";", ",", "。", "，、", "--", "()", "\n", "*"])
+def test_one_function_says_what_an_empty_prompt_is(text):
+    with pytest.raises(PromptError, match=r"^--text is empty.*'breast tumor'"):
+        wanted_phrases(text, "--text")
+    assert wanted_phrases(f"{text} cyst {text}")[-1].strip("-()* ") == "cyst"
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.text(max_size=30))
+def test_a_prompt_is_empty_where_it_has_neither_letter_nor_digit(text):
+    assert bool(split_phrases(text)) == any(map(str.isalnum, as_phrase(text)))
+
+
+def test_a_phrase_that_is_said_twice_is_listed_twice():
+    assert listed_phrases("Nerve. cyst, nerve") == ("nerve", "cyst", "nerve")
+
+
+def test_words_are_letters_only():
+    assert words_of(["The baby's 2.5 cm head", "Gefäß"]) == {"the", "baby", "cm", "head", "gefäß"}
 
 
 def test_every_phrase_owns_all_tokens_between_two_full_stops():

@@ -107,13 +107,14 @@ def image_files(inputs: str | Path | Iterable[str | Path]) -> list[Path]:
     """The image files among files and folders, each once; see ``search.search_images``.
 
     Raises:
-        ImageReadError: an input does not exist.
+        ImageReadError: an input does not exist or cannot be read.
     """
-    inputs = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
-    for entry in map(Path, inputs):
-        if not entry.exists():
-            raise ImageReadError(entry, "no such file or folder; check the path")
-    return list(search_images(inputs).files)
+    given = {Path(inputs)} if isinstance(inputs, (str, Path)) else dict.fromkeys(map(Path, inputs))
+    found = search_images(given)
+    for problem in found.problems:
+        if problem.path in given:
+            raise problem
+    return list(found.files)
 
 
 def to_rgb_uint8(array: NDArray[Any]) -> NDArray[np.uint8]:

@@ -24,7 +24,7 @@ from .catalogue import DINO_HUB
 from .checkpoints import sha256_of
 from .lora import merge_adapter, same_base
 from .lora_card import ADAPTER_WEIGHTS, check_adapter, read_adapter_card
-from .phrases import PhraseSpan, phrase_scores, phrase_spans, split_phrases
+from .phrases import PhraseSpan, phrase_scores, phrase_spans, wanted_phrases
 from .sam import check_image
 from .transformers_folder import TransformersKind
 
@@ -100,12 +100,9 @@ class GroundingDino:
         return max(float(box), float(text))
 
     def _tokenize(self, text: str) -> tuple[dict[str, Any], tuple[PhraseSpan, ...]]:
-        phrases = split_phrases(text)
-        if not phrases:
-            raise PromptError(
-                f"the prompt {text!r} has no phrase: type what to look for, as in 'thyroid nodule'"
-            )
-        caption = "".join(f"{phrase}. " for phrase in phrases).strip()
+        phrases = wanted_phrases(text)
+        # A point between digits is no end of a phrase, but to the model every point is.
+        caption = "".join(f"{phrase.replace('.', ',')}. " for phrase in phrases).strip()
         tokens = self.tokenizer(caption, return_tensors="pt", return_token_type_ids=True)
         ids = tokens["input_ids"][0].tolist()
         limit = int(self.model.config.max_text_len)

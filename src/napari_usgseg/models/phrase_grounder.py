@@ -7,7 +7,9 @@ sentence encoder of ``models.text``.
 
 from __future__ import annotations
 
+import difflib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +22,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..errors import CheckpointError, PromptError
+from ..errors import CheckpointError
 from ..geometry import components, mask_to_box
 from ..types import Detections, TextPrompt
 from .checkpoints import sha256_of
 from .lora import merge_adapter, same_base
 from .lora_card import ADAPTER_WEIGHTS, check_adapter, read_adapter_card
 from .phrase_net import PhraseNet
-from .phrases import split_phrases
+from .phrases import wanted_phrases, words_of
 from .sam import to_pixels
 from .text import SentenceEncoder, load_sentence_encoder
 
@@ -52,6 +54,11 @@ SAME_PHRASE = 0.8
 LEAST_AREA = 0.0005
 """Parts smaller than this fraction of the image are noise (the protocol's smallest object)."""
 
+SAME_WORD = 0.7
+"""Words as alike as this (``difflib``) may be one, mistyped or of another language."""
+NEAREST = 3
+"""So many known phrases are offered for one with an unknown word."""
+
 LEARNED, ABSENT = "phrases.learned", "phrases.absent"
 
 
@@ -63,17 +70,54 @@ class Knowledge:
         names: the target phrases, for the person to read.
         learned: (N, 384) vectors of all phrasings of what was to be found.
         absent: (M, 384) vectors of phrases that were never to be found.
+        words: all that is known to be a word of such phrases; empty where a model does not say.
     """
 
     names: tuple[str, ...]
     learned: Tensor
     absent: Tensor
+    words: frozenset[str] = frozenset()
 
     def is_foreign(self, phrases: Tensor) -> list[bool]:
         """For (P, 384) phrase vectors: is it an organ that the model cannot know?"""
         near = (phrases @ self.learned.T).amax(1)
         wrong = (phrases @ self.absent.T).amax(1)
         return ((near < LEAST_SIMILARITY) | (wrong > near + ABSENT_MARGIN)).tolist()
+
+    def unknown_words(self, phrase: str, encoder: SentenceEncoder) -> tuple[str, ...]:
+        """The words of a phrase that are neither known nor whole words to the encoder."""
+        if not self.words:
+            return ()
+        order = re.findall(r"[^\W\d_]+", phrase)
+        strange = (word for word in order if word in words_of([phrase]) - self.words)
+        return tuple(
+            dict.fromkeys(
+                word
+                for word in strange
+                if word.removesuffix("s") not in self.words
+                and word.removesuffix("es") not in self.words
+                and not encoder.is_word(word)
+            )
+        )
+
+    @torch.inference_mode()
+    def nearest(
+        self, phrase: str, unknown: Sequence[str], encoder: SentenceEncoder
+    ) -> tuple[str, ...]:
+        """Known phrases that one with unknown words may mean, the nearest first.
+
+        Each unknown word is read as the known one that is spelled most alike, where one is; the
+        phrase that this gives comes first, if it means the same as a learned one.
+        """
+        meant = phrase
+        for word in unknown:
+            alike = difflib.get_close_matches(word, sorted(self.words), 1, SAME_WORD)
+            meant = re.sub(rf"\b{word}\b", alike[0], meant) if alike else meant
+        vector = encoder([meant])
+        learned = bool((vector @ self.learned.T).amax() >= SAME_PHRASE)
+        first = [meant] if meant != phrase and learned else []
+        order = (encoder(list(self.names)) @ vector[0]).argsort(descending=True).tolist()
+        return tuple(dict.fromkeys([*first, *(self.names[place] for place in order)]))[:NEAREST]
 
     @torch.inference_mode()
     def taught(
@@ -84,8 +128,12 @@ class Knowledge:
             return self
         new = encoder(list(phrases))
         still_absent = (self.absent @ new.T).amax(1) < SAME_PHRASE
-        known = tuple(dict.fromkeys((*self.names, *names)))
-        return Knowledge(known, torch.cat([self.learned, new]), self.absent[still_absent])
+        return Knowledge(
+            tuple(dict.fromkeys((*self.names, *names))),
+            torch.cat([self.learned, new]),
+            self.absent[still_absent],
+            self.words | words_of([*names, *phrases]) if self.words else self.words,
+        )
 
 
 class PhraseGrounder:
@@ -122,9 +170,7 @@ class PhraseGrounder:
         Raises:
             PromptError: the prompt has no phrase.
         """
-        phrases = split_phrases(prompt.text)
-        if not phrases:
-            raise PromptError("the text prompt is empty: type what to find, such as 'breast tumor'")
+        phrases = wanted_phrases(prompt.text)
         threshold = self.box_threshold if prompt.box_threshold is None else prompt.box_threshold
         height, width = image.shape[:2]
         vectors = self.encoder(list(phrases))
@@ -156,12 +202,26 @@ class PhraseGrounder:
             phrases=tuple(names[i] for i in order),
             priors=np.asarray(priors, np.float32).reshape(-1, side, side)[order],
             notes=tuple(
-                f"'{phrase}' is not among what this model was trained on "
-                f"({', '.join(self.known.names)}). Draw a box or click instead."
+                note
                 for phrase, strange in zip(phrases, foreign, strict=True)
-                if strange
+                if phrase not in names and (note := self._why_not(phrase, strange))
             ),
         )
+
+    def _why_not(self, phrase: str, foreign: bool) -> str:
+        """Why a phrase gave nothing, where that is for its words; else ""."""
+        unknown = self.known.unknown_words(phrase, self.encoder)
+        names = ", ".join(self.known.names)
+        why = "is not among what this model was trained on"
+        if unknown:
+            words = ", ".join(f"'{word}'" for word in unknown)
+            nearest = ", ".join(self.known.nearest(phrase, unknown, self.encoder))
+            return (
+                f"'{phrase}'{f' {why}' if foreign else ''}: unknown "
+                f"word{'s' if len(unknown) > 1 else ''} {words}; nearest known phrases: {nearest}. "
+                "Type one of these, draw a box or click."
+            )
+        return f"'{phrase}' {why} ({names}). Draw a box or click instead." if foreign else ""
 
 
 def _only_around(
@@ -179,6 +239,8 @@ def _only_around(
 def save_phrase_grounder(grounder: PhraseGrounder, folder: Path, half: bool = True) -> None:
     """Write ``grounder.json`` and (half-precision) ``grounder.safetensors`` to ``folder``."""
     card = {"schema": 1, "image_size": grounder.net.image_size, "known": list(grounder.known.names)}
+    if grounder.known.words:
+        card["words"] = sorted(grounder.known.words)
     if grounder.box_threshold != BOX_THRESHOLD:
         card["box_threshold"] = grounder.box_threshold
     folder.mkdir(parents=True, exist_ok=True)
@@ -204,7 +266,8 @@ def load_phrase_grounder(folder: Path, adapter: str | Path | None = None) -> Phr
         learned, absent = state.pop(LEARNED), state.pop(ABSENT)
         counters = {k: v for k, v in net.state_dict().items() if not v.is_floating_point()}
         net.load_state_dict({**counters, **state})
-        known = Knowledge(tuple(str(name) for name in card["known"]), learned, absent)
+        words = frozenset(str(word) for word in card.get("words", ()))
+        known = Knowledge(tuple(str(name) for name in card["known"]), learned, absent, words)
         threshold = float(card.get("box_threshold", BOX_THRESHOLD))
         digest = sha256_of(file)[:8]
     except Exception as error:  # safetensors raises bare exceptions of its own

@@ -159,7 +159,7 @@ def _grounder(folder: Path, adapter: str | Path | None) -> Detector:
     base = load_phrase_grounder(folder)
     share_tensors(tuned.net, base.net)
     taught = TaughtPhrases(card.phrases, base.encoder, base.known.learned, card.box_thresholds)
-    base.known = replace(base.known, names=tuned.known.names)
+    base.known = replace(base.known, names=tuned.known.names, words=tuned.known.words)
     return RoutedDetector(base, tuned, taught, taught.least_score)
 
 

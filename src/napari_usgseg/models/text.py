@@ -42,6 +42,10 @@ class SentenceEncoder(nn.Module):
         pooled = (states * weight).sum(1) / weight.sum(1)
         return nn.functional.normalize(pooled, dim=-1)
 
+    def is_word(self, word: str) -> bool:
+        """Whether the vocabulary holds a word, in small letters, as a whole."""
+        return self.tokenizer.token_to_id(word) is not None
+
 
 def load_sentence_encoder(folder: Path) -> SentenceEncoder:
     """Read ``text.json``, ``tokenizer.json`` and ``text.safetensors`` of ``folder``.

@@ -14,12 +14,13 @@ from torch import Tensor
 from ..io.datasets import read_dataset, read_splits
 from ..models.phrase_grounder import Knowledge, PhraseGrounder, save_phrase_grounder
 from ..models.phrase_net import PhraseNet
+from ..models.phrases import words_of
 from ..models.sam import to_pixels
 from ..models.text import SentenceEncoder, load_sentence_encoder
 from .grounder_task import GroundingTask, PhraseVectors
 from .log import TrainingLog
 from .loop import LoopSettings, run
-from .phrases import HELD_OUT_ABSENT, Concept, absent_phrases, concept_of
+from .phrases import HELD_OUT_ABSENT, Concept, absent_phrases, all_phrases, concept_of
 from .pool import PoolImage, load_pool, phantom_pool, without
 from .questions import Questioner
 from .segmenter_tasks import soft_iou
@@ -98,9 +99,11 @@ def train(
 @torch.inference_mode()
 def knowledge(encoder: SentenceEncoder, concepts: Sequence[Concept]) -> Knowledge:
     """Vectors of all phrasings of ``concepts`` (and cysts, from phantoms) and of what is absent."""
-    learned = [phrase for c in (*concepts, concept_of("cyst")) for phrase in (c.name, *c.phrases)]
+    asked = (*concepts, concept_of("cyst"))
+    learned = [phrase for concept in asked for phrase in (concept.name, *concept.phrases)]
     names = tuple(concept.name for concept in concepts)
-    return Knowledge(names, encoder(learned), encoder(list(absent_phrases())))
+    words = words_of(all_phrases(asked))
+    return Knowledge(names, encoder(learned), encoder(list(absent_phrases())), words)
 
 
 @torch.inference_mode()

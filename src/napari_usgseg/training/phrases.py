@@ -118,3 +118,9 @@ def absent_phrases() -> tuple[str, ...]:
     """Everything that ``draw_absent`` may ask for of organs that no training image shows."""
     lesions = tuple(p for organ in ABSENT_LESION_ORGANS for p in _compose(_LESIONS, (organ,)))
     return (*ABSENT_ORGANS, *lesions)
+
+
+def all_phrases(concepts: Sequence[Concept]) -> tuple[str, ...]:
+    """Every phrasing of ``concepts``, and of what is not there, in training and for tests."""
+    own = (p for c in concepts for p in (c.name, c.organ, *c.phrases, *c.held_out))
+    return (*own, *absent_phrases(), *HELD_OUT_ABSENT)
