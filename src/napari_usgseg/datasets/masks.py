@@ -121,9 +121,11 @@ def _binary(values: NDArray[Any], notes: list[str], lossy: bool) -> BoolArray:
 
 def _filled(line: BoolArray, notes: list[str]) -> BoolArray:
     """The inside of a closed line; what is filled already stays, an open line gets its hull."""
-    from scipy.ndimage import binary_fill_holes
+    from scipy.ndimage import binary_fill_holes, find_objects
 
-    filled = np.asarray(binary_fill_holes(line), bool)
+    filled = np.zeros(line.shape, bool)
+    for box in find_objects(line.view(np.uint8)):  # one: where the line is
+        filled[box] = binary_fill_holes(line[box])
     area = int(filled.sum())
     if not area or area > 2 * int(line.sum()):
         return filled

@@ -10,22 +10,29 @@ The original folder is only read. A file that cannot be used is reported and sto
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DatasetError, FileError, readable
+from ..io.atomic import Write
 from ..io.datasets import Split, save_splits
 from ..io.export import write_card
 from ..io.images import read_image, to_rgb_uint8
 from ..io.labels import default_color, write_classes
 from ..io.near_duplicates import average_hash, join_groups
 from ..io.nifti import Volume, is_nifti, read_nifti
+from ..io.notes import listening
 from ..io.outputs import OutputFolder
 from ..types import BoolArray, LabelClass
 from .finding import FoundImage, Remark, RemarkKind, find_images
@@ -35,6 +42,10 @@ from .source_folders import write_pair
 from .splitting import split_like
 
 Step = Callable[[int, int, str], None]
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+_MAX_THREADS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +88,16 @@ class _Frame:
     spacing_mm: float | None
 
 
+@dataclass(slots=True)
+class _Result:
+    """What became of one file: entries of the card, hashes, how many are empty, and remarks."""
+
+    items: list[dict[str, Any]] = field(default_factory=list)
+    hashes: list[NDArray[np.bool_]] = field(default_factory=list)
+    empty: int = 0
+    remarks: list[Remark] = field(default_factory=list)
+
+
 def prepare_dataset(
     entry: KnownDataset,
     folder: str | Path,
@@ -111,27 +132,24 @@ def prepare_dataset(
     written = _check_places(folder, out, overwrite)
     findings = find_images(entry, folder)
     remarks, rules = list(findings.remarks), entry.label_rules(keep_labels)
-    reader = AnnotationReader(invert)
+    writing = Lock()
+
+    def write(path: Path, data: bytes) -> None:
+        with writing:
+            written.write(path, data)
+
+    work = partial(_prepare_image, AnnotationReader(invert), folder, out, rules, keep_empty, write)
     items: list[dict[str, Any]] = []
     hashes: list[NDArray[np.bool_]] = []
     empty = 0
-    for number, found in enumerate(findings.images, 1):
-        source = readable(found.path.relative_to(folder).as_posix())
-        try:
-            for frame in _frames(found, reader, folder, remarks):
-                labels = _label_map(frame, rules)
-                empty += not labels.any()
-                if not labels.any() and not keep_empty:
-                    continue
-                write_pair(out, frame.item_id, frame.image, labels, written.write)
-                items.append(_item(found, frame, labels, source))
-                hashes.append(average_hash(frame.image))
-        except FileError as error:
-            kind: RemarkKind = "missing" if isinstance(error, _Missing) else "failed"
-            own = error.path == found.path
-            text = error.cause if own else f"{error.path.name}: {error.cause}"
-            remarks.append(Remark(kind, source, text))
-        progress(number, len(findings.images), source)
+    with listening() as notes, _in_threads(work, findings.images) as results:
+        for number, (found, result) in enumerate(zip(findings.images, results, strict=True), 1):
+            items += result.items
+            hashes += result.hashes
+            remarks += result.remarks
+            empty += result.empty
+            progress(number, len(findings.images), _relative(found.path, folder))
+    remarks += [Remark("odd", _relative(Path(path), folder), text) for path, text in notes]
     if not items:
         why = f"; the first: {remarks[0].path}: {remarks[0].text}" if remarks else ""
         raise DatasetError(folder, f"no image with its annotation could be used{why}")
@@ -141,6 +159,47 @@ def prepare_dataset(
         ):
             item["group"] = group
     return _finish(entry, written, rules, items, remarks, empty, seed)
+
+
+@contextmanager
+def _in_threads(work: Callable[[_T], _R], inputs: Sequence[_T]) -> Iterator[Iterator[_R]]:
+    """The results in the order of the inputs; what has not begun at the end of the block is left.
+
+    Decoding and encoding of images leave Python's lock alone, so threads do.
+    """
+    pool = ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1))
+    try:
+        yield pool.map(work, inputs)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _prepare_image(
+    reader: AnnotationReader, folder: Path, out: Path, rules: tuple[LabelRule, ...],
+    keep_empty: bool, write: Write, found: FoundImage,
+) -> _Result:  # fmt: skip
+    """Read and write one image, or the slices of a volume."""
+    result = _Result()
+    source = _relative(found.path, folder)
+    try:
+        for frame in _frames(found, reader, folder, result.remarks):
+            labels = _label_map(frame, rules)
+            result.empty += not labels.any()
+            if not labels.any() and not keep_empty:
+                continue
+            write_pair(out, frame.item_id, frame.image, labels, write)
+            result.items.append(_item(found, frame, labels, source))
+            result.hashes.append(average_hash(frame.image))
+    except FileError as error:
+        kind: RemarkKind = "missing" if isinstance(error, _Missing) else "failed"
+        own = error.path == found.path
+        text = error.cause if own else f"{error.path.name}: {error.cause}"
+        result.remarks.append(Remark(kind, source, text))
+    return result
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return readable(path.relative_to(folder).as_posix())
 
 
 def _check_places(folder: Path, out: Path, overwrite: bool) -> OutputFolder:
@@ -211,8 +270,7 @@ def _join(masks: Masks, more: Masks) -> None:
 
 
 def _note(remarks: list[Remark], path: Path, folder: Path, notes: list[str]) -> None:
-    name = path.relative_to(folder).as_posix()
-    remarks += [Remark("odd", name, note) for note in notes]
+    remarks += [Remark("odd", _relative(path, folder), note) for note in notes]
 
 
 def _is_empty(found: FoundImage) -> bool:
