@@ -26,8 +26,9 @@ from ..models.catalogue import CATALOGUE
 from ..pipeline.postprocess import PostprocessSettings
 from ..session.annotator import AnnotationSession
 from ..session.settings import Settings
+from ..store.project import ProjectStore
 from .ledger_panel import LedgerDialog
-from .parts import button
+from .parts import button, row
 
 CHOOSE_FILE = "from a file..."
 
@@ -190,15 +191,33 @@ class ExportForm(QWidget):
         self.organ.setToolTip("What the images show; written into dataset.json.")
         self.target = QLineEdit()
         self.target.setToolTip("The phrase for class 1; written into dataset.json.")
+        self.groups = QLineEdit()
+        self.groups.setPlaceholderText("such as: prefix:_")
+        self.groups.setToolTip(
+            "Which images are of one patient or loop, so that no split tears them apart: folder, "
+            "prefix:_ (what stands before the first _ of a name), a regular expression, or a CSV. "
+            "Left empty, the images of a patient's folder and the frames of a file belong together."
+        )
+        self.place = QLineEdit()
+        self.place.setPlaceholderText("a new or an empty folder")
+        self.place.setToolTip(
+            "Where the data set goes. A name alone is a folder beside that of the images; a folder "
+            "that holds anything else is refused."
+        )
+        self.browse = button("...", "Choose a folder, or type a new name there.", self.choose)
         self.overwrite = QCheckBox("replace an earlier export")
-        self.overwrite.setToolTip("Otherwise a data set that is there is left alone.")
+        self.overwrite.setToolTip(
+            "Only of what this program exported there, and what nobody changed since."
+        )
         self.run = button(
-            "Export PNG...", "Write accepted images and label maps as a data set.", self.choose
+            "Export PNG", "Write accepted images and label maps as a data set.", self.export
         )
         form = QFormLayout()
         form.setContentsMargins(12, 0, 0, 0)
         form.addRow("organ", self.organ)
         form.addRow("target", self.target)
+        form.addRow("groups", self.groups)
+        form.addRow("into", row(self.place, self.browse, stretch=0))
         form.addRow(self.overwrite)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -212,17 +231,36 @@ class ExportForm(QWidget):
         session.classes_changed.connect(self._on_classes)
         self._on_classes()
 
-    def choose(self) -> None:
-        """Ask for a folder and export into it."""
-        out = QFileDialog.getExistingDirectory(self, "An empty folder for the data set")
-        if out:
-            self.export_to(Path(out))
+    def choose(self) -> bool:
+        """Ask for a folder, which may be a new one; False where the person gave none."""
+        dialog = QFileDialog(self, "A new or an empty folder for the data set", str(self._beside))
+        dialog.setOption(QFileDialog.Option.ShowDirsOnly)
+        dialog.setFileMode(QFileDialog.FileMode.AnyFile)  # so that a new name may be typed
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.setOption(QFileDialog.Option.DontConfirmOverwrite)
+        dialog.setLabelText(QFileDialog.DialogLabel.Accept, "Choose")
+        if not dialog.exec():
+            return False
+        self.place.setText(dialog.selectedFiles()[0])
+        return True
+
+    def export(self) -> None:
+        """Export into the folder that is typed, or else ask for one."""
+        if self.place.text().strip() or self.choose():
+            self.export_to(self._beside / Path(self.place.text().strip()).expanduser())
+
+    @property
+    def _beside(self) -> Path:
+        """The folder that the images' folder is in: exports do not go among images."""
+        store = self._session.store
+        return store.folder.absolute().parent if isinstance(store, ProjectStore) else Path.home()
 
     def export_to(self, out: Path) -> None:
         """Export into a folder."""
         target = self.target.text().strip() or self.target.placeholderText()
         organ = self.organ.text().strip() or "ultrasound"
-        self._session.export(out, organ, target, self.overwrite.isChecked())
+        groups = self.groups.text().strip() or None
+        self._session.export(out, organ, target, self.overwrite.isChecked(), groups)
 
     def show_effort(self) -> LedgerDialog:
         """Open the effort ledger beside the window, or bring it up to date."""

@@ -7,6 +7,7 @@ from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidge
 
 from ..session.annotator import AnnotationSession
 from ..session.status import MODELS, PROPOSING, Status
+from ..store.base import ImageState
 from . import keys
 from .parts import WARNING, BusyBar, button, keep_room, row
 
@@ -34,6 +35,7 @@ class PrimaryButton(QPushButton):
         session.draft_changed.connect(self.refresh)
         session.labels_changed.connect(self.refresh)
         session.status_changed.connect(self.refresh)
+        session.states_changed.connect(self.refresh)
         self.refresh()
 
     def press(self) -> None:
@@ -42,6 +44,12 @@ class PrimaryButton(QPushButton):
             self._retry()
         else:
             self._session.editing.accept_and_next()
+
+    @property
+    def _is_accepted(self) -> bool:
+        record = self._session.record
+        decided = None if record is None else self._session.browser.decided(record.image_id)
+        return decided is ImageState.COMMITTED
 
     @property
     def _is_retry(self) -> bool:
@@ -73,7 +81,7 @@ class PrimaryButton(QPushButton):
         elif session.draft.has_masks:
             text = f"Accept{onwards}"
         elif session.labels is not None and session.labels.any():
-            text = f"Keep{onwards}"
+            text = f"{'Keep' if self._is_accepted else 'Accept'}{onwards}"
         else:
             text = f"Nothing to label{onwards}"
         key = keys.key_of("accept and next")

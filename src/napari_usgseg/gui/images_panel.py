@@ -42,6 +42,10 @@ class ImagesPanel(QWidget):
         self._browser: ImageQueue | None = None
         self.progress = QLabel()
         self.progress.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.left_out = QLabel()
+        self.left_out.setWordWrap(True)
+        self.left_out.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self.left_out.hide()
         self.filter = QComboBox()
         self.filter.addItems(list(FILTERS))
         self.filter.setToolTip("Show and walk through the images in this state only.")
@@ -81,6 +85,7 @@ class ImagesPanel(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         layout.addWidget(self.progress)
+        layout.addWidget(self.left_out)
         layout.addLayout(row(self.filter, self.name, stretch=1))
         layout.addWidget(self.list, 1)
         layout.addLayout(
@@ -120,6 +125,10 @@ class ImagesPanel(QWidget):
         self._browser.state_changed.connect(self._on_progress)
         self.model.refresh()
         self._on_progress()
+        text = " ".join(self._session.left_out)
+        self.left_out.setText(text)
+        self.left_out.setToolTip(text)
+        self.left_out.setVisible(bool(text))
 
     def _on_filter(self, name: str) -> None:
         self._session.walk.show_only(FILTERS[name])

@@ -113,16 +113,33 @@ class AnnotationSession(SessionState):
         """The learned prompts that join a person's of a class, or None."""
         return self.predictor.joining(class_id)
 
-    def export(self, out: str | Path, organ: str, target: str, overwrite: bool = False) -> None:
-        """Write a data set of everything that is committed."""
+    def export(
+        self,
+        out: str | Path,
+        organ: str,
+        target: str,
+        overwrite: bool = False,
+        groups: str | None = None,
+    ) -> None:
+        """Write a data set of everything that is committed.
+
+        Args:
+            out: a new or an empty folder.
+            organ: what the images show.
+            target: the phrase for class 1.
+            overwrite: replace an earlier export that nobody changed since.
+            groups: which images are of one patient or loop, as in ``io.groups``; None keeps those
+                of a patient's folder together, and the frames of a file.
+        """
         self.flushing.emit()
         if self.store is None:
             self.say("Open a folder first; there is nothing to export.", "warning")
             return
         generation = self.progress.begin("export", "Exporting...")
+        classes = self.table.classes
         self.ask(
             ExportRequest(
-                generation, self.store, Path(out), organ, target, self.table.classes, overwrite
+                generation, self.store, Path(out), organ, target, classes, overwrite, groups
             )
         )
 

@@ -122,6 +122,8 @@ def _file_answer(session: AnnotationSession, kind: str, answer: FileAnswer) -> N
         session.note(EventKind.EXPORT, body={"to": answer.exported.name})
         session.say(f"Exported to {answer.exported}")
         session.notified.emit("info", f"The data set is in {answer.exported}")
+        if answer.warning:
+            session.notified.emit("warning", answer.warning)
 
 
 def _saved(session: AnnotationSession, answer: FileAnswer) -> None:

@@ -11,8 +11,10 @@ import numpy as np
 from ..errors import FileError, UsgsegError
 from ..io.images import content_key, to_rgb_uint8
 from ..io.instances import labelling_in, semantic, values_in
+from ..io.search import left_out
 from ..store.base import LabelMap, LabelStore
 from ..store.export import export_store
+from ..store.images import TO_SEARCH
 from ..store.memory import MemoryStore
 from ..store.project import ProjectStore
 from ..store.shelf import Shelf
@@ -34,6 +36,7 @@ from .requests import (
     ShelfRequest,
     StepRequest,
 )
+
 
 
 def answer_file(request: FileRequest) -> FileAnswer:
@@ -85,9 +88,11 @@ def _answer(request: FileRequest) -> FileAnswer:
                 organ=request.organ,
                 target=request.target,
                 classes=request.classes,
+                groups=request.groups,
                 overwrite=request.overwrite,
             )
-            return FileAnswer(generation, request, exported=report.whole())
+            said = " ".join((*report.ungrouped, *report.notes))
+            return FileAnswer(generation, request, exported=report.whole(), warning=said)
 
 
 def _opened(store: LabelStore) -> Opened:
@@ -102,7 +107,15 @@ def _opened(store: LabelStore) -> Opened:
         _versions(store, "ppn"),
         _versions(store, "lora"),
         store.drawn(),
+        _left_out(store),
     )
+
+
+def _left_out(store: LabelStore) -> tuple[str, ...]:
+    """Sentences about what a folder holds beside the images that are shown."""
+    if not isinstance(store, ProjectStore):
+        return ()
+    return tuple(left_out(store.folder).sentences(TO_SEARCH))
 
 
 def _versions(store: LabelStore, kind: ModelKind) -> Versions:

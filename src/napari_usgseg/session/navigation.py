@@ -86,7 +86,7 @@ class Walk:
         session.travel.stop()
         session.history = History(opened.steps)
         session.browser = Browser(opened.store, opened.states, session.outbox, opened.drawn)
-        session.others = opened.others
+        session.others, session.left_out = opened.others, opened.left_out
         if former is not None and former not in session.outbox.stores():
             session.close_store(former)
         kept = dict(opened.settings)
@@ -105,6 +105,8 @@ class Walk:
             first, *others = opened.store.problems
             more = f" (and {len(others)} more)" if others else ""
             session.notified.emit("warning", first + more)
+        if opened.left_out:
+            session.notified.emit("info", " ".join(opened.left_out))
         if opened.store.read_only:
             session.notified.emit("warning", f"{opened.store.read_only}.")
         if "labelling" not in opened.settings:

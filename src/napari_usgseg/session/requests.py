@@ -168,7 +168,7 @@ class ShelfRequest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExportRequest:
-    """Write a data set of everything that is committed."""
+    """Write a data set of everything that is committed; ``groups`` as in ``io.groups``."""
 
     generation: int
     store: LabelStore
@@ -177,6 +177,7 @@ class ExportRequest:
     target: str
     classes: tuple[LabelClass, ...]
     overwrite: bool = False
+    groups: str | None = None
 
 
 FileRequest = (
@@ -244,7 +245,7 @@ class Opened:
 
     ``others`` are the other annotators who labelled here, "" the first one; ``versions`` are the
     prompt predictors that were trained here, ``adapters`` the tuned detectors; ``drawn`` are the
-    images with labels that nobody accepted.
+    images with labels that nobody accepted; ``left_out`` says what else is in the folder.
     """
 
     store: LabelStore
@@ -256,6 +257,7 @@ class Opened:
     versions: Versions = field(default_factory=Versions)
     adapters: Versions = field(default_factory=Versions)
     drawn: frozenset[str] = frozenset()
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

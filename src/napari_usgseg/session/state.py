@@ -44,6 +44,7 @@ class SessionState:
         history: of all edits.
         target: the position in the history that undo and redo are on their way to, or None.
         outbox: what happened and is not yet known to be in a store.
+        left_out: sentences about what the folder holds beside the images.
         others: other annotators who labelled in this project.
         failures: what failed and the cure, by the kind of work as in ``status.ORDER``, the newest
             last; each until work of the kind succeeds, or another image is shown.
@@ -76,6 +77,7 @@ class SessionState:
         self.history = History()
         self.target: int | None = None
         self.outbox = Outbox()
+        self.left_out: tuple[str, ...] = ()
         self.others: tuple[str, ...] = ()
         self.unsaved = ""
         self.effort = Stopwatch()

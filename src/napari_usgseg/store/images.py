@@ -15,12 +15,15 @@ from pathlib import Path
 from ..errors import DatasetError, ImageReadError, readable
 from ..io.images import frame_sizes, image_files
 from ..io.names import safe_file_name, same_name_key
+from ..io.search import left_out
 from ..types import ImageRecord
 from .database import Database
 
 Stat = tuple[int, int]
 """Bytes of a file, and when it was written last (ns)."""
 
+TO_SEARCH = "open each of them by itself"
+"""How the folders below one are labelled."""
 LONGEST_ID = 220
 """Bytes of an id: a label file and its backups are named by it, and a name has 255."""
 
@@ -71,9 +74,9 @@ def find_images(folder: Path) -> tuple[Path, list[Path]]:
             files = [path for path in image_files([candidate]) if path.parent == candidate]
             if files:
                 return candidate, files
-    raise DatasetError(
-        folder, "no image here; expected PNG, JPEG, BMP or TIFF files in it or in its images folder"
-    )
+    expected = "no image here; expected PNG, JPEG, BMP or TIFF files in it or in its images folder"
+    said = " ".join(left_out(folder).sentences(TO_SEARCH)).removesuffix(".")
+    raise DatasetError(folder, f"{expected}. {said}" if said else expected)
 
 
 def unique_ids(files: Iterable[Path], taken: Iterable[str] = ()) -> list[str]:
