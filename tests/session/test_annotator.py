@@ -276,16 +276,6 @@ def test_skipping_sets_an_image_aside_without_a_label_map(session, on_disk):
     assert session.state_of("a") is ImageState.UNTOUCHED
 
 
-def test_picking_a_class_changes_the_object_in_the_making(session):
-    session.prompting.add_point(20, 20)
-    session.editing.add_class("cyst")
-    session.editing.pick_class(1)
-    session.editing.pick_class(2)
-    assert session.draft.objects[0].class_id == 2
-    session.editing.accept()
-    assert session.labels.max() == 2
-
-
 def test_export_without_any_label_says_what_to_do(bench, tmp_path):
     bench.session.export(tmp_path / "out", "breast", "cyst")
     assert bench.session.status.error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import QSignalBlocker, QSize, Qt
+from typing import Any
+
+from qtpy.QtCore import QSignalBlocker, QSize, Qt, Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -14,9 +16,15 @@ from qtpy.QtWidgets import (
 
 from ..io.instances import LABELLINGS
 from ..session.annotator import AnnotationSession
+from .keys import tip
 from .parts import Section, button, class_icon, heading, later, row
 
 LABELLING_NAMES = {"semantic": "per class", "instance": "per object"}
+CHIPS = (
+    "Click: this class for the next object; what is there keeps its own [Alt+its number]. "
+    "Shift+click: for the object under work. Double click: rename it. Delete: take it away, if no "
+    "image has it. The picked class for the object under the mouse:"
+)
 
 
 class LabellingChoice(QComboBox):
@@ -42,32 +50,71 @@ class LabellingChoice(QComboBox):
         self.setCurrentIndex(LABELLINGS.index(self._session.settings.labelling))
 
 
+class Chips(QListWidget):
+    """The classes as chips.
+
+    ``given`` carries the class that was clicked with Shift, ``deleted`` the one that the Delete key
+    was pressed on.
+    """
+
+    given = Signal(int)
+    deleted = Signal(int)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFlow(QListView.Flow.LeftToRight)
+        self.setWrapping(True)
+        self.setResizeMode(QListView.ResizeMode.Adjust)
+        self.setSpacing(2)
+        self.setIconSize(QSize(18, 18))
+        self.setFixedHeight(52)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.DoubleClicked)
+        self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+
+    def mousePressEvent(self, event: Any) -> None:  # noqa: N802
+        """With Shift the class is given to an object, and the picked one stays."""
+        item = self.itemAt(event.pos())
+        if item is not None and event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
+            self.given.emit(item.data(Qt.ItemDataRole.UserRole))
+            return
+        super().mousePressEvent(event)
+
+    def mouseReleaseEvent(self, event: Any) -> None:  # noqa: N802
+        """The end of a click with Shift picks nothing either."""
+        if not event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
+            super().mouseReleaseEvent(event)
+
+    def keyPressEvent(self, event: Any) -> None:  # noqa: N802
+        """Delete takes the picked class away; all other keys are the list's."""
+        item = self.currentItem()
+        if item is not None and event.key() == Qt.Key.Key_Delete:
+            self.deleted.emit(item.data(Qt.ItemDataRole.UserRole))
+        else:
+            super().keyPressEvent(event)
+
+
 class ClassPanel(Section):
-    """The classes as chips: a click picks one, a double click renames it."""
+    """The classes: a click picks one, with Shift it is the object's, a double click renames it."""
 
     def __init__(self, session: AnnotationSession) -> None:
         super().__init__("")
         self._session = session
-        self.list = QListWidget()
-        self.list.setFlow(QListView.Flow.LeftToRight)
-        self.list.setWrapping(True)
-        self.list.setResizeMode(QListView.ResizeMode.Adjust)
-        self.list.setSpacing(2)
-        self.list.setIconSize(QSize(18, 18))
-        self.list.setFixedHeight(52)
-        self.list.setEditTriggers(QAbstractItemView.EditTrigger.DoubleClicked)
-        self.list.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
-        self.list.setToolTip("Click: pick this class [Alt+its number]. Double click: rename it.")
+        self.list = Chips()
+        self.list.setToolTip(tip(CHIPS, "class of the object"))
         self.list.itemClicked.connect(self._on_clicked)
+        self.list.given.connect(session.editing.give_class)
+        self.list.deleted.connect(session.editing.delete_class)
         self.list.itemChanged.connect(self._on_renamed)
         self.name = QLineEdit()
         self.name.setPlaceholderText("another class")
         self.name.setToolTip("Name a further class; Enter adds it.")
         self.name.returnPressed.connect(self.add)
         self.plus = button("+", "Add the class.", self.add)
-        self.plus.setFixedWidth(34)
+        self.minus = button("−", "Delete the picked class, if no image has it.", self.delete)
+        for control in (self.plus, self.minus):
+            control.setFixedWidth(34)
         self.labelling = LabellingChoice(session)
-        head = row(heading("Class"), self.name, self.plus, self.labelling, stretch=1)
+        head = row(heading("Class"), self.name, self.plus, self.minus, self.labelling, stretch=1)
         self.body.addLayout(head)
         self.body.addWidget(self.list)
         session.classes_changed.connect(self._on_classes)
@@ -78,6 +125,10 @@ class ClassPanel(Section):
         self._session.editing.add_class(self.name.text())
         self.name.clear()
         self.name.clearFocus()
+
+    def delete(self) -> None:
+        """Delete the picked class, if no image has it."""
+        self._session.editing.delete_class(self._session.table.active)
 
     def _on_clicked(self, item: QListWidgetItem) -> None:
         self._session.editing.pick_class(item.data(Qt.ItemDataRole.UserRole))

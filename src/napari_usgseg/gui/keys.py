@@ -89,6 +89,7 @@ SHORTCUTS: tuple[Shortcut, ...] = (
     Shortcut("Shift-U", "redo", lambda w: w.session.redo()),
     Shortcut("Shift-K", "clear prompts", lambda w: w.session.prompting.clear_prompts()),
     Shortcut("Shift-Q", "new object", lambda w: w.session.prompting.new_object()),
+    Shortcut("Shift-R", "class of the object", lambda w: w.give_class()),
     Shortcut(
         "H", "hold to see the image alone", lambda w: w.display.bare(), lambda w: w.display.dress()
     ),

@@ -64,15 +64,13 @@ class LayerDrawing:
         """Draw the layer of a role of ``ORDER``."""
         getattr(self, f"_draw_{role}")()
 
-    def recolor(self) -> None:
+    def recolor(self, role: str) -> None:
         """Take the colours of the classes as they are now, and the value to paint with."""
-        for role in ("labels", "proposal"):
-            layer = self._layers.find(role)
-            if isinstance(layer, Labels):
-                self._color(layer)
-        labels = self._layers.find("labels")
-        if isinstance(labels, Labels):
-            labels.selected_label = self._session.painting.value
+        layer = self._layers.find(role)
+        if isinstance(layer, Labels):
+            self._color(layer)
+            if role == "labels":
+                self._paint_with(layer, self._session.painting.value)
 
     def _draw_image(self) -> None:
         loaded = self._session.loaded
@@ -100,13 +98,16 @@ class LayerDrawing:
             self._color(layer)
         place_like(layer, self._adopted.layer)
         told_apart = self._session.settings.labelling == "instance"
-        if put(layer, labels.astype(np.uint16) if told_apart else labels):
+        value = self._session.painting.value
+        held = np.min_scalar_type(value)
+        kind = np.promote_types(labels.dtype, np.uint16 if told_apart else held)
+        if put(layer, labels.astype(kind, copy=False)):
             if told_apart:
                 self._color(layer)
             forget = getattr(layer, "_reset_history", None)  # its strokes fit the old map only
             if forget is not None:
                 forget()
-        layer.selected_label = self._session.painting.value
+        self._paint_with(layer, value)
 
     def _draw_proposal(self) -> None:
         labels, draft = self._session.labels, self._session.draft
@@ -157,6 +158,13 @@ class LayerDrawing:
         """Diameter of a point in pixels of the image."""
         labels = self._session.labels
         return 8.0 if labels is None else max(5.0, 0.014 * max(labels.shape))
+
+    def _paint_with(self, layer: Labels, value: int) -> None:
+        """Let napari's brush paint with a value, in a type that holds it; napari refuses others."""
+        kind = np.promote_types(layer.data.dtype, np.min_scalar_type(value))
+        if kind != layer.data.dtype:
+            layer.data = layer.data.astype(kind)
+        layer.selected_label = value
 
     def _color(self, layer: Labels) -> None:
         session = self._session

@@ -6,8 +6,11 @@ the label map is read back when the person paints on it by hand.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +24,8 @@ from ..store.memory import MemoryStore
 from ..types import FloatArray
 from .adopted import AdoptedImage
 from .layer_drawing import ORDER, LayerDrawing
-from .tagged import TaggedLayers
+from .parts import reason
+from .tagged import NAMES, TaggedLayers
 
 
 class LayerBridge:
@@ -43,6 +47,8 @@ class LayerBridge:
         self._drawing.pictures.ready.connect(self.draw_image)
         self._writing = False
         self._dirty: set[str] = set()
+        self._failed: set[str] = set()
+        """Roles whose layers do not show what the session has."""
         self._look = False
         self._wired: Labels | None = None
         self._undoing = (("Control-Z", self._on_undo), ("Control-Shift-Z", self._on_redo))
@@ -129,15 +135,33 @@ class LayerBridge:
             return
         self._dirty.discard(role)
         if self._session.labels is not None:
-            with self._quiet():
-                self._drawing.draw(role)
-                if role == "labels":
-                    self._listen_to(self.layers.find(role))
+            drawn = self._try(role, lambda: self._draw(role))
+            (self._failed.discard if drawn else self._failed.add)(role)
         if self._dirty:
             self._timer.start(0)
         elif self._look:
             self._look = False
             self._viewer.reset_view()
+
+    def _draw(self, role: str) -> None:
+        self._drawing.draw(role)
+        if role == "labels":
+            self._listen_to(self.layers.find(role))
+
+    def _try(self, role: str, work: Callable[[], None]) -> bool:
+        """Change the layer of a role; where that fails, it is said, and all else goes on."""
+        try:
+            with self._quiet():
+                work()
+        except Exception as error:
+            traceback.print_exc(file=sys.stderr)
+            self._session.fail(
+                f"The layer '{NAMES[role]}' cannot be drawn ({reason(error)}). Nothing is lost: "
+                "what was found or accepted is kept, and saved as always. To see it, close this "
+                "dock and open it again."
+            )
+            return False
+        return True
 
     def finish(self) -> None:
         """Draw all that waits, now."""
@@ -156,8 +180,8 @@ class LayerBridge:
     # -- classes and painting ------------------------------------------------------------------
 
     def _on_classes(self) -> None:
-        with self._quiet():
-            self._drawing.recolor()
+        for role in ("labels", "proposal"):
+            self._try(role, partial(self._drawing.recolor, role))
 
     def _on_selected_label(self, event: Any) -> None:
         if not self._writing:
@@ -176,7 +200,7 @@ class LayerBridge:
     def pull(self) -> None:
         """Hand what was painted on the labels layer to the session."""
         labels, layer = self._session.labels, self.layers.find("labels")
-        stale = "labels" in self._dirty
+        stale = "labels" in self._dirty | self._failed
         if self._writing or stale or labels is None or not isinstance(layer, Labels):
             return
         painted = np.asarray(layer.data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from psygnal import EmitLoopError
 from qtpy.QtCore import QObject, QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QIcon, QPainter, QPaintEvent, QPixmap
 from qtpy.QtWidgets import (
@@ -279,3 +280,14 @@ def class_icon(color: str, number: int, side: int = 18) -> QIcon:
     icon = QIcon(pixmap)
     icon.addPixmap(pixmap, QIcon.Mode.Selected)
     return icon
+
+
+def reason(error: BaseException) -> str:
+    """What an exception says, never nothing: its kind, and its text where it has one.
+
+    psygnal wraps what a listener raises in an error of its own, whose text is about psygnal.
+    """
+    while isinstance(error, EmitLoopError) and error.__cause__ is not None:
+        error = error.__cause__
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

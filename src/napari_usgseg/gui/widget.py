@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import sys
 import tempfile
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from .learn_page import LearnPage
 from .mode_panel import ModePanel
 from .opening import Opening, TitleBar
 from .pages import FirstPage, WorkPage
-from .parts import FoldBar, later
+from .parts import FoldBar, later, reason
 from .prompt_panels import CorrectPanel, FindPanel
 from .tools import CanvasTools
 from .view_panel import ViewPanel
@@ -206,6 +208,14 @@ class UltrasoundWidget(QWidget):
         """Pick the class with this number."""
         self.session.editing.pick_class(number)
 
+    def give_class(self) -> None:
+        """Give the picked class to the object under the mouse, or else to the one under work."""
+        at = None
+        if self.viewer.mouse_over_canvas and not self.bridge.adopted.is_away:
+            x, y = (float(value) for value in self.bridge.to_xy(self.viewer.cursor.position))
+            at = x, y
+        self.session.editing.give_class(self.session.table.active, at)
+
     # -- what the session says -----------------------------------------------------------------
 
     def _warm_up(self) -> None:
@@ -221,8 +231,16 @@ class UltrasoundWidget(QWidget):
             self.inference.submit(request)
 
     def _on_answer(self, answer: Any) -> None:
-        if not self._closed:
+        if self._closed:
+            return
+        try:
             self.session.receive(answer)
+        except Exception as error:  # napari's own notification may have no text
+            traceback.print_exc(file=sys.stderr)
+            self.session.fail(
+                f"{reason(error)} (details on the terminal). What was found or accepted is kept; "
+                "close this dock and open it again."
+            )
 
     def _on_opened(self) -> None:
         self.pages.setCurrentIndex(1)

@@ -14,6 +14,7 @@ from .ahead import Ahead
 from .answers import receive
 from .copying import Copying
 from .editing import Editing
+from .finding import Finding
 from .navigation import Walk
 from .objects import Objects
 from .painting import Painting
@@ -42,6 +43,7 @@ class AnnotationSession(SessionState):
     Attributes:
         walk: opens folders and goes from image to image.
         prompting: phrases, clicks, boxes, scribbles.
+        finding: the classes of what a phrase found.
         editing: accepting, classes, the label map as a whole.
         objects: merging, subtracting, splitting.
         painting: direct edits of the accepted labels.
@@ -57,6 +59,7 @@ class AnnotationSession(SessionState):
         super().__init__(settings)
         self.walk = Walk(self)
         self.prompting = Prompting(self)
+        self.finding = Finding(self)
         self.editing = Editing(self)
         self.objects = Objects(self)
         self.painting = Painting(self)

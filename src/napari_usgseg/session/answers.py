@@ -6,13 +6,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ..models.phrases import split_phrases
 from ..store.memory import MemoryStore
-from ..store.records import Edit, EventKind
+from ..store.records import EventKind
 from ..store.versions import number_in, readable
-from ..types import Prompts
-from . import commit
-from .draft import Draft, DraftObject
 from .proposals import AHEAD, SHOWN
 from .requests import (
     Answer,
@@ -26,7 +22,7 @@ from .requests import (
     StepRequest,
     TrainingAnswer,
 )
-from .status import QUIET
+from .status import DELETE_CLASS, QUIET, USE
 
 if TYPE_CHECKING:
     from .annotator import AnnotationSession
@@ -62,7 +58,8 @@ def receive(session: AnnotationSession, answer: Answer) -> None:
     elif kind == "prompt":
         _predicted(session, answer)
     elif kind == "text":
-        _found(session, answer)
+        _note(session, answer)
+        session.finding.receive(answer)
     elif kind == "objects":
         _note(session, answer)
         session.copying.receive(answer)
@@ -91,6 +88,10 @@ def _late(session: AnnotationSession, answer: FileAnswer) -> None:
 def _file_answer(session: AnnotationSession, kind: str, answer: FileAnswer) -> None:
     if isinstance(answer.request, SaveRequest):
         _saved(session, answer)
+    elif kind == USE:
+        session.finding.take_use(answer)
+    elif kind == DELETE_CLASS:
+        session.editing.take_use(answer)
     elif isinstance(answer.request, PresentRequest):
         session.predictor.take_present(answer)
     elif answer.error:
@@ -178,52 +179,6 @@ def _predicted(session: AnnotationSession, answer: ModelAnswer) -> None:
         session.predictor.is_broken(" ".join(answer.notes))
     session.draft_changed.emit()
     session.states_changed.emit()
-
-
-def _found(session: AnnotationSession, answer: ModelAnswer) -> None:
-    if session.record is None:
-        return
-    phrases = split_phrases(session.settings.phrase)
-    in_use = session.browser.has_labels
-    table = session.table
-    ids: dict[str, int] = {}
-    if answer.proposals:
-        table, ids = commit.classes_for_phrases(session.table, phrases, in_use)
-    found = tuple(
-        DraftObject(ids.get(item.phrase.casefold(), table.active), Prompts(), item)
-        for item in answer.proposals
-    )
-    kept = commit.kept_by_person(session.draft)
-    pending = session.draft.pending  # a prompt that came meanwhile goes on asking for its own
-    active = next((n for n, item in enumerate(kept) if item is session.draft.current), None)
-    draft = Draft(
-        (*kept, *found), active if pending else None, pending, answer.model_id, answer.notes
-    )
-    _note(session, answer)
-    session.note(
-        EventKind.SEARCH,
-        session.record.image_id,
-        body={
-            "phrase": session.settings.phrase,
-            "found": len(found),
-            "phrases": [item.phrase for item in answer.proposals],
-            "segmenter": session.settings.segmenter,
-            "detector": session.tuner.detector_name,
-            "seconds": round(answer.seconds, 4),
-        },
-    )
-    if found or session.draft.objects:
-        tables = None if table is session.table else (session.table, table)
-        edit = Edit("find", session.record.image_id, (session.draft, draft), table=tables)
-        session.do(edit)
-    else:
-        session.draft = draft
-        session.draft_changed.emit()
-    if found:
-        best = max(item.score for item in answer.proposals)
-        session.facts["note"] = f"found {len(found)}, best {best:.2f}"
-    if answer.notes:
-        session.facts["note"] = " ".join(answer.notes)
 
 
 def _note(session: AnnotationSession, answer: ModelAnswer) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from ..io.instances import MAX_CLASS, Labelling, class_of, code_of, free_numbers, values_in
-from ..io.labels import default_color
+from ..io.labels import MAX_LABEL, default_color
 from ..pipeline.propose import compose
 from ..store.records import ClassTable, Draft, DraftObject, LabelMap
 from ..types import LabelClass
@@ -79,7 +81,7 @@ def with_values(
         return table
     added = tuple(LabelClass(value, f"class {value}", default_color(value)) for value in missing)
     classes = tuple(sorted((*table.classes, *added), key=lambda item: item.class_id))
-    return ClassTable(classes, table.active)
+    return replace(table, classes=classes)
 
 
 def with_labels(table: ClassTable, labels: LabelMap | None, labelling: Labelling) -> ClassTable:
@@ -89,15 +91,33 @@ def with_labels(table: ClassTable, labels: LabelMap | None, labelling: Labelling
 
 def with_class(table: ClassTable, name: str) -> ClassTable:
     """The classes with a new one at the end, picked."""
-    class_id = 1 + max((item.class_id for item in table.classes), default=0)
+    ids = {item.class_id for item in table.classes}
+    class_id = 1 + max((table.last, *ids))
+    if class_id > MAX_LABEL:
+        class_id = next(value for value in range(1, MAX_LABEL) if value not in ids)
     added = LabelClass(class_id, name, default_color(class_id))
-    return ClassTable((*table.classes, added), class_id)
+    return replace(table, classes=(*table.classes, added), active=class_id)
+
+
+def without_class(table: ClassTable, class_id: int) -> ClassTable:
+    """The classes without one of several; where it was picked, the one before it is."""
+    kept = tuple(item for item in table.classes if item.class_id != class_id)
+    active = table.active
+    if active == class_id:
+        before = [item.class_id for item in kept if item.class_id < class_id]
+        active = before[-1] if before else kept[0].class_id
+    return ClassTable(kept, active, max(table.last, class_id))
 
 
 def named(table: ClassTable, name: str) -> LabelClass | None:
     """The class of a name, in whatever case it is written; None where there is none."""
-    wanted = name.strip().casefold()
-    return next((item for item in table.classes if item.name.casefold() == wanted), None)
+    wanted = _key(name)
+    return next((item for item in table.classes if _key(item.name) == wanted), None)
+
+
+def _key(name: str) -> str:
+    """What two ways to write one name have in common."""
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def with_name(table: ClassTable, class_id: int, name: str) -> ClassTable:
@@ -106,39 +126,38 @@ def with_name(table: ClassTable, class_id: int, name: str) -> ClassTable:
         LabelClass(item.class_id, name, item.color) if item.class_id == class_id else item
         for item in table.classes
     )
-    return ClassTable(tuple(renamed), table.active)
+    return replace(table, classes=tuple(renamed))
+
+
+def nameless(table: ClassTable) -> LabelClass | None:
+    """The class that a new folder begins with, where it is the only one and has no name yet."""
+    first = table.classes[0]
+    return first if len(table.classes) == 1 and first.name == FIRST_CLASS else None
 
 
 def classes_for_phrases(
-    table: ClassTable, phrases: Sequence[str], in_use: bool
+    table: ClassTable, phrases: Sequence[str], nameless_is_free: bool
 ) -> tuple[ClassTable, dict[str, int]]:
-    """Which class each phrase (lower case) stands for.
-
-    A class of the phrase's name is taken. Failing that, the nameless first class of a new folder
-    takes the phrase's name; a single phrase means the picked class; of several phrases each gets
-    a class of its own.
+    """Which class each phrase stands for: the one of its name, or a new one.
 
     Args:
-        table: the classes.
-        phrases: in the order in which they were typed.
-        in_use: True where labels of the first class may exist already.
+        table: the classes; which one is picked stays.
+        phrases: that something was found for.
+        nameless_is_free: nothing has the nameless first class of a new folder, so that the first
+            new phrase may name it.
     """
     found: dict[str, int] = {}
     for phrase in phrases:
-        key = phrase.casefold()
-        same = next((c for c in table.classes if c.name.casefold() == key), None)
+        same, first = named(table, phrase), nameless(table)
         if same is not None:
-            found[key] = same.class_id
-        elif not in_use and len(table.classes) == 1 and table.classes[0].name == FIRST_CLASS:
-            found[key] = table.classes[0].class_id
-            table = with_name(table, found[key], phrase)
-        elif len(phrases) == 1:
-            found[key] = table.active
+            found[phrase] = same.class_id
+        elif first is not None and nameless_is_free:
+            found[phrase] = first.class_id
+            table = with_name(table, first.class_id, phrase)
         else:
-            active = table.active
-            table = with_class(table, phrase)
-            found[key] = table.active
-            table = ClassTable(table.classes, active)
+            added = with_class(table, phrase)
+            found[phrase] = added.active
+            table = replace(added, active=table.active)
     return table, found
 
 

@@ -1,25 +1,19 @@
-"""From a proposal to labels: accepting, painting, classes."""
+"""From a proposal to labels: accepting, painting, and how objects are told apart."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..io.instances import Labelling
-from ..store.records import ClassTable, Draft, Edit, ImageState, LabelMap, difference
+from ..store.records import Draft, Edit, ImageState, LabelMap, difference
 from . import commit
-
-if TYPE_CHECKING:
-    from .annotator import AnnotationSession
+from .classes import Classes
 
 
-class Editing:
+class Editing(Classes):
     """``session.editing``: what becomes of the label map and of the classes."""
-
-    def __init__(self, session: AnnotationSession) -> None:
-        self._session = session
 
     def accept(self) -> bool:
         """Commit what is proposed; without a proposal the image is done as it is.
@@ -117,52 +111,6 @@ class Editing:
             return False
         session.set_settings(replace(session.settings, labelling=labelling))
         session.painting.new_object()
+        session.labels_changed.emit()
         session.draft_changed.emit()
         return True
-
-    def add_class(self, name: str) -> None:
-        """Add a class and pick it; one that is there already is picked."""
-        session = self._session
-        name = name.strip() or f"class {1 + max(c.class_id for c in session.table.classes)}"
-        there = commit.named(session.table, name)
-        if there is not None:
-            self.pick_class(there.class_id)
-            session.say(f"There is a class '{there.name}' already; it is picked.")
-            return
-        session.do(
-            Edit(
-                "add class",
-                table=(session.table, commit.with_class(session.table, name)),
-            )
-        )
-
-    def rename_class(self, class_id: int, name: str) -> None:
-        """Give a class another name, which no other class has."""
-        session = self._session
-        old = session.table.get(class_id)
-        other = commit.named(session.table, name)
-        if other is not None and other.class_id != class_id:
-            session.say(
-                f"Class {other.class_id} is called '{other.name}' already; choose another name.",
-                "warning",
-            )
-            return
-        if old is not None and name.strip() and name.strip() != old.name:
-            table = commit.with_name(session.table, class_id, name.strip())
-            session.do(Edit("rename class", table=(session.table, table)))
-
-    def pick_class(self, class_id: int) -> None:
-        """Take a class for what is proposed or painted next, and for the object in the making."""
-        session = self._session
-        if session.table.get(class_id) is None:
-            return
-        if class_id != session.table.active:
-            session.table = ClassTable(session.table.classes, class_id)
-            session.classes_changed.emit()
-        current = session.draft.current
-        if current is not None and current.class_id != class_id and not session.draft.pending:
-            assert session.draft.active is not None
-            item = replace(current, class_id=class_id)
-            session.prompting.edit_draft(
-                "class", session.draft.with_object(session.draft.active, item)
-            )

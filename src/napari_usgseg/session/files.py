@@ -35,8 +35,8 @@ from .requests import (
     SaveRequest,
     ShelfRequest,
     StepRequest,
+    UseRequest,
 )
-
 
 
 def answer_file(request: FileRequest) -> FileAnswer:
@@ -76,6 +76,8 @@ def _answer(request: FileRequest) -> FileAnswer:
             return FileAnswer(generation, request, prior=_prior(request))
         case PresentRequest():
             return FileAnswer(generation, request, present=_present(request))
+        case UseRequest():
+            return FileAnswer(generation, request, used=_used(request))
         case ShelfRequest():
             return FileAnswer(generation, request, versions=_shelf(request))
         case CloseRequest():
@@ -166,6 +168,25 @@ def _present(request: PresentRequest) -> dict[str, tuple[int, ...]]:
         values = [] if labels is None else values_in(semantic(labels, labelling))
         found[image_id] = tuple(values)
     return found
+
+
+def _used(request: UseRequest) -> str:
+    """The first image that has a class; one whose labels cannot be read may have it."""
+    store = request.store
+    labelling = labelling_in(store.settings())
+    for record in store.records:
+        if record.image_id == request.but:
+            continue
+        draft = store.read_draft(record.image_id)
+        if any(item.class_id == request.class_id for item in draft.objects):
+            return record.image_id
+        try:
+            labels = store.read_labels(record, take_in=False)
+        except FileError:
+            return record.image_id
+        if labels is not None and request.class_id in values_in(semantic(labels, labelling)):
+            return record.image_id
+    return ""
 
 
 def _load(request: LoadRequest) -> FileAnswer:

@@ -183,6 +183,39 @@ class Objects:
         draft = replace(session.draft, objects=objects, active=len(objects) - 1)
         session.editing.relabel("take up again", after, draft, reopen=True)
 
+    def proposed_under_work(self, at: tuple[float, float] | None) -> int | None:
+        """The index of the proposed object that a person means.
+
+        At a point it is the one there, or the active one where that is near; without a point it is
+        the active one, or the only one.
+        """
+        draft = self._session.draft
+        if at is None:
+            return 0 if draft.active is None and len(draft.objects) == 1 else draft.active
+        index = self._proposed_at(*at)
+        near = draft.current is not None and draft.current.is_near(*at)
+        if index is None and near and self.accepted_under_work(at) is None:
+            return draft.active
+        return index
+
+    def accepted_under_work(self, at: tuple[float, float] | None) -> BoolArray | None:
+        """The accepted object (H, W) that a person means, or None.
+
+        It is the one at a point; without a point, and with nothing proposed, the one that was
+        pointed at last, or the only one.
+        """
+        session = self._session
+        if session.labels is None:
+            return None
+        labels, labelling = session.labels, session.settings.labelling
+        if at is None and not session.draft.objects:
+            at = session.painting.pointed
+            if at is None and labels.any():
+                row, column = np.argwhere(labels)[0]
+                only = regions.object_at(labels, column, row, labelling)
+                return None if only is None or (labels[~only] > 0).any() else only
+        return None if at is None else regions.object_at(labels, *at, labelling)
+
     def _accepted_at(self, x: float, y: float) -> BoolArray | None:
         session = self._session
         if session.labels is None or session.is_waiting:

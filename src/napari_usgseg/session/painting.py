@@ -26,12 +26,18 @@ class Painting:
     def __init__(self, session: AnnotationSession) -> None:
         self._session = session
         self._picked = 0
+        self._pointed: tuple[float, float] | None = None
         self._seen: LabelMap | None = None
         self._values: list[int] = []
         session.image_changed.connect(self._forget)
 
     def _forget(self) -> None:
-        self._picked = 0
+        self._picked, self._pointed = 0, None
+
+    @property
+    def pointed(self) -> tuple[float, float] | None:
+        """Where (x, y) the person pointed at the labels last, on this image; None nowhere."""
+        return self._pointed
 
     @property
     def values(self) -> list[int]:
@@ -78,8 +84,10 @@ class Painting:
             return
         inside = 0 <= row < labels.shape[0] and 0 <= column < labels.shape[1]
         if inside and labels[row, column]:
+            self._pointed = x, y
             self.take_value(int(labels[row, column]))
         else:
+            self._pointed = None
             self.new_object()
 
     def lasso(self, polygon: FloatArray, positive: bool = True) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,9 @@ from ..store.records import Edit
 from ..types import FloatArray, TextPrompt
 from . import draft as drafts
 from . import regions
-from .draft import Draft
+from .draft import Draft, DraftObject
 from .requests import TextRequest
-from .status import PROPOSING
+from .status import PROPOSING, USE
 
 if TYPE_CHECKING:
     from .annotator import AnnotationSession
@@ -26,10 +27,20 @@ NO_PROPOSAL = "A negative prompt takes away from a proposal: find or click an ob
 
 
 class Prompting:
-    """``session.prompting``: prompts of all kinds, each an edit that can be taken back."""
+    """``session.prompting``: prompts of all kinds, each an edit that can be taken back.
+
+    Attributes:
+        class_is_new: a class was picked since the last prompt, so that the next positive one means
+            an object of that class and changes no other.
+    """
 
     def __init__(self, session: AnnotationSession) -> None:
         self._session = session
+        self.class_is_new = False
+        session.image_changed.connect(self._forget)
+
+    def _forget(self) -> None:
+        self.class_is_new = False
 
     def find(self, phrase: str | None = None) -> None:
         """Look for a phrase (or the last one) in the current image."""
@@ -45,7 +56,8 @@ class Prompting:
             )
             return
         prompt = TextPrompt(chosen.phrase, chosen.box_threshold, chosen.text_threshold)
-        session.progress.drop("alike")
+        session.finding.begin(chosen.phrase, by_person=phrase is not None)
+        session.progress.drop("alike", USE)
         generation = session.progress.begin("text", f"Looking for '{chosen.phrase}'...")
         session.ask(
             TextRequest(
@@ -68,9 +80,11 @@ class Prompting:
         if not (-0.5 <= x < width - 0.5 and -0.5 <= y < height - 0.5):
             session.say(regions.OUTSIDE)
         else:
+            class_id = session.table.active
             self._prompt(
                 "click",
-                drafts.add_point(session.draft, x, y, positive, session.table.active),
+                lambda draft: drafts.add_point(draft, x, y, positive, class_id),
+                positive,
             )
 
     def add_box(self, a: tuple[float, float], b: tuple[float, float]) -> None:
@@ -83,8 +97,8 @@ class Prompting:
         if reason:
             session.say(reason)
             return
-        new = drafts.add_box(session.draft, box, session.labels.shape, session.table.active)
-        self._prompt("box", new)
+        size_hw, class_id = session.labels.shape, session.table.active
+        self._prompt("box", lambda draft: drafts.add_box(draft, box, size_hw, class_id))
 
     def add_scribble(self, line: FloatArray, positive: bool = True) -> None:
         """A scribble (M, 2) in XY pixels."""
@@ -96,9 +110,11 @@ class Prompting:
             session.say(regions.OUTSIDE if len(line) > 1 else regions.NO_LINE)
             return
         line = part
+        class_id = session.table.active
         self._prompt(
             "scribble",
-            drafts.add_scribble(session.draft, line, positive, session.table.active),
+            lambda draft: drafts.add_scribble(draft, line, positive, class_id),
+            positive,
         )
 
     def add_lasso(self, polygon: FloatArray, positive: bool = True) -> None:
@@ -111,9 +127,12 @@ class Prompting:
         if reason:
             session.say(reason)
             return
-        size_hw = session.labels.shape
-        new = drafts.add_lasso(session.draft, polygon, positive, size_hw, session.table.active)
-        self._prompt("lasso", new)
+        size_hw, class_id = session.labels.shape, session.table.active
+        self._prompt(
+            "lasso",
+            lambda draft: drafts.add_lasso(draft, polygon, positive, size_hw, class_id),
+            positive,
+        )
 
     def drop_object(self, x: float, y: float) -> None:
         """Take away the one proposed object at XY pixels."""
@@ -151,12 +170,26 @@ class Prompting:
             session.draft = drafts.unasked(session.draft) if before is None else before
             session.draft_changed.emit()
 
-    def _prompt(self, name: str, new: Draft) -> None:
-        session = self._session
-        if new is session.draft:
+    def _prompt(self, name: str, add: Callable[[Draft], Draft], positive: bool = True) -> None:
+        """Do what ``add`` does to the draft, or to the part of it that the prompt can mean."""
+        session, draft = self._session, self._session.draft
+        picked = session.table.active
+        others: tuple[DraftObject, ...] = ()
+        if self.class_is_new and positive:
+            others = tuple(item for item in draft.objects if item.class_id != picked)
+        meant = draft
+        if others:
+            same = tuple(item for item in draft.objects if item.class_id == picked)
+            meant = replace(draft, objects=same, active=None, pending=False)
+        new = add(meant)
+        if new is meant:
             session.say(NO_PROPOSAL)
-        else:
-            self.edit_draft(name, new)
+            return
+        self.class_is_new = self.class_is_new and not positive
+        if others:
+            active = None if new.active is None else len(others) + new.active
+            new = replace(new, objects=(*others, *new.objects), active=active)
+        self.edit_draft(name, new)
 
     def edit_draft(self, name: str, new: Draft) -> None:
         """Replace what is proposed on the current image, as an edit called ``name``."""

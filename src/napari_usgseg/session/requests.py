@@ -67,6 +67,7 @@ __all__ = [
     "TrainRequest",
     "TrainingAnswer",
     "TrainingRequest",
+    "UseRequest",
     "WarmRequest",
 ]
 
@@ -132,6 +133,16 @@ class PriorRequest:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class UseRequest:
+    """Find an image, other than ``but``, that has a class in its labels or its proposals."""
+
+    generation: int
+    store: LabelStore
+    class_id: int
+    but: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class CloseRequest:
     """Let others have a store."""
 
@@ -188,6 +199,7 @@ FileRequest = (
     | StepRequest
     | PriorRequest
     | PresentRequest
+    | UseRequest
     | ShelfRequest
     | CloseRequest
     | ExportRequest
@@ -275,7 +287,8 @@ class Prior:
 class FileAnswer:
     """What the file worker has to say: one of the results, or an error with its cure.
 
-    ``warning`` goes with a save that needs a word; an image that was read has its own.
+    ``used`` is the id of an image that has the class that was asked for, or "". ``warning`` goes
+    with a save that needs a word; an image that was read has its own.
     """
 
     generation: int
@@ -287,6 +300,7 @@ class FileAnswer:
     edit: Edit | None = None
     prior: Prior | None = None
     present: dict[str, tuple[int, ...]] | None = None
+    used: str = ""
     versions: Versions | None = None
     warning: str = ""
     error: str = ""

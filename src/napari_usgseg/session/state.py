@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from psygnal import Signal
+from psygnal import Signal, SignalInstance
 
 from ..models.embedding_cache import CachePlace
 from ..store.base import ImageState, LabelMap, LabelStore
@@ -154,26 +154,33 @@ class SessionState:
         self.apply(edit)
 
     def apply(self, edit: Edit) -> None:
-        """Change the state as an edit says."""
+        """Change the state as an edit says, all of it before anybody hears of it.
+
+        So a window that fails to show one part of it loses none of the others.
+        """
+        changed: list[SignalInstance] = []
         if edit.patch is not None and self.labels is not None:
             self.labels = edit.patch.applied(self.labels)
             if edit.image_id is not None:
                 self.browser.set_drawn(edit.image_id, bool(self.labels.any()))
-            self.labels_changed.emit()
+            changed.append(self.labels_changed)
         if edit.table is not None:
             self.known_classes = edit.table[1].classes
             ids = {item.class_id for item in edit.table[1].classes}
             active = edit.table[1].active
-            table = ClassTable(edit.table[1].classes, active if active in ids else min(ids))
-            self.set_table(commit.with_labels(table, self.labels, self.settings.labelling))
+            table = replace(edit.table[1], active=active if active in ids else min(ids))
+            self.table = commit.with_labels(table, self.labels, self.settings.labelling)
+            changed.append(self.classes_changed)
         if edit.draft is not None:
             self.draft = edit.draft[1]
-            self.draft_changed.emit()
             self.facts.pop("note", None)
-            if self.draft.pending:
-                self.ask_prompt()
+            changed.append(self.draft_changed)
         if edit.state is not None and edit.image_id is not None:
             self.browser.set_state(edit.image_id, edit.state[1])
+        for signal in changed:
+            signal.emit()
+        if edit.draft is not None and self.draft.pending:
+            self.ask_prompt()
         self.states_changed.emit()
 
     def answer_step(self, pending: Draft, answered: Draft, body: dict[str, Any]) -> None:

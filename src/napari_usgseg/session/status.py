@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ORDER = (
-    "open", "phantoms", "load", "step", "text", "propose", "prompt", "prior", "objects", "alike",
-    "warm", "embed", "export", "save", "warm text", "journal", "ahead", "prefetch", "propose ahead",
-    "present", "shelf",
+    "open", "phantoms", "load", "step", "text", "use", "propose", "prompt", "prior", "objects",
+    "alike", "delete class", "warm", "embed", "export", "save", "warm text", "journal", "ahead",
+    "prefetch", "propose ahead", "present", "shelf",
 )  # fmt: skip
 """What the line names first when several things go on."""
-PROPOSING = ("text", "propose", "prompt", "prior", "objects", "alike")
+USE, DELETE_CLASS = "use", "delete class"
+"""Whether a class is in use is looked up: after a search, and before the class goes."""
+PROPOSING = ("text", USE, "propose", "prompt", "prior", "objects", "alike", DELETE_CLASS)
 """What ends with a proposal; until then there is nothing to accept, and it can be cancelled."""
 MODELS = ("propose", "prompt", "objects", "alike", "warm", "embed")
 """What fails where a model, or the process that it is in, does; loading it anew may be the cure."""

@@ -33,7 +33,8 @@ kind            what it is, and what its ``body`` holds beside that
 
 A ``patch`` is ``{"size": [H, W], "row", "column", "before", "after"}``, the last two being blobs
 of label values. A map begins as zeros of ``size``; a patch of another size begins a new map. A
-``table`` is ``{"active": 1, "classes": [[1, "cyst", "#e69f00"]]}``. A document (a draft) and a blob
+``table`` is ``{"active": 1, "classes": [[1, "cyst", "#e69f00"]]}``, with ``last`` where the class
+of a higher id was deleted. A document (a draft) and a blob
 are named by the SHA-256 of their content; None is the empty draft. ``LabelStore.draft`` reads one.
 """
 

@@ -183,10 +183,11 @@ def patched(labels: LabelMap | None, patch: LabelPatch, size_hw: tuple[int, int]
 def table_to_json(table: ClassTable) -> dict[str, Any]:
     """Classes as a body."""
     rows = [[item.class_id, item.name, item.color] for item in table.classes]
-    return {"active": table.active, "classes": rows}
+    gone = {"last": table.last} if table.last else {}
+    return {"active": table.active, "classes": rows, **gone}
 
 
 def table_from_json(body: dict[str, Any]) -> ClassTable:
     """Classes from a body."""
     classes = (LabelClass(int(row[0]), str(row[1]), str(row[2])) for row in body["classes"])
-    return ClassTable(tuple(classes), int(body["active"]))
+    return ClassTable(tuple(classes), int(body["active"]), int(body.get("last", 0)))

@@ -182,7 +182,7 @@ class JournalStore:
             return
         ids = [item.class_id for item in classes]
         active = before.active if before is not None and before.active in ids else ids[0]
-        table = ClassTable(classes, active)
+        table = ClassTable(classes, active, 0 if before is None else before.last)
         self._follow(
             self._journal.together(lambda: self._journal.take(EventKind.WRITTEN, table=table))
         )

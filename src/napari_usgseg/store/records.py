@@ -155,14 +155,23 @@ def difference(before: LabelMap, after: LabelMap) -> LabelPatch | None:
 
 @dataclass(frozen=True, slots=True)
 class ClassTable:
-    """The classes and which one is picked."""
+    """The classes and which one is picked.
+
+    ``last`` is the greatest id that a class that is gone has had; no other class gets it, for what
+    was learned of the one would be taken for the other.
+    """
 
     classes: tuple[LabelClass, ...]
     active: int
+    last: int = 0
 
     def get(self, class_id: int) -> LabelClass | None:
         """The class with an id, or None."""
         return next((item for item in self.classes if item.class_id == class_id), None)
+
+    def picking(self, class_id: int) -> ClassTable:
+        """The same classes with another one picked; the same table where it is that one."""
+        return self if class_id == self.active else replace(self, active=class_id)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
