@@ -17,7 +17,8 @@ from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.store.project import ProjectStore
 from napari_usgseg.types import LabelClass
 
-STEMS = (b"latin\xe9", b"a\nb", "Schilddru\u0308se.1".encode(), "Schilddr\u00fcse".encode(), b"5% \\:?")
+UTF8 = "Schilddru\u0308se.1", "Schilddr\u00fcse", "5% \\:?", "a\nb"
+STEMS = (b"latin\xe9", *(stem.encode() for stem in UTF8))
 
 
 def write(path: Path, pixels: np.ndarray) -> None:

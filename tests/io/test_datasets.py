@@ -329,6 +329,7 @@ def pairs(folder):
         (["a.png", "a.jpg"], "a.jpg a.png", "a.jpg.png a.png", "a.png>a.png a.jpg>a.jpg.png"),
         (["a.jpg", "a.tif"], "a.jpg a.tif", "a.jpg a.tif", "a.jpg>a.jpg a.tif>a.tif"),
         (["a.JPG"], "a.JPG a.png", "a.JPG.png a.png", "a.JPG>a.JPG.png"),
+        (["a.png"], "a.jpg a.png", "a.png", "a.png>a.png"),
         (["a.jpg"], "a.jpg", "a.png", "a.jpg>a.png"),
         (["a.png"], "a.png a.png.png", "a.png a.png.png", "a.png>a.png"),
         (["a", "a.png"], "a.png a.png.png", "a.png a.png.png", "a.png>a.png a.png.png>a.png.png"),
@@ -350,6 +351,7 @@ def test_an_id_is_a_file_name_first_and_then_a_stem(tmp_path, ids, images, masks
     [
         (["a", "a.png"], "a.png", "a.png", r"images.a\.png: could be the file of 'a' and 'a\.png'"),
         (["a.jpg", "a.png"], "a.jpg a.png", "a.png", r"masks.a\.png: could be the file of"),
+        (["a.jpg"], "a.jpg a.png", "a.png", r"masks.a\.png: could be the mask of 'a\.jpg' or of a"),
         (["a"], "a.jpg a.tif", "a.png", r"images.a\.jpg: and a\.tif stand for the same image"),
         (["a"], "a.png", "a.bmp a.jpg", r"masks.a\.jpg: and a\.bmp stand for the same image"),
         (["\u00fc", "u\u0308"], "\u00fc.png", "\u00fc.png", "twice"),

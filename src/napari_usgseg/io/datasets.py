@@ -21,6 +21,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from typing import Any
 
 from ..errors import DatasetError, readable
 from .atomic import Write, write_over
-from .names import hidden_or_appledouble, pair_by_name, same_name_key
+from .names import NameFinder, hidden_or_appledouble, pair_by_name, same_name_key
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 """Suffixes of images and of masks; the protocol's first."""
@@ -123,6 +124,7 @@ def _read_protocol_layout(folder: Path) -> Dataset:
     _check_ids(path, ids)
     images = _paths(folder / "images", ids)
     masks = _paths(folder / "masks", ids)
+    _check_masks(folder / "images", images, masks)
     items = tuple(
         _item(readable(item_id), entry, images[item_id], masks[item_id], tuple(labels))
         for item_id, entry in zip(ids, entries, strict=True)
@@ -148,6 +150,27 @@ def _check_ids(path: Path, ids: list[str]) -> None:
         if key in seen:
             raise DatasetError(path, f"lists the item {item_id!r} twice; give each its own id")
         seen.add(key)
+
+
+def _check_masks(folder: Path, images: dict[str, Path], masks: dict[str, Path]) -> None:
+    """Refuse a mask "a.png" of the item "a.jpg" where ``folder`` has another image named "a".
+
+    Raises:
+        DatasetError: it names the mask and both images.
+    """
+    finder = NameFinder(folder, IMAGE_SUFFIXES)
+    for item_id, mask in masks.items():
+        stem, suffix = os.path.splitext(item_id)
+        bare = same_name_key(mask.stem) == same_name_key(Path(stem).name)
+        if suffix.lower() not in IMAGE_SUFFIXES or not bare:
+            continue
+        for other in (finder.find(stem + each) for each in IMAGE_SUFFIXES):
+            if other not in (None, images[item_id]) and mask.suffix.lower() != suffix.lower():
+                raise DatasetError(
+                    mask,
+                    f"could be the mask of {item_id!r} or of {readable(other.name)}; name it "
+                    f"{readable(Path(item_id).name)}.png or {readable(other.name)}.png",
+                )
 
 
 def _paths(folder: Path, ids: list[str]) -> dict[str, Path]:
