@@ -101,13 +101,13 @@ class LayerDrawing:
         value = self._session.painting.value
         held = np.min_scalar_type(value)
         kind = np.promote_types(labels.dtype, np.uint16 if told_apart else held)
+        self._paint_with(layer, value)  # first: napari shows no map whose type holds less
         if put(layer, labels.astype(kind, copy=False)):
             if told_apart:
                 self._color(layer)
             forget = getattr(layer, "_reset_history", None)  # its strokes fit the old map only
             if forget is not None:
                 forget()
-        self._paint_with(layer, value)
 
     def _draw_proposal(self) -> None:
         labels, draft = self._session.labels, self._session.draft

@@ -47,8 +47,8 @@ class LayerBridge:
         self._drawing.pictures.ready.connect(self.draw_image)
         self._writing = False
         self._dirty: set[str] = set()
-        self._failed: set[str] = set()
-        """Roles whose layers do not show what the session has."""
+        self._failed: dict[str, str] = {}
+        """Roles whose layers do not show what the session has, and why."""
         self._look = False
         self._wired: Labels | None = None
         self._undoing = (("Control-Z", self._on_undo), ("Control-Shift-Z", self._on_redo))
@@ -122,7 +122,7 @@ class LayerBridge:
 
     def _draw_soon(self, *roles: str) -> None:
         if self._session.labels is not None:
-            self._dirty.update(roles)
+            self._dirty.update(roles, self._failed)
             self._timer.start(0)
 
     def _turn(self) -> None:
@@ -135,8 +135,11 @@ class LayerBridge:
             return
         self._dirty.discard(role)
         if self._session.labels is not None:
-            drawn = self._try(role, lambda: self._draw(role))
-            (self._failed.discard if drawn else self._failed.add)(role)
+            why = self._try(role, lambda: self._draw(role))
+            if why:
+                self._failed[role] = why
+            else:
+                self._failed.pop(role, None)
         if self._dirty:
             self._timer.start(0)
         elif self._look:
@@ -148,20 +151,26 @@ class LayerBridge:
         if role == "labels":
             self._listen_to(self.layers.find(role))
 
-    def _try(self, role: str, work: Callable[[], None]) -> bool:
-        """Change the layer of a role; where that fails, it is said, and all else goes on."""
+    def _try(self, role: str, work: Callable[[], None]) -> str:
+        """Change the layer of a role; where that fails, it is said once, and all else goes on.
+
+        Returns:
+            Why it failed, or "".
+        """
         try:
             with self._quiet():
                 work()
         except Exception as error:
-            traceback.print_exc(file=sys.stderr)
-            self._session.fail(
-                f"The layer '{NAMES[role]}' cannot be drawn ({reason(error)}). Nothing is lost: "
-                "what was found or accepted is kept, and saved as always. To see it, close this "
-                "dock and open it again."
-            )
-            return False
-        return True
+            why = reason(error)
+            if self._failed.get(role) != why:
+                traceback.print_exc(file=sys.stderr)
+                self._session.fail(
+                    f"The layer '{NAMES[role]}' cannot be drawn ({why}). Nothing is lost: what was "
+                    "found or accepted is kept, and saved as always. To see it, close this dock "
+                    "and open it again."
+                )
+            return why
+        return ""
 
     def finish(self) -> None:
         """Draw all that waits, now."""
@@ -200,7 +209,7 @@ class LayerBridge:
     def pull(self) -> None:
         """Hand what was painted on the labels layer to the session."""
         labels, layer = self._session.labels, self.layers.find("labels")
-        stale = "labels" in self._dirty | self._failed
+        stale = "labels" in self._dirty or "labels" in self._failed
         if self._writing or stale or labels is None or not isinstance(layer, Labels):
             return
         painted = np.asarray(layer.data)
