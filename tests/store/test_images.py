@@ -248,6 +248,7 @@ def test_a_folder_whose_name_is_no_utf8_is_labelled_and_found_again(tmp_path: Pa
         pytest.skip("this file system takes UTF-8 only")
     Image.new("L", (30, 20)).save(folder / "1.png")
     store = ProjectStore(folder, project)
+    assert store.name == r"pati\xe9nt"
     store.write_labels(store.records[0], some_labels())
     store.close()
     again = ProjectStore(project)
@@ -309,7 +310,6 @@ def test_a_project_is_opened_by_its_own_folder_too_also_where_it_lies_elsewhere(
 ) -> None:
     project = tmp_path / "projects" / "cysts"
     store = ProjectStore(folder, project)
-    assert store.name == r"pati\xe9nt"
     store.write_labels(store.records[0], some_labels())
     store.close()
     again = ProjectStore(project)
