@@ -9,7 +9,7 @@ from PIL import Image
 
 from napari_usgseg.datasets.prepare import prepare_dataset
 from napari_usgseg.datasets.registry import known_dataset, known_datasets
-from napari_usgseg.errors import DatasetError
+from napari_usgseg.errors import DatasetError, LabelWriteError
 from napari_usgseg.io.datasets import read_dataset, read_splits
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
@@ -226,6 +226,6 @@ def test_the_result_is_never_written_into_the_original_nor_over_another(imitate,
     with pytest.raises(DatasetError, match="only read"):
         prepare_dataset(known_dataset("STU"), folder, folder / "out")
     prepare_dataset(known_dataset("STU"), folder, tmp_path / "out")
-    with pytest.raises(DatasetError, match="exists already"):
+    with pytest.raises(LabelWriteError, match="holds an earlier result"):
         prepare_dataset(known_dataset("STU"), folder, tmp_path / "out")
     prepare_dataset(known_dataset("STU"), folder, tmp_path / "out", overwrite=True)

@@ -14,7 +14,7 @@ from napari_usgseg.datasets.source_csv import (
     write_source_csv,
 )
 from napari_usgseg.datasets.source_folders import write_pair, write_png_layout, write_sam2rad
-from napari_usgseg.errors import DatasetError
+from napari_usgseg.errors import DatasetError, LabelWriteError
 from napari_usgseg.io.atomic import write_new
 from napari_usgseg.io.datasets import Split, read_dataset, read_splits
 from napari_usgseg.io.export import write_card
@@ -41,7 +41,7 @@ def dataset(tmp_path):
         write_pair(folder, name, image_of(seed), labels, write_new)
     items = [{"id": name, "group": name} for name in BOXES]
     write_card(
-        folder, name="BUSI", organ="breast", target="breast tumor", labels={1: "tumor"},
+        folder, write_new, name="BUSI", organ="breast", target="breast tumor", labels={1: "tumor"},
         items=items,
     )  # fmt: skip
     return read_dataset(folder)
@@ -54,8 +54,7 @@ def rows_of(path):
 
 def test_a_data_set_is_written_as_the_source_system_reads_it(dataset, tmp_path):
     out = tmp_path / "csv"
-    said = write_source_csv(dataset, SPLIT, out)
-    assert said == "5 boxes of 4 images"
+    assert write_source_csv(dataset, SPLIT, out) == ("5 boxes of 4 images", ())
     assert rows_of(out / "val.CSV") == [
         list(COLUMNS),
         ["breast tumor", "50", "30", "14", "18", "busi_c.png", "64", "48", "busi"],
@@ -94,7 +93,7 @@ def test_each_label_is_an_image_of_its_own(dataset, tmp_path):
     folder = tmp_path / "two"
     write_pair(folder, "k", image_of(9), labels, write_new)
     write_card(
-        folder, name="kidneyUS", organ="kidney", target="kidney",
+        folder, write_new, name="kidneyUS", organ="kidney", target="kidney",
         labels={1: "kidney", 2: "renal cortex"}, items=[{"id": "k", "group": "k"}],
     )  # fmt: skip
     write_source_csv(read_dataset(folder), Split((), (), ("k",)), tmp_path / "csv")
@@ -164,21 +163,21 @@ def test_a_table_of_other_columns_is_refused_with_those_expected(tmp_path):
 
 def test_nothing_is_written_over_without_being_asked(dataset, tmp_path):
     write_source_csv(dataset, SPLIT, tmp_path / "csv")
-    with pytest.raises(DatasetError, match="exists already"):
+    with pytest.raises(LabelWriteError, match="holds an earlier result"):
         write_source_csv(dataset, SPLIT, tmp_path / "csv")
     write_source_csv(dataset, SPLIT, tmp_path / "csv", overwrite=True)
     read_source_csv(tmp_path / "csv", tmp_path / "back")
-    with pytest.raises(DatasetError, match="exists already"):
+    with pytest.raises(LabelWriteError, match="holds an earlier result"):
         read_source_csv(tmp_path / "csv", tmp_path / "back")
 
 
 def test_sam2rad_s_folders_are_written_and_read_back(dataset, tmp_path):
     said = write_sam2rad(dataset, SPLIT, tmp_path / "rad")
-    assert said == "Train 3, Test 1 images"
+    assert said == ("Train 3, Test 1 images", ())
     back = read_dataset(tmp_path / "rad")
     assert [item.item_id for item in back.items] == ["Train-a", "Train-b", "Train-c", "Test-d"]
     assert (read_labels(back.items[0].mask_path)[8:23, 10:30] == 1).all()
-    with pytest.raises(DatasetError, match="exists already"):
+    with pytest.raises(LabelWriteError, match="holds an earlier result"):
         write_sam2rad(dataset, SPLIT, tmp_path / "rad")
 
 
@@ -190,7 +189,7 @@ def test_sam2rad_s_masks_of_0_and_255_become_label_1(tmp_path):
         mask[4:20, 4:20] = 255
         Image.fromarray(image_of(1)).save(tmp_path / "rad" / part / "imgs" / f"{name}.png")
         Image.fromarray(mask).save(tmp_path / "rad" / part / "gts" / f"{name}.png")
-    assert write_png_layout(read_dataset(tmp_path / "rad"), tmp_path / "out") == 2
+    assert write_png_layout(read_dataset(tmp_path / "rad"), tmp_path / "out") == (2, ())
     back = read_dataset(tmp_path / "out")
     assert set(back.labels) == {1}
     assert all(read_labels(item.mask_path).max() == 1 for item in back.items)

@@ -50,7 +50,7 @@ def test_a_slice_has_rows_along_y_and_columns_along_x(tmp_path):
     assert volume.slices == 3
     assert volume.image(2).shape == (5, 7)
     assert volume.image(2)[1, 6] == 9
-    assert volume.pixel_size_mm == 0.5
+    assert volume.pixel_size_mm == (0.5, 0.5)
 
 
 def test_the_channel_of_a_volume_of_several_is_taken(tmp_path):
@@ -66,9 +66,12 @@ def test_stored_numbers_are_scaled_as_the_header_says(tmp_path):
     assert (read_nifti(path).values == 6).all()
 
 
-def test_pixels_that_are_not_square_have_no_single_size(tmp_path):
-    volume = read_nifti(write(tmp_path / "v.nii", np.zeros((2, 2, 2), "u1"), spacing=(1, 2, 1)))
-    assert volume.pixel_size_mm is None
+@pytest.mark.parametrize(
+    ("spacing", "size"), [((1, 2, 3), (2, 1)), ((0, 2, 3), None), ((-1, 2, 3), None)]
+)
+def test_the_size_of_pixels_is_that_of_a_row_and_of_a_column(tmp_path, spacing, size):
+    path = write(tmp_path / "v.nii", np.zeros((2, 2, 2), "u1"), spacing=spacing)
+    assert read_nifti(path).pixel_size_mm == size
 
 
 @pytest.mark.parametrize(

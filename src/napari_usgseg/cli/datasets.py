@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import PromptError
+from ..errors import DatasetError, PromptError
 from .common import EXIT_SOME_FAILED, print_table, progress
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def show(name: Annotated[str, typer.Argument(help="As `usgseg datasets list` say
 def prepare(
     name: Annotated[str, typer.Argument(help="As `usgseg datasets list` says it.")],
     folder: Annotated[Path, typer.Argument(help="The data set as downloaded and unpacked.")],
-    out: Annotated[Path, typer.Option(help="The new folder; the original is only read.")],
+    out: Annotated[Path, typer.Option(help="A new or an empty folder; the original is only read.")],
     keep_labels: Annotated[
         bool, typer.Option(help="The original's labels, not one label for the target.")
     ] = False,
@@ -83,7 +83,9 @@ def prepare(
     ] = False,
     invert: Annotated[bool, typer.Option(help="Masks are dark on bright.")] = False,
     seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
-    overwrite: Annotated[bool, typer.Option(help="Replace files that are there.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option(help="Replace an earlier result that nobody changed since.")
+    ] = False,
 ) -> None:
     """Read a data set's original folder: images/, masks/, dataset.json, splits.json, report.json.
 
@@ -118,7 +120,7 @@ def prepare(
         typer.echo(f"the paper counts {known.images}; the sides have its shares")
     if report.empty:
         typer.echo(f"{report.empty} show no target and are {'kept' if empty else 'left out'}")
-    _say(report.remarks, out)
+    _say(report.remarks, out / "report.json")
     if report.left_out:
         raise typer.Exit(EXIT_SOME_FAILED)
 
@@ -129,13 +131,15 @@ def convert(
         Path, typer.Argument(help="A data set in this layout, or in one of the source systems'.")
     ],
     to: Annotated[str, typer.Option(help="png (this layout), csv or sam2rad.")],
-    out: Annotated[Path, typer.Option(help="The new folder.")],
+    out: Annotated[Path, typer.Option(help="A new or an empty folder.")],
     splits: Annotated[
         Path | None, typer.Option(help="Split file; else SOURCE/splits.json, else made by group.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of a split that is made.")] = 0,
     organ: Annotated[str, typer.Option(help="For dataset.json, from csv.")] = "unknown",
-    overwrite: Annotated[bool, typer.Option(help="Replace files that are there.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option(help="Replace an earlier result that nobody changed since.")
+    ] = False,
 ) -> None:
     """Between this layout, GroundingDINO-US-SAM's CSV and Sam2Rad's Train and Test folders."""
     from ..datasets.source_csv import is_source_csv, read_source_csv, write_source_csv
@@ -146,24 +150,29 @@ def convert(
         raise PromptError(f"--to {to!r}: expected one of {', '.join(LAYOUTS)}")
     if to == "png" and is_source_csv(source):
         images, remarks = read_source_csv(source, out, organ=organ, overwrite=overwrite)
-        typer.echo(f"{images} images in {out}")
-        _say(remarks, out)
-        if any(remark.kind != "odd" for remark in remarks):
-            raise typer.Exit(EXIT_SOME_FAILED)
-        return
-    dataset = read_dataset(source)
-    if to == "png":
-        typer.echo(f"{write_png_layout(dataset, out, overwrite=overwrite)} images in {out}")
-        return
-    file = splits or source / "splits.json"
-    split = read_splits(file).get(dataset.name) if splits or file.is_file() else None
-    split = split or split_by_group(dataset, seed)
-    write = write_source_csv if to == "csv" else write_sam2rad
-    typer.echo(f"{write(dataset, split, out, overwrite=overwrite)} in {out}")
+        said = f"{images} images"
+    elif to == "png":
+        images, remarks = write_png_layout(read_dataset(source), out, overwrite=overwrite)
+        said = f"{images} images"
+    else:
+        dataset = read_dataset(source)
+        file = splits or source / "splits.json"
+        split = read_splits(file).get(dataset.name) if splits or file.is_file() else None
+        if split is None and splits is not None:
+            raise DatasetError(splits, f"holds no split of {dataset.name}; leave out --splits")
+        split = split or split_by_group(dataset, seed)
+        write = write_source_csv if to == "csv" else write_sam2rad
+        said, remarks = write(dataset, split, out, overwrite=overwrite)
+    typer.echo(f"{said} in {out}")
+    _say(remarks)
+    if any(remark.kind != "odd" for remark in remarks):
+        raise typer.Exit(EXIT_SOME_FAILED)
 
 
-def _say(remarks: Sequence[Remark], out: Path) -> None:
+def _say(remarks: Sequence[Remark], report: Path | None = None) -> None:
+    """Say what was left out or is odd; ``report`` is the file that says all of it."""
     for remark in remarks[:MANY]:
         typer.echo(f"usgseg: {remark.kind}: {remark.path}: {remark.text}", err=True)
     if len(remarks) > MANY:
-        typer.echo(f"usgseg: and {len(remarks) - MANY} more in {out / 'report.json'}", err=True)
+        where = f" in {report}" if report is not None else ""
+        typer.echo(f"usgseg: and {len(remarks) - MANY} more{where}", err=True)

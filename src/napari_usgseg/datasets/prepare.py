@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -27,13 +27,15 @@ from numpy.typing import NDArray
 from ..errors import DatasetError, FileError, readable
 from ..io.atomic import Write
 from ..io.datasets import Split, save_splits
-from ..io.export import write_card
+from ..io.export import CARD, write_card
 from ..io.images import read_image, to_rgb_uint8
 from ..io.labels import default_color, write_classes
+from ..io.names import safe_file_names
 from ..io.near_duplicates import average_hash, join_groups
 from ..io.nifti import Volume, is_nifti, read_nifti
 from ..io.notes import listening
 from ..io.outputs import OutputFolder
+from ..io.spacing import Spacing, card_entry, read_spacing
 from ..types import BoolArray, LabelClass
 from .finding import FoundImage, Remark, RemarkKind, find_images
 from .masks import AnnotationReader, Masks
@@ -85,7 +87,7 @@ class _Frame:
     item_id: str
     image: NDArray[np.uint8]
     masks: Masks
-    spacing_mm: float | None
+    spacing_mm: Spacing | None
 
 
 @dataclass(slots=True)
@@ -120,7 +122,8 @@ def prepare_dataset(
         keep_empty: images that show none of the target too; the paper leaves them out.
         invert: masks are dark on bright.
         seed: of the split.
-        overwrite: replace files and a card that are there.
+        overwrite: replace an earlier result that nobody changed since; what it held and this one
+            does not goes.
         progress: called after each file with how many are done, of how many, and its name.
 
     Raises:
@@ -136,19 +139,22 @@ def prepare_dataset(
 
     def write(path: Path, data: bytes) -> None:
         with writing:
+            written.remove(out / CARD)  # what is cut off is no data set, and not half of each
             written.write(path, data)
 
+    safe = safe_file_names(found.item_id for found in findings.images)
+    images = [replace(found, item_id=safe[found.item_id]) for found in findings.images]
     work = partial(_prepare_image, AnnotationReader(invert), folder, out, rules, keep_empty, write)
     items: list[dict[str, Any]] = []
     hashes: list[NDArray[np.bool_]] = []
     empty = 0
-    with listening() as notes, _in_threads(work, findings.images) as results:
-        for number, (found, result) in enumerate(zip(findings.images, results, strict=True), 1):
+    with listening() as notes, _in_threads(work, images) as results:
+        for number, (found, result) in enumerate(zip(images, results, strict=True), 1):
             items += result.items
             hashes += result.hashes
             remarks += result.remarks
             empty += result.empty
-            progress(number, len(findings.images), _relative(found.path, folder))
+            progress(number, len(images), _relative(found.path, folder))
     remarks += [Remark("odd", _relative(Path(path), folder), text) for path, text in notes]
     if not items:
         why = f"; the first: {remarks[0].path}: {remarks[0].text}" if remarks else ""
@@ -228,7 +234,9 @@ def _frames(
             _join(masks, own or {})
         if rule.required and not said and not _is_empty(found):
             raise _Missing(found.path, _missing(found))
-    yield _Frame(found.item_id, image, masks, found.spacing_mm)
+    said_mm = found.spacing_mm
+    spacing = read_spacing(found.path) if said_mm is None else (said_mm, said_mm)
+    yield _Frame(found.item_id, image, masks, spacing)
 
 
 def _slices(
@@ -304,7 +312,8 @@ def _item(
         "empty_mask": not labels.any(),
         "source": source,
     }
-    more = {"finding": found.finding, "part": found.part, "pixel_size_mm": frame.spacing_mm}
+    spacing = card_entry(frame.spacing_mm)
+    more = {"finding": found.finding, "part": found.part, "pixel_size_mm": spacing}
     return item | {key: value for key, value in more.items() if value is not None}
 
 
@@ -349,4 +358,5 @@ def _finish(
     }
     text = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
     write(out / "report.json", text.encode("utf-8"))
+    written.remove_others()
     return report

@@ -30,6 +30,7 @@ from typing import Any
 
 from ..errors import DatasetError, readable
 from .atomic import Write, write_over
+from .labels import read_classes
 from .names import NameFinder, hidden_or_appledouble, pair_by_name, same_name_key
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -241,21 +242,32 @@ def _spacing(entry: Any) -> float | None:
 
 
 def _read_sam2rad_layout(folder: Path) -> Dataset:
+    name = readable(folder.resolve().name)
+    labels = _sam2rad_labels(folder) or {1: name.replace("_", " ")}
     items = []
     for part in ("Train", "Test"):
         images, masks = folder / part / "imgs", folder / part / "gts"
-        names = _image_names(images)
-        found = pair_by_name(masks, names, IMAGE_SUFFIXES)
-        for name in names:
-            mask = found.get(name, masks / f"{Path(name).stem}.png")
+        files = _image_names(images)
+        found = pair_by_name(masks, files, IMAGE_SUFFIXES)
+        for file in files:
+            mask = found.get(file, masks / f"{Path(file).stem}.png")
             if isinstance(mask, DatasetError):
                 raise mask
-            stem = readable(Path(name).stem)
-            items.append(DatasetItem(f"{part}-{stem}", stem, images / name, mask, labels=(1,)))
+            stem = readable(Path(file).stem)
+            item_id, values = f"{part}-{stem}", tuple(labels)
+            items.append(DatasetItem(item_id, stem, images / file, mask, labels=values))
     if not items:
         raise DatasetError(folder, "no images in Train/imgs or Test/imgs; put them there")
-    name = readable(folder.resolve().name)
-    return Dataset(name, name, name.replace("_", " "), {1: name.replace("_", " ")}, tuple(items))
+    target = labels.get(1, name.replace("_", " "))
+    return Dataset(name, name, target, labels, tuple(items))
+
+
+def _sam2rad_labels(folder: Path) -> dict[int, str]:
+    """What ``classes.json`` names, where `usgseg datasets convert` wrote one; else {}."""
+    try:
+        return {entry.class_id: entry.name for entry in read_classes(folder / "classes.json")}
+    except DatasetError:
+        return {}
 
 
 def _image_names(folder: Path) -> list[str]:

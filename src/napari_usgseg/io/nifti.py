@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import ImageReadError
 from .decoders import read_errors
+from .spacing import Spacing
 
 MAX_VOXELS = 2_000_000_000
 
@@ -45,10 +46,10 @@ class Volume:
         return np.ascontiguousarray(slab.T)
 
     @property
-    def pixel_size_mm(self) -> float | None:
-        """Millimetres per pixel of a slice, where they are the same in both directions."""
-        x, y = self.spacing_mm[:2]
-        return float(x) if math.isfinite(x) and x > 0 and np.isclose(x, y) else None
+    def pixel_size_mm(self) -> Spacing | None:
+        """Millimetres per pixel (row, column) of a slice; None where they are not stated."""
+        x, y = (float(size) for size in self.spacing_mm[:2])
+        return (y, x) if min(x, y) > 0 and math.isfinite(x + y) else None
 
 
 def is_nifti(path: str | Path) -> bool:
