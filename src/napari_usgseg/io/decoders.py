@@ -16,6 +16,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,8 +46,9 @@ _KINDS: dict[int, Kind] = {
 }  # fmt: skip
 """TIFF's photometric interpretations; all others are grey."""
 _JPEG_IN_TIFF = (6, 7, 33007, 34892)
-_DEEP_PNG_CHANNELS = {2: 3, 4: 2, 6: 4}
-"""PNG colour types that Pillow cuts to 8 bits where they have 16, and their channels."""
+_DEEP_PNG_TYPES = (2, 4, 6)
+"""Colour types of PNG (RGB, grey or RGB with alpha) that Pillow cuts to 8 bits if they have 16."""
+_PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _NOT_THERE = ("unsupported", "not supported", "cannot handle", "not available", "not implemented")
 _SAVE_PLAIN = "save it as PNG, or as TIFF without compression, of 8 or 16 bits"
 
@@ -235,38 +237,73 @@ def _orientation(value: Any) -> int:
 def _pillow_header(path: Path) -> tuple[int, int, int]:
     """(H, W, orientation), of the stored image."""
     try:
-        with Image.open(path, formats=_PILLOW_FORMATS) as image:
+        with _open_pillow(path) as image:
             return image.height, image.width, _pillow_orientation(image)
     except UnidentifiedImageError:
         height, width = _size_of_deep_jpeg(path, path.read_bytes())
         return height, width, 1
 
 
-def _read_pillow(path: Path) -> Stored:
-    image: Image.Image
+def _open_pillow(path: Path, plain: bool = False) -> Image.Image:
+    """The image, not decoded yet; ``plain`` leaves out the metadata of a PNG.
+
+    Raises:
+        UnidentifiedImageError: it is none of the formats.
+    """
+    if plain:
+        return Image.open(BytesIO(_without_metadata(path.read_bytes())), formats=("PNG",))
     try:
-        image = Image.open(path, formats=_PILLOW_FORMATS)
+        return Image.open(path, formats=_PILLOW_FORMATS)
+    except Exception:
+        if _magic(path) != _PNG_MAGIC[:4]:
+            raise
+        return _open_pillow(path, plain=True)
+
+
+def _without_metadata(data: bytes) -> bytes:
+    """A PNG with the chunks that its pixels need, as far as the file goes."""
+    kept, place = [data[: len(_PNG_MAGIC)]], len(_PNG_MAGIC)
+    while place < len(data):
+        end = place + 12 + int.from_bytes(data[place : place + 4], "big")
+        if data[place + 4 : place + 8] in _PNG_CHUNKS:
+            kept.append(data[place:end])
+        place = end
+    return b"".join(kept)
+
+
+def _read_pillow(path: Path) -> Stored:
+    try:
+        with _open_pillow(path) as image:
+            check_size(path, image.height, image.width)
+            orientation = _pillow_orientation(image)
+            try:
+                return _pillow_values(path, image, orientation)
+            except Exception:
+                if image.format != "PNG":
+                    raise
+        with _open_pillow(path, plain=True) as image:  # metadata may come after the pixels, too
+            return _pillow_values(path, image, orientation)
     except UnidentifiedImageError:
         return _read_deep_jpeg(path)
-    with image:
-        check_size(path, image.height, image.width)
-        orientation = _pillow_orientation(image)
-        depth = _png_depth(path)
-        if depth is not None and depth[0] == 16 and depth[1] in _DEEP_PNG_CHANNELS:
-            return _read_deep_png(path, orientation)
-        lossy = image.format == "JPEG"
-        if image.mode == "P" and image.palette is not None:
-            return _palette_image(image, orientation)
-        if image.mode in ("L", "RGB") and "transparency" in image.info:
-            image = image.convert("LA" if image.mode == "L" else "RGBA")
-        elif image.mode not in _PLAIN_MODES:  # CMYK, YCbCr, a palette with alpha, ...
-            image = image.convert("RGBA" if "A" in image.mode else "RGB")
-        values = np.asarray(image)
-        bits = 1 if values.dtype == np.bool_ else 8 * values.dtype.itemsize
-        if depth is not None and depth[0] in (2, 4) and depth[1] == 0 and values.ndim == 2:
-            bits = depth[0]  # Pillow has multiplied the values up
-            values = values // np.uint8(255 // (2**bits - 1))
-        return _with_alpha(values, orientation, bits, lossy)
+
+
+def _pillow_values(path: Path, image: Image.Image, orientation: int) -> Stored:
+    depth = _png_depth(path)
+    if depth is not None and depth[0] == 16 and depth[1] in _DEEP_PNG_TYPES:
+        return _read_deep_png(path, orientation)
+    lossy = image.format == "JPEG"
+    if image.mode == "P" and image.palette is not None:
+        return _palette_image(image, orientation)
+    if image.mode in ("L", "RGB") and "transparency" in image.info:
+        image = image.convert("LA" if image.mode == "L" else "RGBA")
+    elif image.mode not in _PLAIN_MODES:  # CMYK, YCbCr, a palette with alpha, ...
+        image = image.convert("RGBA" if "A" in image.mode else "RGB")
+    values = np.asarray(image)
+    bits = 1 if values.dtype == np.bool_ else 8 * values.dtype.itemsize
+    if depth is not None and depth[0] in (2, 4) and depth[1] == 0 and values.ndim == 2:
+        bits = depth[0]  # Pillow has multiplied the values up
+        values = values // np.uint8(255 // (2**bits - 1))
+    return _with_alpha(values, orientation, bits, lossy)
 
 
 def _with_alpha(values: NDArray[Any], orientation: int, bits: int, lossy: bool = False) -> Stored:
@@ -305,7 +342,8 @@ def _png_depth(path: Path) -> tuple[int, int] | None:
 def _read_deep_png(path: Path, orientation: int) -> Stored:
     from imagecodecs import png_decode
 
-    return _with_alpha(png_decode(path.read_bytes()), orientation, 16)
+    values = png_decode(_without_metadata(path.read_bytes()))
+    return _with_alpha(values, orientation, 16)
 
 
 def _size_of_deep_jpeg(path: Path, data: bytes) -> tuple[int, int]:
@@ -383,8 +421,11 @@ def _check_tiff(path: Path, page: Any) -> None:
         name = getattr(page.compression, "name", "an unknown one")
         number = int(page.compression)
         raise unsupported(path, f"its compression, {name} ({number}), is not supported")
-    if page.predictor != 1 and page.predictor not in tifffile.TIFF.UNPREDICTORS:
-        raise unsupported(path, f"its predictor, {int(page.predictor)}, is not supported")
+    known = page.predictor in tifffile.TIFF.UNPREDICTORS and page.bitspersample != 1
+    if page.predictor != 1 and not known:
+        raise unsupported(
+            path, f"predictor {int(page.predictor)} for {page.bitspersample} bits is not supported"
+        )
     if page.dtype is None or page.dtype.kind == "c":
         form = getattr(page.sampleformat, "name", page.sampleformat)
         raise unsupported(
