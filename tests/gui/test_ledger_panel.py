@@ -72,7 +72,7 @@ def test_a_report_is_written_from_the_window(at_work, tmp_path: Path, monkeypatc
     dialog = at_work.widget.export.show_effort()
     dialog.write.click()
     at_work.wait(lambda: "index.html" in dialog.note.text())
-    assert sorted(path.name for path in out.iterdir()) == [
+    assert sorted(path.name for path in out.glob("[!.]*")) == [
         "images.csv",
         "index.html",
         "models.csv",

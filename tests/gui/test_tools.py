@@ -181,6 +181,7 @@ def test_objects_told_apart_have_codes_shades_and_a_brush_of_their_own(
     assert session.settings.labelling == "instance"
     assert choice.currentIndex() == 1, "the choice goes back to what is so"
     assert any("one label for each object already" in text for _, text in person.notes)
+    assert session.editing.accept()
     session.export(tmp_path / "out", "breast", "breast tumor")
     person.wait(lambda: (tmp_path / "out" / "dataset.json").is_file())
     person.settle()

@@ -141,7 +141,6 @@ class Walk:
         """Read the current image again, after a failure."""
         session = self._session
         if session.store is not None and session.record is not None:
-            session.mended("load")
             name = session.record.path.name
             generation = session.progress.begin("load", f"Reading {name}...")
             session.ask(LoadRequest(generation, session.store, session.record))

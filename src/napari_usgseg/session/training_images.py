@@ -16,6 +16,7 @@ import numpy as np
 
 from ..errors import Cancelled, CheckpointError, DatasetError
 from ..io.atomic import write_atomically
+from ..io.groups import default_group
 from ..io.images import content_key
 from ..io.instances import labelling_in, semantic
 from ..models.embedding_cache import CachePlace, EmbeddingCache
@@ -90,7 +91,7 @@ def _read_images(
                     cache.put(embedding)
             size = nbytes(embedding)
             room -= size
-        group = image_id if record.frame is None else record.path.stem
+        group = default_group(record, store.folder)
         images.append(LabelledImage(image_id, group, pixels, values, embedding))
     return images
 
