@@ -20,4 +20,8 @@ def test_the_demo_does_the_whole_job_with_the_embedded_models(usgseg, tmp_path):
 
     again = usgseg("demo", "--out", out)
     assert again.code == 1
-    assert "--overwrite" in again.err
+    assert "holds an earlier result" in again.err
+    assert usgseg("demo", "--out", out, "--count", "1", "--overwrite").code == 0
+    left = {path.relative_to(out).as_posix() for path in out.rglob("*.png")}
+    assert {path.rpartition("/")[2][:10] for path in left} == {"phantom-01"}
+    assert len(read_dataset(out / "dataset").items) == 1

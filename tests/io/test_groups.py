@@ -128,7 +128,7 @@ def test_what_a_table_and_a_project_lack_of_each_other_is_counted(tmp_path):
         ("file,group\na.png,G\n", r"row 2: 'a.png' could be P1/a.png or P2/a.png"),
         ("one,two\na.png,G\n", "row 1 names the columns one, two; expected one with the image"),
         ("file\na.png\n", "expected one with the image"),
-        ("file,group\n", "empty table"),
+        ("file,group\n", "has no row"),
         ("", "empty table"),
     ],
 )

@@ -161,8 +161,9 @@ def _of_table(
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """Image id -> group, and the rows that name no image."""
     rows = read_table(path)
-    columns = list(rows[0]) if rows else []
-    image_columns, group_column = _columns(path, columns)
+    if not rows:
+        raise DatasetError(path, "has no row below the names of its columns; expected one an image")
+    image_columns, group_column = _columns(path, list(rows[0]))
     finder = _Finder(records, folder)
     found: dict[str, tuple[str, int]] = {}
     unknown: list[str] = []
@@ -207,7 +208,7 @@ def _columns(path: Path, names: list[str]) -> tuple[list[str], str]:
     if not images or not groups:
         raise DatasetError(
             path,
-            f"row 1 names the columns {', '.join(names) or 'of an empty table'}; expected one with "
+            f"row 1 names the columns {', '.join(names)}; expected one with "
             "the image (such as image, id or file name) and one with its group (such as group, "
             "patient, case or loop)",
         )

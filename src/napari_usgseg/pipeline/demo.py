@@ -95,6 +95,7 @@ def run_demo(
         overwrite=folder.overwrite,
     )
     report.whole()
+    folder.remove_others(report.folder)
     return steps
 
 
