@@ -58,7 +58,7 @@ KINDS = {
         lambda bench: bench.session.walk.reload(),
     ),
     "open": (
-        lambda bench: (files, "ProjectStore"),
+        lambda bench: (files, "_opened"),
         lambda bench: bench.session.walk.open_folder(bench.folder),
     ),
     "model": (
