@@ -9,6 +9,7 @@ from PIL import Image
 from napari_usgseg.io.datasets import read_splits
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_classes, read_labels
+from napari_usgseg.io.outputs import RECORD_FILE
 from napari_usgseg.metrics import dice
 from napari_usgseg.pipeline.run_file import alone_in
 
@@ -94,7 +95,7 @@ def test_a_file_in_the_way_of_the_folder_is_named_in_plain_words(
         words = ["--box", "10,10,50,40", "--model", checkpoint, "--out", out]
         outcome = usgseg("segment", images, *words)
         assert outcome.code == 1
-        assert outcome.err.startswith(f"usgseg: {out}: part of the path is a file, not a folder")
+        assert outcome.err.startswith(f"usgseg: {tmp_path / 'file'}: is a file, not a folder")
 
 
 def test_two_processes_do_not_write_into_one_folder(usgseg, images, checkpoint, tmp_path):
@@ -108,7 +109,7 @@ def test_two_processes_do_not_write_into_one_folder(usgseg, images, checkpoint, 
     assert "another usgseg writes label maps here now" in outcome.err
     assert list(out.iterdir()) == []
     assert usgseg(*words).code == 0
-    assert not list(out.glob(".*")), "nothing but the results stays"
+    assert [path.name for path in out.glob(".*")] == [RECORD_FILE], "no lock stays"
 
 
 def test_nothing_is_overwritten_unless_told_to(usgseg, images, tmp_path, checkpoint):
@@ -128,8 +129,172 @@ def test_nothing_is_overwritten_unless_told_to(usgseg, images, tmp_path, checkpo
     assert {path: path.stat().st_mtime_ns for path in out.glob("*.png")} == stamps
 
     third = usgseg(*words, "--overwrite")
-    assert (third.code, third.err) == (0, "")
-    assert read_labels(theirs).shape == (60, 101)
+    assert "2 written, 1 failed" in third.out
+    assert third.code == 3
+    assert theirs.read_bytes() == b"somebody's work"
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*.png")} != stamps
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+def test_files_of_a_folder_are_not_written_into_it(
+    usgseg, images, checkpoint, overwrite, monkeypatch, tmp_path
+):
+    before = {path: path.read_bytes() for path in images.iterdir()}
+    (tmp_path / "way").symlink_to(images)
+    monkeypatch.chdir(images)
+    words = ["--box", "10,10,50,40", "--model", checkpoint, *overwrite, "--out"]
+    for out in (images, ".", tmp_path / "way"):
+        for inputs in (sorted(before), ["scan 0.png"], [tmp_path / "way"]):
+            outcome = usgseg("segment", *inputs, *words, out)
+            assert outcome.code == 1
+            assert "is the folder of the images" in outcome.err
+            assert "overwrite" not in outcome.err
+    assert {path: path.read_bytes() for path in images.iterdir()} == before
+
+
+def test_an_image_that_was_replaced_is_named_and_overwriting_is_the_cure(
+    usgseg, images, tmp_path, checkpoint
+):
+    out = tmp_path / "out"
+    words = ["segment", images, "--box", "10,10,40,40", "--out", out, "--model", checkpoint]
+    assert usgseg(*words).code == 0
+    Image.new("L", (60, 101)).save(images / "scan 1.png")
+    outcome = usgseg(*words)
+    assert outcome.code == 3
+    assert "scan 1.png" in outcome.err
+    assert "replaced since; --overwrite makes it anew" in outcome.err
+    assert "0 written, 2 kept, 1 failed" in outcome.out
+    assert usgseg(*words, "--overwrite").code == 0
+    assert read_labels(out / "scan 1.png").shape == (101, 60)
+
+
+def test_names_that_differ_in_case_are_both_segmented(usgseg, images, tmp_path, checkpoint):
+    (images / "scan 0.png").rename(images / "a.png")
+    (images / "scan 1.png").rename(images / "A.png")
+    if len(list(images.iterdir())) < 3:
+        pytest.skip("this file system ignores case")
+    out = tmp_path / "out"
+    words = ["--box", "10,10,40,40", "--out", out, "--model", checkpoint]
+    assert usgseg("segment", images, *words).code == 0
+    names = [path.name.lower() for path in out.glob("*.png")]
+    assert len(names) == len(set(names)) == 3
+    again = usgseg(
+        "segment", images, images / "a.png", images / ".." / images.name / "a.png", *words
+    )
+    assert "0 written, 3 kept, 0 failed" in again.out
+
+
+def test_what_is_left_out_is_said_and_folders_are_searched_where_asked_for(
+    usgseg, images, tmp_path, checkpoint
+):
+    for name in ("x.gif", "y.dcm", "IM01"):
+        (images / name).write_bytes(b"\0" * 128 + (b"DICM" if name != "x.gif" else b""))
+    patient = images / "patient 2"
+    patient.mkdir()
+    (images / "scan 2.png").rename(patient / "scan 0.png")
+    words = ["segment", images, "--box", "10,10,40,40", "--model", checkpoint, "--out"]
+    outcome = usgseg(*words, tmp_path / "flat")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "3 other files were left out (1 .dcm, 1 .gif, 1 without a suffix)" in outcome.out
+    assert "2 of them are DICOM: export as PNG or TIFF first." in outcome.out
+    assert "1 folder was not searched (patient 2): --recursive searches them too." in outcome.out
+    outcome = usgseg(*words, images / "labels", "--recursive")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "not searched" not in outcome.out
+    again = usgseg(*words, images / "labels", "--recursive")
+    assert "0 written, 3 kept" in again.out, "label maps are no images"
+    files = json.loads((images / "labels" / "run.json").read_text())["files"]
+    assert files["patient 2-scan 0"]["group"] == "patient 2"
+    refused = usgseg(*words, patient, "--recursive", "--overwrite")
+    assert refused.code == 1
+    assert "patient 2: is the folder of the images" in refused.err
+    assert [path.name for path in patient.iterdir()] == ["scan 0.png"]
+
+
+def test_a_folder_of_dicom_alone_is_said_to_be_one(usgseg, tmp_path):
+    (tmp_path / "IM0001").write_bytes(b"\0" * 128 + b"DICM")
+    outcome = usgseg("segment", tmp_path, "--text", "cyst", "--out", tmp_path / "out")
+    assert outcome.code == 1
+    assert "no image in" in outcome.err
+    assert "DICOM" in outcome.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_is_named_and_is_no_image_is_a_failure(usgseg, images, tmp_path, checkpoint):
+    (images / "x.gif").write_bytes(b"GIF89a")
+    outcome = usgseg(
+        "segment", images / "x.gif", images / "scan 0.png", "--box", "1,1,40,40",
+        "--out", tmp_path / "out", "--model", checkpoint,
+    )  # fmt: skip
+    assert outcome.code == 3
+    assert "x.gif" in outcome.err
+
+
+@pytest.mark.parametrize("text", ["?", ";", "。", "，", " - ", ""])
+@pytest.mark.parametrize("more", [[], ["--box", "1,1,40,40"]])
+def test_a_phrase_of_signs_is_refused_before_the_work(usgseg, images, tmp_path, text, more):
+    out = tmp_path / "out"
+    outcome = usgseg("segment", images, "--text", text, *more, "--out", out)
+    assert outcome.code == 1
+    assert outcome.err.startswith("usgseg: --text is empty")
+    assert not out.exists()
+
+
+def test_phrases_name_boxes_and_points_first_to_first(usgseg, images, tmp_path, checkpoint):
+    image = images / "scan 0.png"
+    words = ["segment", image, "--text", "nerve, cyst", "--model", checkpoint, "--out"]
+    boxes = ["--box", "2,2,20,20", "--box", "40,30,60,50"]
+    points = ["--point", "10,10", "--point", "50,40"]
+    for name, prompts in (("boxes", boxes), ("points", points)):
+        assert usgseg(*words, tmp_path / name, *prompts).code == 0
+        card = json.loads((tmp_path / name / "run.json").read_text())
+        assert len(card["request"]["objects"]) == 2
+        classes = read_classes(tmp_path / name / "classes.json")
+        assert [c.name for c in classes] == ["nerve", "cyst"]
+    for prompts in (boxes[:2], [*boxes, "--box", "1,1,9,9"], points[:2]):
+        outcome = usgseg(*words, tmp_path / "no", *prompts)
+        assert outcome.code == 1
+        assert "2 phrases for" in outcome.err
+    outcome = usgseg(*words, tmp_path / "no", *points, "--point", "3,3,-")
+    assert outcome.code == 1
+    assert "several phrases" in outcome.err
+    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        (["--box", "10,10,10,40"], "has no area"),
+        (["--box", "70,10,75,40"], "box 70,10,75,40 is outside the image of 64 x 60 pixels"),
+        (["--point", "70,10"], "point 70,10 is outside the image of 64 x 60 pixels"),
+    ],
+)
+def test_a_box_or_point_that_shows_nothing_is_named(
+    usgseg, images, tmp_path, checkpoint, prompt, words
+):
+    outcome = usgseg("segment", images, *prompt, "--out", tmp_path / "o", "--model", checkpoint)
+    assert outcome.code == 3
+    (line,) = [line for line in outcome.err_lines if "scan 2.png" in line]
+    assert words in line
+    assert not (tmp_path / "o" / "scan 2.png").exists()
+
+
+def test_an_unknown_word_is_said(usgseg, images, tmp_path):
+    words = ["segment", images / "scan 0.png", "--out", tmp_path / "out", "--text"]
+    outcome = usgseg(*words, "Fetuskopf, brest tumor")
+    assert outcome.code == 0
+    assert "unknown word 'fetuskopf'; nearest known phrases: " in outcome.out
+    assert "unknown word 'brest'; nearest known phrases: breast tumor" in outcome.out
+    assert "threshold" not in outcome.out
+
+
+def test_what_a_reader_noticed_is_said(usgseg, images, tmp_path, checkpoint):
+    hidden = Image.new("LA", (80, 60), (90, 0))
+    hidden.save(images / "scan 0.png")
+    words = ["--box", "10,10,40,40", "--out", tmp_path / "out", "--model", checkpoint]
+    outcome = usgseg("segment", images / "scan 0.png", *words)
+    assert outcome.code == 0
+    assert "Its alpha hides the whole picture and was ignored." in outcome.out
 
 
 def test_another_prompt_into_the_same_folder_is_a_wrong_request(

@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from napari_usgseg.errors import LabelWriteError, PromptError
 from napari_usgseg.io.labels import read_classes, read_labels
-from napari_usgseg.pipeline.batch import BatchRequest, segment_files, unique_ids
+from napari_usgseg.io.outputs import RECORD_FILE
+from napari_usgseg.pipeline.batch import BatchRequest, segment_files
 from napari_usgseg.types import Prompts, TextPrompt
 
 CYST = BatchRequest(text=TextPrompt("Cyst. vessel"))
@@ -111,24 +117,247 @@ def test_a_label_map_torn_off_while_it_was_written_is_done_again(
     assert _run(images[:1], out, plain_segmenter, detector)[0].status == "done"
 
 
-def test_a_strangers_file_is_left_as_it_is(images, tmp_path, plain_segmenter, detector):
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_strangers_file_is_left_as_it_is(images, tmp_path, plain_segmenter, detector, overwrite):
     out = tmp_path / "out"
     out.mkdir()
     (out / "b.png").write_bytes(b"somebody's work")
-    results = _run(images, out, plain_segmenter, detector)
+    request = replace(CYST, overwrite=overwrite)
+    results = _run(images, out, plain_segmenter, detector, request)
     assert [result.status for result in results] == ["done", "failed", "done"]
-    assert "overwrite" in results[1].message
+    assert "is not known to be of this program" in results[1].message
+    assert "overwrite" not in results[1].message
     assert (out / "b.png").read_bytes() == b"somebody's work"
 
 
-def test_overwriting_replaces_it(images, tmp_path, plain_segmenter, detector):
+def test_overwriting_replaces_what_the_program_wrote_and_no_correction(
+    images, tmp_path, plain_segmenter, detector
+):
     out = tmp_path / "out"
-    out.mkdir()
-    (out / "b.png").write_bytes(b"somebody's work")
-    request = BatchRequest(text=TextPrompt("cyst"), overwrite=True)
+    _run(images, out, plain_segmenter, detector, replace(CYST, overlay=True))
+    Image.new("L", (81, 60), 1).save(out / "b.png")
+    corrected = (out / "b.png").read_bytes()
+    kept = _run(images, out, plain_segmenter, detector)
+    assert [result.status for result in kept] == ["kept"] * 3
+    request = BatchRequest(text=TextPrompt("cyst"), overlay=True, overwrite=True)
+    results = _run(images, out, plain_segmenter, detector, request)
+    assert [result.status for result in results] == ["done", "failed", "done"]
+    assert (out / "b.png").read_bytes() == corrected
+    assert [c.name for c in read_classes(out / "classes.json")] == ["cyst"]
+
+
+def test_a_run_file_or_classes_of_a_person_end_the_request_before_the_work(
+    images, tmp_path, plain_segmenter, detector
+):
+    theirs = {
+        "run.json": ['{"my": "notes"}', "", "[1]", '{"schema": 2, "request": {}, "files": {}}'],
+        "classes.json": ['{"my": "classes"}', "not even JSON"],
+        ".lock": ["the key is under the mat"],
+    }
+    for name, contents in theirs.items():
+        for index, content in enumerate(contents):
+            out = tmp_path / f"{name}{index}"
+            out.mkdir()
+            (out / name).write_text(content)
+            for overwrite in (False, True):
+                with pytest.raises(LabelWriteError, match=name):
+                    _run(images, out, plain_segmenter, detector, replace(CYST, overwrite=overwrite))
+            assert (out / name).read_text() == content
+            assert [path.name for path in out.iterdir()] == [name]
+
+
+def test_a_project_is_not_written_into(images, tmp_path, plain_segmenter, detector):
+    project = tmp_path / "usgseg"
+    (project / "labels").mkdir(parents=True)
+    (project / "project.sqlite").write_bytes(b"")
+    for out in (project, project / "labels", project / "new"):
+        with pytest.raises(LabelWriteError, match="project keeps its labels"):
+            _run(images, out, plain_segmenter, detector)
+    assert sorted(path.name for path in project.iterdir()) == ["labels", "project.sqlite"]
+
+
+def _old(out: Path) -> None:
+    """Make a run what older versions left: no hash of an image, no record of what was written."""
+    card = json.loads((out / "run.json").read_text())
+    for entry in card["files"].values():
+        entry.pop("sha256", None)
+    (out / "run.json").write_text(json.dumps(card, indent=1))
+    (out / RECORD_FILE).unlink()
+
+
+def test_a_run_of_an_older_version_goes_on_and_its_label_maps_are_a_persons(
+    images, tmp_path, plain_segmenter, detector
+):
+    out = tmp_path / "out"
+    _run(images[:2], out, plain_segmenter, detector)
+    _old(out)
+    before = {path: path.read_bytes() for path in out.glob("*.png")}
+    statuses = [r.status for r in _run(images, out, plain_segmenter, detector)]
+    assert statuses == ["kept", "kept", "done"]
+    request = replace(CYST, overwrite=True)
+    statuses = [r.status for r in _run(images, out, plain_segmenter, detector, request)]
+    assert statuses == ["failed", "failed", "done"]
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_an_older_label_map_of_another_size_is_not_kept(
+    images, tmp_path, plain_segmenter, detector
+):
+    out = tmp_path / "out"
+    _run(images, out, plain_segmenter, detector)
+    _old(out)
+    Image.new("L", (60, 80)).save(images[0])
+    results = _run(images, out, plain_segmenter, detector)
+    assert [result.status for result in results] == ["failed", "kept", "kept"]
+    assert "replaced since; choose another folder" in results[0].message
+
+
+@pytest.mark.parametrize("size", [(80, 60), (60, 80)])
+def test_the_label_map_of_an_image_that_was_replaced_is_not_kept(
+    images, tmp_path, plain_segmenter, detector, size
+):
+    out = tmp_path / "out"
+    _run(images, out, plain_segmenter, detector)
+    before = (out / "a.png").read_bytes()
+    Image.new("L", size, 9).save(images[0])
+    for _ in range(2):
+        results = _run(images, out, plain_segmenter, detector)
+        assert [result.status for result in results] == ["failed", "kept", "kept"]
+        assert "replaced since; --overwrite makes it anew" in results[0].message
+        assert (out / "a.png").read_bytes() == before
+    request = replace(CYST, overwrite=True)
     results = _run(images, out, plain_segmenter, detector, request)
     assert [result.status for result in results] == ["done"] * 3
-    assert read_labels(out / "b.png").shape == (60, 81)
+    assert read_labels(out / "a.png").shape == size[::-1]
+
+
+def test_renamed_and_moved_images_keep_their_label_maps(
+    images, tmp_path, plain_segmenter, detector
+):
+    for index, path in enumerate(images):
+        Image.new("L", (80, 60), index).save(path)
+    out = tmp_path / "out"
+    first = _run(images, out, plain_segmenter, detector)
+    moved = tmp_path / "elsewhere"
+    images[0].parent.rename(moved)
+    (moved / "a.png").rename(moved / "first.png")
+    paths = [moved / "first.png", moved / "b.png", moved / "c.png"]
+    results = _run(paths, out, plain_segmenter, detector)
+    assert [result.status for result in results] == ["kept"] * 3
+    assert [r.label_path for r in results] == [r.label_path for r in first]
+    card = json.loads((out / "run.json").read_text())
+    assert card["files"]["a"]["source"] == str(paths[0].resolve())
+
+
+def test_an_image_in_the_place_of_one_that_was_renamed_is_not_taken_for_it(
+    images, tmp_path, plain_segmenter, detector
+):
+    out = tmp_path / "out"
+    _run(images[:1], out, plain_segmenter, detector)
+    was = images[0].with_name("was.png")
+    images[0].rename(was)
+    Image.new("L", (33, 44), 3).save(images[0])
+    for _ in range(2):
+        results = _run([images[0], was], out, plain_segmenter, detector)
+        assert [result.status for result in results] == ["failed", "kept"]
+        assert "of another image, which had this name before" in results[0].message
+    request = replace(CYST, overwrite=True)
+    results = _run([images[0], was], out, plain_segmenter, detector, request)
+    assert [result.label_path.name for result in results] == ["a.png", "was.png"]
+    assert read_labels(out / "a.png").shape == (44, 33)
+
+
+def test_ids_stay_when_other_files_join(images, tmp_path, plain_segmenter, detector):
+    out = tmp_path / "out"
+    _run(images[:1], out, plain_segmenter, detector)
+    other = images[0].with_suffix(".bmp")
+    Image.new("L", (30, 20), 7).save(other)
+    results = _run([other, images[0]], out, plain_segmenter, detector)
+    assert [(r.status, r.label_path.name) for r in results] == [
+        ("done", "a.bmp.png"), ("kept", "a.png"),
+    ]  # fmt: skip
+    again = _run([images[0], other], out, plain_segmenter, detector)
+    assert [r.status for r in again] == ["kept", "kept"]
+
+
+@pytest.mark.parametrize("overlay", [False, True])
+def test_label_maps_never_go_among_images(
+    images, tmp_path, plain_segmenter, detector, overlay, monkeypatch
+):
+    folder = images[0].parent
+    (tmp_path / "way").symlink_to(folder)
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "l.png").symlink_to(images[0])
+    monkeypatch.chdir(folder)
+    request = replace(CYST, overlay=overlay, overwrite=True)
+    ways = [folder, Path("."), tmp_path / "way", folder / ".." / folder.name]
+    for out in ways:
+        for sources in (images, [tmp_path / "links" / "l.png"]):
+            with pytest.raises(LabelWriteError, match="is the folder of the images"):
+                _run(sources, out, plain_segmenter, detector, request)
+    assert sorted(folder.iterdir()) == images
+
+
+def test_pictures_do_not_go_among_images_either(tmp_path, plain_segmenter, detector):
+    folder = tmp_path / "out" / "overlays"
+    folder.mkdir(parents=True)
+    Image.new("L", (80, 60)).save(folder / "a.png")
+    before = (folder / "a.png").read_bytes()
+    request = replace(CYST, overlay=True, overwrite=True)
+    with pytest.raises(LabelWriteError, match="is the folder of the images"):
+        _run([folder / "a.png"], tmp_path / "out", plain_segmenter, detector, request)
+    assert (folder / "a.png").read_bytes() == before
+
+
+def _bytes(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+PLACES = ("in", "in/deep", "out", "out/overlays", "both")
+OVERLAPS = st.fixed_dictionaries(
+    {
+        "inputs": st.lists(
+            st.tuples(st.sampled_from(PLACES), st.sampled_from(["a.png", "A.png", "run.png"])),
+            min_size=1, max_size=4, unique=True,
+        ),
+        "out": st.sampled_from([*PLACES, "in/../out", "way/out", "IN", "new"]),
+        "linked": st.sampled_from(["", "symlink", "hard link"]),
+        "in_the_way": st.sampled_from(["a.png", "run.json", "overlays/a.png", "classes.json"]),
+        "overlay": st.booleans(),
+        "overwrite": st.booleans(),
+    }
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
+@given(OVERLAPS)
+def test_whatever_overlaps_all_inputs_stay_byte_for_byte(
+    tmp_path_factory, plain_segmenter, make_detector, case
+):
+    root = tmp_path_factory.mktemp("overlap")
+    (root / "way").symlink_to(root)
+    sources = []
+    for index, (place, name) in enumerate(case["inputs"]):
+        path = root / place / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            Image.new("L", (40 + index, 30), index).save(path)
+        sources.append(path)
+    out = root / case["out"]
+    target = out / case["in_the_way"]
+    if case["linked"] and not os.path.lexists(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if case["linked"] == "symlink":
+            target.symlink_to(sources[0])
+        else:
+            os.link(sources[0], target)
+    before = _bytes(root)
+    request = replace(CYST, overlay=case["overlay"], overwrite=case["overwrite"])
+    detector = make_detector([("cyst", (0, 0, 9, 9), 0.9)])
+    for _ in range(2):
+        with contextlib.suppress(LabelWriteError):
+            list(segment_files(sources, out, plain_segmenter, detector, request))
+    assert {name: _bytes(root).get(name) for name in before} == before
 
 
 def test_another_request_does_not_mix_into_the_same_folder(
@@ -163,13 +392,71 @@ def test_an_empty_request_is_refused(images, tmp_path, plain_segmenter):
         _run(images, tmp_path / "out", plain_segmenter, None, BatchRequest())
 
 
-def test_files_of_one_stem_get_names_of_their_own():
-    paths = [Path("x/a.png"), Path("y/a.png"), Path("x/a.jpg"), Path("x/B.png"), Path("x/c.png")]
-    ids = unique_ids(paths)
-    assert ids == ["x-a-png", "y-a-png", "a-jpg", "B", "c"]
-    assert unique_ids(paths[::-1]) == ids[::-1]
+def test_phrases_name_boxes_first_to_first_or_one_names_all(images, tmp_path, plain_segmenter):
+    boxes = ((0, 0, 9, 9), (30, 30, 39, 39), (50, 50, 59, 59))
+    objects = tuple(Prompts(box=np.array(box, np.float32)) for box in boxes)
+    for text, values in (
+        ("nerve. cyst. wall", [1, 2, 3]),
+        ("nerve, cyst, nerve", [1, 2, 1]),
+        ("nerve", [1, 1, 1]),
+    ):
+        request = BatchRequest(text=TextPrompt(text), objects=objects)
+        (result,) = _run(images[:1], tmp_path / text, plain_segmenter, None, request)
+        labels = read_labels(result.label_path)
+        assert [labels[int(y), int(x)] for x, y, *_ in boxes] == values
+        assert [c.name for c in read_classes(tmp_path / text / "classes.json")] == [
+            "nerve", "cyst", "wall",
+        ][: max(values)]  # fmt: skip
 
 
-def test_a_file_named_twice_is_refused():
-    with pytest.raises(PromptError, match="named twice"):
-        unique_ids([Path("x/a.png"), Path("x/a.png")])
+@pytest.mark.parametrize("text", ["nerve. cyst", "a, b, c, d"])
+def test_another_number_of_phrases_than_boxes_is_refused(text):
+    objects = tuple(Prompts(box=np.array(box, np.float32)) for box in ((0, 0, 9, 9),) * 3)
+    with pytest.raises(PromptError, match=r"phrases for 3 boxes: give one phrase for all"):
+        BatchRequest(text=TextPrompt(text), objects=objects)
+
+
+@pytest.mark.parametrize("text", ["", "?", "。", " -- "])
+def test_a_request_for_signs_is_refused(text):
+    with pytest.raises(PromptError, match="is empty"):
+        BatchRequest(text=TextPrompt(text))
+
+
+@pytest.mark.parametrize(
+    ("prompts", "words"),
+    [
+        (Prompts(box=np.array([10, 10, 10, 40], np.float32)), "box 10,10,10,40 has no area"),
+        (Prompts(box=np.array([10, 40, 30, 40], np.float32)), "has no area"),
+        (Prompts(box=np.array([90, 10, 99, 40], np.float32)), "outside the image of 80 x 60"),
+        (Prompts(box=np.array([-30, -30, -1, 40], np.float32)), "outside the image of 80 x 60"),
+        (Prompts(box=np.array([-30, -30, 0, 40], np.float32)), "outside the image of 80 x 60"),
+        (Prompts(np.array([[80, 3]], np.float32), np.ones(1, np.int32)), "point 80,3 is outside"),
+    ],
+)
+def test_a_box_or_point_that_shows_nothing_is_named_for_its_image(
+    images, tmp_path, plain_segmenter, prompts, words
+):
+    fine = Prompts(box=np.array([0, 0, 9, 9], np.float32))
+    request = BatchRequest(objects=(fine, prompts))
+    results = _run(images, tmp_path / "out", plain_segmenter, None, request)
+    assert results[0].status == "failed"
+    assert words in results[0].message
+    assert not (tmp_path / "out" / "a.png").exists()
+    wide = results[2]
+    assert wide.status == (
+        "done" if prompts.point_coords.size or prompts.box[0] == 90 else "failed"
+    )
+
+
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(st.integers(-20, 100), min_size=4, max_size=4))
+def test_no_box_makes_an_object_that_it_does_not_show(tmp_path_factory, plain_segmenter, box):
+    folder = tmp_path_factory.mktemp("box")
+    Image.new("L", (80, 60)).save(folder / "a.png")
+    x0, y0, x1, y1 = min(box[::2]), min(box[1::2]), max(box[::2]), max(box[1::2])
+    request = BatchRequest(objects=(Prompts(box=np.array([x0, y0, x1, y1], np.float32)),))
+    (result,) = _run([folder / "a.png"], folder / "out", plain_segmenter, None, request)
+    shown = x0 < x1 and y0 < y1 and x0 < 79 and y0 < 59 and x1 > 0 and y1 > 0
+    assert result.status == ("done" if shown else "failed")

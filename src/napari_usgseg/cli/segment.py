@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import ImageReadError, PromptError
+from ..errors import PromptError, readable
 from .cleaning import (
     Cleaning,
     Closing,
@@ -23,7 +23,10 @@ from .cleaning import (
 from .common import EXIT_SOME_FAILED, parse_box, parse_point, progress
 
 if TYPE_CHECKING:
+    from ..io.search import FoundImages
     from ..types import Prompts
+
+TO_SEARCH = "--recursive searches them too"
 
 
 def segment(
@@ -32,7 +35,7 @@ def segment(
     ],
     out: Annotated[Path, typer.Option(help="Folder for the label maps.")],
     text: Annotated[
-        str | None, typer.Option(help='What to look for: "breast tumor", "kidney. renal medulla."')
+        str | None, typer.Option(help='What to look for: "breast tumor", "kidney, renal medulla".')
     ] = None,
     box: Annotated[
         list[str] | None,
@@ -58,7 +61,12 @@ def segment(
         float | None, typer.Option(min=0, max=1, help="Least score of a token.")
     ] = None,
     overlay: Annotated[bool, typer.Option(help="Also draw the labels over the images.")] = False,
-    overwrite: Annotated[bool, typer.Option(help="Replace files that are there.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option(help="Replace what this program wrote, and nothing else.")
+    ] = False,
+    recursive: Annotated[
+        bool, typer.Option(help="Search the folders in a folder as well.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     cleaning: Cleaning = True,
     keep: Keep = None,
@@ -71,25 +79,23 @@ def segment(
 ) -> None:
     """Find what a phrase names, what boxes and points show, or what a PPN has learned, as PNGs.
 
-    A box or points say where the object is; --text then only names it. The same request goes on
-    where an earlier one was interrupted.
+    A box or points say where the object is; --text then only names it: one phrase all of them,
+    several each its own, first to first. The same request goes on where an earlier one was
+    interrupted.
     """
-    from ..pipeline.batch import BatchRequest, segment_files
+    from ..models.phrases import wanted_phrases
+    from ..pipeline.batch import BatchRequest, check_place, segment_files
     from ..types import TextPrompt
 
-    objects = _objects([parse_box(b) for b in box or ()], [parse_point(p) for p in point or ()])
+    several = text is not None and len(wanted_phrases(text, "--text")) > 1
+    objects = _objects(
+        [parse_box(b) for b in box or ()], [parse_point(p) for p in point or ()], several
+    )
     if text is None and not objects and ppn is None:
         raise PromptError("nothing to look for: give --text, --box, --point or --ppn")
     if ppn is not None and (text is not None or objects):
         raise PromptError("--ppn needs no prompt: leave --text, --box and --point out")
-    if text is not None and not text.strip(" ."):
-        raise PromptError('--text is empty: expected a phrase such as "breast tumor"')
-    if any(path.is_dir() and path.resolve() == out.resolve() for path in inputs):
-        raise PromptError(
-            f"--out {out} is the folder of the images: label maps there would be taken for images "
-            f"next time; choose another, such as {out / 'labels'}"
-        )
-    files, missing = _find_images(inputs)
+    found = _find_images(inputs, recursive)
     request = BatchRequest(
         text=TextPrompt(text, box_threshold, text_threshold) if text is not None else None,
         objects=objects,
@@ -106,6 +112,7 @@ def segment(
         overlay=overlay,
         overwrite=overwrite,
     )
+    check_place(out, found.files, found.folders, overlay=overlay)
     from ..models.registry import load_detector, load_segmenter
 
     segmenter = load_segmenter(model, device=device)
@@ -117,15 +124,26 @@ def segment(
     elif not objects:
         detector = load_detector(grounder, adapter=adapter, device=device)
     counts = dict.fromkeys(("done", "kept", "failed"), 0)
-    failed = [str(error) for error in missing]
-    with progress(len(files), "segmenting") as step:
-        for result in segment_files(files, out, segmenter, detector, request, auto):
+    failed = [str(error) for error in found.problems]
+    with progress(len(found.files), "segmenting") as step:
+        for result in segment_files(
+            found.files,
+            out,
+            segmenter,
+            detector,
+            request,
+            auto,
+            groups=found.groups,
+            searched=found.folders,
+            reads=_model_files(model, grounder, adapter, ppn),
+        ):
             counts[result.status] += 1
+            name = readable(result.source)
             if result.status == "failed":
-                failed.append(f"{result.source}: {result.message}")
+                failed.append(f"{name}: {result.message}")
                 step("")
             else:
-                found = (
+                outcome = (
                     "kept from an earlier run"
                     if result.status == "kept"
                     else (
@@ -133,11 +151,14 @@ def segment(
                         f"{result.seconds:.2f} s"
                     )
                 )
-                step(" ".join(filter(None, (f"{result.source}: {found}.", result.message))))
+                step(" ".join(filter(None, (f"{name}: {outcome}.", result.message))))
+    for line in found.left_out.sentences(TO_SEARCH):
+        typer.echo(line)
     for line in failed:
         typer.echo(f"usgseg: {line}", err=True)
     kept = f", {counts['kept']} kept" if counts["kept"] else ""
-    typer.echo(f"{counts['done']} written{kept}, {len(failed)} failed; label maps are in {out}")
+    where = readable(out)
+    typer.echo(f"{counts['done']} written{kept}, {len(failed)} failed; label maps are in {where}")
     if failed:
         raise typer.Exit(EXIT_SOME_FAILED)
 
@@ -145,8 +166,12 @@ def segment(
 def _objects(
     boxes: Sequence[tuple[float, float, float, float]],
     points: Sequence[tuple[float, float, int]],
+    several: bool,
 ) -> tuple[Prompts, ...]:
-    """Each box is an object; points belong to the only box, or are an object of their own."""
+    """Each box is an object; points belong to the only box, or are an object of their own.
+
+    Where there are ``several`` phrases and no box, each point is an object of its own.
+    """
     import numpy as np
 
     from ..types import Prompts
@@ -157,34 +182,41 @@ def _objects(
         raise PromptError("only points off the object: give one on it, or a --box")
     coords = np.array([point[:2] for point in points], np.float32).reshape(-1, 2)
     labels = np.array([point[2] for point in points], np.int32)
-    if points and not boxes:
-        return (Prompts(coords, labels),)
-    return tuple(Prompts(coords, labels, np.array(box, np.float32)) for box in boxes)
+    if boxes:
+        return tuple(Prompts(coords, labels, np.array(box, np.float32)) for box in boxes)
+    if points and several:
+        if not labels.all():
+            raise PromptError(
+                "a --point off the object with several phrases: it is not clear of which; give one "
+                "phrase"
+            )
+        return tuple(Prompts(coords[i : i + 1], labels[i : i + 1]) for i in range(len(points)))
+    return (Prompts(coords, labels),) if points else ()
 
 
-def _find_images(inputs: Sequence[Path]) -> tuple[list[Path], list[ImageReadError]]:
+def _find_images(inputs: Sequence[Path], recursive: bool) -> FoundImages:
     """All images of the inputs; an input or a link's file that does not exist is a failure.
 
     Raises:
         PromptError: there is no image at all.
     """
-    from ..io.datasets import IMAGE_SUFFIXES
-    from ..io.images import image_files
+    from ..io.search import search_images
 
-    here = [path for path in inputs if path.exists()]
-    gone = [path for path in inputs if path not in here]
-    missing = [ImageReadError(path, "no such file or folder") for path in gone]
-    inside = (file for path in here if path.is_dir() for file in sorted(path.iterdir()))
-    missing += [
-        ImageReadError(file, f"a link to {file.readlink()}, which is not there; mend or remove it")
-        for file in inside
-        if file.is_symlink() and not file.exists() and file.suffix.lower() in IMAGE_SUFFIXES
-    ]
-    files = list(image_files(here))
-    if not files:
+    found = search_images(inputs, recursive=recursive)
+    if not found.files:
+        here = ", ".join(readable(path) for path in inputs)
+        said = " ".join(found.left_out.sentences(TO_SEARCH))
         raise PromptError(
-            str(missing[0])
-            if missing
-            else f"no image in {', '.join(map(str, here))}; expected PNG, JPEG, BMP or TIFF files"
+            str(found.problems[0])
+            if found.problems
+            else f"no image in {here}; expected PNG, JPEG, BMP or TIFF files. {said}".rstrip(". ")
         )
-    return files, missing
+    return found
+
+
+def _model_files(*models: object) -> list[Path]:
+    """The files of models that are named by their place."""
+    places = [Path(str(model)) for model in models if model is not None]
+    folders = [place for place in places if place.is_dir()]
+    inside = [file for folder in folders for file in folder.iterdir() if file.is_file()]
+    return [*(place for place in places if place.is_file()), *inside]

@@ -152,6 +152,20 @@ class OutputFolder:
         except OSError:
             return False
 
+    def adopt(self, path: Path) -> None:
+        """Take a file as the program's own that it wrote before it kept a record.
+
+        Call it only for what can be nobody else's by its form.
+
+        Raises:
+            LabelWriteError: it is read by the command, or the record cannot be written.
+        """
+        if not path.is_file() or self.is_own(path):
+            return
+        if path.is_symlink() or _identities(path) & self._reads:
+            raise LabelWriteError(path, "is read by this command; choose another place for it")
+        self._remember(path, hashlib.sha256(path.read_bytes()).hexdigest())
+
     def write(self, path: Path, data: bytes, *, overwrite: bool | None = None) -> None:
         """Write a file below ``root``, whole or not at all, and remember it as the program's own.
 

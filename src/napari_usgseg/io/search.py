@@ -88,9 +88,7 @@ class FoundImages:
     problems: tuple[ImageReadError, ...]
 
 
-def search_images(
-    inputs: Iterable[str | Path], *, recursive: bool = False, beside: Path | None = None
-) -> FoundImages:
+def search_images(inputs: Iterable[str | Path], *, recursive: bool = False) -> FoundImages:
     """The image files among files and folders, each once.
 
     A file is taken as it is, whatever its suffix. A folder gives the files directly in it that have
@@ -100,7 +98,6 @@ def search_images(
         inputs: files and folders.
         recursive: search the folders in a folder as well, links to folders included, save those
             with results of the program.
-        beside: a folder to pass over wherever it is met, such as the one to be written into.
     """
     files: dict[tuple[object, ...], Path] = {}
     groups: dict[Path, str] = {}
@@ -110,7 +107,6 @@ def search_images(
     looked, dicom = 0, 0
     passed: dict[str, str] = {}
     seen: set[str] = set()
-    apart = os.path.realpath(beside) if beside is not None else None
     for entry in map(Path, inputs):
         if not entry.is_dir():
             if entry.exists():
@@ -118,7 +114,7 @@ def search_images(
             else:
                 problems.append(ImageReadError(entry, "no such file or folder; check the path"))
             continue
-        for folder, inside in _folders(entry, recursive, apart, seen, passed, problems):
+        for folder, inside in _folders(entry, recursive, seen, passed, problems):
             folders.append(folder)
             group = folder.relative_to(entry).as_posix()
             for path in inside:
@@ -165,7 +161,6 @@ def natural_order(name: str) -> list[tuple[int, str]]:
 def _folders(
     top: Path,
     recursive: bool,
-    apart: str | None,
     seen: set[str],
     passed: dict[str, str],
     problems: list[ImageReadError],
@@ -175,7 +170,6 @@ def _folders(
     Args:
         top: the folder.
         recursive: those below it too.
-        apart: real path of a folder below it that is passed over.
         seen: real paths of the folders that were searched; gets more.
         passed: gets real path -> name of those that were not.
         problems: gets those that cannot be read.
@@ -195,7 +189,7 @@ def _folders(
             continue
         entries.sort(key=lambda path: natural_order(path.name))
         inside = [path for path in entries if path.is_dir()]
-        below = [path for path in inside if not _is_own(path, apart)]
+        below = [path for path in inside if not _is_own(path)]
         if recursive:
             waiting += reversed(below)
         else:
@@ -203,10 +197,9 @@ def _folders(
         yield folder, [path for path in entries if path not in inside]
 
 
-def _is_own(folder: Path, apart: str | None) -> bool:
-    if os.path.realpath(folder) == apart or (folder / PROJECT_FILE).exists():
-        return True
-    return all((folder / name).exists() for name in OWN_FILES)
+def _is_own(folder: Path) -> bool:
+    results = all((folder / name).exists() for name in OWN_FILES)
+    return results or (folder / PROJECT_FILE).exists()
 
 
 def _identity(path: Path) -> tuple[object, ...]:

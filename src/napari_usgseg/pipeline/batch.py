@@ -6,28 +6,35 @@
     <out>/run.json            request, models, versions, and what became of each file
 
 ``run.json`` is kept up to date while the work goes on, so the same request goes on where it was
-interrupted: label maps that it lists are kept. Any other file in the way is left as it is and
-reported, unless overwriting was asked for.
+interrupted: the label map of an image that it lists is kept, wherever that image is now, and one of
+an image that was replaced since is named (``image_ids``). What is in the way otherwise is left as
+it is and reported. Overwriting replaces what the program wrote, never what a person did
+(``io.outputs``).
 """
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import Cancelled, LabelWriteError, PromptError, UsgsegError
-from ..io.atomic import write_cure, write_new, write_over
-from ..io.images import frame_count, read_image
-from ..io.labels import default_color, write_classes, write_labels
+from ..errors import Cancelled, DatasetError, LabelWriteError, PromptError, UsgsegError, readable
+from ..geometry import box_within
+from ..io.images import frame_count, image_size, read_image
+from ..io.labels import default_color, read_classes, read_labels, write_classes, write_labels
+from ..io.notes import listening
+from ..io.outputs import OutputFolder
 from ..models.base import AutoSegmenter, Detector, Segmenter
-from ..models.phrases import split_phrases
+from ..models.phrases import listed_phrases, split_phrases, wanted_phrases
 from ..types import LabelClass, Prompts, TextPrompt
+from .image_ids import ImageId, content_hash, match_ids
 from .overlay import write_overlay
 from .postprocess import PostprocessSettings
 from .propose import Proposals, compose, propose_prompts, propose_text
@@ -42,12 +49,16 @@ class BatchRequest:
     """What to do with every image.
 
     Attributes:
-        text: phrases to look for; with ``objects`` it only names what they point at.
+        text: phrases to look for; with ``objects`` they only name what these point at: one phrase
+            all of them, several each its own, first to first.
         objects: a person's prompts, one record for each object; the same for every image.
         settings: cleaning of the masks.
         overlay: also write the labels drawn over the image.
-        overwrite: replace files that are already there.
+        overwrite: replace what the program wrote.
         use_priors: see ``propose_text``.
+
+    Raises:
+        PromptError: the text has no phrase, or several and not as many as there are objects.
     """
 
     text: TextPrompt | None = None
@@ -56,6 +67,24 @@ class BatchRequest:
     overlay: bool = False
     overwrite: bool = False
     use_priors: bool = True
+
+    def __post_init__(self) -> None:
+        if self.text is None:
+            return
+        wanted_phrases(self.text.text)
+        if self.objects and len(self.names) != len(self.objects):
+            raise PromptError(
+                f"{len(self.names)} phrases for {_counted(self.objects)}: give one phrase for all, "
+                "or one for each in the same order"
+            )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each of ``objects`` is called."""
+        if self.text is None:
+            return ("object",) * len(self.objects)
+        phrases = listed_phrases(self.text.text)
+        return phrases[:1] * len(self.objects) if len(set(phrases)) == 1 else phrases
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,101 +106,219 @@ def segment_files(
     detector: Detector | None,
     request: BatchRequest,
     auto: AutoSegmenter | None = None,
+    *,
+    groups: Mapping[Path, str] | None = None,
+    searched: Iterable[Path] = (),
+    reads: Iterable[Path] = (),
 ) -> Iterator[FileResult]:
     """Segment ``sources`` into ``out``, yielding what became of each as soon as it is known.
 
-    Where ``auto``, a prompt predictor on ``segmenter``, is given, it is asked and nothing else.
+    Args:
+        sources: images, each once.
+        out: the folder to write into.
+        segmenter: answers boxes and points.
+        detector: finds phrases; None where boxes or points are given.
+        request: what to do.
+        auto: a prompt predictor on ``segmenter``; where it is given, nothing else is asked.
+        groups: of an image, its folder below the one that was searched; a part of its id.
+        searched: the folders that the images were looked for in.
+        reads: other files that are read, such as a model's.
 
     Raises:
         PromptError: the request has neither a phrase nor an object, or a phrase and no detector.
-        LabelWriteError: ``out`` holds the label maps of another request, is being written by
-            another process, or cannot be written.
+        LabelWriteError: ``out`` is a folder of the images or a project's, holds the label maps of
+            another request, is being written by another process, or cannot be written.
     """
     if request.text is None and not request.objects and auto is None:
         raise PromptError("nothing to look for: give a phrase, a box or a point")
     if request.text is not None and not request.objects and detector is None:
         raise PromptError("a phrase needs a detector: name a grounder")
+    groups = groups or {}
     classes = request_classes(request) if auto is None else auto_classes(auto)
-    label_paths = [out / f"{image_id}.png" for image_id in unique_ids(sources)]
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LabelWriteError(out, write_cure(error)) from error
+    check_place(out, sources, searched, overlay=request.overlay)
+    folder = OutputFolder(out, reads=[*sources, *reads], overwrite=request.overwrite)
     asked = _describe(segmenter, detector, request) | ({"ppn": auto.model_id} if auto else {})
+    folder.check_writable()
     with alone_in(out):
-        run = RunFile.open(out / "run.json", asked, overwrite=request.overwrite)
-        write_classes(out / "classes.json", classes, write_over)
+        run = RunFile.open(folder, asked)
+        _start(folder, run, classes)
+        ids = match_ids(sources, run.earlier, groups, anew=request.overwrite)
         try:
-            for source, label_path in zip(sources, label_paths, strict=True):
-                result = _one_file(
-                    source, label_path, segmenter, detector, auto, request, classes, run
-                )
-                if result.status == "done" or (
-                    result.status == "failed" and not label_path.exists()
-                ):
-                    run.record(
-                        label_path.stem,
-                        source,
-                        result.status,
-                        objects=result.objects,
-                        seconds=round(result.seconds, 4),
-                        message=result.message,
-                    )
-                yield result
+            for source, image_id in zip(sources, ids, strict=True):
+                work = _Work(folder, run, segmenter, detector, auto, request, classes)
+                with listening() as notes:
+                    result = work.one_file(source, image_id, groups.get(source, ""))
+                said = [_sentence(line, source) for line in notes.lines()]
+                yield replace(result, message=" ".join(filter(None, (result.message, *said))))
         finally:
             run.close()
 
 
-def _one_file(
-    source: Path,
-    label_path: Path,
-    segmenter: Segmenter,
-    detector: Detector | None,
-    auto: AutoSegmenter | None,
-    request: BatchRequest,
-    classes: Sequence[LabelClass],
-    run: RunFile,
-) -> FileResult:
-    started = time.perf_counter()
-    earlier = run.status(label_path.stem, source)
-    overwrite = request.overwrite or earlier == "writing"
-    if label_path.exists() and not overwrite:
-        if earlier == "done":
-            return FileResult(source, label_path, "kept", run.objects(label_path.stem))
-        cause = f"{label_path} is there already; overwrite it, or choose another folder"
-        return FileResult(source, label_path, "failed", message=cause)
-    try:
-        image = read_image(source)
-        if auto is not None:
-            found = propose_auto(auto, segmenter.embed(image), request.settings)
-        else:
-            found = _propose(segmenter, detector, image, request)
-        values = _class_ids(found, classes)
-        labels = compose(found.items, values, image.shape[:2])
-        run.begin(label_path.stem, source)
-        write = write_over if overwrite else write_new
-        write_labels(label_path, labels, write)
-        if request.overlay:
-            picture = label_path.parent / "overlays" / label_path.name
-            write_overlay(picture, image, labels, classes, write)
-    except Cancelled:
-        raise
-    except Exception as error:  # whatever a damaged file sets off, the other files are done
-        message = _without_path(error, source)
-        return FileResult(
-            source, label_path, "failed", seconds=time.perf_counter() - started, message=message
+def check_place(
+    out: Path, sources: Iterable[Path], searched: Iterable[Path] = (), *, overlay: bool = False
+) -> None:
+    """Refuse to write label maps among images.
+
+    Args:
+        out: the folder to be written into.
+        sources: the images.
+        searched: the folders that they were looked for in.
+        overlay: pictures are written into its folder ``overlays`` as well.
+
+    Raises:
+        LabelWriteError: it is a folder of the images.
+    """
+    theirs: set[object] = set()
+    for folder in {*searched, *(place for path in sources for place in _folders_of(path))}:
+        theirs |= _identities(folder)
+    for target in (out, out / "overlays") if overlay else (out,):
+        if _identities(target) & theirs:
+            raise LabelWriteError(
+                target,
+                "is the folder of the images: label maps there would be taken for images next "
+                f"time; choose another, such as {readable(out / 'labels')}",
+            )
+
+
+def _folders_of(image: Path) -> tuple[Path, Path]:
+    return image.parent, Path(os.path.realpath(image)).parent
+
+
+def _identities(folder: Path) -> set[object]:
+    found: set[object] = {os.path.realpath(folder)}
+    if folder.is_dir():
+        status = folder.stat()
+        found.add((status.st_dev, status.st_ino))
+    return found
+
+
+def _start(folder: OutputFolder, run: RunFile, classes: Sequence[LabelClass]) -> None:
+    """Write ``classes.json`` and ``run.json``; a list of the same classes stays as it is.
+
+    Raises:
+        LabelWriteError: one of them is a person's, or cannot be written.
+    """
+    path = folder.root / "classes.json"
+    if os.path.lexists(path) and not folder.is_own(path):
+        try:
+            same = {c.class_id: c.name for c in read_classes(path)} == {
+                c.class_id: c.name for c in classes
+            }
+        except DatasetError:
+            same = False
+        if not same:
+            folder.check(path)
+        run.start()
+    else:
+        run.start()
+        write_classes(path, classes, partial(folder.write, overwrite=True))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Work:
+    """All that one file needs."""
+
+    folder: OutputFolder
+    run: RunFile
+    segmenter: Segmenter
+    detector: Detector | None
+    auto: AutoSegmenter | None
+    request: BatchRequest
+    classes: Sequence[LabelClass]
+
+    def one_file(self, source: Path, place: ImageId, group: str) -> FileResult:
+        """Segment one image, or keep its label map; whatever goes wrong is in the result."""
+        started = time.perf_counter()
+        label_path = self.folder.root / f"{place.image_id}.png"
+        noted = {"sha256": content_hash(source) or "", "group": group}
+        try:
+            if self._is_kept(source, place, label_path):
+                self.run.found_again(place.image_id, source, **noted)
+                objects = self.run.objects(place.image_id)
+                return FileResult(source, label_path, "kept", objects)
+            found, notes = self._segment(source, place.image_id, label_path, noted)
+        except Cancelled:
+            raise
+        except Exception as error:  # whatever a damaged file sets off, the other files are done
+            result = FileResult(source, label_path, "failed", message=_without_path(error, source))
+            if place.standing != "taken" and not os.path.lexists(label_path):
+                details = {**noted, "message": result.message}
+                self.run.record(place.image_id, source, "failed", **details)
+            return result
+        seconds = time.perf_counter() - started
+        result = FileResult(source, label_path, "done", found, seconds, " ".join(notes))
+        self.run.record(
+            place.image_id,
+            source,
+            "done",
+            **noted,
+            objects=found,
+            seconds=round(seconds, 4),
+            message=result.message,
         )
-    seconds = time.perf_counter() - started
-    frames = frame_count(source)
-    first = [f"Only the first of its {frames} frames was segmented."] if frames > 1 else []
-    notes = (*found.notes, *_hidden(values, labels, classes), *first)
-    return FileResult(source, label_path, "done", len(found.items), seconds, " ".join(notes))
+        return result
+
+    def _is_kept(self, source: Path, place: ImageId, label_path: Path) -> bool:
+        """Whether the label map that is there is this image's.
+
+        Raises:
+            LabelWriteError: it is another image's, or nobody knows whose.
+        """
+        if place.standing == "taken":
+            raise LabelWriteError(
+                label_path,
+                "is the label map of another image, which had this name before; choose another "
+                "folder",
+            )
+        if not os.path.lexists(label_path) or self.request.overwrite:
+            return False
+        own = self.folder.is_own(label_path)
+        cure = "--overwrite makes it anew" if own else "choose another folder"
+        status = self.run.status(place.image_id)
+        replaced = place.standing == "replaced"
+        if status == "done" and place.standing == "unproved":
+            height, width = image_size(source)
+            replaced = read_labels(label_path).shape != (height, width)
+        if status is not None and replaced:
+            raise LabelWriteError(
+                label_path, f"is the label map of an image that was replaced since; {cure}"
+            )
+        if status == "done":
+            return True
+        if own and status != "writing":
+            raise LabelWriteError(label_path, f"is there already, from an earlier run; {cure}")
+        return False
+
+    def _segment(
+        self, source: Path, image_id: str, label_path: Path, noted: Mapping[str, str]
+    ) -> tuple[int, list[str]]:
+        """Write an image's label map; how many objects are in it, and what a person should know."""
+        overwrite = self.request.overwrite or self.run.status(image_id) == "writing"
+        picture = label_path.parent / "overlays" / label_path.name
+        self.folder.check(label_path, overwrite=overwrite)
+        if self.request.overlay:
+            self.folder.check(picture, overwrite=True)
+        image = read_image(source)
+        if self.auto is not None:
+            found = propose_auto(self.auto, self.segmenter.embed(image), self.request.settings)
+        else:
+            found = _propose(self.segmenter, self.detector, image, self.request)
+        values = _class_ids(found, self.classes)
+        labels = compose(found.items, values, image.shape[:2])
+        self.run.begin(image_id, source, **noted)
+        write_labels(label_path, labels, partial(self.folder.write, overwrite=overwrite))
+        if self.request.overlay:
+            write = partial(self.folder.write, overwrite=True)
+            write_overlay(picture, image, labels, self.classes, write)
+        frames = frame_count(source)
+        first = [f"Only the first of its {frames} frames was segmented."] if frames > 1 else []
+        return len(found.items), [*found.notes, *_hidden(values, labels, self.classes), *first]
 
 
 def _class_ids(found: Proposals, classes: Sequence[LabelClass]) -> list[int]:
-    """The label value of each proposal; one without a known phrase is of the first class."""
+    """The label value of each proposal."""
     values = {label_class.name.lower(): label_class.class_id for label_class in classes}
-    return [values.get(item.phrase.lower(), 1) for item in found.items]
+    return [values[item.phrase.lower()] for item in found.items]
 
 
 def _hidden(
@@ -188,23 +335,60 @@ def _hidden(
 def _without_path(error: Exception, source: Path) -> str:
     """An error's words without the file's name, which whoever shows the result gives."""
     if isinstance(error, UsgsegError):
-        return str(error).removeprefix(f"{source}: ")
+        return str(error).removeprefix(f"{readable(source)}: ")
     return f"{type(error).__name__}: {error}"
+
+
+def _sentence(note: str, source: Path) -> str:
+    """What a reader noticed about a file, without the file's name."""
+    text = note.removeprefix(f"{source}: ")
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _propose(
     segmenter: Segmenter, detector: Detector | None, image: NDArray[np.uint8], request: BatchRequest
 ) -> Proposals:
     if request.objects or detector is None or request.text is None:
+        for prompts in request.objects:
+            _check_prompts(prompts, image.shape[:2])
         embedding = segmenter.embed(image)
-        items = tuple(
-            propose_prompts(segmenter, embedding, prompts, request.settings)[0]
-            for prompts in request.objects
+        items = (
+            replace(
+                propose_prompts(segmenter, embedding, prompts, request.settings)[0], phrase=name
+            )
+            for prompts, name in zip(request.objects, request.names, strict=True)
         )
         return Proposals(tuple(item for item in items if item.mask.any()), (), embedding)
     return propose_text(
         segmenter, detector, image, request.text, request.settings, use_priors=request.use_priors
     )
+
+
+def _check_prompts(prompts: Prompts, size_hw: tuple[int, int]) -> None:
+    """Refuse a box or a point that shows no object of this image.
+
+    Raises:
+        PromptError: it names the box or the point.
+    """
+    size = f"the image of {size_hw[1]} x {size_hw[0]} pixels"
+    if prompts.box is not None:
+        x0, y0, x1, y1 = (float(value) for value in prompts.box)
+        box = f"box {x0:g},{y0:g},{x1:g},{y1:g}"
+        if x1 <= x0 or y1 <= y0:
+            raise PromptError(f"{box} has no area: give two opposite corners of the object's box")
+        inside = box_within(prompts.box, size_hw)
+        if inside is None or inside[2] <= inside[0] or inside[3] <= inside[1]:
+            raise PromptError(f"{box} is outside {size}: give one inside it")
+    for x, y in np.asarray(prompts.point_coords, float).reshape(-1, 2):
+        if not (-0.5 <= x <= size_hw[1] - 0.5 and -0.5 <= y <= size_hw[0] - 0.5):
+            raise PromptError(f"point {x:g},{y:g} is outside {size}: give one inside it")
+
+
+def _counted(objects: Sequence[Prompts]) -> str:
+    kind = "box" if all(prompts.box is not None for prompts in objects) else "point"
+    if len(objects) == 1:
+        return f"1 {kind}"
+    return f"{len(objects)} {'boxes' if kind == 'box' else 'points'}"
 
 
 def request_classes(request: BatchRequest) -> list[LabelClass]:
@@ -217,38 +401,6 @@ def auto_classes(auto: AutoSegmenter) -> list[LabelClass]:
     """The classes of a prompt predictor."""
     classes = auto.card.classes.items()
     return [LabelClass(value, name, default_color(value)) for value, name in classes]
-
-
-def unique_ids(sources: Sequence[Path]) -> list[str]:
-    """A name for each file's label map: its stem, with folder and suffix where stems meet.
-
-    The ids do not depend on the order of ``sources``.
-
-    Raises:
-        PromptError: the same file is named twice.
-    """
-    candidates = (
-        lambda path: path.stem,
-        lambda path: f"{path.stem}-{path.suffix[1:].lower()}",
-        lambda path: f"{path.parent.name}-{path.stem}-{path.suffix[1:].lower()}",
-        lambda path: "-".join(path.resolve().with_suffix("").parts[1:]) + f"-{path.suffix[1:]}",
-    )
-    ids = [""] * len(sources)
-    waiting = list(range(len(sources)))
-    for name_of in candidates:
-        names = [name_of(sources[index]).casefold() for index in waiting]
-        taken = {image_id.casefold() for image_id in ids}
-        clashing = [
-            index
-            for index, name in zip(waiting, names, strict=True)
-            if names.count(name) > 1 or name in taken
-        ]
-        for index in set(waiting) - set(clashing):
-            ids[index] = name_of(sources[index])
-        waiting = clashing
-    if waiting:
-        raise PromptError(f"{sources[waiting[0]]} is named twice; name every image once")
-    return ids
 
 
 def _describe(
