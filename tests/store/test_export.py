@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
-from napari_usgseg.errors import DatasetError
+from napari_usgseg.errors import DatasetError, LabelWriteError
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.labels import read_labels
 from napari_usgseg.store.export import export_store
@@ -77,3 +78,32 @@ def test_nothing_to_export_is_said(tmp_path: Path) -> None:
     store = MemoryStore("a layer", np.zeros((4, 4, 3), np.uint8))
     with pytest.raises(DatasetError, match="accept at least one"):
         export_store(store, tmp_path / "out", organ="", target="x", classes=CLASSES).whole()
+
+
+def test_the_frames_of_a_loop_are_one_group_without_a_rule(tmp_path: Path) -> None:
+    images = tmp_path / "in"
+    images.mkdir()
+    for name in ("loop", "other"):
+        tifffile.imwrite(images / f"{name}.tif", np.zeros((3, 8, 9), np.uint8), photometric=1)
+    store = ProjectStore(images)
+    for record in store.records:
+        store.write_labels(record, np.ones((8, 9), np.uint8))
+    about = {"organ": "breast", "target": "cyst", "classes": CLASSES}
+    items = read_dataset(export_store(store, tmp_path / "out", **about).whole()).items
+    assert [item.group for item in items] == ["loop"] * 3 + ["other"] * 3
+    report = export_store(store, tmp_path / "ruled", **about, groups="(l)")
+    assert [item.group for item in read_dataset(report.whole()).items] == ["l"] * 3 + ["other"] * 3
+    assert "3 images (other_0000" in report.ungrouped[0]
+
+
+def test_a_folder_that_may_not_be_written_is_refused_before_any_label_is_read(
+    tmp_path: Path, monkeypatch
+) -> None:
+    images = tmp_path / "in"
+    images.mkdir()
+    Image.fromarray(np.zeros((8, 9), np.uint8)).save(images / "a.png")
+    store = ProjectStore(images)
+    store.write_labels(store.records[0], np.ones((8, 9), np.uint8))
+    monkeypatch.setattr(store, "read_labels", None)
+    with pytest.raises(LabelWriteError, match="holds what this command reads"):
+        export_store(store, images, organ="", target="x", classes=CLASSES, overwrite=True)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DatasetError, FileError
+from ..errors import DatasetError, FileError, readable
 from ..geometry import components, mask_to_box
 from ..io.datasets import Dataset, Split, save_splits
 from ..io.export import CARD, card_ids, write_card
@@ -93,10 +93,11 @@ def write_source_csv(
                 if side == "test":
                     marked = mask.astype(np.uint8) * 255
                     write_png(out / "test_mask" / name, marked, place.write)
-                size = [mask.shape[1], mask.shape[0], dataset.name.lower()]
+                size = [mask.shape[1], mask.shape[0], readable(dataset.name.lower())]
+                phrase = readable(dataset.phrase(value))
                 for x0, y0, x1, y1 in (map(int, box) for box in boxes):
                     box_xywh = [x0, y0, x1 - x0 + 1, y1 - y0 + 1]
-                    rows[side].append([dataset.phrase(value), *box_xywh, name, *size])
+                    rows[side].append([phrase, *box_xywh, name, *size])
                 found += 1
             if not found:
                 why = "shows none of the labels, and this layout has rows of objects only"

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DatasetError, FileError
+from ..errors import DatasetError, FileError, readable
 from ..io.atomic import Write
 from ..io.datasets import Dataset, DatasetItem, Split
 from ..io.export import CARD, card_ids, write_card
@@ -121,7 +121,10 @@ def write_sam2rad(
                 names.setdefault(value, f"label {value}")
             counts[side] += 1
     check_any(dataset, sum(counts.values()), remarks)
-    classes = [LabelClass(value, name, default_color(value)) for value, name in names.items()]
+    classes = [
+        LabelClass(value, readable(name).strip() or f"label {value}", default_color(value))
+        for value, name in names.items()
+    ]
     write_classes(out / "classes.json", classes, folder.write)
     folder.remove_others()
     return f"Train {counts['Train']}, Test {counts['Test']} images", tuple(remarks)
