@@ -181,3 +181,15 @@ def test_a_sentence_of_two_phrases_gives_one_label_map_to_score(usgseg, tmp_path
         assert code == 0
     one, each = (json.loads(report.read_text())["mean"]["dice"] for report in reports)
     assert 0 <= one <= each + 0.2
+
+
+@pytest.mark.parametrize("text", ["?", "。", " - ", ""])
+@pytest.mark.parametrize(("command", "option"), [("evaluate", "--text"), ("ablate", "--phrase")])
+def test_a_phrase_of_signs_is_refused_before_the_work(
+    usgseg, phantoms, tmp_path, command, option, text
+):
+    words = ["--prompt", "text"] if command == "evaluate" else []
+    outcome = usgseg(command, phantoms, option, text, *words, "--out", tmp_path / "out")
+    assert outcome.code == 1
+    assert outcome.err.startswith(f"usgseg: {option} is empty")
+    assert not (tmp_path / "out").exists()

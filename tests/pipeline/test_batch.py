@@ -15,7 +15,8 @@ from PIL import Image
 from napari_usgseg.errors import LabelWriteError, PromptError
 from napari_usgseg.io.labels import read_classes, read_labels
 from napari_usgseg.io.outputs import RECORD_FILE
-from napari_usgseg.pipeline.batch import BatchRequest, segment_files
+from napari_usgseg.pipeline.batch import segment_files
+from napari_usgseg.pipeline.batch_request import BatchRequest
 from napari_usgseg.types import Prompts, TextPrompt
 
 CYST = BatchRequest(text=TextPrompt("Cyst. vessel"))

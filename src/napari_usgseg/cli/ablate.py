@@ -60,11 +60,14 @@ def ablate(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Change one thing at a time on the way from a phrase to a mask; a table and a plot."""
+    from ..models.phrases import wanted_phrases
     from ..models.registry import load_detector, load_segmenter
     from ..pipeline.ablate import GROUPS, THRESHOLDS, UNCHANGED, run_ablation, variants
     from ..pipeline.ablation_report import FILES, write_ablation
     from ..pipeline.methods import EvaluationRequest
 
+    for text in phrase or ():
+        wanted_phrases(text, "--phrase")
     strange = [name for name in vary or () if name not in GROUPS]
     if strange:
         raise PromptError(f"--vary {strange[0]!r}: expected one of {', '.join(GROUPS)}")

@@ -84,7 +84,8 @@ def segment(
     interrupted.
     """
     from ..models.phrases import wanted_phrases
-    from ..pipeline.batch import BatchRequest, check_place, segment_files
+    from ..pipeline.batch import check_place, segment_files
+    from ..pipeline.batch_request import BatchRequest
     from ..types import TextPrompt
 
     several = text is not None and len(wanted_phrases(text, "--text")) > 1

@@ -74,6 +74,20 @@ def safe_file_names(texts: Iterable[str]) -> dict[str, str]:
     }
 
 
+def numbered_name(name: str, used: set[str]) -> str:
+    """The name, or it with the first number from 2 that makes it another than those in use.
+
+    Args:
+        name: wanted.
+        used: keys (``same_name_key`` without case) of the names in use; gets that of the answer.
+    """
+    free, number = name, 2
+    while same_name_key(free, ignore_case=True) in used:
+        free, number = f"{name}-{number}", number + 1
+    used.add(same_name_key(free, ignore_case=True))
+    return free
+
+
 def _is_plain(text: str) -> bool:
     return (
         text != ""

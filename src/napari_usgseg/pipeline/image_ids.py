@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..io.names import safe_file_name, same_name_key
+from ..io.names import numbered_name, safe_file_name, same_name_key
 from ..io.search import natural_order
 
 Standing = Literal["new", "known", "unproved", "replaced", "taken"]
@@ -150,7 +150,7 @@ def unique_ids(
         used |= set(_keys(ids.values()))
     for index in sorted(range(len(sources)), key=lambda index: natural_order(str(sources[index]))):
         if index not in ids:
-            ids[index] = _numbered(wanted[index][1], used)
+            ids[index] = numbered_name(wanted[index][1], used)
     return [ids[index] for index in range(len(sources))]
 
 
@@ -171,12 +171,3 @@ def _key(image_id: str) -> str:
 
 def _keys(image_ids: Iterable[str]) -> tuple[str, ...]:
     return tuple(map(_key, image_ids))
-
-
-def _numbered(name: str, used: set[str]) -> str:
-    """The name, or it with the first number that is free; used from now on."""
-    free, number = name, 2
-    while _key(free) in used:
-        free, number = f"{name}-{number}", number + 1
-    used.add(_key(free))
-    return free

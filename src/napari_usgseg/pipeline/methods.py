@@ -22,7 +22,7 @@ from ..io.masks import cut_at_half, read_mask_file
 from ..io.names import NameFinder, pair_by_name, safe_file_name
 from ..io.pairs import check_same_size
 from ..models.base import AutoSegmenter, Detector, Segmenter
-from ..models.phrases import split_phrases
+from ..models.phrases import split_phrases, wanted_phrases
 from ..types import BoolArray, Prompts, TextPrompt
 from .annotator import NOC_TARGETS, REPORTED_CLICKS, simulate_clicks
 from .postprocess import PostprocessSettings, postprocess
@@ -55,6 +55,9 @@ class EvaluationRequest:
         include_trained: also score images that the prompt predictor was trained on.
         limit: at most this many images of each data set, drawn by ``seed``.
         seed: of the draw, of the jitter and of the shuffling.
+
+    Raises:
+        PromptError: there is no phrase in the text.
     """
 
     prompt: PromptKind
@@ -69,6 +72,10 @@ class EvaluationRequest:
     include_trained: bool = False
     limit: int | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.text is not None:
+            wanted_phrases(self.text, "--text")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..errors import DatasetError, ImageReadError, readable
 from ..io.images import frame_sizes, image_files
-from ..io.names import safe_file_name, same_name_key
+from ..io.names import numbered_name, safe_file_name, same_name_key
 from ..io.search import left_out
 from ..types import ImageRecord
 from .database import Database
@@ -102,11 +102,7 @@ def _take(wanted: str, used: set[str]) -> str:
     """An id, numbered where it is used already; used from now on."""
     if len(wanted.encode()) > LONGEST_ID:
         wanted = safe_file_name(wanted)
-    image_id, number = wanted, 2
-    while _key(image_id) in used:
-        image_id, number = f"{wanted}-{number}", number + 1
-    used.add(_key(image_id))
-    return image_id
+    return numbered_name(wanted, used)
 
 
 def _key(image_id: str) -> str:
