@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from napari_usgseg.datasets.masks import AnnotationReader
 from napari_usgseg.datasets.polygons import ddti_polygons, json_polygons, via_polygons
 from napari_usgseg.datasets.records import MaskRule
 from napari_usgseg.errors import DatasetError
+from napari_usgseg.io.masks import RESCALED
+from napari_usgseg.io.notes import listening
 
 quick = settings(deadline=None, max_examples=40)
 SIZE = (30, 40)
@@ -145,3 +147,49 @@ def test_a_ddti_file_without_marks_has_no_image(tmp_path):
     path.write_text("<case><mark>", encoding="utf-8")
     with pytest.raises(DatasetError, match="cut off"):
         ddti_polygons(path)
+
+
+# Outlines
+
+
+def line(kind, width):
+    """(H, W) bool: an ellipse in a picture of 120 x 160, its inside, and what was drawn of it."""
+    box = (20, 15, 139, 104)
+    drawn, inside = Image.new("L", (160, 120)), Image.new("L", (160, 120))
+    ImageDraw.Draw(inside).ellipse(box, fill=255)
+    pen = ImageDraw.Draw(drawn)
+    if kind == "filled":
+        pen.ellipse(box, fill=255)
+    elif kind == "closed":
+        pen.ellipse(box, outline=255, width=width)
+    else:
+        pen.arc(box, 30, 330, fill=255, width=width)
+    return np.asarray(drawn), np.asarray(inside) > 0
+
+
+@pytest.mark.parametrize("kind", ["filled", "closed", "open"])
+@pytest.mark.parametrize("width", [1, 3, 9, 30])
+def test_a_line_is_filled_and_what_is_filled_stays(kind, width):
+    drawn, inside = line(kind, width)
+    found, notes = AnnotationReader().decode(
+        MaskRule("x", kind="outline"), drawn, IMAGE, {}, (120, 160)
+    )
+    assert (found["object"] != inside).mean() < (0.06 if kind == "open" else 0.005)
+    assert len(notes) == (kind == "open")
+
+
+@quick
+@given(masks(), st.integers(2, 4), st.sampled_from(["binary", "values", "colors"]))
+def test_a_mask_of_another_scale_is_brought_to_its_image_s_size(mask, scale, kind):
+    large = np.kron(mask, np.ones((scale, scale), bool))
+    values = {
+        "binary": large.astype(np.uint8) * 255,
+        "values": large.astype(np.uint8),
+        "colors": large[..., None] * np.array(COLORS["benign"], np.uint8),
+    }[kind]
+    classes = {"values": {"object": (1,)}, "colors": {"object": COLORS["benign"]}}.get(kind)
+    with listening() as heard:
+        found, notes = decode(MaskRule("x", kind=kind, classes=classes), values)
+    assert (found["object"] == mask).all()
+    assert notes == []
+    assert [text for _, text in heard] == [RESCALED]

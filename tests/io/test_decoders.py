@@ -85,15 +85,18 @@ def lossless(draw):
     height, width = draw(st.integers(1, 40)), draw(st.integers(1, 40))
     shape = (height, width, channels) if channels > 1 else (height, width)
     pixels = noise(shape, dtype, bits, draw(st.integers(0, 99)))
+    packed = bits is not None and bits not in (1, 8, 16, 32)
+    swapped = not packed and compression not in PICTURE_CODECS  # others tifffile writes unswapped
+    order = draw(st.sampled_from("<>" if swapped else "<"))
     keywords = {
         "photometric": photometric, "compression": compression, "planarconfig": planar,
-        "predictor": predictor, "tile": tile, "byteorder": draw(st.sampled_from("<>")),
+        "predictor": predictor, "tile": tile, "byteorder": order,
     }  # fmt: skip
-    if bits and bits not in (1, 8, 16, 32):
+    if packed:
         keywords["bitspersample"] = bits
         assume(predictor == 1)  # (nor does tifffile write it)
     if photometric == "palette":
-        assume(dtype is bool or (np.dtype(dtype).kind == "u" and bits <= 16))
+        assume(dtype is bool or (np.dtype(dtype).kind == "u" and (bits or 64) <= 16))
         keywords["colormap"] = noise((3, 2**bits), np.uint16, 16)
     written = np.moveaxis(pixels, -1, 0) if planar == "separate" else pixels
     return pixels, keywords, written

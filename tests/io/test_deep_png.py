@@ -98,5 +98,5 @@ def test_an_unknown_filter_is_an_error(tmp_path):
     body = struct.pack(">I4s", len(stream), b"IDAT") + stream
     body += struct.pack(">I", zlib.crc32(b"IDAT" + stream))
     (tmp_path / "a.png").write_bytes(data[:start] + body + data[-12:])
-    with pytest.raises(ImageReadError, match="damaged .*filter"):
+    with pytest.raises(ImageReadError, match=r"damaged .*filter"):
         read_image(tmp_path / "a.png")

@@ -170,9 +170,14 @@ def convert(
 
 
 def _say(remarks: Sequence[Remark], report: Path | None = None) -> None:
-    """Say what was left out or is odd; ``report`` is the file that says all of it."""
-    for remark in remarks[:MANY]:
-        typer.echo(f"usgseg: {remark.kind}: {remark.path}: {remark.text}", err=True)
-    if len(remarks) > MANY:
+    """Say what was left out or is odd, each once; ``report`` is the file that says it of each."""
+    from ..io.notes import counted
+
+    files: dict[tuple[str, str], list[str]] = {}
+    for remark in remarks:
+        files.setdefault((remark.kind, remark.text), []).append(remark.path)
+    for (kind, text), paths in list(files.items())[:MANY]:
+        typer.echo(f"usgseg: {kind}: {counted(text, paths)}", err=True)
+    if len(files) > MANY:
         where = f" in {report}" if report is not None else ""
-        typer.echo(f"usgseg: and {len(remarks) - MANY} more{where}", err=True)
+        typer.echo(f"usgseg: and {len(files) - MANY} more{where}", err=True)

@@ -39,10 +39,14 @@ _FULL_SCALES = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)
 _TOP = 0.75
 """The brightest value of a black and white mask is at least this part of the full scale."""
 _GREY = (32, 224)
-"""Of 255: between these a pixel is neither black nor white."""
+"""Of 255, or of the brightest value: between these a pixel is neither black nor white."""
 _SHOWN = 5
 _ASPECT = 1.05
 """Two aspect ratios differ by less than this, however small a picture is that was rounded."""
+_MOST_GREY = 4
+"""How many grey pixels there may be for a white one: a blurred object of few pixels has a few."""
+_NEAR = 3
+"""How far from the rim an area of one grey may be."""
 _REACH = 12
 """How far from the rim (pixels) grey may be: blocks of JPEG are 8 wide, their diagonals 11."""
 
@@ -125,9 +129,11 @@ def as_labels(path: Path, mask: MaskFile, labels: Sequence[int]) -> NDArray[Any]
         DatasetError: it holds other values, and is no black and white mask of the only label.
     """
     numbers = whole_numbers(mask.values)
+    if mask.lossy and len(labels) == 1 and _is_black(mask.values):
+        return np.zeros(mask.values.shape, np.uint8)
     if numbers is not None and (not labels or np.isin(np.unique(numbers), [0, *labels]).all()):
         return numbers
-    if len(labels) == 1 and (numbers is None or not _has_area(numbers, labels[0])):
+    if len(labels) == 1 and (mask.lossy or numbers is None or not _has_area(numbers, labels[0])):
         for values in (mask.values, mask.shown):
             found = None if values is None else cut_at_half(path, values)
             if found is not None:
@@ -169,8 +175,9 @@ def black_and_white(values: NDArray[Any]) -> BoolArray | None:
         return np.zeros(values.shape, bool) if top == 0 else None
     level *= 255 / full
     found = level >= HALF
-    grey = (level >= _GREY[0]) & (level < _GREY[1])
-    return found if _is_rim(grey, found, level) else None
+    white = level >= _GREY[1] / 255 * level.max()
+    grey = (level >= _GREY[0]) & ~white
+    return found if _is_rim(grey, found, int(white.sum()), level) else None
 
 
 def object_mask(path: Path, size_hw: tuple[int, int]) -> BoolArray:
@@ -289,34 +296,47 @@ def _seen(colors: NDArray[Any], alpha: NDArray[Any] | None) -> NDArray[Any]:
     return np.where(alpha[..., None] > 0, colors, colors.dtype.type(0))
 
 
-def _is_rim(grey: BoolArray, found: BoolArray, level: NDArray[np.float32]) -> bool:
+def _is_rim(
+    grey: BoolArray, found: BoolArray, white: int, level: NDArray[np.float32]
+) -> bool:
     """Whether the grey pixels are no more than the soft rim of what was found."""
     from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
 
     if not grey.any():
         return True
-    bright = int((level >= _GREY[1]).sum())
-    if found.all() or int(grey.sum()) > 2 * bright:
+    if found.all() or int(grey.sum()) > _MOST_GREY * white:
         return False
     distance = np.where(found, distance_transform_edt(found), distance_transform_edt(~found))
-    flat = grey & (maximum_filter(level, 3) == minimum_filter(level, 3))
+    flat = grey & (maximum_filter(level, 3) == minimum_filter(level, 3)) & (distance > _NEAR)
     far = grey & (distance > _REACH)
-    return int(far.sum()) <= 0.01 * bright and int(flat.sum()) <= 0.05 * bright
+    return int(far.sum()) <= 0.01 * white and int(flat.sum()) <= 0.05 * white
+
+
+def _is_black(values: NDArray[Any]) -> bool:
+    """Whether a JPEG is black all over: its black may be 1 or 2, the same everywhere."""
+    return bool(values.max() == values.min() < _GREY[0])
 
 
 def _has_area(numbers: NDArray[Any], label: int) -> bool:
     """Whether a label's own number is meant as such, beside values that are no label.
 
-    In a mask with soft edges the number is one grey among others, and lies in patches; where it has
-    an area, or is the only value beside one other, black and white would be a guess.
+    In a mask with soft edges the number is one grey among others, and lies in patches, or it is the
+    black of what was a JPEG; where both it and 0 have an area, or it is the only value beside one
+    other, black and white would be a guess.
     """
+    if label >= _GREY[1] or not (numbers == label).any():
+        return False
+    few = len(np.unique(numbers[numbers > 0])) <= 2
+    return few or (_is_area(numbers, label) and _is_area(numbers, 0))
+
+
+def _is_area(numbers: NDArray[Any], value: int) -> bool:
+    """Whether most pixels of a value have it all around them, too."""
     from scipy.ndimage import maximum_filter, minimum_filter
 
-    own = numbers == label
-    if not own.any() or label >= _GREY[1]:
-        return False
+    own = numbers == value
     flat = own & (maximum_filter(numbers, 3) == minimum_filter(numbers, 3))
-    return len(np.unique(numbers[numbers > 0])) <= 2 or int(flat.sum()) > 0.5 * int(own.sum())
+    return int(flat.sum()) > 0.5 * int(own.sum())
 
 
 def _no_label(values: NDArray[Any], labels: Sequence[int]) -> str:
