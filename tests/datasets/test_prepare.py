@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
+import struct
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from napari_usgseg.datasets.prepare import prepare_dataset
@@ -129,6 +132,39 @@ def test_slices_of_a_volume_are_upright_with_their_pixel_size(imitate, tmp_path)
     assert [item.spacing_mm for item in items] == [pytest.approx(0.8)] * 6
     assert [i.item_id for i in items[:2]] == ["train_case000000_001", "train_case000000_002"]
     assert (read_labels(items[0].mask_path).astype(bool) == square()).all()
+
+
+def test_pixels_of_a_volume_that_are_not_square_have_a_row_and_a_column(imitate, tmp_path):
+    folder = imitate("RegPro")
+    for path in folder.rglob("us_*/*.nii.gz"):
+        data = bytearray(gzip.decompress(path.read_bytes()))
+        struct.pack_into("<f", data, 80, 0.5)  # pixdim along x
+        path.write_bytes(gzip.compress(data))
+    prepare_dataset(known_dataset("RegPro"), folder, tmp_path / "out")
+    card = json.loads((tmp_path / "out" / "dataset.json").read_text(encoding="utf-8"))
+    assert [item["pixel_size_mm"] for item in card["items"]] == [[pytest.approx(0.8), 0.5]] * 6
+
+
+def test_the_scale_of_a_tiff_is_kept(imitate, tmp_path):
+    folder = imitate("BUSI")
+    path = folder / "Dataset_BUSI_with_GT" / "benign" / "benign (0).png"
+    pixels = np.asarray(Image.open(path))
+    tifffile.imwrite(path, pixels, imagej=True, resolution=(4, 4), metadata={"unit": "mm"})
+    prepare_dataset(known_dataset("BUSI"), folder, tmp_path / "out")
+    sizes = [item.spacing_mm for item in read_dataset(tmp_path / "out").items]
+    assert sorted(sizes, key=str) == [0.25, None, None]
+
+
+def test_a_result_that_is_made_anew_leaves_nothing_of_the_earlier_one(imitate, tmp_path):
+    folder, out = imitate("STU"), tmp_path / "out"
+    prepare_dataset(known_dataset("STU"), folder, out)
+    (folder / "Hospital" / "Test_Image_1.png").unlink()
+    (folder / "Hospital" / "mask_1.png").unlink()
+    prepare_dataset(known_dataset("STU"), folder, out, overwrite=True)
+    names = {item.item_id for item in read_dataset(out).items}
+    assert len(names) == 2
+    for part in ("images", "masks"):
+        assert {path.stem for path in (out / part).iterdir()} == names
 
 
 def test_one_bad_file_of_each_kind_is_named_and_stops_no_other(imitate, tmp_path):

@@ -119,6 +119,45 @@ def test_a_folder_of_anything_else_is_refused_and_one_that_file_managers_left_tr
         folder.check_only_own()
 
 
+def test_what_an_earlier_run_left_behind_goes_and_what_a_person_changed_stays(tmp_path):
+    first = OutputFolder(tmp_path)
+    for name in ("a", "gone/deep/b", "kept/c", "changed/d"):
+        first.write(tmp_path / name, name.encode())
+    OutputFolder(tmp_path / "gone" / "own").write(tmp_path / "gone" / "own" / "e", b"e")
+    (tmp_path / "changed" / "d").write_bytes(b"by hand")
+    (tmp_path / "notes").write_bytes(b"mine")
+    second = OutputFolder(tmp_path)
+    second.remove_others()  # not to be overwritten
+    assert (tmp_path / "gone" / "deep" / "b").is_file()
+    second = OutputFolder(tmp_path, overwrite=True)
+    second.write(tmp_path / "a", b"new")
+    second.remove_others(tmp_path / "kept")
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
+    assert left == {RECORD_FILE, "a", "kept", "kept/c", "changed", "changed/d", "notes"}
+
+
+def test_what_is_read_is_not_removed_as_a_rest_of_an_earlier_run(tmp_path):
+    OutputFolder(tmp_path).write(tmp_path / "a", b"1")
+    folder = OutputFolder(tmp_path, reads=[tmp_path / "a"], overwrite=True)
+    folder.remove_others()
+    folder.remove(tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == b"1"
+    with pytest.raises(LabelWriteError, match="holds what this command reads"):
+        folder.check_only_own()
+    with pytest.raises(LabelWriteError, match="holds what this command reads"):
+        OutputFolder(tmp_path, reads=[tmp_path], overwrite=True).check_only_own()
+
+
+def test_what_this_run_wrote_is_taken_back_and_nothing_else(tmp_path):
+    OutputFolder(tmp_path).write(tmp_path / "old", b"1")
+    folder = OutputFolder(tmp_path)
+    folder.write(tmp_path / "new", b"2")
+    folder.take_back(tmp_path / "old", tmp_path / "new", tmp_path / "none")
+    assert (tmp_path / "old").is_file()
+    assert not (tmp_path / "new").exists()
+    folder.write(tmp_path / "new", b"3")
+
+
 def test_a_link_is_never_the_programs_own(tmp_path):
     folder = OutputFolder(tmp_path, overwrite=True)
     folder.write(tmp_path / "a", b"1")
