@@ -1,4 +1,4 @@
-"""Which class an object has: that of its phrase, or the one picked before it was drawn, for good."""
+"""Which class an object has: that of its phrase, or the one that was picked when it was drawn."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def proposed(session) -> list[str]:
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     st.lists(
@@ -77,9 +77,9 @@ def test_no_order_of_picks_and_prompts_changes_the_class_of_what_is_there(
             case "add":
                 session.editing.add_class(f"class of place {number}")
             case "draw" if not at and not labelled:
-                session.editing.pick_class(1 + number % 3)
+                drawn[number] = 1 + number % len(session.table.classes)
+                session.editing.pick_class(drawn[number])
                 session.prompting.add_box((x - 8, y - 8), (x + 8, y + 8))
-                drawn[number] = 1 + number % 3
             case "correct":
                 session.prompting.add_point(x + 1, y, positive=False)
             case "accept":
