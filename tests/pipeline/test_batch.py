@@ -323,20 +323,23 @@ OVERLAPS = st.fixed_dictionaries(
         ),
         "out": st.sampled_from([*PLACES, "in/../out", "way/out", "IN", "new"]),
         "linked": st.sampled_from(["", "symlink", "hard link"]),
-        "in_the_way": st.sampled_from(["a.png", "run.json", "overlays/a.png", "classes.json"]),
+        "in_the_way": st.sampled_from(
+            ["a.png", "run.json", "overlays/a.png", "classes.json", RECORD_FILE, ".lock"]
+        ),
         "overlay": st.booleans(),
         "overwrite": st.booleans(),
     }
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 @given(OVERLAPS)
 def test_whatever_overlaps_all_inputs_stay_byte_for_byte(
     tmp_path_factory, plain_segmenter, make_detector, case
 ):
     root = tmp_path_factory.mktemp("overlap")
     (root / "way").symlink_to(root)
+    (root / "in").mkdir()
     sources = []
     for index, (place, name) in enumerate(case["inputs"]):
         path = root / place / name

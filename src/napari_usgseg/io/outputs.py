@@ -251,6 +251,8 @@ class OutputFolder:
         if digest in known:
             return
         place = root / RECORD_FILE
+        if place.is_symlink() or _identities(place) & self._reads:
+            raise LabelWriteError(place, "is no record of this program; choose another folder")
         line = json.dumps({"path": name, "sha256": digest})
         try:
             root.mkdir(parents=True, exist_ok=True)
