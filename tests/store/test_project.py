@@ -5,16 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from napari_usgseg.errors import DatasetError, ImageReadError, LabelWriteError
 from napari_usgseg.io.atomic import write_over
 from napari_usgseg.io.labels import read_labels, write_labels
 from napari_usgseg.store.base import ImageState
 from napari_usgseg.store.project import ProjectStore
+from napari_usgseg.store.records import ClassTable, Edit, Event, EventKind
 from napari_usgseg.types import LabelClass
 
-from .conftest import some_labels
+from .conftest import SIZE_HW, some_labels
 
 
 def test_images_come_in_natural_order_and_untouched(folder: Path) -> None:
@@ -195,3 +196,50 @@ def test_a_flagged_image_keeps_its_labels(folder: Path) -> None:
     again = ProjectStore(folder)
     assert again.states()["1"] is ImageState.FLAGGED
     assert np.array_equal(read_labels(again.label_path("1")), some_labels())
+
+
+def with_class(folder: Path, class_id: int) -> None:
+    """A project that has just this class."""
+    store = ProjectStore(folder)
+    tables = ClassTable((), 0), ClassTable((LabelClass(class_id, "cyst", "#e69f00"),), class_id)
+    store.record([Event(1, EventKind.EDIT, None, Edit("add class", table=tables))])
+    store.close()
+
+
+@pytest.mark.parametrize("kind", ["anti-aliased", "alpha", "0 and 255"])
+def test_a_mask_of_another_program_is_the_only_class(folder: Path, kind: str) -> None:
+    with_class(folder, 7)
+    hard = np.zeros((80, 120), np.uint8)
+    hard[10:60, 20:90] = 255
+    size = SIZE_HW[::-1]
+    mask = Image.fromarray(hard).resize(size, Image.Resampling.NEAREST)
+    if kind == "anti-aliased":
+        mask = mask.filter(ImageFilter.GaussianBlur(0.6))
+    expected = np.where(np.asarray(mask) >= 128, 7, 0)
+    if kind == "alpha":
+        image = Image.new("RGBA", size, (9, 99, 200, 0))
+        image.putalpha(mask)
+        mask = image
+    path = folder / "usgseg" / "labels" / "1.png"
+    path.parent.mkdir(exist_ok=True)
+    mask.save(path)
+    store = ProjectStore(folder)
+    assert np.array_equal(store.read_labels(store.records[0]), expected)
+    said = [line for line in (*store.problems, *store.take_warnings()) if str(path) in line]
+    assert len(said) == (kind != "0 and 255")
+
+
+def test_values_of_another_program_that_are_no_classes_are_named(folder: Path) -> None:
+    with_class(folder, 1)
+    path = folder / "usgseg" / "labels" / "1.png"
+    write_labels(path, some_labels(5))
+    store = ProjectStore(folder)
+    assert np.array_equal(store.read_labels(store.records[0]), some_labels(5))
+    said = (*store.problems, *store.take_warnings())
+    assert any("no classes yet, 5" in line for line in said)
+    store.close()
+    ramp = np.tile(np.arange(30, dtype=np.uint8) * 8, (20, 1))
+    Image.fromarray(ramp).save(folder / "usgseg" / "labels" / "2.png")
+    again = ProjectStore(folder)
+    assert any("holds the values 8, 16, 24, 32, 40 (20, 20" in line for line in again.problems)
+    assert np.array_equal(again.read_labels(again.records[0]), some_labels(5))

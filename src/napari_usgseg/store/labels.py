@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from ..errors import ImageReadError, LabelWriteError
+import numpy as np
+
+from ..errors import DatasetError, ImageReadError, LabelWriteError
 from ..io.atomic import write_atomically, write_over
-from ..io.labels import read_labels, write_labels
+from ..io.instances import STEP
+from ..io.labels import write_labels
+from ..io.masks import as_labels, read_mask_file, whole_numbers
 from ..io.names import safe_file_name
+from ..io.notes import remark
 from ..types import ImageRecord
 from .records import LabelMap
+
+NEW_CLASSES = 20
+"""More values that are no classes are no label map, but greys."""
 
 Fingerprint = tuple[int, int]
 """When a file was written last (ns), and how many bytes it has."""
@@ -66,13 +75,33 @@ class LabelFiles:
                 with suppress(OSError):
                     path.unlink()
 
-    def read(self, record: ImageRecord) -> LabelMap:
-        """The label map as the file has it.
+    def read(self, record: ImageRecord, classes: Sequence[int]) -> LabelMap:
+        """The label map that another program wrote, by the rules of ``io.masks``.
+
+        A few values that are no classes are taken, and said: each becomes a class.
+
+        Args:
+            record: of the image.
+            classes: numbers of the project's classes; [] where it has none yet: all are taken.
 
         Raises:
-            ImageReadError: the file is damaged, or of another size than the image.
+            ImageReadError: it is damaged, of another size than the image, or holds greys that are
+                no numbers of classes.
         """
-        labels = read_labels(self.path(record.image_id))
+        path = self.path(record.image_id)
+        mask = read_mask_file(path)
+        values = np.unique(mask.values)
+        known = {*classes, *(int(v) for v in values if v >= STEP and v // STEP in classes)}
+        try:
+            labels = as_labels(path, mask, sorted(known))
+        except DatasetError as error:
+            strange = [f"{value:g}" for value in values if value not in (0, *known)]
+            numbers = whole_numbers(mask.values)
+            if numbers is None or mask.lossy or len(strange) > NEW_CLASSES:
+                raise ImageReadError(path, error.cause) from error
+            listed = ", ".join(strange)
+            remark(path, f"holds values that are no classes yet, {listed}; now they are")
+            labels = numbers
         if labels.shape != record.size_hw:
             raise self.another_size(record, labels)
         return labels

@@ -12,6 +12,7 @@ from ..errors import DatasetError, ImageReadError, LabelWriteError
 from ..io.atomic import write_over
 from ..io.images import image_size
 from ..io.labels import read_classes, read_labels, write_classes
+from ..io.notes import listening
 from ..types import ImageRecord, LabelClass
 from .base import SaveReport
 from .common import has_file
@@ -124,11 +125,14 @@ class Projection:
         """Take a label file that this project did not write into the history.
 
         Raises:
-            ImageReadError: it is damaged, or of another size than the image.
+            ImageReadError: it is damaged, of another size than the image, or holds values that are
+                no classes of the project.
         """
         image_id, journal = record.image_id, self._journal
         row, on_disk = journal.image(image_id), self.files.fingerprint(image_id)
-        labels = self.files.read(record)
+        with listening() as notes:
+            labels = self._foreign(record)
+        self._warnings += notes.lines()
         before = journal.labels(image_id)
         if before is None or before.shape != labels.shape:
             before = np.zeros(record.size_hw, np.uint8)
@@ -145,6 +149,9 @@ class Projection:
                 )
         journal.written(journal.image(image_id), on_disk)
 
+    def _foreign(self, record: ImageRecord) -> LabelMap:
+        return self.files.read(record, [item.class_id for item in self._classes()])
+
     def read(self, record: ImageRecord, take_in: bool = True) -> LabelMap | None:
         """The label map of an image, or None; see ``LabelStore.read_labels``."""
         image_id, journal = record.image_id, self._journal
@@ -152,7 +159,7 @@ class Projection:
         if on_disk is not None and on_disk != row.fingerprint and row.label_seq == row.written_seq:
             try:
                 if not take_in or not journal.database.writable:
-                    return self.files.read(record)
+                    return self._foreign(record)
                 journal.together(lambda: self._take_in(record))
             except ImageReadError as error:
                 if not row.label_seq:

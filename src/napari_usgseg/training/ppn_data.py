@@ -85,6 +85,9 @@ def load_chosen(
     bad = {files[error.path].item_id for error in failures}
     while True:
         left = dataset.only(item.item_id for item in dataset.items if item.item_id not in bad)
+        if failures and not left.items:
+            cause = f"none of its {len(dataset.items)} images can be used; first {failures[0]}"
+            raise DatasetError(dataset.name, cause)
         try:
             chosen, rest = choose_items(left, count, held_out, seed)
             return load_items(chosen), load_items(rest), failures
