@@ -157,7 +157,7 @@ def unique_ids(
 def _names(path: Path, groups: Mapping[Path, str]) -> tuple[str, str, str]:
     """What an image may be called, best first."""
     before = "".join(f"{part}-" for part in groups.get(path, "").split("/") if part)
-    stem, name, in_folder = path.stem, path.name, f"{path.parent.name}-{path.name}"
+    stem, name, in_folder = path.stem, path.name, f"{path.parent.name}-{path.stem}"
     return (
         safe_file_name(before + stem),
         safe_file_name(before + name),
