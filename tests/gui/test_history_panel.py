@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_usgseg.gui.history_panel import FIRST, HistoryModel
-from napari_usgseg.store.records import Step
+from napari_usgseg.store.records import ImageState, Step
 
 pytestmark = pytest.mark.gui
 
