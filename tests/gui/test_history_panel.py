@@ -105,7 +105,8 @@ def test_a_click_on_a_step_goes_there_and_forth_again_across_images(at_work):
     click(start + 3)
     at_work.wait(lambda: session.history.position == start + 3)
     at_work.settle()
-    assert session.browser.committed == 1, "what was painted is not accepted"
+    assert session.browser.committed == 1
+    assert session.state_of(first) is ImageState.PROPOSED, "what was painted is not accepted"
     assert len(session.table.classes) == 2
     assert panel.list.currentIndex().row() == start + 3
     assert pale(panel.model)[-3:] == [False] * 3
