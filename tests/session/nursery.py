@@ -61,6 +61,11 @@ def act(session, rng: random.Random) -> None:
             session.walk.skip()
 
 
+def exported(folder: Path) -> Path:
+    """Where the images of a folder are exported to."""
+    return folder.with_name(f"{folder.name} exported")
+
+
 def live(bench_class, mode: str, seed: int, folder: Path, acknowledged: Path) -> None:
     rng = random.Random(seed)
     bench = bench_class(folder)
@@ -71,7 +76,7 @@ def live(bench_class, mode: str, seed: int, folder: Path, acknowledged: Path) ->
         while True:
             act(session, rng)
             if mode == "export" and rng.random() < 0.3:
-                session.export(folder / "usgseg" / "out", "ovary", "cyst", overwrite=True)
+                session.export(exported(folder), "ovary", "cyst", overwrite=True)
             if not session.outbox.of(session.store):
                 log.write(f"{session.history._serial}\n")
 
@@ -87,7 +92,7 @@ def warm_up(bench_class) -> None:
         rng = random.Random(0)
         for _ in range(30):
             act(bench.session, rng)
-        bench.session.export(folder / "out", "ovary", "cyst")
+        bench.session.export(folder / "exported", "ovary", "cyst")
         bench.session.close()
 
 

@@ -16,9 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.store.project import ProjectStore
 
 from .conftest import SIZE_HW, Bench
+from .nursery import exported
 
 KILLS = 50
 MODES = ("label", "export", "migrate", "label", "export")
@@ -114,11 +116,11 @@ def check(folder: Path, acknowledged: Path) -> int:
                 assert np.array_equal(np.asarray(image), replayed)
         else:
             assert not replayed.any()
-    for path in folder.glob("usgseg/out/**/*.png"):
+    for path in exported(folder).rglob("*.png"):
         with Image.open(path) as image:
             image.load()
-    if (folder / "usgseg" / "out" / "dataset.json").is_file():
-        json.loads((folder / "usgseg" / "out" / "dataset.json").read_text())
+    if (exported(folder) / "dataset.json").is_file():
+        json.loads((exported(folder) / "dataset.json").read_text())
     kept = {name: journal.database.rows(f"SELECT * FROM {name}") for name in ("step", "setting")}
     journal_length = journal.serial
     journal.rebuild()
@@ -147,6 +149,19 @@ def check_undo(folder: Path) -> None:
     session.close()
 
 
+def check_export(folder: Path) -> bool:
+    """What was left of an export is replaced by the next one; False where nothing is accepted."""
+    bench = Bench(folder)
+    bench.session.walk.open_folder(folder)
+    accepted = bench.session.browser.committed > 0
+    if accepted:
+        bench.session.export(exported(folder), "ovary", "cyst", overwrite=True)
+        assert not bench.session.status.error, bench.notes
+        assert len(read_dataset(exported(folder)).items) == bench.session.browser.committed
+    bench.session.close()
+    return accepted
+
+
 def test_killed_fifty_times_nothing_is_torn_and_at_most_the_last_action_is_missing(
     nursery: Nursery, tmp_path: Path
 ) -> None:
@@ -154,7 +169,7 @@ def test_killed_fifty_times_nothing_is_torn_and_at_most_the_last_action_is_missi
     long_lived = tmp_path / "long lived"
     make_images(long_lived, 4)
     log = tmp_path / "acknowledged"
-    most_events = 0
+    most_events, exports = 0, 0
     for kill in range(KILLS):
         mode = MODES[kill % len(MODES)]
         folder, maps = long_lived, {}
@@ -168,7 +183,10 @@ def test_killed_fifty_times_nothing_is_torn_and_at_most_the_last_action_is_missi
         if events:
             check_undo(folder)
             check(folder, log)
+        if mode == "export":
+            exports += check_export(folder)
     assert most_events > 200, "the people did too little before they were killed"
+    assert exports > 10
 
 
 def check_migrated(folder: Path, maps: dict[str, np.ndarray], log: Path) -> int:

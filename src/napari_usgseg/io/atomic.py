@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +34,7 @@ def write_atomically(path: str | Path, data: bytes, *, overwrite: bool = False) 
     """Write ``data`` to a temporary file beside ``path``, to the disk, and rename it to ``path``.
 
     Whoever reads ``path`` sees the old bytes or the new ones, also after a crash. Missing folders
-    are made; the temporary file never stays.
+    are made; the temporary file stays only where the program is killed (``is_half_written``).
 
     Raises:
         LabelWriteError: ``path`` exists and ``overwrite`` is False, or it cannot be written.
@@ -56,6 +57,11 @@ def write_atomically(path: str | Path, data: bytes, *, overwrite: bool = False) 
         _sync_folder(path.parent)
     except OSError as error:
         raise LabelWriteError(path, write_cure(error)) from error
+
+
+def is_half_written(name: str) -> bool:
+    """Whether a file's name is that of a temporary one, left behind where a program was killed."""
+    return re.fullmatch(r"\.[0-9a-f]{16}\.tmp", name) is not None
 
 
 def write_new(path: Path, data: bytes) -> None:

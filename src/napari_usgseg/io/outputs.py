@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..errors import LabelWriteError
-from .atomic import write_atomically, write_cure
+from .atomic import is_half_written, write_atomically, write_cure
 
 RECORD_FILE = ".usgseg-written.jsonl"
 PASSED_OVER = (RECORD_FILE, ".lock", ".DS_Store", "Thumbs.db", "desktop.ini")
@@ -224,11 +224,14 @@ class OutputFolder:
             _remove_empty(folder, _real(self.root))
 
     def _files(self) -> Iterator[Path]:
-        """All files below ``root`` save records and locks, links to folders included."""
+        """All files below ``root`` save records, locks and what a killed run wrote half.
+
+        Links to folders are among them.
+        """
         for place, folders, names in os.walk(self.root):
             links = [name for name in folders if (Path(place) / name).is_symlink()]
             for name in sorted((*names, *links)):
-                if name not in PASSED_OVER:
+                if name not in PASSED_OVER and not is_half_written(name):
                     yield Path(place) / name
 
     def _record(self, folder: Path) -> dict[str, set[str]]:
