@@ -148,12 +148,16 @@ def test_a_damaged_image_is_named_and_the_others_are_scored(make_dataset, plain_
     assert "30x30 pixels, its image 80x60" in messages["c"]
 
 
-def test_a_value_that_no_label_has_is_not_asked_for(make_dataset, plain_segmenter, make_detector):
+def test_a_value_that_no_label_has_is_named(make_dataset, plain_segmenter, make_detector):
     square, stranger = _map((1, 0, 0, 20, 20)), _map((1, 0, 0, 20, 20), (77, 30, 30, 50, 50))
     dataset = make_dataset({"a": square, "b": stranger})
-    result = evaluate_dataset(dataset, plain_segmenter, make_detector(), EvaluationRequest("text"))
-    first, second = result.scores
-    assert first.dice == second.dice
+    for prompt in ("text", "box"):
+        request = EvaluationRequest(prompt)
+        result = evaluate_dataset(dataset, plain_segmenter, make_detector(), request)
+        assert [score.item.item_id for score in result.scores] == ["a"]
+        ((item, error),) = result.failures
+        assert item.item_id == "b"
+        assert f"holds the values 77 ({int((stranger == 77).sum())} pixels)" in str(error)
 
 
 def test_a_data_set_without_any_object_says_so(make_dataset, plain_segmenter):
