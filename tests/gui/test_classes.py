@@ -83,6 +83,20 @@ def test_three_classes_take_one_key_and_one_box_each(drawing, phantom_folder):
     assert all(inside(mask, number) for number, mask in enumerate(found.values()))
 
 
+def test_three_classes_drawn_without_waiting_are_all_there(drawing, phantom_folder):
+    from qtpy.QtCore import Qt
+
+    add_class(drawing, "os ilium")
+    add_class(drawing, "os ischium")
+    for number, key in enumerate((Qt.Key.Key_1, Qt.Key.Key_2, Qt.Key.Key_3)):
+        drawing.press(key, Qt.KeyboardModifier.AltModifier)
+        drawing.drag(*BOXES[number])
+    drawing.wait(lambda: not drawing.session.is_waiting)
+    found = saved(phantom_folder, press_g(drawing))
+    assert list(found) == ["object", "os ilium", "os ischium"]
+    assert all(inside(mask, number) for number, mask in enumerate(found.values()))
+
+
 def test_a_box_that_overlaps_an_object_of_another_class_begins_one_of_the_picked(drawing):
     draw(drawing, 0)
     add_class(drawing, "os ilium")

@@ -129,6 +129,45 @@ def test_a_pick_is_for_the_image_on_which_it_was_made(plain):
     assert proposed(plain) == ["object"]
 
 
+def test_who_is_quicker_than_the_model_loses_no_object(bench, plain):
+    bench.hold = True
+    plain.prompting.add_box((5, 5), (25, 25))
+    plain.editing.add_class("ilium")
+    plain.prompting.add_box((20, 20), (40, 40))
+    plain.editing.add_class("ischium")
+    plain.prompting.add_box((45, 30), (70, 50))
+    assert plain.is_waiting
+    bench.release()
+    assert proposed(plain) == ["object", "ilium", "ischium"]
+    assert all(item.has_mask for item in plain.draft.objects)
+    assert plain.draft.active == 2
+    masks = [item.proposal.mask for item in plain.draft.objects]
+    assert masks[0][15, 15]
+    assert masks[1][30, 30]
+    assert masks[2][40, 57]
+    plain.editing.accept()
+    assert set(np.unique(plain.labels)) == {0, 1, 2, 3}
+    while plain.history.next_undo is not None:
+        plain.undo()
+    assert not plain.draft.objects
+    assert names(plain) == ["object"]
+
+
+def test_what_is_left_to_segment_can_be_called_off(bench, plain):
+    bench.hold = True
+    plain.prompting.add_box((5, 5), (25, 25))
+    plain.prompting.add_box((45, 30), (70, 50))
+    newest = [request for request in bench.held if hasattr(request, "prompts")][-1]
+    bench.answer(newest)
+    assert plain.progress.awaits("left")
+    plain.prompting.cancel()
+    bench.release()
+    assert not plain.is_waiting
+    assert [item.has_mask for item in plain.draft.objects] == [False, True]
+    plain.prompting.add_point(57, 40, positive=False)
+    assert [item.has_mask for item in plain.draft.objects] == [True, True], "asked for again"
+
+
 # -- an object's class -------------------------------------------------------------------------
 
 

@@ -57,6 +57,9 @@ def receive(session: AnnotationSession, answer: Answer) -> None:
             session.fail(answer.error, kind)
     elif kind == "prompt":
         _predicted(session, answer)
+    elif kind == "left":
+        _note(session, answer)
+        session.prompting.take_left(answer)
     elif kind == "text":
         _note(session, answer)
         session.finding.receive(answer)
@@ -179,6 +182,7 @@ def _predicted(session: AnnotationSession, answer: ModelAnswer) -> None:
         session.predictor.is_broken(" ".join(answer.notes))
     session.draft_changed.emit()
     session.states_changed.emit()
+    session.prompting.ask_left()
 
 
 def _note(session: AnnotationSession, answer: ModelAnswer) -> None:

@@ -15,7 +15,7 @@ from ..types import FloatArray, TextPrompt
 from . import draft as drafts
 from . import regions
 from .draft import Draft, DraftObject
-from .requests import TextRequest
+from .requests import ModelAnswer, ObjectsRequest, TextRequest
 from .status import PROPOSING, USE
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Prompting:
     def __init__(self, session: AnnotationSession) -> None:
         self._session = session
         self.class_is_new = False
+        self._left: tuple[DraftObject, ...] = ()
         session.image_changed.connect(self._forget)
 
     def _forget(self) -> None:
@@ -153,6 +154,29 @@ class Prompting:
         self.cancel()
         if self._session.draft.objects:
             self.edit_draft("clear", Draft())
+
+    def ask_left(self) -> None:
+        """Have those objects segmented whose prompt had no answer when the next one came."""
+        session, draft, chosen = self._session, self._session.draft, self._session.settings
+        self._left = tuple(
+            item for item in draft.objects if item.proposal is None and not item.prompts.is_empty
+        )
+        if self._left:
+            generation = session.progress.begin("left", "Segmenting...")
+            prompts, source = tuple(item.prompts for item in self._left), session.source()
+            session.ask(
+                ObjectsRequest(generation, source, chosen.segmenter, prompts, chosen.cleaning)
+            )
+
+    def take_left(self, answer: ModelAnswer) -> None:
+        """Take the masks of those objects, where they are proposed still."""
+        made = dict(zip(map(id, self._left), answer.proposals, strict=True))
+        draft = self._session.draft
+        objects = tuple(
+            replace(item, proposal=made[id(item)]) if id(item) in made else item
+            for item in draft.objects
+        )
+        self.edit_draft("segment", replace(draft, objects=objects))
 
     def cancel(self) -> None:
         """Await no proposal any more; what waits in the worker's queue is dropped."""

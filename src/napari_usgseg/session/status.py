@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ORDER = (
-    "open", "phantoms", "load", "step", "text", "use", "propose", "prompt", "prior", "objects",
-    "alike", "delete class", "warm", "embed", "export", "save", "warm text", "journal", "ahead",
-    "prefetch", "propose ahead", "present", "shelf",
+    "open", "phantoms", "load", "step", "text", "use", "propose", "prompt", "left", "prior",
+    "objects", "alike", "delete class", "warm", "embed", "export", "save", "warm text", "journal",
+    "ahead", "prefetch", "propose ahead", "present", "shelf",
 )  # fmt: skip
 """What the line names first when several things go on."""
 USE, DELETE_CLASS = "use", "delete class"
 """Whether a class is in use is looked up: after a search, and before the class goes."""
-PROPOSING = ("text", USE, "propose", "prompt", "prior", "objects", "alike", DELETE_CLASS)
+PROPOSING = ("text", USE, "propose", "prompt", "left", "prior", "objects", "alike", DELETE_CLASS)
 """What ends with a proposal; until then there is nothing to accept, and it can be cancelled."""
-MODELS = ("propose", "prompt", "objects", "alike", "warm", "embed")
+MODELS = ("propose", "prompt", "left", "objects", "alike", "warm", "embed")
 """What fails where a model, or the process that it is in, does; loading it anew may be the cure."""
 MENDS = {"text": ("text", *MODELS), **dict.fromkeys(MODELS, MODELS)}
 """Whose failures are over when one of a kind succeeds; of any other kind its own are."""
