@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from napari_usgseg.io.outputs import RECORD_FILE
 from napari_usgseg.io.phantoms import write_phantom_dataset
 
 
@@ -71,9 +72,11 @@ def test_a_damaged_image_is_named_and_gives_code_3(usgseg, phantoms, checkpoint,
     assert entry["images"] == 3
 
 
-@pytest.mark.parametrize("place", ["file/report.json", "folder"])
+@pytest.mark.parametrize(
+    ("place", "named"), [("file/report.json", "file: is a file"), ("folder", "folder: is a folder")]
+)
 def test_a_report_that_could_not_be_written_is_refused_before_anything_is_scored(
-    usgseg, phantoms, checkpoint, tmp_path, place
+    usgseg, phantoms, checkpoint, tmp_path, place, named
 ):
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()
@@ -81,7 +84,7 @@ def test_a_report_that_could_not_be_written_is_refused_before_anything_is_scored
     outcome = usgseg("evaluate", phantoms, *words)
     assert (outcome.code, outcome.out) == (1, "")
     assert len(outcome.err_lines) == 1
-    assert str(tmp_path / place) in outcome.err
+    assert str(tmp_path / named) in outcome.err
 
 
 def test_a_data_set_given_twice_is_a_wrong_request(usgseg, phantoms):
@@ -108,7 +111,7 @@ def test_tables_and_the_worst_cases_are_written_into_a_folder(
     outcome = usgseg("evaluate", phantoms, "--prompt", "box", "--model", checkpoint, "--out", out)
     assert outcome.code == 0
     assert {"report.json", "tables.md", "tables.json", "others.csv", "worst.png"} == {
-        path.name for path in out.iterdir()
+        path.name for path in out.iterdir() if path.name != RECORD_FILE
     }
     (entry,) = json.loads((out / "report.json").read_text())["datasets"].values()
     assert len(entry["per_image"]) == 4

@@ -1,4 +1,4 @@
-"""Projects, models and results as commit 07c8e0a wrote them (version 0.1.0): every later version opens them."""
+"""Projects, models and results as commit 07c8e0a wrote them; every later version opens them."""
 
 from __future__ import annotations
 

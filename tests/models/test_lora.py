@@ -110,7 +110,7 @@ def test_a_merged_dino_is_a_folder_of_its_own_with_the_same_boxes(
     merged = merge_to_folder(folder, tmp_path / "merged", str(dino_folder))
     applied = boxes_of(load_adapter(load_grounding_dino(dino_folder).model, folder))
     torch.testing.assert_close(boxes_of(load_detector(merged).model), applied, atol=1e-4, rtol=0)
-    with pytest.raises(LabelWriteError, match="choose another place"):
+    with pytest.raises(LabelWriteError, match="holds other files"):
         merge_to_folder(folder, merged, str(dino_folder))
 
 
