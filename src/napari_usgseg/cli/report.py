@@ -31,9 +31,9 @@ def report(
     )
     from ..store.ledger.tables import span
 
-    folder = result_folder(out, *FILES)
     stores = open_for_report(project, labels, annotator)
     try:
+        folder = result_folder(out, *FILES)
         with progress(sum(len(store.records) for store in stores), "images") as advance:
             ledger = read_ledger(stores, lambda done, total: advance(""), cache_of(stores))
         write_csv(ledger, out, folder.write)
