@@ -9,6 +9,7 @@ import pytest
 
 from napari_usgseg.errors import DatasetError
 from napari_usgseg.io.datasets import read_dataset
+from napari_usgseg.io.outputs import OutputFolder
 from napari_usgseg.io.phantoms import write_phantom_dataset
 from napari_usgseg.pipeline.ablate import GROUPS, UNCHANGED, run_ablation, variants
 from napari_usgseg.pipeline.ablation_report import write_ablation
@@ -81,7 +82,7 @@ def test_real_models_are_scored_and_the_files_say_it(
     assert spread["phrasings"] == 2
     assert spread["lowest"] <= spread["mean"] <= spread["highest"]
 
-    write_ablation(result, tmp_path / "out")
+    write_ablation(result, OutputFolder(tmp_path / "out"))
     assert json.loads((tmp_path / "out" / "ablation.json").read_text()) == result
     assert "| threshold | box 1 |" in (tmp_path / "out" / "ablation.md").read_text()
     words = " ".join(ElementTree.parse(tmp_path / "out" / "ablation.svg").getroot().itertext())

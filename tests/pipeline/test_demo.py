@@ -4,6 +4,7 @@ import numpy as np
 
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.labels import read_labels
+from napari_usgseg.io.outputs import OutputFolder
 from napari_usgseg.pipeline.demo import correct, run_demo
 from napari_usgseg.pipeline.propose import Proposal, Proposals
 
@@ -48,7 +49,7 @@ def test_nothing_is_clicked_where_all_is_right(plain_segmenter, image):
 
 
 def test_the_demo_leaves_a_data_set_that_evaluate_reads(tmp_path, plain_segmenter, make_detector):
-    steps = run_demo(plain_segmenter, make_detector(), tmp_path, count=2, seed=5)
+    steps = run_demo(plain_segmenter, make_detector(), OutputFolder(tmp_path), count=2, seed=5)
     dataset = read_dataset(tmp_path / "dataset")
     assert [item.item_id for item in dataset.items] == [step.image_id for step in steps]
     assert all(step.found == 0 and step.dice_text == 0 for step in steps)
