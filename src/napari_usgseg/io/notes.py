@@ -37,7 +37,7 @@ class Notes:
 
 
 def counted(text: str, files: list[str]) -> str:
-    """"a.png: it is odd", or for several files "it is odd (3 files, the first a.png)"."""
+    """One line of a note: "a.png: odd", or for several files "odd (3 files, the first a.png)"."""
     if len(files) == 1:
         return f"{files[0]}: {text}"
     return f"{text} ({len(files)} files, the first {files[0]})"
