@@ -82,7 +82,7 @@ def test_adapters_are_listed_and_merged(usgseg, adapter, tmp_path):
     assert (merged / "grounder.json").is_file()
     again = usgseg("models", "merge-lora", adapter, "--out", merged)
     assert again.code == 1
-    assert "exists already" in again.err
+    assert "choose an empty or a new folder" in again.err
     assert "no adapter here" in usgseg("models", "adapters", merged).out
 
 
