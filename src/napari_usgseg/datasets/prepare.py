@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
@@ -174,8 +175,10 @@ def _in_threads(work: Callable[[_T], _R], inputs: Sequence[_T]) -> Iterator[Iter
     Decoding and encoding of images leave Python's lock alone, so threads do.
     """
     pool = ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1))
+    # The first is done here: two threads that import one decoder's packages can find them half made.
+    first = [work(each) for each in inputs[:1]]
     try:
-        yield pool.map(work, inputs)
+        yield chain(first, pool.map(work, inputs[1:]))
     finally:
         pool.shutdown(cancel_futures=True)
 
