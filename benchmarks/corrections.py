@@ -18,19 +18,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from napari_usgseg.geometry import components
+from napari_usgseg.core.geometry import components
+from napari_usgseg.core.metrics import dice, next_click
+from napari_usgseg.core.types import BoolArray, ImageEmbedding, Prompts
 from napari_usgseg.io.datasets import read_dataset, read_splits
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
-from napari_usgseg.io.phantoms import make_phantom
-from napari_usgseg.metrics import dice, next_click
-from napari_usgseg.models.base import Segmenter
+from napari_usgseg.lab.evaluation.steering import add_click, prompt_for
+from napari_usgseg.models.interfaces import Segmenter
 from napari_usgseg.models.registry import load_segmenter
-from napari_usgseg.pipeline import correction
-from napari_usgseg.pipeline.postprocess import PostprocessSettings
-from napari_usgseg.pipeline.propose import propose_prompts
-from napari_usgseg.pipeline.steering import add_click, prompt_for
-from napari_usgseg.types import BoolArray, ImageEmbedding, Prompts
+from napari_usgseg.phantoms.phantom import make_phantom
+from napari_usgseg.segmentation import correction
+from napari_usgseg.segmentation.postprocess import PostprocessSettings
+from napari_usgseg.segmentation.propose import propose_prompts
 
 TRIED = {
     "LEAST_AGREEMENT": (0.0, 0.3, 0.5, 0.7, 0.8, 1.1),

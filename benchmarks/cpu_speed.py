@@ -31,10 +31,10 @@ from cpu_ways import decoders, encoders
 from sam2.sam2_image_predictor import SAM2ImagePredictor
 from torch import Tensor
 
-from napari_usgseg.models import sam2_openvino
-from napari_usgseg.models.sam import SamSegmenter
-from napari_usgseg.models.sam2 import SAM2_VARIANTS, Sam2Net, build_sam2
-from napari_usgseg.types import ImageEmbedding, Prompts
+from napari_usgseg.core.types import ImageEmbedding, Prompts
+from napari_usgseg.models.sam import openvino as sam2_openvino
+from napari_usgseg.models.sam.sam import SamSegmenter
+from napari_usgseg.models.sam.sam2 import SAM2_VARIANTS, Sam2Net, build_sam2
 
 MODEL = "sam2.1-hiera-tiny"
 SIZE_HW = (480, 640)

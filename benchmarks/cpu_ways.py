@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_usgseg.models import sam2_openvino
-from napari_usgseg.models.sam2 import Sam2Net
-from napari_usgseg.types import ImageEmbedding
+from napari_usgseg.core.types import ImageEmbedding
+from napari_usgseg.models.sam import openvino as sam2_openvino
+from napari_usgseg.models.sam.sam2 import Sam2Net
 
 
 class RuntimeEncoder(nn.Module):

@@ -20,17 +20,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from napari_usgseg.core.metrics import dice
+from napari_usgseg.core.types import TextPrompt
 from napari_usgseg.io.datasets import read_dataset, read_splits
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
-from napari_usgseg.io.phantoms import make_phantom
-from napari_usgseg.metrics import dice
-from napari_usgseg.models import phrase_grounder
+from napari_usgseg.learning.phrases import CONCEPTS, HELD_OUT_ABSENT, absent_phrases, concept_of
+from napari_usgseg.models.grounding import phrase_grounder
 from napari_usgseg.models.registry import load_detector, load_segmenter
-from napari_usgseg.pipeline.postprocess import PostprocessSettings
-from napari_usgseg.pipeline.propose import propose_text
-from napari_usgseg.training.phrases import CONCEPTS, HELD_OUT_ABSENT, absent_phrases, concept_of
-from napari_usgseg.types import TextPrompt
+from napari_usgseg.phantoms.phantom import make_phantom
+from napari_usgseg.segmentation.postprocess import PostprocessSettings
+from napari_usgseg.segmentation.propose import propose_text
 
 SYNONYMS = {
     "breast tumor": (

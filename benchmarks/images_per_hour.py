@@ -48,15 +48,15 @@ from scripted_annotator import (
     roughly_by_hand,
 )
 
-from napari_usgseg.geometry import components
+from napari_usgseg.annotation.learners.predictor import TrainingPlan
+from napari_usgseg.core.geometry import components
+from napari_usgseg.core.metrics import dice
+from napari_usgseg.core.types import BoolArray
 from napari_usgseg.io.datasets import read_dataset, read_splits
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels, write_png
-from napari_usgseg.io.phantoms import KINDS, make_phantom
-from napari_usgseg.metrics import dice
-from napari_usgseg.session.engine import Engine
-from napari_usgseg.session.predictor import TrainingPlan
-from napari_usgseg.types import BoolArray
+from napari_usgseg.jobs.engine import Engine
+from napari_usgseg.phantoms.phantom import KINDS, make_phantom
 
 FIRST_SEED = 500_000
 

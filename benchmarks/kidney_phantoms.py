@@ -14,9 +14,9 @@ import argparse
 import json
 from pathlib import Path
 
-from napari_usgseg.io.phantom_anatomy import ANATOMIES, Anatomy
-from napari_usgseg.io.phantom_scene import Scene
-from napari_usgseg.io.phantoms import write_phantom_dataset
+from napari_usgseg.phantoms.anatomy import ANATOMIES, Anatomy
+from napari_usgseg.phantoms.phantom import write_phantom_dataset
+from napari_usgseg.phantoms.scene import Scene
 
 NAME = "kidney-phantoms"
 

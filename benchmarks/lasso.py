@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import find_contours
 
-from napari_usgseg.geometry import components, jitter_box, mask_to_box
+from napari_usgseg.annotation.commands import regions
+from napari_usgseg.core.geometry import components, jitter_box, mask_to_box
+from napari_usgseg.core.metrics import dice
+from napari_usgseg.core.types import BoolArray, FloatArray, Prompts
 from napari_usgseg.io.datasets import read_dataset, read_splits
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
-from napari_usgseg.metrics import dice
 from napari_usgseg.models.registry import load_segmenter
-from napari_usgseg.pipeline.postprocess import PostprocessSettings
-from napari_usgseg.pipeline.propose import propose_prompts
-from napari_usgseg.session import regions
-from napari_usgseg.types import BoolArray, FloatArray, Prompts
+from napari_usgseg.segmentation.postprocess import PostprocessSettings
+from napari_usgseg.segmentation.propose import propose_prompts
 
 LOGITS = (3.0, 6.0, 10.0, 20.0)
 POINTS = 5

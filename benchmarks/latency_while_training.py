@@ -25,11 +25,10 @@ from typing import Any
 
 import numpy as np
 
+from napari_usgseg.core.types import LabelClass, Prompts
 from napari_usgseg.io.images import content_key
 from napari_usgseg.io.labels import write_png
-from napari_usgseg.io.phantoms import make_phantom
-from napari_usgseg.pipeline.postprocess import PostprocessSettings
-from napari_usgseg.session.requests import (
+from napari_usgseg.jobs.requests import (
     EmbedRequest,
     ImageSource,
     ModelAnswer,
@@ -37,11 +36,12 @@ from napari_usgseg.session.requests import (
     TrainingAnswer,
     TrainRequest,
 )
-from napari_usgseg.session.server import receive, send
-from napari_usgseg.session.trainer import Trainer
-from napari_usgseg.store.project import ProjectStore
-from napari_usgseg.store.shelf import Shelf
-from napari_usgseg.types import LabelClass, Prompts
+from napari_usgseg.jobs.server import receive, send
+from napari_usgseg.jobs.trainer import Trainer
+from napari_usgseg.phantoms.phantom import make_phantom
+from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.versions import Shelf
+from napari_usgseg.segmentation.postprocess import PostprocessSettings
 
 SIZE_HW = (480, 640)
 PAUSE_S = 0.4
@@ -54,7 +54,7 @@ class Person:
     def __init__(self, model: str) -> None:
         self._model = model
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "napari_usgseg.session.server"],
+            [sys.executable, "-m", "napari_usgseg.jobs.server"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

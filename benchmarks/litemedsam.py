@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from napari_usgseg.io.datasets import read_dataset, read_splits
-from napari_usgseg.models.litemedsam import LiteMedSam
+from napari_usgseg.lab.evaluation.evaluate import EvaluationRequest, evaluate_dataset
 from napari_usgseg.models.registry import load_segmenter
-from napari_usgseg.pipeline.evaluate import EvaluationRequest, evaluate_dataset
-from napari_usgseg.pipeline.postprocess import PostprocessSettings
+from napari_usgseg.models.sam.litemedsam import LiteMedSam
+from napari_usgseg.segmentation.postprocess import PostprocessSettings
 
 
 def main() -> None:

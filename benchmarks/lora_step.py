@@ -19,15 +19,14 @@ from pathlib import Path
 import torch
 
 from napari_usgseg.io.datasets import read_dataset
-from napari_usgseg.io.phantoms import write_phantom_dataset
-from napari_usgseg.models.lora import add_adapter, trained
-from napari_usgseg.models.lora_presets import DINO_PRESETS
+from napari_usgseg.learning.lora.data import choose_images
+from napari_usgseg.learning.lora.dino_task import DinoTask
+from napari_usgseg.learning.lora.train import TuneSettings, make_accelerator, tune
+from napari_usgseg.learning.lora.ways import Lesson
+from napari_usgseg.learning.questions import Questioner
+from napari_usgseg.models.lora.adapter import DINO_PRESETS, add_adapter, trained
 from napari_usgseg.models.registry import load_detector
-from napari_usgseg.training.dino_task import DinoTask
-from napari_usgseg.training.lora_data import choose_images
-from napari_usgseg.training.lora_loop import TuneSettings, make_accelerator, tune
-from napari_usgseg.training.lora_ways import Lesson
-from napari_usgseg.training.questions import Questioner
+from napari_usgseg.phantoms.phantom import write_phantom_dataset
 
 
 def main() -> None:

@@ -25,14 +25,14 @@ from typing import Any
 
 import numpy as np
 
+from napari_usgseg.core.types import TextPrompt
 from napari_usgseg.io.datasets import Split, read_dataset, read_splits
 from napari_usgseg.io.images import read_image
-from napari_usgseg.models.base import Detector, Segmenter
-from napari_usgseg.models.lora_routing import RoutedDetector
+from napari_usgseg.lab.evaluation.evaluate import EvaluationRequest, evaluate_dataset
+from napari_usgseg.learning.lora.train import LoraSettings, train_lora
+from napari_usgseg.models.interfaces import Detector, Segmenter
+from napari_usgseg.models.lora.routing import RoutedDetector
 from napari_usgseg.models.registry import load_detector, load_segmenter
-from napari_usgseg.pipeline.evaluate import EvaluationRequest, evaluate_dataset
-from napari_usgseg.training.lora import LoraSettings, train_lora
-from napari_usgseg.types import TextPrompt
 
 STRANGERS = 40
 """Images of other data sets that are asked for the new organ."""

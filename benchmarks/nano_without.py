@@ -14,7 +14,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from napari_usgseg.training.nano_segmenter import STAGES, train
+from napari_usgseg.lab.nano_factory.segmenter import STAGES, train
 
 
 def main() -> None:

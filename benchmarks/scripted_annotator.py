@@ -12,19 +12,19 @@ import numpy as np
 from skimage.draw import polygon2mask
 from skimage.measure import approximate_polygon, find_contours
 
-from napari_usgseg.metrics import dice, next_click
-from napari_usgseg.session.annotator import AnnotationSession
-from napari_usgseg.session.engine import Engine
-from napari_usgseg.session.files import answer_file
-from napari_usgseg.session.requests import (
+from napari_usgseg.annotation.session import AnnotationSession
+from napari_usgseg.core.metrics import dice, next_click
+from napari_usgseg.core.types import BoolArray
+from napari_usgseg.jobs.engine import Engine
+from napari_usgseg.jobs.files import answer_file
+from napari_usgseg.jobs.requests import (
     FileRequest,
     Priority,
     Request,
     TrainingAnswer,
     TrainingRequest,
 )
-from napari_usgseg.session.trainer import Trainer
-from napari_usgseg.types import BoolArray
+from napari_usgseg.jobs.trainer import Trainer
 
 OPERATORS = {"K": 0.28, "P": 1.10, "B": 0.10, "H": 0.40, "M": 1.35}
 """Seconds for a key (average non-secretary typist), pointing with the mouse, pressing or releasing

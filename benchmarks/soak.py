@@ -45,7 +45,7 @@ MEGABYTE = 2**20
 def write_images(folder: Path, count: int, size_hw: tuple[int, int] = SIZE_HW) -> Path:
     """``count`` phantoms of a few kinds, each with noise of its own, so that no two are equal."""
     from napari_usgseg.io.labels import write_png
-    from napari_usgseg.io.phantoms import make_phantom
+    from napari_usgseg.phantoms.phantom import make_phantom
 
     phantoms = [make_phantom(seed, size_hw).image[..., 0] for seed in range(min(KINDS, count))]
     for index in range(count):
@@ -71,7 +71,7 @@ def write_random_tiny(folder: Path) -> Path:
 def _write_random_tiny(path: Path) -> None:
     import torch
 
-    from napari_usgseg.models.sam2 import SAM2_VARIANTS, build_sam2
+    from napari_usgseg.models.sam.sam2 import SAM2_VARIANTS, build_sam2
 
     torch.manual_seed(0)
     torch.save({"model": build_sam2(SAM2_VARIANTS["sam2.1-hiera-tiny"]).state_dict()}, path)
@@ -194,7 +194,7 @@ class Script:
 
     def _embed_behind(self) -> None:
         """Have the worker embed this image with the other model, if it is done with the last."""
-        from napari_usgseg.session.requests import EmbedRequest, ImageSource, Priority
+        from napari_usgseg.jobs.requests import EmbedRequest, ImageSource, Priority
 
         if self._background and self._pending is None and self.session.loaded is not None:
             loaded = self.session.loaded

@@ -11,7 +11,7 @@ import argparse
 import json
 import sys
 
-from napari_usgseg.pipeline.benchmark import run_benchmark
+from napari_usgseg.lab.evaluation.benchmark import run_benchmark
 
 TARGETS = {"nano_embed": 1 / 20, "nano_click": 1 / 3, "sam2_embed": 1.0, "sam2_click": 1.0}
 

@@ -34,8 +34,8 @@ class ThreadWorker(QObject):
 
     def __init__(self) -> None:
         super().__init__()
-        from napari_usgseg.session.engine import Engine
-        from napari_usgseg.session.server import Lane
+        from napari_usgseg.jobs.engine import Engine
+        from napari_usgseg.jobs.server import Lane
 
         engine = Engine()
         self._lanes = {
@@ -52,8 +52,8 @@ class ThreadWorker(QObject):
 
     def submit(self, request: Any) -> None:
         """Queue a request in its lane."""
-        from napari_usgseg.session.requests import EmbedRequest, Priority
-        from napari_usgseg.session.server import lane_of
+        from napari_usgseg.jobs.requests import EmbedRequest, Priority
+        from napari_usgseg.jobs.server import lane_of
 
         if isinstance(request, EmbedRequest) and request.priority != Priority.PREFETCH:
             self._lanes["ahead"].cancel(request.generation, (EmbedRequest,))
@@ -61,7 +61,7 @@ class ThreadWorker(QObject):
 
     def cancel(self, before: int) -> None:
         """Drop prompts and phrases that wait from before a generation."""
-        from napari_usgseg.session.requests import PromptRequest, TextRequest
+        from napari_usgseg.jobs.requests import PromptRequest, TextRequest
 
         for lane in self._lanes.values():
             lane.cancel(before, (PromptRequest, TextRequest))

@@ -23,14 +23,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from napari_usgseg.core.metrics import dice, iou
 from napari_usgseg.io.datasets import Dataset, read_dataset, read_splits
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
-from napari_usgseg.metrics import dice, iou
-from napari_usgseg.models.nano import TRUNK
-from napari_usgseg.training.images import bend_intensities, normalise, random_affine, warp
-from napari_usgseg.training.ppn_views import PPN_AUGMENTATION
-from napari_usgseg.training.starting_weights import imagenet_trunk
+from napari_usgseg.lab.nano_factory.starting_weights import imagenet_trunk
+from napari_usgseg.learning.images import bend_intensities, normalise, random_affine, warp
+from napari_usgseg.learning.ppn.views import PPN_AUGMENTATION
+from napari_usgseg.models.sam.nano import TRUNK
 
 SIDE = 256
 BATCH = 8

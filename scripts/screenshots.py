@@ -17,9 +17,9 @@ from napari.settings import get_settings
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
+from napari_usgseg.annotation.learners.progress import TrainingPlan
 from napari_usgseg.gui.widget import UltrasoundWidget
-from napari_usgseg.io.phantoms import write_phantom_dataset
-from napari_usgseg.session.training_progress import TrainingPlan
+from napari_usgseg.phantoms.phantom import write_phantom_dataset
 
 TIMEOUT_S = 900.0
 LEARNT_FROM = 5

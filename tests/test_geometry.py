@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from napari_usgseg import geometry
-from napari_usgseg.errors import PromptError
+from napari_usgseg.core import geometry
+from napari_usgseg.core.errors import PromptError
 
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40))
 MASKS = hnp.arrays(bool, SIZES)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_usgseg.io.phantoms import make_phantom
-from napari_usgseg.metrics import dice
-from napari_usgseg.session.engine import Engine
+from napari_usgseg.core.metrics import dice
+from napari_usgseg.jobs.engine import Engine
+from napari_usgseg.phantoms.phantom import make_phantom
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))

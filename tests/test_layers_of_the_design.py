@@ -48,9 +48,9 @@ def test_everything_below_the_window_imports_without_napari_and_qt() -> None:
     [
         "napari_usgseg",
         "napari_usgseg.cli.main",
-        "napari_usgseg.session.annotator",
-        "napari_usgseg.session.server",
-        "napari_usgseg.store.project",
+        "napari_usgseg.annotation.session",
+        "napari_usgseg.jobs.server",
+        "napari_usgseg.project.project",
     ],
 )
 def test_no_deep_learning_library_is_imported_before_it_is_used(module: str) -> None:

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from napari_usgseg.cli.main import run
-from napari_usgseg.store.project import ProjectStore
-from napari_usgseg.types import LabelClass
+from napari_usgseg.core.types import LabelClass
+from napari_usgseg.project.project import ProjectStore
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def checkpoint(tmp_path_factory) -> Path:
     import torch
 
     from napari_usgseg.models.checkpoints import save_nano_segmenter
-    from napari_usgseg.models.nano import NanoSam
+    from napari_usgseg.models.sam.nano import NanoSam
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("models") / "untrained.safetensors"

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from napari_usgseg.cli.ablate import phrasings_of
-from napari_usgseg.io.phantoms import write_phantom_dataset
+from napari_usgseg.phantoms.phantom import write_phantom_dataset
 
 
 @pytest.fixture

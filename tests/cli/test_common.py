@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_usgseg.cli.common import parse_box, parse_point, progress
-from napari_usgseg.errors import PromptError
+from napari_usgseg.core.errors import PromptError
 
 PIXELS = st.floats(-1e4, 1e4, allow_nan=False)
 

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from napari_usgseg.io.outputs import RECORD_FILE
-from napari_usgseg.io.phantoms import write_phantom_dataset
+from napari_usgseg.phantoms.phantom import write_phantom_dataset
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from PIL import Image
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
-from napari_usgseg.store.project import ProjectStore
-from napari_usgseg.store.records import ImageState
+from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.records import ImageState
 
 
 def test_labelled_images_become_a_data_set_that_evaluate_reads(

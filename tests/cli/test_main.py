@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from napari_usgseg import __version__
-from napari_usgseg.errors import Cancelled
+from napari_usgseg.core.errors import Cancelled
 
 HEAVY = ("torch", "transformers", "sam2", "timm", "napari", "qtpy", "scipy", "skimage")
 

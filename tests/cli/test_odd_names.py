@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_usgseg.core.types import LabelClass
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.names import safe_file_name
-from napari_usgseg.store.project import ProjectStore
-from napari_usgseg.types import LabelClass
+from napari_usgseg.project.project import ProjectStore
 
 UTF8 = "Schilddru\u0308se.1", "Schilddr\u00fcse", "5% \\:?", "a\nb"
 STEMS = (b"latin\xe9", *(stem.encode() for stem in UTF8))

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from napari_usgseg.cli.main import run
-from napari_usgseg.io.phantoms import write_phantom_dataset
-from napari_usgseg.store.project import ProjectStore
-from napari_usgseg.types import LabelClass
+from napari_usgseg.core.types import LabelClass
+from napari_usgseg.phantoms.phantom import write_phantom_dataset
+from napari_usgseg.project.project import ProjectStore
 
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 

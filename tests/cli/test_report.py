@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_usgseg.io.phantoms import make_phantom
-from napari_usgseg.session.annotator import AnnotationSession
-from napari_usgseg.session.engine import Engine
-from napari_usgseg.session.files import answer_file
-from napari_usgseg.session.requests import FileRequest
+from napari_usgseg.annotation.session import AnnotationSession
+from napari_usgseg.jobs.engine import Engine
+from napari_usgseg.jobs.files import answer_file
+from napari_usgseg.jobs.requests import FileRequest
+from napari_usgseg.phantoms.phantom import make_phantom
 
 PHANTOMS = {"fetal-head": (1, 2), "nerve": (3,)}
 

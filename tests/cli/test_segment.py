@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from napari_usgseg.core.metrics import dice
 from napari_usgseg.io.datasets import read_splits
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_classes, read_labels
 from napari_usgseg.io.outputs import RECORD_FILE
-from napari_usgseg.metrics import dice
-from napari_usgseg.pipeline.run_file import alone_in
+from napari_usgseg.segmentation.run_file import alone_in
 
 SPLITS = Path(__file__).resolve().parents[2] / "benchmarks" / "splits.json"
 

@@ -11,8 +11,8 @@ import sys
 import pytest
 import torch
 
-from napari_usgseg.io.phantoms import write_phantom_dataset
-from napari_usgseg.models.lora_card import read_adapter_card
+from napari_usgseg.models.lora.card import read_adapter_card
+from napari_usgseg.phantoms.phantom import write_phantom_dataset
 
 FEW = ("--steps", 2, "--batch", 2, "--image-size", 64, "--rank", 4, "--no-pictures")
 

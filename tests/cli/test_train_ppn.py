@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from napari_usgseg.io.labels import read_classes, read_labels
-from napari_usgseg.io.phantoms import write_phantom_dataset
+from napari_usgseg.phantoms.phantom import write_phantom_dataset
 
 
 @pytest.fixture(scope="module")

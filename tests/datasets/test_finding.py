@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from napari_usgseg.datasets.finding import Findings, find_images
-from napari_usgseg.datasets.records import Layout, MaskRule, TableRule
-from napari_usgseg.datasets.registry import known_dataset
+from napari_usgseg.lab.public_datasets.finding import Findings, find_images
+from napari_usgseg.lab.public_datasets.registry import Layout, MaskRule, TableRule, known_dataset
 
 LAYOUT = Layout(
     image=(r"images/(?P<id>[^/]+)\.(?:png|jpg)",),

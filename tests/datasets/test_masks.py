@@ -9,12 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from napari_usgseg.datasets.masks import AnnotationReader
-from napari_usgseg.datasets.polygons import ddti_polygons, json_polygons, via_polygons
-from napari_usgseg.datasets.records import MaskRule
-from napari_usgseg.errors import DatasetError
+from napari_usgseg.core.errors import DatasetError
 from napari_usgseg.io.masks import RESCALED
 from napari_usgseg.io.notes import listening
+from napari_usgseg.lab.public_datasets.annotations import (
+    AnnotationReader,
+    ddti_polygons,
+    json_polygons,
+    via_polygons,
+)
+from napari_usgseg.lab.public_datasets.registry import MaskRule
 
 quick = settings(deadline=None, max_examples=40)
 SIZE = (30, 40)

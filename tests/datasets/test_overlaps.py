@@ -13,13 +13,13 @@ import pytest
 from PIL import Image
 
 from napari_usgseg.cli.main import run
-from napari_usgseg.datasets.source_csv import COLUMNS
-from napari_usgseg.errors import UsgsegError
+from napari_usgseg.core.errors import UsgsegError
+from napari_usgseg.core.types import ImageRecord, LabelClass
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.export import export_images
-from napari_usgseg.io.phantoms import write_phantom_dataset
-from napari_usgseg.store.project import ProjectStore
-from napari_usgseg.types import ImageRecord, LabelClass
+from napari_usgseg.lab.public_datasets.source_csv import COLUMNS
+from napari_usgseg.phantoms.phantom import write_phantom_dataset
+from napari_usgseg.project.project import ProjectStore
 
 CYST = LabelClass(1, "cyst", "#e69f00")
 

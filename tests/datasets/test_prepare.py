@@ -10,12 +10,12 @@ import pytest
 import tifffile
 from PIL import Image
 
-from napari_usgseg.datasets.prepare import prepare_dataset
-from napari_usgseg.datasets.registry import known_dataset, known_datasets
-from napari_usgseg.errors import DatasetError, LabelWriteError
+from napari_usgseg.core.errors import DatasetError, LabelWriteError
 from napari_usgseg.io.datasets import read_dataset, read_splits
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
+from napari_usgseg.lab.public_datasets.prepare import prepare_dataset
+from napari_usgseg.lab.public_datasets.registry import known_dataset, known_datasets
 
 NAMES = [known.name for known in known_datasets()]
 EXPECTED = {  # items, groups

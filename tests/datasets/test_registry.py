@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from napari_usgseg.datasets.registry import find_dataset, known_dataset, known_datasets
-from napari_usgseg.errors import DatasetError
+from napari_usgseg.core.errors import DatasetError
+from napari_usgseg.lab.public_datasets.registry import find_dataset, known_dataset, known_datasets
 
 
 def test_the_paper_s_counts_add_up():

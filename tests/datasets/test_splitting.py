@@ -3,8 +3,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_usgseg.datasets.registry import known_datasets
-from napari_usgseg.datasets.splitting import split_like
+from napari_usgseg.lab.public_datasets.prepare import split_like
+from napari_usgseg.lab.public_datasets.registry import known_datasets
 
 quick = settings(deadline=None, max_examples=60)
 GROUPS = st.lists(st.integers(0, 12).map(str), max_size=80)

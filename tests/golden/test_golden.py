@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_usgseg.annotation.session import AnnotationSession
 from napari_usgseg.cli.main import run
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.labels import read_labels
 from napari_usgseg.io.pairs import read_pair
-from napari_usgseg.session.annotator import AnnotationSession
-from napari_usgseg.session.engine import Engine
-from napari_usgseg.session.files import answer_file
-from napari_usgseg.session.requests import FileRequest
-from napari_usgseg.store.project import ProjectStore
+from napari_usgseg.jobs.engine import Engine
+from napari_usgseg.jobs.files import answer_file
+from napari_usgseg.jobs.requests import FileRequest
+from napari_usgseg.project.project import ProjectStore
 
 HERE = Path(__file__).parent
 EXPECTED = json.loads((HERE / "expected.json").read_text())

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 import napari_usgseg
-from napari_usgseg.gui.worker import InferenceWorker
-from napari_usgseg.io.phantoms import write_phantom_dataset
+from napari_usgseg.gui.qt_jobs import InferenceWorker
+from napari_usgseg.phantoms.phantom import write_phantom_dataset
 
 WAIT_MS = 180_000
 TRAINING_MS = 400_000

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_usgseg.io.instances import semantic
-from napari_usgseg.io.labels import read_classes, read_labels
+from napari_usgseg.io.labels import read_classes, read_labels, semantic
 
 from .conftest import Person
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_usgseg.gui.tools import ANOTHER_FRAME
+from napari_usgseg.gui.canvas.tools import ANOTHER_FRAME
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_usgseg.gui.tools import Tool
+from napari_usgseg.gui.canvas.tools import Tool
 from napari_usgseg.io.labels import read_classes
 
 from .hand import (

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from napari_usgseg.gui.display import CONTOUR_WIDTH
-from napari_usgseg.gui.pictures import KEPT, Pictures, picture, window
-from napari_usgseg.session.settings import DESPECKLING, Settings, View
+from napari_usgseg.annotation.settings import DESPECKLING, Settings, View
+from napari_usgseg.gui.canvas.display import CONTOUR_WIDTH
+from napari_usgseg.gui.canvas.pictures import KEPT, Pictures, picture, window
 
 pytestmark = pytest.mark.gui
 

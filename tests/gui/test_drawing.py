@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from napari_usgseg.gui.drawing import eroded, outlines
-from napari_usgseg.pipeline.propose import Proposal
-from napari_usgseg.session.draft import DraftObject
-from napari_usgseg.types import Prompts
+from napari_usgseg.annotation.drafts import DraftObject
+from napari_usgseg.core.types import Prompts
+from napari_usgseg.gui.canvas.layer_drawing import eroded, outlines
+from napari_usgseg.segmentation.propose import Proposal
 
 pytestmark = pytest.mark.gui
 

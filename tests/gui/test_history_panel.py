@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_usgseg.gui.history_panel import FIRST, HistoryModel
-from napari_usgseg.store.records import ImageState, Step
+from napari_usgseg.gui.panels.history_panel import FIRST, HistoryModel
+from napari_usgseg.project.records import ImageState, Step
 
 pytestmark = pytest.mark.gui
 

@@ -9,15 +9,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_usgseg.gui.images_model import ImagesModel
-from napari_usgseg.gui.images_panel import FILTERS, ImagesPanel, progress_text
-from napari_usgseg.gui.thumbnails import HEIGHT, KEPT, WIDTH, thumbnail
-from napari_usgseg.session.annotator import AnnotationSession
-from napari_usgseg.session.files import answer_file
-from napari_usgseg.session.image_queue import ImageQueue
-from napari_usgseg.session.requests import FileRequest
-from napari_usgseg.store.base import ImageState
-from napari_usgseg.types import ImageRecord
+from napari_usgseg.annotation.image_queue import ImageQueue
+from napari_usgseg.annotation.session import AnnotationSession
+from napari_usgseg.core.types import ImageRecord
+from napari_usgseg.gui.panels.images_panel import (
+    FILTERS,
+    HEIGHT,
+    KEPT,
+    WIDTH,
+    ImagesModel,
+    ImagesPanel,
+    progress_text,
+    thumbnail,
+)
+from napari_usgseg.jobs.files import answer_file
+from napari_usgseg.jobs.requests import FileRequest
+from napari_usgseg.project.records import ImageState
 
 pytestmark = pytest.mark.gui
 
@@ -201,7 +208,7 @@ def test_a_damaged_image_has_no_thumbnail_and_stops_nothing(qtbot, tmp_path):
 def test_a_thumbnail_of_the_folder_before_is_not_shown_for_an_image_of_the_same_name(
     qtbot, tmp_path, monkeypatch
 ):
-    from napari_usgseg.gui import thumbnails
+    from napari_usgseg.gui.panels import images_panel as thumbnails
 
     begun, late, read = threading.Event(), threading.Event(), thumbnails.read_image
 
@@ -240,7 +247,7 @@ def test_a_thumbnail_fits_and_keeps_the_images_shape(shape):
 
 
 def test_progress_is_told_with_pace_and_what_is_left(monkeypatch):
-    from napari_usgseg.session import image_queue
+    from napari_usgseg.annotation import image_queue
 
     now = 0.0
     monkeypatch.setattr(image_queue.time, "monotonic", lambda: now)

@@ -7,8 +7,8 @@ import yaml
 
 import napari_usgseg
 from napari_usgseg.gui import keys, preferences
+from napari_usgseg.gui.canvas.tools import Tool
 from napari_usgseg.gui.keys import SHORTCUTS, resolved, settable
-from napari_usgseg.gui.tools import Tool
 
 pytestmark = pytest.mark.gui
 

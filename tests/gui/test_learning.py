@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_usgseg.gui.mode_panel import NOBODY
-from napari_usgseg.session.predictor import TrainingPlan
-from napari_usgseg.session.settings import Mode
-from napari_usgseg.store.base import ImageState
+from napari_usgseg.annotation.learners.predictor import TrainingPlan
+from napari_usgseg.annotation.settings import Mode
+from napari_usgseg.gui.panels.mode_panel import NOBODY
+from napari_usgseg.project.records import ImageState
 
 from .conftest import HEADS
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_usgseg.store.ledger.report import open_for_report, read_ledger
+from napari_usgseg.effort.report import open_for_report, read_ledger
 
 pytestmark = pytest.mark.gui
 
@@ -37,7 +37,7 @@ def test_the_window_shows_the_figures_of_the_report(at_work, phantom_folder: Pat
 
 
 def test_it_reads_on_a_thread_of_its_own(at_work, monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_usgseg.gui import ledger_panel
+    from napari_usgseg.gui.panels import ledger_panel
 
     paint_and_accept(at_work)
     readers: list[str] = []
@@ -98,7 +98,7 @@ def test_it_closes_with_the_dock(person, phantom_folder: Path) -> None:
 
 
 def test_looking_around_with_the_mouse_counts_as_work(at_work) -> None:
-    from napari_usgseg.session.effort import Stopwatch
+    from napari_usgseg.annotation.stopwatch import Stopwatch
 
     now = [0.0]
     at_work.session.effort = Stopwatch(lambda: now[0])

@@ -10,8 +10,8 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
-from napari_usgseg.gui.tools import Tool
-from napari_usgseg.store.base import ImageState
+from napari_usgseg.gui.canvas.tools import Tool
+from napari_usgseg.project.records import ImageState
 
 pytestmark = pytest.mark.gui
 

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.gui
 
 HOLDER = """
 import sys
-from napari_usgseg.store.project import ProjectStore
+from napari_usgseg.project.project import ProjectStore
 store = ProjectStore(sys.argv[1])
 print("held", flush=True)
 sys.stdin.read()

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_usgseg.gui import layer_drawing
+from napari_usgseg.gui.canvas import layer_drawing
+from napari_usgseg.gui.canvas.tools import Tool
 from napari_usgseg.gui.parts import reason
-from napari_usgseg.gui.tools import Tool
 from napari_usgseg.io.labels import read_labels
 
 from .hand import add_class, choose_labelling, click_chip, find, press_g, saved

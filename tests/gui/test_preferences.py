@@ -6,8 +6,8 @@ import pytest
 
 import napari_usgseg
 from napari_usgseg.gui import preferences
+from napari_usgseg.gui.canvas.tools import Tool
 from napari_usgseg.gui.keys import key_of
-from napari_usgseg.gui.tools import Tool
 
 pytestmark = pytest.mark.gui
 

@@ -13,8 +13,8 @@ import sys
 import numpy as np
 import pytest
 
-from napari_usgseg.geometry import components
-from napari_usgseg.gui.tools import Tool
+from napari_usgseg.core.geometry import components
+from napari_usgseg.gui.canvas.tools import Tool
 
 pytestmark = pytest.mark.gui
 

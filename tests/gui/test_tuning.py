@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from napari_usgseg.gui.learn_page import TRAIN, TUNE
-from napari_usgseg.session.training_progress import TrainingPlan
-from napari_usgseg.store.base import ImageState
+from napari_usgseg.annotation.learners.progress import TrainingPlan
+from napari_usgseg.gui.panels.learn_panel import TRAIN, TUNE
+from napari_usgseg.project.records import ImageState
 
 pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("no_giving_way")]
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_usgseg.gui.tools import Tool
+from napari_usgseg.gui.canvas.tools import Tool
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.labels import read_classes, read_labels
-from napari_usgseg.store.base import ImageState
+from napari_usgseg.project.records import ImageState
 
 pytestmark = pytest.mark.gui
 
@@ -76,7 +76,7 @@ def test_a_phrase_that_is_typed_finds_the_lesion_of_a_phantom(at_work, truth):
     from qtpy.QtCore import Qt
     from qtpy.QtTest import QTest
 
-    from napari_usgseg.metrics import dice
+    from napari_usgseg.core.metrics import dice
 
     field, session = at_work.widget.find_panel.phrase, at_work.session
     QTest.keyClicks(field, "breast tumor")

@@ -12,14 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_usgseg.gui.worker import FileWorker, InferenceWorker
+from napari_usgseg.core.types import Prompts
+from napari_usgseg.gui.qt_jobs import FileWorker, InferenceWorker
 from napari_usgseg.io.images import content_key
 from napari_usgseg.io.labels import read_labels
-from napari_usgseg.models.embedding_cache import CachePlace
-from napari_usgseg.pipeline.postprocess import PostprocessSettings
-from napari_usgseg.pipeline.propose import Proposal
-from napari_usgseg.session.engine import KEPT_IMAGES
-from napari_usgseg.session.requests import (
+from napari_usgseg.jobs.engine import KEPT_IMAGES
+from napari_usgseg.jobs.requests import (
     EmbedRequest,
     ImageSource,
     LoadRequest,
@@ -28,10 +26,19 @@ from napari_usgseg.session.requests import (
     PromptRequest,
     SaveRequest,
 )
-from napari_usgseg.store.base import ImageState
-from napari_usgseg.store.project import ProjectStore
-from napari_usgseg.store.records import Draft, DraftObject, Edit, Event, EventKind, difference
-from napari_usgseg.types import Prompts
+from napari_usgseg.models.embedding_cache import CachePlace
+from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.records import (
+    Draft,
+    DraftObject,
+    Edit,
+    Event,
+    EventKind,
+    ImageState,
+    difference,
+)
+from napari_usgseg.segmentation.postprocess import PostprocessSettings
+from napari_usgseg.segmentation.propose import Proposal
 
 pytestmark = pytest.mark.gui
 WAIT_MS = 120_000

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from napari_usgseg.errors import DatasetError, ImageReadError
+from napari_usgseg.core.errors import DatasetError, ImageReadError
 from napari_usgseg.io.datasets import (
     Dataset,
     DatasetItem,

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from napari_usgseg.errors import DatasetError, ImageReadError, LabelWriteError, readable
+from napari_usgseg.core.errors import DatasetError, ImageReadError, LabelWriteError, readable
+from napari_usgseg.core.types import ImageRecord, LabelClass
 from napari_usgseg.io import outputs
 from napari_usgseg.io.atomic import write_over
 from napari_usgseg.io.datasets import read_dataset, split_by_group
 from napari_usgseg.io.export import export_images
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_classes, read_labels, write_labels
-from napari_usgseg.types import ImageRecord, LabelClass
 
 CLASSES = [LabelClass(1, "breast tumor", "#e69f00"), LabelClass(2, "cyst", "#56b4e9")]
 ABOUT = {"name": "mine", "organ": "breast", "target": "breast tumor", "classes": CLASSES}

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_usgseg.errors import DatasetError, PromptError
+from napari_usgseg.core.errors import DatasetError, PromptError
+from napari_usgseg.core.types import ImageRecord
 from napari_usgseg.io.groups import default_group, group_images
-from napari_usgseg.types import ImageRecord
 
 FOLDER = Path("/data/scans")
 

@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from napari_usgseg.io.instances import (
+from napari_usgseg.io.labels import (
     MAX_CLASS,
     MAX_INSTANCE,
+    MAX_LABEL,
     class_of,
     code_of,
     free_numbers,
@@ -16,7 +17,6 @@ from napari_usgseg.io.instances import (
     semantic,
     values_in,
 )
-from napari_usgseg.io.labels import MAX_LABEL
 
 
 @given(st.integers(1, MAX_CLASS), st.integers(1, MAX_INSTANCE))

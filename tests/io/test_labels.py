@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from napari_usgseg.errors import DatasetError, ImageReadError, LabelWriteError
+from napari_usgseg.core.errors import DatasetError, ImageReadError, LabelWriteError
+from napari_usgseg.core.types import LabelClass
 from napari_usgseg.io import atomic
 from napari_usgseg.io.atomic import write_over
 from napari_usgseg.io.labels import (
@@ -22,7 +23,6 @@ from napari_usgseg.io.labels import (
     write_classes,
     write_labels,
 )
-from napari_usgseg.types import LabelClass
 
 quick = settings(
     deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]

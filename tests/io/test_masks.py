@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFilter
 
-from napari_usgseg.errors import DatasetError, ImageReadError
+from napari_usgseg.core.errors import DatasetError, ImageReadError
 from napari_usgseg.io.datasets import DatasetItem, read_dataset
 from napari_usgseg.io.labels import read_labels
 from napari_usgseg.io.masks import IN_ALPHA, SOFT, black_and_white, object_mask

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from napari_usgseg.errors import DatasetError, ImageReadError, readable
+from napari_usgseg.core.errors import DatasetError, ImageReadError, readable
 from napari_usgseg.io import names
 from napari_usgseg.io.names import (
     MAX_NAME_BYTES,

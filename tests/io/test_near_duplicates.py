@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_usgseg.io.groups import DUPLICATE_BITS, average_hash, join_groups
 from napari_usgseg.io.images import read_image
-from napari_usgseg.io.near_duplicates import DUPLICATE_BITS, average_hash, join_groups
 
 quick = settings(deadline=None, max_examples=60)
 

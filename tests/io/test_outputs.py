@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from napari_usgseg.errors import LabelWriteError
+from napari_usgseg.core.errors import LabelWriteError
 from napari_usgseg.io.atomic import write_new
 from napari_usgseg.io.outputs import (
     PROJECT_FILE,

@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_usgseg.errors import LabelWriteError
-from napari_usgseg.geometry import components
+from napari_usgseg.core.errors import LabelWriteError
+from napari_usgseg.core.geometry import components
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
-from napari_usgseg.io.phantom_physics import b_mode, fan_scan, linear_scan
-from napari_usgseg.io.phantom_scene import Scene
-from napari_usgseg.io.phantoms import KINDS, make_phantom, write_phantom_dataset
+from napari_usgseg.phantoms.phantom import KINDS, make_phantom, write_phantom_dataset
+from napari_usgseg.phantoms.physics import b_mode, fan_scan, linear_scan
+from napari_usgseg.phantoms.scene import Scene
 
 
 @settings(deadline=None, max_examples=40)

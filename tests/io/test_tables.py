@@ -4,7 +4,7 @@ import zipfile
 
 import pytest
 
-from napari_usgseg.errors import DatasetError
+from napari_usgseg.core.errors import DatasetError
 from napari_usgseg.io.tables import read_table
 
 SPACE = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'

@@ -79,7 +79,7 @@ def lora_folder(dino_folder, tmp_path_factory) -> Path:
     from peft import LoraConfig, get_peft_model
     from transformers import GroundingDinoForObjectDetection
 
-    from napari_usgseg.models.lora import add_input_embeddings
+    from napari_usgseg.models.lora.adapter import add_input_embeddings
 
     torch.manual_seed(1)
     model = GroundingDinoForObjectDetection.from_pretrained(dino_folder)

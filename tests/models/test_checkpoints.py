@@ -10,7 +10,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from napari_usgseg.errors import CheckpointError, ModelNotFoundError
+from napari_usgseg.core.errors import CheckpointError, ModelNotFoundError
+from napari_usgseg.core.types import Prompts
 from napari_usgseg.models.checkpoints import (
     load_nano_segmenter,
     read_checksums,
@@ -18,9 +19,8 @@ from napari_usgseg.models.checkpoints import (
     sha256_of,
     write_checksums,
 )
-from napari_usgseg.models.nano import NanoSam
-from napari_usgseg.models.sam import SamSegmenter
-from napari_usgseg.types import Prompts
+from napari_usgseg.models.sam.nano import NanoSam
+from napari_usgseg.models.sam.sam import SamSegmenter
 
 
 @pytest.fixture(scope="module")

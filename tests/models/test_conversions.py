@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_usgseg.models.conversions import CACHE_VARIABLE, Conversions, cache_folder
+from napari_usgseg.models.sam.openvino import CACHE_VARIABLE, Conversions, cache_folder
 
 
 def write(folder: Path) -> None:

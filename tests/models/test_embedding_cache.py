@@ -13,9 +13,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_usgseg.core.metrics import iou
+from napari_usgseg.core.types import ImageEmbedding, Prompts
 from napari_usgseg.io.images import content_key
-from napari_usgseg.io.phantoms import make_phantom
-from napari_usgseg.metrics import iou
 from napari_usgseg.models.embedding_cache import (
     ABANDONED_SECONDS,
     CachePlace,
@@ -24,7 +24,7 @@ from napari_usgseg.models.embedding_cache import (
     decode,
     encode,
 )
-from napari_usgseg.types import ImageEmbedding, Prompts
+from napari_usgseg.phantoms.phantom import make_phantom
 
 KILOBYTE = 1024
 
@@ -191,7 +191,7 @@ BOTH = """
 import sys, torch
 from pathlib import Path
 from napari_usgseg.models.embedding_cache import CachePlace, EmbeddingCache
-from napari_usgseg.types import ImageEmbedding
+from napari_usgseg.core.types import ImageEmbedding
 cache = EmbeddingCache(CachePlace(Path(sys.argv[1]), 40_000))
 wrong = 0
 for turn in range(150):

@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from napari_usgseg.errors import CheckpointError, ModelError, ModelNotFoundError, PromptError
-from napari_usgseg.geometry import box_iou
-from napari_usgseg.models.grounding_dino import NMS_IOU, GroundingDino, load_grounding_dino
-from napari_usgseg.models.lora_card import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from napari_usgseg.types import TextPrompt
+from napari_usgseg.core.errors import CheckpointError, ModelError, ModelNotFoundError, PromptError
+from napari_usgseg.core.geometry import box_iou
+from napari_usgseg.core.types import TextPrompt
+from napari_usgseg.models.grounding.grounding_dino import (
+    NMS_IOU,
+    GroundingDino,
+    load_grounding_dino,
+)
+from napari_usgseg.models.lora.card import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 SIZE_HW = (120, 200)
 EVERYTHING = {"box_threshold": 0.0, "text_threshold": 0.0}

@@ -12,7 +12,7 @@ from threading import Thread
 import pytest
 from huggingface_hub import constants
 
-from napari_usgseg.errors import ModelNotFoundError
+from napari_usgseg.core.errors import ModelNotFoundError
 from napari_usgseg.models import hub
 
 REPO = "someone/model"

@@ -9,11 +9,24 @@ import numpy as np
 import pytest
 import torch
 
-from napari_usgseg.errors import CheckpointError, LabelWriteError, ModelError, ModelNotFoundError
-from napari_usgseg.io.phantoms import make_phantom
-from napari_usgseg.models.grounding_dino import load_grounding_dino
-from napari_usgseg.models.lora import add_adapter, load_adapter, save_adapter, trained
-from napari_usgseg.models.lora_card import (
+from napari_usgseg.core.errors import (
+    CheckpointError,
+    LabelWriteError,
+    ModelError,
+    ModelNotFoundError,
+)
+from napari_usgseg.core.types import TextPrompt
+from napari_usgseg.learning.phrases import CONCEPTS
+from napari_usgseg.models.grounding.grounding_dino import load_grounding_dino
+from napari_usgseg.models.lora.adapter import (
+    DINO_PRESETS,
+    GROUNDER_PRESETS,
+    add_adapter,
+    load_adapter,
+    save_adapter,
+    trained,
+)
+from napari_usgseg.models.lora.card import (
     AdapterCard,
     base_of,
     find_adapters,
@@ -21,12 +34,10 @@ from napari_usgseg.models.lora_card import (
     read_adapter_card,
     write_adapter_card,
 )
-from napari_usgseg.models.lora_merge import merge_to_folder
-from napari_usgseg.models.lora_presets import DINO_PRESETS, GROUNDER_PRESETS
-from napari_usgseg.models.lora_routing import TaughtPhrases
+from napari_usgseg.models.lora.convert import merge_to_folder
+from napari_usgseg.models.lora.routing import TaughtPhrases
 from napari_usgseg.models.registry import load_detector
-from napari_usgseg.training.phrases import CONCEPTS
-from napari_usgseg.types import TextPrompt
+from napari_usgseg.phantoms.phantom import make_phantom
 
 INPUTS = {"input_ids": torch.tensor([[101, 200, 1012, 102]])}
 
@@ -82,7 +93,7 @@ def test_merging_gives_the_boxes_of_applying_and_the_adapter_changes_them(
 def test_without_parted_heads_a_merge_would_be_wrong(dino_adapter, dino_folder):
     from peft import PeftModel
 
-    from napari_usgseg.models.lora import add_input_embeddings
+    from napari_usgseg.models.lora.adapter import add_input_embeddings
 
     _, folder = dino_adapter
     model = load_grounding_dino(dino_folder).model

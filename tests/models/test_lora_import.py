@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_usgseg.errors import CheckpointError, ModelNotFoundError
-from napari_usgseg.models.lora import load_adapter, merge_adapter
-from napari_usgseg.models.lora_import import import_lora
+from napari_usgseg.core.errors import CheckpointError, ModelNotFoundError
+from napari_usgseg.models.lora.adapter import load_adapter, merge_adapter
+from napari_usgseg.models.lora.convert import import_lora
 
 RANK, WIDTH = 4, 32
 PREFIX = "base_model.model."

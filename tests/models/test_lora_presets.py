@@ -8,10 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from napari_usgseg.errors import ModelError
-from napari_usgseg.models.lora import add_adapter, trained
-from napari_usgseg.models.lora_presets import DINO_PRESETS, GROUNDER_PRESETS, find_preset
-from napari_usgseg.models.phrase_net import PhraseNet
+from napari_usgseg.core.errors import ModelError
+from napari_usgseg.models.grounding.phrase_grounder import PhraseNet
+from napari_usgseg.models.lora.adapter import (
+    DINO_PRESETS,
+    GROUNDER_PRESETS,
+    add_adapter,
+    find_preset,
+    trained,
+)
 
 DECODER = {
     "model.text_projection": 1,

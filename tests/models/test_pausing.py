@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from napari_usgseg.errors import Cancelled
-from napari_usgseg.models.nano import NanoSam
-from napari_usgseg.models.pausing import pausing
-from napari_usgseg.models.sam import SamSegmenter
+from napari_usgseg.core.errors import Cancelled
+from napari_usgseg.jobs.engine import pausing
+from napari_usgseg.models.sam.nano import NanoSam
+from napari_usgseg.models.sam.sam import SamSegmenter
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_usgseg.errors import PromptError
-from napari_usgseg.models.phrases import (
+from napari_usgseg.core.errors import PromptError
+from napari_usgseg.models.grounding.phrases import (
     PhraseSpan,
     as_phrase,
     listed_phrases,

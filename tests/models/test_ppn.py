@@ -11,15 +11,21 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from napari_usgseg.errors import CheckpointError, ModelError, ModelNotFoundError
-from napari_usgseg.models.ppn import ClassPrompter, PpnShape, PromptPredictor
-from napari_usgseg.models.ppn_card import PpnCard, read_card
-from napari_usgseg.models.ppn_decode import FrozenDecoder
-from napari_usgseg.models.ppn_join import agreement, join, person_points
-from napari_usgseg.models.ppn_model import PpnModel, load_ppn, save_ppn
-from napari_usgseg.models.ppn_published import load_published, shape_of
-from napari_usgseg.models.sam import SamSegmenter, feature_list
-from napari_usgseg.types import Prediction, Prompts
+from napari_usgseg.core.errors import CheckpointError, ModelError, ModelNotFoundError
+from napari_usgseg.core.types import Prediction, Prompts
+from napari_usgseg.models.ppn.card import PpnCard, read_card
+from napari_usgseg.models.ppn.decode import FrozenDecoder
+from napari_usgseg.models.ppn.model import (
+    PpnModel,
+    agreement,
+    join,
+    load_ppn,
+    person_points,
+    save_ppn,
+)
+from napari_usgseg.models.ppn.network import ClassPrompter, PpnShape, PromptPredictor
+from napari_usgseg.models.ppn.published import load_published, shape_of
+from napari_usgseg.models.sam.sam import SamSegmenter, feature_list
 
 PARITY = Path(__file__).resolve().parents[3] / "shared" / "parity" / "ppn_reference.safetensors"
 
@@ -32,7 +38,7 @@ def reference() -> dict[str, torch.Tensor]:
 
 
 def nano_of(seed: int, size: int = 128) -> SamSegmenter:
-    from napari_usgseg.models.nano import NanoSam
+    from napari_usgseg.models.sam.nano import NanoSam
 
     torch.manual_seed(seed)
     return SamSegmenter(NanoSam(size), f"nano-{seed:08x}")
@@ -267,8 +273,8 @@ def test_damage_is_noticed(tmp_path, model, segmenter):
 
 
 def test_it_works_on_sam2_of_another_size(image):
-    from napari_usgseg.models.ppn_start import new_prompter
-    from napari_usgseg.models.sam2 import SAM2_VARIANTS, Sam2Net, build_sam2
+    from napari_usgseg.models.ppn.start import new_prompter
+    from napari_usgseg.models.sam.sam2 import SAM2_VARIANTS, Sam2Net, build_sam2
 
     torch.manual_seed(0)
     sam = build_sam2(SAM2_VARIANTS["sam2.1-hiera-tiny"], image_size=128)

@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from napari_usgseg.models.nano import NanoSam
-from napari_usgseg.models.ppn import BOX_TOKENS, ClassPrompter, LearnedPrompts, PpnShape
-from napari_usgseg.models.ppn_card import PpnCard
-from napari_usgseg.models.ppn_decode import Decoded, FrozenDecoder
-from napari_usgseg.models.ppn_join import blended, box_of_mask, mean_of, within_box
-from napari_usgseg.models.ppn_model import PpnModel
-from napari_usgseg.models.sam import SamSegmenter
-from napari_usgseg.types import Prompts
+from napari_usgseg.core.types import Prompts
+from napari_usgseg.models.ppn.card import PpnCard
+from napari_usgseg.models.ppn.decode import Decoded, FrozenDecoder
+from napari_usgseg.models.ppn.model import PpnModel, blended, box_of_mask, mean_of, within_box
+from napari_usgseg.models.ppn.network import BOX_TOKENS, ClassPrompter, LearnedPrompts, PpnShape
+from napari_usgseg.models.sam.nano import NanoSam
+from napari_usgseg.models.sam.sam import SamSegmenter
 
 
 @pytest.fixture(scope="module")

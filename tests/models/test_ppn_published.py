@@ -17,9 +17,9 @@ from sam2.modeling.sam.prompt_encoder import PromptEncoder
 from sam2.modeling.sam.transformer import TwoWayAttentionBlock
 from torch import Tensor, nn
 
-from napari_usgseg.errors import CheckpointError
-from napari_usgseg.models.ppn import PpnShape
-from napari_usgseg.models.ppn_published import load_published, shape_of
+from napari_usgseg.core.errors import CheckpointError
+from napari_usgseg.models.ppn.network import PpnShape
+from napari_usgseg.models.ppn.published import load_published, shape_of
 
 
 class Head(nn.Module):

@@ -10,11 +10,10 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from napari_usgseg.errors import CheckpointError, ModelError, ModelNotFoundError
+from napari_usgseg.core.errors import CheckpointError, ModelError, ModelNotFoundError
 from napari_usgseg.models import checkpoints
 from napari_usgseg.models.checkpoints import NANO_FILE, save_nano_segmenter, write_checksums
-from napari_usgseg.models.grounding_dino import GroundingDino
-from napari_usgseg.models.nano import NanoSam
+from napari_usgseg.models.grounding.grounding_dino import GroundingDino
 from napari_usgseg.models.registry import (
     download_model,
     list_models,
@@ -23,6 +22,7 @@ from napari_usgseg.models.registry import (
     resolve_device,
     verify_models,
 )
+from napari_usgseg.models.sam.nano import NanoSam
 
 
 @pytest.fixture

@@ -13,12 +13,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_usgseg.errors import ModelError, PromptError
-from napari_usgseg.geometry import scribble_to_points
-from napari_usgseg.models.nano import NanoSam
-from napari_usgseg.models.sam import SamSegmenter
-from napari_usgseg.models.sam_prompts import LOGIT_LIMIT, SCRIBBLE_LIMIT, SCRIBBLE_SPACING
-from napari_usgseg.types import Prompts
+from napari_usgseg.core.errors import ModelError, PromptError
+from napari_usgseg.core.geometry import scribble_to_points
+from napari_usgseg.core.types import Prompts
+from napari_usgseg.models.sam.nano import NanoSam
+from napari_usgseg.models.sam.sam import LOGIT_LIMIT, SCRIBBLE_LIMIT, SCRIBBLE_SPACING, SamSegmenter
 
 SIZE_HW = (90, 140)
 GRID = 4 * 128 // 16

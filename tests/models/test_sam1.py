@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from napari_usgseg.errors import CheckpointError, ModelError, ModelNotFoundError
+from napari_usgseg.core.errors import CheckpointError, ModelError, ModelNotFoundError
+from napari_usgseg.core.types import Prompts
 from napari_usgseg.models.catalogue import CATALOGUE
 from napari_usgseg.models.embedding_cache import decode, encode
 from napari_usgseg.models.registry import load_segmenter
-from napari_usgseg.models.sam1 import Sam1Segmenter, load_sam1
-from napari_usgseg.types import Prompts
+from napari_usgseg.models.sam.sam1 import Sam1Segmenter, load_sam1
 
 SIDE = 128
 
@@ -163,7 +163,7 @@ def test_logits_fed_back_are_those_that_came_out(segmenter, image):
 
 
 def test_a_mask_of_the_whole_image_is_put_where_the_image_is(segmenter, image):
-    from napari_usgseg.models.sam_prompts import prompt_logits
+    from napari_usgseg.models.sam.sam import prompt_logits
 
     embedding = segmenter.embed(image)
     given_mask = np.full(image.shape[:2], 5.0, np.float32)

@@ -11,8 +11,9 @@ from hydra.core.global_hydra import GlobalHydra
 from sam2.build_sam import build_sam2 as official_build_sam2
 from sam2.sam2_image_predictor import SAM2ImagePredictor
 
-from napari_usgseg.errors import CheckpointError, ModelNotFoundError
-from napari_usgseg.models.sam2 import (
+from napari_usgseg.core.errors import CheckpointError, ModelNotFoundError
+from napari_usgseg.core.types import Prompts
+from napari_usgseg.models.sam.sam2 import (
     SAM2_VARIANTS,
     Sam2Net,
     build_sam2,
@@ -20,7 +21,6 @@ from napari_usgseg.models.sam2 import (
     load_sam2,
     load_sam2_checkpoint,
 )
-from napari_usgseg.types import Prompts
 
 SIZE_HW = (300, 470)
 POINTS = np.array([[120.0, 80.5], [300, 200], [20, 250]], np.float32)

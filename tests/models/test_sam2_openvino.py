@@ -13,15 +13,21 @@ import numpy as np
 import pytest
 import torch
 
-from napari_usgseg.errors import ModelError
-from napari_usgseg.models import sam2, sam2_openvino
+from napari_usgseg.core.errors import ModelError
+from napari_usgseg.core.types import Prompts
 from napari_usgseg.models.catalogue import CATALOGUE, OPENVINO
-from napari_usgseg.models.conversions import CACHE_VARIABLE, Conversions
-from napari_usgseg.models.nano import NanoSam
 from napari_usgseg.models.registry import list_models, load_segmenter, verify_models
-from napari_usgseg.models.sam import SamSegmenter
-from napari_usgseg.models.sam2_openvino import TOLERANCE, relative_error, with_openvino
-from napari_usgseg.types import Prompts
+from napari_usgseg.models.sam import openvino as sam2_openvino
+from napari_usgseg.models.sam import sam2
+from napari_usgseg.models.sam.nano import NanoSam
+from napari_usgseg.models.sam.openvino import (
+    CACHE_VARIABLE,
+    TOLERANCE,
+    Conversions,
+    relative_error,
+    with_openvino,
+)
+from napari_usgseg.models.sam.sam import SamSegmenter
 
 TINY = "sam2.1-hiera-tiny"
 SIDE = 256

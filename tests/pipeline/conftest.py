@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from napari_usgseg.types import Detections, ImageEmbedding, Prediction, Prompts, TextPrompt
+from napari_usgseg.core.types import Detections, ImageEmbedding, Prediction, Prompts, TextPrompt
 
 RADIUS = 12
 

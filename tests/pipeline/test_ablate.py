@@ -7,14 +7,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from napari_usgseg.errors import DatasetError
+from napari_usgseg.core.errors import DatasetError
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.outputs import OutputFolder
-from napari_usgseg.io.phantoms import write_phantom_dataset
-from napari_usgseg.pipeline.ablate import GROUPS, UNCHANGED, run_ablation, variants
-from napari_usgseg.pipeline.ablation_report import write_ablation
-from napari_usgseg.pipeline.evaluate import evaluate_dataset
-from napari_usgseg.pipeline.methods import EvaluationRequest
+from napari_usgseg.lab.evaluation.ablation import GROUPS, UNCHANGED, run_ablation, variants
+from napari_usgseg.lab.evaluation.ablation_report import write_ablation
+from napari_usgseg.lab.evaluation.evaluate import evaluate_dataset
+from napari_usgseg.lab.evaluation.methods import EvaluationRequest
+from napari_usgseg.phantoms.phantom import write_phantom_dataset
 
 BASE = EvaluationRequest("text", seed=4)
 

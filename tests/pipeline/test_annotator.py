@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_usgseg.metrics import dice
-from napari_usgseg.pipeline.annotator import ClickTrace, simulate_clicks
-from napari_usgseg.pipeline.postprocess import PostprocessSettings
+from napari_usgseg.core.metrics import dice
+from napari_usgseg.lab.evaluation.methods import ClickTrace, simulate_clicks
+from napari_usgseg.segmentation.postprocess import PostprocessSettings
 
 RAW = PostprocessSettings(enabled=False)
 

@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from napari_usgseg.errors import LabelWriteError, PromptError
+from napari_usgseg.core.errors import LabelWriteError, PromptError
+from napari_usgseg.core.types import Prompts, TextPrompt
 from napari_usgseg.io.labels import read_classes, read_labels
 from napari_usgseg.io.outputs import RECORD_FILE
-from napari_usgseg.pipeline.batch import segment_files
-from napari_usgseg.pipeline.batch_request import BatchRequest
-from napari_usgseg.types import Prompts, TextPrompt
+from napari_usgseg.segmentation.batch import segment_files
+from napari_usgseg.segmentation.request import BatchRequest
 
 CYST = BatchRequest(text=TextPrompt("Cyst. vessel"))
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_usgseg.models.nano import NanoSam
-from napari_usgseg.models.sam import SamSegmenter
-from napari_usgseg.pipeline.benchmark import ratios_to_peer, run_benchmark
+from napari_usgseg.lab.evaluation.benchmark import ratios_to_peer, run_benchmark
+from napari_usgseg.models.sam.nano import NanoSam
+from napari_usgseg.models.sam.sam import SamSegmenter
 
 
 def test_ratios_are_ours_over_the_peers_of_the_same_task():

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from napari_usgseg.errors import DatasetError
-from napari_usgseg.pipeline.compare import compare_reports, comparison_markdown
+from napari_usgseg.core.errors import DatasetError
+from napari_usgseg.lab.evaluation.compare import compare_reports, comparison_markdown
 
 
 def report_file(path, scores, dataset="busi", name="nano"):

@@ -7,17 +7,17 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from napari_usgseg.metrics import iou
-from napari_usgseg.pipeline import correction
-from napari_usgseg.pipeline.correction import (
+from napari_usgseg.core.metrics import iou
+from napari_usgseg.core.types import Prompts
+from napari_usgseg.segmentation import correction
+from napari_usgseg.segmentation.correction import (
     LEAST_AGREEMENT,
     REACH,
     merge_correction,
     merged_logits,
 )
-from napari_usgseg.pipeline.postprocess import PostprocessSettings
-from napari_usgseg.pipeline.propose import propose_prompts
-from napari_usgseg.types import Prompts
+from napari_usgseg.segmentation.postprocess import PostprocessSettings
+from napari_usgseg.segmentation.propose import propose_prompts
 
 HEIGHT, WIDTH = 70, 90
 ROWS, COLUMNS = np.mgrid[:HEIGHT, :WIDTH]

@@ -5,8 +5,8 @@ import numpy as np
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.labels import read_labels
 from napari_usgseg.io.outputs import OutputFolder
-from napari_usgseg.pipeline.demo import correct, run_demo
-from napari_usgseg.pipeline.propose import Proposal, Proposals
+from napari_usgseg.lab.demo import correct, run_demo
+from napari_usgseg.segmentation.propose import Proposal, Proposals
 
 
 def _found(embedding, mask, segmenter):

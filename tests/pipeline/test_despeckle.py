@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_usgseg.io.phantoms import make_phantom
-from napari_usgseg.pipeline import despeckle
-from napari_usgseg.pipeline.despeckle import despeckled
-from napari_usgseg.session.settings import DESPECKLING
+from napari_usgseg.annotation.settings import DESPECKLING
+from napari_usgseg.phantoms.phantom import make_phantom
+from napari_usgseg.segmentation import despeckle
+from napari_usgseg.segmentation.despeckle import despeckled
 
 
 @pytest.mark.parametrize("kind", DESPECKLING)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_usgseg.errors import DatasetError, PromptError
+from napari_usgseg.core.errors import DatasetError, PromptError
 from napari_usgseg.io.datasets import read_dataset
-from napari_usgseg.pipeline.evaluate import EvaluationRequest, evaluate_dataset
-from napari_usgseg.pipeline.report import dataset_report, evaluation_report
+from napari_usgseg.lab.evaluation.evaluate import EvaluationRequest, evaluate_dataset
+from napari_usgseg.lab.evaluation.report import dataset_report, evaluation_report
 
 
 @pytest.fixture

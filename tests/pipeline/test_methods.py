@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_usgseg.errors import DatasetError
+from napari_usgseg.core.errors import DatasetError
 from napari_usgseg.io.datasets import Dataset, DatasetItem
-from napari_usgseg.pipeline.methods import Answer, Scene, predictions_method
+from napari_usgseg.lab.evaluation.methods import Answer, Scene, predictions_method
 
 SIZE_HW = (4, 5)
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_usgseg.errors import LabelWriteError
-from napari_usgseg.pipeline.overlay import FILL, draw_overlay, write_overlay
-from napari_usgseg.types import LabelClass
+from napari_usgseg.core.errors import LabelWriteError
+from napari_usgseg.core.types import LabelClass
+from napari_usgseg.segmentation.overlay import FILL, draw_overlay, write_overlay
 
 RED = LabelClass(1, "cyst", "#ff0000")
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from napari_usgseg.errors import UsgsegError
-from napari_usgseg.pipeline.postprocess import PostprocessSettings, postprocess
-from napari_usgseg.types import Prompts
+from napari_usgseg.core.errors import UsgsegError
+from napari_usgseg.core.types import Prompts
+from napari_usgseg.segmentation.postprocess import PostprocessSettings, postprocess
 
 quick = settings(deadline=None, max_examples=60)
 SHAPES = st.tuples(st.integers(1, 24), st.integers(1, 24))

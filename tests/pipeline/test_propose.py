@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from napari_usgseg.pipeline.postprocess import PostprocessSettings
-from napari_usgseg.pipeline.propose import Proposal, compose, propose_prompts, propose_text
-from napari_usgseg.types import Prompts, TextPrompt
+from napari_usgseg.core.types import Prompts, TextPrompt
+from napari_usgseg.segmentation.postprocess import PostprocessSettings
+from napari_usgseg.segmentation.propose import Proposal, compose, propose_prompts, propose_text
 
 CLEANING = PostprocessSettings()
 BOX = (10, 20, 29, 39)

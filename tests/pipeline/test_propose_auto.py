@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_usgseg.errors import DatasetError, PromptError
+from napari_usgseg.core.errors import DatasetError, PromptError
+from napari_usgseg.core.types import Prediction, Prompts
 from napari_usgseg.io.datasets import read_dataset
-from napari_usgseg.models.ppn_card import PpnCard
-from napari_usgseg.pipeline.evaluate import EvaluationRequest, evaluate_dataset
-from napari_usgseg.pipeline.postprocess import PostprocessSettings
-from napari_usgseg.pipeline.propose_auto import classes_for, propose_auto
-from napari_usgseg.types import Prediction, Prompts
+from napari_usgseg.lab.evaluation.evaluate import EvaluationRequest, evaluate_dataset
+from napari_usgseg.models.ppn.card import PpnCard
+from napari_usgseg.segmentation.postprocess import PostprocessSettings
+from napari_usgseg.segmentation.propose import classes_for, propose_auto
 
 SIZE = (60, 80)
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_usgseg.pipeline.remembered import RememberingDetector, RememberingSegmenter
-from napari_usgseg.types import Prompts, TextPrompt
+from napari_usgseg.core.types import Prompts, TextPrompt
+from napari_usgseg.lab.evaluation.ablation import RememberingDetector, RememberingSegmenter
 
 BOX = np.array([10, 10, 30, 40], np.float32)
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_usgseg.geometry import components
+from napari_usgseg.core.geometry import components
 from napari_usgseg.io.datasets import read_dataset, read_splits
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
-from napari_usgseg.io.phantoms import make_phantom
-from napari_usgseg.pipeline.postprocess import PostprocessSettings
-from napari_usgseg.pipeline.steering import aims, correction_gain
+from napari_usgseg.lab.evaluation.steering import aims, correction_gain
+from napari_usgseg.phantoms.phantom import make_phantom
+from napari_usgseg.segmentation.postprocess import PostprocessSettings
 
 SPLITS = Path(__file__).resolve().parents[2] / "benchmarks" / "splits.json"
 

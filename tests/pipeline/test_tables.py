@@ -4,7 +4,7 @@ import csv
 import json
 
 from napari_usgseg.io.outputs import OutputFolder
-from napari_usgseg.pipeline.tables import grouped_rows, tables_markdown, write_tables
+from napari_usgseg.lab.evaluation.tables import grouped_rows, tables_markdown, write_tables
 
 ORGANS = {"busi": "a card's own word", "Luminous": "x", "mine": "ankle", "AUL": "y"}
 

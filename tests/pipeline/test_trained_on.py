@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from napari_usgseg.models.lora_card import AdapterCard, write_adapter_card
-from napari_usgseg.pipeline.trained_on import EMBEDDED, trained_on
+from napari_usgseg.lab.evaluation.scored import EMBEDDED, trained_on
+from napari_usgseg.models.lora.card import AdapterCard, write_adapter_card
 
 
 def test_the_embedded_models_know_their_six_data_sets(data_folder):

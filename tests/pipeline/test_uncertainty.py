@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_usgseg.pipeline.uncertainty import interval, paired_difference
+from napari_usgseg.lab.evaluation.report import interval, paired_difference
 
 scores = st.lists(st.floats(0, 1), min_size=2, max_size=30)
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_usgseg.session.annotator import AnnotationSession
-from napari_usgseg.session.engine import Engine
-from napari_usgseg.session.files import answer_file
-from napari_usgseg.session.requests import FileRequest
-from napari_usgseg.session.settings import Settings
-from napari_usgseg.types import Detections, ImageEmbedding, Prediction
+from napari_usgseg.annotation.session import AnnotationSession
+from napari_usgseg.annotation.settings import Settings
+from napari_usgseg.core.types import Detections, ImageEmbedding, Prediction
+from napari_usgseg.jobs.engine import Engine
+from napari_usgseg.jobs.files import answer_file
+from napari_usgseg.jobs.requests import FileRequest
 
 SIZE_HW = (60, 80)
 
@@ -72,7 +72,7 @@ class Bench:
 
         def load(name: str) -> DiscSegmenter:
             if name == "missing":
-                from napari_usgseg.errors import ModelNotFoundError
+                from napari_usgseg.core.errors import ModelNotFoundError
 
                 raise ModelNotFoundError("no model 'missing'; choose another")
             return self.segmenter

@@ -6,15 +6,15 @@ import queue
 import time
 from pathlib import Path
 
+from napari_usgseg.annotation.learners.predictor import TrainingPlan
+from napari_usgseg.annotation.session import AnnotationSession
+from napari_usgseg.annotation.settings import Settings
 from napari_usgseg.io.labels import write_png
-from napari_usgseg.io.phantoms import make_phantom
-from napari_usgseg.session.annotator import AnnotationSession
-from napari_usgseg.session.engine import Engine
-from napari_usgseg.session.files import answer_file
-from napari_usgseg.session.predictor import TrainingPlan
-from napari_usgseg.session.requests import FileRequest, ProposeRequest, TrainingRequest
-from napari_usgseg.session.settings import Settings
-from napari_usgseg.session.trainer import Trainer
+from napari_usgseg.jobs.engine import Engine
+from napari_usgseg.jobs.files import answer_file
+from napari_usgseg.jobs.requests import FileRequest, ProposeRequest, TrainingRequest
+from napari_usgseg.jobs.trainer import Trainer
+from napari_usgseg.phantoms.phantom import make_phantom
 
 SIZE_HW = (96, 128)
 PATIENCE_S = 300.0

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from napari_usgseg.io.images import content_key
-from napari_usgseg.session.requests import EmbedRequest, LoadRequest, Priority, PromptRequest
-from napari_usgseg.store.base import ImageState
+from napari_usgseg.jobs.requests import EmbedRequest, LoadRequest, Priority, PromptRequest
+from napari_usgseg.project.records import ImageState
 
 from .conftest import SIZE_HW
 
@@ -125,7 +125,7 @@ def test_what_was_read_ahead_for_another_image_is_dropped_and_labels_are_never_o
 
 
 def replace_labels(bench, request):
-    from napari_usgseg.session.files import answer_file
+    from napari_usgseg.jobs.files import answer_file
 
     answer = answer_file(request)
     empty = np.zeros_like(answer.loaded.labels)

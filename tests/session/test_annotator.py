@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from napari_usgseg.annotation.session import AnnotationSession
 from napari_usgseg.io.atomic import write_over
-from napari_usgseg.session.annotator import AnnotationSession
-from napari_usgseg.store.base import ImageState
+from napari_usgseg.project.records import ImageState
 
 
 def test_a_click_makes_a_proposal_and_leaves_the_labels_alone(session, on_disk):

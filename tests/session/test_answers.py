@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from napari_usgseg.io.labels import read_labels
-from napari_usgseg.store.base import ImageState
+from napari_usgseg.project.records import ImageState
 
 from .conftest import SIZE_HW, Bench
 from .test_outbox import with_square

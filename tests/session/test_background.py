@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from napari_usgseg.session.background import ENDED, BackgroundProcess
+from napari_usgseg.jobs.background import ENDED, BackgroundProcess
 
 WORKER = """
 import os, sys, time
-from napari_usgseg.session.background import Channel, give_way
+from napari_usgseg.jobs.background import Channel, give_way
 give_way()
 channel = Channel()
 print("noise of a library")
@@ -67,7 +67,7 @@ def test_it_ends_with_the_one_that_started_it(tmp_path: Path):
     (tmp_path / "worker_behind.py").write_text(WORKER)
     script = (
         "import os, queue\n"
-        "from napari_usgseg.session.background import BackgroundProcess\n"
+        "from napari_usgseg.jobs.background import BackgroundProcess\n"
         "messages = queue.SimpleQueue()\n"
         "process = BackgroundProcess('worker_behind', [], messages.put)\n"
         "messages.get(timeout=60)\n"
@@ -91,8 +91,8 @@ def test_it_ends_with_the_one_that_started_it(tmp_path: Path):
 
 
 def test_the_training_that_cannot_start_says_so(tmp_path: Path, monkeypatch):
-    from napari_usgseg.session.requests import TrainRequest
-    from napari_usgseg.session.trainer import Trainer
+    from napari_usgseg.jobs.requests import TrainRequest
+    from napari_usgseg.jobs.trainer import Trainer
 
     monkeypatch.setattr(sys, "executable", str(tmp_path / "no python here"))
     answers: list = []

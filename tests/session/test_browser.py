@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_usgseg.session import image_queue
-from napari_usgseg.session.image_queue import ImageQueue
-from napari_usgseg.store.base import ImageState
-from napari_usgseg.types import ImageRecord
+from napari_usgseg.annotation import image_queue
+from napari_usgseg.annotation.image_queue import ImageQueue
+from napari_usgseg.core.types import ImageRecord
+from napari_usgseg.project.records import ImageState
 
 UNTOUCHED, PROPOSED, COMMITTED, SKIPPED, FLAGGED = ImageState
 

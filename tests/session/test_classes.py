@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from napari_usgseg.session import commit
-from napari_usgseg.session.requests import UseRequest
-from napari_usgseg.store.codec import table_from_json, table_to_json
-from napari_usgseg.store.records import ClassTable
-from napari_usgseg.types import LabelClass
+from napari_usgseg.annotation.commands import commit
+from napari_usgseg.core.types import LabelClass
+from napari_usgseg.jobs.requests import UseRequest
+from napari_usgseg.project.arrays import table_from_json, table_to_json
+from napari_usgseg.project.records import ClassTable
 
 from .conftest import Bench
 

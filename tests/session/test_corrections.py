@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from napari_usgseg.session.requests import PromptRequest
+from napari_usgseg.jobs.requests import PromptRequest
 
 
 def asked(session):

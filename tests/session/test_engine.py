@@ -9,21 +9,20 @@ import numpy as np
 import pytest
 import torch
 
+from napari_usgseg.core.types import Prompts
 from napari_usgseg.io.images import content_key
-from napari_usgseg.models.embedding_cache import CachePlace
-from napari_usgseg.models.nano import NanoSam
-from napari_usgseg.models.sam import SamSegmenter
-from napari_usgseg.pipeline.postprocess import PostprocessSettings
-from napari_usgseg.session.engine import KEPT_IMAGES, Engine
-from napari_usgseg.session.requests import (
+from napari_usgseg.jobs.engine import KEPT_IMAGES, Engine, Turns
+from napari_usgseg.jobs.requests import (
     EmbedRequest,
     ImageSource,
     Priority,
     PromptRequest,
     WarmRequest,
 )
-from napari_usgseg.session.turns import Turns
-from napari_usgseg.types import Prompts
+from napari_usgseg.models.embedding_cache import CachePlace
+from napari_usgseg.models.sam.nano import NanoSam
+from napari_usgseg.models.sam.sam import SamSegmenter
+from napari_usgseg.segmentation.postprocess import PostprocessSettings
 
 WAIT_S = 60
 CLICK = Prompts(np.array([[30, 20]], np.float32), np.ones(1, np.int32))
@@ -199,7 +198,7 @@ def test_work_ahead_goes_on_when_a_person_needs_just_that():
 
 
 def test_work_ahead_stands_still_for_a_while_only(monkeypatch):
-    monkeypatch.setattr("napari_usgseg.session.turns.PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr("napari_usgseg.jobs.engine.PATIENCE_SECONDS", 0.01)
     turns = Turns()
     with turns.urgent():
         assert not turns.give_way("next")

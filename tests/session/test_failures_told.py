@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_usgseg.errors import ModelError
-from napari_usgseg.session import files
-from napari_usgseg.session.annotator import AnnotationSession
+from napari_usgseg.annotation.session import AnnotationSession
+from napari_usgseg.core.errors import ModelError
+from napari_usgseg.jobs import files
 
 from .conftest import SIZE_HW, Bench
 

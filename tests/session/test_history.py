@@ -12,13 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from napari_usgseg.annotation.undo import KEPT, History
 from napari_usgseg.io.atomic import write_over
 from napari_usgseg.io.labels import read_labels, write_labels
-from napari_usgseg.session.history import KEPT, History
-from napari_usgseg.session.requests import SaveRequest
-from napari_usgseg.store.base import ImageState
-from napari_usgseg.store.project import ProjectStore
-from napari_usgseg.store.records import Draft, Edit, EventKind, Step, Steps
+from napari_usgseg.jobs.requests import SaveRequest
+from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.records import Draft, Edit, EventKind, ImageState, Step, Steps
 
 from .conftest import Bench
 from .test_annotator import act
@@ -195,7 +194,7 @@ def test_the_same_failure_is_not_told_again_with_every_click(bench):
 def test_a_folder_that_somebody_else_labels_can_be_looked_at_and_nothing_is_changed(
     bench, monkeypatch, on_disk
 ):
-    from napari_usgseg.store import locks
+    from napari_usgseg.project import locks
 
     # another process has the lock; tests/store/test_locks.py has a real one
     monkeypatch.setattr(locks.AnnotatorLock, "acquire", lambda self: False)
@@ -257,7 +256,7 @@ def test_the_history_tells_how_long_a_person_was_at_work_and_what_was_looked_for
 
 
 def test_a_long_pause_does_not_count_as_work():
-    from napari_usgseg.session.effort import IDLE_SECONDS, Stopwatch
+    from napari_usgseg.annotation.stopwatch import IDLE_SECONDS, Stopwatch
 
     now = [0.0]
     watch = Stopwatch(lambda: now[0])

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from napari_usgseg.io.datasets import read_dataset
-from napari_usgseg.store.project import ProjectStore
+from napari_usgseg.project.project import ProjectStore
 
 from .conftest import SIZE_HW, Bench
 from .nursery import exported

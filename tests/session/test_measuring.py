@@ -7,17 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_usgseg.errors import Cancelled
-from napari_usgseg.models.lora_card import AdapterCard
-from napari_usgseg.models.lora_routing import RoutedDetector
-from napari_usgseg.session.measuring import (
+from napari_usgseg.core.errors import Cancelled
+from napari_usgseg.learning.ppn.views import LabelledImage
+from napari_usgseg.learning.process.measuring import (
     Asked,
     TextScore,
     compare_lora,
     labelled_images,
     text_scores,
 )
-from napari_usgseg.training.ppn_views import LabelledImage
+from napari_usgseg.models.lora.card import AdapterCard
+from napari_usgseg.models.lora.routing import RoutedDetector
 
 from .conftest import BoxDetector, DiscSegmenter
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_usgseg.session.requests import Opened
-from napari_usgseg.store.base import ImageState
-from napari_usgseg.store.project import ProjectStore
+from napari_usgseg.jobs.requests import Opened
+from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.records import ImageState
 
 from .conftest import SIZE_HW, Bench
 from .test_answers import opened_again

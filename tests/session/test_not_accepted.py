@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_usgseg.session.training_images import _labels
-from napari_usgseg.store.base import ImageState
-from napari_usgseg.store.ledger.reading import efforts
-from napari_usgseg.store.project import ProjectStore
+from napari_usgseg.effort.reading import efforts
+from napari_usgseg.learning.process.images import _labels
+from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.records import ImageState
 
 from .conftest import Bench
 from .test_answers import opened_again

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_usgseg.session import regions
+from napari_usgseg.annotation.commands import regions
 
 LINE = np.array([[5, 20], [75, 20]], np.float32)
 
@@ -370,8 +370,8 @@ def test_a_stroke_is_what_lies_within_half_its_width_of_the_line(points, width):
 
 
 def test_a_mask_as_logits_comes_back_as_the_mask(nano_segmenter):
-    from napari_usgseg.metrics import dice
-    from napari_usgseg.types import Prompts
+    from napari_usgseg.core.metrics import dice
+    from napari_usgseg.core.types import Prompts
 
     y, x = np.mgrid[:300, :400]
     mask = (x - 200) ** 2 / 90**2 + (y - 150) ** 2 / 60**2 < 1

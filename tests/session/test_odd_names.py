@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from napari_usgseg.session.files import answer_file
-from napari_usgseg.session.requests import LoadRequest, OpenFolderRequest
+from napari_usgseg.jobs.files import answer_file
+from napari_usgseg.jobs.requests import LoadRequest, OpenFolderRequest
 
 
 @pytest.mark.parametrize("name", [b"latin\xe9.png", b"\xc3\xbc\xe4.PNG"])

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_usgseg.errors import LabelWriteError
+from napari_usgseg.core.errors import LabelWriteError
 from napari_usgseg.io.labels import read_labels
-from napari_usgseg.store import locks, project
-from napari_usgseg.store.project import ProjectStore
+from napari_usgseg.project import locks, project
+from napari_usgseg.project.project import ProjectStore
 
 from .conftest import SIZE_HW, Bench
 

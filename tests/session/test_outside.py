@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_usgseg.geometry import box_within, clip_box
-from napari_usgseg.session.draft import add_box
-from napari_usgseg.session.painting import Painting
-from napari_usgseg.session.prompting import Prompting
-from napari_usgseg.store.records import Draft
+from napari_usgseg.annotation.commands.painting import Painting
+from napari_usgseg.annotation.commands.prompting import Prompting
+from napari_usgseg.annotation.drafts import add_box
+from napari_usgseg.core.geometry import box_within, clip_box
+from napari_usgseg.project.records import Draft
 
 from .conftest import SIZE_HW
 

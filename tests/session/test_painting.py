@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_usgseg.store.base import ImageState
+from napari_usgseg.project.records import ImageState
 
 from .conftest import Bench
 

@@ -7,14 +7,15 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from napari_usgseg.io.phantoms import make_phantom
-from napari_usgseg.models.nano import NanoSam
-from napari_usgseg.models.sam import SamSegmenter
-from napari_usgseg.session import ppn_training, training_images
-from napari_usgseg.session.training_process import Curve
-from napari_usgseg.training import ppn_views
-from napari_usgseg.training.ppn_views import LabelledImage
-from napari_usgseg.training.promotion import folds
+from napari_usgseg.learning.ppn import views as ppn_views
+from napari_usgseg.learning.ppn.views import LabelledImage
+from napari_usgseg.learning.process import images as training_images
+from napari_usgseg.learning.process import ppn_training
+from napari_usgseg.learning.process.process import Curve
+from napari_usgseg.learning.promotion import folds
+from napari_usgseg.models.sam.nano import NanoSam
+from napari_usgseg.models.sam.sam import SamSegmenter
+from napari_usgseg.phantoms.phantom import make_phantom
 
 PLAN = {"seed": 0, "steps": None, "views": None}
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_usgseg.session.engine import Engine
-from napari_usgseg.session.requests import Priority, ProposeRequest
-from napari_usgseg.session.settings import Mode
-from napari_usgseg.store.project import ProjectStore
-from napari_usgseg.store.records import EventKind, ImageState
-from napari_usgseg.store.shelf import Shelf, read_request
+from napari_usgseg.annotation.settings import Mode
+from napari_usgseg.jobs.engine import Engine
+from napari_usgseg.jobs.requests import Priority, ProposeRequest
+from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.records import EventKind, ImageState
+from napari_usgseg.project.versions import Shelf, read_request
 
 from . import loop_bench
 
@@ -177,8 +177,8 @@ def test_a_click_on_top_refines_and_undo_brings_the_proposal_back(project, make_
 
 
 def test_an_accepted_proposal_is_one_step_and_the_ledger_names_the_version(project, make_bench):
-    from napari_usgseg.store.ledger.efforts import BY_PPN, Way
-    from napari_usgseg.store.ledger.reading import efforts
+    from napari_usgseg.effort.efforts import BY_PPN, Way
+    from napari_usgseg.effort.reading import efforts
 
     bench = make_bench(project)
     session = bench.session

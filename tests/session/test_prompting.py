@@ -79,13 +79,13 @@ def test_a_lasso_of_the_real_model_follows_the_object(nano_segmenter):
     from scipy import ndimage
     from skimage.measure import find_contours
 
-    from napari_usgseg.io.phantoms import make_phantom
-    from napari_usgseg.metrics import dice
-    from napari_usgseg.pipeline.postprocess import PostprocessSettings
-    from napari_usgseg.pipeline.propose import propose_prompts
-    from napari_usgseg.session.draft import add_lasso
-    from napari_usgseg.session.regions import pieces
-    from napari_usgseg.store.records import Draft
+    from napari_usgseg.annotation.commands.regions import pieces
+    from napari_usgseg.annotation.drafts import add_lasso
+    from napari_usgseg.core.metrics import dice
+    from napari_usgseg.phantoms.phantom import make_phantom
+    from napari_usgseg.project.records import Draft
+    from napari_usgseg.segmentation.postprocess import PostprocessSettings
+    from napari_usgseg.segmentation.propose import propose_prompts
 
     scores = []
     for seed in range(3):

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_usgseg.pipeline.postprocess import PostprocessSettings
-from napari_usgseg.session.engine import Engine
-from napari_usgseg.session.requests import (
+from napari_usgseg.core.types import Prompts, TextPrompt
+from napari_usgseg.jobs.engine import Engine
+from napari_usgseg.jobs.requests import (
     EmbedRequest,
     ImageSource,
     ModelAnswer,
@@ -24,8 +24,8 @@ from napari_usgseg.session.requests import (
     TextRequest,
     WarmRequest,
 )
-from napari_usgseg.session.server import lane_of, receive, send, serve
-from napari_usgseg.types import Prompts, TextPrompt
+from napari_usgseg.jobs.server import lane_of, receive, send, serve
+from napari_usgseg.segmentation.postprocess import PostprocessSettings
 
 from .conftest import BoxDetector, DiscSegmenter
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_usgseg.pipeline.postprocess import PostprocessSettings
-from napari_usgseg.session.settings import DESPECKLING, Mode, Settings, View
+from napari_usgseg.annotation.settings import DESPECKLING, Mode, Settings, View
+from napari_usgseg.segmentation.postprocess import PostprocessSettings
 
 SHARES = st.floats(0, 1)
 SETTINGS = st.builds(

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_usgseg.session.engine import Engine
-from napari_usgseg.store.records import EventKind
+from napari_usgseg.jobs.engine import Engine
+from napari_usgseg.project.records import EventKind
 
 from . import loop_bench
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_usgseg.pipeline.propose import Proposal
-from napari_usgseg.store.records import Draft, DraftObject
-from napari_usgseg.types import Prompts
+from napari_usgseg.core.types import Prompts
+from napari_usgseg.project.records import Draft, DraftObject
+from napari_usgseg.segmentation.propose import Proposal
 
 SIZE_HW = (20, 30)
 

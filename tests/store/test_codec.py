@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from napari_usgseg.pipeline.propose import Proposal
-from napari_usgseg.store.codec import (
+from napari_usgseg.core.types import LabelClass, Prompts
+from napari_usgseg.project.arrays import (
     Decoder,
     Encoder,
     pack_array,
@@ -17,8 +17,8 @@ from napari_usgseg.store.codec import (
     table_to_json,
     unpack,
 )
-from napari_usgseg.store.records import ClassTable, Draft, DraftObject, difference
-from napari_usgseg.types import LabelClass, Prompts
+from napari_usgseg.project.records import ClassTable, Draft, DraftObject, difference
+from napari_usgseg.segmentation.propose import Proposal
 
 from .conftest import some_draft
 

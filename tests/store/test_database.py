@@ -6,7 +6,7 @@ import threading
 import time
 from pathlib import Path
 
-from napari_usgseg.store.database import Database
+from napari_usgseg.project.database import Database
 
 
 def test_closing_waits_for_what_another_thread_is_writing(tmp_path: Path) -> None:

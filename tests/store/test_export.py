@@ -7,13 +7,13 @@ import pytest
 import tifffile
 from PIL import Image
 
-from napari_usgseg.errors import DatasetError, LabelWriteError
+from napari_usgseg.core.errors import DatasetError, LabelWriteError
+from napari_usgseg.core.types import LabelClass
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.labels import read_labels
-from napari_usgseg.store.export import export_store
-from napari_usgseg.store.memory import MemoryStore
-from napari_usgseg.store.project import ProjectStore
-from napari_usgseg.types import LabelClass
+from napari_usgseg.project.export import export_store
+from napari_usgseg.project.memory import MemoryStore
+from napari_usgseg.project.project import ProjectStore
 
 CLASSES = (LabelClass(1, "cyst", "#e69f00"),)
 
@@ -39,7 +39,7 @@ def test_what_is_committed_is_exported_and_nothing_else(tmp_path: Path) -> None:
 def test_a_project_of_objects_told_apart_is_exported_for_evaluate_and_with_its_codes(
     tmp_path: Path, nano_segmenter
 ) -> None:
-    from napari_usgseg.pipeline.evaluate import EvaluationRequest, evaluate_dataset
+    from napari_usgseg.lab.evaluation.evaluate import EvaluationRequest, evaluate_dataset
 
     images = tmp_path / "in"
     images.mkdir()

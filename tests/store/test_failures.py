@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_usgseg.errors import DatasetError, LabelWriteError
+from napari_usgseg.core.errors import DatasetError, LabelWriteError
 from napari_usgseg.io.labels import read_labels
-from napari_usgseg.store.project import ProjectStore
-from napari_usgseg.store.records import Draft, Edit, Event, EventKind, ImageState, difference
-from napari_usgseg.store.schema import MIGRATIONS
+from napari_usgseg.project.database import MIGRATIONS
+from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.records import Draft, Edit, Event, EventKind, ImageState, difference
 
 from .conftest import SIZE_HW, some_draft, some_labels
 

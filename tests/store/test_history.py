@@ -12,10 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from napari_usgseg.core.types import LabelClass
 from napari_usgseg.io.labels import read_labels
-from napari_usgseg.store.memory import MemoryStore
-from napari_usgseg.store.project import ProjectStore
-from napari_usgseg.store.records import (
+from napari_usgseg.project.memory import MemoryStore
+from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.records import (
     ClassTable,
     Draft,
     Edit,
@@ -24,7 +25,6 @@ from napari_usgseg.store.records import (
     ImageState,
     difference,
 )
-from napari_usgseg.types import LabelClass
 
 from .conftest import SIZE_HW, some_draft, some_labels
 

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from napari_usgseg.errors import DatasetError, ImageReadError
+from napari_usgseg.core.errors import DatasetError, ImageReadError
 from napari_usgseg.io.names import same_name_key
-from napari_usgseg.store import images
-from napari_usgseg.store.images import unique_ids
-from napari_usgseg.store.labels import LabelFiles
-from napari_usgseg.store.project import ProjectStore
-from napari_usgseg.store.records import EventKind, ImageState
+from napari_usgseg.project import images
+from napari_usgseg.project.images import unique_ids
+from napari_usgseg.project.label_files import LabelFiles
+from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.records import EventKind, ImageState
 
 from .conftest import SIZE_HW, some_labels
 

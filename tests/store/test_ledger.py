@@ -10,22 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from napari_usgseg.pipeline.propose import Proposal
-from napari_usgseg.session import effort as stopwatch
-from napari_usgseg.store.ledger.efforts import IDLE_SECONDS, ImageEffort, Search, Way
-from napari_usgseg.store.ledger.plots import timeline
-from napari_usgseg.store.ledger.quality import QualityCache, compare, measure
-from napari_usgseg.store.ledger.reading import efforts
-from napari_usgseg.store.ledger.report import cache_of, read_ledger
-from napari_usgseg.store.ledger.tables import (
-    model_rows,
-    most_changed,
-    phrase_rows,
-    span,
-    totals,
-)
-from napari_usgseg.store.project import ProjectStore
-from napari_usgseg.store.records import (
+from napari_usgseg.annotation import stopwatch
+from napari_usgseg.core.types import LabelClass, Prompts
+from napari_usgseg.effort.efforts import IDLE_SECONDS, ImageEffort, Search, Way
+from napari_usgseg.effort.plots import timeline
+from napari_usgseg.effort.quality import QualityCache, compare, measure
+from napari_usgseg.effort.reading import efforts
+from napari_usgseg.effort.report import cache_of, read_ledger
+from napari_usgseg.effort.tables import model_rows, most_changed, phrase_rows, span, totals
+from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.records import (
     Draft,
     DraftObject,
     Edit,
@@ -35,7 +29,7 @@ from napari_usgseg.store.records import (
     StoredEvent,
     difference,
 )
-from napari_usgseg.types import LabelClass, Prompts
+from napari_usgseg.segmentation.propose import Proposal
 
 COMMIT = ["untouched", "committed"]
 SIZE_HW = (40, 60)

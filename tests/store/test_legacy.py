@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_usgseg.store.project import ProjectStore
-from napari_usgseg.store.records import EventKind, ImageState
-from napari_usgseg.types import LabelClass
+from napari_usgseg.core.types import LabelClass
+from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.records import EventKind, ImageState
 
 from .conftest import SIZE_HW, some_labels
 

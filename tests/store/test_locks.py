@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_usgseg.errors import DatasetError, LabelWriteError
+from napari_usgseg.core.errors import DatasetError, LabelWriteError
 from napari_usgseg.io.labels import read_labels
-from napari_usgseg.store.project import ProjectStore
-from napari_usgseg.store.records import ImageState
+from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.records import ImageState
 
 from .conftest import some_labels
 
 OTHER_PERSON = """
 import sys
-from napari_usgseg.store.project import ProjectStore
+from napari_usgseg.project.project import ProjectStore
 store = ProjectStore(sys.argv[1], annotator=sys.argv[2])
 for line in sys.stdin:
     if line.strip() == "label":
@@ -123,7 +123,7 @@ def test_a_name_in_another_case_is_refused_for_its_files_could_be_the_same(folde
 def test_a_new_annotator_begins_with_the_firsts_classes_and_settings_but_no_labels(
     folder: Path,
 ) -> None:
-    from napari_usgseg.types import LabelClass
+    from napari_usgseg.core.types import LabelClass
 
     store = ProjectStore(folder)
     store.write_classes((LabelClass(1, "cyst", "#e69f00"),))

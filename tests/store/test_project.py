@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from napari_usgseg.errors import DatasetError, ImageReadError, LabelWriteError
+from napari_usgseg.core.errors import DatasetError, ImageReadError, LabelWriteError
+from napari_usgseg.core.types import LabelClass
 from napari_usgseg.io.atomic import write_over
 from napari_usgseg.io.labels import read_labels, write_labels
-from napari_usgseg.store.base import ImageState
-from napari_usgseg.store.project import ProjectStore
-from napari_usgseg.store.records import ClassTable, Edit, Event, EventKind
-from napari_usgseg.types import LabelClass
+from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.records import ClassTable, Edit, Event, EventKind, ImageState
 
 from .conftest import SIZE_HW, some_labels
 

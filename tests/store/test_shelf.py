@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from napari_usgseg.errors import CheckpointError
-from napari_usgseg.models.lora_card import AdapterCard, write_adapter_card
-from napari_usgseg.models.ppn_card import PpnCard, write_card
-from napari_usgseg.store.shelf import Shelf, read_request, write_version
-from napari_usgseg.store.versions import (
+from napari_usgseg.core.errors import CheckpointError
+from napari_usgseg.models.lora.card import AdapterCard, write_adapter_card
+from napari_usgseg.models.ppn.card import PpnCard, write_card
+from napari_usgseg.project.versions import (
     ModelVersion,
+    Shelf,
     number_in,
+    read_request,
     readable,
     tuned_number_in,
+    write_version,
 )
 
 REQUEST = {"annotator": "", "images": ["a", "b"]}

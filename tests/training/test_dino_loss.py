@@ -10,18 +10,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_usgseg.models.phrase_net import PhraseNet
-from napari_usgseg.training.dino_loss import (
+from napari_usgseg.lab.nano_factory.dino import build_dino, start_trunk
+from napari_usgseg.learning.lora.dino_task import (
     STRIDES,
     Truth,
     box_ious,
     dino_loss,
+    hits_of,
     pairwise_ious,
     phrase_of_tokens,
+    truth_of,
 )
-from napari_usgseg.training.dino_task import hits_of, truth_of
-from napari_usgseg.training.nano_dino import build_dino, start_trunk
-from napari_usgseg.training.questions import Question
+from napari_usgseg.learning.questions import Question
+from napari_usgseg.models.grounding.phrase_grounder import PhraseNet
 
 SIDE = 64
 LEVELS = STRIDES[:3]

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from napari_usgseg.errors import Cancelled, CheckpointError
-from napari_usgseg.training.loop import LoopSettings, run
+from napari_usgseg.core.errors import Cancelled, CheckpointError
+from napari_usgseg.learning.trainer import LoopSettings, run
 
 
 class Line:

@@ -16,16 +16,21 @@ import pytest
 import torch
 from torch import nn
 
-from napari_usgseg.errors import Cancelled, CheckpointError, DatasetError, ModelError
+from napari_usgseg.core.errors import Cancelled, CheckpointError, DatasetError, ModelError
 from napari_usgseg.io.datasets import read_dataset, split_by_group
-from napari_usgseg.io.phantoms import write_phantom_dataset
-from napari_usgseg.models.lora import trained
-from napari_usgseg.models.lora_card import read_adapter_card
+from napari_usgseg.learning.lora.data import UnrelatedPhrases, choose_images, part, strange_images
+from napari_usgseg.learning.lora.train import (
+    LoraSettings,
+    TuneSettings,
+    make_accelerator,
+    train_lora,
+    tune,
+)
+from napari_usgseg.learning.phrases import absent_phrases, concept_of
+from napari_usgseg.models.lora.adapter import trained
+from napari_usgseg.models.lora.card import read_adapter_card
 from napari_usgseg.models.registry import load_detector
-from napari_usgseg.training.lora import LoraSettings, train_lora
-from napari_usgseg.training.lora_data import UnrelatedPhrases, choose_images, part, strange_images
-from napari_usgseg.training.lora_loop import TuneSettings, make_accelerator, tune
-from napari_usgseg.training.phrases import absent_phrases, concept_of
+from napari_usgseg.phantoms.phantom import write_phantom_dataset
 
 SMALL = LoraSettings(rank=4, steps=4, batch=2, image_size=64)
 
@@ -123,7 +128,7 @@ def test_losses_and_validation_boxes_become_pictures(kidneys, tmp_path):
 
 
 def test_without_matplotlib_and_tensorboard_it_says_so_and_trains(kidneys, tmp_path, monkeypatch):
-    monkeypatch.setattr("napari_usgseg.training.lora_pictures.find_spec", lambda name: None)
+    monkeypatch.setattr("napari_usgseg.learning.lora.pictures.find_spec", lambda name: None)
     lines = []
     train_lora([kidneys], tmp_path, replace(SMALL, steps=1), say=lines.append)
     assert any("napari-usgseg[train]" in line for line in lines)
@@ -271,7 +276,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from napari_usgseg.training.lora_loop import TuneSettings, make_accelerator, tune
+from napari_usgseg.learning.lora.train import TuneSettings, make_accelerator, tune
 
 class Line(torch.nn.Module):
     def __init__(self):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_usgseg.io.phantoms import make_phantom
+from napari_usgseg.core.types import TextPrompt
+from napari_usgseg.learning.lora.check import THRESHOLDS, ask, choose_threshold
+from napari_usgseg.learning.lora.data import CheckImage
 from napari_usgseg.models.registry import load_detector
-from napari_usgseg.training.lora_check import THRESHOLDS, ask, choose_threshold
-from napari_usgseg.training.lora_data import CheckImage
-from napari_usgseg.types import TextPrompt
+from napari_usgseg.phantoms.phantom import make_phantom
 
 
 def at(*parts):

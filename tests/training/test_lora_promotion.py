@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_usgseg.errors import Cancelled, DatasetError
-from napari_usgseg.io.phantoms import make_phantom
-from napari_usgseg.models.lora_card import is_adapter, read_adapter_card
-from napari_usgseg.training.lora import LoraSettings
-from napari_usgseg.training.lora_project import PROJECT, tuning_data
-from napari_usgseg.training.lora_promotion import train_and_measure
-from napari_usgseg.training.ppn_views import LabelledImage
+from napari_usgseg.core.errors import Cancelled, DatasetError
+from napari_usgseg.learning.lora.data import PROJECT, tuning_data
+from napari_usgseg.learning.lora.promotion import train_and_measure
+from napari_usgseg.learning.lora.train import LoraSettings
+from napari_usgseg.learning.ppn.views import LabelledImage
+from napari_usgseg.models.lora.card import is_adapter, read_adapter_card
+from napari_usgseg.phantoms.phantom import make_phantom
 
 TINY = LoraSettings(rank=4, steps=3, batch=1, image_size=64)
 PHRASES = {3: "zygomatic arch"}

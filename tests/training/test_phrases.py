@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_usgseg.training.phrases import (
+from napari_usgseg.learning.phrases import (
     ABSENT_ORGANS,
     CONCEPTS,
     HELD_OUT_ABSENT,

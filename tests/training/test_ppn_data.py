@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_usgseg.errors import DatasetError
+from napari_usgseg.core.errors import DatasetError
 from napari_usgseg.io.atomic import write_over
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.labels import write_labels
-from napari_usgseg.io.phantoms import write_phantom_dataset
-from napari_usgseg.training.ppn_data import load_chosen, load_items
+from napari_usgseg.learning.ppn.data import load_chosen, load_items
+from napari_usgseg.phantoms.phantom import write_phantom_dataset
 
 
 def test_a_mask_of_another_size_is_named_before_anything_is_learnt(tmp_path):

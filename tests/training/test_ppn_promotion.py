@@ -7,15 +7,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from napari_usgseg.errors import Cancelled
-from napari_usgseg.io.phantoms import make_phantom
-from napari_usgseg.models.nano import NanoSam
-from napari_usgseg.models.ppn_card import read_card
-from napari_usgseg.models.sam import SamSegmenter
-from napari_usgseg.training.ppn_promotion import honest_scores, train_and_measure
-from napari_usgseg.training.ppn_task import PpnTraining
-from napari_usgseg.training.ppn_train import PpnSettings, class_dice
-from napari_usgseg.training.ppn_views import LabelledImage
+from napari_usgseg.core.errors import Cancelled
+from napari_usgseg.learning.ppn.promotion import honest_scores, train_and_measure
+from napari_usgseg.learning.ppn.task import PpnTraining
+from napari_usgseg.learning.ppn.train import PpnSettings, class_dice
+from napari_usgseg.learning.ppn.views import LabelledImage
+from napari_usgseg.models.ppn.card import read_card
+from napari_usgseg.models.sam.nano import NanoSam
+from napari_usgseg.models.sam.sam import SamSegmenter
+from napari_usgseg.phantoms.phantom import make_phantom
 
 
 @pytest.fixture(scope="module")

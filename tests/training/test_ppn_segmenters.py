@@ -6,20 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from napari_usgseg.errors import CheckpointError
-from napari_usgseg.io.phantoms import make_phantom
-from napari_usgseg.models.nano import NanoSam
-from napari_usgseg.models.ppn_decode import FrozenDecoder, presence
-from napari_usgseg.models.ppn_model import load_ppn
-from napari_usgseg.models.ppn_start import new_prompter
-from napari_usgseg.models.sam import SamSegmenter, feature_list
-from napari_usgseg.models.sam1 import Sam1Net, Sam1Segmenter
-from napari_usgseg.models.sam2 import SAM2_VARIANTS, Sam2Net, build_sam2
-from napari_usgseg.models.sam_square import image_logits
-from napari_usgseg.training.ppn_task import PpnTraining
-from napari_usgseg.training.ppn_train import PpnSettings, train_ppn
-from napari_usgseg.training.ppn_views import LabelledImage, ViewCache
-from napari_usgseg.types import Prompts
+from napari_usgseg.core.errors import CheckpointError
+from napari_usgseg.core.types import Prompts
+from napari_usgseg.learning.ppn.task import PpnTraining
+from napari_usgseg.learning.ppn.train import PpnSettings, train_ppn
+from napari_usgseg.learning.ppn.views import LabelledImage, ViewCache
+from napari_usgseg.models.ppn.decode import FrozenDecoder, presence
+from napari_usgseg.models.ppn.model import load_ppn
+from napari_usgseg.models.ppn.start import new_prompter
+from napari_usgseg.models.sam.nano import NanoSam
+from napari_usgseg.models.sam.sam import SamSegmenter, feature_list, image_logits
+from napari_usgseg.models.sam.sam1 import Sam1Net, Sam1Segmenter
+from napari_usgseg.models.sam.sam2 import SAM2_VARIANTS, Sam2Net, build_sam2
+from napari_usgseg.phantoms.phantom import make_phantom
 
 
 def nano() -> SamSegmenter:

@@ -8,19 +8,25 @@ import numpy as np
 import pytest
 import torch
 
-from napari_usgseg.errors import Cancelled, CheckpointError, DatasetError
-from napari_usgseg.io.phantoms import make_phantom
-from napari_usgseg.models.nano import NanoSam
-from napari_usgseg.models.ppn_card import read_card
-from napari_usgseg.models.ppn_decode import FrozenDecoder
-from napari_usgseg.models.ppn_join import boxes_of
-from napari_usgseg.models.ppn_model import load_ppn
-from napari_usgseg.models.ppn_start import begin_at_the_mean, new_prompter
-from napari_usgseg.models.sam import SamSegmenter, feature_list
-from napari_usgseg.training.ppn_losses import box_loss, cross_entropy, dice_loss, focal_loss
-from napari_usgseg.training.ppn_task import PpnTask, PpnTraining, choose_rows
-from napari_usgseg.training.ppn_train import PpnSettings, mean_dice, train_ppn
-from napari_usgseg.training.ppn_views import LabelledImage, ViewCache
+from napari_usgseg.core.errors import Cancelled, CheckpointError, DatasetError
+from napari_usgseg.learning.ppn.task import (
+    PpnTask,
+    PpnTraining,
+    box_loss,
+    choose_rows,
+    cross_entropy,
+    dice_loss,
+    focal_loss,
+)
+from napari_usgseg.learning.ppn.train import PpnSettings, mean_dice, train_ppn
+from napari_usgseg.learning.ppn.views import LabelledImage, ViewCache
+from napari_usgseg.models.ppn.card import read_card
+from napari_usgseg.models.ppn.decode import FrozenDecoder
+from napari_usgseg.models.ppn.model import boxes_of, load_ppn
+from napari_usgseg.models.ppn.start import begin_at_the_mean, new_prompter
+from napari_usgseg.models.sam.nano import NanoSam
+from napari_usgseg.models.sam.sam import SamSegmenter, feature_list
+from napari_usgseg.phantoms.phantom import make_phantom
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_usgseg.errors import DatasetError
-from napari_usgseg.training.ppn_views import LabelledImage
-from napari_usgseg.training.promotion import folds, how_measured, joined_groups, judge, lessons
+from napari_usgseg.core.errors import DatasetError
+from napari_usgseg.learning.ppn.views import LabelledImage
+from napari_usgseg.learning.promotion import folds, how_measured, joined_groups, judge, lessons
 
 
 def noise(count: int, groups: int, seed: int = 0) -> list[LabelledImage]:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_usgseg.errors import CheckpointError
-from napari_usgseg.training.resuming import DONE, REQUEST_FILE, is_done, is_same, write_request
+from napari_usgseg.core.errors import CheckpointError
+from napari_usgseg.learning.resuming import DONE, REQUEST_FILE, is_done, is_same, write_request
 
 values = st.none() | st.integers() | st.text() | st.lists(st.integers()).map(tuple)
 requests = st.dictionaries(st.text(min_size=1).filter(lambda key: key != "done"), values)

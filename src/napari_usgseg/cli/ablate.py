@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import PromptError
+from ..core.errors import PromptError
 from .common import end_if_failed, progress, result_folder
 from .evaluate import files_of, read_chosen
 
@@ -60,11 +60,11 @@ def ablate(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Change one thing at a time on the way from a phrase to a mask; a table and a plot."""
-    from ..models.phrases import wanted_phrases
+    from ..lab.evaluation.ablation import GROUPS, THRESHOLDS, UNCHANGED, run_ablation, variants
+    from ..lab.evaluation.ablation_report import FILES, write_ablation
+    from ..lab.evaluation.methods import EvaluationRequest
+    from ..models.grounding.phrases import wanted_phrases
     from ..models.registry import load_detector, load_segmenter
-    from ..pipeline.ablate import GROUPS, THRESHOLDS, UNCHANGED, run_ablation, variants
-    from ..pipeline.ablation_report import FILES, write_ablation
-    from ..pipeline.methods import EvaluationRequest
 
     for text in phrase or ():
         wanted_phrases(text, "--phrase")
@@ -125,7 +125,7 @@ def _phrasings(
 
 def phrasings_of(target: str) -> list[str]:
     """Phrasings of a target: its own name, some that were trained with, all held-out ones."""
-    from ..training.phrases import concept_of
+    from ..learning.phrases import concept_of
 
     concept = concept_of(target)
     some = [phrase for phrase in concept.phrases if phrase != target][:5]

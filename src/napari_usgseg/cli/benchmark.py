@@ -18,8 +18,8 @@ def benchmark(
     ] = None,
 ) -> None:
     """Time nano and our full path beside SAM2ImagePredictor, as ratios of one run."""
+    from ..lab.evaluation.benchmark import run_benchmark
     from ..models.registry import load_segmenter
-    from ..pipeline.benchmark import run_benchmark
 
     write_report = report_writer(json_file)
     nano = load_segmenter(model)

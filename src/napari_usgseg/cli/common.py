@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ..errors import PromptError
+from ..core.errors import PromptError
 
 if TYPE_CHECKING:
     from ..io.outputs import OutputFolder

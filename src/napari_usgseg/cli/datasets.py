@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import DatasetError, PromptError
+from ..core.errors import DatasetError, PromptError
 from .common import EXIT_SOME_FAILED, print_table, progress
 
 if TYPE_CHECKING:
-    from ..datasets.finding import Remark
+    from ..lab.public_datasets.finding import Remark
 
 LAYOUTS = ("png", "csv", "sam2rad")
 MANY = 20
@@ -28,7 +28,7 @@ app = typer.Typer(
 @app.command("list")
 def list_all() -> None:
     """Show the paper's eighteen data sets and the extras, with its counts."""
-    from ..datasets.registry import known_datasets
+    from ..lab.public_datasets.registry import known_datasets
 
     rows = [("name", "organ", "target", "paper", "images", "train", "val", "test", "licence")]
     for known in known_datasets():
@@ -44,7 +44,7 @@ def list_all() -> None:
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="As `usgseg datasets list` says it.")]) -> None:
     """Say what is known of one data set, and which folders and files ``prepare`` expects."""
-    from ..datasets.registry import known_dataset
+    from ..lab.public_datasets.registry import known_dataset
 
     known = known_dataset(name)
     layout = known.layout
@@ -91,8 +91,8 @@ def prepare(
 
     Exit code 3 where files were missing or could not be used; each is named.
     """
-    from ..datasets.prepare import prepare_dataset
-    from ..datasets.registry import known_dataset
+    from ..lab.public_datasets.prepare import prepare_dataset
+    from ..lab.public_datasets.registry import known_dataset
 
     known = known_dataset(name)
     with progress(known.images or 0, known.name) as step:
@@ -142,9 +142,9 @@ def convert(
     ] = False,
 ) -> None:
     """Between this layout, GroundingDINO-US-SAM's CSV and Sam2Rad's Train and Test folders."""
-    from ..datasets.source_csv import is_source_csv, read_source_csv, write_source_csv
-    from ..datasets.source_folders import write_png_layout, write_sam2rad
     from ..io.datasets import read_dataset, read_splits, split_by_group
+    from ..lab.public_datasets.source_csv import is_source_csv, read_source_csv, write_source_csv
+    from ..lab.public_datasets.source_folders import write_png_layout, write_sam2rad
 
     if to not in LAYOUTS:
         raise PromptError(f"--to {to!r}: expected one of {', '.join(LAYOUTS)}")

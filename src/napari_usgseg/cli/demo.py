@@ -11,7 +11,7 @@ import typer
 from .common import report_writer
 
 if TYPE_CHECKING:
-    from ..pipeline.demo import DemoStep
+    from ..lab.demo import DemoStep
 
 
 def demo(
@@ -34,8 +34,8 @@ def demo(
     folder = OutputFolder(out, overwrite=overwrite)
     folder.check_only_own()
     write_report = report_writer(json_file)
+    from ..lab.demo import run_demo
     from ..models.registry import load_detector, load_segmenter
-    from ..pipeline.demo import run_demo
 
     segmenter = load_segmenter(model, device=device)
     detector = load_detector(grounder, device=device)

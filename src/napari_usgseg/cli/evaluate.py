@@ -9,21 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import DatasetError, PromptError
-from .common import (
-    Advance,
-    as_json,
-    end_if_failed,
-    progress,
-    report_writer,
-    result_folder,
-)
+from ..core.errors import DatasetError, PromptError
+from .common import Advance, as_json, end_if_failed, progress, report_writer, result_folder
 
 if TYPE_CHECKING:
     from ..io.datasets import Dataset, DatasetItem
     from ..io.outputs import OutputFolder
-    from ..pipeline.methods import EvaluationRequest
-    from ..pipeline.scored import Scorer
+    from ..lab.evaluation.methods import EvaluationRequest
+    from ..lab.evaluation.scored import Scorer
 
 SIDES = ("train", "val", "test")
 RESULTS = (
@@ -109,9 +102,9 @@ def evaluate(
     if compare is not None:
         _compare(*compare, json_file, out)
         return
-    from ..pipeline.methods import EvaluationRequest
-    from ..pipeline.postprocess import PostprocessSettings
-    from ..pipeline.scored import Asked, load_scorer
+    from ..lab.evaluation.methods import EvaluationRequest
+    from ..lab.evaluation.scored import Asked, load_scorer
+    from ..segmentation.postprocess import PostprocessSettings
 
     asked = Asked(prompt, model, grounder, adapter, ppn, predictions, baseline, name, device)
     if (jitter or shuffle_prompts) and asked.kind != "box":
@@ -149,9 +142,9 @@ def _score(
     out: OutputFolder | None,
     write_report: Callable[[dict[str, Any]], None],
 ) -> None:
-    from ..pipeline.report import dataset_report, evaluation_report
-    from ..pipeline.tables import write_tables
-    from ..pipeline.worst_sheet import WorstCases
+    from ..lab.evaluation.report import dataset_report, evaluation_report
+    from ..lab.evaluation.tables import write_tables
+    from ..lab.evaluation.worst_sheet import WorstCases
 
     cases = WorstCases(worst if out else 0)
     take = cases.take if cases.count else lambda score, scene, answer: None
@@ -192,7 +185,7 @@ def _score(
 
 
 def _compare(first: Path, second: Path, json_file: Path | None, out: Path | None) -> None:
-    from ..pipeline.compare import compare_reports, comparison_markdown
+    from ..lab.evaluation.compare import compare_reports, comparison_markdown
 
     reads = (first, second)
     write_report = report_writer(json_file, reads=reads)

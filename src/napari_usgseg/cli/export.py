@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import DatasetError, PromptError, UsgsegError
+from ..core.errors import DatasetError, PromptError, UsgsegError
 from .common import end_if_failed
 
 if TYPE_CHECKING:
-    from ..store.project import ProjectStore
+    from ..project.project import ProjectStore
 
 FORMATS = ("png",)
 ALL, FIRST = "all", "first"
@@ -97,7 +97,7 @@ def _export_all(
 
 
 def _open(folder: Path, labels: Path | None, annotator: str) -> ProjectStore:
-    from ..store.project import ProjectStore
+    from ..project.project import ProjectStore
 
     return ProjectStore(folder, labels, annotator=annotator, write=False)
 
@@ -107,7 +107,7 @@ def _committed(folder: Path, labels: Path | None) -> list[str]:
 
     The first annotator's name is ``FIRST``.
     """
-    from ..store.records import ImageState
+    from ..project.records import ImageState
 
     with closing(_open(folder, labels, "")) as store:
         names = store.annotators()
@@ -129,8 +129,8 @@ def _export(
     overwrite: bool,
 ) -> list[str]:
     """Export one annotator's labels; gives sentences about what was left out."""
-    from ..store.export import export_store
-    from ..store.records import ImageState
+    from ..project.export import export_store
+    from ..project.records import ImageState
 
     if ImageState.COMMITTED not in store.states().values():
         who = ", ".join(each or FIRST for each in store.annotators() if each != store.annotator)

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from ..errors import Cancelled, UsgsegError
+from ..core.errors import Cancelled, UsgsegError
 from ..io.notes import listening
 from . import ablate, benchmark, datasets, demo, evaluate, export, models, report, segment, train
 

@@ -21,15 +21,9 @@ def report(
     ] = None,
 ) -> None:
     """Report seconds, clicks, models, and how much of the proposals was changed, per image."""
-    from ..store.ledger.page import write_page
-    from ..store.ledger.report import (
-        FILES,
-        cache_of,
-        open_for_report,
-        read_ledger,
-        write_csv,
-    )
-    from ..store.ledger.tables import span
+    from ..effort.page import write_page
+    from ..effort.report import FILES, cache_of, open_for_report, read_ledger, write_csv
+    from ..effort.tables import span
 
     stores = open_for_report(project, labels, annotator)
     try:

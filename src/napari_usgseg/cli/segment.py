@@ -4,27 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import PromptError, readable
-from .cleaning import (
-    Cleaning,
-    Closing,
-    Dilation,
-    FillHoles,
-    Keep,
-    MinArea,
-    Opening,
-    Smoothing,
-    read_settings,
-)
+from ..core.errors import PromptError, readable
 from .common import EXIT_SOME_FAILED, parse_box, parse_point, progress
 
 if TYPE_CHECKING:
+    from ..core.types import Prompts
     from ..io.search import FoundImages
-    from ..types import Prompts
+    from ..segmentation.postprocess import PostprocessSettings
+
+
+Cleaning = Annotated[bool, typer.Option(help="Clean the masks at all.")]
+Keep = Annotated[
+    str | None, typer.Option(help="Pieces to keep: prompted (the default), largest or all.")
+]
+MinArea = Annotated[int | None, typer.Option(help="Drop pieces with fewer pixels.")]
+FillHoles = Annotated[
+    float | None, typer.Option(help="Fill holes up to this fraction of the area; 1 fills all.")
+]
+Opening = Annotated[int | None, typer.Option(help="Cut off spurs: radius in pixels.")]
+Closing = Annotated[int | None, typer.Option(help="Bridge gaps: radius in pixels.")]
+Smoothing = Annotated[float | None, typer.Option(help="Round the border: deviation in pixels.")]
+Dilation = Annotated[int | None, typer.Option(help="Grow the result by so many pixels.")]
+
+
+def read_settings(**given: Any) -> PostprocessSettings:
+    """The settings with what was given on the command line.
+
+    Raises:
+        UsgsegError: a value that means nothing.
+    """
+    from ..segmentation.postprocess import PostprocessSettings
+
+    return PostprocessSettings(
+        **{name: value for name, value in given.items() if value is not None}
+    )
+
 
 TO_SEARCH = "--recursive searches them too"
 
@@ -83,10 +101,10 @@ def segment(
     several each its own, first to first. The same request goes on where an earlier one was
     interrupted.
     """
-    from ..models.phrases import wanted_phrases
-    from ..pipeline.batch import check_place, segment_files
-    from ..pipeline.batch_request import BatchRequest
-    from ..types import TextPrompt
+    from ..core.types import TextPrompt
+    from ..models.grounding.phrases import wanted_phrases
+    from ..segmentation.batch import check_place, segment_files
+    from ..segmentation.request import BatchRequest
 
     several = text is not None and len(wanted_phrases(text, "--text")) > 1
     objects = _objects(
@@ -119,7 +137,7 @@ def segment(
     segmenter = load_segmenter(model, device=device)
     auto, detector = None, None
     if ppn is not None:
-        from ..models.ppn_model import load_ppn
+        from ..models.ppn.model import load_ppn
 
         auto = load_ppn(ppn, segmenter)
     elif not objects:
@@ -175,7 +193,7 @@ def _objects(
     """
     import numpy as np
 
-    from ..types import Prompts
+    from ..core.types import Prompts
 
     if points and len(boxes) > 1:
         raise PromptError("--point with several --box: give one box, or the points alone")

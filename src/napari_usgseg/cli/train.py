@@ -2,10 +2,186 @@
 
 from __future__ import annotations
 
+import math
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from ..core.errors import DatasetError
+from .common import end_if_failed, progress
+
+if TYPE_CHECKING:
+    from ..io.datasets import Dataset
+    from ..learning.lora.train import LoraSettings
+
+
+def train_ppn_command(
+    data: Path,
+    out: Path,
+    *,
+    images: int | None,
+    seed: int,
+    splits: Path | None,
+    held_out: int,
+    model: str,
+    steps: int | None,
+    augment: bool,
+    paper_losses: bool,
+    lora: int,
+    device: str,
+    resume: bool,
+) -> None:
+    """Read, choose, train, report; see ``cli.train`` for the options.
+
+    Raises:
+        LabelWriteError: ``out`` holds something else than a training that is resumed.
+        DatasetError: ``data`` is neither a data set nor a labelled folder, or has too few images.
+        CheckpointError: ``resume`` with another training in ``out``.
+    """
+    from ..io.datasets import read_dataset, read_splits
+    from ..io.outputs import check_model_folder
+    from ..learning.ppn.data import classes_in, load_chosen
+    from ..learning.ppn.train import PpnSettings, train_ppn
+    from ..models.registry import load_segmenter
+
+    check_model_folder(out, resume=resume)
+    with tempfile.TemporaryDirectory(prefix="usgseg-train-") as scratch:
+        dataset = read_dataset(data) if is_dataset(data) else from_project(data, Path(scratch))
+        side = read_splits(splits).get(dataset.name) if splits else None
+        if splits and side is None:
+            raise DatasetError(splits, f"says nothing of '{dataset.name}'")
+        pool = dataset.only(side.train) if side else dataset
+        training, checking, failures = load_chosen(pool, images, held_out, seed)
+    classes = classes_in(dataset, training)
+    settings = PpnSettings.for_images(len(training), seed=seed, lora_rank=lora)
+    settings = replace(
+        settings,
+        steps=steps or settings.steps,
+        task=settings.task if augment else replace(settings.task, views=0),
+    )
+    if paper_losses:
+        settings = replace(settings, task=settings.task.with_paper_losses())
+    segmenter = load_segmenter(model, device=device)
+    typer.echo(f"{dataset.name}: {len(training)} images, {', '.join(classes.values())}")
+    started = time.monotonic()
+    with progress(settings.steps, "training") as step:
+
+        def said(now: int, total: int, figures: dict[str, float]) -> None:
+            worth = now == total or now % 50 == 0
+            words = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+            step(f"step {now} of {total}: {words}" if worth else "")
+
+        trained = train_ppn(
+            training,
+            classes,
+            segmenter,
+            out,
+            settings,
+            source=dataset.name,
+            held_out=checking,
+            resume=resume,
+            progress=said,
+        )
+    scores = trained.card.scores
+    measured = f", held-out Dice {scores['held_out_dice']:.3f}" if scores else ""
+    typer.echo(f"{trained.card.ppn_id} in {out}, {time.monotonic() - started:.0f} s{measured}")
+    end_if_failed(failures)
+
+
+def is_dataset(folder: Path) -> bool:
+    """Whether a folder is a data set in one of the layouts that ``read_dataset`` knows."""
+    return (folder / "dataset.json").is_file() or any(
+        (folder / part / "imgs").is_dir() for part in ("Train", "Test")
+    )
+
+
+def from_project(folder: Path, scratch: Path) -> Dataset:
+    """The committed images of a labelled folder, as a data set that is written to ``scratch``.
+
+    Raises:
+        DatasetError: nothing is committed there.
+    """
+    from ..io.datasets import read_dataset
+    from .export import export
+
+    export(folder, scratch / "data", name=folder.resolve().name)
+    return read_dataset(scratch / "data")
+
+
+def train_lora_command(
+    data: Sequence[Path],
+    out: Path,
+    settings: LoraSettings,
+    *,
+    grounder: str,
+    images: int | None,
+    splits: Path | None,
+    device: str,
+    resume: bool,
+    pictures: bool,
+) -> None:
+    """Read, tune, report; see ``cli.train`` for the options.
+
+    Raises:
+        LabelWriteError: ``out`` holds something else than a training that is resumed.
+        DatasetError: a folder is neither a data set nor a labelled folder, two share a name, or
+            there are too few images.
+        ModelError: the grounder cannot be tuned, or not with this preset.
+        CheckpointError: ``resume`` with another training in ``out``.
+    """
+    from ..io.datasets import read_splits
+    from ..io.outputs import check_model_folder
+    from ..learning.lora.train import train_lora
+
+    check_model_folder(out, resume=resume)
+    with tempfile.TemporaryDirectory(prefix="usgseg-train-") as scratch:
+        datasets = [_read(folder, Path(scratch) / str(i)) for i, folder in enumerate(data)]
+        names = [dataset.name for dataset in datasets]
+        for folder, name in zip(data, names, strict=True):
+            if names.count(name) > 1:
+                raise DatasetError(folder, f"another data set is named '{name}' too")
+        started = time.monotonic()
+        with progress(settings.steps or 0, "tuning") as step:
+
+            def said(now: int, total: int, figures: dict[str, float]) -> None:
+                shown = {name: figures.get(name, math.nan) for name in ("loss", "validation")}
+                parts = [f"{name} {x:.3f}" for name, x in shown.items() if not math.isnan(x)]
+                worth = "validation" in figures
+                step(f"step {now} of {total}: {', '.join(parts)}" if worth else "")
+
+            card = train_lora(
+                datasets,
+                out,
+                settings,
+                grounder=grounder,
+                images=images,
+                splits=read_splits(splits) if splits else None,
+                device=device,
+                resume=resume,
+                pictures=pictures,
+                say=typer.echo,
+                progress=said,
+            )
+    score = card.scores.get("validation")
+    measured = f", Dice of validation boxes {score:.3f}" if score is not None else ""
+    from accelerate import PartialState
+
+    if not PartialState().is_main_process:
+        return
+    typer.echo(f"adapter of {card.base} in {out}, {time.monotonic() - started:.0f} s{measured}")
+    typer.echo(f"use it: usgseg segment IMAGES --text '{card.targets[0]}' --grounder {out}")
+
+
+def _read(folder: Path, scratch: Path) -> Dataset:
+    from ..io.datasets import read_dataset
+
+    return read_dataset(folder) if is_dataset(folder) else from_project(folder, scratch)
+
 
 app = typer.Typer(help='Train a prompt predictor, or the embedded models (extra "train").')
 
@@ -50,7 +226,7 @@ def nano_segmenter(
     from dataclasses import replace
 
     from ..io.outputs import OutputFolder, check_model_folder
-    from ..training.nano_segmenter import STAGES, train
+    from ..lab.nano_factory.segmenter import STAGES, train
 
     check_model_folder(out, resume=resume)
     if teacher_cache is not None:
@@ -83,7 +259,7 @@ def nano_grounder(
 ) -> None:
     """Train the phrase grounder."""
     from ..io.outputs import check_model_folder
-    from ..training.nano_grounder import train
+    from ..lab.nano_factory.grounder import train
 
     check_model_folder(out, resume=resume)
     train(
@@ -117,7 +293,7 @@ def nano_dino(
 ) -> None:
     """Train the small Grounding DINO."""
     from ..io.outputs import check_model_folder
-    from ..training.nano_dino import train
+    from ..lab.nano_factory.dino import train
 
     check_model_folder(out, resume=resume)
     train(
@@ -164,7 +340,7 @@ def ppn(
     resume: Annotated[bool, typer.Option(help="Go on with the training in --out.")] = False,
 ) -> None:
     """Train a prompt predictor: a few labelled images, then images segment themselves."""
-    from .train_ppn import train_ppn_command
+    pass
 
     train_ppn_command(
         data,
@@ -233,9 +409,10 @@ def lora(
     a GPU: torchrun --nproc-per-node 2 -m napari_usgseg.cli train lora ... (accelerate launch --cpu
     starts a single one, whatever --num_processes says, where it has no --mpirun_hostfile).
     """
-    from ..errors import PromptError
-    from ..training.lora import LoraSettings
-    from .train_lora import train_lora_command
+    from ..core.errors import PromptError
+    from ..learning.lora.train import LoraSettings
+
+    pass
 
     if decay not in ("cosine", "step") or precision not in ("auto", "no", "bf16", "fp16"):
         raise PromptError(

@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
 )
 
 from . import preferences
-from .tools import Tool
+from .canvas.tools import Tool
 
 if TYPE_CHECKING:
     from .widget import UltrasoundWidget

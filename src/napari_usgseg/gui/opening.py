@@ -18,10 +18,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from ..errors import UsgsegError
-from ..session.annotator import AnnotationSession
-from ..store.locks import checked_name
-from ..store.project import ProjectStore
+from ..annotation.session import AnnotationSession
+from ..core.errors import UsgsegError
+from ..project.locks import checked_name
+from ..project.project import ProjectStore
 from . import preferences
 from .parts import WARNING, button
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..io.phantoms import make_phantom
+from ..phantoms.phantom import make_phantom
 
 LayerData = tuple[Any, dict[str, Any], str]
 

@@ -15,25 +15,25 @@ from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QApplication, QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
 
-from ..session.annotator import AnnotationSession
-from ..session.requests import FileRequest, Request, TrainingRequest
+from ..annotation.session import AnnotationSession
+from ..jobs.requests import FileRequest, Request, TrainingRequest
 from . import keys
-from .class_panel import ClassPanel
-from .display import Display
-from .folds import CleaningForm, ExportForm, ModelForm
-from .footer import PrimaryButton, StatusLine
-from .history_panel import HistoryPanel
-from .images_panel import ImagesPanel
-from .layers import LayerBridge
-from .learn_page import LearnPage
-from .mode_panel import ModePanel
+from .canvas.display import Display
+from .canvas.layers import LayerBridge
+from .canvas.tools import CanvasTools
 from .opening import Opening, TitleBar
-from .pages import FirstPage, WorkPage
+from .panels.class_panel import ClassPanel
+from .panels.folds import CleaningForm, ExportForm, ModelForm
+from .panels.footer import PrimaryButton, StatusLine
+from .panels.history_panel import HistoryPanel
+from .panels.images_panel import ImagesPanel
+from .panels.learn_panel import LearnPage
+from .panels.mode_panel import ModePanel
+from .panels.pages import FirstPage, WorkPage
+from .panels.prompt_panels import CorrectPanel, FindPanel
+from .panels.view_panel import ViewPanel
 from .parts import FoldBar, later, reason
-from .prompt_panels import CorrectPanel, FindPanel
-from .tools import CanvasTools
-from .view_panel import ViewPanel
-from .worker import FileWorker, InferenceWorker, TrainingWorker
+from .qt_jobs import FileWorker, InferenceWorker, TrainingWorker
 
 WARM_UP_AFTER_MS = 200
 SETTLED_AFTER_MS = 3000

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import LabelWriteError
+from ..core.errors import LabelWriteError
 
 TAKEN = "is there already; choose another place"
 

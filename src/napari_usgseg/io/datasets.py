@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import DatasetError, readable
+from ..core.errors import DatasetError, readable
 from .atomic import Write, write_over
 from .labels import read_classes
 from .names import NameFinder, hidden_or_appledouble, pair_by_name, same_name_key

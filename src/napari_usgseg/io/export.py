@@ -23,17 +23,25 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DatasetError, UsgsegError, readable
-from ..types import ImageRecord, LabelClass
+from ..core.errors import DatasetError, UsgsegError, readable
+from ..core.types import ImageRecord, LabelClass
 from .atomic import Write
 from .groups import default_group
 from .images import read_image
-from .instances import Labelling, semantic
-from .labels import LabelMap, read_labels, write_classes, write_image, write_labels, write_png
+from .labels import (
+    Labelling,
+    LabelMap,
+    read_labels,
+    semantic,
+    write_classes,
+    write_image,
+    write_labels,
+    write_png,
+)
 from .names import safe_file_names, same_name_key
 from .outputs import OutputFolder
 from .pairs import check_same_size
-from .spacing import card_entry, read_spacing
+from .reading.spacing import card_entry, read_spacing
 
 CARD = "dataset.json"
 """Name of the file that describes a data set."""

@@ -27,10 +27,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ImageReadError
-from .colors import color_channels
-from .decoders import read_header, read_stored, upright
+from ..core.errors import ImageReadError
 from .notes import remark
+from .reading.decoders import color_channels, read_header, read_stored, upright
 from .search import search_images
 
 _PERCENTILES = (0.1, 99.9)

@@ -23,11 +23,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DatasetError, ImageReadError
-from ..types import BoolArray
-from .colors import color_channels
-from .decoders import CHANNELS, Stored, read_stored, upright
+from ..core.errors import DatasetError, ImageReadError
+from ..core.types import BoolArray
 from .notes import remark
+from .reading.decoders import CHANNELS, Stored, color_channels, read_stored, upright
 
 HALF = 128
 """From this of 255 on a pixel is the object where a mask has grey values in between."""
@@ -296,9 +295,7 @@ def _seen(colors: NDArray[Any], alpha: NDArray[Any] | None) -> NDArray[Any]:
     return np.where(alpha[..., None] > 0, colors, colors.dtype.type(0))
 
 
-def _is_rim(
-    grey: BoolArray, found: BoolArray, white: int, level: NDArray[np.float32]
-) -> bool:
+def _is_rim(grey: BoolArray, found: BoolArray, white: int, level: NDArray[np.float32]) -> bool:
     """Whether the grey pixels are no more than the soft rim of what was found."""
     from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
 

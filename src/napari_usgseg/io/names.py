@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePath
 
-from ..errors import DatasetError, readable
+from ..core.errors import DatasetError, readable
 
 MAX_NAME_BYTES = 200
 """Longest safe name in UTF-8: file systems take 255 bytes, and a suffix is still to come."""

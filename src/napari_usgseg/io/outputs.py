@@ -21,7 +21,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ..errors import LabelWriteError
+from ..core.errors import LabelWriteError
 from .atomic import is_half_written, write_atomically, write_cure
 
 RECORD_FILE = ".usgseg-written.jsonl"

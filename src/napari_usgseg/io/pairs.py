@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DatasetError
+from ..core.errors import DatasetError
 from .datasets import DatasetItem
 from .images import read_image
 from .labels import LabelMap

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import ImageReadError, readable
+from ..core.errors import ImageReadError, readable
 from .datasets import IMAGE_SUFFIXES
 from .names import hidden_or_appledouble, same_name_key
 from .outputs import PROJECT_FILE

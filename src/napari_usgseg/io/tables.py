@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 from xml.etree import ElementTree
 
-from ..errors import DatasetError
+from ..core.errors import DatasetError
 
 _SHEET = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 _MAX_BYTES = 200_000_000

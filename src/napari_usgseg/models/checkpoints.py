@@ -13,14 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import CheckpointError, ModelNotFoundError
+from ..core.errors import CheckpointError, ModelNotFoundError
 from ..io.atomic import write_atomically
 from ..io.names import hidden_or_appledouble
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from .sam import SamSegmenter
+    from .sam.sam import SamSegmenter
 
 NANO_ARCH = "nano-sam-1"
 NANO_FILE = "nano-segmenter.safetensors"
@@ -104,8 +104,8 @@ def load_nano_segmenter(path: str | Path, device: str = "cpu") -> SamSegmenter:
         ModelNotFoundError: there is no such file.
         CheckpointError: the file is damaged, or belongs to another network.
     """
-    from .nano import NanoSam
-    from .sam import SamSegmenter
+    from .sam.nano import NanoSam
+    from .sam.sam import SamSegmenter
 
     file = Path(path)
     header, tensors = _read_safetensors(file)

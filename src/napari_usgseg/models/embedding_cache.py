@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import LabelWriteError
+from ..core.errors import LabelWriteError
+from ..core.types import ImageEmbedding
 from ..io.atomic import write_atomically
-from ..types import ImageEmbedding
 
 FORMAT = "usgseg-embedding-1"
 SUFFIX = ".safetensors"

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from ..errors import ModelNotFoundError
+from ..core.errors import ModelNotFoundError
 
 CONNECT_SECONDS = 5.0
 """How long to wait for the hub to answer at all."""

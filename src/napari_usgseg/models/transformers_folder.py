@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError, ModelNotFoundError
+from ..core.errors import CheckpointError, ModelNotFoundError
 from .catalogue import HubModel
 from .checkpoints import sha256_of
 

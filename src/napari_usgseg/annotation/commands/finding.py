@@ -1,0 +1,178 @@
+"""What a search for phrases found: which class each object gets, and what is said of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ...core.types import Prompts
+from ...io.labels import semantic, values_in
+from ...jobs.requests import FileAnswer, ModelAnswer, UseRequest
+from ...models.grounding.phrases import split_phrases
+from ...project.records import ClassTable, Draft, DraftObject, Edit, EventKind
+from ...segmentation.propose import Proposal
+from ..status import USE
+from . import commit
+
+if TYPE_CHECKING:
+    from ..session import AnnotationSession
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What was looked for.
+
+    Attributes:
+        text: as it was typed.
+        phrases: in it.
+        picks: the class of the one phrase is to be the picked one.
+        active: the class that was picked when the search began.
+    """
+
+    text: str
+    phrases: tuple[str, ...]
+    picks: bool
+    active: int
+
+
+class Finding:
+    """``session.finding``: from the answer of a search to proposed objects and their classes.
+
+    An object belongs to the class that its phrase names, and to a new one where there is none,
+    never to the picked one. Only what was found makes a class.
+    """
+
+    def __init__(self, session: AnnotationSession) -> None:
+        self._session = session
+        self._search = Search("", (), False, 0)
+        self._held: ModelAnswer | None = None
+
+    def begin(self, text: str, by_person: bool) -> None:
+        """Remember what is looked for; of one phrase a person picks its class, if there is one."""
+        session, phrases = self._session, split_phrases(text)
+        picks = by_person and len(phrases) == 1
+        there = commit.named(session.table, text)
+        if picks and there is not None:
+            session.editing.pick_class(there.class_id, say=False)
+        self._search = Search(text, phrases, picks, session.table.active)
+
+    def receive(self, answer: ModelAnswer) -> None:
+        """Take what was found.
+
+        Where the nameless class of a new folder may be meant, it is first looked up whether
+        another image has it, for what is labelled so is not to be renamed.
+        """
+        session = self._session
+        if session.record is None or session.store is None:
+            return
+        names = self._names(answer)
+        first = commit.nameless(session.table)
+        new = any(commit.named(session.table, name) is None for name in names.values())
+        if first is None or not new or self._has(first.class_id):
+            self._propose(answer, names, nameless_is_free=False)
+            return
+        self._held = answer
+        generation = session.progress.begin(USE, f"Looking for '{self._search.text}'...")
+        image_id = session.record.image_id
+        session.ask(UseRequest(generation, session.store, first.class_id, but=image_id))
+
+    def take_use(self, answer: FileAnswer) -> None:
+        """Go on once it is known whether the nameless class is in use; it is where that fails."""
+        held, self._held = self._held, None
+        if held is not None and self._session.record is not None:
+            free = not answer.error and not answer.used
+            first = commit.nameless(self._session.table)
+            free = free and first is not None and not self._has(first.class_id)
+            self._propose(held, self._names(held), nameless_is_free=free)
+
+    def _has(self, class_id: int) -> bool:
+        """True where the shown image has the class, in its labels or in what a person made."""
+        session = self._session
+        kept = commit.kept_by_person(session.draft)
+        if any(item.class_id == class_id for item in kept) or session.labels is None:
+            return True
+        return class_id in values_in(semantic(session.labels, session.settings.labelling))
+
+    def _names(self, answer: ModelAnswer) -> dict[str, str]:
+        """The name of the class that each found phrase stands for.
+
+        What was typed may be the name of one class though it has several phrases ("n. medianus").
+        """
+        whole = commit.named(self._session.table, self._search.text)
+        found = dict.fromkeys(item.phrase for item in answer.proposals)
+        if whole is not None:
+            return dict.fromkeys(found, whole.name)
+        if len(self._search.phrases) == 1:
+            return dict.fromkeys(found, self._search.phrases[0])
+        order = [phrase for phrase in self._search.phrases if phrase in found]
+        return {phrase: phrase for phrase in dict.fromkeys((*order, *found))}
+
+    def _propose(self, answer: ModelAnswer, names: dict[str, str], nameless_is_free: bool) -> None:
+        session, search = self._session, self._search
+        assert session.record is not None
+        before = session.table
+        wanted = tuple(dict.fromkeys(names.values()))
+        table, ids = commit.classes_for_phrases(before, wanted, nameless_is_free)
+        if search.picks and ids and before.active == search.active:
+            table = table.picking(ids[wanted[0]])
+        class_ids = [ids[names[item.phrase]] for item in answer.proposals]
+        found = tuple(
+            DraftObject(class_id, Prompts(), item)
+            for class_id, item in zip(class_ids, answer.proposals, strict=True)
+        )
+        kept = commit.kept_by_person(session.draft)
+        pending = session.draft.pending  # a prompt that came meanwhile goes on asking for its own
+        active = next((n for n, item in enumerate(kept) if item is session.draft.current), None)
+        draft = Draft(
+            (*kept, *found), active if pending else None, pending, answer.model_id, answer.notes
+        )
+        session.prompting.class_is_new = False
+        self._note(answer)
+        if found or session.draft.objects:
+            tables = None if table.classes == before.classes else (before, table)
+            edit = Edit("find", session.record.image_id, (session.draft, draft), table=tables)
+            session.do(edit)
+            if tables is None:
+                session.set_table(table)
+        else:
+            session.draft = draft
+            session.draft_changed.emit()
+        said = [_summary(answer.proposals, class_ids, before, table)] if found else []
+        said += answer.notes
+        drawn = table.get(table.active)
+        if not found and search.picks and drawn is not None and drawn.name != commit.FIRST_CLASS:
+            said.append(f"What you draw now is '{drawn.name}'.")
+        if said:
+            session.facts["note"] = " ".join(said)
+
+    def _note(self, answer: ModelAnswer) -> None:
+        """Write down what was looked for and what came of it."""
+        session = self._session
+        assert session.record is not None
+        session.note(
+            EventKind.SEARCH,
+            session.record.image_id,
+            body={
+                "phrase": self._search.text,
+                "found": len(answer.proposals),
+                "phrases": [item.phrase for item in answer.proposals],
+                "segmenter": session.settings.segmenter,
+                "detector": session.tuner.detector_name,
+                "seconds": round(answer.seconds, 4),
+            },
+        )
+
+
+def _summary(
+    proposals: tuple[Proposal, ...], class_ids: list[int], before: ClassTable, after: ClassTable
+) -> str:
+    """What was found of each class, in a few words: "found 2 'cyst' (a new class), best 0.83"."""
+    words: list[str] = []
+    for class_id, count in Counter(class_ids).items():
+        item, old = after.get(class_id), before.get(class_id)
+        assert item is not None
+        new = " (a new class)" if old is None or old.name != item.name else ""
+        words.append(f"{count} '{item.name}'{new}")
+    best = max(item.score for item in proposals)
+    return f"found {', '.join(words)}, best {best:.2f}"

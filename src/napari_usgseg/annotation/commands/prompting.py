@@ -1,0 +1,223 @@
+"""Phrases, clicks, boxes and scribbles: what a person points at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...core.geometry import box_from_points
+from ...core.types import FloatArray, TextPrompt
+from ...jobs.requests import ModelAnswer, ObjectsRequest, TextRequest
+from ...models.grounding.phrases import split_phrases
+from ...project.records import Edit
+from .. import drafts
+from ..drafts import Draft, DraftObject
+from ..status import PROPOSING, USE
+from . import regions
+
+if TYPE_CHECKING:
+    from ..session import AnnotationSession
+
+
+LEAST_SIDE = 2.0
+"""A box with a shorter side, in pixels, is a slip of the hand."""
+NO_PROPOSAL = "A negative prompt takes away from a proposal: find or click an object first."
+
+
+class Prompting:
+    """``session.prompting``: prompts of all kinds, each an edit that can be taken back.
+
+    Attributes:
+        class_is_new: a class was picked since the last prompt, so that the next positive one means
+            an object of that class and changes no other.
+    """
+
+    def __init__(self, session: AnnotationSession) -> None:
+        self._session = session
+        self.class_is_new = False
+        self._left: tuple[DraftObject, ...] = ()
+        session.image_changed.connect(self._forget)
+
+    def _forget(self) -> None:
+        self.class_is_new = False
+
+    def find(self, phrase: str | None = None) -> None:
+        """Look for a phrase (or the last one) in the current image."""
+        session = self._session
+        if phrase is not None and phrase.strip() != session.settings.phrase:
+            session.set_settings(replace(session.settings, phrase=phrase.strip()))
+        if session.loaded is None:
+            return
+        chosen = session.settings
+        if not split_phrases(chosen.phrase):
+            session.say(
+                "Type what to look for, such as 'breast tumor', then press Find.", "warning"
+            )
+            return
+        prompt = TextPrompt(chosen.phrase, chosen.box_threshold, chosen.text_threshold)
+        session.finding.begin(chosen.phrase, by_person=phrase is not None)
+        session.progress.drop("alike", USE)
+        generation = session.progress.begin("text", f"Looking for '{chosen.phrase}'...")
+        session.ask(
+            TextRequest(
+                generation,
+                session.source(),
+                chosen.segmenter,
+                session.tuner.detector,
+                prompt,
+                chosen.cleaning,
+                fallback=session.tuner.fallback,
+            )
+        )
+
+    def add_point(self, x: float, y: float, positive: bool = True) -> None:
+        """Click at XY pixels: on the object, or on what is not the object."""
+        session = self._session
+        if session.labels is None:
+            return
+        height, width = session.labels.shape
+        if not (-0.5 <= x < width - 0.5 and -0.5 <= y < height - 0.5):
+            session.say(regions.OUTSIDE)
+        else:
+            class_id = session.table.active
+            self._prompt(
+                "click",
+                lambda draft: drafts.add_point(draft, x, y, positive, class_id),
+                positive,
+            )
+
+    def add_box(self, a: tuple[float, float], b: tuple[float, float]) -> None:
+        """A box between two opposite corners in XY pixels."""
+        session = self._session
+        box = box_from_points(a, b)
+        if session.labels is None:
+            return
+        reason = regions.why_no_box(box, session.labels.shape, LEAST_SIDE)
+        if reason:
+            session.say(reason)
+            return
+        size_hw, class_id = session.labels.shape, session.table.active
+        self._prompt("box", lambda draft: drafts.add_box(draft, box, size_hw, class_id))
+
+    def add_scribble(self, line: FloatArray, positive: bool = True) -> None:
+        """A scribble (M, 2) in XY pixels."""
+        session = self._session
+        if session.labels is None:
+            return
+        part = regions.line_within(line, session.labels.shape)
+        if min(len(part), len(line)) < 2:
+            session.say(regions.OUTSIDE if len(line) > 1 else regions.NO_LINE)
+            return
+        line = part
+        class_id = session.table.active
+        self._prompt(
+            "scribble",
+            lambda draft: drafts.add_scribble(draft, line, positive, class_id),
+            positive,
+        )
+
+    def add_lasso(self, polygon: FloatArray, positive: bool = True) -> None:
+        """A closed line (M, 2) in XY pixels round an object, or round a part of it."""
+        session = self._session
+        if session.labels is None:
+            return
+        polygon = np.asarray(polygon, np.float32)
+        reason = regions.why_no_lasso(polygon, session.labels.shape)
+        if reason:
+            session.say(reason)
+            return
+        size_hw, class_id = session.labels.shape, session.table.active
+        self._prompt(
+            "lasso",
+            lambda draft: drafts.add_lasso(draft, polygon, positive, size_hw, class_id),
+            positive,
+        )
+
+    def drop_object(self, x: float, y: float) -> None:
+        """Take away the one proposed object at XY pixels."""
+        session = self._session
+        new = drafts.without_object_at(session.draft, x, y)
+        if new is not session.draft and not session.draft.pending:
+            self.edit_draft("drop object", new)
+
+    def new_object(self) -> None:
+        """The next prompt begins another object, and so does the next stroke of a brush."""
+        session = self._session
+        session.painting.new_object()
+        if session.draft.active is not None and not session.draft.pending:
+            self.edit_draft("new object", replace(session.draft, active=None))
+
+    def clear_prompts(self) -> None:
+        """Take back everything that is proposed on this image."""
+        self.cancel()
+        if self._session.draft.objects:
+            self.edit_draft("clear", Draft())
+
+    def ask_left(self) -> None:
+        """Have those objects segmented whose prompt had no answer when the next one came."""
+        session, draft, chosen = self._session, self._session.draft, self._session.settings
+        self._left = tuple(
+            item for item in draft.objects if item.proposal is None and not item.prompts.is_empty
+        )
+        if self._left:
+            generation = session.progress.begin("left", "Segmenting...")
+            prompts, source = tuple(item.prompts for item in self._left), session.source()
+            session.ask(
+                ObjectsRequest(generation, source, chosen.segmenter, prompts, chosen.cleaning)
+            )
+
+    def take_left(self, answer: ModelAnswer) -> None:
+        """Take the masks of those objects, where they are proposed still."""
+        made = dict(zip(map(id, self._left), answer.proposals, strict=True))
+        draft = self._session.draft
+        objects = tuple(
+            replace(item, proposal=made[id(item)]) if id(item) in made else item
+            for item in draft.objects
+        )
+        self.edit_draft("segment", replace(draft, objects=objects))
+
+    def cancel(self) -> None:
+        """Await no proposal any more; what waits in the worker's queue is dropped."""
+        session = self._session
+        session.progress.drop("embed", "prefetch", *PROPOSING)
+        session.cancelled.emit(session.progress.generation + 1)
+        self.drop_pending()
+        session.tell()
+
+    def drop_pending(self) -> None:
+        """Take back a prompt that has no answer."""
+        session = self._session
+        while session.draft.pending:
+            before = session.take_back(session.draft)
+            session.draft = drafts.unasked(session.draft) if before is None else before
+            session.draft_changed.emit()
+
+    def _prompt(self, name: str, add: Callable[[Draft], Draft], positive: bool = True) -> None:
+        """Do what ``add`` does to the draft, or to the part of it that the prompt can mean."""
+        session, draft = self._session, self._session.draft
+        picked = session.table.active
+        others: tuple[DraftObject, ...] = ()
+        if self.class_is_new and positive:
+            others = tuple(item for item in draft.objects if item.class_id != picked)
+        meant = draft
+        if others:
+            same = tuple(item for item in draft.objects if item.class_id == picked)
+            meant = replace(draft, objects=same, active=None, pending=False)
+        new = add(meant)
+        if new is meant:
+            session.say(NO_PROPOSAL)
+            return
+        self.class_is_new = self.class_is_new and not positive
+        if others:
+            active = None if new.active is None else len(others) + new.active
+            new = replace(new, objects=(*others, *new.objects), active=active)
+        self.edit_draft(name, new)
+
+    def edit_draft(self, name: str, new: Draft) -> None:
+        """Replace what is proposed on the current image, as an edit called ``name``."""
+        session = self._session
+        if session.record is not None:
+            session.do(Edit(name, session.record.image_id, draft=(session.draft, new)))

@@ -1,0 +1,303 @@
+"""The images of a store: which is shown, how far each is, and what is kept of those left."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left, bisect_right, insort
+from collections import OrderedDict, deque
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from psygnal import Signal
+
+from ..core.types import ImageRecord
+from ..jobs.requests import Loaded
+from ..project.records import ImageState, LabelMap, LabelStore
+from .drafts import Draft
+from .outbox import Outbox
+
+HOUR_S = 3600.0
+LEAST_TIMES = 4
+"""So many commits must be known before a pace is told."""
+
+
+class ImageQueue:
+    """Records with their states.
+
+    ``state_changed`` carries the id of the one image whose state is shown otherwise from now on.
+
+    Args:
+        records: of the images, in order.
+        states: of every image by its id.
+        drawn: the images with labels that nobody accepted.
+    """
+
+    state_changed = Signal(str)
+
+    def __init__(
+        self,
+        records: Sequence[ImageRecord] = (),
+        states: dict[str, ImageState] | None = None,
+        drawn: Collection[str] = (),
+    ) -> None:
+        self.records: tuple[ImageRecord, ...] = tuple(records)
+        self.only: ImageState | None = None
+        self._index = {record.image_id: n for n, record in enumerate(self.records)}
+        self._current: int | None = None
+        self._decided: dict[str, ImageState] = {}
+        self._unflagged: dict[str, ImageState] = {}
+        self._proposed: set[str] = set()
+        self._drawn: set[str] = set(drawn)
+        self._shown: dict[str, ImageState] = {}
+        self._places: dict[ImageState, list[int]] = {state: [] for state in ImageState}
+        self._commit_times: deque[float] = deque()
+        for n, record in enumerate(self.records):
+            state = (states or {}).get(record.image_id, ImageState.UNTOUCHED)
+            self._decided[record.image_id] = state
+            if state is ImageState.PROPOSED:
+                self._decided[record.image_id] = ImageState.UNTOUCHED
+                self._proposed.add(record.image_id)
+            self._shown[record.image_id] = state
+            self._places[state].append(n)
+
+    # -- where we are --------------------------------------------------------------------------
+
+    @property
+    def record(self) -> ImageRecord | None:
+        """The current image."""
+        return None if self._current is None else self.records[self._current]
+
+    @property
+    def position(self) -> int | None:
+        """Index of the current image."""
+        return self._current
+
+    def go(self, image_id: str) -> None:
+        """Make an image the current one."""
+        self._current = self._index[image_id]
+
+    def index_of(self, image_id: str) -> int:
+        """Index of an image in ``records``."""
+        return self._index[image_id]
+
+    def get(self, image_id: str) -> ImageRecord:
+        """The record of an image."""
+        return self.records[self._index[image_id]]
+
+    def __contains__(self, image_id: object) -> bool:
+        return image_id in self._index
+
+    # -- states --------------------------------------------------------------------------------
+
+    def state_of(self, image_id: str) -> ImageState:
+        """The state of an image as it is shown: proposed where something waits to be accepted."""
+        return self._shown[image_id]
+
+    def decided(self, image_id: str) -> ImageState:
+        """The state of an image whatever is proposed on it."""
+        return self._decided[image_id]
+
+    def set_state(self, image_id: str, state: ImageState) -> None:
+        """Note what was decided about an image."""
+        before = self._decided[image_id]
+        if state is ImageState.COMMITTED and before is not state:
+            self._commit_times.append(time.monotonic())
+        if state is ImageState.FLAGGED and before is not state:
+            self._unflagged[image_id] = before
+        self._decided[image_id] = state
+        self._show(image_id)
+
+    def learn(self, image_id: str, state: ImageState, unflagged: ImageState) -> None:
+        """Note a state as the store has it: another program may have labelled the image."""
+        self._decided[image_id] = state
+        self._unflagged[image_id] = unflagged
+        self._show(image_id)
+
+    def unflagged(self, image_id: str) -> ImageState:
+        """The state that a flagged image had before."""
+        return self._unflagged.get(image_id, ImageState.UNTOUCHED)
+
+    def set_proposed(self, image_id: str, proposed: bool) -> None:
+        """Note that a proposal waits on an image, or waits no more."""
+        (self._proposed.add if proposed else self._proposed.discard)(image_id)
+        self._show(image_id)
+
+    def set_drawn(self, image_id: str, drawn: bool) -> None:
+        """Note that an image has labels, accepted or not, or has none."""
+        (self._drawn.add if drawn else self._drawn.discard)(image_id)
+        self._show(image_id)
+
+    @property
+    def has_labels(self) -> bool:
+        """True where an image was accepted, or something was drawn on one."""
+        return bool(self._drawn) or self.committed + self.count(ImageState.FLAGGED) > 0
+
+    def _show(self, image_id: str) -> None:
+        before, state, at = self._shown[image_id], self._decided[image_id], self._index[image_id]
+        waits = image_id in self._proposed or image_id in self._drawn
+        if state is ImageState.UNTOUCHED and waits:
+            state = ImageState.PROPOSED
+        if state is before:
+            return
+        places = self._places[before]
+        del places[bisect_left(places, at)]
+        insort(self._places[state], at)
+        self._shown[image_id] = state
+        self.state_changed.emit(image_id)
+
+    def count(self, state: ImageState) -> int:
+        """How many images are shown in a state."""
+        return len(self._places[state])
+
+    @property
+    def committed(self) -> int:
+        """How many images are committed."""
+        return self.count(ImageState.COMMITTED)
+
+    @property
+    def left(self) -> int:
+        """How many images nobody has decided about."""
+        return self.count(ImageState.UNTOUCHED) + self.count(ImageState.PROPOSED)
+
+    def places(self, state: ImageState) -> Sequence[int]:
+        """Indices of the images in a state, in order; not to be changed."""
+        return self._places[state]
+
+    # -- what comes next -----------------------------------------------------------------------
+
+    def neighbour(self, by: int) -> str | None:
+        """The image so many places on among those that the filter lets through; None past an end.
+
+        The current image need not be one of them.
+        """
+        here = -1 if self._current is None else self._current
+        if self.only is None:
+            at = here + by
+            return self.records[at].image_id if 0 <= at < len(self.records) else None
+        places = self._places[self.only]
+        at = bisect_right(places, here) + by - 1 if by > 0 else bisect_left(places, here) + by
+        return self.records[places[at]].image_id if 0 <= at < len(places) else None
+
+    def next_untouched(self) -> str | None:
+        """The next untouched or proposed image after this one, round the end; None if none."""
+        here = -1 if self._current is None else self._current
+        ahead: list[int] = []
+        round_the_end: list[int] = []
+        for state in (ImageState.UNTOUCHED, ImageState.PROPOSED):
+            places = self._places[state]
+            after = bisect_right(places, here)
+            ahead += places[after : after + 1]
+            round_the_end += [place for place in places[:1] if place < here]
+        found = ahead or round_the_end
+        return self.records[min(found)].image_id if found else None
+
+    def named(self, part: str) -> str | None:
+        """The next image after this one, round the end, whose file's name holds ``part``."""
+        wanted, here = part.strip().casefold(), -1 if self._current is None else self._current
+        if not wanted:
+            return None
+        for record in (*self.records[here + 1 :], *self.records[: here + 1]):
+            if wanted in record.path.name.casefold() or wanted in record.image_id.casefold():
+                return record.image_id
+        return None
+
+    def resume_at(self, last: object) -> str | None:
+        """The image to begin with: the last one, or the first untouched, or the first."""
+        if isinstance(last, str) and last in self._index:
+            return last
+        first = self.records[0].image_id if self.records else None
+        return self.next_untouched() or first
+
+    # -- pace ----------------------------------------------------------------------------------
+
+    def per_hour(self) -> int | None:
+        """Images committed per hour, over the last hour at most; None before the fourth."""
+        times, now = self._commit_times, time.monotonic()
+        while times and times[0] < now - HOUR_S:
+            times.popleft()
+        if len(times) < LEAST_TIMES:
+            return None
+        return round(HOUR_S * (len(times) - 1) / max(now - times[0], 1.0))
+
+    def hours_left(self) -> float | None:
+        """How long the rest takes at this pace; None where no pace is known."""
+        pace = self.per_hour()
+        return self.left / pace if pace else None
+
+
+KEPT_IMAGES = 5
+"""The current one, two to come, the one before, and where the person came from."""
+KEPT_DRAFTS = 32
+
+
+class Browser(ImageQueue):
+    """A walk through the images of a store.
+
+    Args:
+        store: of the images, or None before anything is opened.
+        states: of every image by its id.
+        outbox: what the store is not known to have; images that it is about are not let go.
+        drawn: the images with labels that nobody accepted.
+    """
+
+    def __init__(
+        self,
+        store: LabelStore | None = None,
+        states: dict[str, ImageState] | None = None,
+        outbox: Outbox | None = None,
+        drawn: Collection[str] = (),
+    ) -> None:
+        super().__init__(() if store is None else store.records, states, drawn)
+        self.store = store
+        self._outbox = outbox
+        self._loaded: OrderedDict[str, Loaded] = OrderedDict()
+        self._drafts: OrderedDict[str, Draft] = OrderedDict()
+
+    def leave(self, loaded: Loaded | None, labels: LabelMap | None, draft: Draft) -> None:
+        """Keep what is worth keeping of the current image for coming back to it."""
+        if loaded is None or labels is None:
+            return
+        self.keep(replace(loaded, labels=labels, draft=draft))
+        image_id = loaded.record.image_id
+        self._drafts.pop(image_id, None)
+        if draft.objects:
+            self._drafts[image_id] = draft
+            while len(self._drafts) > KEPT_DRAFTS:
+                forgotten, _ = self._drafts.popitem(last=False)
+                if self.store is not None and self.store.read_only:  # else the store has it
+                    self.set_proposed(forgotten, False)
+
+    def keep(self, loaded: Loaded) -> None:
+        """Keep an image that was read; the one not used for longest goes, if it is saved."""
+        self._loaded[loaded.record.image_id] = loaded
+        self._loaded.move_to_end(loaded.record.image_id)
+        surplus = len(self._loaded) - KEPT_IMAGES
+        if surplus > 0:
+            unsaved = set[str]()
+            if self._outbox is not None and self.store is not None:
+                unsaved = self._outbox.changed(self.store)
+            for image_id in [key for key in self._loaded if key not in unsaved][:surplus]:
+                del self._loaded[image_id]
+
+    def propose(self, image_id: str, draft: Draft) -> None:
+        """Let something else be proposed on an image that is not shown."""
+        if image_id in self._loaded:
+            self._loaded[image_id] = replace(self._loaded[image_id], draft=draft)
+        if self._drafts.pop(image_id, None) is not None and draft.objects:
+            self._drafts[image_id] = draft
+        self.set_proposed(image_id, draft.has_masks)
+
+    def take_loaded(self, image_id: str) -> Loaded | None:
+        """The image as read before, if it is still kept."""
+        if image_id in self._loaded:
+            self._loaded.move_to_end(image_id)
+        return self._loaded.get(image_id)
+
+    def take_draft(self, image_id: str) -> Draft | None:
+        """What was proposed on an image when it was left; None where it was not kept here."""
+        return self._drafts.pop(image_id, None)
+
+    def nearby(self) -> tuple[ImageRecord, ...]:
+        """The images that are likely to be wanted soon, the likeliest first."""
+        found = dict.fromkeys(self.neighbour(by) for by in (1, 2, -1))
+        return tuple(self.get(image_id) for image_id in found if image_id is not None)

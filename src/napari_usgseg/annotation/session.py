@@ -1,0 +1,491 @@
+"""``AnnotationSession``: what a person does to images, without any window.
+
+The session holds the state and says what changed (psygnal events); it runs no thread. Long work
+goes out as a record through ``requested``, and its answer comes back through ``receive``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from psygnal import Signal, SignalInstance
+
+from ..core.types import ImageRecord, LabelClass
+from ..jobs.requests import (
+    Answer,
+    CloseRequest,
+    EmbedRequest,
+    ExportRequest,
+    ImageSource,
+    LearnedPrompts,
+    Loaded,
+    PromptRequest,
+    Request,
+    SaveRequest,
+    WarmRequest,
+)
+from ..models.embedding_cache import CachePlace
+from ..project.records import ClassTable, Edit, Event, EventKind, ImageState, LabelMap, LabelStore
+from .answers import receive
+from .commands import commit
+from .commands.copying import Copying
+from .commands.editing import Editing
+from .commands.finding import Finding
+from .commands.navigation import Ahead, Walk
+from .commands.objects import Objects
+from .commands.painting import Painting
+from .commands.prompting import Prompting
+from .drafts import Draft
+from .image_queue import Browser
+from .learners.predictor import Predictor
+from .learners.tuner import Tuner
+from .outbox import Outbox
+from .settings import Settings
+from .status import MENDS, PROPOSING, Progress, Status, family
+from .stopwatch import Stopwatch
+from .undo import History, Travel
+
+
+class SessionState:
+    """What a session holds and how it changes; ``AnnotationSession`` adds what a person can do.
+
+    Attributes:
+        settings: models, phrase, thresholds, cleaning.
+        browser: the images and their states.
+        table: the classes and the picked one.
+        known_classes: those that the history has.
+        loaded: the current image's pixels, or None while they are read.
+        labels: its accepted label map (H, W), replaced and never changed in place.
+        history: of all edits.
+        target: the position in the history that undo and redo are on their way to, or None.
+        outbox: what happened and is not yet known to be in a store.
+        left_out: sentences about what the folder holds beside the images.
+        others: other annotators who labelled in this project.
+        failures: what failed and the cure, by the kind of work as in ``status.ORDER``, the newest
+            last; each until work of the kind succeeds, or another image is shown.
+        unsaved: why the last save failed, and the cure; "" where it did not.
+        effort: how long the person is at work on the current image.
+    """
+
+    opened = Signal()
+    image_changed = Signal()
+    image_loaded = Signal()
+    labels_changed = Signal()
+    draft_changed = Signal()
+    classes_changed = Signal()
+    states_changed = Signal()
+    settings_changed = Signal()
+    status_changed = Signal(Status)
+    notified = Signal(str, str)  # "info", "warning" or "error", and a sentence with the cure
+    requested = Signal(object)
+    cancelled = Signal(int)
+    flushing = Signal()
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self.browser = Browser()
+        self.table = commit.first_table()
+        self.known_classes: tuple[LabelClass, ...] = ()
+        self.loaded: Loaded | None = None
+        self.labels: LabelMap | None = None
+        self._draft = Draft()
+        self.history = History()
+        self.target: int | None = None
+        self.outbox = Outbox()
+        self.left_out: tuple[str, ...] = ()
+        self.others: tuple[str, ...] = ()
+        self.unsaved = ""
+        self.effort = Stopwatch()
+        self.progress = Progress()
+        self.facts: dict[str, str] = {}
+        self.failures: dict[str, str] = {}
+        self.phantoms: Path | None = None
+        self.after_load: list[Callable[[], None]] = []
+
+    @property
+    def store(self) -> LabelStore | None:
+        """Where images and labels are, or None before anything is opened."""
+        return self.browser.store
+
+    @property
+    def record(self) -> ImageRecord | None:
+        """The current image."""
+        return self.browser.record
+
+    @property
+    def status(self) -> Status:
+        """The line that says what is going on."""
+        going_on = self.progress.text()
+        if going_on:
+            return Status(going_on, busy=True)
+        if self.failure or self.unsaved:
+            return Status(self.failure or self.unsaved, error=True)
+        facts = [
+            self.facts[name] for name in ("note", "model", "time", "saved") if self.facts.get(name)
+        ]
+        return Status(" - ".join(facts) or "ready")
+
+    @property
+    def failure(self) -> str:
+        """What failed last and is not mended, with the cure; "" where nothing is."""
+        return next(reversed(self.failures.values()), "")
+
+    @property
+    def failed(self) -> str:
+        """What kind of work that was."""
+        return next(reversed(self.failures), "")
+
+    def state_of(self, image_id: str) -> ImageState:
+        """The state of an image; proposed where a proposal waits to be accepted."""
+        return self.browser.state_of(image_id)
+
+    @property
+    def draft(self) -> Draft:
+        """What is proposed on the current image."""
+        return self._draft
+
+    @draft.setter
+    def draft(self, draft: Draft) -> None:
+        self._draft = draft
+        if self.record is not None and self.labels is not None:
+            self.browser.set_proposed(self.record.image_id, draft.has_masks)
+
+    # -- history -------------------------------------------------------------------------------
+
+    def do(self, edit: Edit) -> None:
+        """Do an edit, write it down, and remember how to take it back."""
+        saving = edit.patch is not None or edit.state is not None
+        if self.read_only and saving:
+            self.say(f"Nothing was changed: {self.read_only}.", "warning")
+            self.labels_changed.emit()
+            return
+        new_classes = edit.table is None and self.table.classes != self.known_classes
+        if edit.patch is not None and new_classes:  # labels never stand without their classes
+            edit = replace(edit, table=(self.table, self.table))
+        self.target = None
+        number = self.history.push(edit)
+        saving = saving or edit.table is not None
+        self.note(EventKind.EDIT, edit.image_id, edit=edit, serial=number, saving=saving)
+        self.apply(edit)
+
+    def apply(self, edit: Edit) -> None:
+        """Change the state as an edit says, all of it before anybody hears of it.
+
+        So a window that fails to show one part of it loses none of the others.
+        """
+        changed: list[SignalInstance] = []
+        if edit.patch is not None and self.labels is not None:
+            self.labels = edit.patch.applied(self.labels)
+            if edit.image_id is not None:
+                self.browser.set_drawn(edit.image_id, bool(self.labels.any()))
+            changed.append(self.labels_changed)
+        if edit.table is not None:
+            self.known_classes = edit.table[1].classes
+            ids = {item.class_id for item in edit.table[1].classes}
+            active = edit.table[1].active
+            table = replace(edit.table[1], active=active if active in ids else min(ids))
+            self.table = commit.with_labels(table, self.labels, self.settings.labelling)
+            changed.append(self.classes_changed)
+        if edit.draft is not None:
+            self.draft = edit.draft[1]
+            self.facts.pop("note", None)
+            changed.append(self.draft_changed)
+        if edit.state is not None and edit.image_id is not None:
+            self.browser.set_state(edit.image_id, edit.state[1])
+        for signal in changed:
+            signal.emit()
+        if edit.draft is not None and self.draft.pending:
+            self.ask_prompt()
+        self.states_changed.emit()
+
+    def answer_step(self, pending: Draft, answered: Draft, body: dict[str, Any]) -> None:
+        """Put a model's answer in the place of the draft that waited for it."""
+        step = self.history.answer(pending, answered)
+        if step is not None and self.record is not None:
+            image_id = self.record.image_id
+            self.note(EventKind.ANSWER, image_id, step=step, draft=answered, body=body)
+
+    def take_back(self, pending: Draft) -> Draft | None:
+        """Forget a prompt that had no answer; gives the draft before it, or None if unknown."""
+        found = self.history.take_back(pending)
+        if found is None or self.record is None:
+            return None
+        step, before = found
+        self.note(EventKind.TAKEN_BACK, self.record.image_id, step=step, draft=before)
+        return before
+
+    def set_table(self, table: ClassTable) -> None:
+        """Take other classes."""
+        if table is not self.table:
+            self.table = table
+            self.classes_changed.emit()
+
+    def ask_prompt(self) -> None:
+        """Have the active object segmented."""
+        current = self.draft.current
+        if current is not None and self.loaded is not None:
+            chosen = self.settings
+            generation = self.progress.begin("prompt", "Segmenting...")
+            self.ask(
+                PromptRequest(
+                    generation,
+                    self.source(),
+                    chosen.segmenter,
+                    current.prompts,
+                    chosen.cleaning,
+                    current.corrected,
+                    learned=self.joining(current.class_id),
+                )
+            )
+
+    def joining(self, class_id: int) -> LearnedPrompts | None:
+        """The learned prompts that join a person's of a class; None where there are none."""
+        return None
+
+    def source(self, loaded: Loaded | None = None) -> ImageSource:
+        """The pixels of an image (the current one's), for a request."""
+        loaded = loaded or self.loaded
+        assert loaded is not None
+        return ImageSource(loaded.key, loaded.pixels, self._cache_place())
+
+    def _cache_place(self) -> CachePlace | None:
+        folder = None if self.store is None else self.store.cache_folder
+        limit = int(self.settings.cache_gb * 2**30)
+        return CachePlace(folder / "embeddings", limit) if folder and limit else None
+
+    @property
+    def is_waiting(self) -> bool:
+        """True while a proposal is awaited, so that there is nothing yet to accept."""
+        return self.labels is None or self.draft.pending or self.progress.awaits(*PROPOSING)
+
+    # -- the way out and back ------------------------------------------------------------------
+
+    def ask(self, request: Request) -> None:
+        """Send a request out; whoever listens brings the answer to ``receive``."""
+        self.requested.emit(request)
+        self.tell()
+
+    def say(self, text: str, level: str = "info") -> None:
+        """Tell the person: a word on the status line, and a notification unless it is small."""
+        self.facts["note"] = text
+        if level != "info":
+            self.notified.emit(level, text)
+        self.tell()
+
+    def fail(self, text: str, kind: str = "") -> None:
+        """Say what failed and what to do; ``kind`` is what was awaited."""
+        self.failures.pop(family(kind), None)
+        self.failures[family(kind)] = text
+        self.notified.emit("error", text)
+        self.tell()
+
+    def mended(self, kind: str) -> None:
+        """Work of a kind succeeded: what failed at the like of it before is over."""
+        for other in MENDS.get(family(kind), (family(kind),)):
+            self.failures.pop(other, None)
+
+    def tell(self) -> None:
+        """Say what is going on."""
+        self.status_changed.emit(self.status)
+
+    # -- what is written down ------------------------------------------------------------------
+
+    @property
+    def read_only(self) -> str:
+        """Why nothing can be saved, and the cure; "" where it can."""
+        return "" if self.store is None else self.store.read_only
+
+    def note(
+        self,
+        kind: EventKind,
+        image_id: str | None = None,
+        *,
+        serial: int | None = None,
+        edit: Edit | None = None,
+        step: int | None = None,
+        draft: Draft | None = None,
+        body: dict[str, Any] | None = None,
+        saving: bool = False,
+    ) -> None:
+        """Write an event into the store's history; see ``store.records.Event``.
+
+        Args:
+            kind: what it is.
+            image_id: the image that it belongs to.
+            serial: where one was given out for it already.
+            edit: of kind ``edit``.
+            step: the edit that it is about.
+            draft: what is proposed from now on.
+            body: anything else, JSON values.
+            saving: the status line says that something is saved.
+        """
+        if self.store is None or self.store.read_only:
+            return
+        if kind in (EventKind.EDIT, EventKind.UNDO, EventKind.REDO, EventKind.OPEN):
+            self.effort.touch()
+        number = self.history.next_serial() if serial is None else serial
+        event = Event(number, kind, image_id, edit, step, draft, body or {})
+        self.outbox.put(self.store, event)
+        self.send(self.store, saving)
+
+    def send(self, store: LabelStore, saving: bool = False) -> None:
+        """Send a store what it is not known to have."""
+        kind = f"save:{store.name}" if saving else "journal"
+        generation = self.progress.begin(kind, f"Saving in {store.name}..." if saving else "")
+        self.ask(SaveRequest(generation, store, self.outbox.of(store), saving))
+
+    def retry(self) -> None:
+        """Send again what could not be saved."""
+        for store in self.outbox.stores() or (() if self.store is None else (self.store,)):
+            self.send(store, saving=True)
+
+    def remember(self, values: dict[str, Any]) -> None:
+        """Keep settings with the folder."""
+        self.note(EventKind.SETTINGS, body=values)
+
+    def note_effort(self) -> None:
+        """Write down how long the person was at work on the image that is shown."""
+        if self.record is not None and self.loaded is not None:
+            body = {"active_s": round(self.effort.take(), 3)}
+            self.note(EventKind.LEAVE, self.record.image_id, body=body)
+
+
+class AnnotationSession(SessionState):
+    """Folder, images, classes, prompts, proposal, labels, and the history of all edits.
+
+    Every method is called on one thread. ``flushing`` is emitted before anything that leaves or
+    changes the label map, so that a window can hand in what was painted by hand.
+
+    Attributes:
+        walk: opens folders and goes from image to image.
+        prompting: phrases, clicks, boxes, scribbles.
+        finding: the classes of what a phrase found.
+        editing: accepting, classes, the label map as a whole.
+        objects: merging, subtracting, splitting.
+        painting: direct edits of the accepted labels.
+        copying: what the previous image has, on this one.
+        ahead: reads and encodes the images around the current one.
+        travel: undo, redo, and any step of the history.
+        predictor: what was learnt from the accepted images, and what it does.
+        tuner: the detector, tuned to what was accepted.
+        learners: these two.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        super().__init__(settings)
+        self.walk = Walk(self)
+        self.prompting = Prompting(self)
+        self.finding = Finding(self)
+        self.editing = Editing(self)
+        self.objects = Objects(self)
+        self.painting = Painting(self)
+        self.copying = Copying(self)
+        self.ahead = Ahead(self)
+        self.travel = Travel(self)
+        self.predictor = Predictor(self)
+        self.tuner = Tuner(self)
+        self.learners = self.predictor, self.tuner
+
+    def receive(self, answer: Answer) -> None:
+        """Take an answer; a stale one is dropped."""
+        receive(self, answer)
+        self.tell()
+
+    def warm_up(self) -> None:
+        """Load the models before they are needed."""
+        name = self.settings.segmenter
+        generation = self.progress.begin("warm", f"Loading the model {name}...")
+        self.ask(WarmRequest(generation, segmenter=name))
+        self.tuner.warm_up()
+
+    def set_settings(self, settings: Settings) -> None:
+        """Take other models, thresholds or cleaning; proposals in the making are redone."""
+        if settings == self.settings:
+            return
+        old, self.settings = self.settings, settings
+        self.settings_changed.emit()
+        self.remember(settings.to_json())
+        if (old.segmenter, old.detector) != (settings.segmenter, settings.detector):
+            self.facts.pop("model", None)
+            self.tuner.changed.emit()
+            if old.segmenter != settings.segmenter:
+                self.predictor.segmenter_is("")
+            self.warm_up()
+            if self.loaded is not None:
+                generation = self.progress.begin("embed", "Preparing the image...")
+                self.ask(EmbedRequest(generation, self.source(), settings.segmenter))
+                self.ahead.begin()
+        changed = (old.segmenter, old.cleaning) != (settings.segmenter, settings.cleaning)
+        if changed and (current := self.draft.current) and not current.prompts.is_empty:
+            prompts = replace(current.prompts, mask_input=None)
+            assert self.draft.active is not None
+            again = self.draft.with_object(self.draft.active, replace(current, prompts=prompts))
+            self.prompting.edit_draft("redo with other settings", replace(again, pending=True))
+        ours = [
+            (each.mode, each.train_after, each.train_by_itself, each.cleaning)
+            for each in (old, settings)
+        ]
+        if ours[0] != ours[1]:
+            self.predictor.settings_changed()
+
+    def joining(self, class_id: int) -> LearnedPrompts | None:
+        """The learned prompts that join a person's of a class, or None."""
+        return self.predictor.joining(class_id)
+
+    def export(
+        self,
+        out: str | Path,
+        organ: str,
+        target: str,
+        overwrite: bool = False,
+        groups: str | None = None,
+    ) -> None:
+        """Write a data set of everything that is committed.
+
+        Args:
+            out: a new or an empty folder.
+            organ: what the images show.
+            target: the phrase for class 1.
+            overwrite: replace an earlier export that nobody changed since.
+            groups: which images are of one patient or loop, as in ``io.groups``; None keeps those
+                of a patient's folder together, and the frames of a file.
+        """
+        self.flushing.emit()
+        if self.store is None:
+            self.say("Open a folder first; there is nothing to export.", "warning")
+            return
+        generation = self.progress.begin("export", "Exporting...")
+        classes = self.table.classes
+        self.ask(
+            ExportRequest(
+                generation, self.store, Path(out), organ, target, classes, overwrite, groups
+            )
+        )
+
+    def undo(self) -> None:
+        """Take back the last edit; where it was on another image, go there first."""
+        self.travel.undo()
+
+    def redo(self) -> None:
+        """Do again what was undone last; where it was on another image, go there first."""
+        self.travel.redo()
+
+    def go_to(self, position: int) -> None:
+        """Undo or redo until ``position`` of ``history.steps`` are done."""
+        self.travel.go_to(position)
+
+    def close_store(self, store: LabelStore) -> None:
+        """Let others have a store that is not shown here (any more)."""
+        self.ask(CloseRequest(self.progress.begin("journal"), store))
+
+    def close(self) -> None:
+        """Write down what is left to write, and let others have the folder."""
+        self.flushing.emit()
+        for learner in self.learners:
+            learner.leave()
+        self.note_effort()
+        if self.store is not None:
+            self.close_store(self.store)

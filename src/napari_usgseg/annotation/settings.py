@@ -1,0 +1,121 @@
+"""What a person sets once, remembered with the folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from functools import cache
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
+
+from ..core.errors import UsgsegError
+from ..io.labels import Labelling
+from ..models.embedding_cache import DEFAULT_LIMIT_BYTES
+from ..segmentation.postprocess import PostprocessSettings
+
+Despeckling = Literal["off", "median", "lee"]
+DESPECKLING: tuple[Despeckling, ...] = get_args(Despeckling)
+Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
+Percent = Annotated[int, Field(ge=-100, le=100)]
+TRAIN_AFTER = 10
+MOST_TRAIN_AFTER = 10_000
+
+
+class Mode(StrEnum):
+    """What a trained prompt predictor (PPN) does; without one, all three are SAM as it is.
+
+    ``AUTONOMOUS``: opening an image shows its masks of all classes, and prompts refine them.
+    ``SEMI``: nothing is shown by itself; prompts are joined by those learned of their class.
+    ``MANUAL``: the person's prompts only.
+    """
+
+    AUTONOMOUS = "autonomous"
+    SEMI = "semi-autonomous"
+    MANUAL = "manual"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a person looks at images; nothing of it reaches a model or a label.
+
+    Attributes:
+        contours: accepted labels as contours, not filled.
+        opacity: of accepted labels, 0 to 1.
+        brightness: -100 to 100.
+        contrast: -100 to 100.
+        despeckling: "off", "median" or "lee" (``pipeline.despeckle``).
+    """
+
+    contours: bool = False
+    opacity: Share = 0.45
+    brightness: Percent = 0
+    contrast: Percent = 0
+    despeckling: Despeckling = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Models, phrase, thresholds, cleaning.
+
+    Attributes:
+        segmenter: name or checkpoint path.
+        detector: name or folder.
+        phrase: that is looked for.
+        box_threshold: least score of a box, or None for the detector's own.
+        text_threshold: least score of a token, or None for the detector's own.
+        find_on_open: look for the phrase on each untouched image as it opens.
+        overwrite: an accepted object replaces other labels under it.
+        labelling: one label for each class, or one for each object; see ``io.instances``.
+        cache_gb: how large the embeddings kept on disk may grow, in GiB; 0 keeps none.
+        view: how images and labels are shown.
+        cleaning: of proposed masks.
+        mode: what a trained prompt predictor does.
+        train_after: committed images of a class after which a training is offered.
+        train_by_itself: begin it then without asking.
+    """
+
+    segmenter: str = "nano"
+    detector: str = "nano"
+    phrase: str = ""
+    box_threshold: Share | None = None
+    text_threshold: Share | None = None
+    find_on_open: bool = True
+    overwrite: bool = False
+    labelling: Labelling = "semantic"
+    cache_gb: Annotated[FiniteFloat, Field(ge=0, le=1e6)] = DEFAULT_LIMIT_BYTES / 2**30
+    view: View = field(default_factory=View)
+    cleaning: PostprocessSettings = field(default_factory=PostprocessSettings)
+    mode: Mode = Mode.AUTONOMOUS
+    train_after: Annotated[int, Field(ge=1, le=MOST_TRAIN_AFTER)] = TRAIN_AFTER
+    train_by_itself: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Settings:
+        """From JSON values; what is missing or makes no sense takes its default."""
+        values = json.loads(json.dumps(values))
+        while True:
+            try:
+                return _adapter().validate_json(json.dumps(values), strict=True)
+            except ValidationError as error:
+                for problem in error.errors():
+                    _drop(values, problem["loc"])
+            except UsgsegError:
+                del values["cleaning"]
+
+
+@cache
+def _adapter() -> TypeAdapter[Settings]:
+    return TypeAdapter(Settings)
+
+
+def _drop(values: dict[str, Any], place: tuple[int | str, ...]) -> None:
+    """Remove what is at a place, names from the outside in, of nested values."""
+    for name in place[:-1]:
+        values = values[str(name)]
+    del values[str(place[-1])]

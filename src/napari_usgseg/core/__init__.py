@@ -1,0 +1,1 @@
+"""Records, geometry, metrics and errors that everything else is written in."""

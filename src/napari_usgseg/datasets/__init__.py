@@ -1,1 +1,0 @@
-"""The public data sets: what they are, and their original folders as one layout."""

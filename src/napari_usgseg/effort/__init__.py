@@ -1,0 +1,1 @@
+"""What labelling cost: seconds, clicks and changes of an image, read from the history."""

@@ -1,0 +1,202 @@
+"""How much of a first proposal was changed before it was committed: Dice and HD95.
+
+Where a phrase proposed, everything that it should have found counts: each class of the proposal is
+compared with all that was committed of it. Where a person pointed at one object, only the committed
+objects that the proposal touches count, for the others were not asked for yet.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ..core.errors import FileError, LabelWriteError
+from ..core.geometry import components
+from ..core.metrics import dice, hd95
+from ..core.types import BoolArray, ImageRecord
+from ..io.atomic import write_atomically
+from ..io.labels import Labelling, semantic
+from ..project.records import Draft, LabelMap, LabelStore
+from .efforts import BY_PHRASE, First, ImageEffort, Way
+
+CACHE_FILE = "ledger.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassQuality:
+    """One class of a proposal beside what was committed of it; ``phrase`` found it, or ""."""
+
+    class_id: int
+    phrase: str
+    dice: float
+    hd95_px: float
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """A proposal beside what was committed: means over its classes."""
+
+    classes: tuple[ClassQuality, ...]
+
+    @property
+    def dice(self) -> float:
+        """In [0, 1]; 1 where nothing was changed."""
+        return sum(item.dice for item in self.classes) / len(self.classes)
+
+    @property
+    def hd95_px(self) -> float:
+        """In pixels; 0 where nothing was changed."""
+        return sum(item.hd95_px for item in self.classes) / len(self.classes)
+
+
+Qualities = dict[tuple[str, str], Quality]
+"""By annotator and image id."""
+
+
+def proposed_map(draft: Draft) -> dict[int, BoolArray]:
+    """The mask (H, W) of each class that a draft proposes."""
+    masks: dict[int, BoolArray] = {}
+    for item in draft.objects:
+        if item.proposal is not None and item.has_mask:
+            mask = item.proposal.mask
+            masks[item.class_id] = masks.get(item.class_id, np.zeros_like(mask)) | mask
+    return masks
+
+
+def compare(draft: Draft, labels: LabelMap, source: str) -> Quality | None:
+    """A proposal beside the committed classes (H, W).
+
+    Returns:
+        None where the draft has no mask, or one of another size than the labels.
+    """
+    found = []
+    for class_id, mask in proposed_map(draft).items():
+        if mask.shape != labels.shape:
+            return None
+        committed: BoolArray = labels == class_id
+        if source != BY_PHRASE:
+            touched = [part for part in components(committed, 0) if (part & mask).any()]
+            committed = np.any(touched, axis=0) if touched else np.zeros_like(mask)
+        phrases = (
+            item.proposal.phrase
+            for item in draft.objects
+            if item.proposal is not None and item.class_id == class_id
+        )
+        phrase = next((phrase for phrase in phrases if phrase), "")
+        found.append(ClassQuality(class_id, phrase, dice(mask, committed), hd95(mask, committed)))
+    return Quality(tuple(found)) if found else None
+
+
+def as_it_came(draft: Draft) -> Quality | None:
+    """The quality of a proposal that was committed without a change."""
+    phrases = {
+        item.class_id: item.proposal.phrase
+        for item in draft.objects
+        if item.proposal is not None and item.has_mask
+    }
+    classes = tuple(ClassQuality(class_id, name, 1.0, 0.0) for class_id, name in phrases.items())
+    return Quality(classes) if classes else None
+
+
+class QualityCache:
+    """What was measured before, in a file that can be made anew at any time.
+
+    Args:
+        folder: of the cache, or None where nothing may be kept.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._path = None if folder is None else folder / CACHE_FILE
+        self._known: dict[str, Quality | None] = {}
+        self._changed = False
+        if self._path is not None:
+            with suppress(OSError, ValueError, KeyError, TypeError):  # torn, or of another version
+                self._known = {
+                    key: _from_json(value)
+                    for key, value in json.loads(self._path.read_text("utf-8"))["found"].items()
+                }
+
+    def get(self, key: str, measure: Callable[[], Quality | None]) -> Quality | None:
+        """What is known under a key, or else what ``measure`` gives."""
+        if key not in self._known:
+            self._known[key] = measure()
+            self._changed = True
+        return self._known[key]
+
+    def save(self) -> None:
+        """Keep what was measured; a folder that cannot be written is no fault."""
+        if self._path is None or not self._changed:
+            return
+        found = {key: _to_json(value) for key, value in self._known.items()}
+        with suppress(LabelWriteError):
+            write_atomically(
+                self._path, json.dumps({"schema": 1, "found": found}).encode(), overwrite=True
+            )
+            self._changed = False
+
+
+def _to_json(quality: Quality | None) -> list[list[object]] | None:
+    if quality is None:
+        return None
+    return [[item.class_id, item.phrase, item.dice, item.hd95_px] for item in quality.classes]
+
+
+def _from_json(value: list[list[object]] | None) -> Quality | None:
+    if value is None:
+        return None
+    rows = (ClassQuality(int(c), str(p), float(d), float(h)) for c, p, d, h in value)  # type: ignore[call-overload, arg-type]
+    return Quality(tuple(rows))
+
+
+def measure(
+    store: LabelStore,
+    efforts: Iterable[ImageEffort],
+    cache: QualityCache,
+    labelling: Labelling = "semantic",
+    progress: Callable[[str], None] = lambda image_id: None,
+) -> tuple[Qualities, tuple[str, ...]]:
+    """Compare the first proposals of committed images with what was committed.
+
+    Args:
+        store: of the annotator whose efforts these are.
+        efforts: those without a proposal or a commit are passed over.
+        cache: of what was measured before.
+        labelling: of the project.
+        progress: called with each image's id when it is done.
+
+    Returns:
+        The qualities, and a sentence for each image that could not be read.
+    """
+    records = {record.image_id: record for record in store.records}
+    found: Qualities = {}
+    failed: list[str] = []
+    for effort in efforts:
+        first, record = effort.first, records.get(effort.image_id)
+        if first is not None and effort.way is not None and record is not None:
+            key = f"{effort.annotator}/{effort.image_id}/{first.document[:16]}/{effort.labels_seq}"
+            fresh = partial(_measured, store, record, first, effort.way, labelling)
+            try:
+                quality = cache.get(key, fresh)
+            except FileError as error:
+                failed.append(f"{effort.image_id}: {error}")
+            else:
+                if quality is not None:
+                    found[effort.annotator, effort.image_id] = quality
+        progress(effort.image_id)
+    return found, tuple(failed)
+
+
+def _measured(
+    store: LabelStore, record: ImageRecord, first: First, way: Way, labelling: Labelling
+) -> Quality | None:
+    draft = store.draft(first.document)
+    if way is Way.UNCHANGED:
+        return as_it_came(draft)
+    labels = store.read_labels(record)
+    return None if labels is None else compare(draft, semantic(labels, labelling), first.source)

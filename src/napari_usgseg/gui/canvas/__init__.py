@@ -1,0 +1,1 @@
+"""Layers and mouse tools on napari's canvas."""

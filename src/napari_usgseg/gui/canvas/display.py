@@ -1,0 +1,138 @@
+"""How images and labels are shown: bare, as contours, lighter, darker, despeckled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from napari.layers import Image, Labels, Layer
+from napari.viewer import Viewer
+
+from ...annotation.session import AnnotationSession
+from ...annotation.settings import View
+from .layers import LayerBridge
+from .pictures import window
+from .tagged import TAG
+
+CONTOUR_WIDTH = 2
+CONTOUR_PIXELS = 3_000_000
+"""napari looks for contours in the whole map at each change; larger maps stay filled."""
+
+
+class Display:
+    """Dresses our layers as the settings' view says, and undresses the image for a look.
+
+    Another frame of a stack than the one that is labelled is always shown alone.
+
+    Args:
+        viewer: the napari viewer.
+        session: whose settings say how.
+        bridge: knows the layers.
+    """
+
+    def __init__(self, viewer: Viewer, session: AnnotationSession, bridge: LayerBridge) -> None:
+        self._viewer = viewer
+        self._session = session
+        self._bridge = bridge
+        self._hidden: list[Layer] | None = None
+        self._view: View | None = None
+        bridge.layers.made.connect(self._on_made)
+        session.settings_changed.connect(self._on_settings)
+        session.image_loaded.connect(self._on_image)
+        session.opened.connect(self.dress)
+        viewer.dims.events.current_step.connect(self._on_frame)
+
+    # -- what the person does ------------------------------------------------------------------
+
+    def set_view(self, view: View) -> None:
+        """Look at images another way."""
+        self._session.set_settings(replace(self._session.settings, view=view))
+
+    def toggle_contours(self) -> None:
+        """Accepted labels as contours, or filled."""
+        view = self._session.settings.view
+        self.set_view(replace(view, contours=not view.contours))
+
+    def toggle_despeckling(self) -> None:
+        """The despeckled picture, or the image as it is."""
+        view = self._session.settings.view
+        self.set_view(replace(view, despeckling="lee" if view.despeckling == "off" else "off"))
+
+    def bare(self) -> None:
+        """Hide all that lies over the image, until ``dress``."""
+        if self._hidden is None:
+            overlays = [x for x in self._bridge.layers.ours() if x.metadata[TAG] != "image"]
+            self._hidden = [layer for layer in overlays if layer.visible]
+            for layer in self._hidden:
+                layer.visible = False
+
+    def dress(self) -> None:
+        """Show again what ``bare`` has hidden, on the frame that it belongs to."""
+        if self._bridge.adopted.is_away:
+            return
+        hidden, self._hidden = self._hidden or [], None
+        for layer in hidden:
+            if TAG in layer.metadata:
+                layer.visible = True
+
+    @property
+    def is_bare(self) -> bool:
+        """True while the image is shown alone."""
+        return self._hidden is not None
+
+    def _on_frame(self, _: Any = None) -> None:
+        if self._bridge.adopted.is_away:
+            self.bare()
+        elif self.is_bare:
+            self.dress()
+
+    # -- what it does to layers ----------------------------------------------------------------
+
+    def _on_settings(self) -> None:
+        before, view = self._view, self._session.settings.view
+        if view != before:
+            self._view = view
+            for layer in self._bridge.layers.ours():
+                self._style(layer.metadata[TAG], layer, before)
+            self._bridge.draw_image()
+
+    def _on_image(self) -> None:
+        layer = self._bridge.layers.find("labels")
+        if isinstance(layer, Labels):
+            self._contour(layer)
+
+    def _on_made(self, role: str, layer: Layer) -> None:
+        self._style(role, layer, None)
+
+    def _style(self, role: str, layer: Layer, before: View | None) -> None:
+        """What is the same as ``before`` is left as the person may have set it in napari."""
+        view = self._session.settings.view
+        if role == "image" and isinstance(layer, Image) and not layer.rgb:
+            if before is None or window(view) != window(before):
+                layer.contrast_limits = window(view)
+        elif role == "labels" and isinstance(layer, Labels):
+            if before is None or view.opacity != before.opacity:
+                layer.opacity = view.opacity
+            self._contour(layer)
+
+    def _contour(self, layer: Labels) -> None:
+        labels = self._session.labels
+        small = labels is None or labels.size <= CONTOUR_PIXELS
+        width = CONTOUR_WIDTH if self._session.settings.view.contours and small else 0
+        if layer.contour != width:
+            layer.contour = width
+
+    def close(self) -> None:
+        """Show everything and listen no more."""
+        self._bridge.adopted.take(None)
+        self.dress()
+        self._viewer.dims.events.current_step.disconnect(self._on_frame)
+        listeners: list[tuple[Any, Callable[..., None]]] = [
+            (self._bridge.layers.made, self._on_made),
+            (self._session.settings_changed, self._on_settings),
+            (self._session.image_loaded, self._on_image),
+            (self._session.opened, self.dress),
+        ]
+        for signal, listener in listeners:
+            signal.disconnect(listener)

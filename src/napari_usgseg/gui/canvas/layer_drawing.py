@@ -1,0 +1,284 @@
+"""How each layer is drawn from a session: image, label map, proposal, prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from napari.layers import Labels
+from napari.utils.colormaps import DirectLabelColormap
+from napari.viewer import Viewer
+from numpy.typing import NDArray
+
+from ...annotation.session import AnnotationSession
+from ...core.geometry import mask_to_box, xy_to_rc
+from ...core.types import FloatArray
+from ...io.labels import (
+    MAX_INSTANCE,
+    SHADES,
+    Labelling,
+    class_of,
+    code_of,
+    instance_color,
+    instance_of,
+)
+from ...project.records import ClassTable, DraftObject
+from .pictures import Pictures
+from .tagged import NAMES, TaggedLayers, place_like
+
+POSITIVE, NEGATIVE, NEUTRAL = "#00d26a", "#ff3b6b", "#ffffff"
+Mark = tuple[NDArray[Any], str, str]
+"""Vertices (row, column), "rectangle" or "path", colour."""
+LabelColors = dict[int | None, Any]
+"""Label value -> colour; None is any other value."""
+
+
+def put(layer: Labels, labels: NDArray[Any]) -> bool:
+    """Show a label map in a layer; False where it is there already.
+
+    Shape and type permitting it is written into the layer's own array, which is much cheaper in
+    napari than a new one.
+    """
+    data = layer.data
+    if data.shape != labels.shape or data.dtype != labels.dtype:
+        layer.data = labels.copy()
+        return True
+    if np.array_equal(data, labels):
+        return False
+    data[...] = labels
+    layer.refresh(extent=False)
+    return True
+
+
+def outlines(
+    objects: tuple[DraftObject, ...], shape: tuple[int, ...], labelling: Labelling = "semantic"
+) -> NDArray[Any]:
+    """Label values along the inner border of what is proposed, (H, W), 0 elsewhere.
+
+    They are class ids, or where objects are told apart codes that give neighbours other shades.
+    napari's own contour of a Labels layer goes over the whole image at each change, which takes
+    seconds at 6000 x 6000 pixels; here only each object's box is looked at.
+    """
+    values = [item.class_id for item in objects]
+    if labelling == "instance":
+        shades = (1 + n % SHADES for n in range(len(objects)))
+        values = [code_of(value, n) for value, n in zip(values, shades, strict=True)]
+    canvas = np.zeros(shape, np.uint16 if max(values, default=0) > 255 else np.uint8)
+    width = max(2, round(max(shape) / 300))
+    for item, value in zip(objects, values, strict=True):
+        box = None if item.proposal is None else mask_to_box(item.proposal.mask)
+        if box is not None and item.proposal is not None:
+            x0, y0, x1, y1 = (int(side) for side in box)
+            part = np.s_[y0 : y1 + 1, x0 : x1 + 1]
+            mask = item.proposal.mask[part]
+            canvas[part][mask & ~eroded(mask, width)] = value
+    return canvas
+
+
+def label_colors(table: ClassTable, labelling: Labelling, values: list[int]) -> LabelColors:
+    """The colour of every label value: of its class, or a shade of that for each object.
+
+    Args:
+        table: the classes.
+        labelling: what the values are.
+        values: that are on the image; a few more are coloured for what comes next.
+    """
+    colors: LabelColors = {None: "#999999", 0: "transparent"}
+    colors.update({item.class_id: item.color for item in table.classes})
+    if labelling == "instance":
+        last = {item.class_id: SHADES for item in table.classes}
+        for value in values:
+            class_id, number = class_of(value, labelling), instance_of(value, labelling)
+            last[class_id] = max(last.get(class_id, 0), number + 1)
+        for item in table.classes:
+            for number in range(1, min(last[item.class_id], MAX_INSTANCE) + 1):
+                colors[code_of(item.class_id, number)] = instance_color(item.color, number)
+    return colors
+
+
+def eroded(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
+    """A mask (H, W) without its outermost ``width`` pixels; beyond the array there is nothing."""
+    rows, columns = mask.shape
+    padded = np.pad(mask, width)
+    along = np.ones((rows, columns + 2 * width), bool)
+    for shift in range(2 * width + 1):
+        along &= padded[shift : shift + rows]
+    inner = np.ones((rows, columns), bool)
+    for shift in range(2 * width + 1):
+        inner &= along[:, shift : shift + columns]
+    return inner
+
+
+def prompt_marks(objects: tuple[DraftObject, ...]) -> list[Mark]:
+    """Boxes and scribbles of all objects."""
+    marks: list[Mark] = []
+    for item in objects:
+        box = item.prompts.box
+        if box is not None:
+            marks.append((xy_to_rc(corners(box[:2], box[2:])), "rectangle", NEUTRAL))
+        for line, sign in item.prompts.scribbles:
+            marks.append((xy_to_rc(line), "path", POSITIVE if sign else NEGATIVE))
+    return marks
+
+
+def stroke_marks(line: Sequence[FloatArray], shape: str) -> list[Mark]:
+    """What is being drawn, XY: a "rectangle", "polygon" or "path"; nothing of a single point."""
+    if len(line) < 2:
+        return []
+    box = shape == "rectangle"
+    ends = [line[0]] if shape == "polygon" else []
+    vertices = corners(line[0], line[-1]) if box else np.array([*line, *ends])
+    return [(xy_to_rc(vertices), "rectangle" if box else "path", NEUTRAL)]
+
+
+def corners(a: FloatArray, b: FloatArray) -> FloatArray:
+    """The four corners XY of the box between two points."""
+    return np.array([[a[0], a[1]], [b[0], a[1]], [b[0], b[1]], [a[0], b[1]]], np.float32)
+
+
+ORDER = ("image", "labels", "proposal", "shapes", "points")
+"""Roles, in the order in which they are drawn."""
+
+
+class LayerDrawing:
+    """Draws what a session holds into the layers of each role.
+
+    Args:
+        viewer: the napari viewer.
+        session: what to draw; an image of it must be shown.
+        layers: that are drawn into, made where they are missing.
+
+    Attributes:
+        pictures: the image as it is to be seen.
+        stroke: what the person is drawing, beside the marks of the prompts.
+        fresh: the next image is the first of its folder, so that the view starts anew.
+    """
+
+    def __init__(self, viewer: Viewer, session: AnnotationSession, layers: TaggedLayers) -> None:
+        self._viewer = viewer
+        self._session = session
+        self._layers = layers
+        self._adopted = layers.adopted
+        self._colors: WeakKeyDictionary[Labels, LabelColors] = WeakKeyDictionary()
+        self.pictures = Pictures()
+        self.stroke: list[Mark] = []
+        self.fresh = True
+
+    def set_stroke(self, line: Sequence[FloatArray], shape: str) -> None:
+        """What is being drawn, XY: a "rectangle", "polygon" or "path"; () is nothing."""
+        self.stroke = stroke_marks(line, shape)
+
+    def draw(self, role: str) -> None:
+        """Draw the layer of a role of ``ORDER``."""
+        getattr(self, f"_draw_{role}")()
+
+    def recolor(self, role: str) -> None:
+        """Take the colours of the classes as they are now, and the value to paint with."""
+        layer = self._layers.find(role)
+        if isinstance(layer, Labels):
+            self._color(layer)
+            if role == "labels":
+                self._paint_with(layer, self._session.painting.value)
+
+    def _draw_image(self) -> None:
+        loaded = self._session.loaded
+        if loaded is None or self._adopted.layer is not None:
+            return
+        self._adopted.take(None)
+        pixels = loaded.pixels
+        rgb = bool((pixels != pixels[..., :1]).any())
+        data = pixels if rgb else pixels[..., 0]
+        before = self._layers.find("image")
+        layer: Any = self._layers.image(rgb, data)
+        shown = self.pictures.get(loaded.key, data, self._session.settings.view)
+        resized = before is None or layer.data.shape[:2] != data.shape[:2]
+        if layer.data is not shown:
+            layer.data = shown
+        if resized or self.fresh:
+            self.fresh = False
+            self._viewer.reset_view()
+
+    def _draw_labels(self) -> None:
+        labels = self._session.labels
+        assert labels is not None
+        layer = self._layers.labels("labels", labels.shape)
+        if layer not in self._colors:
+            self._color(layer)
+        place_like(layer, self._adopted.layer)
+        told_apart = self._session.settings.labelling == "instance"
+        value = self._session.painting.value
+        held = np.min_scalar_type(value)
+        kind = np.promote_types(labels.dtype, np.uint16 if told_apart else held)
+        self._paint_with(layer, value)  # first: napari shows no map whose type holds less
+        if put(layer, labels.astype(kind, copy=False)):
+            if told_apart:
+                self._color(layer)
+            forget = getattr(layer, "_reset_history", None)  # its strokes fit the old map only
+            if forget is not None:
+                forget()
+
+    def _draw_proposal(self) -> None:
+        labels, draft = self._session.labels, self._session.draft
+        assert labels is not None
+        if self._layers.find("proposal") is None:
+            self._color(self._layers.labels("proposal", labels.shape))
+        layer = self._layers.labels("proposal", labels.shape)
+        place_like(layer, self._adopted.layer)
+        put(layer, outlines(draft.objects, labels.shape, self._session.settings.labelling))
+        layer.metadata["model"] = draft.model_id
+        if layer.name.startswith(NAMES["proposal"]):
+            maker = f" by {draft.model_id}" if draft.has_masks and draft.model_id else ""
+            layer.name = NAMES["proposal"] + maker
+
+    def _draw_points(self) -> None:
+        objects = self._session.draft.objects
+        coords = [item.prompts.point_coords for item in objects]
+        signs = np.concatenate([np.zeros(0), *(item.prompts.point_labels for item in objects)])
+        points = xy_to_rc(np.concatenate([np.zeros((0, 2)), *coords]))
+        layer = self._layers.points()
+        place_like(layer, self._adopted.layer)
+        if not len(points) and not len(layer.data):
+            return
+        layer.data = points
+        if len(points):
+            layer.face_color = [POSITIVE if sign else NEGATIVE for sign in signs]
+            layer.size = self._mark_size()
+        layer.selected_data = set()
+
+    def _draw_shapes(self) -> None:
+        marks = [*prompt_marks(self._session.draft.objects), *self.stroke]
+        layer = self._layers.shapes()
+        place_like(layer, self._adopted.layer)
+        if not marks and not layer.nshapes:
+            return
+        layer.data = []
+        for vertices, kind, color in marks:
+            layer.add(
+                vertices,
+                shape_type=kind,
+                edge_color=color,
+                face_color="transparent",
+                edge_width=max(1.0, self._mark_size() / 5),
+            )
+        layer.selected_data = set()
+
+    def _mark_size(self) -> float:
+        """Diameter of a point in pixels of the image."""
+        labels = self._session.labels
+        return 8.0 if labels is None else max(5.0, 0.014 * max(labels.shape))
+
+    def _paint_with(self, layer: Labels, value: int) -> None:
+        """Let napari's brush paint with a value, in a type that holds it; napari refuses others."""
+        kind = np.promote_types(layer.data.dtype, np.min_scalar_type(value))
+        if kind != layer.data.dtype:
+            layer.data = layer.data.astype(kind)
+        layer.selected_label = value
+
+    def _color(self, layer: Labels) -> None:
+        session = self._session
+        colors = label_colors(session.table, session.settings.labelling, session.painting.values)
+        if colors != self._colors.get(layer):
+            self._colors[layer] = colors
+            layer.colormap = DirectLabelColormap(color_dict=dict(colors))

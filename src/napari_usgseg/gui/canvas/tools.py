@@ -1,0 +1,250 @@
+"""Points, boxes, lines and lassos with the mouse on the canvas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from napari.layers import Layer
+from napari.viewer import Viewer
+from psygnal import Signal
+
+from ...annotation.session import AnnotationSession
+from ...core.types import FloatArray
+from .layers import LayerBridge
+from .tagged import TAG
+
+
+class Hands:
+    """Tells the session's stopwatch of every movement, drag and turn of the wheel on the canvas."""
+
+    def __init__(self, viewer: Viewer, session: AnnotationSession) -> None:
+        self._session = session
+        self._bound = (
+            (viewer.mouse_move_callbacks, self._moved),
+            (viewer.mouse_wheel_callbacks, self._moved),
+            (viewer.mouse_drag_callbacks, self._dragged),
+        )
+        for callbacks, does in self._bound:
+            callbacks.append(does)
+
+    def close(self) -> None:
+        """Leave the mouse to napari; a second time does nothing."""
+        for callbacks, does in self._bound:
+            if does in callbacks:
+                callbacks.remove(does)
+
+    def _moved(self, viewer: Viewer, event: Any) -> None:
+        self._session.effort.touch()
+
+    def _dragged(self, viewer: Viewer, event: Any) -> Iterator[None]:
+        self._session.effort.touch()
+        yield
+        while event.type == "mouse_move":
+            self._session.effort.touch()
+            yield
+
+
+CLICK_DISTANCE = 4
+"""Screen pixels that a mouse may move between press and release of a click."""
+ANOTHER_FRAME = (
+    "This is not the frame whose labels are open. Go back to it with the slider, or choose "
+    "Open... > Use image layer to label this one."
+)
+
+
+class Tool(StrEnum):
+    """What the mouse does on the canvas."""
+
+    NONE = "none"
+    POINT = "point"
+    BOX = "box"
+    SCRIBBLE = "scribble"
+    LASSO = "lasso"
+    MERGE = "merge"
+    SUBTRACT = "subtract"
+    SPLIT = "split"
+
+
+class CanvasTools:
+    """The armed tool, its sign and what it works on, and the mouse callback that serves them.
+
+    With the point tool a drag still pans; the others draw. While a layer is in one of napari's own
+    drawing modes (painting, adding shapes), the mouse belongs to that layer.
+
+    Attributes:
+        tool: the armed one.
+        positive: prompts say "this is the object", edits add; else the contrary. Shift while the
+            mouse goes down turns it round.
+        on_labels: the tool edits the accepted labels; else it makes prompts, or acts on proposals.
+    """
+
+    changed = Signal()
+
+    def __init__(self, viewer: Viewer, session: AnnotationSession, bridge: LayerBridge) -> None:
+        self._viewer = viewer
+        self._session = session
+        self._bridge = bridge
+        self.tool = Tool.POINT
+        self.positive = True
+        self.on_labels = False
+        viewer.mouse_drag_callbacks.append(self._on_drag)
+        self._active: Layer | None = None
+        viewer.layers.selection.events.active.connect(self._on_active)
+        self._on_active()
+        self._hands = Hands(viewer, session)
+
+    @property
+    def paints(self) -> bool:
+        """True while the mouse paints on the accepted labels with one of napari's own brushes."""
+        return self.layer_draws and self._active is self._bridge.find("labels")
+
+    @property
+    def layer_draws(self) -> bool:
+        """True while the mouse belongs to the selected layer and not to a tool."""
+        active = self._viewer.layers.selection.active
+        return active is not None and str(active.mode) not in ("pan_zoom", "none")
+
+    def arm(self, tool: Tool) -> None:
+        """Take a tool; layers go back from painting to looking."""
+        self.tool = tool
+        if tool is not Tool.NONE:
+            self._disarm_layers()
+        self.changed.emit()
+
+    def set_positive(self, positive: bool) -> None:
+        """Prompts say "this is the object" (True) or "this is not" (False)."""
+        self.positive = positive
+        self.changed.emit()
+
+    def set_on_labels(self, on_labels: bool) -> None:
+        """Edit the accepted labels (True), or make prompts (False)."""
+        self.on_labels = on_labels
+        self.changed.emit()
+
+    def paint_by_hand(self) -> None:
+        """Put the labels layer in napari's paint mode, or back."""
+        layer = self._bridge.find("labels")
+        if layer is not None:
+            paints = self.paints
+            self._viewer.layers.selection.active = layer
+            layer.mode = "pan_zoom" if paints else "paint"
+            self.tool = Tool.POINT if paints else Tool.NONE
+        self.changed.emit()
+
+    def _disarm_layers(self) -> None:
+        for layer in self._viewer.layers:
+            if TAG in layer.metadata and str(layer.mode) != "pan_zoom":
+                layer.mode = "pan_zoom"
+        image = self._bridge.find("image")
+        active = self._viewer.layers.selection.active
+        if active is not None and str(active.mode) != "pan_zoom" and image is not None:
+            self._viewer.layers.selection.active = image
+
+    def _on_active(self, _: Any = None) -> None:
+        """Hear of it when the selected layer begins or ends to draw."""
+        if self._active is not None:
+            self._active.events.mode.disconnect(self._on_mode)
+        self._active = self._viewer.layers.selection.active
+        if self._active is not None:
+            self._active.events.mode.connect(self._on_mode)
+        self.changed.emit()
+
+    def _on_mode(self, _: Any = None) -> None:
+        self.changed.emit()
+
+    def _on_drag(self, viewer: Viewer, event: Any) -> Iterator[None]:
+        if self.tool is Tool.NONE or event.button != 1 or self._session.labels is None:
+            return
+        if self.layer_draws or viewer.dims.ndisplay != 2:
+            return
+        if self._bridge.adopted.is_away:
+            self._session.say(ANOTHER_FRAME, "warning")
+            return
+        positive = self.positive != ("Shift" in event.modifiers)
+        if self.tool is Tool.POINT:
+            yield from self._click(event, positive)
+        else:
+            yield from self._stroke(event, positive)
+
+    def _click(self, event: Any, positive: bool) -> Iterator[None]:
+        start, position, image = np.asarray(event.pos), event.position, self._session.record
+        far = False
+        yield
+        while event.type == "mouse_move":
+            far = far or float(np.abs(np.asarray(event.pos) - start).max()) > CLICK_DISTANCE
+            yield
+        if not far and self._session.record is image:
+            x, y = (float(value) for value in self._bridge.to_xy(position))
+            self._point(x, y, positive, "Control" in event.modifiers)
+
+    def _point(self, x: float, y: float, positive: bool, control: bool) -> None:
+        session = self._session
+        match self.on_labels, control, positive:
+            case False, True, _:
+                session.prompting.drop_object(x, y)
+            case False, False, _:
+                session.prompting.add_point(x, y, positive)
+            case True, True, _:
+                session.objects.lift(x, y)
+            case True, False, True:
+                session.painting.pick(x, y)
+            case _:
+                session.objects.delete(x, y)
+
+    def _stroke(self, event: Any, positive: bool) -> Iterator[None]:
+        event.handled = True
+        line, image = [self._bridge.to_xy(event.position)], self._session.record
+        shape = {Tool.BOX: "rectangle", Tool.LASSO: "polygon"}.get(self.tool, "path")
+        yield
+        while event.type == "mouse_move":
+            event.handled = True
+            line.append(self._bridge.to_xy(event.position))
+            self._bridge.show_stroke(line, shape)
+            yield
+        self._bridge.show_stroke((), shape)
+        event.handled = True
+        if self._session.record is not image:  # a key has opened another one meanwhile
+            return
+        self._drawn(np.array(line, np.float32), positive, "Shift" in event.modifiers)
+
+    def _drawn(self, line: FloatArray, positive: bool, shift: bool) -> None:
+        """What a line XY that was drawn with the armed tool does."""
+        session, accepted = self._session, self.on_labels
+        a, b = ((float(x), float(y)) for x, y in (line[0], line[-1]))
+        match self.tool:
+            case Tool.BOX if accepted:
+                session.painting.box(a, b, positive)
+            case Tool.BOX:
+                session.prompting.add_box(a, b)
+            case Tool.SCRIBBLE if accepted:
+                session.painting.stroke(line, self._brush_width(), positive)
+            case Tool.SCRIBBLE:
+                session.prompting.add_scribble(line, positive)
+            case Tool.LASSO if accepted:
+                session.painting.lasso(line, positive)
+            case Tool.LASSO:
+                session.prompting.add_lasso(line, positive)
+            case Tool.MERGE:
+                session.objects.merge(line, accepted)
+            case Tool.SUBTRACT:
+                session.objects.subtract(line, accepted, keep=shift)
+            case Tool.SPLIT:
+                still = float(np.abs(line - line[0]).max()) < 1
+                session.objects.split(line[:1] if still else line, accepted)
+
+    def _brush_width(self) -> float:
+        """Of napari's brush on the labels layer, in pixels of the image."""
+        return float(getattr(self._bridge.find("labels"), "brush_size", 12))
+
+    def close(self) -> None:
+        """Leave the mouse to napari."""
+        self._hands.close()
+        self._viewer.layers.selection.events.active.disconnect(self._on_active)
+        if self._active is not None:
+            self._active.events.mode.disconnect(self._on_mode)
+            self._active = None
+        if self._on_drag in self._viewer.mouse_drag_callbacks:
+            self._viewer.mouse_drag_callbacks.remove(self._on_drag)

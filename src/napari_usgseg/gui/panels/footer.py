@@ -1,0 +1,135 @@
+"""The one primary button and the status line: what will happen, and what is going on."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+
+from ...annotation.session import AnnotationSession
+from ...annotation.status import MODELS, PROPOSING, Status
+from ...project.records import ImageState
+from .. import keys
+from ..parts import WARNING, BusyBar, button, keep_room, row
+
+PRIMARY = """
+QPushButton { background-color: #0072b2; color: white; font-weight: bold; }
+QPushButton:hover { background-color: #0a84c8; }
+QPushButton:disabled { background-color: #5a6470; color: #c8ccd0; }
+"""
+
+
+class PrimaryButton(QPushButton):
+    """Accepts, goes on, or tries again; its label says which.
+
+    Args:
+        session: what is accepted.
+    """
+
+    def __init__(self, session: AnnotationSession) -> None:
+        super().__init__("Accept and next")
+        self._session = session
+        self.setDefault(True)
+        self.setMinimumHeight(36)
+        self.setStyleSheet(PRIMARY)
+        self.clicked.connect(self.press)
+        session.draft_changed.connect(self.refresh)
+        session.labels_changed.connect(self.refresh)
+        session.status_changed.connect(self.refresh)
+        session.states_changed.connect(self.refresh)
+        self.refresh()
+
+    def press(self) -> None:
+        """Do what the label says."""
+        if self._is_retry:
+            self._retry()
+        else:
+            self._session.editing.accept_and_next()
+
+    @property
+    def _is_accepted(self) -> bool:
+        record = self._session.record
+        decided = None if record is None else self._session.browser.decided(record.image_id)
+        return decided is ImageState.COMMITTED
+
+    @property
+    def _is_retry(self) -> bool:
+        session = self._session
+        unread = session.record is not None and session.loaded is None
+        again = bool(session.unsaved) or unread or session.failed in ("text", *MODELS)
+        return session.status.error and again and not session.draft.has_masks
+
+    def _retry(self) -> None:
+        session = self._session
+        if session.unsaved:
+            session.retry()
+        elif session.record is not None and session.loaded is None:
+            session.walk.reload()
+        elif session.failed == "text":
+            session.prompting.find()
+        else:
+            session.warm_up()
+
+    def refresh(self, _: object = None) -> None:
+        """Say what will happen now."""
+        session = self._session
+        onwards = "" if session.browser.neighbour(1) is None else " and next"
+        enabled = True
+        if self._is_retry:
+            text = "Retry"
+        elif session.is_waiting:
+            text, enabled = "Please wait...", False
+        elif session.draft.has_masks:
+            text = f"Accept{onwards}"
+        elif session.labels is not None and session.labels.any():
+            text = f"{'Keep' if self._is_accepted else 'Accept'}{onwards}"
+        else:
+            text = f"Nothing to label{onwards}"
+        key = keys.key_of("accept and next")
+        self.setText(f"{text}  ({key})" if key else text)
+        self.setToolTip(keys.tip("Saves this image's labels and goes on.", "accept and next"))
+        self.setEnabled(enabled)
+
+
+class StatusLine(QWidget):
+    """What is going on, and a button that ends it.
+
+    Args:
+        session: says it.
+    """
+
+    def __init__(self, session: AnnotationSession) -> None:
+        super().__init__()
+        self._session = session
+        self.label = QLabel()
+        self.label.setWordWrap(True)
+        self.label.setMinimumHeight(2 * self.label.fontMetrics().lineSpacing())
+        self.label.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self.busy = BusyBar()
+        self.cancel = button("Cancel", "Stop waiting for this.", self._on_cancel)
+        keep_room(self.cancel)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.busy)
+        layout.addLayout(row(self.label, self.cancel, stretch=0))
+        session.status_changed.connect(self.show_status)
+        self.show_status(session.status)
+
+    def show_status(self, status: Status) -> None:
+        """Show a status."""
+        self.label.setText(status.text)
+        self.label.setToolTip(status.text)
+        style = WARNING if status.error else ""
+        if self.label.styleSheet() != style:
+            self.label.setStyleSheet(style)
+        self.busy.set_busy(status.busy)
+        self.cancel.setVisible(self._session.progress.awaits("step", *PROPOSING))
+
+    def text(self) -> str:
+        """What it says now."""
+        return self.label.text()
+
+    def _on_cancel(self) -> None:
+        self._session.travel.stop()
+        self._session.progress.drop("step")
+        self._session.prompting.cancel()

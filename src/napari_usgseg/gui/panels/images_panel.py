@@ -1,0 +1,404 @@
+"""The images of the folder: how far they are, which are shown, and the way on."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections import OrderedDict, deque
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from qtpy.QtCore import QAbstractListModel, QModelIndex, QObject, QSize, Qt, Signal
+from qtpy.QtGui import QIcon, QImage, QPixmap
+from qtpy.QtWidgets import (
+    QComboBox,
+    QLabel,
+    QLineEdit,
+    QListView,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ...annotation.image_queue import ImageQueue
+from ...annotation.session import AnnotationSession
+from ...core.errors import UsgsegError
+from ...core.types import ImageRecord
+from ...io.images import read_image
+from ...project.records import ImageState
+from ..keys import tip
+from ..parts import button, row
+
+WIDTH, HEIGHT = 40, 30
+KEPT = 600
+"""So many are kept, some 3 MB."""
+WAITING = 48
+"""So many may wait; those that were asked for first, and scrolled away since, are forgotten."""
+
+
+class Thumbnails(QObject):
+    """Thumbnails of image files by id; the one asked for last is made first."""
+
+    made = Signal(str)
+    _read = Signal(object, object)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._kept: OrderedDict[str, QIcon] = OrderedDict()
+        self._wanted: deque[ImageRecord] = deque(maxlen=WAITING)
+        self._asked: dict[str, ImageRecord] = {}
+        self._guard = threading.Condition()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+        self._read.connect(self._on_read, Qt.ConnectionType.QueuedConnection)
+
+    def get(self, record: ImageRecord) -> QIcon | None:
+        """The thumbnail of an image, or None while it is made; ``made`` says when it is there."""
+        found = self._kept.get(record.image_id)
+        if found is not None:
+            self._kept.move_to_end(record.image_id)
+            return found
+        if record.image_id not in self._asked and not self._closed:
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="usgseg-thumbnails", daemon=True
+                )
+                self._thread.start()
+            with self._guard:
+                if len(self._wanted) == WAITING:
+                    self._asked.pop(self._wanted[0].image_id, None)
+                self._wanted.append(record)
+                self._asked[record.image_id] = record
+                self._guard.notify()
+        return None
+
+    def forget(self) -> None:
+        """Drop all: another folder is open."""
+        with self._guard:
+            self._wanted.clear()
+        self._asked.clear()
+        self._kept.clear()
+
+    def close(self) -> None:
+        """End the thread once it is done with what it is at."""
+        with self._guard:
+            self._closed = True
+            self._wanted.clear()
+            self._guard.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._guard:
+                while not self._wanted and not self._closed:
+                    self._guard.wait()
+                if self._closed:
+                    return
+                record = self._wanted.pop()
+            try:
+                picture = thumbnail(read_image(record.path, record.frame))
+            except (UsgsegError, MemoryError):  # said where the image is opened
+                picture = np.zeros((1, 1, 3), np.uint8)
+            try:
+                self._read.emit(record, picture)
+            except RuntimeError:  # Qt has taken the object down already
+                return
+
+    def _on_read(self, record: ImageRecord, picture: NDArray[np.uint8]) -> None:
+        if self._asked.get(record.image_id) is not record:  # of another folder by now
+            return
+        del self._asked[record.image_id]
+        height, width = picture.shape[:2]
+        image = QImage(
+            picture.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888
+        ).copy()
+        pixmap = QPixmap.fromImage(image)
+        icon = QIcon(pixmap)
+        icon.addPixmap(pixmap, QIcon.Mode.Selected)  # in its own grey also where it is selected
+        self._kept[record.image_id] = icon
+        while len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        self.made.emit(record.image_id)
+
+
+def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An image (H, W, 3) made so small that it fits ``WIDTH`` x ``HEIGHT``, its shape kept."""
+    height, width = pixels.shape[:2]
+    shrink = max(width / WIDTH, height / HEIGHT, 1.0)
+    stride = max(int(shrink) // 4, 1)
+    size = (max(round(width / shrink), 1), max(round(height / shrink), 1))
+    coarse = Image.fromarray(np.ascontiguousarray(pixels[::stride, ::stride]))
+    return np.asarray(coarse.resize(size, Image.Resampling.BOX))
+
+
+MARKS = {
+    ImageState.UNTOUCHED: "○",
+    ImageState.PROPOSED: "◐",
+    ImageState.COMMITTED: "●",
+    ImageState.SKIPPED: "–",
+    ImageState.FLAGGED: "⚑",
+}
+WORDS = {
+    ImageState.UNTOUCHED: "",
+    ImageState.PROPOSED: "proposed",
+    ImageState.COMMITTED: "labelled",
+    ImageState.SKIPPED: "skipped",
+    ImageState.FLAGGED: "for review",
+}
+ROW_HEIGHT = HEIGHT + 4
+
+
+class ImagesModel(QAbstractListModel):
+    """The images that the filter lets through, and the current one.
+
+    A row is made only where it is seen, and nothing looks at all rows but opening a folder and
+    choosing a filter.
+    """
+
+    def __init__(self, session: AnnotationSession, thumbnails: Thumbnails) -> None:
+        super().__init__()
+        self._session = session
+        self._thumbnails = thumbnails
+        self._places: list[int] | None = None  # None: all images
+        self._current: int | None = None
+        self._browser = session.browser
+        thumbnails.made.connect(self._on_state)
+
+    def refresh(self) -> None:
+        """Show another folder, or other states."""
+        self.beginResetModel()
+        browser = self._session.browser
+        if browser is not self._browser:
+            self._browser.state_changed.disconnect(self._on_state, missing_ok=True)
+            self._thumbnails.forget()
+            self._browser = browser
+            browser.state_changed.connect(self._on_state)
+        self._current = browser.position
+        self._places = None if browser.only is None else list(browser.places(browser.only))
+        self.endResetModel()
+        if self._current is not None:
+            self._look_again(self._current)
+
+    def go(self) -> None:
+        """Another image is the current one."""
+        before, self._current = self._current, self._browser.position
+        for place in {before, self._current} - {None}:
+            assert place is not None
+            self._look_again(place)
+
+    def image_id(self, index: QModelIndex) -> str | None:
+        """The image in a row."""
+        return self._browser.records[self._place(index.row())].image_id if index.isValid() else None
+
+    def row_of(self, image_id: str) -> QModelIndex:
+        """Where an image is; an invalid index where it is filtered out."""
+        place = self._browser.index_of(image_id)
+        row, there = self._find(place)
+        return self.index(row) if there else QModelIndex()
+
+    def _place(self, row: int) -> int:
+        return row if self._places is None else self._places[row]
+
+    def _find(self, place: int) -> tuple[int, bool]:
+        """The row of an image, or the row that it would have; and whether it has one."""
+        if self._places is None:
+            return place, True
+        row = bisect_left(self._places, place)
+        return row, row < len(self._places) and self._places[row] == place
+
+    def _on_state(self, image_id: str) -> None:
+        if image_id in self._browser:
+            self._look_again(self._browser.index_of(image_id))
+
+    def _look_again(self, place: int) -> None:
+        """Show, hide or repaint the one image."""
+        row, there = self._find(place)
+        state = self._browser.state_of(self._browser.records[place].image_id)
+        passes = self._places is None or place == self._current or state is self._browser.only
+        if there and passes:
+            self.dataChanged.emit(self.index(row), self.index(row))
+        elif there:
+            assert self._places is not None
+            self.beginRemoveRows(QModelIndex(), row, row)
+            del self._places[row]
+            self.endRemoveRows()
+        elif passes:
+            assert self._places is not None
+            self.beginInsertRows(QModelIndex(), row, row)
+            self._places.insert(row, place)
+            self.endInsertRows()
+
+    def rowCount(self, parent: QModelIndex = QModelIndex()) -> int:  # noqa: N802, B008
+        """How many rows there are."""
+        return len(self._browser.records) if self._places is None else len(self._places)
+
+    def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        """A mark, the file's name and a word; its thumbnail; its path."""
+        image_id = self.image_id(index)
+        if image_id is None:
+            return None
+        record = self._browser.get(image_id)
+        if role == Qt.ItemDataRole.DisplayRole:
+            state = self._browser.state_of(image_id)
+            frame = "" if record.frame is None else f"  [{record.frame}]"
+            return f"{MARKS[state]}  {record.path.name}{frame}   {WORDS[state]}".rstrip()
+        if role == Qt.ItemDataRole.DecorationRole:
+            return self._thumbnails.get(record)
+        if role == Qt.ItemDataRole.SizeHintRole:
+            return QSize(WIDTH, ROW_HEIGHT)
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return f"{record.path} - {record.size_hw[1]} x {record.size_hw[0]} pixels"
+        return None
+
+
+FILTERS: dict[str, ImageState | None] = {
+    "all": None,
+    "untouched": ImageState.UNTOUCHED,
+    "proposed": ImageState.PROPOSED,
+    "labelled": ImageState.COMMITTED,
+    "skipped": ImageState.SKIPPED,
+    "for review": ImageState.FLAGGED,
+}
+
+
+class ImagesPanel(QWidget):
+    """Progress, a filter, going to a name, the list, and the way on."""
+
+    def __init__(self, session: AnnotationSession) -> None:
+        super().__init__()
+        self._session = session
+        self._browser: ImageQueue | None = None
+        self.progress = QLabel()
+        self.progress.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.left_out = QLabel()
+        self.left_out.setWordWrap(True)
+        self.left_out.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self.left_out.hide()
+        self.filter = QComboBox()
+        self.filter.addItems(list(FILTERS))
+        self.filter.setToolTip("Show and walk through the images in this state only.")
+        self.filter.textActivated.connect(self._on_filter)
+        self.name = QLineEdit()
+        self.name.setPlaceholderText("go to a name")
+        self.name.setToolTip(
+            tip("Part of a file's name; Enter goes to the next image that has it.", "go to a name")
+        )
+        self.name.returnPressed.connect(self._on_name)
+        self.thumbnails = Thumbnails(self)
+        self.model = ImagesModel(session, self.thumbnails)
+        self.list = self._list()
+        self.previous = button(
+            "<", tip("Go to the image before.", "previous"), lambda: session.walk.step(-1)
+        )
+        self.next = button(">", tip("Go to the image after.", "next"), lambda: session.walk.step(1))
+        self.untouched = button(
+            "Next untouched",
+            tip("Go to the next image without labels.", "next untouched"),
+            session.walk.next_untouched,
+        )
+        self.skip = button(
+            "Skip", tip("Set this image aside and go on.", "skip"), session.walk.skip
+        )
+        self.flag = button(
+            MARKS[ImageState.FLAGGED],
+            tip(
+                "Flag this image for review and go on, or take its flag away.",
+                "flag for review",
+            ),
+            session.walk.flag,
+        )
+        for narrow in (self.previous, self.next, self.flag):
+            narrow.setFixedWidth(34)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addWidget(self.progress)
+        layout.addWidget(self.left_out)
+        layout.addLayout(row(self.filter, self.name, stretch=1))
+        layout.addWidget(self.list, 1)
+        layout.addLayout(
+            row(self.previous, self.next, self.untouched, self.skip, self.flag, stretch=2)
+        )
+        session.opened.connect(self._on_opened)
+        session.image_changed.connect(self._on_image)
+        self._on_opened()
+
+    def _list(self) -> QListView:
+        made = QListView()
+        made.setModel(self.model)
+        made.setUniformItemSizes(True)
+        made.setIconSize(QSize(WIDTH, HEIGHT))
+        made.setMinimumHeight(ROW_HEIGHT + 6)
+        made.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Expanding)
+        made.setToolTip("Click an image to go to it.")
+        made.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        made.clicked.connect(self._on_clicked)
+        made.activated.connect(self._on_clicked)
+        return made
+
+    def ask_name(self) -> None:
+        """Put the cursor into the field for a name."""
+        self.name.setFocus()
+        self.name.selectAll()
+
+    def close_threads(self) -> None:
+        """Make no more thumbnails."""
+        self.thumbnails.close()
+
+    def _on_opened(self) -> None:
+        if self._browser is not None:
+            self._browser.state_changed.disconnect(self._on_progress, missing_ok=True)
+        self._browser = self._session.browser
+        self._browser.only = FILTERS[self.filter.currentText()]
+        self._browser.state_changed.connect(self._on_progress)
+        self.model.refresh()
+        self._on_progress()
+        text = " ".join(self._session.left_out)
+        self.left_out.setText(text)
+        self.left_out.setToolTip(text)
+        self.left_out.setVisible(bool(text))
+
+    def _on_filter(self, name: str) -> None:
+        self._session.walk.show_only(FILTERS[name])
+        self.model.refresh()
+        self._show_current()
+
+    def _on_name(self) -> None:
+        self._session.walk.go_to_name(self.name.text())
+        self.name.clearFocus()  # so that the next key is a shortcut
+
+    def _on_clicked(self, index: QModelIndex) -> None:
+        image_id = self.model.image_id(index)
+        if image_id is not None:
+            self._session.walk.open_image(image_id)
+
+    def _on_image(self) -> None:
+        self.model.go()
+        self._show_current()
+
+    def _show_current(self) -> None:
+        record = self._session.record
+        index = QModelIndex() if record is None else self.model.row_of(record.image_id)
+        if index.isValid():
+            self.list.setCurrentIndex(index)
+            self.list.scrollTo(index)
+
+    def _on_progress(self, _: Any = None) -> None:
+        text = progress_text(self._session.browser)
+        self.progress.setText(text)
+        self.progress.setToolTip(f"{text}.")
+
+
+def progress_text(queue: ImageQueue) -> str:
+    """How far a folder is: "312 of 500, 41 per hour, about 4 h left"."""
+    words = [f"{queue.committed} of {len(queue.records)} labelled"]
+    pace, hours = queue.per_hour(), queue.hours_left()
+    if pace is not None:
+        words.append(f"{pace} per hour")
+    if hours:
+        minutes = max(1, round(60 * hours))
+        words.append(f"about {f'{hours:.0f} h' if minutes >= 90 else f'{minutes} min'} left")
+    return ", ".join(words)

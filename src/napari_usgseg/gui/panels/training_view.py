@@ -1,0 +1,283 @@
+"""One kind of training of the open project: its versions, its buttons, how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from qtpy.QtCore import QPointF, QRectF, QSize, Qt
+from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPalette, QPen, QPolygonF
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFormLayout,
+    QLabel,
+    QProgressBar,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ...annotation.learners.learner import Learner
+from ...annotation.learners.progress import TrainingProgress
+from ...annotation.session import AnnotationSession
+from ...project.versions import ModelVersion
+from ..parts import button, row
+
+Points = Sequence[tuple[int, float]]
+"""(step, value), by rising step."""
+
+LOSS, DICE = "#e69f00", "#56b4e9"
+MARGIN, DOT = 5.0, 3.5
+MOST_POINTS = 400
+"""More are drawn as the mean of neighbours, for each repaint is on the thread of the window."""
+
+
+class Curves(QWidget):
+    """Losses on a scale of their own, held-out Dice from 0 to 1.
+
+    The scale of losses begins at 0 and ends at the highest that is drawn.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.losses: Points = ()
+        self.dices: Points = ()
+        self.steps = 1
+        self.setMinimumHeight(110)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Expanding)
+        self.setToolTip(
+            "Orange: the loss, from 0 to its highest. Blue: Dice from 0 to 1, on images that were "
+            "not learnt from."
+        )
+
+    def show_curves(self, losses: Points, dices: Points, steps: int) -> None:
+        """Draw these points of a training of so many steps."""
+        self.losses, self.dices, self.steps = losses, dices, max(steps, 1)
+        self.update()
+
+    def legend(self) -> list[tuple[str, str]]:
+        """The newest values in words, and their colours."""
+        loss = f"loss {self.losses[-1][1]:.3g}" if self.losses else "loss"
+        dice = f"held-out Dice {self.dices[-1][1]:.2f}" if self.dices else "held-out Dice"
+        return [(loss, LOSS), (dice, DICE)]
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """As wide as there is room, and not high."""
+        return QSize(240, 130)
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        """Frame, half-way line, both curves, the newest values."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        line = painter.fontMetrics().lineSpacing()
+        field = QRectF(self.rect()).adjusted(0.5, line + MARGIN, -0.5, -0.5)
+        grid = QColor(self.palette().color(QPalette.ColorRole.WindowText))
+        grid.setAlpha(70)
+        painter.setPen(grid)
+        painter.drawRect(field)
+        painter.drawLine(
+            QPointF(field.left(), field.center().y()), QPointF(field.right(), field.center().y())
+        )
+        inner = field.adjusted(MARGIN, MARGIN, -MARGIN, -MARGIN)
+        top = max((value for _, value in self.losses), default=1.0) or 1.0
+        for points, color, high in ((self.losses, LOSS, top), (self.dices, DICE, 1.0)):
+            places = placed(thinned(points), self.steps, high, inner)
+            painter.setPen(QPen(QColor(color), 1.8))
+            painter.drawPolyline(QPolygonF(places))
+            painter.setBrush(QColor(color))
+            for place in places if points is self.dices else places[-1:]:
+                painter.drawEllipse(place, DOT, DOT)
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+        self._write_legend(painter)
+        painter.end()
+
+    def _write_legend(self, painter: QPainter) -> None:
+        text = self.palette().color(QPalette.ColorRole.WindowText)
+        at = QPointF(DOT, painter.fontMetrics().lineSpacing() / 2 + 1)
+        for words, color in self.legend():
+            painter.setPen(QColor(color))
+            painter.setBrush(QColor(color))
+            painter.drawEllipse(at, DOT, DOT)
+            painter.setPen(text)
+            at += QPointF(2 * DOT + 2, 0)
+            painter.drawText(QPointF(at.x(), painter.fontMetrics().ascent()), words)
+            at += QPointF(painter.fontMetrics().horizontalAdvance(words) + 14, 0)
+
+
+def thinned(points: Points, most: int = MOST_POINTS) -> Points:
+    """At most so many points: the means of neighbours, in their order."""
+    if len(points) <= most:
+        return points
+    size = -(-len(points) // most)
+    parts = [points[start : start + size] for start in range(0, len(points), size)]
+    return [(part[-1][0], sum(value for _, value in part) / len(part)) for part in parts]
+
+
+def placed(points: Points, steps: int, high: float, field: QRectF) -> list[QPointF]:
+    """Where points are in a field whose width is ``steps`` and whose height is ``high``."""
+    return [
+        QPointF(
+            field.left() + field.width() * min(step / steps, 1.0),
+            field.bottom() - field.height() * min(max(value / high, 0.0), 1.0),
+        )
+        for step, value in points
+    ]
+
+
+_TOOLTIP = Qt.ItemDataRole.ToolTipRole
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What a view of a learner says.
+
+    Attributes:
+        base: what is used where no version is.
+        in_use: tooltip of the choice of a version.
+        begin: on the button.
+        begin_tip: tooltip of the button.
+    """
+
+    base: str
+    in_use: str
+    begin: str
+    begin_tip: str
+
+
+class TrainingView(QWidget):
+    """Which version is in use, the buttons of the training, its curves and what came of it.
+
+    Args:
+        session: of the learner.
+        learner: that is shown.
+        words: for it.
+
+    Attributes:
+        form: of the versions; more rows may be added.
+    """
+
+    def __init__(self, session: AnnotationSession, learner: Learner, words: Words) -> None:
+        super().__init__()
+        self._learner = learner
+        self._words = words
+        self.version = QComboBox()
+        self.version.setToolTip(words.in_use)
+        self.version.setMinimumContentsLength(12)
+        self.version.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.train = button("", "", learner.train)
+        self.pause = button(
+            "Pause", "Stop now; Resume goes on from here.", lambda: learner.cancel(keep=True)
+        )
+        self.cancel = button(
+            "Cancel", "Stop now and throw away what this training learnt.", learner.cancel
+        )
+        self.why = sentence()
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(True)
+        self.bar.setToolTip("How far the training is. It gives way to all other work.")
+        self.curves = Curves()
+        self.verdict = sentence()
+        self.form = QFormLayout()
+        self.form.setContentsMargins(0, 0, 0, 0)
+        self.form.setSpacing(3)
+        self.form.addRow("in use", self.version)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(self.form)
+        layout.addLayout(row(self.train, self.pause, self.cancel, stretch=0))
+        for widget in (self.why, self.bar, self.verdict):
+            layout.addWidget(widget)
+        layout.addWidget(self.curves, 1)
+        layout.addStretch(0)
+        self.version.activated.connect(self._on_version)
+        session.opened.connect(self._on_opened)
+        self._on_opened()
+
+    def _on_version(self, index: int) -> None:
+        self._learner.choose(self.version.itemData(index))
+
+    def _on_opened(self) -> None:
+        self.curves.show_curves((), (), 1)
+        self.curves.hide()
+
+    def refresh(self) -> None:
+        """Say how it is; to be called whenever that may have changed."""
+        learner = self._learner
+        self._list_versions()
+        self._show_buttons()
+        training = learner.training
+        self.bar.setVisible(training is not None)
+        if training is not None:
+            self._show_training(training)
+        self.verdict.setText(learner.verdict)
+        self.verdict.setVisible(bool(learner.verdict))
+
+    def _list_versions(self) -> None:
+        versions, current = self._learner.versions, self._learner.current
+        rows: list[tuple[str, int | None, str]] = [(self._words.base, None, "")]
+        rows += [(_line(item), item.number, item.measured) for item in reversed(versions)]
+        shown = [
+            (self.version.itemText(n), self.version.itemData(n))
+            for n in range(self.version.count())
+        ]
+        if shown != [(text, number) for text, number, _ in rows]:
+            self.version.clear()
+            for text, number, measured in rows:
+                self.version.addItem(text, number)
+                self.version.setItemData(self.version.count() - 1, measured, _TOOLTIP)
+        wanted = None if current is None else current.number
+        self.version.setCurrentIndex(self.version.findData(wanted) if wanted else 0)
+        self.version.setEnabled(bool(versions))
+
+    def _show_buttons(self) -> None:
+        learner, running = self._learner, self._learner.training is not None
+        cannot = "" if running else learner.cannot_train
+        self.train.setVisible(not running)
+        self.pause.setVisible(running)
+        self.cancel.setVisible(running or learner.paused)
+        self.train.setText("Resume" if learner.paused else self._words.begin)
+        self.train.setEnabled(not cannot)
+        self.train.setToolTip(cannot or self._words.begin_tip)
+        unused = learner.why_not if learner.current is not None else ""
+        self.why.setText(cannot or unused)
+        self.why.setVisible(bool(cannot or unused))
+
+    def _show_training(self, training: TrainingProgress) -> None:
+        again = "going on: " if training.resumed else ""
+        self.bar.setRange(0, training.steps)
+        self.bar.setValue(training.step)
+        share = f", {percent(training)} %" if training.steps else ""
+        self.bar.setFormat(f"{again}{training.phase}, {training.images} images{share}")
+        if training.losses:
+            self.curves.show()
+            self.curves.show_curves(training.losses, training.held_out, training.steps)
+
+
+def percent(training: TrainingProgress) -> int:
+    """How far a training is, 0 to 100; 0 as long as its length is not known."""
+    return 100 * training.step // training.steps if training.steps else 0
+
+
+def accepted(session: AnnotationSession) -> str:
+    """On how many accepted images each class is: "Accepted images: nodule 12, cyst 3"."""
+    names = {item.class_id: item.name for item in session.table.classes}
+    counts = sorted(session.predictor.counts.items())
+    parts = [f"{names.get(value, value)} {count}" for value, count in counts]
+    return "Accepted images: " + (", ".join(parts) or "none yet")
+
+
+def sentence() -> QLabel:
+    """A text that takes as many lines as it needs and asks for no width."""
+    made = QLabel()
+    made.setWordWrap(True)
+    made.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+    return made
+
+
+def _line(item: ModelVersion) -> str:
+    images = "1 image" if item.images == 1 else f"{item.images} images"
+    refused = "" if item.promoted else ", not promoted"
+    return f"v{item.number}: Dice {item.held_out_dice:.2f}, {images}{refused}"

@@ -1,0 +1,1 @@
+"""Decoders: from a file to the values that are stored in it."""

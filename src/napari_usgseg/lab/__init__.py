@@ -1,0 +1,1 @@
+"""Evaluation, public data sets, the factory of the embedded models: for the command line alone."""

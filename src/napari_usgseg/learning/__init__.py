@@ -1,0 +1,1 @@
+"""Training of prompt predictors and adapters on a person's labels."""

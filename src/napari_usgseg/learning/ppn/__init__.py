@@ -1,0 +1,1 @@
+"""The prompt predictor (PPN): data, task, training, promotion."""

@@ -1,0 +1,267 @@
+"""What a new version is compared with: the one in use, or the text prompt as it is.
+
+The text prompt is measured as prompt predictors are: masks as the segmenter gives them, uncleaned.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...core.errors import Cancelled, PromptError, UsgsegError
+from ...core.metrics import dice
+from ...core.types import TextPrompt
+from ...models.grounding.phrases import as_phrase
+from ...models.lora.card import AdapterCard, is_adapter, read_adapter_card
+from ...project.versions import title_of, version_folder
+from ...segmentation.postprocess import PostprocessSettings
+from ...segmentation.propose import propose_text
+
+if TYPE_CHECKING:
+    from ...models.interfaces import Detector, Segmenter
+    from ..ppn.views import LabelledImage
+    from ..promotion import Verdict
+
+
+TEXT = "the text prompt"
+AS_IT_IS = "the detector as it is"
+
+
+def compare_ppn(
+    new: Mapping[str, float],
+    images: Sequence[LabelledImage],
+    classes: Mapping[int, str],
+    segmenter: Segmenter,
+    request: Mapping[str, Any],
+    folder: Path,
+    is_ending: Callable[[], bool] = lambda: False,
+) -> Verdict:
+    """Compare a prompt predictor with the version that ``request`` names, or the text prompt.
+
+    A class whose phrase the text prompt refuses counts 0 there, in images without it too.
+
+    Args:
+        new: Dice by image id, on images that were not learnt from.
+        images: all of the training.
+        classes: label value -> name; both sides are measured on all of them.
+        segmenter: of both sides.
+        request: of the training: ``against`` a version's number or None; ``detector`` and
+            its ``adapter``'s number or None.
+        folder: of the training, beside the versions.
+        is_ending: asked between two images.
+
+    Raises:
+        Cancelled: ``is_ending()`` turned true.
+    """
+    from ...models.ppn.model import load_ppn
+    from ..ppn.promotion import honest_scores
+    from ..promotion import judge
+
+    labelled, number = labelled_images(images, classes), request["against"]
+    if number is not None:
+        try:
+            old = load_ppn(version_folder(folder.parent, "ppn", number), segmenter)
+        except UsgsegError:  # gone, or damaged since: it is no longer in use
+            pass
+        else:
+            scores = honest_scores(old, images, classes, is_ending)
+            return judge(new, scores, title_of("ppn", number), labelled)
+    try:
+        asked, _ = _text_prompt(request, request.get("adapter"), folder)
+    except UsgsegError as error:
+        verdict = judge(new, dict.fromkeys(new, 0.0), TEXT)
+        return replace(verdict, sentence=f"{verdict.sentence} (no detector: {error})")
+    scores = text_scores(asked, segmenter, images, classes, set(new), is_ending, refused=0.0)
+    return judge(new, scores, TEXT, labelled)
+
+
+def compare_lora(
+    new: Mapping[str, float],
+    images: Sequence[LabelledImage],
+    classes: Mapping[int, str],
+    segmenter: Segmenter,
+    request: Mapping[str, Any],
+    folder: Path,
+    is_ending: Callable[[], bool] = lambda: False,
+) -> Verdict:
+    """Compare an adapter with the version that ``request`` names, or with the detector as it is.
+
+    The arguments are as in `compare_ppn`.
+
+    Raises:
+        UsgsegError: the detector cannot be loaded.
+        Cancelled: ``is_ending()`` turned true.
+    """
+    from ..promotion import judge
+
+    asked, name = _text_prompt(request, request["against"], folder)
+    scores = text_scores(asked, segmenter, images, classes, set(new), is_ending)
+    return judge(new, scores, name, labelled_images(images, classes))
+
+
+def _text_prompt(request: Mapping[str, Any], number: int | None, folder: Path) -> tuple[Asked, str]:
+    """The detector of the text prompt, tuned where there is a version, and how to call it."""
+    if number is not None:
+        with contextlib.suppress(UsgsegError):  # gone, or damaged since: it is no longer in use
+            adapter = version_folder(folder.parent, "lora", number)
+            return load_asked(str(adapter)), title_of("lora", number)
+    return load_asked(request["detector"]), AS_IT_IS
+
+
+def labelled_images(images: Sequence[LabelledImage], classes: Collection[int]) -> frozenset[str]:
+    """Ids of the images on which one of the classes is."""
+    values = list(classes)
+    return frozenset(image.image_id for image in images if np.isin(image.labels, values).any())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """A detector to measure, and its card where it is an adapter that has one."""
+
+    detector: Detector
+    card: AdapterCard | None
+
+
+def load_asked(name: str) -> Asked:
+    """By the detector's name or folder, or by an adapter's folder.
+
+    Raises:
+        UsgsegError: it cannot be loaded.
+    """
+    from ...models.registry import load_detector
+
+    return Asked(load_detector(name), read_adapter_card(Path(name)) if is_adapter(name) else None)
+
+
+def text_scores(
+    asked: Asked,
+    segmenter: Segmenter,
+    images: Sequence[LabelledImage],
+    classes: Mapping[int, str],
+    wanted: Collection[str],
+    is_ending: Callable[[], bool] = lambda: False,
+    refused: float | None = None,
+) -> dict[str, float]:
+    """Dice by image id of each class's name as a phrase, mean over the classes.
+
+    An adapter that learnt from an image, or from one of its group, has the score there that it had
+    in its own cross-validation, or none; a class with another name since then, which the adapter
+    leaves to the detector, is measured.
+
+    Args:
+        asked: the detector.
+        segmenter: turns boxes into masks.
+        images: all of a training.
+        classes: label value -> name.
+        wanted: ids of the images to measure on.
+        is_ending: asked between two images.
+        refused: as in `TextScore`.
+
+    Raises:
+        Cancelled: ``is_ending()`` turned true.
+    """
+    from ..promotion import honest_scores
+
+    score, card = TextScore(asked.detector, segmenter, classes, is_ending, refused), asked.card
+    if card is None or not card.images:
+        images = [image for image in images if image.image_id in wanted]
+        return honest_scores((), {}, score, images, classes, cancelled=is_ending)
+    other = [
+        value
+        for value, name in classes.items()
+        if as_phrase(name) not in card.targets and not _is_taught(asked.detector, as_phrase(name))
+    ]
+    kept = dict(card.scores.get("per_class", {}))
+    for image in images if other else []:
+        if image.image_id in kept:
+            now = score(image)
+            measured = {str(value): now[value] for value in other}
+            kept[image.image_id] = {**kept[image.image_id], **measured}
+    scores = {**card.scores, "per_class": kept}
+    return honest_scores(card.images, scores, score, images, classes, cancelled=is_ending)
+
+
+def _is_taught(detector: Detector, phrase: str) -> bool:
+    """Whether an adapter answers a phrase; all others are answered as without it."""
+    from ...models.lora.routing import RoutedDetector
+
+    if not isinstance(detector, RoutedDetector):
+        return True
+    return bool(phrase) and detector.is_taught([phrase])[0]
+
+
+class TextScore:
+    """Label value -> Dice of what a person gets in an image by the classes' names as phrases.
+
+    Args:
+        detector: of the text prompt.
+        segmenter: turns its boxes into masks.
+        classes: label value -> name.
+        is_ending: asked before each image.
+        refused: the score of a class whose phrase the detector refuses; None takes that of one that
+            it does not find, which is 1 in images without it.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        segmenter: Segmenter,
+        classes: Mapping[int, str],
+        is_ending: Callable[[], bool] = lambda: False,
+        refused: float | None = None,
+    ) -> None:
+        self._detector, self._segmenter, self._is_ending = detector, segmenter, is_ending
+        self._score_refused = refused
+        self._phrases = {value: as_phrase(name) for value, name in classes.items()}
+        self._refused: set[int] | None = None
+
+    def __call__(self, image: LabelledImage) -> dict[int, float]:
+        """Of one image.
+
+        Raises:
+            Cancelled: ``is_ending()`` turned true.
+        """
+        if self._is_ending():
+            raise Cancelled("stopped while the result was measured")
+        if self._refused is None:
+            self._refused = {
+                value
+                for value, phrase in self._phrases.items()
+                if _refuses(self._detector, image, phrase)
+            }
+        asked = [p for value, p in self._phrases.items() if value not in self._refused]
+        masks = {phrase: np.zeros(image.labels.shape, bool) for phrase in asked}
+        if asked:
+            embedding = image.embedding or self._segmenter.embed(image.image, image.image_id)
+            found = propose_text(
+                self._segmenter,
+                self._detector,
+                image.image,
+                TextPrompt(". ".join(asked)),
+                PostprocessSettings(enabled=False),
+                embedding,
+            )
+            for item in found.items:
+                masks[item.phrase] |= item.mask
+        nothing, scores = np.zeros(image.labels.shape, bool), {}
+        for value, phrase in self._phrases.items():
+            scores[value] = dice(image.labels == value, masks.get(phrase, nothing))
+            if value in self._refused and self._score_refused is not None:
+                scores[value] = self._score_refused
+        return scores
+
+
+def _refuses(detector: Detector, image: LabelledImage, phrase: str) -> bool:
+    """True where the detector says that it cannot look for this."""
+    if not phrase:
+        return True
+    try:
+        found = detector.detect(image.image, TextPrompt(phrase))
+    except PromptError:
+        return True
+    return not len(found) and any(f"'{phrase}'" in note.lower() for note in found.notes)

@@ -1,0 +1,299 @@
+"""Is a newly trained model better than what is in use? Measured on images not learnt from.
+
+With 30 or more images some groups (patients, videos, cases; near duplicates together) are kept out
+of training for good. Below that, grouped three-fold cross-validation stands in: every image is
+scored by a training that had none of its group, and the model itself learns from all. Those
+trainings have fewer images and as many fewer steps, so that each image is learnt from as often.
+The same for prompt predictors (``ppn_promotion``) and adapters (``lora_promotion``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from ..core.errors import Cancelled, DatasetError
+from ..io.groups import average_hash, join_groups
+
+if TYPE_CHECKING:
+    from .ppn.views import LabelledImage
+
+
+LEAST_HELD_OUT = 30
+"""From so many images on, some are kept out for good."""
+HELD_OUT_SHARE = 0.2
+FOLDS = 3
+OWN_MASK = 0.999
+"""A label that a model's mask has this Dice with is that mask, accepted unchanged."""
+AS_GOOD = 0.9
+"""Dice with a label that is the other side's own mask from which a model counts as equal there."""
+
+M = TypeVar("M")
+Say = Callable[[int, int, dict[str, float]], None]
+Score = Callable[["LabelledImage"], Mapping[int, float]]
+"""Label value -> Dice of a model on an image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Indices of images to learn from and of images to measure on; no group is on both sides."""
+
+    train: tuple[int, ...]
+    test: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """One training of those that a measurement takes.
+
+    Attributes:
+        part: the images.
+        classes: label value -> name, of those that it can learn; none where it has nothing of any.
+        folder: of its result.
+        steps: of the optimiser.
+    """
+
+    part: Fold
+    classes: dict[int, str]
+    folder: Path
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a new model replaces what is in use, and the sentence that says why."""
+
+    promoted: bool
+    new_dice: float
+    old_dice: float
+    images: int
+    sentence: str
+
+
+def folds(images: Sequence[LabelledImage]) -> tuple[Fold, ...]:
+    """One fold with groups kept out, or three for cross-validation (two where groups are two).
+
+    A group's side depends on its name alone, so a kept-out group stays kept out as images come.
+
+    Raises:
+        DatasetError: all images are of one group, so that nothing can be measured.
+    """
+    groups = joined_groups(images)
+    names = sorted(set(groups), key=_rank)
+    if len(names) < 2:
+        raise DatasetError(
+            "training", "all images are of one group; label images of another patient or video"
+        )
+    if len(images) >= LEAST_HELD_OUT:
+        limit = int(HELD_OUT_SHARE * 2**32)
+        kept = [name for name in names if int(_rank(name)[:8], 16) < limit] or names[:1]
+        while len(kept) > 1 and sum(g in kept for g in groups) > len(images) / 3:
+            kept.pop()
+        return (_fold(groups, kept),)
+    parts: list[list[str]] = [[] for _ in range(min(FOLDS, len(names)))]
+    for name in sorted(names, key=lambda n: (-groups.count(n), _rank(n))):
+        min(parts, key=lambda part: sum(groups.count(n) for n in part)).append(name)
+    return tuple(_fold(groups, part) for part in parts)
+
+
+def lessons(
+    images: Sequence[LabelledImage], classes: Mapping[int, str], out: Path, steps: int
+) -> tuple[Lesson, ...]:
+    """The trainings that it takes: with groups kept out one; else one a fold, and one on all.
+
+    Args:
+        images: all that are committed.
+        classes: label value -> name.
+        out: folder of the last one's result; those of a cross-validation are in ``fold-N`` in it.
+        steps: of a training on all.
+
+    Raises:
+        DatasetError: all images are of one group.
+    """
+    parts = folds(images)
+    if len(images) >= LEAST_HELD_OUT:
+        return (Lesson(parts[0], dict(classes), out, steps),)
+    made = []
+    for number, part in enumerate(parts, start=1):
+        learnt = [images[index] for index in part.train]
+        here = {v: n for v, n in classes.items() if any((i.labels == v).any() for i in learnt)}
+        share = len(part.train) / (len(part.train) + len(part.test))
+        made.append(Lesson(part, here, out / f"fold-{number}", math.ceil(steps * share)))
+    whole = Fold(tuple(range(len(images))), ())
+    return (*made, Lesson(whole, dict(classes), out, steps))
+
+
+def teach_and_measure(
+    images: Sequence[LabelledImage],
+    classes: Mapping[int, str],
+    needed: Sequence[Lesson],
+    teach: Callable[[Lesson, Say], M],
+    score: Callable[[M, LabelledImage], Mapping[int, float]],
+    progress: Say = lambda step, steps, figures: None,
+) -> tuple[M, dict[str, Any]]:
+    """Do all trainings, then score each image with one that had none of its group.
+
+    Args:
+        images: all that are committed.
+        classes: label value -> name.
+        needed: of ``lessons``.
+        teach: does one training, or goes on with it; it is given what to tell of its steps.
+        score: label value -> Dice of a result on an image.
+        progress: (step, steps, figures) over all trainings together.
+
+    Returns:
+        What the last training gave, and the scores as its card keeps them.
+    """
+    total = sum(lesson.steps for lesson in needed)
+    found: dict[str, dict[str, float]] = {}
+    done = 0
+
+    def said(step: int, steps: int, figures: dict[str, float]) -> None:
+        progress(done + step, total, figures)
+
+    models: list[M | None] = []
+    for lesson in needed:
+        models.append(teach(lesson, said) if lesson.classes else None)
+        done += lesson.steps
+    for lesson, model in zip(needed, models, strict=True):
+        for index in lesson.part.test:
+            image = images[index]
+            dice_of = score(model, image) if model is not None else {}
+            found[image.image_id] = {
+                str(value): round(dice_of.get(value, missed(image, value)), 5) for value in classes
+            }
+    assert model is not None  # the last lesson has all classes
+    means = {image_id: float(np.mean(list(item.values()))) for image_id, item in found.items()}
+    count = len(needed) - 1
+    return model, {
+        "held_out_dice": float(np.mean(list(means.values()))),
+        "held_out_images": len(means),
+        "method": f"{count}-fold cross-validation" if count else "held-out groups",
+        "per_image": means,
+        "per_class": found,
+    }
+
+
+def how_measured(scores: Mapping[str, Any]) -> str:
+    """What has to be said of a method beside the verdict, or ""."""
+    method = str(scores["method"])
+    if "cross-validation" not in method:
+        return ""
+    return f" Measured by {method}, in trainings with fewer images and as many fewer steps."
+
+
+def honest_scores(
+    learnt: Collection[str],
+    kept: Mapping[str, Any],
+    score: Score,
+    images: Sequence[LabelledImage],
+    classes: Collection[int],
+    own: Collection[int] = (),
+    cancelled: Callable[[], bool] = lambda: False,
+) -> dict[str, float]:
+    """Dice by image id: measured where the model never saw the group, else as cross-validated.
+
+    Images of a group that it learnt from, without a cross-validated score of every class, are
+    left out.
+
+    Args:
+        learnt: ids of the images that the model learnt from.
+        kept: its card's scores, of ``teach_and_measure``.
+        score: measures it now; a class that it does not know counts as not found.
+        images: to measure on; also those that it learnt from, so that their groups are known.
+        classes: label values that the mean is of.
+        own: label values that its card's means are of, for cards without scores of each class.
+        cancelled: asked between two images.
+
+    Raises:
+        Cancelled: ``cancelled()`` turned true.
+    """
+    groups = joined_groups(images) if images else []
+    seen = {group for group, image in zip(groups, images, strict=True) if image.image_id in learnt}
+    means, parts = (kept.get(name, {}) for name in ("per_image", "per_class"))
+    scores = {}
+    for group, image in zip(groups, images, strict=True):
+        if cancelled():
+            raise Cancelled("stopped while the result was measured")
+        if group not in seen:
+            each = score(image)
+        elif image.image_id in parts:
+            each = {int(value): float(dice) for value, dice in parts[image.image_id].items()}
+        elif image.image_id in means and set(classes) == set(own):
+            scores[image.image_id] = float(means[image.image_id])
+            continue
+        else:
+            continue
+        scores[image.image_id] = float(np.mean([each.get(v, missed(image, v)) for v in classes]))
+    return scores
+
+
+def missed(image: LabelledImage, value: int) -> float:
+    """Dice of a class that is not looked for: 1 where it is not there."""
+    return float(not (image.labels == value).any())
+
+
+def judge(
+    new: Mapping[str, float],
+    old: Mapping[str, float],
+    old_name: str,
+    labelled: Collection[str] = (),
+) -> Verdict:
+    """Compare Dice by image id on the images that both have; the new one must be better.
+
+    A label may be the old side's own mask, accepted unchanged: its Dice there is 0.999 or more, and
+    something is labelled. Nobody outlines to the pixel as another does, so on such an image a new
+    Dice of 0.9 or more counts as equal; the sentence says so where it did.
+
+    Args:
+        new: of the new model.
+        old: of what is in use: an earlier one, or the model as it is.
+        old_name: how to call it ("PPN v2", "the text prompt").
+        labelled: ids of the images on which something is labelled.
+    """
+    common = sorted(set(new) & set(old))
+    if not common:
+        return Verdict(False, 0.0, 0.0, 0, f"Not used: no image to compare it with {old_name} on.")
+    now = float(np.mean([new[image] for image in common]))
+    then = float(np.mean([old[image] for image in common]))
+    equal = [
+        image
+        for image in common
+        if image in labelled and old[image] >= OWN_MASK and AS_GOOD <= new[image] < old[image]
+    ]
+    counted = float(np.mean([old[i] if i in equal else new[i] for i in common]))
+    measured = (
+        f"Dice {now:.3f}, {old_name} {then:.3f}, on {len(common)} images that were not learnt from"
+    )
+    if equal:
+        measured += (
+            f" ({counted:.3f} where {AS_GOOD} counts as equal, on {len(equal)} of them: their "
+            f"labels are masks by {old_name}, accepted unchanged)"
+        )
+    promoted = counted > then
+    sentence = f"{'In use now' if promoted else 'Not used'}: {measured}."
+    return Verdict(promoted, now, then, len(common), sentence)
+
+
+def joined_groups(images: Sequence[LabelledImage]) -> list[str]:
+    """The group of each image; groups that share near duplicates are one."""
+    hashes = np.stack([average_hash(image.image) for image in images])
+    return join_groups([image.group for image in images], hashes)
+
+
+def _rank(group: str) -> str:
+    return hashlib.sha256(f"held-out/{group}".encode()).hexdigest()
+
+
+def _fold(groups: Sequence[str], test: Sequence[str]) -> Fold:
+    inside = [group in set(test) for group in groups]
+    return Fold(
+        tuple(i for i, held in enumerate(inside) if not held),
+        tuple(i for i, held in enumerate(inside) if held),
+    )

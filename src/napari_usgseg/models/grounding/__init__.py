@@ -1,0 +1,1 @@
+"""Detectors: from a phrase to boxes."""

@@ -1,0 +1,1 @@
+"""The prompt predictor network of Sam2Rad."""

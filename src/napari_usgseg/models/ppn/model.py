@@ -1,0 +1,408 @@
+"""A trained prompt predictor on its segmenter: masks without a prompt, or with a person's on top.
+
+`PpnModel.for_class` is a `Segmenter` for one class, so whatever works with a person's prompts
+works with learned ones beside them: nothing else needs to know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...core.errors import CheckpointError, ModelError
+from ...core.types import ImageEmbedding, Prediction, Prompts
+from ...io.atomic import write_atomically
+from ..checkpoints import sha256_of
+from ..interfaces import Segmenter
+from ..sam.sam import (
+    LOGIT_LIMIT,
+    MASK_THRESHOLD,
+    feature_list,
+    image_logits,
+    prompt_logits,
+    prompt_points,
+)
+from .card import WEIGHTS_FILE, PpnCard, read_card, write_card
+from .decode import Decoded, FrozenDecoder
+from .network import BOX_TOKENS, ClassPrompter, LearnedPrompts, PpnShape
+
+
+def box_of_mask(learned: LearnedPrompts, decoder: FrozenDecoder) -> LearnedPrompts:
+    """The same prompts with the box around the mask prompt, where that has a pixel.
+
+    The box that the two tokens give is the weaker one after a few images; the decoder is surer of
+    an object when box and mask prompt agree (measured; MODEL_CARD.md).
+    """
+    inside = learned.mask_logits > 0
+    some = inside.flatten(1).any(1)[:, None]
+    boxes = torch.where(some, boxes_of(inside.to(learned.boxes.dtype)), learned.boxes)
+    corners = decoder.embed_boxes(boxes * decoder.image_size)
+    sparse = torch.cat((corners, learned.sparse[:, BOX_TOKENS:]), dim=1)
+    return replace(learned, sparse=sparse, boxes=boxes)
+
+
+def blended(decoded: Decoded, mask_logits: Tensor) -> Decoded:
+    """The decoder's answer with the mask prompt (R, 1, g, g) beside it where the two disagree.
+
+    Of the mean of the probabilities, the mask prompt has half where the two masks have nothing in
+    common and no share where they are the same: it knows the place, the decoder the border.
+    """
+    ours = F.interpolate(
+        mask_logits, decoded.logits.shape[-2:], mode="bilinear", align_corners=False
+    )
+    first, second = decoded.logits > 0, ours > 0
+    overlap = 2.0 * (first & second).sum((1, 2, 3), keepdim=True)
+    total = first.sum((1, 2, 3), keepdim=True) + second.sum((1, 2, 3), keepdim=True)
+    share = 0.5 * (1 - overlap / total.clamp(min=1))
+    probability = (1 - share) * decoded.logits.sigmoid() + share * ours.sigmoid()
+    return replace(decoded, logits=probability.logit(eps=1e-6))
+
+
+def mean_of(
+    first: Prediction, second: Prediction, embedding: ImageEmbedding, image_size: int
+) -> Prediction:
+    """The mean of the logits of two answers' best masks, with the first one's scores."""
+    low_res = np.float32(0.5) * (first.low_res_logits[:1] + second.low_res_logits[:1])
+    full = image_logits(torch.from_numpy(low_res).float(), embedding, image_size)
+    return replace(
+        first,
+        masks=(full > MASK_THRESHOLD).numpy(),
+        iou_predictions=first.iou_predictions[:1],
+        low_res_logits=low_res,
+    )
+
+
+def boxes_of(targets: Tensor) -> Tensor:
+    """Tight boxes (R, 4) XYXY, as fractions, of (R, 1, h, w) masks; (0, 0, 1, 1) for empty ones."""
+    inside = targets[:, 0] > 0.5
+    boxes = []
+    for axis in (1, 2):  # columns, then rows
+        line = inside.any(axis)
+        size = line.shape[1]
+        first = line.int().argmax(1)
+        last = size - line.flip(1).int().argmax(1)
+        boxes.append((first / size, last / size))
+    (x0, x1), (y0, y1) = boxes
+    return torch.stack((x0, y0, x1, y1), dim=1)
+
+
+def join(
+    decoder: FrozenDecoder, learned: LearnedPrompts, prompts: Prompts, embedding: ImageEmbedding
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Learned prompts and a person's: sparse, dense, and the mask prompt, which ends at a box."""
+    side, device = decoder.image_size, decoder.device
+    size_hw, covered = embedding.size_hw, embedding.covered
+    sparse, dense, logits = learned.sparse, learned.dense, learned.mask_logits
+    if prompts.box is not None:
+        corners = prompt_points(Prompts(box=prompts.box), size_hw, side, covered)
+        box = corners[0].reshape(1, 4).to(device)  # type: ignore[index]
+        sparse = torch.cat((decoder.embed_boxes(box), sparse[:, BOX_TOKENS:]), dim=1)
+        logits = within_box(logits, box / side)
+        dense = decoder.embed_masks(logits)
+    grid_hw = decoder.prompt_encoder.mask_input_size
+    given = prompt_logits(prompts.mask_input, grid_hw, covered)
+    if given is not None:
+        dense = decoder.embed_masks(given.to(device))
+    others = replace(prompts, box=None, mask_input=None)
+    points = prompt_points(others, size_hw, side, covered)
+    if points is not None:
+        clicks = decoder.embed_points(points[0].to(device), points[1].to(device))
+        sparse = torch.cat((sparse, clicks), dim=1)
+    return sparse, dense, logits
+
+
+def person_points(prompts: Prompts) -> list[tuple[int, int, int]]:
+    """(column, row, label) of every click, and of every vertex of a scribble."""
+    lines = [(prompts.point_coords, prompts.point_labels)]
+    lines += [(line, np.full(len(line), label)) for line, label in prompts.scribbles]
+    return [
+        (round(float(x)), round(float(y)), int(label))
+        for coords, labels in lines
+        for (x, y), label in zip(coords, labels, strict=True)
+    ]
+
+
+def agreement(prediction: Prediction, points: Sequence[tuple[int, int, int]]) -> float:
+    """The share of points that the best mask agrees with: in it where positive, else out of it."""
+    mask = prediction.masks[0]
+    height, width = mask.shape
+    right = [
+        bool(mask[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)]) == bool(label)
+        for x, y, label in points
+    ]
+    return float(np.mean(right)) if right else 1.0
+
+
+def within_box(logits: Tensor, box: Tensor, margin: float = 0.05) -> Tensor:
+    """Mask prompts (R, 1, g, g) that end at a box (R, 4) of fractions, ``margin`` of it around."""
+    side = torch.tensor(logits.shape[-2:], device=logits.device).flip(0).repeat(2)
+    size = (box[:, 2:] - box[:, :2]).repeat(1, 2) * torch.tensor([-1, -1, 1, 1], device=box.device)
+    low_high = (box + margin * size) * side
+    rows = torch.arange(logits.shape[-2], device=logits.device) + 0.5
+    columns = torch.arange(logits.shape[-1], device=logits.device) + 0.5
+    x0, y0, x1, y1 = low_high.T[:, :, None]
+    inside = ((y0 <= rows) & (rows <= y1))[:, :, None] & ((x0 <= columns) & (columns <= x1))[
+        :, None
+    ]
+    return torch.where(inside[:, None], logits, logits.clamp(max=-LOGIT_LIMIT / 4))
+
+
+LORA = "lora."
+QUERIES = "queries"
+
+
+class PpnModel:
+    """Masks of the classes that a prompt predictor has learned.
+
+    Args:
+        segmenter: the one that it was trained on.
+        prompter: the network with its queries.
+        card: what is known of it.
+        decoder: with LoRA where it was tuned; else a frozen copy of the segmenter's is made.
+
+    Raises:
+        CheckpointError: the card is of another segmenter.
+    """
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        prompter: ClassPrompter,
+        card: PpnCard,
+        decoder: FrozenDecoder | None = None,
+    ) -> None:
+        check_segmenter(card, segmenter)
+        self._segmenter, self._card = segmenter, card
+        self._decoder = decoder or FrozenDecoder(segmenter)
+        self._prompter = prompter.to(self._decoder.device).eval()
+        self._rows = {value: row for row, value in enumerate(card.classes)}
+
+    @property
+    def segmenter(self) -> Segmenter:
+        """The segmenter itself."""
+        return self._segmenter
+
+    @property
+    def card(self) -> PpnCard:
+        """What is known of it."""
+        return self._card
+
+    @property
+    def model_id(self) -> str:
+        """Segmenter and weights."""
+        return f"{self.segmenter.model_id}+{self.card.ppn_id}"
+
+    def with_card(self, card: PpnCard) -> PpnModel:
+        """The same network under another card (with scores, say)."""
+        return PpnModel(self.segmenter, self._prompter, card, self._decoder)
+
+    @torch.inference_mode()
+    def predict(self, embedding: ImageEmbedding) -> dict[int, Prediction]:
+        """Every class in an image, nobody having pointed at anything: label value -> prediction.
+
+        A class whose ``object_score`` is below 0 is not in the image; its mask is what it would be.
+
+        Raises:
+            ModelError: the embedding is another model's.
+        """
+        features = self._features(embedding)
+        learned = self._learned(features)
+        decoded = self._decoder(features, learned.sparse, learned.dense)
+        decoded = blended(decoded, learned.mask_logits)
+        return {
+            value: self._prediction(decoded, row, embedding) for value, row in self._rows.items()
+        }
+
+    @torch.inference_mode()
+    def refine(self, embedding: ImageEmbedding, class_id: int, prompts: Prompts) -> Prediction:
+        """One class, with a person's prompts joined to the learned ones.
+
+        A person's box stands in for the predicted one and ends the mask prompt at its border,
+        ``mask_input`` stands in for the mask prompt, clicks and scribbles are further prompts.
+        Learned prompts that are wrong here would fight the person's. So where the joined prompts do
+        not agree with every click, the clicks are asked without them on the predicted mask, and the
+        answer is the one that agrees with more. To a box the answer is the mean of its own
+        and that with the mask prompt beside it.
+
+        Raises:
+            ModelError: the embedding is another model's, or there is no such class.
+            PromptError: a prompt is malformed or outside the image.
+        """
+        features = self._features(embedding)
+        row = torch.tensor([self._row(class_id)], device=self._decoder.device)
+        learned = self._learned(features, row)
+        sparse, dense, logits = join(self._decoder, learned, prompts, embedding)
+        if prompts.is_empty:
+            decoded = self._decoder(features, sparse, dense)
+            return self._prediction(blended(decoded, learned.mask_logits), 0, embedding)
+        points = person_points(prompts)
+
+        def obeys(answer: Prediction) -> float:
+            return agreement(answer, points)
+
+        if prompts.mask_input is not None:
+            plain = self._segmenter.predict(embedding, prompts)
+            joined = self._prediction(self._decoder(features, sparse, dense), 0, embedding)
+            return max((joined, plain), key=lambda a: (obeys(a), float(a.iou_predictions[0])))
+        if prompts.box is not None:
+            plain = self._segmenter.predict(embedding, prompts)
+            beside = replace(prompts, mask_input=logits[0, 0].cpu().numpy())
+            second = self._segmenter.predict(embedding, beside)
+            both = mean_of(plain, second, embedding, self._decoder.image_size)
+            if obeys(both) == 1:
+                return both
+            joined = self._prediction(self._decoder(features, sparse, dense), 0, embedding)
+            return max((both, joined), key=obeys)
+        joined = self._prediction(self._decoder(features, sparse, dense), 0, embedding)
+        if obeys(joined) == 1:
+            return joined
+        now = self.refine(embedding, class_id, Prompts())
+        corrected = replace(prompts, mask_input=now.low_res_logits[0])
+        return max((joined, self._segmenter.predict(embedding, corrected)), key=obeys)
+
+    def for_class(self, class_id: int) -> ClassSegmenter:
+        """A `Segmenter` whose prompts refine what was learned of one class.
+
+        Raises:
+            ModelError: there is no such class.
+        """
+        self._row(class_id)
+        return ClassSegmenter(self, class_id)
+
+    def _learned(self, features: list[Tensor], rows: Tensor | None = None) -> LearnedPrompts:
+        learned = self._prompter(self._decoder.prompt_encoder, features, rows)
+        return box_of_mask(learned, self._decoder)
+
+    def _prediction(self, decoded: Decoded, row: int, embedding: ImageEmbedding) -> Prediction:
+        low_res = decoded.logits[row].float()
+        full = image_logits(low_res, embedding, self._decoder.image_size)
+        return Prediction(
+            masks=(full > MASK_THRESHOLD).cpu().numpy(),
+            iou_predictions=decoded.iou[row].float().clamp(0, 1).cpu().numpy(),
+            low_res_logits=low_res.clamp(-LOGIT_LIMIT, LOGIT_LIMIT).cpu().numpy(),
+            object_score=float(decoded.object_score[row]),
+        )
+
+    def _features(self, embedding: ImageEmbedding) -> list[Tensor]:
+        if embedding.model_id != self.segmenter.model_id:
+            raise ModelError(
+                f"the embedding of image {embedding.image_id!r} was made by {embedding.model_id}, "
+                f"this prompt predictor is of {self.segmenter.model_id}: embed it again with that"
+            )
+        return [f.to(self._decoder.device).float() for f in feature_list(embedding)]
+
+    def _row(self, class_id: int) -> int:
+        if class_id not in self._rows:
+            known = ", ".join(f"{value} ({name})" for value, name in self.card.classes.items())
+            raise ModelError(
+                f"the prompt predictor has no class {class_id}, only {known}: train it on images "
+                "with that class"
+            )
+        return self._rows[class_id]
+
+
+class ClassSegmenter:
+    """A `Segmenter` for one class: learned prompts first, a person's joined to them."""
+
+    def __init__(self, model: PpnModel, class_id: int) -> None:
+        self._model, self._class_id = model, class_id
+
+    @property
+    def model_id(self) -> str:
+        """Of the segmenter, whose embeddings this takes."""
+        return self._model.segmenter.model_id
+
+    def embed(self, image: NDArray[np.uint8], image_id: str = "") -> ImageEmbedding:
+        """As the segmenter does."""
+        return self._model.segmenter.embed(image, image_id)
+
+    def predict(
+        self, embedding: ImageEmbedding, prompts: Prompts, multimask: bool | None = None
+    ) -> Prediction:
+        """One mask; ``multimask`` has no meaning here, and ``prompts`` may be empty."""
+        return self._model.refine(embedding, self._class_id, prompts)
+
+
+def check_segmenter(
+    card: PpnCard, segmenter: Segmenter, where: str | Path = "this prompt predictor"
+) -> None:
+    """See that a prompt predictor, from the folder ``where``, belongs to a segmenter.
+
+    Raises:
+        CheckpointError: it was trained on another one.
+    """
+    if card.segmenter != segmenter.model_id:
+        raise CheckpointError(
+            f"{where}: was trained on the segmenter {card.segmenter}, not on "
+            f"{segmenter.model_id}; choose that segmenter, or train again on this one"
+        )
+
+
+def save_ppn(
+    folder: Path, prompter: ClassPrompter, card: PpnCard, decoder: FrozenDecoder
+) -> PpnCard:
+    """Write weights, then the card that names them; returns the card with shape and checksum.
+
+    Raises:
+        LabelWriteError: the folder cannot be written.
+    """
+    from safetensors.torch import save
+
+    tensors = {n: t.detach().cpu().contiguous() for n, t in prompter.state_dict().items()}
+    tensors |= {f"{LORA}{n}": t.detach().cpu().contiguous() for n, t in decoder.lora().items()}
+    write_atomically(folder / WEIGHTS_FILE, save(tensors), overwrite=True)
+    sizes = prompter.predictor.shape
+    shape = {
+        **asdict(sizes),
+        "channels": list(sizes.channels),
+        "tokens": int(prompter.queries.shape[1]),
+    }
+    card = replace(card, shape=shape, weights_sha256=sha256_of(folder / WEIGHTS_FILE))
+    write_card(folder, card)
+    return card
+
+
+def load_ppn(folder: str | Path, segmenter: Segmenter) -> PpnModel:
+    """A prompt predictor that `save_ppn` wrote, on its segmenter.
+
+    Raises:
+        ModelNotFoundError: there is none in ``folder``.
+        CheckpointError: it is damaged, or was trained on another segmenter.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder = Path(folder)
+    card = read_card(folder)
+    check_segmenter(card, segmenter, folder)
+    path = folder / WEIGHTS_FILE
+    try:
+        if sha256_of(path) != card.weights_sha256:
+            raise CheckpointError(f"{path}: not the weights that {folder}/ppn.json names")
+        tensors = load_file(path)
+        prompter = build_prompter(card.shape, len(card.classes))
+        prompter.load_state_dict({n: t for n, t in tensors.items() if not n.startswith(LORA)})
+    except (OSError, SafetensorError, RuntimeError, TypeError, KeyError) as error:
+        raise CheckpointError(
+            f"{path}: damaged or missing ({type(error).__name__}); train again"
+        ) from error
+    decoder = FrozenDecoder(segmenter)
+    if card.lora_rank:
+        lora = {n.removeprefix(LORA): t for n, t in tensors.items() if n.startswith(LORA)}
+        decoder.add_lora(card.lora_rank, lora)
+    return PpnModel(segmenter, prompter, card, decoder)
+
+
+def build_prompter(shape: Mapping[str, Any], classes: int) -> ClassPrompter:
+    """A network with random weights, of the sizes that a card's ``shape`` states."""
+    sizes = {**shape, "channels": tuple(shape["channels"])}
+    tokens = int(sizes.pop("tokens"))
+    return ClassPrompter(PpnShape(**sizes), classes, tokens)

@@ -1,0 +1,1 @@
+"""Segmenters: SAM, SAM 2, their OpenVINO encoder, the embedded nano, LiteMedSAM."""

@@ -1,0 +1,190 @@
+"""SAM 2.1 from its official checkpoints, through the ``sam2`` package's own modules."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...core.errors import CheckpointError, ModelNotFoundError
+from ..catalogue import SAM2_HUB
+from ..checkpoints import sha256_of
+from .sam import SamSegmenter
+
+DYNAMIC_MULTIMASK = {
+    "dynamic_multimask_via_stability": True,
+    "dynamic_multimask_stability_delta": 0.05,
+    "dynamic_multimask_stability_thresh": 0.98,
+}
+"""What `sam2.build_sam.build_sam2` adds to the configuration: an unstable single mask gives way to
+the best of three."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sam2Variant:
+    """One size of SAM 2.1: the package's configuration, and what tells its checkpoint from others.
+
+    ``embed_dim`` is the trunk's width and ``blocks`` its depth.
+    """
+
+    name: str
+    config: str
+    embed_dim: int
+    blocks: int
+
+
+SAM2_VARIANTS = {
+    variant.name: variant
+    for variant in (
+        Sam2Variant("sam2.1-hiera-tiny", "sam2.1_hiera_t.yaml", 96, 12),
+        Sam2Variant("sam2.1-hiera-small", "sam2.1_hiera_s.yaml", 96, 16),
+        Sam2Variant("sam2.1-hiera-base-plus", "sam2.1_hiera_b+.yaml", 112, 24),
+        Sam2Variant("sam2.1-hiera-large", "sam2.1_hiera_l.yaml", 144, 48),
+    )
+}
+
+
+class Sam2Net(nn.Module):
+    """The image side of a ``sam2`` SAM2Base, as `SamSegmenter` wants it.
+
+    It takes ``sam`` over: the neck's positional encodings, which only the memory of videos reads,
+    are no longer computed (at 1024 pixels they are 90 MB to copy for each image).
+    """
+
+    def __init__(self, sam: Any) -> None:
+        super().__init__()
+        self.sam = sam
+        self.sam.image_encoder.neck.position_encoding = nn.Identity()
+        self.image_size = int(sam.image_size)
+
+    @property
+    def prompt_encoder(self) -> Any:
+        """The package's PromptEncoder."""
+        return self.sam.sam_prompt_encoder
+
+    @property
+    def mask_decoder(self) -> Any:
+        """The package's MaskDecoder."""
+        return self.sam.sam_mask_decoder
+
+    def encode(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Normalised pixels (B, 3, S, S) to image embedding and [stride 4, stride 8] features.
+
+        As SAM2ImagePredictor does, an image without a past gets the "no memory" embedding; the
+        feature sizes are the model's own, so any ``image_size`` works.
+        """
+        levels = self.sam.forward_image(pixels)["backbone_fpn"][-self.sam.num_feature_levels :]
+        image_embed = levels[-1]
+        if self.sam.directly_add_no_mem_embed:
+            image_embed = image_embed + self.sam.no_mem_embed.view(1, -1, 1, 1)
+        return image_embed, list(levels[:-1])
+
+
+def build_sam2(variant: Sam2Variant, image_size: int = 1024) -> Any:
+    """A ``sam2`` SAM2Base with random weights, on the CPU, from the package's configuration.
+
+    The YAML file is read and instantiated directly: `hydra.compose` would depend on whichever
+    part of the process initialised Hydra's global state first.
+
+    Args:
+        variant: the size.
+        image_size: side in pixels of the square that it sees; official checkpoints want 1024.
+    """
+    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+
+    text = resources.files("sam2").joinpath("configs", "sam2.1", variant.config).read_text()
+    config: Any = OmegaConf.create(text)
+    config.model.image_size = image_size
+    config.model.sam_mask_decoder_extra_args = DYNAMIC_MULTIMASK
+    return instantiate(config.model, _recursive_=True)
+
+
+def load_sam2(name: str, device: str = "cpu") -> SamSegmenter:
+    """SAM 2.1 by name, from the Hugging Face cache or hub.
+
+    Args:
+        name: a key of `SAM2_HUB` ("sam2.1-hiera-tiny", ...).
+        device: "cpu", "cuda", ...
+
+    Raises:
+        ModelNotFoundError: no such name; or it is not cached and there is no network.
+        CheckpointError: the file is damaged.
+    """
+    if name not in SAM2_HUB:
+        raise ModelNotFoundError(f"no SAM 2.1 named {name!r}; there are {', '.join(SAM2_HUB)}")
+    return load_sam2_checkpoint(SAM2_HUB[name].fetch(), device)
+
+
+def load_sam2_checkpoint(path: str | Path, device: str = "cpu") -> SamSegmenter:
+    """SAM 2.1 from an official checkpoint file (a torch file with the key "model").
+
+    The size is read from the tensors. Only tensors are unpickled (``weights_only``).
+
+    Raises:
+        ModelNotFoundError: there is no such file.
+        CheckpointError: the file is damaged, or is not a SAM 2.1 checkpoint.
+    """
+    path = Path(path)
+    state = _read_state(path)
+    variant = infer_variant(state, path)
+    sam = build_sam2(variant)
+    try:
+        sam.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{path}: looks like {variant.name} but its tensors do not fit: {_brief(error)}"
+        ) from error
+    return SamSegmenter(Sam2Net(sam), f"{variant.name}-{sha256_of(path)[:8]}", device)
+
+
+def infer_variant(state: Mapping[str, Tensor], path: str | Path = "checkpoint") -> Sam2Variant:
+    """Which SAM 2.1 a state dict belongs to, by width and depth of its trunk.
+
+    Raises:
+        CheckpointError: to none of them.
+    """
+    trunk = "image_encoder.trunk."
+    stem = state.get(f"{trunk}patch_embed.proj.weight")
+    blocks = {key.split(".")[3] for key in state if key.startswith(f"{trunk}blocks.")}
+    found = (0 if stem is None else stem.shape[0], len(blocks))
+    for variant in SAM2_VARIANTS.values():
+        if found == (variant.embed_dim, variant.blocks):
+            if "no_obj_embed_spatial" not in state:
+                raise CheckpointError(
+                    f"{path}: a checkpoint of SAM 2.0; take the one of {variant.name}, "
+                    f"https://huggingface.co/{SAM2_HUB[variant.name].repo}"
+                )
+            return variant
+    raise CheckpointError(
+        f"{path}: not a SAM 2.1 checkpoint (trunk width {found[0]}, {found[1]} blocks); expected "
+        f"the official file of one of {', '.join(SAM2_VARIANTS)}"
+    )
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise ModelNotFoundError(f"{path}: no such checkpoint file")
+    try:
+        payload = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"{path}: not a readable torch file of tensors ({_brief(error)}); download it again"
+        ) from error
+    state = payload.get("model") if isinstance(payload, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise CheckpointError(
+            f"{path}: expected an official SAM 2.1 checkpoint, a dict with tensors under 'model'"
+        )
+    return state
+
+
+def _brief(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {' '.join(lines[:2])}"[:300]

@@ -1,0 +1,1 @@
+"""Ultrasound phantoms: anatomy, physics, scene."""

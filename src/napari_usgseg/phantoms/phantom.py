@@ -1,0 +1,158 @@
+"""Ultrasound phantoms: images of known truth, for trying, testing and training.
+
+``make_phantom`` draws tissue (``io.phantom_anatomy``), scans it (``io.phantom_physics``) and knows
+where every object is. The same seed, size and kind give the same phantom.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.geometry import components
+from ..io.export import CARD, write_card
+from ..io.labels import write_labels, write_png
+from ..io.outputs import OutputFolder
+from .anatomy import ANATOMIES
+from .physics import Scan, b_mode, fan_scan, linear_scan
+from .scene import Scene
+
+KINDS = tuple(ANATOMIES)
+"""The kinds of phantom."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Phantom:
+    """An image with its truth.
+
+    Attributes:
+        image: (H, W, 3) RGB uint8, grey.
+        labels: (H, W) uint8, 0 background, else a key of ``names``.
+        instances: (H, W) uint8, 0 background, 1.. for each object.
+        names: label -> name; the labels of this image are among them.
+        phrase: what a sonographer would type for label 1, which is always in the image.
+        kind: one of ``KINDS``.
+    """
+
+    image: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    instances: NDArray[np.uint8]
+    names: dict[int, str]
+    phrase: str
+    kind: str
+
+
+def make_phantom(
+    seed: int, size_hw: tuple[int, int] = (384, 512), kind: str | None = None
+) -> Phantom:
+    """Make a phantom.
+
+    Args:
+        seed: a non-negative number; the same gives the same phantom.
+        size_hw: (H, W) in pixels, each at least 32.
+        kind: one of ``KINDS``; None draws one from the seed.
+
+    Raises:
+        ValueError: unknown kind, or too small a size.
+    """
+    if kind is not None and kind not in ANATOMIES:
+        raise ValueError(f"no phantom of kind {kind!r}; choose from {', '.join(KINDS)}")
+    if min(size_hw) < 32:
+        raise ValueError(f"a phantom of {size_hw} pixels is too small; each side needs 32")
+    rng = np.random.default_rng(seed)
+    drawn = KINDS[rng.integers(len(KINDS))]
+    kind = drawn if kind is None else kind
+    anatomy = ANATOMIES[kind]
+    while True:
+        scene = Scene(_scan(size_hw, anatomy.fan_share, rng), rng)
+        anatomy.draw(scene)
+        labels, instances = _objects(scene)
+        if (labels == 1).any():  # a target covered by what was drawn later is drawn anew
+            image = np.repeat(_image(scene)[..., None], 3, axis=2)
+            names = dict(anatomy.names)
+            return Phantom(image, labels, instances, names, names[1], kind)
+
+
+def write_phantom_dataset(
+    out: str | Path,
+    count: int,
+    seed: int,
+    kind: str = "breast",
+    size_hw: tuple[int, int] = (384, 512),
+) -> Path:
+    """Write ``count`` phantoms of one kind as a data set in the layout of the protocol.
+
+    Phantom number i has the seed ``seed + i`` and a group of its own.
+
+    Returns:
+        The data set's folder.
+
+    Raises:
+        LabelWriteError: ``out`` holds files of these names, or cannot be written.
+        ValueError: unknown kind, or too small a size.
+    """
+    out = Path(out)
+    folder = OutputFolder(out)
+    folder.check(out / CARD)
+    items = []
+    for index in range(count):
+        phantom = make_phantom(seed + index, size_hw, kind)
+        item_id = f"{kind}-{seed + index:05d}"
+        write_png(out / "images" / f"{item_id}.png", phantom.image[..., 0], folder.write)
+        write_labels(out / "masks" / f"{item_id}.png", phantom.labels, folder.write)
+        items.append({"id": item_id, "group": item_id})
+    anatomy = ANATOMIES[kind]
+    write_card(
+        out,
+        folder.write,
+        name=f"phantoms-{kind}",
+        organ=anatomy.organ,
+        target=anatomy.names[1],
+        labels=anatomy.names,
+        items=items,
+    )
+    return out
+
+
+def _objects(scene: Scene) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Labels and instances with every connected part numbered, and covered remains left out."""
+    labels, instances = np.zeros_like(scene.labels), np.zeros_like(scene.instances)
+    count = 0
+    for number in range(1, int(scene.instances.max()) + 1):
+        for part in components(scene.instances == number):
+            count += 1
+            labels[part], instances[part] = scene.labels[part], count
+    return labels, instances
+
+
+def _scan(size_hw: tuple[int, int], fan_share: float, rng: np.random.Generator) -> Scan:
+    if rng.uniform() < fan_share:
+        return fan_scan(
+            size_hw, rng.uniform(0.45, 0.8), rng.uniform(0.08, 0.45), rng.uniform(1.0, 1.6)
+        )
+    margins = (0, 0, 0, 0)
+    if rng.uniform() < 0.35:
+        top, bottom = rng.uniform(0, 0.08, 2) * size_hw[0]
+        left, right = rng.uniform(0, 0.12, 2) * size_hw[1]
+        margins = (int(top), int(bottom), int(left), int(right))
+    return linear_scan(size_hw, margins)
+
+
+def _image(scene: Scene) -> NDArray[np.uint8]:
+    rng, unit = scene.rng, scene.unit
+    pulse = rng.uniform(0.55, 1.1) * max(unit, 0.7)
+    return b_mode(
+        scene.scan,
+        scene.echo_db,
+        scene.loss_db + np.float32(rng.uniform(-2, 9) / scene.reach),
+        scene.specular,
+        pulse=pulse,
+        beam_width=pulse * rng.uniform(1.2, 2.4),
+        gain_db=rng.uniform(22, 34),
+        noise_db=rng.uniform(-34, -16),
+        looks=int(rng.choice([1, 2, 3, 4])),
+        rng=rng,
+    )

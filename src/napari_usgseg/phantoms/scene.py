@@ -1,0 +1,251 @@
+"""A scene of tissue maps into which layers, streaks and labelled objects are drawn.
+
+Lengths are pixels of the image. A shape is a *level* map (H, W): negative inside, 0 on the border.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.geometry import components
+from ..core.types import BoolArray, FloatArray
+from .physics import Scan
+
+Spot = tuple[float, float, float, float]
+"""Row, column, vertical radius and horizontal radius of an object."""
+
+
+@dataclass(slots=True, eq=False)
+class Scene:
+    """Tissue maps under construction, and the truth about them.
+
+    Attributes:
+        scan: the geometry.
+        rng: source of everything random.
+        echo_db: (H, W) echogenicity beside the reference tissue.
+        loss_db: (H, W) attenuation per pixel beyond the time-gain compensation.
+        specular: (H, W) amplitude of smooth interfaces.
+        labels: (H, W) label by kind of object.
+        instances: (H, W) 1.. for every object.
+        placed: the spots of the objects so far.
+    """
+
+    scan: Scan
+    rng: np.random.Generator
+    echo_db: FloatArray = field(init=False)
+    loss_db: FloatArray = field(init=False)
+    specular: FloatArray = field(init=False)
+    labels: NDArray[np.uint8] = field(init=False)
+    instances: NDArray[np.uint8] = field(init=False)
+    placed: list[Spot] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        shape = self.scan.visible.shape
+        self.echo_db, self.loss_db, self.specular = (np.zeros(shape, np.float32) for _ in range(3))
+        self.labels, self.instances = (np.zeros(shape, np.uint8) for _ in range(2))
+
+    @property
+    def reach(self) -> float:
+        """Greatest depth in pixels."""
+        return float(self.scan.depth[self.scan.visible].max())
+
+    @property
+    def unit(self) -> float:
+        """Pixels of 1/256 of the shorter side of the image."""
+        return min(self.scan.visible.shape) / 256
+
+    def uniform(self, low: float, high: float) -> float:
+        """A random number between ``low`` and ``high``."""
+        return float(self.rng.uniform(low, high))
+
+    def noise(self, cell_y: float, cell_x: float) -> FloatArray:
+        """Smooth random map (H, W) of mean 0 and deviation about 1; cells in pixels."""
+        height, width = self.scan.visible.shape
+        down, across = _spline(height, cell_y), _spline(width, cell_x)
+        coarse = self.rng.standard_normal((down.shape[1], across.shape[1]), np.float32)
+        coarse *= 2  # about what the splines' averaging takes away
+        smooth: FloatArray = np.linalg.multi_dot([down, coarse, across.T])
+        return smooth
+
+    def streaks(self, cell_y: float, cell_x: float, width: float, slope: float = 0.0) -> FloatArray:
+        """Fine curved lines (H, W) in [0, 1], as of septa, fascicles and fibres."""
+        lines = self.noise(cell_y, cell_x)
+        lines += np.float32(0.3) * self.noise(cell_y / 2, cell_x / 3)
+        if slope:
+            shift = np.rint(slope * np.arange(lines.shape[1])).astype(int)
+            rows = (np.arange(lines.shape[0])[:, None] + shift) % lines.shape[0]
+            lines = np.take_along_axis(lines, rows, axis=0)
+        broken = np.clip(np.float32(0.6) + self.noise(2 * cell_y, cell_x / 2), 0, 1)
+        return np.exp(-((lines / np.float32(width)) ** 2)) * broken
+
+    def depth_line(self, depth: float, waviness: float, cell: float) -> FloatArray:
+        """Level of a layer's border: depth below a wavy line at ``depth`` pixels."""
+        width = self.scan.visible.shape[1]
+        spline = _spline(width, cell)
+        wave = spline @ self.rng.standard_normal((spline.shape[1], 1), np.float32)
+        return self.scan.depth - np.float32(depth) - np.float32(1.6 * waviness) * wave.T
+
+    def layer(self, below: FloatArray, echo_db: FloatArray | float, loss_db: float = 0.0) -> None:
+        """Fill everything deeper than the border ``below`` with a tissue."""
+        deeper = below > 0
+        self.echo_db = np.where(deeper, np.float32(echo_db), self.echo_db)
+        self.loss_db = np.where(deeper, np.float32(loss_db), self.loss_db)
+
+    def interface(self, level: FloatArray, amplitude: float, width: float, power: float) -> None:
+        """A smooth reflector along level 0, brightest where the beam meets it square.
+
+        ``power`` says how fast it fades with the angle; 0 is seen from everywhere.
+        """
+        slope_y, slope_x = np.gradient(level)
+        steep = np.sqrt(slope_y**2 + slope_x**2) + np.float32(1e-6)
+        beam_y, beam_x = self.scan.beam_yx
+        facing = np.abs(slope_y * beam_y + slope_x * beam_x) / steep
+        line = np.exp(-0.5 * (level / steep / np.float32(width)) ** 2)
+        ragged = np.exp(0.5 * self.noise(4 * self.unit, 9 * self.unit) - 0.4)
+        self.specular += np.float32(amplitude) * line * ragged * (facing**power if power else 1)
+
+    def tissue(
+        self,
+        level: FloatArray,
+        echo_db: FloatArray | float,
+        through_db: float = 0.0,
+        edge: float = 1.0,
+    ) -> BoolArray:
+        """Fill the inside of a shape; a beam loses ``through_db`` in crossing its whole height."""
+        inside = level < 0
+        rows = np.flatnonzero(inside.any(axis=1))
+        if len(rows) == 0:
+            return inside
+        slope = np.abs(level[:, 1:] - level[:, :-1]).max() + np.float32(1e-6)
+        soft = np.clip(0.5 - level / (slope * 2 * np.float32(edge)), 0, 1)
+        self.echo_db = self.echo_db + soft * (np.float32(echo_db) - self.echo_db)
+        self.specular = self.specular * (1 - soft)
+        self.loss_db[inside] = through_db / len(rows)
+        return inside
+
+    def label(self, inside: BoolArray, label: int) -> None:
+        """Note what is visible of a shape, each connected part an object; later ones win."""
+        for part in components(inside & self.scan.visible):
+            self.labels[part] = label
+            self.instances[part] = self.instances.max() + 1
+
+    def ellipse(
+        self,
+        spot: Spot,
+        angle: float = 0.0,
+        rough: float = 0.0,
+        cell: float = 0.8,
+    ) -> FloatArray:
+        """Level of an ellipse at ``spot`` (row, column, vertical radius, horizontal radius).
+
+        ``rough`` is the deviation of its border as a fraction of the radius, ``cell`` the length of
+        its bumps in radii, ``angle`` in radians (for small ones, the radii keep their meaning).
+        """
+        row, column, radius_y, radius_x = spot
+        height, width = self.scan.visible.shape
+        y = np.arange(height, dtype=np.float32)[:, None] - np.float32(row)
+        x = np.arange(width, dtype=np.float32)[None] - np.float32(column)
+        cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+        level = np.hypot(
+            (y * cos - x * sin) / np.float32(radius_y), (y * sin + x * cos) / np.float32(radius_x)
+        ) - np.float32(1)
+        if rough:
+            size = max(3.0, cell * min(radius_y, radius_x))
+            level = level + np.float32(rough) * self.noise(size, size)
+        return level
+
+    def tube(self, points: NDArray[np.float64], radius: float) -> FloatArray:
+        """Level (in radii) of a tube of ``radius`` pixels along points (N, 2) of (row, column)."""
+        height, width = self.scan.visible.shape
+        y = np.arange(height, dtype=np.float32)[:, None]
+        x = np.arange(width, dtype=np.float32)[None]
+        nearest = np.full((height, width), np.inf, np.float32)
+        for (ay, ax), (by, bx) in pairwise(points):
+            dy, dx = np.float32(by - ay), np.float32(bx - ax)
+            along = ((y - ay) * dy + (x - ax) * dx) / (dy * dy + dx * dx + np.float32(1e-6))
+            along = np.clip(along, 0, 1, out=along)
+            away = (y - np.float32(ay) - along * dy) ** 2 + (x - np.float32(ax) - along * dx) ** 2
+            np.minimum(nearest, away, out=nearest)
+        return (np.sqrt(nearest) / np.float32(radius) - 1).astype(np.float32)
+
+    def place(
+        self,
+        radius_y: float,
+        radius_x: float,
+        depths: tuple[float, float] = (0.1, 0.95),
+        *,
+        within: BoolArray | None = None,
+        casts_shadow: bool = False,
+        gap: float = 3.0,
+    ) -> Spot | None:
+        """A free, visible spot for an object, or None where none was found.
+
+        ``depths`` are fractions of the reach, ``within`` a mask (H, W), in which the whole object
+        lies. What casts a shadow gets no earlier object below it.
+        """
+        room = self.scan.visible if within is None else self.scan.visible & within
+        height, width = room.shape
+        around = np.linspace(0, 2 * np.pi, 9)[:-1]
+        for _ in range(40):
+            row, column = self.uniform(0, height), self.uniform(0, width)
+            rows = np.rint(row + radius_y * np.sin(around)).astype(int)
+            columns = np.rint(column + radius_x * np.cos(around)).astype(int)
+            if (
+                rows.min() < 0
+                or columns.min() < 0
+                or rows.max() >= height
+                or (columns.max() >= width)
+            ):
+                continue
+            depth = self.scan.depth[rows, columns] / self.reach
+            if not room[rows, columns].all() or not (
+                depths[0] <= depth.min() and depth.max() <= depths[1]
+            ):
+                continue
+            spot = (row, column, radius_y, radius_x)
+            if any(_collide(spot, other, gap, casts_shadow) for other in self.placed):
+                continue
+            self.placed.append(spot)
+            return spot
+        return None
+
+    def place_surely(
+        self,
+        radius_y: float,
+        radius_x: float,
+        depths: tuple[float, float] = (0.1, 0.95),
+        *,
+        within: BoolArray | None = None,
+    ) -> Spot:
+        """As ``place``, for what an image is about: it shrinks until there is room.
+
+        Where there is none at all, it may cover another object.
+        """
+        while (spot := self.place(radius_y, radius_x, depths, within=within)) is None:
+            radius_y, radius_x = 0.85 * radius_y, 0.85 * radius_x
+            if min(radius_y, radius_x) < 4 * self.unit:
+                depths, within = (0.0, 1.0), None
+            if min(radius_y, radius_x) < self.unit:
+                self.placed.clear()
+        return spot
+
+
+def _collide(a: Spot, b: Spot, gap: float, casts_shadow: bool) -> bool:
+    rows, columns = abs(a[0] - b[0]), abs(a[1] - b[1])
+    if casts_shadow and b[0] > a[0] and columns < a[3] + b[3]:
+        return True
+    return bool((rows / (a[2] + b[2] + gap)) ** 2 + (columns / (a[3] + b[3] + gap)) ** 2 < 1)
+
+
+def _spline(length: int, cell: float) -> FloatArray:
+    """Cubic B-spline weights (length, knots) that turn random knots into a smooth curve."""
+    at = np.arange(length, dtype=np.float32) / np.float32(max(cell, 1.0))
+    knots = int(at[-1]) + 4
+    away = np.abs(at[:, None] - (np.arange(knots, dtype=np.float32)[None] - 1))
+    near = 2 / 3 - away**2 + away**3 / 2
+    far = np.clip(2 - away, 0, None) ** 3 / 6
+    return np.where(away < 1, near, far).astype(np.float32)

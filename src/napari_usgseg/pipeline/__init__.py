@@ -1,1 +1,0 @@
-"""What is done with models: propose, segment many files, evaluate, measure speed."""

@@ -1,0 +1,1 @@
+"""A project on disk: history, label maps, images, locks."""

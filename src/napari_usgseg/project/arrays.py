@@ -1,0 +1,193 @@
+"""Drafts, patches and classes as JSON bodies, with arrays as blobs named by their content.
+
+A blob is one byte that says what it holds, one byte with the number of its dimensions, each
+dimension in four bytes, and the values compressed with zlib. Its name is the SHA-256 of the same
+with the values as they are, so the same mask before and after an edit is kept once.
+
+    b   masks: bits, packed along the last axis
+    e   logits: float16, all low bytes and then all high bytes, which compresses better
+    B H label values of 8 and 16 bits
+    j   a document: JSON in UTF-8
+
+A draft is a document: every record in it an object with its ``kind`` and its fields. Masks and
+logits in it are blobs; points, boxes and scribbles are numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.types import LabelClass, Prompts
+from ..segmentation.propose import Proposal
+from .records import ClassTable, Draft, DraftObject, LabelMap, LabelPatch
+
+RECORDS = {item.__name__: item for item in (Draft, DraftObject, Prompts, Proposal)}
+SMALL = 8
+"""Floats of two dimensions are a blob where both are at least this; fewer are written out."""
+LEVEL = 4
+"""Of zlib: 6 to 9 cost more time than they save space on masks and logits."""
+KEPT_NAMES = 24
+GREATEST = 6e4
+"""Logits beyond it are cut, for float16 ends at 65504."""
+
+BlobReader = Callable[[str], bytes]
+
+
+def packed(code: str, shape: tuple[int, ...], raw: bytes) -> tuple[str, bytes]:
+    """A blob's name and its bytes."""
+    head = code.encode() + struct.pack(f"<B{len(shape)}I", len(shape), *shape)
+    return hashlib.sha256(head + raw).hexdigest(), head + zlib.compress(raw, LEVEL)
+
+
+def pack_array(values: NDArray[Any]) -> tuple[str, bytes]:
+    """A mask, logits or label values as a blob: its name and its bytes."""
+    if values.dtype == np.bool_:
+        return packed("b", values.shape, np.packbits(values, axis=-1).tobytes())
+    if values.dtype.kind == "f":
+        half = np.clip(values, -GREATEST, GREATEST).astype("<f2")
+        return packed("e", values.shape, half.reshape(-1).view(np.uint8).reshape(-1, 2).T.tobytes())
+    if values.dtype == np.uint8:
+        return packed("B", values.shape, values.tobytes())
+    return packed("H", values.shape, values.astype("<u2").tobytes())
+
+
+def unpack(blob: bytes) -> Any:
+    """What a blob holds: an array (logits as float32), or a document's JSON values."""
+    code, dimensions = blob[:1], blob[1]
+    begin = 2 + 4 * dimensions
+    shape = struct.unpack(f"<{dimensions}I", blob[2:begin])
+    raw = zlib.decompress(blob[begin:])
+    if code == b"j":
+        return json.loads(raw)
+    if code == b"b":
+        packed_shape = (*shape[:-1], (shape[-1] + 7) // 8)
+        bits = np.frombuffer(raw, np.uint8).reshape(packed_shape)
+        return np.unpackbits(bits, axis=-1, count=shape[-1]).astype(np.bool_)
+    if code == b"e":
+        pairs = np.ascontiguousarray(np.frombuffer(raw, np.uint8).reshape(2, -1).T)
+        return pairs.view("<f2").reshape(shape).astype(np.float32)
+    if code == b"B":
+        return np.frombuffer(raw, np.uint8).reshape(shape).copy()
+    return np.frombuffer(raw, "<u2").reshape(shape).astype(np.uint16)
+
+
+class Encoder:
+    """From records to JSON values; what they refer to is collected in ``blobs`` by name.
+
+    The names of arrays that were encoded lately are remembered, because a draft shares nearly all
+    of its masks with the one before.
+    """
+
+    def __init__(self) -> None:
+        self.blobs: dict[str, bytes] = {}
+        self._names: OrderedDict[int, tuple[Any, str]] = OrderedDict()
+
+    def array(self, values: NDArray[Any]) -> str:
+        """The name of an array's blob."""
+        known = self._names.get(id(values))
+        if known is not None and known[0] is values and known[1] in self.blobs:
+            return known[1]
+        name, blob = pack_array(values)
+        self.blobs[name] = blob
+        self._names[id(values)] = (values, name)
+        while len(self._names) > KEPT_NAMES:
+            self._names.popitem(last=False)
+        return name
+
+    def document(self, values: Any) -> str:
+        """The name of a document's blob."""
+        text = json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
+        name, blob = packed("j", (), text)
+        self.blobs[name] = blob
+        return name
+
+    def draft(self, draft: Draft) -> str | None:
+        """The name of a draft's document; None for the empty one."""
+        if not draft.objects and not draft.notes and not draft.pending:
+            return None
+        return self.document(self._values(draft))
+
+    def patch(self, patch: LabelPatch, size_hw: tuple[int, int]) -> dict[str, Any]:
+        """A patch of a label map of ``size_hw``."""
+        return {
+            "size": [int(size_hw[0]), int(size_hw[1])],
+            "row": patch.row,
+            "column": patch.column,
+            "before": self.array(patch.before),
+            "after": self.array(patch.after),
+        }
+
+    def _values(self, value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            return self._array_values(value)
+        if isinstance(value, tuple | list):
+            return [self._values(item) for item in value]
+        if type(value).__name__ in RECORDS:
+            named = {item.name: self._values(getattr(value, item.name)) for item in fields(value)}
+            return {"kind": type(value).__name__, **named}
+        return value.item() if isinstance(value, np.generic) else value
+
+    def _array_values(self, value: NDArray[Any]) -> dict[str, Any]:
+        if value.dtype.kind in "bu" or (value.ndim == 2 and min(value.shape) >= SMALL):
+            return {"blob": self.array(value)}
+        flat = value.reshape(-1).tolist()
+        return {"dtype": str(value.dtype), "shape": list(value.shape), "values": flat}
+
+
+class Decoder:
+    """From JSON values back to records; ``read`` gives the bytes of a blob by its name."""
+
+    def __init__(self, read: BlobReader) -> None:
+        self._read = read
+
+    def draft(self, name: str | None) -> Draft:
+        """The draft of a document."""
+        return Draft() if name is None else self._value(unpack(self._read(name)))
+
+    def patch(self, body: dict[str, Any]) -> LabelPatch:
+        """The patch of a body."""
+        before, after = unpack(self._read(body["before"])), unpack(self._read(body["after"]))
+        return LabelPatch(body["row"], body["column"], before, after)
+
+    def _value(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return tuple(self._value(item) for item in value)
+        if not isinstance(value, dict):
+            return value
+        if "blob" in value:
+            return unpack(self._read(value["blob"]))
+        if "dtype" in value:
+            return np.array(value["values"], value["dtype"]).reshape(value["shape"])
+        record = RECORDS[value["kind"]]
+        known = {item.name for item in fields(record)}
+        return record(**{name: self._value(item) for name, item in value.items() if name in known})
+
+
+def patched(labels: LabelMap | None, patch: LabelPatch, size_hw: tuple[int, int]) -> LabelMap:
+    """A label map with a patch in it; None, or a map of another size, begins as zeros."""
+    if labels is None or labels.shape != tuple(size_hw):
+        labels = np.zeros(size_hw, np.uint8)
+    return patch.applied(labels)
+
+
+def table_to_json(table: ClassTable) -> dict[str, Any]:
+    """Classes as a body."""
+    rows = [[item.class_id, item.name, item.color] for item in table.classes]
+    gone = {"last": table.last} if table.last else {}
+    return {"active": table.active, "classes": rows, **gone}
+
+
+def table_from_json(body: dict[str, Any]) -> ClassTable:
+    """Classes from a body."""
+    classes = (LabelClass(int(row[0]), str(row[1]), str(row[2])) for row in body["classes"])
+    return ClassTable(tuple(classes), int(body["active"]), int(body.get("last", 0)))

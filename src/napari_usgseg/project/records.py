@@ -1,0 +1,499 @@
+"""What the session asks of a place that keeps images, labels and the history.
+
+The history is a list of events that is only added to. The label maps, the states of the images, the
+classes and the proposals are what the events make of them, and can be made anew from the events.
+
+==============  ==================================================================================
+kind            what it is, and what its ``body`` holds beside that
+==============  ==================================================================================
+``edit``        something a person did: a prompt, a find, an accept, a stroke, a skip, a class.
+                ``name``, and what it changed: ``draft`` [before, after] as documents (see below),
+                ``patch``, ``state`` [before, after], ``table`` [before, after]
+``answer``      a model's answer to the prompt of edit ``step``: ``pending`` and ``draft`` are
+                documents, ``model``, ``seconds``
+``undo``        edit ``step`` taken back; ``draft`` is what is proposed since then
+``redo``        edit ``step`` done again; ``draft``
+``taken back``  a prompt (edit ``step``) that never had an answer is gone; ``draft``
+``forget``      the steps on this image can no longer be undone: its labels changed elsewhere
+``open``        an image is shown
+``leave``       it is left: ``active_s``, the seconds in which the person was at work on it
+``search``      a phrase was looked for: ``phrase``, ``found``, ``phrases`` (of what was found),
+                ``segmenter``, ``detector``, ``seconds``
+``proposal``    a prompt predictor segmented the image, nobody having asked: ``draft``,
+                ``proposed``, ``model``, ``seconds``; not an edit, for nobody did it
+``export``      a data set was written: ``to``, its folder's name
+``settings``    settings kept: their values by name
+``written``     labels, state or classes kept by a program through this store: ``patch``,
+                ``state`` and ``table`` as in ``edit``
+``external``    a label file changed by another program, taken in: the same
+``import``      labels, state or classes that were there before this history began (the first
+                version's, or another program's): the same
+``image``       an image's file changed or was renamed: ``path``, ``sha256``, ``was``
+==============  ==================================================================================
+
+A ``patch`` is ``{"size": [H, W], "row", "column", "before", "after"}``, the last two being blobs
+of label values. A map begins as zeros of ``size``; a patch of another size begins a new map. A
+``table`` is ``{"active": 1, "classes": [[1, "cyst", "#e69f00"]]}``, with ``last`` where the class
+of a higher id was deleted. A document (a draft) and a blob
+are named by the SHA-256 of their content; None is the empty draft. ``LabelStore.draft`` reads one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.types import BoolArray, ImageRecord, LabelClass, Prompts
+from ..io.labels import LabelMap
+from ..segmentation.propose import Proposal
+
+NEAR = 0.25
+"""A click this fraction of a box's side outside it still means that object."""
+
+
+class ImageState(StrEnum):
+    """How far a person is with an image."""
+
+    UNTOUCHED = "untouched"
+    PROPOSED = "proposed"
+    COMMITTED = "committed"
+    SKIPPED = "skipped"
+    FLAGGED = "flagged"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DraftObject:
+    """One object in the making.
+
+    Attributes:
+        class_id: the class that it will have when accepted.
+        prompts: what the person pointed at; empty where a phrase found it.
+        proposal: the mask and its score, or None while the first answer is awaited.
+        by_hand: the person merged, cut or took over its mask; a new search does not replace it.
+        number: of the object in an instance map that it wants to keep; 0 takes the next free one.
+        ppn: number of the prompt predictor that made the mask, or joined the person's prompts; 0
+            where none did.
+    """
+
+    class_id: int
+    prompts: Prompts
+    proposal: Proposal | None = None
+    by_hand: bool = False
+    number: int = 0
+    ppn: int = 0
+
+    @property
+    def has_mask(self) -> bool:
+        """True where there is something to accept."""
+        return self.proposal is not None and bool(self.proposal.mask.any())
+
+    @property
+    def corrected(self) -> BoolArray | None:
+        """The mask (H, W) that the newest prompt corrects; None where it asks for another one."""
+        if self.proposal is None or self.prompts.mask_input is not self.proposal.low_res_logits:
+            return None
+        return self.proposal.mask
+
+    def mask_at(self, x: float, y: float) -> bool:
+        """True where the object's mask covers a point (XY pixels)."""
+        if self.proposal is None:
+            return False
+        height, width = self.proposal.mask.shape
+        column, row = round(x), round(y)
+        inside = 0 <= row < height and 0 <= column < width
+        return inside and bool(self.proposal.mask[row, column])
+
+    def is_near(self, x: float, y: float) -> bool:
+        """True where a point (XY pixels) lies in the object's box, a little enlarged."""
+        if self.proposal is None:
+            return False
+        x0, y0, x1, y1 = (float(value) for value in self.proposal.box)
+        dx, dy = NEAR * (x1 - x0 + 1), NEAR * (y1 - y0 + 1)
+        return x0 - dx <= x <= x1 + dx and y0 - dy <= y <= y1 + dy
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Draft:
+    """All proposed objects of an image.
+
+    Attributes:
+        objects: in the order in which they came.
+        active: index of the object that the next prompt corrects, or None.
+        pending: True while the active object's newest prompt has no answer yet.
+        model_id: who made the masks.
+        notes: sentences for the person ("No 'cyst' found in this image ...").
+    """
+
+    objects: tuple[DraftObject, ...] = ()
+    active: int | None = None
+    pending: bool = False
+    model_id: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def has_masks(self) -> bool:
+        """True where there is something to accept."""
+        return any(item.has_mask for item in self.objects)
+
+    @property
+    def current(self) -> DraftObject | None:
+        """The active object."""
+        return None if self.active is None else self.objects[self.active]
+
+    def with_object(self, index: int, item: DraftObject) -> Draft:
+        """The same draft with object ``index`` (or a new one, at the end) replaced and active."""
+        objects = (*self.objects[:index], item, *self.objects[index + 1 :])
+        return replace(self, objects=objects, active=index)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelPatch:
+    """The part of a label map that changed.
+
+    ``before`` and ``after`` are of one shape; their first pixel is at (``row``, ``column``).
+    """
+
+    row: int
+    column: int
+    before: LabelMap
+    after: LabelMap
+
+    def inverse(self) -> LabelPatch:
+        """The patch that takes this one back."""
+        return LabelPatch(self.row, self.column, self.after, self.before)
+
+    def applied(self, labels: LabelMap) -> LabelMap:
+        """A label map (H, W) with the patch in it."""
+        height, width = self.after.shape
+        changed = labels.astype(np.promote_types(labels.dtype, self.after.dtype))
+        changed[self.row : self.row + height, self.column : self.column + width] = self.after
+        return changed
+
+    def fits(self, labels: LabelMap) -> bool:
+        """True where the map still holds what the patch expects to replace."""
+        height, width = self.before.shape
+        here = labels[self.row : self.row + height, self.column : self.column + width]
+        return here.shape == self.before.shape and bool(np.array_equal(here, self.before))
+
+
+def difference(before: LabelMap, after: LabelMap) -> LabelPatch | None:
+    """The smallest patch from one label map to another of the same shape; None if equal."""
+    changed = before != after
+    rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
+    if len(rows) == 0:
+        return None
+    top, left = int(rows[0]), int(columns[0])
+    part = (slice(top, int(rows[-1]) + 1), slice(left, int(columns[-1]) + 1))
+    return LabelPatch(top, left, before[part].copy(), after[part].copy())
+
+
+@dataclass(frozen=True, slots=True)
+class ClassTable:
+    """The classes and which one is picked.
+
+    ``last`` is the greatest id that a class that is gone has had; no other class gets it, for what
+    was learned of the one would be taken for the other.
+    """
+
+    classes: tuple[LabelClass, ...]
+    active: int
+    last: int = 0
+
+    def get(self, class_id: int) -> LabelClass | None:
+        """The class with an id, or None."""
+        return next((item for item in self.classes if item.class_id == class_id), None)
+
+    def picking(self, class_id: int) -> ClassTable:
+        """The same classes with another one picked; the same table where it is that one."""
+        return self if class_id == self.active else replace(self, active=class_id)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Edit:
+    """One thing that a person did; each part is (before, after), or None where not touched.
+
+    ``image_id`` is the image on which it was done, or None for classes.
+    """
+
+    name: str
+    image_id: str | None = None
+    draft: tuple[Draft, Draft] | None = None
+    patch: LabelPatch | None = None
+    state: tuple[ImageState, ImageState] | None = None
+    table: tuple[ClassTable, ClassTable] | None = None
+
+    def inverse(self) -> Edit:
+        """The edit that takes this one back."""
+        return Edit(
+            self.name,
+            self.image_id,
+            None if self.draft is None else self.draft[::-1],
+            None if self.patch is None else self.patch.inverse(),
+            None if self.state is None else self.state[::-1],
+            None if self.table is None else self.table[::-1],
+        )
+
+
+class EventKind(StrEnum):
+    """What an event of the history is; ``store.base`` says what each holds."""
+
+    EDIT = "edit"
+    ANSWER = "answer"
+    UNDO = "undo"
+    REDO = "redo"
+    TAKEN_BACK = "taken back"
+    FORGET = "forget"
+    OPEN = "open"
+    LEAVE = "leave"
+    SEARCH = "search"
+    PROPOSAL = "proposal"
+    EXPORT = "export"
+    SETTINGS = "settings"
+    WRITTEN = "written"
+    EXTERNAL = "external"
+    IMPORT = "import"
+    IMAGE = "image"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Event:
+    """One thing to be written into the history.
+
+    Attributes:
+        serial: a number that grows with every event of an annotator, so that an event that is sent
+            twice is kept once. An edit's serial is the number of its step.
+        kind: what it is.
+        image_id: of the image that it belongs to, or None.
+        edit: of kind ``edit``.
+        step: the serial of the edit that is answered, undone, redone or taken back.
+        draft: what is proposed on the image from now on (``answer``, ``undo``, ``redo``,
+            ``taken back``, ``proposal``), or None where the event does not touch it.
+        body: anything else, JSON values.
+        at: seconds since 1970, UTC.
+    """
+
+    serial: int
+    kind: EventKind
+    image_id: str | None = None
+    edit: Edit | None = None
+    step: int | None = None
+    draft: Draft | None = None
+    body: dict[str, Any] = field(default_factory=dict)
+    at: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An edit of the history as it is listed: ``number`` is the serial of its event."""
+
+    number: int
+    name: str
+    image_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The edits of an annotator: ``done`` in order, ``undone`` in the order of redoing.
+
+    ``serial`` is the last number that was given to an event.
+    """
+
+    done: tuple[Step, ...] = ()
+    undone: tuple[Step, ...] = ()
+    serial: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredEvent:
+    """An event as it is read back: ``body`` is the JSON that ``store.base`` describes.
+
+    ``seq`` orders the events of all annotators; ``annotator`` is "" for the first.
+    """
+
+    seq: int
+    at: float
+    annotator: str
+    kind: EventKind
+    image_id: str | None
+    step: int | None
+    body: dict[str, Any]
+
+
+__all__ = [
+    "Event",
+    "EventKind",
+    "ImageState",
+    "LabelMap",
+    "LabelStore",
+    "SaveReport",
+    "Step",
+    "Steps",
+    "StoredEvent",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class SaveReport:
+    """What a save did: where the label map is, and where a version that was not ours went.
+
+    Attributes:
+        path: of the label map that was written last, or None where none is (any more).
+        backup: of the version that somebody else had written there meanwhile, or None.
+    """
+
+    path: Path | None
+    backup: Path | None = None
+
+
+class LabelStore(Protocol):
+    """Images, label maps, classes, a person's settings, and the history of all of it.
+
+    One thread at a time calls the methods (the file worker); the properties are fixed once the
+    store is open.
+    """
+
+    @property
+    def name(self) -> str:
+        """What a person calls it: the folder's or the layer's name."""
+        ...
+
+    @property
+    def annotator(self) -> str:
+        """Whose labels these are; "" for the first annotator, who needs no name."""
+        ...
+
+    @property
+    def read_only(self) -> str:
+        """Why nothing can be written here, and the cure; "" where it can."""
+        ...
+
+    @property
+    def cache_folder(self) -> Path | None:
+        """Where what can be made anew (embeddings) may be kept; None where nothing may."""
+        ...
+
+    @property
+    def models_folder(self) -> Path | None:
+        """Where this annotator's prompt predictors are; None where there can be none."""
+        ...
+
+    @property
+    def records(self) -> tuple[ImageRecord, ...]:
+        """The images, in the order in which they are labelled."""
+        ...
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Sentences about files that cannot be used."""
+        ...
+
+    # -- what the history makes of it ------------------------------------------------------------
+
+    def states(self) -> dict[str, ImageState]:
+        """The state of every image by its id.
+
+        An untouched one with a proposal, or with labels that nobody accepted, is proposed.
+        """
+        ...
+
+    def drawn(self) -> frozenset[str]:
+        """The images with labels that nobody accepted."""
+        ...
+
+    def table(self) -> ClassTable | None:
+        """The classes and the picked one; None where none are written down yet."""
+        ...
+
+    def classes(self) -> tuple[LabelClass, ...]:
+        """The classes of the label maps; () where none are written down yet."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """The settings that were kept, and ``last``: the image that was shown last."""
+        ...
+
+    def read_image(self, record: ImageRecord) -> NDArray[np.uint8]:
+        """(H, W, 3) RGB uint8."""
+        ...
+
+    def annotators(self) -> tuple[str, ...]:
+        """The names of those who labelled here, "" (the first, who needs none) ahead."""
+        ...
+
+    def read_labels(self, record: ImageRecord, *, take_in: bool = True) -> LabelMap | None:
+        """The label map, or None where there is none yet.
+
+        What another program wrote is taken into the history, unless ``take_in`` is False: for a
+        reader beside the person who has the image open and would not see it change.
+        """
+        ...
+
+    def read_state(self, image_id: str) -> tuple[ImageState, ImageState]:
+        """What was decided about an image, and what is decided without its flag."""
+        ...
+
+    def read_draft(self, image_id: str) -> Draft:
+        """What is proposed on an image and not yet accepted."""
+        ...
+
+    def take_warnings(self) -> tuple[str, ...]:
+        """Sentences about what was found amiss since the last call (a label file taken in, ...)."""
+        ...
+
+    # -- the history -----------------------------------------------------------------------------
+
+    def record(self, events: Sequence[Event]) -> SaveReport:
+        """Add events to the history, in one transaction, and bring the label files up to date.
+
+        Events that are in the history already (by their serial) are passed over, so that a batch
+        that failed can be sent again with what came after it.
+
+        Raises:
+            LabelWriteError: it cannot be written; nothing of the batch is lost by sending it again.
+        """
+        ...
+
+    def steps(self) -> Steps:
+        """The edits that can be undone and redone."""
+        ...
+
+    def read_step(self, number: int) -> Edit:
+        """An edit with all its content."""
+        ...
+
+    def events(self, after: int = 0) -> Iterator[StoredEvent]:
+        """The events of all annotators in order, from the one that follows ``after``."""
+        ...
+
+    def draft(self, document: str | None) -> Draft:
+        """The draft that an event names by its document."""
+        ...
+
+    # -- for programs without a session ----------------------------------------------------------
+
+    def write_labels(self, record: ImageRecord, labels: LabelMap | None) -> SaveReport:
+        """Keep a label map as committed; None takes it back, so that the image is untouched."""
+        ...
+
+    def write_state(self, image_id: str, state: ImageState) -> None:
+        """Keep the state of an image."""
+        ...
+
+    def write_classes(self, classes: tuple[LabelClass, ...]) -> None:
+        """Keep the classes."""
+        ...
+
+    def remember(self, values: dict[str, Any]) -> None:
+        """Keep settings (JSON values) beside those that are there."""
+        ...
+
+    def close(self) -> None:
+        """Let others have it; nothing can be read or written here any more."""
+        ...

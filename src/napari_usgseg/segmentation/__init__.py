@@ -1,0 +1,1 @@
+"""From a phrase or prompts to masks: proposals, corrections, cleaning, batches."""

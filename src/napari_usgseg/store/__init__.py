@@ -1,1 +1,0 @@
-"""Where labels live: beside a person's images, or in memory for an image that has no file."""

@@ -1,1 +1,0 @@
-"""The effort ledger: what labelling took, made from the history alone."""

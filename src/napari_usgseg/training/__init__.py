@@ -1,1 +1,0 @@
-"""Training of the embedded models: one loop, one module per thing learned."""
