@@ -233,7 +233,7 @@ def _in_threads(work: Callable[[_T], _R], inputs: Sequence[_T]) -> Iterator[Iter
     Decoding and encoding of images leave Python's lock alone, so threads do.
     """
     pool = ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1))
-    # The first is done here: two threads that import one decoder's packages can find them half made.
+    # The first is done here: threads that import a package together can find it half made.
     first = [work(each) for each in inputs[:1]]
     try:
         yield chain(first, pool.map(work, inputs[1:]))
