@@ -44,8 +44,8 @@ def test_the_wheel_holds_manifest_weights_and_no_pictures_of_patients(wheel):
         names = set(file.namelist())
     assert {
         "napari_usgseg/napari.yaml",
-        "napari_usgseg/datasets/registry.toml",
-        "napari_usgseg/training/phrases.toml",
+        "napari_usgseg/lab/public_datasets/registry.toml",
+        "napari_usgseg/learning/phrases.toml",
         "napari_usgseg/weights/nano-segmenter.safetensors",
         "napari_usgseg/weights/nano-grounder/grounder.safetensors",
         "napari_usgseg/weights/nano-grounder/tokenizer.json",
