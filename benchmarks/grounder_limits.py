@@ -26,7 +26,7 @@ from napari_usgseg.io.datasets import read_dataset, read_splits
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
 from napari_usgseg.learning.phrases import CONCEPTS, HELD_OUT_ABSENT, absent_phrases, concept_of
-from napari_usgseg.models.grounding import phrase_grounder
+from napari_usgseg.models.grounding import nano_detector as phrase_grounder
 from napari_usgseg.models.registry import load_detector, load_segmenter
 from napari_usgseg.phantoms.phantom import make_phantom
 from napari_usgseg.segmentation.postprocess import PostprocessSettings

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from napari_usgseg.io.datasets import read_dataset
+from napari_usgseg.io.datasets import read_dataset, read_pair
 from napari_usgseg.io.labels import read_labels
 from napari_usgseg.io.masks import IN_ALPHA, RESCALED, SOFT
-from napari_usgseg.io.pairs import read_pair
 
 CASES = Path(__file__).parents[1] / "cases"
 SIZE = (96, 128)

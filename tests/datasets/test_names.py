@@ -14,10 +14,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from napari_usgseg.cli.main import run
-from napari_usgseg.io.datasets import Dataset, DatasetItem, Split, read_dataset, read_splits
+from napari_usgseg.io.datasets import (
+    Dataset,
+    DatasetItem,
+    Split,
+    read_dataset,
+    read_pair,
+    read_splits,
+)
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
-from napari_usgseg.io.pairs import read_pair
 from napari_usgseg.lab.public_datasets.source_csv import COLUMNS, read_source_csv, write_source_csv
 from napari_usgseg.lab.public_datasets.source_folders import write_png_layout, write_sam2rad
 

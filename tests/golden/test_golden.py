@@ -13,9 +13,8 @@ import pytest
 
 from napari_usgseg.annotation.session import AnnotationSession
 from napari_usgseg.cli.main import run
-from napari_usgseg.io.datasets import read_dataset
+from napari_usgseg.io.datasets import read_dataset, read_pair
 from napari_usgseg.io.labels import read_labels
-from napari_usgseg.io.pairs import read_pair
 from napari_usgseg.jobs.engine import Engine
 from napari_usgseg.jobs.files import answer_file
 from napari_usgseg.jobs.requests import FileRequest
@@ -125,9 +124,7 @@ def test_the_embedded_models_a_prompt_predictor_and_an_adapter_score_as_before(
     assert run(["evaluate", str(files / "data"), *words, "--per-image", "--json", str(out)]) == 0
     before, now = (json.loads(path.read_text()) for path in (files / report, out))
     for name, entry in before["datasets"].items():
-        for one, other in zip(
-            entry["per_image"], now["datasets"][name]["per_image"], strict=True
-        ):
+        for one, other in zip(entry["per_image"], now["datasets"][name]["per_image"], strict=True):
             assert one["id"] == other["id"]
             assert one["dice"] == pytest.approx(other["dice"], abs=2e-3)
 

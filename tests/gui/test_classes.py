@@ -62,9 +62,12 @@ def proposed(person) -> list[str]:
 
 def inside(mask: np.ndarray, number: int) -> bool:
     (x0, y0), _, (x1, y1) = BOXES[number]
-    return bool(mask.any()) and not np.delete(
-        np.delete(mask, np.s_[y0 - 30 : y1 + 30], 0), np.s_[x0 - 30 : x1 + 30], 1
-    ).any()
+    return (
+        bool(mask.any())
+        and not np.delete(
+            np.delete(mask, np.s_[y0 - 30 : y1 + 30], 0), np.s_[x0 - 30 : x1 + 30], 1
+        ).any()
+    )
 
 
 def test_three_classes_take_one_key_and_one_box_each(drawing, phantom_folder):
@@ -125,9 +128,7 @@ def test_a_picked_class_renames_nothing_and_says_how_that_is_done(drawing, phant
     assert list(saved(phantom_folder, press_g(drawing))) == ["object"]
 
 
-def test_shift_and_a_click_on_a_new_class_give_it_to_the_object_under_work(
-    drawing, phantom_folder
-):
+def test_shift_and_a_click_on_a_new_class_give_it_to_the_object_under_work(drawing, phantom_folder):
     draw(drawing, 0)
     add_class(drawing, "cyst")
     click_chip(drawing, "object")

@@ -18,11 +18,11 @@ from napari_usgseg.io.datasets import (
     Dataset,
     DatasetItem,
     read_dataset,
+    read_pair,
     read_splits,
     split_by_group,
     write_splits,
 )
-from napari_usgseg.io.pairs import read_pair
 
 quick = settings(deadline=None, max_examples=60)
 
@@ -405,8 +405,9 @@ def test_two_images_of_one_stem_are_refused_by_name_in_sam2rads_layout(tmp_path)
 
 
 STEMS = st.lists(
-    st.text(alphabet="aB.1\u00fc-", min_size=1, max_size=5)
-    .filter(lambda stem: not stem.startswith(".") and stem.strip(".") == stem),
+    st.text(alphabet="aB.1\u00fc-", min_size=1, max_size=5).filter(
+        lambda stem: not stem.startswith(".") and stem.strip(".") == stem
+    ),
     min_size=1,
     max_size=6,
     unique_by=str.casefold,

@@ -11,8 +11,8 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageOps
 
 from napari_usgseg.core.errors import ImageReadError
+from napari_usgseg.io import decoders
 from napari_usgseg.io.images import frame_count, image_files, image_size, read_image, to_rgb_uint8
-from napari_usgseg.io.reading import decoders
 
 quick = settings(
     deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]

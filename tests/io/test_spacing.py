@@ -5,7 +5,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from napari_usgseg.io.reading.spacing import card_entry, read_spacing
+from napari_usgseg.io.images import card_entry, read_spacing
 
 PIXELS = np.zeros((10, 12), np.uint8)
 

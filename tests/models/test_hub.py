@@ -13,7 +13,7 @@ import pytest
 from huggingface_hub import constants
 
 from napari_usgseg.core.errors import ModelNotFoundError
-from napari_usgseg.models import hub
+from napari_usgseg.models import catalogue as hub
 
 REPO = "someone/model"
 COMMIT = "a" * 40

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from napari_usgseg.core.errors import ModelError
-from napari_usgseg.models.grounding.phrase_grounder import PhraseNet
+from napari_usgseg.models.grounding.nano_detector import PhraseNet
 from napari_usgseg.models.lora.adapter import (
     DINO_PRESETS,
     GROUNDER_PRESETS,

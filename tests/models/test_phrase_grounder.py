@@ -15,7 +15,7 @@ from napari_usgseg.io.datasets import read_dataset, read_splits
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
 from napari_usgseg.learning.phrases import CONCEPTS, HELD_OUT_ABSENT, all_phrases, concept_of
-from napari_usgseg.models.grounding.phrase_grounder import load_phrase_grounder
+from napari_usgseg.models.grounding.nano_detector import load_phrase_grounder
 from napari_usgseg.models.grounding.phrases import words_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from napari_usgseg.core.errors import CheckpointError, ModelError, ModelNotFoundError
 from napari_usgseg.core.types import Prediction, Prompts
 from napari_usgseg.models.ppn.card import PpnCard, read_card
-from napari_usgseg.models.ppn.decode import FrozenDecoder
 from napari_usgseg.models.ppn.model import (
+    FrozenDecoder,
     PpnModel,
     agreement,
     join,
@@ -273,7 +273,7 @@ def test_damage_is_noticed(tmp_path, model, segmenter):
 
 
 def test_it_works_on_sam2_of_another_size(image):
-    from napari_usgseg.models.ppn.start import new_prompter
+    from napari_usgseg.models.ppn.model import new_prompter
     from napari_usgseg.models.sam.sam2 import SAM2_VARIANTS, Sam2Net, build_sam2
 
     torch.manual_seed(0)

@@ -8,8 +8,15 @@ import torch
 
 from napari_usgseg.core.types import Prompts
 from napari_usgseg.models.ppn.card import PpnCard
-from napari_usgseg.models.ppn.decode import Decoded, FrozenDecoder
-from napari_usgseg.models.ppn.model import PpnModel, blended, box_of_mask, mean_of, within_box
+from napari_usgseg.models.ppn.model import (
+    Decoded,
+    FrozenDecoder,
+    PpnModel,
+    blended,
+    box_of_mask,
+    mean_of,
+    within_box,
+)
 from napari_usgseg.models.ppn.network import BOX_TOKENS, ClassPrompter, LearnedPrompts, PpnShape
 from napari_usgseg.models.sam.nano import NanoSam
 from napari_usgseg.models.sam.sam import SamSegmenter

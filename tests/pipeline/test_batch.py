@@ -16,8 +16,7 @@ from napari_usgseg.core.errors import LabelWriteError, PromptError
 from napari_usgseg.core.types import Prompts, TextPrompt
 from napari_usgseg.io.labels import read_classes, read_labels
 from napari_usgseg.io.outputs import RECORD_FILE
-from napari_usgseg.segmentation.batch import segment_files
-from napari_usgseg.segmentation.request import BatchRequest
+from napari_usgseg.segmentation.batch import BatchRequest, segment_files
 
 CYST = BatchRequest(text=TextPrompt("Cyst. vessel"))
 

@@ -22,7 +22,7 @@ from napari_usgseg.learning.lora.dino_task import (
     truth_of,
 )
 from napari_usgseg.learning.questions import Question
-from napari_usgseg.models.grounding.phrase_grounder import PhraseNet
+from napari_usgseg.models.grounding.nano_detector import PhraseNet
 
 SIDE = 64
 LEVELS = STRIDES[:3]

@@ -11,9 +11,7 @@ from napari_usgseg.core.types import Prompts
 from napari_usgseg.learning.ppn.task import PpnTraining
 from napari_usgseg.learning.ppn.train import PpnSettings, train_ppn
 from napari_usgseg.learning.ppn.views import LabelledImage, ViewCache
-from napari_usgseg.models.ppn.decode import FrozenDecoder, presence
-from napari_usgseg.models.ppn.model import load_ppn
-from napari_usgseg.models.ppn.start import new_prompter
+from napari_usgseg.models.ppn.model import FrozenDecoder, load_ppn, new_prompter, presence
 from napari_usgseg.models.sam.nano import NanoSam
 from napari_usgseg.models.sam.sam import SamSegmenter, feature_list, image_logits
 from napari_usgseg.models.sam.sam1 import Sam1Net, Sam1Segmenter

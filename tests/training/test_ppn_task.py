@@ -21,9 +21,13 @@ from napari_usgseg.learning.ppn.task import (
 from napari_usgseg.learning.ppn.train import PpnSettings, mean_dice, train_ppn
 from napari_usgseg.learning.ppn.views import LabelledImage, ViewCache
 from napari_usgseg.models.ppn.card import read_card
-from napari_usgseg.models.ppn.decode import FrozenDecoder
-from napari_usgseg.models.ppn.model import boxes_of, load_ppn
-from napari_usgseg.models.ppn.start import begin_at_the_mean, new_prompter
+from napari_usgseg.models.ppn.model import (
+    FrozenDecoder,
+    begin_at_the_mean,
+    boxes_of,
+    load_ppn,
+    new_prompter,
+)
 from napari_usgseg.models.sam.nano import NanoSam
 from napari_usgseg.models.sam.sam import SamSegmenter, feature_list
 from napari_usgseg.phantoms.phantom import make_phantom

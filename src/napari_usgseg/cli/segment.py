@@ -103,8 +103,7 @@ def segment(
     """
     from ..core.types import TextPrompt
     from ..models.grounding.phrases import wanted_phrases
-    from ..segmentation.batch import check_place, segment_files
-    from ..segmentation.request import BatchRequest
+    from ..segmentation.batch import BatchRequest, check_place, segment_files
 
     several = text is not None and len(wanted_phrases(text, "--text")) > 1
     objects = _objects(

@@ -28,13 +28,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..core.errors import DatasetError, readable
 from .atomic import Write, write_over
-from .labels import read_classes
+from .images import read_image
+from .labels import LabelMap, read_classes
+from .masks import as_labels, fitted, read_mask_file
 from .names import NameFinder, hidden_or_appledouble, pair_by_name, same_name_key
+from .search import IMAGE_SUFFIXES
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-"""Suffixes of images and of masks; the protocol's first."""
 BACKGROUND = ("background", "bg", "_background_", "")
 
 
@@ -43,7 +47,7 @@ class DatasetItem:
     """One image with its mask, whose files may turn out to be missing when they are read.
 
     ``group`` is the patient, video or case that it comes from; ``labels`` are the label values
-    that the data set names (``io.pairs.read_mask``), () where they are not known.
+    that the data set names (``read_mask``), () where they are not known.
     """
 
     item_id: str
@@ -289,6 +293,48 @@ def _image_names(folder: Path) -> list[str]:
                 f"and {readable(other)} would be one item, {path.stem!r}; rename one, and its mask",
             )
     return list(by_stem.values())
+
+
+def read_mask(item: DatasetItem, size_hw: tuple[int, ...] | None = None) -> LabelMap:
+    """The labels (H, W) of an item, by the rules of ``io.masks``.
+
+    Args:
+        item: of a data set.
+        size_hw: (H, W) of its image, to which the mask is brought; None leaves it as it is.
+
+    Raises:
+        ImageReadError: the file is missing or damaged.
+        DatasetError: it holds values that are no labels, or is of another shape than the image.
+    """
+    path = item.mask_path
+    labels = as_labels(path, read_mask_file(path), item.labels)
+    return labels if size_hw is None else fitted(path, labels, (size_hw[0], size_hw[1]))
+
+
+def read_pair(item: DatasetItem) -> tuple[NDArray[np.uint8], LabelMap]:
+    """The image (H, W, 3) of an item, and its labels (H, W).
+
+    Raises:
+        ImageReadError: one of the files is missing or damaged.
+        DatasetError: as for ``read_mask``.
+    """
+    image = read_image(item.image_path)
+    return image, read_mask(item, image.shape[:2])
+
+
+def check_same_size(path: Path, labels: NDArray[Any], size_hw: tuple[int, ...]) -> None:
+    """Refuse labels that were read from ``path`` and do not have their image's (H, W).
+
+    Raises:
+        DatasetError: they are of another size.
+    """
+    if labels.shape != size_hw:
+        raise DatasetError(
+            path,
+            f"is {labels.shape[1]}x{labels.shape[0]} pixels, its image "
+            f"{size_hw[1]}x{size_hw[0]}; a label map has exactly its image's size: make it anew, "
+            "or put back the image that it was made on",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,9 @@ import numpy as np
 from ..core.errors import DatasetError, UsgsegError, readable
 from ..core.types import ImageRecord, LabelClass
 from .atomic import Write
+from .datasets import check_same_size
 from .groups import default_group
-from .images import read_image
+from .images import card_entry, read_image, read_spacing
 from .labels import (
     Labelling,
     LabelMap,
@@ -40,8 +41,6 @@ from .labels import (
 )
 from .names import safe_file_names, same_name_key
 from .outputs import OutputFolder
-from .pairs import check_same_size
-from .reading.spacing import card_entry, read_spacing
 
 CARD = "dataset.json"
 """Name of the file that describes a data set."""

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from ..core.errors import DatasetError, ImageReadError
 from ..core.types import BoolArray
+from .decoders import CHANNELS, Stored, color_channels, read_stored, upright
 from .notes import remark
-from .reading.decoders import CHANNELS, Stored, color_channels, read_stored, upright
 
 HALF = 128
 """From this of 255 on a pixel is the object where a mask has grey values in between."""

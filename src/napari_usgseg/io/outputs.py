@@ -28,10 +28,10 @@ RECORD_FILE = ".usgseg-written.jsonl"
 PASSED_OVER = (RECORD_FILE, ".lock", ".DS_Store", "Thumbs.db", "desktop.ini")
 """Files that make no folder another's: ours, and what file managers leave behind."""
 PROJECT_FILE = "project.sqlite"
-"""The file that makes a folder a project's own (``store.database``)."""
+"""The file that makes a folder a project's own (``project``)."""
 
 TRAINING_FILES = ("training.json", "log.jsonl")
-"""One of them is in the folder of every training (``training.resuming``, ``training.log``)."""
+"""One of them is in the folder of every training (``learning``)."""
 
 
 class OutputFolder:

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.errors import ImageReadError, readable
-from .datasets import IMAGE_SUFFIXES
 from .names import hidden_or_appledouble, same_name_key
 from .outputs import PROJECT_FILE
 
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+"""Suffixes of images and of masks; the protocol's first."""
 OWN_FILES = ("run.json", "classes.json")
 """A folder with both holds label maps that ``usgseg segment`` wrote."""
 LOOKED_INTO = 200

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.geometry import components
-from ..io.datasets import Dataset, Split
-from ..io.pairs import read_pair
+from ..io.datasets import Dataset, Split, read_pair
 from ..phantoms.phantom import make_phantom
 from .images import squash, squash_labels
 from .phrases import Concept, concept_of

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import CheckpointError, ModelError, ModelNotFoundError
 from ..io.names import hidden_or_appledouble
-from . import checkpoints, hub
+from . import catalogue as hub
+from . import checkpoints
 from .catalogue import (
     CATALOGUE,
     EMBEDDED,
@@ -225,7 +226,7 @@ def load_detector(
         name: "nano", "nano-dino", "grounding-dino-tiny|base", a folder of either kind, or the
             folder of a LoRA adapter, which brings the detector that it was trained on.
         adapter: folder of a LoRA adapter. It answers what it was taught; every other phrase is
-            answered as without it (``models.lora_routing``).
+            answered as without it (``lora.routing``).
         device: "cpu", "cuda", "cuda:1", ..., or "auto" for a GPU where there is one; the phrase
             grounder ("nano") always runs on the CPU.
 
@@ -237,7 +238,7 @@ def load_detector(
     device = resolve_device(device)
     model = _find(name, "detector")
     from .grounding.grounding_dino import DINO
-    from .grounding.phrase_grounder import CARD_FILE
+    from .grounding.nano_detector import CARD_FILE
     from .transformers_folder import CONFIG_FILE
 
     if isinstance(model, HubModel):
@@ -266,8 +267,7 @@ def _dino(name: str | Path, adapter: str | Path | None, device: str) -> Detector
     card = read_adapter_card(Path(adapter)) if adapter is not None else None
     if card is None or not card.phrases:
         return tuned
-    from .grounding.phrase_grounder import learned_phrases
-    from .grounding.text import load_sentence_encoder
+    from .grounding.nano_detector import learned_phrases, load_sentence_encoder
     from .lora.routing import RoutedDetector, TaughtPhrases, share_tensors
 
     base = load_grounding_dino(name, device=device)
@@ -279,7 +279,7 @@ def _dino(name: str | Path, adapter: str | Path | None, device: str) -> Detector
 
 
 def _grounder(folder: Path, adapter: str | Path | None) -> Detector:
-    from .grounding.phrase_grounder import load_phrase_grounder
+    from .grounding.nano_detector import load_phrase_grounder
 
     tuned = load_phrase_grounder(folder, adapter)
     card = read_adapter_card(Path(adapter)) if adapter is not None else None

@@ -1,6 +1,6 @@
 """Ultrasound phantoms: images of known truth, for trying, testing and training.
 
-``make_phantom`` draws tissue (``io.phantom_anatomy``), scans it (``io.phantom_physics``) and knows
+``make_phantom`` draws tissue (``phantoms.anatomy``), scans it (``phantoms.physics``) and knows
 where every object is. The same seed, size and kind give the same phantom.
 """
 

@@ -7,7 +7,7 @@
 
 ``run.json`` is kept up to date while the work goes on, so the same request goes on where it was
 interrupted: the label map of an image that it lists is kept, wherever that image is now, and one of
-an image that was replaced since is named (``image_ids``). What is in the way otherwise is left as
+an image that was replaced since is named (``run_file``). What is in the way otherwise is left as
 it is and reported. Overwriting replaces what the program wrote, never what a person did
 (``io.outputs``).
 """
@@ -17,13 +17,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from ..core.errors import (
     Cancelled,
@@ -33,15 +34,24 @@ from ..core.errors import (
     UsgsegError,
     readable,
 )
-from ..core.types import LabelClass
+from ..core.geometry import box_within
+from ..core.types import LabelClass, Prompts, TextPrompt
+from ..io.atomic import Write, write_new
 from ..io.images import frame_count, image_size, read_image
-from ..io.labels import default_color, read_classes, read_labels, write_classes, write_labels
+from ..io.labels import (
+    default_color,
+    read_classes,
+    read_labels,
+    write_classes,
+    write_labels,
+    write_png,
+)
 from ..io.notes import listening
 from ..io.outputs import OutputFolder
+from ..models.grounding.phrases import listed_phrases, split_phrases, wanted_phrases
 from ..models.interfaces import AutoSegmenter, Detector, Segmenter
-from .overlay import write_overlay
+from .postprocess import PostprocessSettings
 from .propose import Proposals, compose, propose_auto, propose_prompts, propose_text
-from .request import BatchRequest, check_prompts, request_classes
 from .run_file import ImageId, RunFile, alone_in, content_hash, match_ids
 
 Status = Literal["done", "kept", "failed"]
@@ -351,3 +361,122 @@ def _describe(
         "use_priors": request.use_priors,
         "postprocess": asdict(request.settings),
     }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BatchRequest:
+    """What to do with every image.
+
+    Attributes:
+        text: phrases to look for; with ``objects`` they only name what these point at: one phrase
+            all of them, several each its own, first to first.
+        objects: a person's prompts, one record for each object; the same for every image.
+        settings: cleaning of the masks.
+        overlay: also write the labels drawn over the image.
+        overwrite: replace what the program wrote.
+        use_priors: see ``propose_text``.
+
+    Raises:
+        PromptError: the text has no phrase, or several and not as many as there are objects.
+    """
+
+    text: TextPrompt | None = None
+    objects: tuple[Prompts, ...] = ()
+    settings: PostprocessSettings = field(default_factory=PostprocessSettings)
+    overlay: bool = False
+    overwrite: bool = False
+    use_priors: bool = True
+
+    def __post_init__(self) -> None:
+        if self.text is None:
+            return
+        wanted_phrases(self.text.text)
+        if self.objects and len(self.names) != len(self.objects):
+            raise PromptError(
+                f"{len(self.names)} phrases for {_counted(self.objects)}: give one phrase for all, "
+                "or one for each in the same order"
+            )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each of ``objects`` is called."""
+        if self.text is None:
+            return ("object",) * len(self.objects)
+        phrases = listed_phrases(self.text.text)
+        return phrases[:1] * len(self.objects) if len(set(phrases)) == 1 else phrases
+
+
+def request_classes(request: BatchRequest) -> list[LabelClass]:
+    """The classes of a request: its phrases in their order, else one class named "object"."""
+    names = split_phrases(request.text.text) if request.text is not None else ("object",)
+    return [LabelClass(i, name, default_color(i)) for i, name in enumerate(names, start=1)]
+
+
+def check_prompts(prompts: Prompts, size_hw: tuple[int, int]) -> None:
+    """Refuse a box or a point that shows no object of this image.
+
+    Raises:
+        PromptError: it names the box or the point.
+    """
+    size = f"the image of {size_hw[1]} x {size_hw[0]} pixels"
+    if prompts.box is not None:
+        x0, y0, x1, y1 = (float(value) for value in prompts.box)
+        box = f"box {x0:g},{y0:g},{x1:g},{y1:g}"
+        if x1 <= x0 or y1 <= y0:
+            raise PromptError(f"{box} has no area: give two opposite corners of the object's box")
+        inside = box_within(prompts.box, size_hw)
+        if inside is None or inside[2] <= inside[0] or inside[3] <= inside[1]:
+            raise PromptError(f"{box} is outside {size}: give one inside it")
+    for x, y in np.asarray(prompts.point_coords, float).reshape(-1, 2):
+        if not (-0.5 <= x <= size_hw[1] - 0.5 and -0.5 <= y <= size_hw[0] - 0.5):
+            raise PromptError(f"point {x:g},{y:g} is outside {size}: give one inside it")
+
+
+def _counted(objects: Sequence[Prompts]) -> str:
+    kind = "box" if all(prompts.box is not None for prompts in objects) else "point"
+    if len(objects) == 1:
+        return f"1 {kind}"
+    return f"{len(objects)} {'boxes' if kind == 'box' else 'points'}"
+
+
+FILL = 0.25
+"""Opacity of a label's area; its outline is opaque."""
+
+
+def draw_overlay(
+    image: NDArray[np.uint8], labels: NDArray[np.integer], classes: Sequence[LabelClass]
+) -> NDArray[np.uint8]:
+    """Draw every class of a label map over its image.
+
+    Args:
+        image: (H, W, 3) RGB uint8.
+        labels: (H, W), 0 background.
+        classes: give the colours; a value without a class is not drawn.
+
+    Returns:
+        (H, W, 3) RGB uint8, a new array.
+    """
+    drawn = image.astype(np.float32)
+    for label_class in classes:
+        mask = labels == label_class.class_id
+        if not mask.any():
+            continue
+        color = np.array([int(label_class.color[i : i + 2], 16) for i in (1, 3, 5)], np.float32)
+        drawn[mask] = (1 - FILL) * drawn[mask] + FILL * color
+        drawn[mask & ~ndimage.binary_erosion(mask)] = color
+    return drawn.round().astype(np.uint8)
+
+
+def write_overlay(
+    path: Path,
+    image: NDArray[np.uint8],
+    labels: NDArray[np.integer],
+    classes: Sequence[LabelClass],
+    write: Write = write_new,
+) -> None:
+    """Write ``draw_overlay`` as a PNG.
+
+    Raises:
+        LabelWriteError: the file is there already, or the folder cannot be written.
+    """
+    write_png(path, draw_overlay(image, labels, classes), write)

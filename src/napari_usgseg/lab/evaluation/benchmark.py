@@ -102,8 +102,7 @@ def run_benchmark(
 def _untrained_ppn(segmenter: Segmenter) -> PpnModel:
     """A prompt predictor of one class, of the sizes that a training makes."""
     from ...models.ppn.card import PpnCard
-    from ...models.ppn.model import PpnModel
-    from ...models.ppn.start import new_prompter
+    from ...models.ppn.model import PpnModel, new_prompter
 
     prompter = new_prompter(segmenter, 1)
     return PpnModel(segmenter, prompter, PpnCard({1: "object"}, segmenter.model_id, {}))

@@ -17,9 +17,8 @@ import numpy as np
 
 from ...core.errors import DatasetError, FileError, PromptError, UsgsegError
 from ...core.metrics import dice, hd95, iou
-from ...io.datasets import Dataset, DatasetItem
+from ...io.datasets import Dataset, DatasetItem, read_mask
 from ...io.images import image_size, read_image
-from ...io.pairs import read_mask
 from ...models.interfaces import AutoSegmenter, Detector, Segmenter
 from ...segmentation.propose import classes_for, untrained_items
 from .methods import (

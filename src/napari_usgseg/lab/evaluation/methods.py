@@ -18,11 +18,11 @@ from ...core.errors import DatasetError
 from ...core.geometry import components, jitter_box, mask_to_box
 from ...core.metrics import dice, iou, next_click
 from ...core.types import BoolArray, FloatArray, ImageEmbedding, Prompts, TextPrompt
-from ...io.datasets import IMAGE_SUFFIXES, Dataset, DatasetItem
+from ...io.datasets import Dataset, DatasetItem, check_same_size, read_mask
 from ...io.labels import read_labels
 from ...io.masks import cut_at_half, read_mask_file
 from ...io.names import NameFinder, pair_by_name, safe_file_name
-from ...io.pairs import check_same_size, read_mask
+from ...io.search import IMAGE_SUFFIXES
 from ...models.grounding.phrases import split_phrases, wanted_phrases
 from ...models.interfaces import AutoSegmenter, Detector, Segmenter
 from ...segmentation.postprocess import PostprocessSettings, postprocess

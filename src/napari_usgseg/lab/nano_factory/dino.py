@@ -18,8 +18,7 @@ from ...learning.phrases import concept_of
 from ...learning.pool import PoolImage, load_pool, without
 from ...learning.questions import Question, Questioner
 from ...learning.trainer import LoopSettings, TrainingLog, run
-from ...models.grounding.phrase_grounder import PhraseNet
-from ...models.grounding.text import load_sentence_encoder
+from ...models.grounding.nano_detector import PhraseNet, load_sentence_encoder
 from ...models.sam.nano import TRUNK
 from ...models.sam.sam import to_pixels
 from .starting_weights import imagenet_trunk

@@ -18,14 +18,15 @@ from ...learning.pool import PoolImage, load_pool, phantom_pool, without
 from ...learning.questions import Questioner
 from ...learning.segmenter_task import soft_iou
 from ...learning.trainer import LoopSettings, TrainingLog, run
-from ...models.grounding.phrase_grounder import (
+from ...models.grounding.nano_detector import (
     Knowledge,
     PhraseGrounder,
     PhraseNet,
+    SentenceEncoder,
+    load_sentence_encoder,
     save_phrase_grounder,
 )
 from ...models.grounding.phrases import words_of
-from ...models.grounding.text import SentenceEncoder, load_sentence_encoder
 from ...models.sam.sam import to_pixels
 from .starting_weights import imagenet_trunk
 from .text_encoder import cut

@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 
 from ...core.errors import ModelNotFoundError
 from ...learning.phrases import ABSENT_ORGANS, CONCEPTS, HELD_OUT_ABSENT
-from ...models.grounding.text import MAX_TOKENS
+from ...models.grounding.nano_detector import MAX_TOKENS
 
 VOCABULARY = 10_000
 PLACES = {

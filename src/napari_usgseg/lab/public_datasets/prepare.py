@@ -30,15 +30,14 @@ from ...core.errors import DatasetError, FileError, readable
 from ...core.types import BoolArray, LabelClass
 from ...io.atomic import Write
 from ...io.datasets import Split, save_splits
+from ...io.decoders import Volume, is_nifti, read_nifti
 from ...io.export import CARD, write_card
 from ...io.groups import average_hash, join_groups
-from ...io.images import read_image, to_rgb_uint8
+from ...io.images import Spacing, card_entry, read_image, read_spacing, to_rgb_uint8
 from ...io.labels import default_color, write_classes
 from ...io.names import safe_file_names
 from ...io.notes import listening
 from ...io.outputs import OutputFolder
-from ...io.reading.nifti import Volume, is_nifti, read_nifti
-from ...io.reading.spacing import Spacing, card_entry, read_spacing
 from .annotations import AnnotationReader, Masks
 from .finding import FoundImage, Remark, RemarkKind, find_images
 from .registry import KnownDataset, LabelRule

@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 from ...core.errors import DatasetError, FileError, readable
 from ...core.types import LabelClass
 from ...io.atomic import Write
-from ...io.datasets import Dataset, DatasetItem, Split
+from ...io.datasets import Dataset, DatasetItem, Split, read_pair
 from ...io.export import CARD, card_ids, write_card
 from ...io.labels import LabelMap, default_color, write_classes, write_image, write_labels
 from ...io.names import safe_file_names
 from ...io.outputs import OutputFolder
-from ...io.pairs import read_pair
 from .finding import Remark
 
 

@@ -12,9 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from ...core.errors import DatasetError
-from ...io.datasets import Dataset, Split
-from ...io.pairs import read_pair
-from ...models.grounding.text import SentenceEncoder
+from ...io.datasets import Dataset, Split, read_pair
+from ...models.grounding.nano_detector import SentenceEncoder
 from ...phantoms.anatomy import ANATOMIES
 from ...phantoms.phantom import KINDS, make_phantom
 from ..images import squash, squash_labels

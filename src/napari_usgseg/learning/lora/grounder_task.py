@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...models.grounding.phrase_grounder import PhraseNet
-from ...models.grounding.text import SentenceEncoder
+from ...models.grounding.nano_detector import PhraseNet, SentenceEncoder
 from ..images import normalise
 from ..questions import Questioner
 from ..segmenter_task import soft_iou

@@ -24,8 +24,7 @@ from torch import nn
 from ...core.errors import Cancelled, CheckpointError
 from ...core.types import FloatArray
 from ...io.datasets import Dataset, Split
-from ...models.grounding.phrase_grounder import PhraseGrounder
-from ...models.grounding.text import load_sentence_encoder
+from ...models.grounding.nano_detector import PhraseGrounder, load_sentence_encoder
 from ...models.lora.adapter import save_adapter, trained
 from ...models.lora.card import AdapterCard, is_adapter, read_adapter_card, write_adapter_card
 from ...models.registry import embedded_grounder, resolve_device

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ...core.errors import ModelError
 from ...models.grounding.grounding_dino import GroundingDino
-from ...models.grounding.phrase_grounder import SAME_PHRASE, PhraseGrounder, PhraseNet
+from ...models.grounding.nano_detector import SAME_PHRASE, PhraseGrounder, PhraseNet
 from ...models.interfaces import Detector
 from ...models.lora.adapter import DINO_PRESETS, GROUNDER_PRESETS, GUARDED, add_adapter, find_preset
 from ...models.registry import load_detector, resolve_device

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...core.errors import DatasetError, FileError
-from ...io.datasets import Dataset, DatasetItem
-from ...io.pairs import read_mask, read_pair
+from ...io.datasets import Dataset, DatasetItem, read_mask, read_pair
 from .views import LabelledImage
 
 

@@ -17,8 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ...models.ppn.decode import FrozenDecoder
-from ...models.ppn.model import boxes_of
+from ...models.ppn.model import FrozenDecoder, boxes_of
 from ...models.ppn.network import BOX_TOKENS, ClassPrompter, LearnedPrompts
 from ..prompts import coarse_logits, correction
 from .views import Views

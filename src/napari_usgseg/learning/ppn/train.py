@@ -21,9 +21,14 @@ from ...core.errors import DatasetError
 from ...core.metrics import dice
 from ...models.interfaces import Segmenter
 from ...models.ppn.card import CARD_FILE, PpnCard
-from ...models.ppn.decode import FrozenDecoder
-from ...models.ppn.model import PpnModel, load_ppn, save_ppn
-from ...models.ppn.start import begin_at_the_mean, new_prompter
+from ...models.ppn.model import (
+    FrozenDecoder,
+    PpnModel,
+    begin_at_the_mean,
+    load_ppn,
+    new_prompter,
+    save_ppn,
+)
 from ..resuming import is_same, write_request
 from ..trainer import LoopSettings, run
 from .task import PpnTask, PpnTraining

@@ -72,8 +72,8 @@ GROUNDER_PRESETS = {
 }
 """For the phrase grounder, which has no attention. "decoder": the layers of neck and head; merged
 for good it forgets what was known, so an adapter answers its own phrases only
-(``models.lora_routing``). "phrase": only where the phrase steers the image's features, and held
-where old phrases do not feel it (``training.lora_guard``): weaker, but it may be merged."""
+(``lora.routing``). "phrase": only where the phrase steers the image's features, and held
+where old phrases do not feel it (``learning.lora``): weaker, but it may be merged."""
 
 
 def find_preset(name: str, presets: dict[str, Preset]) -> Preset:

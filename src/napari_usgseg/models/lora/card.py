@@ -30,7 +30,7 @@ class AdapterCard:
         targets: what was learned, as a person would type it.
         phrases: all phrasings of the targets that were learned.
         images: ids of the images that were learned from or chosen by.
-        preset: which layers were tuned (``models.lora_presets``).
+        preset: which layers were tuned (``lora.adapter``).
         rank: of the matrices.
         source: names of the data sets or of the project.
         seed: of everything random.

@@ -19,7 +19,7 @@ from torch import Tensor
 from ...core.errors import CheckpointError, ModelNotFoundError
 from ...io.outputs import check_model_folder
 from ..grounding.grounding_dino import GroundingDino
-from ..grounding.phrase_grounder import PhraseGrounder, save_phrase_grounder
+from ..grounding.nano_detector import PhraseGrounder, save_phrase_grounder
 from ..registry import embedded_grounder, load_detector
 from .adapter import DINO_PRESETS, USE
 from .card import ADAPTER_WEIGHTS, base_of

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from ...core.types import Detections, TextPrompt
+from ..grounding.nano_detector import SentenceEncoder
 from ..grounding.phrases import split_phrases
-from ..grounding.text import SentenceEncoder
 from ..interfaces import Detector
 
 TAUGHT = 0.7

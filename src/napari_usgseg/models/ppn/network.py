@@ -4,7 +4,7 @@ Class queries attend to the image's features through one two-way attention block
 coarse to fine; each level starts from its features plus the tokens of the level before. Of the
 updated queries the first two give a box, the others stay prompts; the updated image tokens give a
 mask prompt (arXiv 2409.06821, section 3.2; the published ``HighResPPN``, whose state dicts
-``ppn_published`` reads). The prompt encoder that embeds box and mask is the segmenter's: it is an
+``ppn.published`` reads). The prompt encoder that embeds box and mask is the segmenter's: it is an
 argument, never a part of the network, so that nothing of it can be trained or saved by mistake.
 """
 

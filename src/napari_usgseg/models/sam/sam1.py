@@ -7,7 +7,7 @@ predictor, LoRA) works on it. The image encoder stays transformers' own.
 It differs in three things. Its square holds the image with the longer side at full length and zeros
 right and below. A box is not followed by the "not a point" token, a click alone is. And it has no
 object score: a person's prompt is always answered, and for a prompt predictor the IoU estimate
-stands in (``ppn_decode.presence``).
+stands in (``ppn.model.presence``).
 """
 
 from __future__ import annotations

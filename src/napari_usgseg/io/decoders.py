@@ -13,6 +13,7 @@ makes no sense is passed over.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from ...core.errors import ImageReadError
+from ..core.errors import ImageReadError
 
 
 def color_channels(path: Path, stored: Stored) -> tuple[NDArray[Any], NDArray[Any] | None]:
@@ -103,6 +104,9 @@ def _from_lab(values: NDArray[Any], signed: bool) -> NDArray[np.uint8]:
     lab = np.concatenate([light[..., None], chroma / (256 if deep else 1)], axis=-1)
     return np.rint(lab2rgb(lab) * 255).astype(np.uint8)
 
+
+Spacing = tuple[float, float]
+"""Millimetres per pixel (row, column)."""
 
 MAX_PIXELS = 89_000_000
 """Larger images are refused before they are decoded (Pillow's own limit; about 9400 x 9400)."""
@@ -572,3 +576,94 @@ def _subsampled(path: Path, page: Any) -> Stored:
         raise unsupported(path, "colours at half resolution without JPEG are not supported")
     with Image.open(path, formats=("TIFF",)) as image:  # (it turns a TIFF by itself)
         return Stored(np.asarray(image.convert("RGB")), "rgb")
+
+
+MAX_VOXELS = 2_000_000_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Volume:
+    """A volume; ``values[:, :, k]`` is a slice with columns first, so an image is its transpose.
+
+    Attributes:
+        values: (X, Y, Z) or (X, Y, Z, C), scaled as the header says.
+        spacing_mm: along X, Y, Z; NaN where the header gives none.
+    """
+
+    values: NDArray[Any]
+    spacing_mm: tuple[float, float, float]
+
+    @property
+    def slices(self) -> int:
+        """How many slices there are along the third axis."""
+        return int(self.values.shape[2])
+
+    def image(self, index: int, channel: int | None = None) -> NDArray[Any]:
+        """(H, W) values of a slice, rows along Y.
+
+        Raises:
+            IndexError: there is no such slice or channel.
+        """
+        slab = self.values[:, :, index]
+        if slab.ndim == 3:
+            slab = slab[..., 0 if channel is None else channel]
+        return np.ascontiguousarray(slab.T)
+
+    @property
+    def pixel_size_mm(self) -> Spacing | None:
+        """Millimetres per pixel (row, column) of a slice; None where they are not stated."""
+        x, y = (float(size) for size in self.spacing_mm[:2])
+        return (y, x) if min(x, y) > 0 and math.isfinite(x + y) else None
+
+
+def is_nifti(path: str | Path) -> bool:
+    """Whether a file has the name of a NIfTI volume."""
+    return str(path).lower().endswith((".nii", ".nii.gz"))
+
+
+def read_nifti(path: str | Path) -> Volume:
+    """Read a volume of two to four axes.
+
+    Raises:
+        ImageReadError: the file is missing, damaged or no such volume.
+    """
+    from nibabel.arrayproxy import ArrayProxy
+
+    path = Path(path)
+    with read_errors(path):
+        header = _header(path)
+        shape = _shape(path, header["dim"])
+        if header.get_data_dtype().kind not in "iuf":
+            code = int(header["datatype"])
+            raise ImageReadError(path, f"holds values of type {code}; expected integers or floats")
+        values = np.array(ArrayProxy(str(path), header)).reshape(shape, order="F")
+    x, y, z = (float(size) if size > 0 else math.nan for size in header["pixdim"][1:4])
+    return Volume(values, (x, y, z))
+
+
+def _header(path: Path) -> Any:
+    """The header as it stands: nibabel's check would make 1 mm of a spacing that is not given."""
+    from nibabel.nifti1 import Nifti1Header
+    from nibabel.openers import ImageOpener
+    from nibabel.wrapstruct import WrapStructError
+
+    try:
+        with ImageOpener(str(path)) as file:
+            header = Nifti1Header.from_fileobj(file, check=False)
+    except WrapStructError:  # too short
+        header = None
+    if header is None or header["sizeof_hdr"] != header.sizeof_hdr:
+        raise ImageReadError(path, "no NIfTI-1 header; expected a .nii or .nii.gz volume")
+    if header["magic"] == header.pair_magic:
+        raise ImageReadError(path, "a header without its values; convert the pair to one .nii")
+    return header
+
+
+def _shape(path: Path, dims: NDArray[Any]) -> tuple[int, ...]:
+    axes = int(dims[0])
+    lengths = [int(n) for n in dims[1 : axes + 1]] if 2 <= axes <= 7 else []
+    while len(lengths) > 4 and lengths[-1] == 1:
+        lengths.pop()
+    if not 2 <= len(lengths) <= 4 or min(lengths) < 1 or math.prod(lengths) > MAX_VOXELS:
+        raise ImageReadError(path, f"a volume of {lengths}; expected two to four axes")
+    return tuple(lengths + [1] * (3 - len(lengths)))

@@ -1,1 +1,0 @@
-"""Decoders: from a file to the values that are stored in it."""
