@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import csv
+import shutil
+import subprocess
+import sys
 from collections import deque
 from html.parser import HTMLParser
 from pathlib import Path
@@ -128,7 +131,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 def test_a_project_that_was_labelled_is_reported(usgseg, labelled: Path, tmp_path: Path) -> None:
     done = usgseg("report", labelled, "--out", tmp_path / "out")
     assert done.code == 0, done.err
-    assert "images committed" in done.out
+    assert "images accepted" in done.out
     rows = {
         (row["image_id"], row["annotator"]): row for row in rows_of(tmp_path / "out/images.csv")
     }
@@ -143,6 +146,28 @@ def test_a_project_that_was_labelled_is_reported(usgseg, labelled: Path, tmp_pat
     assert (others["way"], others["click"], others["state"]) == ("by hand", "0", "committed")
     assert all(float(row["active_s"]) > 0 for row in rows.values())
     assert float(first["waited_s"]) > 0
+
+
+def test_the_tables_of_a_golden_project_are_those_that_an_earlier_version_wrote(
+    usgseg, tmp_path: Path
+) -> None:
+    golden = Path(__file__).parents[1] / "golden" / "files"
+    project = shutil.copytree(golden / "scans", tmp_path / "scans")
+    assert usgseg("report", project, "--out", tmp_path / "out").code == 0
+    for name in ("images", "models", "phrases"):
+        written = (tmp_path / "out" / f"{name}.csv").read_bytes()
+        assert written == (golden / "report" / f"{name}.csv").read_bytes(), name
+
+
+@pytest.mark.parametrize("words", ["--help", "report --help"])
+def test_help_loads_no_tables_plots_or_templates(words: str) -> None:
+    heavy = {"pandas", "matplotlib", "jinja2"}
+    script = (
+        "import sys; from napari_usgseg.cli.main import run; "
+        f"run({words.split()!r}); print(*({heavy!r} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stderr.strip() == ""
 
 
 def test_the_page_needs_nothing_from_elsewhere(usgseg, labelled: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_usgseg.effort.report import open_for_report, read_ledger
+from napari_usgseg.effort.ledger import open_for_report, read_ledger
 
 pytestmark = pytest.mark.gui
 
@@ -28,16 +28,16 @@ def test_the_window_shows_the_figures_of_the_report(at_work, phantom_folder: Pat
     stores = open_for_report(phantom_folder)
     ledger = read_ledger(stores)
     stores[0].close()
-    assert ledger.totals.committed == 2
-    assert dialog.totals.text().startswith(f"2 of {ledger.images} images accepted")
+    assert len(ledger.accepted) == 2
+    assert dialog.totals.text().startswith(f"2 of {ledger.image_count} images accepted")
     assert dialog.models.item(0, 0).text() == "by hand"
     assert dialog.models.item(0, 1).text() == "2"
-    assert dialog.plot.renderer().isValid()
+    assert not dialog.plot.pixmap().isNull()
     dialog.close()
 
 
 def test_it_reads_on_a_thread_of_its_own(at_work, monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_usgseg.gui.panels import ledger_panel
+    from napari_usgseg.effort import ledger
 
     paint_and_accept(at_work)
     readers: list[str] = []
@@ -46,7 +46,7 @@ def test_it_reads_on_a_thread_of_its_own(at_work, monkeypatch: pytest.MonkeyPatc
         readers.append(threading.current_thread().name)
         return read_ledger(*arguments)
 
-    monkeypatch.setattr(ledger_panel, "read_ledger", read)
+    monkeypatch.setattr(ledger, "read_ledger", read)
     dialog = at_work.widget.export.show_effort()
     at_work.wait(lambda: dialog.models.rowCount() > 0)
     assert readers == ["usgseg-ledger"]

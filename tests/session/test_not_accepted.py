@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_usgseg.effort.reading import efforts
+from napari_usgseg.effort.efforts import efforts
 from napari_usgseg.learning.process.images import _labels
 from napari_usgseg.project.project import ProjectStore
 from napari_usgseg.project.records import ImageState
@@ -112,13 +112,13 @@ def test_the_ledger_says_that_it_is_not_committed(bench: Bench, draw):
     session.walk.step(1)
     store = ProjectStore(bench.folder, write=False)
     first, *_ = efforts(store.events(), "", store.states())
-    assert (first.image_id, first.committed_at, first.way) == ("a", None, None)
+    assert (first.image_id, first.accepted_at, first.way) == ("a", None, None)
     store.close()
     session.walk.step(-1)
     session.editing.accept()
     store = ProjectStore(bench.folder, write=False)
     first, *_ = efforts(store.events(), "", store.states())
-    assert first.committed_at is not None
+    assert first.accepted_at is not None
     assert first.way == "by hand"
     store.close()
 

@@ -177,8 +177,7 @@ def test_a_click_on_top_refines_and_undo_brings_the_proposal_back(project, make_
 
 
 def test_an_accepted_proposal_is_one_step_and_the_ledger_names_the_version(project, make_bench):
-    from napari_usgseg.effort.efforts import BY_PPN, Way
-    from napari_usgseg.effort.reading import efforts
+    from napari_usgseg.effort.efforts import BY_PPN, Way, efforts
 
     bench = make_bench(project)
     session = bench.session

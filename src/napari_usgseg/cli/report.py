@@ -1,4 +1,4 @@
-"""``usgseg report``: what labelling a project took, as a page and as tables."""
+"""Command ``usgseg report``: what labelling a project took, as a page and as tables."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def report(
     ] = None,
 ) -> None:
     """Report seconds, clicks, models, and how much of the proposals was changed, per image."""
+    from ..effort.efforts import span
+    from ..effort.ledger import FILES, cache_of, open_for_report, read_ledger, write_csv
     from ..effort.page import write_page
-    from ..effort.report import FILES, cache_of, open_for_report, read_ledger, write_csv
-    from ..effort.tables import span
 
     stores = open_for_report(project, labels, annotator)
     try:
@@ -40,10 +40,10 @@ def report(
     if not ledger.efforts:
         typer.echo(f"nothing is recorded in {ledger.name} yet")
     else:
-        sums = ledger.totals
+        images = ledger.images
         typer.echo(
-            f"{sums.committed} of {ledger.images} images committed, "
-            f"{span(sums.active_s)} of work, {sums.clicks} clicks"
+            f"{len(ledger.accepted)} of {ledger.image_count} images accepted, "
+            f"{span(images['active_s'].sum())} of work, {images['click'].sum()} clicks"
         )
     typer.echo(f"report: {out / 'index.html'}")
     if ledger.failures:

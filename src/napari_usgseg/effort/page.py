@@ -1,15 +1,20 @@
-"""The ledger as one HTML file that needs nothing else: no network, no script."""
+"""Page of a ledger: one HTML file that needs nothing else, no network, no script."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from html import escape
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from jinja2 import Environment
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
@@ -17,33 +22,27 @@ from scipy import ndimage
 from ..core.errors import FileError
 from ..io.atomic import Write
 from ..project.records import Draft, LabelStore
-from .efforts import IDLE_SECONDS, ImageEffort, Way
-from .plots import DOTS, key, seconds_by_origin, timeline
+from .efforts import IDLE_SECONDS, Way, span
+from .ledger import FEW, Ledger
 from .quality import proposed_map
-from .report import Ledger
-from .tables import FEW, committed, span
 
-PROPOSED, COMMITTED = (230, 159, 0), (86, 180, 233)
+COLORS = {
+    Way.UNCHANGED: "#009e73",
+    Way.CHANGED: "#56b4e9",
+    Way.DISCARDED: "#d55e00",
+    Way.BY_HAND: "#cc79a7",
+    Way.EMPTY: "#999999",
+}
+"""Of Okabe and Ito's palette, which colour-blind eyes can tell apart."""
+GREY = "#808a94"
+"""Of axes and texts: readable on the light page and on the dark one, for plots have no ground."""
+PROPOSED, ACCEPTED = (230, 159, 0), (86, 180, 233)
 THUMBNAIL = 320
 """Pixels of the longer side of an overlay."""
-
-STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
-       color: #1d2329; background: #fff; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
-table { border-collapse: collapse; width: 100%; } caption { text-align: left; color: #59636e; }
-th, td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid #d8dee4; }
-th:first-child, td:first-child, .text { text-align: left; }
-svg { width: 100%; height: auto; }
-.key { display: inline-block; width: .8em; height: .8em; border-radius: .4em;
-       margin: 0 .3em 0 1em; }
-.changed { display: flex; flex-wrap: wrap; gap: 1rem; } figure { margin: 0; width: 17rem; }
-figure img { width: 100%; } .note { color: #59636e; }
-@media (prefers-color-scheme: dark) {
-  body { color: #e6edf3; background: #14181d; }
-  th, td { border-color: #303841; }
-}
-"""
+PLOT_SIZE = (7.4, 2.7)
+"""Inches; at 100 dots to an inch this is what the window shows."""
+WINDOW = 15
+"""Images in the running median."""
 
 
 def write_page(ledger: Ledger, stores: Sequence[LabelStore], path: Path, write: Write) -> None:
@@ -58,138 +57,127 @@ def write_page(ledger: Ledger, stores: Sequence[LabelStore], path: Path, write: 
     Raises:
         LabelWriteError: it may not or cannot be written.
     """
-    write(path, page(ledger, stores).encode())
-
-
-def page(ledger: Ledger, stores: Sequence[LabelStore]) -> str:
-    """The HTML of ``write_page``."""
-    title = f"Labelling effort: {escape(ledger.name)}"
-    body = (
-        "".join(_sections(ledger, stores))
-        if ledger.efforts
-        else (
-            f"<p>Nothing is recorded yet: none of the {ledger.images} images was opened. "
-            "Label some, then write this report again.</p>"
-        )
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"number": _number, "span": span}
+    template = environment.from_string((files(__package__) / "page.html.j2").read_text("utf-8"))
+    accepted = len(ledger.accepted) > 0
+    text = template.render(
+        ledger=ledger,
+        now=datetime.now(),
+        idle=IDLE_SECONDS,
+        few=FEW,
+        edits=sum((item.edits for item in ledger.efforts), Counter[str]()).most_common(),
+        annotators=ledger.images["annotator"].nunique(),
+        key=key(ledger),
+        timeline=_embedded(timeline(ledger)) if accepted else "",
+        by_origin=_embedded(seconds_by_origin(ledger)) if accepted else "",
+        models=ledger.models.to_dict("records"),
+        phrases=ledger.phrases.to_dict("records"),
+        changed=list(_overlays(ledger, stores)),
+        proposed_color=f"rgb{PROPOSED}",
+        accepted_color=f"rgb{ACCEPTED}",
     )
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
-        f'<h1>{title}</h1><p class="note">Written {datetime.now():%Y-%m-%d %H:%M}. Time counts '
-        f"while an image is open; a pause longer than {IDLE_SECONDS:g} s counts as that long.</p>"
-        f"{body}</body></html>\n"
-    )
+    write(path, text.encode())
 
 
-def _sections(ledger: Ledger, stores: Sequence[LabelStore]) -> Iterable[str]:
-    yield _summary(ledger)
-    done = committed(ledger.efforts)
-    if not done:
-        yield "<p>No image is committed yet, so there is no time per image to show.</p>"
-        return
-    yield "<h2>Time per image</h2>" + _legend(done) + timeline(done)
-    yield "<h2>What each model's proposals saved</h2>" + seconds_by_origin(ledger.models)
-    yield _models(ledger)
-    if ledger.phrases:
-        yield "<h2>Which phrase works best for each class</h2>" + _phrases(ledger)
-    if ledger.changed:
-        yield "<h2>Proposals that were changed most</h2>" + _changed(ledger, stores)
-    if ledger.failures:
-        lines = "".join(f"<li>{escape(line)}</li>" for line in ledger.failures)
-        yield f"<h2>Not measured</h2><ul>{lines}</ul>"
+def _number(value: float, form: str, unit: str = "") -> str:
+    return "-" if math.isnan(value) else f"{value:{form}}{unit}"
 
 
-def _summary(ledger: Ledger) -> str:
-    sums = ledger.totals
-    rate = "" if sums.per_hour is None else f"{sums.per_hour:.0f} images an hour of work, "
-    each = sums.clicks / sums.committed if sums.committed else 0.0
-    prompts = ", ".join(f"{escape(name)} {number}" for name, number in sums.prompts)
-    people = sorted({item.annotator for item in ledger.efforts})
-    by = f" by {len(people)} annotators" if len(people) > 1 else ""
-    return (
-        f"<p><b>{sums.committed} of {ledger.images} images committed</b>{by} in "
-        f"{span(sums.active_s)} of work, of which the models took "
-        f"{span(sums.waited_s)}: {rate}{each:.1f} clicks for each committed image.</p>"
-        f'<p class="note">Edits: {prompts or "none"}.</p>'
-    )
+# -- plots -----------------------------------------------------------------------------------------
 
 
-def _legend(done: Sequence[ImageEffort]) -> str:
-    keys = "".join(
-        f'<span class="key" style="background:{color}"></span>{name}' for name, color in key(done)
-    )
-    return f"<p>{DOTS} {keys}</p>"
+def key(ledger: Ledger) -> list[tuple[str, str]]:
+    """The ways that are among the accepted images, each with its colour."""
+    ways = set(ledger.accepted["way"])
+    return [(str(way), color) for way, color in COLORS.items() if way in ways]
 
 
-def _models(ledger: Ledger) -> str:
-    heads = ("first proposal", "images", "unchanged", "changed", "thrown away", "median",
-             "unchanged", "changed", "saved", "Dice", "HD95")  # fmt: skip
-    rows = [
-        (
-            row.name,
-            str(row.images),
-            *(f"{row.share(way):.0%}" for way in (Way.UNCHANGED, Way.CHANGED, Way.DISCARDED)),
-            *(_value(v, ".1f", " s") for v in (row.median_s, row.unchanged_s, row.changed_s)),
-            _value(row.saved_s, "+.1f", " s"),
-            _value(row.dice, ".3f"),
-            _value(row.hd95_px, ".1f", " px"),
-        )
-        for row in ledger.models
+def timeline(ledger: Ledger) -> bytes:
+    """Seconds of each accepted image, in the order of the accepts, with a running median, as PNG.
+
+    A dot above the 98th percentile is drawn at the upper edge.
+    """
+    rows = ledger.accepted
+    seconds, number = rows["active_s"].to_numpy(), np.arange(1, len(rows) + 1)
+    top = max(float(np.quantile(seconds, 0.98)) * 1.1, 1e-3)
+    figure, axes = _plot(PLOT_SIZE)
+    for way, color in COLORS.items():
+        of_way = (rows["way"] == way).to_numpy()
+        shown = np.minimum(seconds[of_way], top)
+        axes.plot(number[of_way], shown, "o", color=color, alpha=0.8, ms=4, mew=0, clip_on=False)
+    middle = rows["active_s"].rolling(WINDOW, center=True).median()
+    axes.plot(number, middle, color="#e69f00", lw=2)
+    axes.set_ylim(0, top)
+    axes.yaxis.set_major_formatter("{x:g} s")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(axis="y", color=GREY, alpha=0.35)
+    return _png(figure)
+
+
+def seconds_by_origin(ledger: Ledger) -> bytes:
+    """A bar for each origin of first proposals: the median seconds of its images, as PNG."""
+    rows = ledger.models.iloc[::-1]
+    names = [name if len(name) <= 36 else f"{name[:33]}..." for name in rows["first_proposal"]]
+    colors = [COLORS[Way.BY_HAND if n == Way.BY_HAND else Way.CHANGED] for n in names]
+    figure, axes = _plot((PLOT_SIZE[0], 0.3 * len(rows) + 0.2))
+    bars = axes.barh(range(len(rows)), rows["median_s"], color=colors, height=0.7)
+    texts = [
+        f"{median:.1f} s ({images} images)"
+        for median, images in zip(rows["median_s"], rows["images"], strict=True)
     ]
-    caption = (
-        "Medians are seconds at work on an image. Saved is against the images made by hand in this "
-        f"project, where there are at least {FEW} of both; the images are not the same ones, so "
-        "take it with care. Dice and HD95 are from the first proposal to what was committed."
-    )
-    return _table(heads, rows, caption)
+    axes.bar_label(bars, texts, padding=5, color=GREY)
+    axes.set_yticks(range(len(rows)), names)
+    axes.set_xlim(0, 1.4 * max(rows["median_s"].max(), 1e-3))
+    axes.xaxis.set_visible(False)
+    return _png(figure)
 
 
-def _phrases(ledger: Ledger) -> str:
-    rows = [
-        (row.class_name, row.phrase, str(row.searched), str(row.found), _value(row.dice, ".3f"))
-        for row in ledger.phrases
-    ]
-    caption = (
-        "Dice of what the phrase found first with what was committed of that class; an image on "
-        "which it missed the class counts 0, one without the class on which it found nothing 1."
-    )
-    return _table(("class", "phrase", "looked for", "found", "Dice"), rows, caption)
+def _plot(inches: tuple[float, float]) -> tuple[Figure, Any]:
+    """An empty plot; a figure of its own, for pyplot's are kept for the whole process."""
+    figure = Figure(inches, layout="constrained")
+    axes = figure.subplots()
+    axes.spines[:].set_visible(False)
+    axes.tick_params(colors=GREY, length=0)
+    return figure, axes
 
 
-def _changed(ledger: Ledger, stores: Sequence[LabelStore]) -> str:
-    of = {store.annotator: store for store in stores}
-    figures = "".join(_figure(ledger, of[item.annotator], item) for item in ledger.changed)
-    return (
-        f'<p><span class="key" style="background:rgb{PROPOSED}"></span>first proposal'
-        f'<span class="key" style="background:rgb{COMMITTED}"></span>committed</p>'
-        f'<div class="changed">{figures}</div>'
-    )
+def _png(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=200, transparent=True)
+    return file.getvalue()
 
 
-def _figure(ledger: Ledger, store: LabelStore, item: ImageEffort) -> str:
-    quality = ledger.qualities[item.annotator, item.image_id]
-    who = f" ({escape(item.annotator)})" if item.annotator else ""
-    text = (
-        f"{escape(item.image_id)}{who}: Dice {quality.dice:.3f}, HD95 {quality.hd95_px:.1f} px, "
-        f"{item.clicks} clicks, {item.active_s:.0f} s"
-    )
-    try:
-        record = next(r for r in store.records if r.image_id == item.image_id)
-        labels = store.read_labels(record)
-        draft = store.draft(None if item.first is None else item.first.document)
-        drawn = overlay(store.read_image(record), draft, labels)
-    except FileError as error:
-        return f"<figure><figcaption>{text}<br>{escape(str(error))}</figcaption></figure>"
-    return (
-        f'<figure><img alt="{escape(item.image_id)}" src="data:image/png;base64,{_png(drawn)}">'
-        f"<figcaption>{text}</figcaption></figure>"
-    )
+def _embedded(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+# -- the proposals that were changed most ----------------------------------------------------------
+
+
+def _overlays(ledger: Ledger, stores: Sequence[LabelStore]) -> Iterator[dict[str, Any]]:
+    """What the page shows of each: the row, and an overlay or the sentence why there is none."""
+    store_of = {store.annotator: store for store in stores}
+    for index, row in ledger.changed.iterrows():
+        store, first = store_of[row["annotator"]], ledger.efforts[int(str(index))].first
+        shown = {"row": row, "picture": "", "failure": ""}
+        try:
+            record = next(r for r in store.records if r.image_id == row["image_id"])
+            draft = store.draft(None if first is None else first.document)
+            drawn = overlay(store.read_image(record), draft, store.read_labels(record))
+        except FileError as error:
+            shown["failure"] = str(error)
+        else:
+            file = io.BytesIO()
+            Image.fromarray(drawn).save(file, "PNG", optimize=True)
+            shown["picture"] = _embedded(file.getvalue())
+        yield shown
 
 
 def overlay(
     image: NDArray[np.uint8], draft: Draft, labels: NDArray[np.integer] | None
 ) -> NDArray[np.uint8]:
-    """A small picture with the outlines of a proposal and of what was committed.
+    """A small picture with the outlines of a proposal and of what was accepted.
 
     Args:
         image: (H, W, 3) RGB uint8.
@@ -207,27 +195,9 @@ def overlay(
     drawn = np.array(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
     masks = [(mask, PROPOSED) for mask in proposed_map(draft).values()]
     if labels is not None:
-        masks += [(labels == value, COMMITTED) for value in np.unique(labels) if value]
+        masks += [(labels == value, ACCEPTED) for value in np.unique(labels) if value]
     for mask, color in masks:
         if mask.shape == (height, width):
             small = mask[rows][:, columns]
             drawn[small & ~ndimage.binary_erosion(small)] = color
     return drawn
-
-
-def _png(pixels: NDArray[np.uint8]) -> str:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG", optimize=True)
-    return base64.b64encode(file.getvalue()).decode()
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], caption: str) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(value)}</td>" for value in row) + "</tr>" for row in rows
-    )
-    return f"<table><caption>{escape(caption)}</caption><tr>{head}</tr>{body}</table>"
-
-
-def _value(value: float | None, form: str, unit: str = "") -> str:
-    return "-" if value is None else f"{value:{form}}{unit}"

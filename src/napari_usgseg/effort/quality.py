@@ -1,7 +1,7 @@
-"""How much of a first proposal was changed before it was committed: Dice and HD95.
+"""Quality of a first proposal: Dice and HD95 to what was accepted.
 
 Where a phrase proposed, everything that it should have found counts: each class of the proposal is
-compared with all that was committed of it. Where a person pointed at one object, only the committed
+compared with all that was accepted of it. Where a person pointed at one object, only the accepted
 objects that the proposal touches count, for the others were not asked for yet.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -30,7 +30,7 @@ CACHE_FILE = "ledger.json"
 
 @dataclass(frozen=True, slots=True)
 class ClassQuality:
-    """One class of a proposal beside what was committed of it; ``phrase`` found it, or ""."""
+    """One class of a proposal beside what was accepted of it; ``phrase`` found it, or ""."""
 
     class_id: int
     phrase: str
@@ -40,7 +40,7 @@ class ClassQuality:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """A proposal beside what was committed: means over its classes."""
+    """A proposal beside what was accepted: means over its classes."""
 
     classes: tuple[ClassQuality, ...]
 
@@ -70,7 +70,7 @@ def proposed_map(draft: Draft) -> dict[int, BoolArray]:
 
 
 def compare(draft: Draft, labels: LabelMap, source: str) -> Quality | None:
-    """A proposal beside the committed classes (H, W).
+    """A proposal beside the accepted classes (H, W).
 
     Returns:
         None where the draft has no mask, or one of another size than the labels.
@@ -79,22 +79,22 @@ def compare(draft: Draft, labels: LabelMap, source: str) -> Quality | None:
     for class_id, mask in proposed_map(draft).items():
         if mask.shape != labels.shape:
             return None
-        committed: BoolArray = labels == class_id
+        accepted: BoolArray = labels == class_id
         if source != BY_PHRASE:
-            touched = [part for part in components(committed, 0) if (part & mask).any()]
-            committed = np.any(touched, axis=0) if touched else np.zeros_like(mask)
+            touched = [part for part in components(accepted, 0) if (part & mask).any()]
+            accepted = np.any(touched, axis=0) if touched else np.zeros_like(mask)
         phrases = (
             item.proposal.phrase
             for item in draft.objects
             if item.proposal is not None and item.class_id == class_id
         )
         phrase = next((phrase for phrase in phrases if phrase), "")
-        found.append(ClassQuality(class_id, phrase, dice(mask, committed), hd95(mask, committed)))
+        found.append(ClassQuality(class_id, phrase, dice(mask, accepted), hd95(mask, accepted)))
     return Quality(tuple(found)) if found else None
 
 
 def as_it_came(draft: Draft) -> Quality | None:
-    """The quality of a proposal that was committed without a change."""
+    """The quality of a proposal that was accepted without a change."""
     phrases = {
         item.class_id: item.proposal.phrase
         for item in draft.objects
@@ -117,9 +117,10 @@ class QualityCache:
         self._changed = False
         if self._path is not None:
             with suppress(OSError, ValueError, KeyError, TypeError):  # torn, or of another version
+                found = json.loads(self._path.read_text("utf-8"))["found"]
                 self._known = {
-                    key: _from_json(value)
-                    for key, value in json.loads(self._path.read_text("utf-8"))["found"].items()
+                    key: rows and Quality(tuple(ClassQuality(*row) for row in rows))
+                    for key, rows in found.items()
                 }
 
     def get(self, key: str, measure: Callable[[], Quality | None]) -> Quality | None:
@@ -133,25 +134,15 @@ class QualityCache:
         """Keep what was measured; a folder that cannot be written is no fault."""
         if self._path is None or not self._changed:
             return
-        found = {key: _to_json(value) for key, value in self._known.items()}
+        found = {
+            key: quality and [astuple(item) for item in quality.classes]
+            for key, quality in self._known.items()
+        }
         with suppress(LabelWriteError):
             write_atomically(
                 self._path, json.dumps({"schema": 1, "found": found}).encode(), overwrite=True
             )
             self._changed = False
-
-
-def _to_json(quality: Quality | None) -> list[list[object]] | None:
-    if quality is None:
-        return None
-    return [[item.class_id, item.phrase, item.dice, item.hd95_px] for item in quality.classes]
-
-
-def _from_json(value: list[list[object]] | None) -> Quality | None:
-    if value is None:
-        return None
-    rows = (ClassQuality(int(c), str(p), float(d), float(h)) for c, p, d, h in value)  # type: ignore[call-overload, arg-type]
-    return Quality(tuple(rows))
 
 
 def measure(
@@ -161,11 +152,11 @@ def measure(
     labelling: Labelling = "semantic",
     progress: Callable[[str], None] = lambda image_id: None,
 ) -> tuple[Qualities, tuple[str, ...]]:
-    """Compare the first proposals of committed images with what was committed.
+    """Compare the first proposals of accepted images with what was accepted.
 
     Args:
         store: of the annotator whose efforts these are.
-        efforts: those without a proposal or a commit are passed over.
+        efforts: those without a proposal or an accept are passed over.
         cache: of what was measured before.
         labelling: of the project.
         progress: called with each image's id when it is done.

@@ -1,15 +1,16 @@
-"""The effort ledger in a window of its own: the figures of ``usgseg report`` for this project."""
+"""Window of the effort ledger: the figures of ``usgseg report`` for this project."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Qt, Signal
-from qtpy.QtGui import QCloseEvent
-from qtpy.QtSvgWidgets import QSvgWidget
+from qtpy.QtGui import QCloseEvent, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QDialog,
@@ -25,27 +26,59 @@ from qtpy.QtWidgets import (
 
 from ...annotation.session import AnnotationSession
 from ...core.errors import Cancelled, UsgsegError
-from ...effort.efforts import IDLE_SECONDS, Way
-from ...effort.plots import HEIGHT, WIDTH, key, timeline
-from ...effort.report import FILES, Ledger, cache_of, open_for_report, read_ledger, write_csv
-from ...effort.tables import committed, span
+from ...effort.efforts import IDLE_SECONDS, Way, span
 from ...io.outputs import OutputFolder
 from ...project.project import ProjectStore
 from ..parts import button, row
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ...effort.ledger import Ledger
+
 TELL_SECONDS = 0.2
-DOTS = 1000
-"""Each is drawn anew with every repaint, on the thread of the window."""
+PLOT_WIDTH = 720
+"""Pixels; the plot is drawn with more of them and made smaller, for screens of a finer grain."""
 IN_MEMORY = "The ledger is kept for folders of images, not for a layer that has no file."
-MODEL_HEADS = ("first proposal", "images", "unchanged", "median s", "saved s", "Dice", "HD95 px")
-PHRASE_HEADS = ("class", "phrase", "looked for", "found", "Dice")
-CHANGED_HEADS = ("image", "Dice", "HD95 px", "clicks", "seconds")
+# the head of each column, the ledger's column, and how its numbers are written
+MODELS = (
+    ("first proposal", "first_proposal", ""),
+    ("images", "images", "d"),
+    ("unchanged", "share", ".0%"),
+    ("median s", "median_s", ".1f"),
+    ("saved s", "saved_s", ".1f"),
+    ("Dice", "dice", ".3f"),
+    ("HD95 px", "hd95_px", ".1f"),
+)
+PHRASES = (
+    ("class", "class", ""),
+    ("phrase", "phrase", ""),
+    ("looked for", "images_searched", "d"),
+    ("found", "images_found", "d"),
+    ("Dice", "dice", ".3f"),
+)
+CHANGED = (
+    ("image", "image_id", ""),
+    ("Dice", "dice", ".3f"),
+    ("HD95 px", "hd95_px", ".1f"),
+    ("clicks", "click", "d"),
+    ("seconds", "active_s", ".1f"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the window shows: the ledger, its plot as PNG ("" without any), and the plot's key."""
+
+    ledger: Ledger
+    plot: bytes
+    key: list[tuple[str, str]]
 
 
 class LedgerReader(QObject):
     """Reads the ledger on a thread of its own, through a connection of its own.
 
-    Signals: ``progressed`` (images measured, in all), ``read`` (a ``Ledger``), ``written`` (the
+    Signals: ``progressed`` (images measured, in all), ``read`` (a ``Reading``), ``written`` (the
     path of a report), ``failed`` (a sentence). A newer request makes an older one end.
     """
 
@@ -74,7 +107,9 @@ class LedgerReader(QObject):
         self._asked += 1
 
     def _run(self, number: int, folder: Path, root: Path, out: Path | None) -> None:
-        """Body of the thread."""
+        """Body of the thread; what reads and draws is heavy and is first imported here."""
+        from ...effort import ledger as effort
+        from ...effort import page
 
         def progress(done: int, total: int) -> None:
             if number != self._asked:
@@ -87,20 +122,19 @@ class LedgerReader(QObject):
         try:
             report = OutputFolder(out, overwrite=True) if out is not None else None
             if report is not None:
-                report.check(*(report.root / name for name in FILES))
-            stores = open_for_report(folder, root)
+                report.check(*(report.root / name for name in effort.FILES))
+            stores = effort.open_for_report(folder, root)
             try:
-                ledger = read_ledger(stores, progress, cache_of(stores))
+                ledger = effort.read_ledger(stores, progress, effort.cache_of(stores))
                 if report is not None:
-                    from ...effort.page import write_page
-
-                    write_csv(ledger, report.root, report.write)
-                    write_page(ledger, stores, report.root / "index.html", report.write)
+                    effort.write_csv(ledger, report.root, report.write)
+                    page.write_page(ledger, stores, report.root / "index.html", report.write)
             finally:
                 for store in stores:
                     store.close()
+            plot = page.timeline(ledger) if len(ledger.accepted) else b""
             if number == self._asked:
-                self.read.emit(ledger)
+                self.read.emit(Reading(ledger, plot, page.key(ledger)))
                 if out is not None:
                     self.written.emit(out / "index.html")
         except Cancelled:
@@ -133,13 +167,12 @@ class LedgerDialog(QDialog):
         self.reader.failed.connect(self._on_failed)
         self.totals = QLabel()
         self.totals.setWordWrap(True)
-        self.plot = QSvgWidget()
-        self.plot.renderer().setAspectRatioMode(Qt.AspectRatioMode.KeepAspectRatio)
-        self.plot.setFixedHeight(740 * HEIGHT // WIDTH)
+        self.plot = QLabel()
+        self.plot.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.legend = QLabel()
         self.legend.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.models, self.phrases = _table(MODEL_HEADS), _table(PHRASE_HEADS)
-        self.changed = _table(CHANGED_HEADS)
+        self.models, self.phrases = _table(MODELS), _table(PHRASES)
+        self.changed = _table(CHANGED)
         self.changed.setToolTip("Double-click an image to go there.")
         self.changed.itemDoubleClicked.connect(self._on_chosen)
         self.tabs = QTabWidget()
@@ -188,61 +221,29 @@ class LedgerDialog(QDialog):
     def _on_progress(self, done: int, total: int) -> None:
         self.note.setText(f"Comparing proposals with what was accepted: {done} of {total}")
 
-    def _on_read(self, ledger: Ledger) -> None:
-        sums, done = ledger.totals, committed(ledger.efforts)
-        rate = "" if sums.per_hour is None else f" - {sums.per_hour:.0f} an hour"
+    def _on_read(self, reading: Reading) -> None:
+        ledger, images = reading.ledger, reading.ledger.images
+        rate = "" if ledger.per_hour is None else f" - {ledger.per_hour:.0f} an hour"
         self.totals.setText(
-            f"{sums.committed} of {ledger.images} images accepted in {span(sums.active_s)} "
-            f"of work{rate}, {sums.clicks} clicks. A pause counts as {IDLE_SECONDS:g} s at most."
+            f"{len(ledger.accepted)} of {ledger.image_count} images accepted in "
+            f"{span(images['active_s'].sum())} of work{rate}, {images['click'].sum()} clicks. "
+            f"A pause counts as {IDLE_SECONDS:g} s at most."
         )
-        self.plot.setVisible(bool(done))
-        if done:
+        self.plot.setVisible(bool(reading.plot))
+        if reading.plot:
             self.legend.setText(
-                " &nbsp; ".join(f'<font color="{c}">\u25cf</font> {name}' for name, c in key(done))
+                " &nbsp; ".join(
+                    f'<font color="{c}">\u25cf</font> {name}' for name, c in reading.key
+                )
             )
-            self.plot.load(timeline(done, DOTS).encode())
-            self.plot.renderer().setAspectRatioMode(Qt.AspectRatioMode.KeepAspectRatio)
-        _fill(
-            self.models,
-            [
-                (
-                    item.name,
-                    str(item.images),
-                    f"{item.share(Way.UNCHANGED):.0%}",
-                    *map(_text, (item.median_s, item.saved_s)),
-                    _text(item.dice, 3),
-                    _text(item.hd95_px),
-                )
-                for item in ledger.models
-            ],
-        )
-        _fill(
-            self.phrases,
-            [
-                (
-                    item.class_name,
-                    item.phrase,
-                    str(item.searched),
-                    str(item.found),
-                    _text(item.dice, 3),
-                )
-                for item in ledger.phrases
-            ],
-        )
-        qualities = [ledger.qualities[item.annotator, item.image_id] for item in ledger.changed]
-        _fill(
-            self.changed,
-            [
-                (
-                    item.image_id,
-                    _text(quality.dice, 3),
-                    _text(quality.hd95_px),
-                    str(item.clicks),
-                    _text(item.active_s),
-                )
-                for item, quality in zip(ledger.changed, qualities, strict=True)
-            ],
-        )
+            pixmap = QPixmap()
+            pixmap.loadFromData(reading.plot)
+            pixmap.setDevicePixelRatio(pixmap.width() / PLOT_WIDTH)
+            self.plot.setPixmap(pixmap)
+        models = ledger.models
+        _fill(self.models, MODELS, models.assign(share=models[Way.UNCHANGED] / models["images"]))
+        _fill(self.phrases, PHRASES, ledger.phrases)
+        _fill(self.changed, CHANGED, ledger.changed)
         failed = len(ledger.failures)
         self.note.setText(f"{failed} images could not be compared." if failed else "")
 
@@ -257,9 +258,12 @@ class LedgerDialog(QDialog):
         super().closeEvent(event)
 
 
-def _table(heads: Sequence[str]) -> QTableWidget:
-    table = QTableWidget(0, len(heads))
-    table.setHorizontalHeaderLabels(list(heads))
+Columns = Sequence[tuple[str, str, str]]
+
+
+def _table(columns: Columns) -> QTableWidget:
+    table = QTableWidget(0, len(columns))
+    table.setHorizontalHeaderLabels([head for head, _, _ in columns])
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
     table.verticalHeader().hide()
@@ -269,15 +273,16 @@ def _table(heads: Sequence[str]) -> QTableWidget:
     return table
 
 
-def _fill(table: QTableWidget, rows: Sequence[Sequence[str]]) -> None:
+def _fill(table: QTableWidget, columns: Columns, rows: pd.DataFrame) -> None:
     table.setRowCount(len(rows))
-    for number, values in enumerate(rows):
-        for column, value in enumerate(values):
-            item = QTableWidgetItem(value)
+    for column, (_, name, form) in enumerate(columns):
+        for number, value in enumerate(rows[name]):
+            item = QTableWidgetItem(_text(value, form))
             if column:
                 item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
             table.setItem(number, column, item)
 
 
-def _text(value: float | None, digits: int = 1) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+def _text(value: Any, form: str) -> str:
+    missing = value != value  # only a number that is none differs from itself
+    return "-" if missing else f"{value:{form}}"
