@@ -3,12 +3,15 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from napari_usgseg.core.errors import DatasetError
 from napari_usgseg.core.types import LabelClass, Prompts
 from napari_usgseg.project.arrays import (
+    TAGS,
     Decoder,
     Encoder,
     pack_array,
@@ -17,7 +20,14 @@ from napari_usgseg.project.arrays import (
     table_to_json,
     unpack,
 )
-from napari_usgseg.project.records import ClassTable, Draft, DraftObject, difference
+from napari_usgseg.project.records import (
+    ClassTable,
+    Draft,
+    DraftObject,
+    EventKind,
+    ImageState,
+    difference,
+)
 from napari_usgseg.segmentation.propose import Proposal
 
 from .conftest import some_draft
@@ -121,13 +131,52 @@ def test_the_same_mask_in_two_drafts_is_kept_once() -> None:
     assert len(encoder.blobs) == before + 1, "another document, with the same mask and logits"
 
 
-def test_a_field_that_a_later_version_added_is_passed_over() -> None:
+def stored(**change: object) -> Decoder:
+    """A decoder of one document, "it": a draft as on disk, with some of its values changed."""
     encoder = Encoder()
     values = unpack(encoder.blobs[encoder.draft(some_draft())])
-    values["later"] = 1
+    encoder.blobs["it"] = encoder.blobs[encoder.document(values | change)]
+    return Decoder(encoder.blobs.__getitem__)
+
+
+def test_a_field_that_is_not_known_is_an_error_that_names_it() -> None:
+    with pytest.raises(DatasetError, match=r"'Draft' with later.*update"):
+        stored(later=1).draft("it")
+
+
+def test_a_record_that_is_not_known_is_an_error_that_names_it() -> None:
+    with pytest.raises(DatasetError, match=r"a record 'Sketch'.*update"):
+        stored(objects=[{"kind": "Sketch"}]).draft("it")
+
+
+def test_a_field_that_an_earlier_version_lacked_has_its_default() -> None:
+    encoder = Encoder()
+    values = unpack(encoder.blobs[encoder.draft(some_draft())])
     values["objects"][0].pop("by_hand")
     name = encoder.document(values)
     assert same(Decoder(encoder.blobs.__getitem__).draft(name), some_draft())
+
+
+def test_the_names_on_disk_stay() -> None:
+    """Change this test only together with a migration of the projects that people have."""
+    keys = {tag: list(names.values()) for tag, (_, names) in TAGS.items()}
+    assert keys == {
+        "Draft": ["objects", "active", "pending", "model_id", "notes"],
+        "DraftObject": ["class_id", "prompts", "proposal", "by_hand", "number", "ppn"],
+        "Prompts": ["point_coords", "point_labels", "box", "scribbles", "mask_input"],
+        "Proposal": ["mask", "box", "score", "phrase", "iou_prediction", "low_res_logits"],
+    }
+    assert [str(kind) for kind in EventKind] == [
+        "edit", "answer", "undo", "redo", "taken back", "forget", "open", "leave", "search",
+        "proposal", "export", "settings", "written", "external", "import", "image",
+    ]  # fmt: skip
+    states = ["untouched", "proposed", "committed", "skipped", "flagged"]
+    assert [str(state) for state in ImageState] == states
+
+
+def test_every_field_of_a_record_is_kept() -> None:
+    for record, names in TAGS.values():
+        assert list(names) == [item.name for item in fields(record)]
 
 
 def test_nothing_proposed_needs_no_document() -> None:

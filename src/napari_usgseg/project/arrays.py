@@ -1,16 +1,6 @@
-"""Drafts, patches and classes as JSON bodies, with arrays as blobs named by their content.
+"""Codec of proposals, patches and classes: JSON bodies, with arrays as blobs named by content.
 
-A blob is one byte that says what it holds, one byte with the number of its dimensions, each
-dimension in four bytes, and the values compressed with zlib. Its name is the SHA-256 of the same
-with the values as they are, so the same mask before and after an edit is kept once.
-
-    b   masks: bits, packed along the last axis
-    e   logits: float16, all low bytes and then all high bytes, which compresses better
-    B H label values of 8 and 16 bits
-    j   a document: JSON in UTF-8
-
-A draft is a document: every record in it an object with its ``kind`` and its fields. Masks and
-logits in it are blobs; points, boxes and scribbles are numbers.
+``docs/format.md`` describes the blobs and documents byte by byte.
 """
 
 from __future__ import annotations
@@ -21,17 +11,66 @@ import struct
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.errors import DatasetError
 from ..core.types import LabelClass, Prompts
 from ..segmentation.propose import Proposal
 from .records import ClassTable, Draft, DraftObject, LabelMap, LabelPatch
 
-RECORDS = {item.__name__: item for item in (Draft, DraftObject, Prompts, Proposal)}
+TAGS: dict[str, tuple[type[Any], dict[str, str]]] = {
+    "Draft": (
+        Draft,
+        {
+            "objects": "objects",
+            "active": "active",
+            "pending": "pending",
+            "model_id": "model_id",
+            "notes": "notes",
+        },
+    ),
+    "DraftObject": (
+        DraftObject,
+        {
+            "class_id": "class_id",
+            "prompts": "prompts",
+            "proposal": "proposal",
+            "by_hand": "by_hand",
+            "number": "number",
+            "ppn": "ppn",
+        },
+    ),
+    "Prompts": (
+        Prompts,
+        {
+            "point_coords": "point_coords",
+            "point_labels": "point_labels",
+            "box": "box",
+            "scribbles": "scribbles",
+            "mask_input": "mask_input",
+        },
+    ),
+    "Proposal": (
+        Proposal,
+        {
+            "mask": "mask",
+            "box": "box",
+            "score": "score",
+            "phrase": "phrase",
+            "iou_prediction": "iou_prediction",
+            "low_res_logits": "low_res_logits",
+        },
+    ),
+}
+"""Tag on disk -> the record, and its fields: name in the code -> key on disk.
+
+Tags and keys stay for good, whatever the classes and the fields are called in the code. A field
+that is new here needs a default, for the documents of earlier versions lack it.
+"""
+_TAG_OF = {record: tag for tag, (record, _) in TAGS.items()}
 SMALL = 8
 """Floats of two dimensions are a blob where both are at least this; fewer are written out."""
 LEVEL = 4
@@ -132,9 +171,11 @@ class Encoder:
             return self._array_values(value)
         if isinstance(value, tuple | list):
             return [self._values(item) for item in value]
-        if type(value).__name__ in RECORDS:
-            named = {item.name: self._values(getattr(value, item.name)) for item in fields(value)}
-            return {"kind": type(value).__name__, **named}
+        if type(value) in _TAG_OF:
+            tag = _TAG_OF[type(value)]
+            keys = TAGS[tag][1]
+            named = {key: self._values(getattr(value, name)) for name, key in keys.items()}
+            return {"kind": tag, **named}
         return value.item() if isinstance(value, np.generic) else value
 
     def _array_values(self, value: NDArray[Any]) -> dict[str, Any]:
@@ -151,7 +192,11 @@ class Decoder:
         self._read = read
 
     def draft(self, name: str | None) -> Draft:
-        """The draft of a document."""
+        """The draft of a document.
+
+        Raises:
+            DatasetError: it holds a record or a field that this version does not know.
+        """
         return Draft() if name is None else self._value(unpack(self._read(name)))
 
     def patch(self, body: dict[str, Any]) -> LabelPatch:
@@ -168,9 +213,23 @@ class Decoder:
             return unpack(self._read(value["blob"]))
         if "dtype" in value:
             return np.array(value["values"], value["dtype"]).reshape(value["shape"])
-        record = RECORDS[value["kind"]]
-        known = {item.name for item in fields(record)}
-        return record(**{name: self._value(item) for name, item in value.items() if name in known})
+        return self._record(**value)
+
+    def _record(self, kind: str, **values: Any) -> Any:
+        if kind not in TAGS:
+            raise _unknown(f"a record {kind!r}")
+        record, keys = TAGS[kind]
+        names = {key: name for name, key in keys.items()}
+        strange = sorted(values.keys() - names.keys())
+        if strange:  # to drop it would lose what a newer version wrote
+            raise _unknown(f"a {kind!r} with {', '.join(strange)}")
+        return record(**{names[key]: self._value(item) for key, item in values.items()})
+
+
+def _unknown(what: str) -> DatasetError:
+    return DatasetError(
+        "project", f"its history holds {what}, which this version does not know; update it"
+    )
 
 
 def patched(labels: LabelMap | None, patch: LabelPatch, size_hw: tuple[int, int]) -> LabelMap:

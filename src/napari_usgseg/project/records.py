@@ -1,41 +1,8 @@
-"""What the session asks of a place that keeps images, labels and the history.
+"""Records of a project: proposals, patches, classes, edits and the events of the history.
 
 The history is a list of events that is only added to. The label maps, the states of the images, the
-classes and the proposals are what the events make of them, and can be made anew from the events.
-
-==============  ==================================================================================
-kind            what it is, and what its ``body`` holds beside that
-==============  ==================================================================================
-``edit``        something a person did: a prompt, a find, an accept, a stroke, a skip, a class.
-                ``name``, and what it changed: ``draft`` [before, after] as documents (see below),
-                ``patch``, ``state`` [before, after], ``table`` [before, after]
-``answer``      a model's answer to the prompt of edit ``step``: ``pending`` and ``draft`` are
-                documents, ``model``, ``seconds``
-``undo``        edit ``step`` taken back; ``draft`` is what is proposed since then
-``redo``        edit ``step`` done again; ``draft``
-``taken back``  a prompt (edit ``step``) that never had an answer is gone; ``draft``
-``forget``      the steps on this image can no longer be undone: its labels changed elsewhere
-``open``        an image is shown
-``leave``       it is left: ``active_s``, the seconds in which the person was at work on it
-``search``      a phrase was looked for: ``phrase``, ``found``, ``phrases`` (of what was found),
-                ``segmenter``, ``detector``, ``seconds``
-``proposal``    a prompt predictor segmented the image, nobody having asked: ``draft``,
-                ``proposed``, ``model``, ``seconds``; not an edit, for nobody did it
-``export``      a data set was written: ``to``, its folder's name
-``settings``    settings kept: their values by name
-``written``     labels, state or classes kept by a program through this store: ``patch``,
-                ``state`` and ``table`` as in ``edit``
-``external``    a label file changed by another program, taken in: the same
-``import``      labels, state or classes that were there before this history began (the first
-                version's, or another program's): the same
-``image``       an image's file changed or was renamed: ``path``, ``sha256``, ``was``
-==============  ==================================================================================
-
-A ``patch`` is ``{"size": [H, W], "row", "column", "before", "after"}``, the last two being blobs
-of label values. A map begins as zeros of ``size``; a patch of another size begins a new map. A
-``table`` is ``{"active": 1, "classes": [[1, "cyst", "#e69f00"]]}``, with ``last`` where the class
-of a higher id was deleted. A document (a draft) and a blob
-are named by the SHA-256 of their content; None is the empty draft. ``LabelStore.draft`` reads one.
+classes and the proposals are what the events make of them. ``docs/format.md`` says what each kind
+of event holds.
 """
 
 from __future__ import annotations
@@ -242,7 +209,7 @@ class Edit:
 
 
 class EventKind(StrEnum):
-    """What an event of the history is; ``store.base`` says what each holds."""
+    """What an event of the history is; ``docs/format.md`` says what each holds."""
 
     EDIT = "edit"
     ANSWER = "answer"
@@ -312,7 +279,7 @@ class Steps:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredEvent:
-    """An event as it is read back: ``body`` is the JSON that ``store.base`` describes.
+    """An event as it is read back: ``body`` is the JSON that ``docs/format.md`` describes.
 
     ``seq`` orders the events of all annotators; ``annotator`` is "" for the first.
     """
