@@ -20,10 +20,10 @@ import torch
 
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.learning.lora.data import choose_images
+from napari_usgseg.learning.lora.detector import AdapterTask
 from napari_usgseg.learning.lora.dino_task import DinoTask
-from napari_usgseg.learning.lora.train import TuneSettings, make_accelerator, tune
-from napari_usgseg.learning.lora.ways import Lesson
-from napari_usgseg.learning.questions import Questioner
+from napari_usgseg.learning.lora.questions import Questioner
+from napari_usgseg.learning.trainer import TrainerSettings, train
 from napari_usgseg.models.lora.adapter import DINO_PRESETS, add_adapter, trained
 from napari_usgseg.models.registry import load_detector
 from napari_usgseg.phantoms.phantom import write_phantom_dataset
@@ -47,18 +47,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_phantom_dataset(Path(folder) / "data", 4, seed=0)
         data = choose_images([read_dataset(Path(folder) / "data")], None, None, 0, arguments.side)
-        lesson = Lesson(
+        task = AdapterTask(
             DinoTask(model, tokenizer, Questioner(data.training, arguments.side, arguments.batch))
         )
         started = time.perf_counter()
         seconds: list[float] = []
-        tune(
-            lesson,
-            TuneSettings(arguments.steps, 1e-4, batch=arguments.batch, check_every=10**6),
-            Path(folder) / "state.pt",
-            make_accelerator("no", 1, on_cpu=True),
-            check=lambda step: [],
-            keep=lambda kind, step, score: None,
+        train(
+            task,
+            TrainerSettings(arguments.steps, 1e-4, warmup=1),
+            Path(folder),
             progress=lambda step, steps, figures: seconds.append(time.perf_counter() - started),
         )
     steps = [b - a for a, b in zip([0.0, *seconds], seconds, strict=False)]

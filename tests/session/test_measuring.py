@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_usgseg.core.errors import Cancelled
-from napari_usgseg.learning.ppn.views import LabelledImage
+from napari_usgseg.learning.labelled import LabelledImage
 from napari_usgseg.learning.process.measuring import (
     Asked,
     TextScore,

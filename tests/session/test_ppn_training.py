@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from napari_usgseg.learning.cross_validation import partitions
+from napari_usgseg.learning.labelled import LabelledImage
 from napari_usgseg.learning.ppn import views as ppn_views
-from napari_usgseg.learning.ppn.views import LabelledImage
 from napari_usgseg.learning.process import images as training_images
 from napari_usgseg.learning.process import ppn_training
 from napari_usgseg.learning.process.process import Curve
-from napari_usgseg.learning.promotion import folds
 from napari_usgseg.models.sam.nano import NanoSam
 from napari_usgseg.models.sam.sam import SamSegmenter
 from napari_usgseg.phantoms.phantom import make_phantom
@@ -31,7 +31,7 @@ def noise(count: int) -> list[LabelledImage]:
 
 def test_a_class_that_only_kept_out_images_have_is_left_out():
     images = noise(40)
-    for index in folds(images)[0].test:
+    for index in partitions(images)[0].test:
         labels = images[index].labels.copy()
         labels[:4] = 2
         images[index] = replace(images[index], labels=labels)

@@ -21,7 +21,7 @@ from napari_usgseg.learning.lora.dino_task import (
     phrase_of_tokens,
     truth_of,
 )
-from napari_usgseg.learning.questions import Question
+from napari_usgseg.learning.lora.questions import Question
 from napari_usgseg.models.grounding.nano_detector import PhraseNet
 
 SIDE = 64

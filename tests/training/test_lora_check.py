@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from napari_usgseg.core.types import TextPrompt
-from napari_usgseg.learning.lora.check import THRESHOLDS, ask, choose_threshold
 from napari_usgseg.learning.lora.data import CheckImage
+from napari_usgseg.learning.lora.thresholds import THRESHOLDS, ask, choose_threshold
 from napari_usgseg.models.registry import load_detector
 from napari_usgseg.phantoms.phantom import make_phantom
 

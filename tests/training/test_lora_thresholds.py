@@ -5,13 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_usgseg.learning.lora import promotion as lora_thresholds
-from napari_usgseg.learning.lora import train as lora_run
-from napari_usgseg.learning.lora.check import THRESHOLDS, Answer
+from napari_usgseg.learning.labelled import LabelledImage
+from napari_usgseg.learning.lora import train as lora_train
 from napari_usgseg.learning.lora.data import CheckImage
-from napari_usgseg.learning.lora.promotion import train_and_measure
-from napari_usgseg.learning.lora.train import LoraSettings
-from napari_usgseg.learning.ppn.views import LabelledImage
+from napari_usgseg.learning.lora.thresholds import THRESHOLDS, AskedImage, thresholds
+from napari_usgseg.learning.lora.train import LoraSettings, cross_validate_lora
 from napari_usgseg.models.lora.card import read_adapter_card
 from napari_usgseg.phantoms.phantom import make_phantom
 
@@ -27,17 +25,17 @@ def phantoms(count: int, same_group: bool = False) -> list[LabelledImage]:
     ]
 
 
-def answer(image_id: str, phrase: str, up_to: float) -> Answer:
+def answer(image_id: str, phrase: str, up_to: float) -> AskedImage:
     """Right up to a threshold, and nothing found above it."""
     image = CheckImage(image_id, np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8)), {1: phrase})
     dice = (up_to + 1e-6 >= THRESHOLDS).astype(np.float32)
-    return Answer(image, phrase, NOTHING, np.zeros(0), NOTHING, dice)
+    return AskedImage(image, phrase, NOTHING, np.zeros(0), NOTHING, dice)
 
 
 def test_each_phrase_has_the_threshold_that_suits_its_own_answers():
     answers = [answer(f"i{n}", "nerve", 0.35) for n in range(4)]
     answers += [answer(f"i{n}", "cyst", 0.9) for n in range(4)]
-    least = lora_thresholds.thresholds(answers, 0.8)
+    least = thresholds(answers, 0.8)
     assert least["cyst"] == pytest.approx(0.8)
     assert 0.24 <= least["nerve"] <= 0.35
 
@@ -47,25 +45,21 @@ def asked(monkeypatch):
     """Which images each adapter is asked on, with answers that need a low threshold."""
     seen: dict[str, list[str]] = {}
 
-    def learnt(detector, images):
-        seen.setdefault("learnt", []).extend(image.image_id for image in images)
-        return [answer(image.image_id, "zygomatic arch", 0.35) for image in images]
-
     def ask(detector, images):
-        name = detector.model_id.split("+")[1].rsplit("-", 1)[0]
+        _, _, adapter = detector.model_id.partition("+")  # none while it is being tuned
+        name = adapter.rsplit("-", 1)[0] or "learnt"
         seen.setdefault(name, []).extend(image.image_id for image in images)
         least = {"fold-1": 0.3, "fold-2": 0.4, "fold-3": 0.5}.get(name, 0.35)
         return [answer(image.image_id, "zygomatic arch", least) for image in images]
 
-    monkeypatch.setattr(lora_thresholds, "ask", ask)
-    monkeypatch.setattr(lora_run, "ask", learnt)
+    monkeypatch.setattr(lora_train, "ask", ask)
     return seen
 
 
 def trained(out, images):
     score = {3: 0.5}
     phrases = {3: "zygomatic arch"}
-    return train_and_measure(images, phrases, "nano", out, TINY, lambda d: lambda image: score)
+    return cross_validate_lora(images, phrases, "nano", out, TINY, lambda d: lambda image: score)
 
 
 def test_of_few_images_each_fold_is_asked_on_what_it_did_not_learn_from(tmp_path, asked):
@@ -86,7 +80,7 @@ def test_of_few_images_each_fold_is_asked_on_what_it_did_not_learn_from(tmp_path
 
 
 def test_where_no_fold_tells_the_images_learnt_from_do(tmp_path, asked, monkeypatch):
-    monkeypatch.setattr("napari_usgseg.learning.promotion.LEAST_HELD_OUT", 4)
+    monkeypatch.setattr("napari_usgseg.learning.cross_validation.LEAST_HELD_OUT", 4)
     images = [*phantoms(6, same_group=True), *phantoms(8)[7:]]
     card = trained(tmp_path, images)
     assert set(asked) == {"learnt"}

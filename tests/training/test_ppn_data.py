@@ -8,7 +8,7 @@ from napari_usgseg.core.errors import DatasetError
 from napari_usgseg.io.atomic import write_over
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.labels import write_labels
-from napari_usgseg.learning.ppn.data import load_chosen, load_items
+from napari_usgseg.learning.labelled import load_chosen, load_items
 from napari_usgseg.phantoms.phantom import write_phantom_dataset
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from napari_usgseg.core.errors import Cancelled, CheckpointError, DatasetError
+from napari_usgseg.learning.labelled import LabelledImage
 from napari_usgseg.learning.ppn.task import (
     PpnTask,
     PpnTraining,
@@ -19,7 +20,7 @@ from napari_usgseg.learning.ppn.task import (
     focal_loss,
 )
 from napari_usgseg.learning.ppn.train import PpnSettings, mean_dice, train_ppn
-from napari_usgseg.learning.ppn.views import LabelledImage, ViewCache
+from napari_usgseg.learning.ppn.views import ViewCache
 from napari_usgseg.models.ppn.card import read_card
 from napari_usgseg.models.ppn.model import (
     FrozenDecoder,

@@ -45,7 +45,7 @@ def train_ppn_command(
     """
     from ..io.datasets import read_dataset, read_splits
     from ..io.outputs import check_model_folder
-    from ..learning.ppn.data import classes_in, load_chosen
+    from ..learning.labelled import classes_in, load_chosen
     from ..learning.ppn.train import PpnSettings, train_ppn
     from ..models.registry import load_segmenter
 
@@ -73,7 +73,7 @@ def train_ppn_command(
 
         def said(now: int, total: int, figures: dict[str, float]) -> None:
             worth = now == total or now % 50 == 0
-            words = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+            words = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
             step(f"step {now} of {total}: {words}" if worth else "")
 
         trained = train_ppn(

@@ -1,4 +1,4 @@
-"""``usgseg train nano-dino``: a small Grounding DINO in transformers' own format."""
+"""Training of ``nano-dino``, a small Grounding DINO in transformers' own format."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from safetensors.torch import load_file
 
 from ...io.datasets import read_dataset, read_splits
 from ...learning.lora.dino_task import DinoTask, hits_of, truth_of
+from ...learning.lora.questions import PoolImage, Question, Questioner
 from ...learning.phrases import concept_of
-from ...learning.pool import PoolImage, load_pool, without
-from ...learning.questions import Question, Questioner
-from ...learning.trainer import LoopSettings, TrainingLog, run
+from ...learning.trainer import TrainerSettings
 from ...models.grounding.nano_detector import PhraseNet, load_sentence_encoder
 from ...models.sam.nano import TRUNK
 from ...models.sam.sam import to_pixels
+from .images import load_pool, without
+from .stage import EMA, run_stage
 from .starting_weights import imagenet_trunk
 from .text_encoder import cut
 
@@ -151,13 +152,12 @@ def train(
     pool = without(pool, never)
     say(f"{len(pool)} training images, {len(held_out)} for validation")
     task = DinoTask(model, tokenizer, Questioner(pool, side, batch, never), round(ALONE * steps))
-    log = TrainingLog(
-        out / "log.jsonl", "dino", lambda: validate(model, tokenizer, held_out, side), say
+    settings = TrainerSettings(
+        steps, LR, warmup=200, clip_norm=2.0, minutes=minutes, ema=EMA, check_every=500, seed=seed
     )
-    settings = LoopSettings(steps, LR, warmup=200, minutes=minutes, seed=seed, clip_norm=2.0)
-    average = run(task, settings, out / "dino.pt", resume=resume, progress=log.step)
-    model.load_state_dict({**model.state_dict(), **average})
-    log.check(steps)
+    run_stage(
+        "dino", task, settings, out, lambda: validate(model, tokenizer, held_out, side), resume, say
+    )
     target = out / "nano-dino"
     model.config.box_threshold = model.config.text_threshold = THRESHOLD
     model.half().save_pretrained(target)

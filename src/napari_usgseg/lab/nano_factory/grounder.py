@@ -1,4 +1,4 @@
-"""``usgseg train nano-grounder``: the embedded phrase grounder, and how it is judged."""
+"""Training of the embedded detector ``nano``, and how it is judged."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...io.datasets import read_dataset, read_splits
-from ...learning.lora.grounder_task import GroundingTask, PhraseVectors
+from ...learning.lora.grounder_task import GroundingTask, PhraseVectors, soft_iou
+from ...learning.lora.questions import PoolImage, Questioner
 from ...learning.phrases import HELD_OUT_ABSENT, Concept, absent_phrases, all_phrases, concept_of
-from ...learning.pool import PoolImage, load_pool, phantom_pool, without
-from ...learning.questions import Questioner
-from ...learning.segmenter_task import soft_iou
-from ...learning.trainer import LoopSettings, TrainingLog, run
+from ...learning.trainer import TrainerSettings
 from ...models.grounding.nano_detector import (
     Knowledge,
     PhraseGrounder,
@@ -28,6 +26,8 @@ from ...models.grounding.nano_detector import (
 )
 from ...models.grounding.phrases import words_of
 from ...models.sam.sam import to_pixels
+from .images import load_pool, phantom_pool, without
+from .stage import EMA, run_stage
 from .starting_weights import imagenet_trunk
 from .text_encoder import cut
 
@@ -84,14 +84,12 @@ def train(
     imagenet_trunk(net.trunk)
     net.to(memory_format=torch.channels_last)
     task = GroundingTask(net, encoder, Questioner(pool, net.image_size, batch, never))
-    log = TrainingLog(
-        out / "log.jsonl", "grounder", lambda: validate(net, task.vectors, held_out), say
+    settings = TrainerSettings(
+        steps or STEPS, LR, minutes=minutes, ema=EMA, check_every=500, seed=seed
     )
-    steps = steps or STEPS
-    settings = LoopSettings(steps, LR, minutes=minutes, seed=seed)
-    average = run(task, settings, out / "grounder.pt", resume=resume, progress=log.step)
-    net.load_state_dict({**net.state_dict(), **average})
-    log.check(steps)
+    run_stage(
+        "grounder", task, settings, out, lambda: validate(net, task.vectors, held_out), resume, say
+    )
     concepts = {concept_of(d.phrase(label)) for d in datasets for label in d.labels}
     concepts -= set(never)
     known = knowledge(encoder, sorted(concepts, key=lambda concept: concept.name))

@@ -1,1 +1,1 @@
-"""LoRA adapters of detectors: data, tasks, training, promotion."""
+"""Adapters of detectors (LoRA): images, questions, tasks and tuning."""

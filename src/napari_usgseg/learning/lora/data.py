@@ -1,4 +1,4 @@
-"""What a LoRA adapter learns from: a few images, what they show, and what they do not."""
+"""Images that an adapter learns from: a person's, and phantoms of what these do not show."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from ...io.datasets import Dataset, Split, read_pair
 from ...models.grounding.nano_detector import SentenceEncoder
 from ...phantoms.anatomy import ANATOMIES
 from ...phantoms.phantom import KINDS, make_phantom
-from ..images import squash, squash_labels
+from ..augmentation import squash, squash_labels
+from ..labelled import LabelledImage, choose_items
 from ..phrases import Concept, concept_of, draw_absent
-from ..pool import POOL_SIDE, PoolImage, number_objects
-from ..ppn.data import choose_items
-from ..ppn.views import LabelledImage
+from .questions import POOL_SIDE, PoolImage, number_objects
 
 LEAST_TO_CHECK = 8
 """Of fewer images of a project all are learned from, and the last step is the best."""

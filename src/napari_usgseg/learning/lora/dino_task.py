@@ -1,4 +1,4 @@
-"""What the small embedded Grounding DINO learns from: the same questions, answered with boxes."""
+"""Task of a Grounding DINO: questions about images, answered with boxes; its losses."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from ...core.geometry import components, mask_to_box
 from ...models.grounding.phrases import DELIMITERS
-from ..images import normalise
-from ..questions import Question, Questioner
+from ..augmentation import normalise
+from ..trainer import Task
+from .questions import Question, Questioner
 
 STRIDES = (8, 16, 32, 64)
 """Of the encoder's feature levels; the small model has the first three."""
@@ -286,7 +287,7 @@ def truth_of(questions: Sequence[Question], side: int) -> Truth:
     )
 
 
-class DinoTask:
+class DinoTask(Task):
     """The losses of ``dino_loss`` on batches in which every image has a prompt of its own.
 
     Args:

@@ -1,4 +1,4 @@
-"""What the embedded phrase grounder learns from: images, what they show, and what they do not."""
+"""Task of the embedded dense detector: questions about images, answered with masks."""
 
 from __future__ import annotations
 
@@ -11,9 +11,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...models.grounding.nano_detector import PhraseNet, SentenceEncoder
-from ..images import normalise
-from ..questions import Questioner
-from ..segmenter_task import soft_iou
+from ..augmentation import normalise
+from ..trainer import Task
+from .questions import Questioner
+
+
+def soft_iou(logits: Tensor, target: Tensor) -> Tensor:
+    """IoU of the thresholded logits (N, M, h, w) with (N, 1, h, w) targets: (N, M)."""
+    predicted, truth = logits > 0, (target > 0.5).expand_as(logits)
+    union = (predicted | truth).sum((-2, -1))
+    return (predicted & truth).sum((-2, -1)) / union.clamp(min=1)
 
 
 class PhraseVectors:
@@ -32,7 +39,7 @@ class PhraseVectors:
         return torch.stack([self.known[phrase] for phrase in phrases])
 
 
-class GroundingTask:
+class GroundingTask(Task):
     """Dense masks and presence for phrases that are and are not in the image."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A tuning to look at: losses and validation boxes as pictures, and TensorBoard.
+"""Pictures of a tuning: losses and validation boxes, and TensorBoard.
 
 Both are optional (extra "train"): without matplotlib or tensorboard a tuning runs all the same.
 """
@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from .check import Checked
+from .thresholds import Checked
 
 SHOWN = 6
 """Images on the sheet of validation boxes."""

@@ -1,308 +1,94 @@
-"""Tune a detector to new targets with LoRA; what ``usgseg train lora`` and the window call.
+"""Tuning of a detector to new targets with LoRA.
 
 <out>/adapter_config.json, adapter_model.safetensors, README.md, usgseg.json   the best adapter
-<out>/last/          that of the last step
-<out>/training.json  what is trained on, so that only the same training is resumed
-<out>/training.pt    the state of an unfinished training
-<out>/log.jsonl, losses.png, validation.png, tensorboard/
+<out>/last/     that of the last step
+<out>/training.json, training.pt, log.jsonl   the run (``learning.trainer``)
+<out>/losses.png, validation.png, tensorboard/
+<out>/fold-N/   the trainings of a cross-validation, the same again
 """
 
 from __future__ import annotations
 
-import json
 import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from ...core.errors import Cancelled, CheckpointError
-from ...core.types import FloatArray
 from ...io.datasets import Dataset, Split
 from ...models.grounding.nano_detector import PhraseGrounder, load_sentence_encoder
-from ...models.lora.adapter import save_adapter, trained
+from ...models.interfaces import Detector
+from ...models.lora.adapter import save_adapter
 from ...models.lora.card import AdapterCard, is_adapter, read_adapter_card, write_adapter_card
-from ...models.registry import embedded_grounder, resolve_device
-from ..resuming import DONE, is_done, is_same, write_request
-from ..trainer import Progress
-from .check import THRESHOLDS, Answer, ask, choose_threshold
-from .data import TuningData, UnrelatedPhrases, choose_images
+from ...models.registry import embedded_grounder, load_detector, resolve_device
+from ..cross_validation import Fold, Score, cross_validate, folds
+from ..labelled import LabelledImage
+from ..trainer import (
+    VALIDATION,
+    Decay,
+    Progress,
+    TrainerSettings,
+    begin,
+    finish,
+    is_done,
+    is_same,
+    make_accelerator,
+    mean_of_all,
+    train,
+)
+from .data import TuningData, UnrelatedPhrases, check_images, choose_images, tuning_data
+from .detector import TunableDetector, Tuning
 from .pictures import Pictures
-from .ways import TunableDetector, Way
+from .thresholds import THRESHOLDS, AskedImage, ask, choose_threshold, thresholds
 
-Decay = Literal["cosine", "step"]
-WEIGHT_DECAY = 0.01
-
-
-@dataclass(frozen=True, slots=True)
-class TuneSettings:
-    """How to tune.
-
-    Attributes:
-        steps: optimiser steps at most.
-        lr: peak learning rate.
-        batch: images of a process in a part of a step.
-        accumulate: parts of a step.
-        warmup: share of the steps with a rising rate.
-        decay: "cosine" down to a fiftieth, or "step": a tenth after two thirds of the steps.
-        check_every: steps between validations.
-        patience: validations without a better score after which it is enough.
-        minutes: stop after this long; 0 for no limit. The schedule follows whichever of steps and
-            minutes is nearer its end.
-        precision: "no", "bf16", "fp16", or "auto": bf16 on GPUs that have it, fp16 on others,
-            none on a CPU, where half precision is slower.
-        clip_norm: greatest norm of a step's gradients.
-        seed: of everything random.
-    """
-
-    steps: int
-    lr: float
-    batch: int = 8
-    accumulate: int = 1
-    warmup: float = 0.08
-    decay: Decay = "cosine"
-    check_every: int = 20
-    patience: int = 20
-    minutes: float = 0.0
-    precision: str = "auto"
-    clip_norm: float = 1.0
-    seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """Where a tuning ended: its last step, and the step and score of the best validation."""
-
-    last_step: int
-    best_step: int
-    best: float
-
-
-def make_accelerator(precision: str, accumulate: int, on_cpu: bool) -> Any:
-    """The process's place among its fellows; alone where nothing launched several."""
+if TYPE_CHECKING:
     from accelerate import Accelerator
-    from accelerate.utils import DistributedDataParallelKwargs
 
-    if precision == "auto":
-        cuda = torch.cuda.is_available() and not on_cpu
-        precision = ("bf16" if torch.cuda.is_bf16_supported() else "fp16") if cuda else "no"
-    return Accelerator(
-        mixed_precision=precision,
-        gradient_accumulation_steps=accumulate,
-        cpu=on_cpu,
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
-    )
+WARMUP = 0.08
+"""Share of the steps with a rising rate."""
+CHECK_EVERY = 20
+"""Steps between two validations."""
 
 
-def tune(
-    lesson: nn.Module,
-    settings: TuneSettings,
-    state_file: Path,
-    accelerator: Any,
-    *,
-    check: Callable[[int], Sequence[float]],
-    keep: Callable[[str, int, float], None],
-    settle: Callable[[], None] = lambda: None,
-    resume: bool = False,
-    progress: Progress = lambda step, steps, figures: None,
-    cancelled: Callable[[], bool] = lambda: False,
-) -> Outcome:
-    """Tune until the steps, the minutes or the patience end.
+class Validation:
+    """What happens between the steps: measuring, pictures, and the saving of adapters.
 
     Args:
-        lesson: called with (step, rng), gives a loss and figures.
-        settings: how.
-        state_file: what an interrupted tuning goes on from.
-        accelerator: of ``make_accelerator``.
-        check: this process's share of the validation scores, more is better; () where there are
-            no images to validate on, and the last step is then the best.
-        keep: called on the main process with ("best" or "last", step, score) to save the adapter.
-        settle: called after each step of the optimiser.
-        resume: go on from ``state_file``.
-        progress: called on the main process after each step.
-        cancelled: asked after each step.
-
-    Raises:
-        CheckpointError: ``state_file`` cannot be gone on from.
-        Cancelled: ``cancelled()`` turned true in one of the processes; the state was saved.
+        tuning: the detector under training.
+        own: the detector's own threshold.
+        data: the images.
+        out: folder of the best adapter; the last one is in ``last`` in it.
+        card: of the adapter, without its scores and thresholds.
+        pictures: where they are drawn.
+        accelerator: of the trainer.
     """
-    parameters = trained(lesson)
-    optimizer = torch.optim.AdamW(parameters.values(), lr=settings.lr, weight_decay=WEIGHT_DECAY)
-    state = _State()
-    if resume and state_file.exists():
-        state = _load(state_file, parameters, optimizer, settings)
-    wrapped, optimizer = accelerator.prepare(lesson, optimizer)
-    started = time.monotonic() - state.seconds
-    step, late = state.step, False
-    while step < settings.steps and state.stale < settings.patience and not late:
-        minutes = (time.monotonic() - started) / 60
-        fraction = max(step / settings.steps, minutes / settings.minutes if settings.minutes else 0)
-        rate = settings.lr * _schedule(step, fraction, settings)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        figures = _step(
-            wrapped, optimizer, accelerator, settings, step, list(parameters.values()), settle
-        )
-        step += 1
-        figures = {**figures, "lr": rate, "minutes": minutes}
-        stop = _any(accelerator, cancelled())
-        late = _any(accelerator, 0 < settings.minutes <= (time.monotonic() - started) / 60)
-        state.step, state.seconds = step, time.monotonic() - started
-        if step % settings.check_every == 0 or step == settings.steps or late:
-            score = float(mean_of_all(accelerator, np.reshape(check(step), (-1, 1)))[0])
-            better = math.isnan(score) or score >= state.best
-            state.stale = 0 if math.isnan(score) or score > state.best else state.stale + 1
-            if better:
-                state.best, state.best_step = (-math.inf if math.isnan(score) else score), step
-            figures["validation"] = score
-            if accelerator.is_main_process:
-                for kind in ("best", "last") if better else ("last",):
-                    keep(kind, step, score)
-                _save(state_file, parameters, optimizer, settings, state)
-        elif stop and accelerator.is_main_process:  # at once: who stops it does not wait long
-            _save(state_file, parameters, optimizer, settings, state)
-        if accelerator.is_main_process:
-            progress(step, settings.steps, figures)
-        if stop:
-            raise Cancelled(f"stopped at step {step}; run again with --resume to go on")
-    accelerator.wait_for_everyone()
-    return Outcome(step, state.best_step, state.best)
-
-
-@dataclass(slots=True)
-class _State:
-    step: int = 0
-    seconds: float = 0.0
-    best: float = -math.inf
-    best_step: int = 0
-    stale: int = 0
-
-
-def _step(
-    wrapped: nn.Module,
-    optimizer: Any,
-    accelerator: Any,
-    settings: TuneSettings,
-    step: int,
-    parameters: Sequence[torch.Tensor],
-    settle: Callable[[], None],
-) -> dict[str, float]:
-    """One step of the optimiser; the means of its parts' figures."""
-    sums: dict[str, list[float]] = {}
-    place = accelerator.process_index
-    for number in range(settings.accumulate):
-        rng = np.random.default_rng([settings.seed, step, number, place])
-        torch.manual_seed(settings.seed * 1_000_003 + step)
-        with accelerator.accumulate(wrapped):
-            loss, figures = wrapped(step, rng)
-            accelerator.backward(loss)
-            if accelerator.sync_gradients:
-                norm = accelerator.clip_grad_norm_(parameters, settings.clip_norm)
-                if not bool(torch.isfinite(norm)):
-                    optimizer.zero_grad(set_to_none=True)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        settle()
-        for name, value in {"loss": float(loss.detach()), **figures}.items():
-            sums.setdefault(name, []).append(value)
-    return {name: float(np.mean(values)) for name, values in sums.items()}
-
-
-def _schedule(step: int, fraction: float, settings: TuneSettings) -> float:
-    warmup = max(1, round(settings.warmup * settings.steps))
-    if step < warmup:
-        return (step + 1) / warmup
-    if settings.decay == "step":
-        return 1.0 if fraction < 2 / 3 else 0.1
-    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(fraction, 1.0)))
-
-
-def _any(accelerator: Any, flag: bool) -> bool:
-    """Whether ``flag`` is set in any process, so that all of them do the same."""
-    if accelerator.num_processes == 1:
-        return flag
-    return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device)) > 0)
-
-
-def mean_of_all(accelerator: Any, rows: FloatArray) -> FloatArray:
-    """The mean of the rows (N, T) of all processes, (T,); not numbers where nobody has a row."""
-    total = torch.tensor([*rows.sum(0), len(rows)], dtype=torch.float32, device=accelerator.device)
-    total = accelerator.reduce(total).cpu()
-    return np.asarray(total[:-1] / total[-1], np.float32)
-
-
-def _save(
-    path: Path,
-    parameters: dict[str, torch.Tensor],
-    optimizer: Any,
-    settings: TuneSettings,
-    state: _State,
-) -> None:
-    scratch = path.with_suffix(".tmp")
-    torch.save(
-        {
-            "seed": settings.seed,
-            "state": [state.step, state.seconds, state.best, state.best_step, state.stale],
-            "weights": {name: tensor.detach().cpu() for name, tensor in parameters.items()},
-            "optimizer": optimizer.state_dict(),
-        },
-        scratch,
-    )
-    scratch.replace(path)
-
-
-def _load(
-    path: Path, parameters: dict[str, torch.Tensor], optimizer: Any, settings: TuneSettings
-) -> _State:
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        weights = saved["weights"]
-        if saved["seed"] != settings.seed or set(weights) != set(parameters):
-            raise ValueError("it is of another training")
-        with torch.no_grad():
-            for name, tensor in parameters.items():
-                tensor.copy_(weights[name])
-        optimizer.load_state_dict(saved["optimizer"])
-        return _State(*saved["state"])
-    except (KeyError, RuntimeError, ValueError, TypeError, EOFError, OSError) as error:
-        raise CheckpointError(
-            f"{path} cannot be resumed ({type(error).__name__}: {error}); use another --out"
-        ) from error
-
-
-LOG_EVERY = 10
-
-
-class Run:
-    """What happens between the steps: validation, pictures, log, adapters."""
 
     def __init__(
         self,
-        way: Way,
+        tuning: Tuning,
+        own: float,
         data: TuningData,
         out: Path,
         card: AdapterCard,
         pictures: Pictures | None,
-        progress: Progress,
-        accelerator: Any,
+        accelerator: Accelerator,
     ) -> None:
-        self.way, self.data, self.out, self.card = way, data, out, card
-        self.pictures, self.progress, self.accelerator = pictures, progress, accelerator
-        self.sums: dict[str, list[float]] = {}
+        self.tuning, self.own, self.data, self.out, self.card = tuning, own, data, out, card
+        self.pictures, self.accelerator = pictures, accelerator
 
-    def check(self, step: int) -> list[float]:
-        """The scores of this process's share of the images to stop by; [] where there are none.
+    def check(self, step: int) -> dict[str, float]:
+        """The mean Dice of boxes on the images to stop by; no number where there are none.
 
         Each is at the threshold that suits its phrase best on all of them, which the card keeps.
+        Every process asks for a share of the images.
         """
         share = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
         images = self.data.asked
-        answers = ask(self.way.detector, images[share])
+        answers = ask(self.tuning.detector, images[share])
         asked = sorted({phrase for image in images for phrase in image.phrases.values()})
         places = {phrase: self._place(phrase, answers) for phrase in asked}
         thresholds = {phrase: round(float(THRESHOLDS[at]), 2) for phrase, at in places.items()}
@@ -312,48 +98,25 @@ class Run:
         judged = [answer.at(places[answer.phrase]) for answer in answers]
         if self.pictures is not None:
             self.pictures.checked(step, judged)
-        return [answer.score for answer in judged]
+        scores = np.reshape([answer.score for answer in judged], (-1, 1))
+        return {VALIDATION: float(mean_of_all(self.accelerator, scores)[0])}
 
-    def _place(self, phrase: str, answers: list[Answer]) -> int:
+    def _place(self, phrase: str, answers: list[AskedImage]) -> int:
         """The place of the threshold of a phrase that some image was asked for."""
         own = [answer.dice for answer in answers if answer.phrase == phrase]
         means = mean_of_all(self.accelerator, np.reshape(own, (-1, len(THRESHOLDS))))
         count = sum(phrase in image.phrases.values() for image in self.data.asked)
-        return choose_threshold(means, count, self.way.box_threshold)
+        return choose_threshold(means, count, self.own)
 
     def keep(self, kind: str, step: int, score: float) -> None:
         """Save the adapter as it is now."""
         folder = self.out if kind == "best" else self.out / "last"
-        save_adapter(self.way.tuned, folder)
-        scores = {} if math.isnan(score) else {"validation": round(score, 4)}
+        save_adapter(self.tuning.tuned, folder)
+        scores = {} if math.isnan(score) else {VALIDATION: round(score, 4)}
         write_adapter_card(folder, replace(self.card, scores={**scores, "step": step}))
-
-    def step(self, step: int, steps: int, figures: dict[str, float]) -> None:
-        """Log, draw, tell."""
-        for name, value in figures.items():
-            self.sums.setdefault(name, []).append(value)
-        if step % LOG_EVERY == 0 or "validation" in figures:
-            means = {
-                name: round(float(np.nanmean(values)), 5)
-                for name, values in self.sums.items()
-                if not np.isnan(values).all()
-            }
-            with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": step, **means}) + "\n")
-            self.sums.clear()
-        if self.pictures is not None:
-            self.pictures.step(step, figures)
-        self.progress(step, steps, figures)
-
-    def close(self) -> None:
-        """Finish the pictures."""
-        if self.pictures is not None:
-            self.pictures.close()
 
 
 Say = Callable[[str], None]
-
-STATE = "training.pt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,7 +124,7 @@ class LoraSettings:
     """Everything about a tuning but its images. None takes what suits the detector.
 
     Attributes:
-        preset: which layers (``models.lora_presets``).
+        preset: which layers (``models.lora.adapter``).
         rank: of the matrices.
         alpha: their product is scaled by ``alpha / rank``; None takes ``rank``.
         steps: of the optimiser, at most.
@@ -369,7 +132,8 @@ class LoraSettings:
         batch: images of a process in a part of a step.
         accumulate: parts of a step.
         lr: peak learning rate.
-        decay, patience, minutes, precision: as in ``lora_loop.TuneSettings``.
+        decay, patience, minutes: as in ``TrainerSettings``.
+        precision: as in ``make_accelerator``.
         image_size: side in pixels of the square that is trained on.
         seed: of everything random.
     """
@@ -470,42 +234,43 @@ def tune_lora(
         Cancelled: ``cancelled()`` turned true; the state is saved.
     """
     accelerator = make_accelerator(settings.precision, settings.accumulate, on_cpu)
-    how = _loop(settings, base, len(data.training), accelerator.num_processes)
-    request = _request(base, data, settings, source, how)
+    batch = settings.batch or base.batch
+    how = _trainer(settings, base, len(data.training), batch * accelerator.num_processes)
+    request = {
+        "source": source,
+        "grounder": base.base_id,
+        "images": list(data.image_ids),
+        "settings": {**asdict(settings), "minutes": 0},
+        "steps": how.steps,
+    }
     if resume and is_same(out, request) and is_done(out) and is_adapter(out):
         card = read_adapter_card(out)
         if card is not None:
             return card
     main = accelerator.is_main_process
-    if not resume and main:
-        for name in (STATE, "log.jsonl"):
-            (out / name).unlink(missing_ok=True)
     if main:
-        write_request(out, request)
+        begin(out, request, resume=resume)
     accelerator.wait_for_everyone()
-
-    import torch
-
     torch.manual_seed(settings.seed)
-    way = base.prepare(
+    tuning = base.prepare(
         data,
         UnrelatedPhrases(data.targets, _encoder(base)),
         preset=settings.preset,
         rank=settings.rank,
         alpha=settings.alpha or settings.rank,
-        batch=how.batch,
+        batch=batch,
         image_size=settings.image_size or base.image_size,
         seed=settings.seed,
     )
-    count = sum(tensor.numel() for tensor in way.lesson.parameters() if tensor.requires_grad)
     if main:
+        count = sum(t.numel() for t in tuning.task.model.parameters() if t.requires_grad)
         say(
             f"{source}: {len(data.training)} images to learn {', '.join(data.targets)} from, "
-            f"{len(data.checking)} to stop by; {count:,} numbers of {way.base_id} are tuned"
+            f"{len(data.checking)} to stop by; {count:,} numbers of {base.base_id} are tuned"
         )
     card = AdapterCard(
-        base=way.base,
-        base_id=way.base_id,
+        base=base.base,
+        base_id=base.base_id,
         targets=data.targets,
         phrases=data.phrases,
         images=data.image_ids,
@@ -513,27 +278,32 @@ def tune_lora(
         rank=settings.rank,
         source=source,
         seed=settings.seed,
-        training=asdict(how),
+        training={**asdict(how), "batch": batch, "precision": settings.precision},
     )
     drawn = Pictures(out, say) if pictures and main else None
-    run = Run(way, data, out, card, drawn, progress, accelerator)
-    outcome = tune(
-        way.lesson,
+    validation = Validation(tuning, base.box_threshold, data, out, card, drawn, accelerator)
+
+    def told(step: int, steps: int, figures: dict[str, float]) -> None:
+        if drawn is not None:
+            drawn.step(step, figures)
+        progress(step, steps, figures)
+
+    trained = train(
+        tuning.task,
         how,
-        out / STATE,
-        accelerator,
-        check=run.check,
-        keep=run.keep,
-        settle=way.lesson.settle,
+        out,
+        accelerator=accelerator,
+        check=validation.check,
+        keep=validation.keep,
         resume=resume,
-        progress=run.step,
+        progress=told,
         cancelled=cancelled,
     )
-    run.close()
+    if drawn is not None:
+        drawn.close()
     if main:
-        say(f"best after {outcome.best_step} of {outcome.last_step} steps")
-        write_request(out, {**request, DONE: True})
-        (out / STATE).unlink(missing_ok=True)
+        say(f"best after {trained.best_step} of {trained.step} steps")
+        finish(out, request)
     accelerator.wait_for_everyone()
     found = read_adapter_card(out)
     assert found is not None
@@ -552,42 +322,146 @@ def steps_for(images: int, base: TunableDetector) -> int:
     return int(np.clip(base.steps * np.sqrt(images / 100), base.steps / 2, 4 * base.steps))
 
 
-def _loop(
-    settings: LoraSettings, base: TunableDetector, images: int, processes: int
-) -> TuneSettings:
-    """The loop's settings, with steps that suit so many images where none are given."""
-    batch = settings.batch or base.batch
-    at_once = batch * settings.accumulate * processes
+def _trainer(
+    settings: LoraSettings, base: TunableDetector, images: int, at_once: int
+) -> TrainerSettings:
+    """The part that the trainer asks for, with steps that suit so many images where none are given.
+
+    Args:
+        settings: of the tuning.
+        base: the detector.
+        images: to learn from.
+        at_once: of them, in all processes.
+    """
     steps = settings.steps
     if steps is None and settings.epochs is not None:
-        steps = math.ceil(settings.epochs * images / at_once)
+        steps = math.ceil(settings.epochs * images / (at_once * settings.accumulate))
     if steps is None:
         steps = steps_for(images, base)
-    return TuneSettings(
+    every = min(CHECK_EVERY, steps)
+    return TrainerSettings(
         steps=steps,
         lr=settings.lr or base.lr,
-        batch=batch,
-        accumulate=settings.accumulate,
+        warmup=max(1, round(WARMUP * steps)),
         decay=settings.decay,
-        check_every=min(20, steps),
+        accumulate=settings.accumulate,
+        save_every=every,
+        check_every=every,
         patience=settings.patience,
         minutes=settings.minutes,
-        precision=settings.precision,
         seed=settings.seed,
     )
 
 
-def _request(
-    base: TunableDetector,
-    data: TuningData,
+def cross_validate_lora(
+    images: Sequence[LabelledImage],
+    phrases: Mapping[int, str],
+    grounder: str,
+    out: Path,
     settings: LoraSettings,
-    source: str,
-    how: TuneSettings,
-) -> dict[str, Any]:
-    return {
-        "source": source,
-        "grounder": base.base_id,
-        "images": list(data.image_ids),
-        "settings": {**asdict(settings), "minutes": 0},
-        "steps": how.steps,
-    }
+    scorer: Callable[[Detector], Score],
+    *,
+    source: str = "",
+    progress: Progress = lambda step, steps, figures: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> AdapterCard:
+    """Tune in ``out``, with out-of-fold scores in the card.
+
+    The same call goes on where an earlier one was stopped or killed. A training that does not get
+    better any more ends before its steps are done.
+
+    Args:
+        images: all that are accepted.
+        phrases: label value -> what a person would type.
+        grounder: the detector to tune: a name or a folder.
+        out: folder of the adapter; the trainings of a cross-validation are in ``fold-N`` in it.
+        settings: of the training on all; those of a cross-validation have fewer steps.
+        scorer: given a detector, measures what a person gets by the phrases.
+        source: name of the project.
+        progress: (step, steps, figures) over all trainings together; "held_out_dice" is the Dice
+            of boxes on the images to stop by.
+        cancelled: asked after each step.
+
+    Raises:
+        DatasetError: all images are of one group, or nothing is there to learn.
+        ModelError: the detector cannot be tuned.
+        Cancelled: ``cancelled()`` turned true.
+    """
+
+    def train_fold(fold: Fold, told: Progress) -> Path:
+        def shown(step: int, steps: int, figures: dict[str, float]) -> None:
+            points = {"loss": figures["loss"]}
+            if not math.isnan(figures.get(VALIDATION, math.nan)):
+                points["held_out_dice"] = figures[VALIDATION]
+            told(step, steps, points)
+
+        base = TunableDetector(grounder)
+        side = settings.image_size or base.image_size
+        learnt = [images[index] for index in fold.train]
+        tune_lora(
+            tuning_data(learnt, fold.classes, settings.seed, side),
+            base,
+            fold.folder,
+            replace(settings, steps=fold.steps),
+            source=source,
+            resume=True,
+            progress=shown,
+            cancelled=cancelled,
+        )
+        if fold is needed[-1]:
+            set_thresholds(needed, images, phrases, own)
+        return fold.folder
+
+    @lru_cache(1)
+    def score_of(folder: Path) -> Score:
+        return scorer(load_detector(folder))
+
+    base = TunableDetector(grounder)
+    own, steps = base.box_threshold, settings.steps or steps_for(len(images), base)
+    needed = folds(images, phrases, out, steps)
+    _, scores = cross_validate(
+        images, phrases, needed, train_fold, lambda folder, image: score_of(folder)(image), progress
+    )
+    card = read_adapter_card(out)
+    assert card is not None  # it was written with the adapter
+    card = replace(card, scores={**card.scores, **scores})
+    write_adapter_card(out, card)
+    return card
+
+
+def set_thresholds(
+    done: Sequence[Fold],
+    images: Sequence[LabelledImage],
+    phrases: Mapping[int, str],
+    own: float,
+) -> None:
+    """Write thresholds into the cards of those adapters that had no images to stop by.
+
+    Each is asked for on what the other folds' adapters did not learn from.
+
+    Args:
+        done: trainings that ended; the last one is on all images.
+        images: of all of them.
+        phrases: label value -> what a person would type.
+        own: the detector's own threshold.
+    """
+    lacking = [fold for fold in done if fold.classes and not _was_validated(fold.folder)]
+    if not lacking:
+        return
+    answers = {}
+    for fold in done[:-1]:
+        if fold.classes:
+            asked = {value: phrase for value, phrase in phrases.items() if value in fold.classes}
+            held_out = check_images([images[i] for i in fold.test], asked)
+            answers[fold.folder] = ask(load_detector(fold.folder), held_out)
+    for fold in lacking:
+        others = [a for folder, some in answers.items() if folder != fold.folder for a in some]
+        card = read_adapter_card(fold.folder)
+        assert card is not None  # it was written with the adapter
+        least = {**card.box_thresholds, **thresholds(others, own)}
+        write_adapter_card(fold.folder, replace(card, box_thresholds=least))
+
+
+def _was_validated(folder: Path) -> bool:
+    card = read_adapter_card(folder)
+    return card is not None and VALIDATION in card.scores

@@ -1,1 +1,1 @@
-"""The prompt predictor (PPN): data, task, training, promotion."""
+"""Prompt predictors (PPN): views, task and training."""

@@ -1,4 +1,4 @@
-"""One step of training a prompt predictor on a frozen segmenter, for `training.loop`.
+"""Task of a prompt predictor on a frozen segmenter: batches, prompts and losses.
 
 What is asked of the decoder is mixed: mostly the learned prompts as they are, sometimes with a true
 box in place of the predicted one, a coarse true mask in place of the mask prompt, or a corrective
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ...models.ppn.model import FrozenDecoder, boxes_of
 from ...models.ppn.network import BOX_TOKENS, ClassPrompter, LearnedPrompts
 from ..prompts import coarse_logits, correction
+from ..trainer import Task
 from .views import Views
 
 GAMMA, ALPHA = 3.0, 0.7
@@ -112,7 +113,7 @@ class PpnTraining:
         )
 
 
-class PpnTask:
+class PpnTask(Task):
     """Learned prompts of a class in, masks out; everything of the segmenter frozen."""
 
     def __init__(

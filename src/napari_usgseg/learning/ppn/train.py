@@ -1,15 +1,13 @@
-"""Train a prompt predictor on a few labelled images; what ``usgseg train ppn`` and the loop call.
+"""Training of a prompt predictor on a few labelled images.
 
-<out>/training.json   what is trained on, so that only the same training is resumed
-<out>/training.pt     the state of an unfinished training
-<out>/log.jsonl       losses and held-out Dice
-<out>/ppn.json, ppn.safetensors   the result (``models.ppn_card``)
+<out>/ppn.json, ppn.safetensors   the result (``models.ppn.card``)
+<out>/training.json, training.pt, log.jsonl   the run (``learning.trainer``)
+<out>/fold-N/                     the trainings of a cross-validation, the same again
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ import torch
 from ...core.errors import DatasetError
 from ...core.metrics import dice
 from ...models.interfaces import Segmenter
-from ...models.ppn.card import CARD_FILE, PpnCard
+from ...models.ppn.card import CARD_FILE, PpnCard, write_card
 from ...models.ppn.model import (
     FrozenDecoder,
     PpnModel,
@@ -29,17 +27,15 @@ from ...models.ppn.model import (
     new_prompter,
     save_ppn,
 )
-from ..resuming import is_same, write_request
-from ..trainer import LoopSettings, run
+from .. import cross_validation
+from ..cross_validation import Fold, cross_validate, folds
+from ..labelled import LabelledImage
+from ..trainer import Progress, TrainerSettings, begin, finish, is_same, train
 from .task import PpnTask, PpnTraining
-from .views import LabelledImage, ViewCache, Views, present_targets
-
-Say = Callable[[int, int, dict[str, float]], None]
+from .views import ViewCache, Views, present_targets
 
 CHECK_EVERY = 50
 """Steps between two measurements of the held-out images."""
-
-LOG_EVERY = 10
 
 STEPS_FOR_TEN = 450
 """Steps for ten images, or fewer."""
@@ -77,15 +73,16 @@ class PpnSettings:
         views = int(np.clip(VIEWS_IN_ALL // count, 1, 12))
         return cls(steps, seed=seed, lora_rank=lora_rank, task=PpnTraining(views=views))
 
-    def loop(self) -> LoopSettings:
-        """For ``training.loop``."""
-        return LoopSettings(
+    def trainer(self) -> TrainerSettings:
+        """The part that the trainer asks for."""
+        return TrainerSettings(
             self.steps,
             self.lr,
             warmup=min(30, max(1, self.steps // 5)),
             weight_decay=0.1,
             ema=0.98,
             save_every=25,
+            check_every=CHECK_EVERY,
             seed=self.seed,
         )
 
@@ -101,7 +98,7 @@ def train_ppn(
     held_out: Sequence[LabelledImage] = (),
     resume: bool = False,
     views: Views | None = None,
-    progress: Say = lambda step, steps, figures: None,
+    progress: Progress = lambda step, steps, figures: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> PpnModel:
     """Train, save and return a prompt predictor.
@@ -129,10 +126,7 @@ def train_ppn(
     request = _request(images, classes, segmenter, settings, source)
     if resume and is_same(out, request) and (out / CARD_FILE).exists():
         return load_ppn(out, segmenter)
-    if not resume:
-        for name in ("training.pt", "log.jsonl"):
-            (out / name).unlink(missing_ok=True)
-    write_request(out, request)
+    begin(out, request, resume=resume)
 
     decoder = FrozenDecoder(segmenter)
     torch.manual_seed(settings.seed)
@@ -157,29 +151,26 @@ def train_ppn(
         lora_rank=settings.lora_rank,
     )
 
-    def said(step: int, steps: int, figures: dict[str, float]) -> None:
-        if held_out and step % CHECK_EVERY == 0:
-            now = PpnModel(segmenter, prompter, card, decoder)
-            figures = {**figures, "held_out_dice": mean_dice(now, held_out)}
-        if step % LOG_EVERY == 0 or "held_out_dice" in figures:
-            _log(out / "log.jsonl", step, figures)
-        progress(step, steps, figures)
+    def check(step: int) -> dict[str, float]:
+        now = PpnModel(segmenter, prompter, card, decoder)
+        return {"held_out_dice": mean_dice(now, held_out)}
 
-    weights = run(
+    trained = train(
         task,
-        settings.loop(),
-        out / "training.pt",
+        settings.trainer(),
+        out,
+        check=check if held_out else None,
         resume=resume,
-        progress=said,
+        progress=progress,
         cancelled=cancelled,
     )
-    task.model.load_state_dict({**task.model.state_dict(), **weights})
+    task.model.load_state_dict(trained.weights)
     model = PpnModel(segmenter, prompter, card, decoder)
     if held_out:
         scores = {"held_out_dice": mean_dice(model, held_out), "held_out_images": len(held_out)}
         card = replace(card, scores=scores)
     saved = save_ppn(out, prompter, card, decoder)
-    (out / "training.pt").unlink(missing_ok=True)
+    finish(out, request)
     return PpnModel(segmenter, prompter, saved, decoder)
 
 
@@ -237,7 +228,83 @@ def _request(
     }
 
 
-def _log(path: Path, step: int, figures: dict[str, float]) -> None:
-    line = {"step": step, **{name: round(value, 5) for name, value in figures.items()}}
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+def cross_validate_ppn(
+    images: Sequence[LabelledImage],
+    classes: Mapping[int, str],
+    segmenter: Segmenter,
+    out: Path,
+    settings: PpnSettings,
+    *,
+    source: str = "",
+    progress: Progress = lambda step, steps, figures: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> PpnModel:
+    """Train in ``out``, with out-of-fold scores in the card.
+
+    The same call goes on where an earlier one was stopped or killed.
+
+    Args:
+        images: all that are accepted.
+        classes: label value -> name.
+        segmenter: of SAM's kind.
+        out: folder of the result; the trainings of a cross-validation are in ``fold-N`` in it.
+        settings: of the training on all; those of a cross-validation have fewer steps.
+        source: name of the data set or project.
+        progress: (step, steps, figures) over all trainings together.
+        cancelled: asked after each step.
+
+    Raises:
+        DatasetError: all images are of one group, or a class is in none to learn from.
+        Cancelled: ``cancelled()`` turned true.
+    """
+    views = ViewCache(segmenter, images, list(classes), settings.seed)
+
+    def train_fold(fold: Fold, told: Progress) -> PpnModel:
+        return train_ppn(
+            [images[index] for index in fold.train],
+            fold.classes,
+            segmenter,
+            fold.folder,
+            replace(settings, steps=fold.steps),
+            source=source,
+            held_out=[images[index] for index in fold.test],
+            resume=True,
+            views=views.part(fold.train, list(fold.classes)),
+            progress=told,
+            cancelled=cancelled,
+        )
+
+    needed = folds(images, classes, out, settings.steps)
+    model, scores = cross_validate(images, classes, needed, train_fold, class_dice, progress)
+    card = replace(model.card, scores=scores)
+    write_card(out, card)
+    return model.with_card(card)
+
+
+def out_of_fold_scores(
+    model: PpnModel,
+    images: Sequence[LabelledImage],
+    classes: Collection[int] | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> dict[str, float]:
+    """Dice by image id, as `cross_validation.out_of_fold_scores` says.
+
+    Args:
+        model: to measure.
+        images: to measure on; also those that it learnt from, so that their groups are known.
+        classes: label values that the mean is of, where they are not the model's own.
+        cancelled: asked between two images.
+
+    Raises:
+        Cancelled: ``cancelled()`` turned true.
+    """
+    card = model.card
+    return cross_validation.out_of_fold_scores(
+        card.images,
+        card.scores,
+        lambda image: class_dice(model, image),
+        images,
+        card.classes if classes is None else classes,
+        card.classes,
+        cancelled,
+    )

@@ -1,4 +1,4 @@
-"""What a prompt predictor learns from: views of labelled images, as a frozen encoder sees them.
+"""Views of labelled images, as a frozen encoder sees them: a prompt predictor learns from these.
 
 A view is an image, bent in one of ``views`` ways and embedded once. View 0 is the image as it is,
 and its embedding may be given, so that without augmentation the encoder never runs. A view depends
@@ -17,36 +17,17 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...core.types import ImageEmbedding
 from ...models.interfaces import Segmenter
 from ...models.ppn.network import MASK_GRID
 from ...models.sam.sam import feature_list, square_masks
-from ..images import Augmentation, bend_intensities, random_affine, warp
+from ..augmentation import Augmentation, bend_intensities, random_affine, warp
+from ..labelled import LabelledImage
 
 PPN_AUGMENTATION = Augmentation(zoom=1.35, stretch=1.2, degrees=15.0, shift=0.12, vertical_flip=0.0)
 """Flips, translations, rotations and resized crops, as in the paper; ultrasound has a top."""
 
 CACHE_BYTES = 600 * 2**20
 """Views beyond this are made again when they are wanted."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LabelledImage:
-    """An image with its label map.
-
-    Attributes:
-        image_id: its name in the checkpoint's card.
-        group: patient, video or case.
-        image: (H, W, 3) RGB uint8.
-        labels: (H, W) label values, 0 background.
-        embedding: of ``image`` by the segmenter, where it is in hand.
-    """
-
-    image_id: str
-    group: str
-    image: NDArray[np.uint8]
-    labels: NDArray[np.integer]
-    embedding: ImageEmbedding | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""What a training process learns from: the committed images of a project.
+"""Images that a training process learns from: the accepted ones of a project.
 
 The label maps are copied when it begins, so that it goes on with them whatever is labelled later.
 """
@@ -28,7 +28,7 @@ from ...project.versions import LABELS_FILE
 
 if TYPE_CHECKING:
     from ...models.interfaces import Segmenter
-    from ..ppn.views import LabelledImage
+    from ..labelled import LabelledImage
 
 
 MOST_IMAGES = 400
@@ -64,7 +64,7 @@ def _read_images(
     is_ending: Callable[[], bool],
 ) -> list[LabelledImage]:
     """The images with their label maps as they were when the training began."""
-    from ..ppn.views import LabelledImage
+    from ..labelled import LabelledImage
 
     labels = _labels(folder, request, store)
     records = {record.image_id: record for record in store.records}
@@ -146,9 +146,9 @@ def classes_to_learn(
     Raises:
         DatasetError: none is there.
     """
-    from ..promotion import LEAST_HELD_OUT, folds
+    from ..cross_validation import LEAST_HELD_OUT, partitions
 
-    learnt = [images[index] for index in folds(images)[0].train]
+    learnt = [images[index] for index in partitions(images)[0].train]
     counts: dict[int, int] = {}
     for image in learnt if len(images) >= LEAST_HELD_OUT else images:
         for value in np.unique(image.labels).tolist():

@@ -1,4 +1,4 @@
-"""The tuning of a project's detector in a process of its own; see `training_process`."""
+"""The tuning of a project's detector in a process of its own; see `process.process`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .images import classes_to_learn, read_images
-from .process import CURVE_FILE, Curve, Say, main
-from .result import write_result
+from .process import CURVE_FILE, Curve, Say, main, write_result
 
 if TYPE_CHECKING:
     from ..lora.train import LoraSettings
@@ -24,8 +23,8 @@ def train(folder: Path, request: dict[str, Any], say: Say, is_ending: Callable[[
     from ...models.grounding.phrases import as_phrase
     from ...models.interfaces import Detector
     from ...models.registry import load_segmenter
-    from ..lora.promotion import train_and_measure
-    from ..promotion import Score
+    from ..cross_validation import Score
+    from ..lora.train import cross_validate_lora
     from .measuring import TextScore, compare_lora
 
     segmenter = load_segmenter(request["segmenter"])
@@ -37,7 +36,7 @@ def train(folder: Path, request: dict[str, Any], say: Say, is_ending: Callable[[
         return TextScore(detector, segmenter, classes, is_ending)
 
     say("phase", text="training", images=len(images))
-    card = train_and_measure(
+    card = cross_validate_lora(
         images,
         {value: as_phrase(name) for value, name in classes.items()},
         request["detector"],

@@ -1,4 +1,4 @@
-"""What a new version is compared with: the one in use, or the text prompt as it is.
+"""Comparison of a new version with the one in use, or with the text prompt as it is.
 
 The text prompt is measured as prompt predictors are: masks as the segmenter gives them, uncleaned.
 """
@@ -24,8 +24,8 @@ from ...segmentation.propose import propose_text
 
 if TYPE_CHECKING:
     from ...models.interfaces import Detector, Segmenter
-    from ..ppn.views import LabelledImage
-    from ..promotion import Verdict
+    from ..cross_validation import Verdict
+    from ..labelled import LabelledImage
 
 
 TEXT = "the text prompt"
@@ -59,8 +59,8 @@ def compare_ppn(
         Cancelled: ``is_ending()`` turned true.
     """
     from ...models.ppn.model import load_ppn
-    from ..ppn.promotion import honest_scores
-    from ..promotion import judge
+    from ..cross_validation import judge
+    from ..ppn.train import out_of_fold_scores
 
     labelled, number = labelled_images(images, classes), request["against"]
     if number is not None:
@@ -69,7 +69,7 @@ def compare_ppn(
         except UsgsegError:  # gone, or damaged since: it is no longer in use
             pass
         else:
-            scores = honest_scores(old, images, classes, is_ending)
+            scores = out_of_fold_scores(old, images, classes, is_ending)
             return judge(new, scores, title_of("ppn", number), labelled)
     try:
         asked, _ = _text_prompt(request, request.get("adapter"), folder)
@@ -97,7 +97,7 @@ def compare_lora(
         UsgsegError: the detector cannot be loaded.
         Cancelled: ``is_ending()`` turned true.
     """
-    from ..promotion import judge
+    from ..cross_validation import judge
 
     asked, name = _text_prompt(request, request["against"], folder)
     scores = text_scores(asked, segmenter, images, classes, set(new), is_ending)
@@ -165,12 +165,12 @@ def text_scores(
     Raises:
         Cancelled: ``is_ending()`` turned true.
     """
-    from ..promotion import honest_scores
+    from ..cross_validation import out_of_fold_scores
 
     score, card = TextScore(asked.detector, segmenter, classes, is_ending, refused), asked.card
     if card is None or not card.images:
         images = [image for image in images if image.image_id in wanted]
-        return honest_scores((), {}, score, images, classes, cancelled=is_ending)
+        return out_of_fold_scores((), {}, score, images, classes, cancelled=is_ending)
     other = [
         value
         for value, name in classes.items()
@@ -183,7 +183,7 @@ def text_scores(
             measured = {str(value): now[value] for value in other}
             kept[image.image_id] = {**kept[image.image_id], **measured}
     scores = {**card.scores, "per_class": kept}
-    return honest_scores(card.images, scores, score, images, classes, cancelled=is_ending)
+    return out_of_fold_scores(card.images, scores, score, images, classes, cancelled=is_ending)
 
 
 def _is_taught(detector: Detector, phrase: str) -> bool:

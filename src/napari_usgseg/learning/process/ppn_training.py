@@ -1,4 +1,4 @@
-"""The training of a prompt predictor in a process of its own; see `training_process`."""
+"""The training of a prompt predictor in a process of its own; see `process.process`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .images import classes_to_learn, nbytes, read_images
-from .process import CURVE_FILE, Curve, Say, main
-from .result import write_result
+from .process import CURVE_FILE, Curve, Say, main, write_result
 
 if TYPE_CHECKING:
+    from ..labelled import LabelledImage
     from ..ppn.train import PpnSettings
-    from ..ppn.views import LabelledImage
 
 
 def train(folder: Path, request: dict[str, Any], say: Say, is_ending: Callable[[], bool]) -> None:
@@ -24,7 +23,7 @@ def train(folder: Path, request: dict[str, Any], say: Say, is_ending: Callable[[
         Cancelled: ``is_ending()`` turned true.
     """
     from ...models.registry import load_segmenter
-    from ..ppn.promotion import train_and_measure
+    from ..ppn.train import cross_validate_ppn
     from .measuring import compare_ppn
 
     segmenter = load_segmenter(request["segmenter"])
@@ -32,7 +31,7 @@ def train(folder: Path, request: dict[str, Any], say: Say, is_ending: Callable[[
     images, source = read_images(folder, request, segmenter, is_ending)
     classes = classes_to_learn(images, request)
     say("phase", text="training", images=len(images))
-    model = train_and_measure(
+    model = cross_validate_ppn(
         images,
         classes,
         segmenter,

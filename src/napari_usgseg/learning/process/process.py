@@ -1,8 +1,8 @@
-"""What the processes of all trainings have in common: how they begin, what they say, how they end.
+"""Training process: how it begins, what it says, what it leaves, and how it ends.
 
-``python -m MODULE FOLDER`` does what ``FOLDER/request.json`` asks (``store.shelf``), or goes on
-with it. It reads the project and writes into ``FOLDER`` only, and says how far it is
-(`session.background`):
+``python -m MODULE FOLDER`` does what ``FOLDER/request.json`` asks (``project.versions``), or goes
+on with it. It reads the project and writes into ``FOLDER`` only, and says how far it is
+(``jobs.background``):
 
 =============  ==================================================================================
 kind           what it says
@@ -25,13 +25,24 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...core.errors import Cancelled, UsgsegError
 from ...jobs.background import Channel, give_way
-from ...project.versions import VERSION_FILE, read_request
+from ...project.versions import (
+    VERSION_FILE,
+    ModelKind,
+    ModelVersion,
+    read_request,
+    write_version,
+)
+from .images import images_of
+
+if TYPE_CHECKING:
+    from ..cross_validation import Verdict
+    from ..labelled import LabelledImage
 
 CURVE_FILE = "curve.jsonl"
 SECONDS_BETWEEN = 0.25
@@ -83,6 +94,52 @@ def _do(train: Train, folder: Path, channel: Channel) -> None:
 
     torch.set_num_threads(1)
     train(folder, request, channel.send, channel.is_ending)
+
+
+def write_result(
+    kind: ModelKind,
+    folder: Path,
+    request: Mapping[str, Any],
+    *,
+    base: str,
+    images: list[LabelledImage],
+    classes: dict[int, str],
+    scores: Mapping[str, Any],
+    verdict: Verdict,
+) -> None:
+    """Write ``version.json``; its number is given by ``project.versions``.
+
+    Args:
+        kind: of the version.
+        folder: of the training.
+        request: what was asked for.
+        base: the model that it belongs to, as its card names it.
+        images: all of the training.
+        classes: label value -> name.
+        scores: of the card (``cross_validation.cross_validate``).
+        verdict: of the comparison.
+
+    Raises:
+        LabelWriteError: the file cannot be written.
+    """
+    from ..cross_validation import how_measured
+
+    write_version(
+        folder,
+        ModelVersion(
+            kind=kind,
+            number=0,
+            folder=folder,
+            classes=classes,
+            images=len(images),
+            per_class=images_of(images, classes, request),
+            base=base,
+            held_out_dice=float(scores["held_out_dice"]),
+            measured=f"{verdict.sentence}{how_measured(scores)}",
+            promoted=verdict.promoted,
+            created=time.time(),
+        ),
+    )
 
 
 class Curve:

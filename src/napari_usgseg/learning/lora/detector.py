@@ -1,4 +1,4 @@
-"""The two kinds of detector as LoRA sees them: what is wrapped, asked and measured."""
+"""Detectors under tuning, of both kinds: the LoRA around their network, and the task it learns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...core.errors import ModelError
 from ...models.grounding.grounding_dino import GroundingDino
@@ -17,11 +17,11 @@ from ...models.grounding.nano_detector import SAME_PHRASE, PhraseGrounder, Phras
 from ...models.interfaces import Detector
 from ...models.lora.adapter import DINO_PRESETS, GROUNDER_PRESETS, GUARDED, add_adapter, find_preset
 from ...models.registry import load_detector, resolve_device
-from ..questions import Questioner
 from ..trainer import Task
 from .data import TuningData, UnrelatedPhrases, strange_images
 from .dino_task import DinoTask
 from .grounder_task import GroundingTask
+from .questions import Questioner
 
 ENERGY = 1 - 1e-5
 """Share of the old vectors' energy that is kept from changes."""
@@ -74,44 +74,36 @@ DENSE, DINO = (1e-3, 8, 240), (5e-4, 4, 240)
 """Peak learning rate, images in a step, and steps for a hundred images."""
 
 
-class Lesson(nn.Module):
-    """A task as a module: one call is one loss, which is what several processes can share."""
+class AdapterTask(Task):
+    """A detector's own task, of which only the LoRA matrices are trained."""
 
     def __init__(self, task: Task, guard: PhraseGuard | None = None) -> None:
-        super().__init__()
         self.model = task.model
-        self._loss = task.loss
-        self._guard = guard
+        self._task, self._guard = task, guard
 
-    def forward(self, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        """The loss of one batch and figures for the log."""
-        return self._loss(step, rng)
+    def loss(self, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        """The detector's."""
+        return self._task.loss(step, rng)
 
-    def settle(self) -> None:
-        """Called after each step of the optimiser, before anything is measured or saved."""
+    def after_step(self) -> None:
+        """Hold the matrices where the guarded phrases have no part."""
         if self._guard is not None:
             self._guard.hold()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Way:
+class Tuning:
     """A detector under training.
 
     Attributes:
-        base: its name, or its folder.
-        base_id: its ``model_id`` before.
         detector: itself; what it finds changes with every step.
         tuned: PEFT's model around its network.
-        lesson: what a step costs.
-        box_threshold: the least score of a box that the detector goes by itself.
+        task: what a step costs.
     """
 
-    base: str
-    base_id: str
     detector: Detector
     tuned: Any
-    lesson: Lesson
-    box_threshold: float
+    task: Task
 
 
 class TunableDetector:
@@ -180,7 +172,7 @@ class TunableDetector:
         batch: int,
         image_size: int,
         seed: int,
-    ) -> Way:
+    ) -> Tuning:
         """Put LoRA on, teach the phrases, and make the task."""
         guard: PhraseGuard | None = None
         pool = [*data.training, *strange_images(data, absent, seed)]
@@ -201,8 +193,7 @@ class TunableDetector:
             tuned = add_adapter(dino.model, chosen, rank, alpha, self.base)
             task = DinoTask(dino.model, dino.tokenizer, questioner)
         tuned.eval()
-        lesson = Lesson(task, guard)
-        return Way(self.base, self.base_id, self.detector, tuned, lesson, self.box_threshold)
+        return Tuning(self.detector, tuned, AdapterTask(task, guard))
 
 
 def _others(learned: Tensor, new: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""How good a detector under training is: the boxes that a person would get, and the true ones."""
+"""Measuring of a detector by its boxes, and the choice of an adapter's thresholds."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +41,7 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answer:
+class AskedImage:
     """All boxes that a detector gives for one phrase in one image, whatever their scores.
 
     Attributes:
@@ -66,7 +66,7 @@ class Answer:
         return Checked(self.image, self.phrase, kept, self.wanted, float(self.dice[place]))
 
 
-def ask(detector: Detector, images: Sequence[CheckImage]) -> list[Answer]:
+def ask(detector: Detector, images: Sequence[CheckImage]) -> list[AskedImage]:
     """Ask for every target of every image."""
     return [
         _ask(detector, image, label, phrase)
@@ -101,7 +101,18 @@ def choose_threshold(dice_at: FloatArray, images: int, own: float) -> int:
     return (first + last) // 2
 
 
-def _ask(detector: Detector, image: CheckImage, label: int, phrase: str) -> Answer:
+def thresholds(answers: Iterable[AskedImage], own: float) -> dict[str, float]:
+    """Phrase -> the least score of a box that suits it best."""
+    rows: dict[str, list[FloatArray]] = {}
+    for answer in answers:
+        rows.setdefault(answer.phrase, []).append(answer.dice)
+    return {
+        phrase: round(float(THRESHOLDS[choose_threshold(np.mean(some, 0), len(some), own)]), 2)
+        for phrase, some in sorted(rows.items())
+    }
+
+
+def _ask(detector: Detector, image: CheckImage, label: int, phrase: str) -> AskedImage:
     least = float(THRESHOLDS[0])
     detections = detector.detect(image.image, TextPrompt(phrase, least, least))
     found, scores = detections.boxes, detections.scores
@@ -115,7 +126,7 @@ def _ask(detector: Detector, image: CheckImage, label: int, phrase: str) -> Answ
     for count in set(counts):  # detections come best first
         by_count[count] = dice(truth, _covered(found[:count], size))
     values = np.array([by_count[count] for count in counts], np.float32)
-    return Answer(image, phrase, found, scores, wanted, values)
+    return AskedImage(image, phrase, found, scores, wanted, values)
 
 
 def _covered(boxes: FloatArray, size_hw: tuple[int, ...]) -> BoolArray:

@@ -1,10 +1,12 @@
-"""Is a newly trained model better than what is in use? Measured on images not learnt from.
+"""Cross-validation by groups, and the rule by which a new model is promoted.
 
-With 30 or more images some groups (patients, videos, cases; near duplicates together) are kept out
-of training for good. Below that, grouped three-fold cross-validation stands in: every image is
-scored by a training that had none of its group, and the model itself learns from all. Those
-trainings have fewer images and as many fewer steps, so that each image is learnt from as often.
-The same for prompt predictors (``ppn_promotion``) and adapters (``lora_promotion``).
+A new model is promoted where its mean Dice on images that it did not learn from is better than that
+of what is in use. With 30 or more images some groups (patients, videos, cases; near duplicates
+together) are kept out of training for good. Below that, grouped three-fold cross-validation stands
+in: every image is scored by a training that had none of its group, and the model itself learns from
+all. Those trainings have fewer images and as many fewer steps, so that each image is learnt from as
+often.
+The same for prompt predictors and adapters.
 """
 
 from __future__ import annotations
@@ -14,16 +16,14 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..core.errors import Cancelled, DatasetError
 from ..io.groups import average_hash, join_groups
-
-if TYPE_CHECKING:
-    from .ppn.views import LabelledImage
-
+from .labelled import LabelledImage
+from .trainer import Progress
 
 LEAST_HELD_OUT = 30
 """From so many images on, some are kept out for good."""
@@ -35,13 +35,12 @@ AS_GOOD = 0.9
 """Dice with a label that is the other side's own mask from which a model counts as equal there."""
 
 M = TypeVar("M")
-Say = Callable[[int, int, dict[str, float]], None]
-Score = Callable[["LabelledImage"], Mapping[int, float]]
+Score = Callable[[LabelledImage], Mapping[int, float]]
 """Label value -> Dice of a model on an image."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fold:
+class Partition:
     """Indices of images to learn from and of images to measure on; no group is on both sides."""
 
     train: tuple[int, ...]
@@ -49,17 +48,19 @@ class Fold:
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
-    """One training of those that a measurement takes.
+class Fold:
+    """One training of those that out-of-fold scores take; the last one learns from all.
 
     Attributes:
-        part: the images.
+        train: indices of the images to learn from.
+        test: indices of the images to measure on, of other groups.
         classes: label value -> name, of those that it can learn; none where it has nothing of any.
         folder: of its result.
         steps: of the optimiser.
     """
 
-    part: Fold
+    train: tuple[int, ...]
+    test: tuple[int, ...]
     classes: dict[int, str]
     folder: Path
     steps: int
@@ -76,8 +77,8 @@ class Verdict:
     sentence: str
 
 
-def folds(images: Sequence[LabelledImage]) -> tuple[Fold, ...]:
-    """One fold with groups kept out, or three for cross-validation (two where groups are two).
+def partitions(images: Sequence[LabelledImage]) -> tuple[Partition, ...]:
+    """One split with groups kept out, or three for cross-validation (two where groups are two).
 
     A group's side depends on its name alone, so a kept-out group stays kept out as images come.
 
@@ -95,20 +96,20 @@ def folds(images: Sequence[LabelledImage]) -> tuple[Fold, ...]:
         kept = [name for name in names if int(_rank(name)[:8], 16) < limit] or names[:1]
         while len(kept) > 1 and sum(g in kept for g in groups) > len(images) / 3:
             kept.pop()
-        return (_fold(groups, kept),)
+        return (_partition(groups, kept),)
     parts: list[list[str]] = [[] for _ in range(min(FOLDS, len(names)))]
     for name in sorted(names, key=lambda n: (-groups.count(n), _rank(n))):
         min(parts, key=lambda part: sum(groups.count(n) for n in part)).append(name)
-    return tuple(_fold(groups, part) for part in parts)
+    return tuple(_partition(groups, part) for part in parts)
 
 
-def lessons(
+def folds(
     images: Sequence[LabelledImage], classes: Mapping[int, str], out: Path, steps: int
-) -> tuple[Lesson, ...]:
-    """The trainings that it takes: with groups kept out one; else one a fold, and one on all.
+) -> tuple[Fold, ...]:
+    """The trainings that it takes: with groups kept out one; else one a split, and one on all.
 
     Args:
-        images: all that are committed.
+        images: all that are accepted.
         classes: label value -> name.
         out: folder of the last one's result; those of a cross-validation are in ``fold-N`` in it.
         steps: of a training on all.
@@ -116,59 +117,58 @@ def lessons(
     Raises:
         DatasetError: all images are of one group.
     """
-    parts = folds(images)
+    parts = partitions(images)
     if len(images) >= LEAST_HELD_OUT:
-        return (Lesson(parts[0], dict(classes), out, steps),)
+        return (Fold(parts[0].train, parts[0].test, dict(classes), out, steps),)
     made = []
     for number, part in enumerate(parts, start=1):
         learnt = [images[index] for index in part.train]
         here = {v: n for v, n in classes.items() if any((i.labels == v).any() for i in learnt)}
-        share = len(part.train) / (len(part.train) + len(part.test))
-        made.append(Lesson(part, here, out / f"fold-{number}", math.ceil(steps * share)))
-    whole = Fold(tuple(range(len(images))), ())
-    return (*made, Lesson(whole, dict(classes), out, steps))
+        fewer = math.ceil(steps * (len(part.train) / len(images)))
+        made.append(Fold(part.train, part.test, here, out / f"fold-{number}", fewer))
+    return (*made, Fold(tuple(range(len(images))), (), dict(classes), out, steps))
 
 
-def teach_and_measure(
+def cross_validate(
     images: Sequence[LabelledImage],
     classes: Mapping[int, str],
-    needed: Sequence[Lesson],
-    teach: Callable[[Lesson, Say], M],
+    needed: Sequence[Fold],
+    train: Callable[[Fold, Progress], M],
     score: Callable[[M, LabelledImage], Mapping[int, float]],
-    progress: Say = lambda step, steps, figures: None,
+    progress: Progress = lambda step, steps, figures: None,
 ) -> tuple[M, dict[str, Any]]:
     """Do all trainings, then score each image with one that had none of its group.
 
     Args:
-        images: all that are committed.
+        images: all that are accepted.
         classes: label value -> name.
-        needed: of ``lessons``.
-        teach: does one training, or goes on with it; it is given what to tell of its steps.
+        needed: of ``folds``.
+        train: does one training, or goes on with it; it is given what to tell of its steps.
         score: label value -> Dice of a result on an image.
         progress: (step, steps, figures) over all trainings together.
 
     Returns:
         What the last training gave, and the scores as its card keeps them.
     """
-    total = sum(lesson.steps for lesson in needed)
+    total = sum(fold.steps for fold in needed)
     found: dict[str, dict[str, float]] = {}
     done = 0
 
-    def said(step: int, steps: int, figures: dict[str, float]) -> None:
+    def told(step: int, steps: int, figures: dict[str, float]) -> None:
         progress(done + step, total, figures)
 
     models: list[M | None] = []
-    for lesson in needed:
-        models.append(teach(lesson, said) if lesson.classes else None)
-        done += lesson.steps
-    for lesson, model in zip(needed, models, strict=True):
-        for index in lesson.part.test:
+    for fold in needed:
+        models.append(train(fold, told) if fold.classes else None)
+        done += fold.steps
+    for fold, model in zip(needed, models, strict=True):
+        for index in fold.test:
             image = images[index]
             dice_of = score(model, image) if model is not None else {}
             found[image.image_id] = {
                 str(value): round(dice_of.get(value, missed(image, value)), 5) for value in classes
             }
-    assert model is not None  # the last lesson has all classes
+    assert model is not None  # the last one has all classes
     means = {image_id: float(np.mean(list(item.values()))) for image_id, item in found.items()}
     count = len(needed) - 1
     return model, {
@@ -188,7 +188,7 @@ def how_measured(scores: Mapping[str, Any]) -> str:
     return f" Measured by {method}, in trainings with fewer images and as many fewer steps."
 
 
-def honest_scores(
+def out_of_fold_scores(
     learnt: Collection[str],
     kept: Mapping[str, Any],
     score: Score,
@@ -204,7 +204,7 @@ def honest_scores(
 
     Args:
         learnt: ids of the images that the model learnt from.
-        kept: its card's scores, of ``teach_and_measure``.
+        kept: its card's scores, of ``cross_validate``.
         score: measures it now; a class that it does not know counts as not found.
         images: to measure on; also those that it learnt from, so that their groups are known.
         classes: label values that the mean is of.
@@ -291,9 +291,9 @@ def _rank(group: str) -> str:
     return hashlib.sha256(f"held-out/{group}".encode()).hexdigest()
 
 
-def _fold(groups: Sequence[str], test: Sequence[str]) -> Fold:
+def _partition(groups: Sequence[str], test: Sequence[str]) -> Partition:
     inside = [group in set(test) for group in groups]
-    return Fold(
+    return Partition(
         tuple(i for i, held in enumerate(inside) if not held),
         tuple(i for i, held in enumerate(inside) if held),
     )

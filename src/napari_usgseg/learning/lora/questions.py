@@ -1,18 +1,82 @@
-"""What is asked of the training images: what they show, and what they do not."""
+"""Questions that a detector learns from: phrases about images, there and not there.
+
+The images are in memory, squashed to squares.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
-from .images import Augmentation, bend_intensities, random_affine, warp
-from .phrases import Concept, concept_of, draw_absent, draw_phrase
-from .pool import PoolImage, draw
+from ...core.geometry import components
+from ..augmentation import Augmentation, bend_intensities, random_affine, warp
+from ..phrases import Concept, concept_of, draw_absent, draw_phrase
+
+POOL_SIDE = 448
+
+SHARES = {
+    "busi": 0.26,
+    "ddti_crops": 0.14,
+    "hc18": 0.12,
+    "usgra": 0.22,
+    "dltrack_apo": 0.06,
+    "camus_sample": 0.06,
+    "phantoms": 0.14,
+}
+"""How often an image comes from each data set; others share what ``OTHER_SHARE`` gives each."""
+OTHER_SHARE = 0.15
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PoolImage:
+    """One training image.
+
+    Attributes:
+        dataset: name of the data set it comes from.
+        organ: what the data set shows.
+        image: (S, S, 3) uint8 RGB, squashed; S is ``POOL_SIDE`` or more.
+        objects: (S, S) uint8, one number per object (component of a label).
+        labels: (S, S) uint8, the label map.
+        phrases: label -> what a sonographer would type.
+        finding: "benign", "malignant", "normal" and the like, where the data set says it.
+    """
+
+    dataset: str
+    organ: str
+    image: NDArray[np.uint8]
+    objects: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    phrases: dict[int, str] = field(default_factory=dict)
+    finding: str | None = None
+
+
+def number_objects(labels: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """Label map (H, W) to object map: 0 background, 1.. the protocol's objects (at most 255)."""
+    objects = np.zeros(labels.shape, np.uint8)
+    count = 0
+    for value in np.unique(labels[labels > 0]):
+        for part in components(labels == value):
+            count = min(count + 1, 255)
+            objects[part] = count
+    return objects
+
+
+def draw(pool: Sequence[PoolImage], rng: np.random.Generator, count: int) -> list[PoolImage]:
+    """``count`` images: first a data set by ``SHARES``, then any of its images."""
+    by_name: dict[str, list[PoolImage]] = {}
+    for image in pool:
+        by_name.setdefault(image.dataset, []).append(image)
+    names = sorted(by_name)
+    weights = np.array([SHARES.get(name, OTHER_SHARE) for name in names])
+    picks = rng.choice(len(names), count, p=weights / weights.sum())
+    return [by_name[names[i]][int(rng.integers(len(by_name[names[i]])))] for i in picks]
+
 
 DrawAbsent = Callable[[Sequence[Concept], np.random.Generator], str]
 

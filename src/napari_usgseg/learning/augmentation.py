@@ -1,4 +1,4 @@
-"""Images and their objects in memory, squashed to a square, and the augmentation of both."""
+"""Squashing of images and label maps to a square, and the augmentation of both."""
 
 from __future__ import annotations
 

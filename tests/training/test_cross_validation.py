@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 
 from napari_usgseg.core.errors import DatasetError
-from napari_usgseg.learning.ppn.views import LabelledImage
-from napari_usgseg.learning.promotion import folds, how_measured, joined_groups, judge, lessons
+from napari_usgseg.learning.cross_validation import (
+    folds,
+    how_measured,
+    joined_groups,
+    judge,
+    partitions,
+)
+from napari_usgseg.learning.labelled import LabelledImage
 
 
 def noise(count: int, groups: int, seed: int = 0) -> list[LabelledImage]:
@@ -24,7 +30,7 @@ def noise(count: int, groups: int, seed: int = 0) -> list[LabelledImage]:
 @pytest.mark.parametrize(("count", "groups"), [(10, 10), (12, 4), (29, 7), (30, 30), (80, 9)])
 def test_no_group_is_on_two_sides_and_folds_cover_what_they_should(count, groups):
     images = noise(count, groups)
-    parts = folds(images)
+    parts = partitions(images)
     assert len(parts) == (1 if count >= 30 else 3)
     for part in parts:
         assert sorted(part.train + part.test) == list(range(count))
@@ -37,8 +43,8 @@ def test_no_group_is_on_two_sides_and_folds_cover_what_they_should(count, groups
 
 def test_a_group_that_is_kept_out_stays_kept_out_as_images_come():
     images = noise(90, 45)
-    early = {images[i].group for i in folds(images[:40])[0].test}
-    late = {images[i].group for i in folds(images)[0].test}
+    early = {images[i].group for i in partitions(images[:40])[0].test}
+    late = {images[i].group for i in partitions(images)[0].test}
     assert early <= late
 
 
@@ -53,7 +59,7 @@ def test_near_duplicates_are_one_group():
 
 def test_one_group_cannot_be_measured():
     with pytest.raises(DatasetError, match="of one group"):
-        folds(noise(12, 1))
+        partitions(noise(12, 1))
 
 
 def test_only_a_better_one_is_promoted_and_the_sentence_says_what_was_measured():
@@ -89,14 +95,14 @@ def test_a_label_that_is_the_other_sides_own_mask_need_not_be_outlined_as_it_did
 def test_few_images_take_a_training_for_each_fold_and_one_on_all(tmp_path):
     images = noise(6, 6)
     images[0].labels[:] = 2
-    *parts, whole = lessons(images, {1: "nerve", 2: "artery"}, tmp_path, 30)
-    assert [lesson.folder.name for lesson in parts] == ["fold-1", "fold-2", "fold-3"]
-    assert [lesson.steps for lesson in (*parts, whole)] == [20, 20, 20, 30]
+    *parts, whole = folds(images, {1: "nerve", 2: "artery"}, tmp_path, 30)
+    assert [fold.folder.name for fold in parts] == ["fold-1", "fold-2", "fold-3"]
+    assert [fold.steps for fold in (*parts, whole)] == [20, 20, 20, 30]
     assert whole.folder == tmp_path
-    assert whole.part.train == tuple(range(6))
-    without = [lesson for lesson in parts if 0 in lesson.part.test]
-    assert [lesson.classes for lesson in without] == [{1: "nerve"}]
-    (only,) = lessons(noise(40, 40), {1: "nerve"}, tmp_path, 30)
+    assert whole.train == tuple(range(6))
+    without = [fold for fold in parts if 0 in fold.test]
+    assert [fold.classes for fold in without] == [{1: "nerve"}]
+    (only,) = folds(noise(40, 40), {1: "nerve"}, tmp_path, 30)
     assert (only.folder, only.steps) == (tmp_path, 30)
 
 

@@ -8,10 +8,14 @@ import pytest
 import torch
 
 from napari_usgseg.core.errors import Cancelled
-from napari_usgseg.learning.ppn.promotion import honest_scores, train_and_measure
+from napari_usgseg.learning.labelled import LabelledImage
 from napari_usgseg.learning.ppn.task import PpnTraining
-from napari_usgseg.learning.ppn.train import PpnSettings, class_dice
-from napari_usgseg.learning.ppn.views import LabelledImage
+from napari_usgseg.learning.ppn.train import (
+    PpnSettings,
+    class_dice,
+    cross_validate_ppn,
+    out_of_fold_scores,
+)
 from napari_usgseg.models.ppn.card import read_card
 from napari_usgseg.models.sam.nano import NanoSam
 from napari_usgseg.models.sam.sam import SamSegmenter
@@ -32,7 +36,7 @@ def phantoms(count: int) -> list[LabelledImage]:
 def test_few_images_are_cross_validated_and_all_are_learnt_from(tmp_path, tiny):
     settings = PpnSettings(steps=2, task=PpnTraining(batch=1, views=0))
     images, seen = phantoms(4), []
-    model = train_and_measure(
+    model = cross_validate_ppn(
         images, {1: "tumor"}, tiny, tmp_path, settings,
         progress=lambda step, steps, figures: seen.append((step, steps)),
     )  # fmt: skip
@@ -45,26 +49,26 @@ def test_few_images_are_cross_validated_and_all_are_learnt_from(tmp_path, tiny):
     fold = read_card(tmp_path / "fold-1")
     assert len(fold.images) in (2, 3)
     more = phantoms(5)
-    assert set(honest_scores(model, more)) == {"p0", "p1", "p2", "p3", "p4"}
-    assert honest_scores(model, images) == card.scores["per_image"]
+    assert set(out_of_fold_scores(model, more)) == {"p0", "p1", "p2", "p3", "p4"}
+    assert out_of_fold_scores(model, images) == card.scores["per_image"]
 
 
 def test_a_stopped_measurement_goes_on_where_it_was(tmp_path, tiny):
     settings = PpnSettings(steps=3, task=PpnTraining(batch=1, views=0))
     images, steps = phantoms(4), []
     with pytest.raises(Cancelled):
-        train_and_measure(
+        cross_validate_ppn(
             images, {1: "tumor"}, tiny, tmp_path, settings,
             progress=lambda step, total, figures: steps.append(step),
             cancelled=lambda: len(steps) == 5,
         )  # fmt: skip
     before = len(steps)
-    stopped = train_and_measure(
+    stopped = cross_validate_ppn(
         images, {1: "tumor"}, tiny, tmp_path, settings,
         progress=lambda step, total, figures: steps.append(step),
     )  # fmt: skip
     assert steps[before] == 6
-    whole = train_and_measure(images, {1: "tumor"}, tiny, tmp_path / "whole", settings)
+    whole = cross_validate_ppn(images, {1: "tumor"}, tiny, tmp_path / "whole", settings)
     assert stopped.card.weights_sha256 == whole.card.weights_sha256
     assert stopped.card.scores == whole.card.scores
 
@@ -81,7 +85,7 @@ def test_each_image_is_learnt_from_as_often_in_a_fold_and_views_are_encoded_once
     monkeypatch.setattr(SamSegmenter, "embed", counted)
     settings = PpnSettings(steps=18, task=PpnTraining(batch=2, views=1))
     held = [replace(image, embedding=embed(tiny, image.image, "")) for image in phantoms(6)]
-    train_and_measure(held, {1: "tumor"}, tiny, tmp_path, settings)
+    cross_validate_ppn(held, {1: "tumor"}, tiny, tmp_path, settings)
     assert [read_card(tmp_path / f"fold-{n}").training["steps"] for n in (1, 2, 3)] == [12] * 3
     assert read_card(tmp_path).training["steps"] == 18
     assert all(encoded.count(f"p{n}") <= 1 for n in range(6))  # one bent view of each image
@@ -93,12 +97,12 @@ def test_a_class_that_a_fold_has_nothing_of_is_not_found_there_and_stops_nothing
         replace(image, labels=image.labels * 0) if n else image
         for n, image in enumerate(phantoms(4))
     ]
-    card = train_and_measure(images, {1: "tumor"}, tiny, tmp_path, settings).card
+    card = cross_validate_ppn(images, {1: "tumor"}, tiny, tmp_path, settings).card
     assert set(card.scores["per_image"]) == {"p0", "p1", "p2", "p3"}
     assert card.scores["per_image"]["p0"] == 0  # the others have nothing to learn it from
     two = [replace(image, labels=image.labels * (n == 0) + 2) for n, image in enumerate(images)]
     classes = {1 + 2: "tumor", 2: "all"}
-    card = train_and_measure(two, classes, tiny, tmp_path / "two", settings).card
+    card = cross_validate_ppn(two, classes, tiny, tmp_path / "two", settings).card
     assert card.scores["per_class"]["p0"]["3"] == 0
     whole = card.scores["per_class"]["p0"]["2"]
     assert card.scores["per_image"]["p0"] == pytest.approx(whole / 2)
@@ -107,20 +111,20 @@ def test_a_class_that_a_fold_has_nothing_of_is_not_found_there_and_stops_nothing
 def test_an_earlier_one_is_measured_over_the_classes_of_the_new_one(tmp_path, tiny):
     settings = PpnSettings(steps=1, task=PpnTraining(batch=1, views=0))
     images = phantoms(4)
-    old = train_and_measure(images, {1: "tumor", 2: "skin"}, tiny, tmp_path, settings)
+    old = cross_validate_ppn(images, {1: "tumor", 2: "skin"}, tiny, tmp_path, settings)
     fresh = phantoms(5)[4:]
     each = class_dice(old, fresh[0])
-    assert honest_scores(old, fresh, {1})["p4"] == pytest.approx(each[1])
+    assert out_of_fold_scores(old, fresh, {1})["p4"] == pytest.approx(each[1])
     per_class = old.card.scores["per_class"]
-    again = honest_scores(old, images, {1})
+    again = out_of_fold_scores(old, images, {1})
     assert again == pytest.approx({name: item["1"] for name, item in per_class.items()})
-    wider = honest_scores(old, fresh, {1, 9})["p4"]
+    wider = out_of_fold_scores(old, fresh, {1, 9})["p4"]
     assert wider == pytest.approx((each[1] + 1) / 2)  # 9 is not there, and not found
 
 
 def test_an_earlier_one_has_no_score_on_frames_of_a_video_that_it_learnt_from(tmp_path, tiny):
     settings = PpnSettings(steps=1, task=PpnTraining(batch=1, views=0))
-    old = train_and_measure(phantoms(4), {1: "tumor"}, tiny, tmp_path, settings)
+    old = cross_validate_ppn(phantoms(4), {1: "tumor"}, tiny, tmp_path, settings)
     images = [replace(image, group="g0") if n == 4 else image
               for n, image in enumerate(phantoms(6))]  # fmt: skip
-    assert set(honest_scores(old, images)) == {"p0", "p1", "p2", "p3", "p5"}
+    assert set(out_of_fold_scores(old, images)) == {"p0", "p1", "p2", "p3", "p5"}

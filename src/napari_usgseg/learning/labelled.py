@@ -1,15 +1,36 @@
-"""Which images of a data set a prompt predictor learns from."""
+"""Labelled images to learn from, and the drawing of them from a data set."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ...core.errors import DatasetError, FileError
-from ...io.datasets import Dataset, DatasetItem, read_mask, read_pair
-from .views import LabelledImage
+from ..core.errors import DatasetError, FileError
+from ..core.types import ImageEmbedding
+from ..io.datasets import Dataset, DatasetItem, read_mask, read_pair
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledImage:
+    """An image with its label map.
+
+    Attributes:
+        image_id: its name in the checkpoint's card.
+        group: patient, video or case.
+        image: (H, W, 3) RGB uint8.
+        labels: (H, W) label values, 0 background.
+        embedding: of ``image`` by the segmenter, where it is in hand.
+    """
+
+    image_id: str
+    group: str
+    image: NDArray[np.uint8]
+    labels: NDArray[np.integer]
+    embedding: ImageEmbedding | None = None
 
 
 def choose_items(
