@@ -1,1 +1,6 @@
-"""Training of prompt predictors and adapters on a person's labels."""
+"""Training on accepted images, in one trainer: prompt predictors (``ppn``), adapters (``lora``).
+
+Public: ``trainer.train`` and its ``Task`` and ``TrainerSettings``; ``labelled.LabelledImage``;
+``ppn.train.train_ppn`` and ``lora.train.train_lora``; ``cross_validation.judge``, by which a new
+version is promoted. Nothing is imported here, for that would import torch.
+"""

@@ -121,7 +121,7 @@ def train(
     Args:
         data: data set folders in the protocol's layout; only training sides of ``splits`` are used.
         out: folder for the checkpoint, ``log.jsonl`` and the finished model.
-        splits: the committed split file.
+        splits: the split file in the repository.
         seed: of the new weights, of the order and of all that bends images.
         steps: optimiser steps of ``batch`` images each; None takes ``STEPS``.
         minutes: stop after this long instead, 0 for no limit.

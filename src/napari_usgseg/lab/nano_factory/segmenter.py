@@ -99,7 +99,7 @@ def train(
     Args:
         data: data set folders in the protocol's layout; only training sides of ``splits`` are used.
         out: folder for checkpoints, ``log.jsonl`` and ``nano-segmenter.safetensors``.
-        splits: the committed split file.
+        splits: the split file in the repository.
         seed: of the order, the phantoms, the teacher's boxes and all that bends images.
         stages: one after the other, each from the weights of the one before.
         teacher_cache: where LiteMedSAM's targets are kept (default: ``out``/teacher).

@@ -1,9 +1,9 @@
-"""Cut all-MiniLM-L6-v2 down to the embedded sentence encoder (``models.text``).
+"""Cutting of all-MiniLM-L6-v2 to the embedded sentence encoder (``models.grounding``).
 
     python -m napari_usgseg.lab.nano_factory.text_encoder OUT
 
 Kept of its vocabulary: the special tokens, every single character, the pieces of the words of
-``training.phrases`` and of ``TERMS``, and the most frequent words up to ``VOCABULARY``. Weights
+``learning.phrases`` and of ``TERMS``, and the most frequent words up to ``VOCABULARY``. Weights
 are kept as they are, in half precision.
 """
 
