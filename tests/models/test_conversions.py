@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import platformdirs
 import pytest
+from platformdirs.unix import Unix
+from platformdirs.windows import Windows
 
 from napari_usgseg.models.sam.openvino import CACHE_VARIABLE, Conversions, cache_folder
 
@@ -66,9 +68,10 @@ def test_the_folder_can_be_chosen_and_else_is_the_systems(tmp_path, monkeypatch)
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
     assert Conversions().folder == tmp_path / "converted"
     monkeypatch.delenv(CACHE_VARIABLE)
-    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(platformdirs, "PlatformDirs", Unix)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache_folder() == tmp_path / "xdg" / "napari-usgseg"
-    monkeypatch.setattr(sys, "platform", "win32")
-    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
+    monkeypatch.setattr(platformdirs, "PlatformDirs", Windows)
+    local = str(tmp_path / "local")
+    monkeypatch.setattr("platformdirs.windows.get_win_folder", lambda name: local)
     assert cache_folder() == tmp_path / "local" / "napari-usgseg"

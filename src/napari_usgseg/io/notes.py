@@ -1,4 +1,4 @@
-"""What readers notice about files that they could read: for whoever listens.
+"""Notes on files that could be read, from their readers to whoever listens.
 
 A reader says it where it sees it, ``remark(path, "...")``, and goes on. A command that wants to
 tell it to a person listens around its work; what is the same for many files is one line:
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 
@@ -43,21 +44,22 @@ def counted(text: str, files: list[str]) -> str:
     return f"{text} ({len(files)} files, the first {files[0]})"
 
 
-_listeners: list[Notes] = []
+_listener: ContextVar[Notes | None] = ContextVar("usgseg_notes", default=None)
+# A pool's thread hears nothing by itself: its work runs in ``contextvars.copy_context()``.
 
 
 def remark(path: str | Path, text: str) -> None:
-    """Say of a file what a person should know, to who began to listen last, whatever the thread."""
-    if _listeners:
-        _listeners[-1].add(path, text)
+    """Say of a file what a person should know, to who began to listen last in this context."""
+    notes = _listener.get()
+    if notes is not None:
+        notes.add(path, text)
 
 
 @contextmanager
 def listening() -> Iterator[Notes]:
-    """Hear what the readers of this process remark on in the block."""
-    notes = Notes()
-    _listeners.append(notes)
+    """Hear what readers remark on in the block."""
+    token = _listener.set(notes := Notes())
     try:
         yield notes
     finally:
-        _listeners.remove(notes)
+        _listener.reset(token)

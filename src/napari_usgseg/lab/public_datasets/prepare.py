@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -235,7 +236,9 @@ def _in_threads(work: Callable[[_T], _R], inputs: Sequence[_T]) -> Iterator[Iter
     # The first is done here: threads that import a package together can find it half made.
     first = [work(each) for each in inputs[:1]]
     try:
-        yield chain(first, pool.map(work, inputs[1:]))
+        # One context can be in one thread at a time: each image has a copy, and notes are heard.
+        jobs = [partial(copy_context().run, work, each) for each in inputs[1:]]
+        yield chain(first, pool.map(lambda job: job(), jobs))
     finally:
         pool.shutdown(cancel_futures=True)
 

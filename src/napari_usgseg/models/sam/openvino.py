@@ -20,6 +20,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
+import platformdirs
 import torch
 from torch import Tensor, nn
 
@@ -36,13 +37,7 @@ def cache_folder() -> Path:
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
         return Path(chosen)
-    if sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "napari-usgseg"
+    return platformdirs.user_cache_path("napari-usgseg", appauthor=False, opinion=False)
 
 
 class Conversions:
