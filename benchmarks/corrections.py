@@ -24,7 +24,7 @@ from napari_usgseg.core.types import BoolArray, ImageEmbedding, Prompts
 from napari_usgseg.io.datasets import read_dataset, read_splits
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
-from napari_usgseg.lab.evaluation.steering import add_click, prompt_for
+from napari_usgseg.lab.evaluation.annotator import add_click, prompt_for
 from napari_usgseg.models.interfaces import Segmenter
 from napari_usgseg.models.registry import load_segmenter
 from napari_usgseg.phantoms.phantom import make_phantom

@@ -15,7 +15,7 @@ from napari_usgseg.core.geometry import components
 from napari_usgseg.io.datasets import read_dataset, read_splits
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
-from napari_usgseg.lab.evaluation.steering import aims, correction_gain
+from napari_usgseg.lab.evaluation.annotator import aims, correction_gain
 from napari_usgseg.models.registry import load_segmenter
 from napari_usgseg.segmentation.postprocess import PostprocessSettings
 

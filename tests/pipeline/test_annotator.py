@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from napari_usgseg.core.metrics import dice
-from napari_usgseg.lab.evaluation.methods import ClickTrace, simulate_clicks
+from napari_usgseg.lab.evaluation.annotator import ClickTrace, simulate_clicks
 from napari_usgseg.segmentation.postprocess import PostprocessSettings
 
 RAW = PostprocessSettings(enabled=False)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from napari_usgseg.core.errors import PromptError
 from napari_usgseg.core.metrics import dice
 from napari_usgseg.core.types import Prompts
-from napari_usgseg.lab.evaluation.baselines import BoxBlob, dark_blob
+from napari_usgseg.lab.evaluation.methods import BoxBlob, dark_blob
 
 
 def cyst(x: int = 64, y: int = 48) -> tuple[np.ndarray, np.ndarray]:

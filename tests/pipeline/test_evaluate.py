@@ -8,7 +8,7 @@ from PIL import Image
 
 from napari_usgseg.core.errors import DatasetError, PromptError
 from napari_usgseg.io.datasets import read_dataset
-from napari_usgseg.lab.evaluation.evaluate import EvaluationRequest, evaluate_dataset
+from napari_usgseg.lab.evaluation.evaluate import EvaluationRequest, Scorer, evaluate_dataset
 from napari_usgseg.lab.evaluation.report import dataset_report, evaluation_report
 
 
@@ -131,7 +131,7 @@ def test_an_empty_image_where_nothing_is_found_scores_one(
 
 def test_text_without_a_detector_is_a_wrong_request(make_dataset, plain_segmenter):
     dataset = make_dataset({"a": _map()})
-    with pytest.raises(PromptError, match="name a grounder"):
+    with pytest.raises(PromptError, match="need a detector"):
         evaluate_dataset(dataset, plain_segmenter, None, EvaluationRequest("text"))
 
 
@@ -166,12 +166,16 @@ def test_a_data_set_without_any_object_says_so(make_dataset, plain_segmenter):
         evaluate_dataset(dataset, plain_segmenter, None, EvaluationRequest("clicks"))
 
 
+def _scorer(request):
+    return Scorer(request, "nano", lambda dataset: pytest.fail("nothing is scored here"))
+
+
 def test_the_report_has_the_protocols_keys_for_clicks(make_dataset, plain_segmenter):
     dataset = make_dataset({"a": _map((1, 10, 10, 30, 40))}, spacing=0.5)
     request = EvaluationRequest("clicks")
     scores = _scores(dataset, plain_segmenter, request)
     entry = dataset_report(scores, per_image=True)
-    report = evaluation_report(request, "nano", None, {"made": entry})
+    report = evaluation_report(_scorer(request), {"made": entry})
     assert {"schema", "prompt", "segmenter", "grounder", "datasets", "mean"} <= set(report)
     assert report["schema"] == 1
     assert set(entry["dice_at_clicks"]) == {"1", "3", "5"}
@@ -186,5 +190,5 @@ def test_the_report_has_the_protocols_keys_for_clicks(make_dataset, plain_segmen
 
 def test_the_mean_is_over_data_sets_and_not_over_images():
     entries = {"big": {"images": 99, "dice": 0.2, "iou": 0.1}, "small": {"dice": 0.8, "iou": 0.5}}
-    report = evaluation_report(EvaluationRequest("box"), "nano", None, entries)
+    report = evaluation_report(_scorer(EvaluationRequest("box")), entries)
     assert report["mean"] == {"dice": 0.5, "iou": 0.3}

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from napari_usgseg.lab.evaluation.scored import EMBEDDED, trained_on
+from napari_usgseg.lab.evaluation.evaluate import EMBEDDED, trained_on
 from napari_usgseg.models.lora.card import AdapterCard, write_adapter_card
 
 

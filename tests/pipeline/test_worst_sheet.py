@@ -9,7 +9,7 @@ from napari_usgseg.io.atomic import write_new
 from napari_usgseg.io.datasets import Dataset, DatasetItem
 from napari_usgseg.lab.evaluation.evaluate import ImageScore
 from napari_usgseg.lab.evaluation.methods import Answer, Scene
-from napari_usgseg.lab.evaluation.worst_sheet import ANSWER, TILE, TRUTH, WorstCases
+from napari_usgseg.lab.evaluation.report import ANSWER, TILE, TRUTH, WorstCases
 
 
 def case(name: str, value: float) -> tuple[ImageScore, Scene, Answer]:

@@ -60,8 +60,15 @@ def ablate(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Change one thing at a time on the way from a phrase to a mask; a table and a plot."""
-    from ..lab.evaluation.ablation import GROUPS, THRESHOLDS, UNCHANGED, run_ablation, variants
-    from ..lab.evaluation.ablation_report import FILES, write_ablation
+    from ..lab.evaluation.ablation import (
+        FILES,
+        GROUPS,
+        THRESHOLDS,
+        UNCHANGED,
+        run_ablation,
+        variants,
+        write_ablation,
+    )
     from ..lab.evaluation.methods import EvaluationRequest
     from ..models.grounding.phrases import wanted_phrases
     from ..models.registry import load_detector, load_segmenter

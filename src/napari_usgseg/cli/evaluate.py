@@ -15,8 +15,7 @@ from .common import Advance, as_json, end_if_failed, progress, report_writer, re
 if TYPE_CHECKING:
     from ..io.datasets import Dataset, DatasetItem
     from ..io.outputs import OutputFolder
-    from ..lab.evaluation.methods import EvaluationRequest
-    from ..lab.evaluation.scored import Scorer
+    from ..lab.evaluation.evaluate import Scorer
 
 SIDES = ("train", "val", "test")
 RESULTS = (
@@ -102,8 +101,8 @@ def evaluate(
     if compare is not None:
         _compare(*compare, json_file, out)
         return
+    from ..lab.evaluation.evaluate import Asked, load_scorer
     from ..lab.evaluation.methods import EvaluationRequest
-    from ..lab.evaluation.scored import Asked, load_scorer
     from ..segmentation.postprocess import PostprocessSettings
 
     asked = Asked(prompt, model, grounder, adapter, ppn, predictions, baseline, name, device)
@@ -130,28 +129,30 @@ def evaluate(
     write_report = report_writer(json_file, reads=reads)
     folder = result_folder(out, *RESULTS, reads=reads) if out is not None else None
     scorer = load_scorer(asked, request)
-    _score(chosen, scorer, request, per_image, worst, folder, write_report)
+    _score(chosen, scorer, per_image, worst, folder, write_report)
 
 
 def _score(
     chosen: Sequence[Dataset],
     scorer: Scorer,
-    request: EvaluationRequest,
     per_image: bool,
     worst: int,
     out: OutputFolder | None,
     write_report: Callable[[dict[str, Any]], None],
 ) -> None:
-    from ..lab.evaluation.report import dataset_report, evaluation_report
-    from ..lab.evaluation.tables import write_tables
-    from ..lab.evaluation.worst_sheet import WorstCases
+    from ..lab.evaluation.report import (
+        WorstCases,
+        dataset_report,
+        evaluation_report,
+        write_tables,
+    )
 
     cases = WorstCases(worst if out else 0)
     take = cases.take if cases.count else lambda score, scene, answer: None
     reports: dict[str, dict[str, Any]] = {}
     failed: list[str] = []
     for dataset in chosen:
-        total = min(request.limit or len(dataset.items), len(dataset.items))
+        total = min(scorer.request.limit or len(dataset.items), len(dataset.items))
         with progress(total, dataset.name) as step:
             try:
                 result = scorer.score(dataset, partial(_count, step), take)
@@ -164,15 +165,7 @@ def _score(
         failed += [str(error) for _, error in result.failures]
     if not reports:
         raise PromptError(f"nothing could be scored: {failed[0]}")
-    report = evaluation_report(
-        request,
-        scorer.model,
-        scorer.grounder,
-        reports,
-        scorer.ppn,
-        scorer.adapter,
-        scorer.trained_on,
-    )
+    report = evaluation_report(scorer, reports)
     typer.echo(f"mean: Dice {report['mean']['dice']:.3f}, IoU {report['mean']['iou']:.3f}")
     write_report(report)
     if out is not None:

@@ -1,15 +1,17 @@
-"""What each part of the way from a phrase to a mask is worth: one thing changed at a time.
+"""Ablation of the way from a phrase to a mask: one thing changed at a time, and its report.
 
-Every image is encoded once and asked about in every way (``remembered``); a way is compared with
-the unchanged one image by image, with an interval by bootstrap over groups. Phrasings are scored
-on one label alone and compared with the first of them.
+Every image is encoded once and asked about in every way (``RememberingSegmenter``); a variant is
+compared with the unchanged one image by image, with an interval by bootstrap over groups. Phrasings
+are scored on one label alone and compared with the first of them.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +19,20 @@ from numpy.typing import NDArray
 from ...core.errors import DatasetError, FileError
 from ...core.types import Detections, ImageEmbedding, Prediction, Prompts, TextPrompt
 from ...io.datasets import Dataset
+from ...io.outputs import OutputFolder
 from ...models.interfaces import Detector, Segmenter
 from ...segmentation.postprocess import PostprocessSettings
 from .evaluate import ImageScore, drawn_items, score_item
 from .methods import EvaluationRequest, Method, text_method
-from .report import dataset_report, paired_difference
+from .report import csv_table, dataset_report, figure, markdown_table, paired_difference, span
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+FILES = ("ablation.json", "ablation.csv", "ablation.md", "ablation.svg")
+COLOR, PALE, GREY = "#0072b2", "#56b4e9", "#666666"
+"""Of Okabe and Ito's palette, which colour-blind eyes can tell apart."""
 
 
 class RememberingSegmenter:
@@ -316,3 +327,151 @@ def _spread(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         }
         for (dataset, _), found in targets.items()
     }
+
+
+def write_ablation(result: Mapping[str, Any], out: OutputFolder) -> None:
+    """Write ``FILES`` of a result of ``run_ablation`` into a folder; older ones go.
+
+    Raises:
+        LabelWriteError: a file cannot be written.
+    """
+    contents = (
+        (json.dumps(result, indent=1) + "\n").encode(),
+        csv_table([_flat(row) for row in result["rows"]]).encode(),
+        ablation_markdown(result).encode(),
+        ablation_plot(result),
+    )
+    for name, data in zip(FILES, contents, strict=True):
+        out.write(out.root / name, data)
+
+
+def ablation_markdown(result: Mapping[str, Any]) -> str:
+    """The means over data sets, the spread of phrasings, then every figure."""
+    parts = [
+        "# Ablation\n",
+        "Dice; change against the unchanged way on the same images (of a phrasing: against the "
+        "first one for its label, on that label alone); 95 % intervals by bootstrap over groups; "
+        "p of the two-sided Wilcoxon signed-rank test, not adjusted for the number of tests.\n",
+        "![Change of Dice](ablation.svg)\n",
+    ]
+    means = [
+        (
+            *key,
+            str(len(rows)),
+            figure(rows["dice"].mean()),
+            figure(rows["change"].mean(), sign=True),
+        )
+        for key, rows in _by_variant(result)
+    ]
+    head: tuple[str, ...] = ("varied", "how", "data sets", "Dice", "change")
+    parts += ["## Mean over data sets\n", markdown_table(head, means)]
+    if result["phrasing_spread"]:
+        figures = ("lowest", "highest", "mean", "std")
+        spread = [
+            (name, str(entry["phrasings"]), *(figure(entry[key]) for key in figures))
+            for name, entry in result["phrasing_spread"].items()
+        ]
+        head = ("target", "phrasings", "lowest", "highest", "mean", "standard deviation")
+        parts += ["## Spread of Dice over phrasings\n", markdown_table(head, spread)]
+    head = (
+        "varied", "how", "data set", "images", "Dice", "95 %", "found", "empty kept", "change",
+        "95 %", "p",
+    )  # fmt: skip
+    parts += ["## Every data set\n", markdown_table(head, [_cells(row) for row in result["rows"]])]
+    return "\n".join(parts)
+
+
+def ablation_plot(result: Mapping[str, Any]) -> bytes:
+    """Two panels as SVG: change of Dice by variant, and Dice of every phrasing by target."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    changes = [(f"{group}: {name}", rows) for (group, name), rows in _by_variant(result)
+               if group != UNCHANGED]  # fmt: skip
+    spread = result["phrasing_spread"]
+    lines = [len(panel) + 3 for panel in (changes, spread) if panel]
+    picture = Figure(figsize=(9, 0.25 * sum(lines) + 0.5), layout="constrained")
+    if lines:
+        panels = iter(picture.subplots(len(lines), squeeze=False, height_ratios=lines)[:, 0])
+        if changes:
+            _plot_changes(next(panels), changes)
+        if spread:
+            _plot_phrasings(next(panels), spread)
+    data = BytesIO()
+    # Words stay words, and equal results give equal files.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "usgseg"}):
+        picture.savefig(data, format="svg", metadata={"Date": None})
+    return data.getvalue()
+
+
+def _plot_changes(axes: Axes, variants: Sequence[tuple[str, pd.DataFrame]]) -> None:
+    means = [rows["change"].mean() for _, rows in variants]
+    axes.barh(range(len(variants)), means, color=PALE)
+    for place, (_, rows) in enumerate(variants):
+        axes.plot(rows["change"], [place] * len(rows), "o", color=COLOR, alpha=0.7, markersize=4)
+    axes.axvline(0, color=GREY, linewidth=1)
+    axes.set_title("Change of Dice: bar, mean over data sets; dots, each data set", fontsize=9)
+    _name_rows(axes, [name for name, _ in variants], [figure(mean, sign=True) for mean in means])
+
+
+def _plot_phrasings(axes: Axes, spread: Mapping[str, Mapping[str, Any]]) -> None:
+    for place, entry in enumerate(spread.values()):
+        dices = list(entry["dice"].values())
+        axes.plot(dices, [place] * len(dices), "o", color=COLOR, alpha=0.7, markersize=4)
+    axes.set_xlim(-0.02, 1.02)
+    axes.grid(axis="y", color=GREY, alpha=0.4)
+    axes.set_title("Dice of each phrasing, from 0 to 1", fontsize=9)
+    limits = [f"{entry['lowest']:.3f} to {entry['highest']:.3f}" for entry in spread.values()]
+    _name_rows(axes, list(spread), limits)
+
+
+def _name_rows(axes: Axes, names: Sequence[str], values: Sequence[str]) -> None:
+    """Name the rows at the left, give their figures at the right; the first is on top."""
+    # A dollar would begin a formula.
+    axes.set_yticks(range(len(names)), [name.replace("$", r"\$") for name in names])
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    right = axes.secondary_yaxis("right")
+    right.set_yticks(range(len(names)), values)
+    for each in (axes, right):
+        each.tick_params(labelsize=8, length=0)
+
+
+def _by_variant(result: Mapping[str, Any]) -> list[tuple[tuple[str, str], pd.DataFrame]]:
+    """Rows of all variants but phrasings, which are not for all data sets, by group and name."""
+    import pandas as pd
+
+    rows = pd.DataFrame(result["rows"])
+    groups = (UNCHANGED, *GROUPS[:-1])
+    return [
+        ((group, name), members)
+        for group in groups
+        for name, members in rows[rows["group"] == group].groupby("variant", sort=False)
+    ]
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row whose intervals are two columns each."""
+    flat: dict[str, Any] = {}
+    for key, value in row.items():
+        if key.endswith("ci95"):
+            flat[f"{key}_low"], flat[f"{key}_high"] = value or (None, None)
+        else:
+            flat[key] = value
+    return flat
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    unchanged = row["group"] == UNCHANGED
+    return (
+        row["group"],
+        row["variant"],
+        row["dataset"] + (f", label {row['label']}" if row["label"] else ""),
+        str(row["images"]),
+        figure(row["dice"]),
+        span(row["ci95"]),
+        figure(row["detection_rate"], 2),
+        figure(row["empty_kept"], 2),
+        "-" if unchanged else figure(row["change"], sign=True),
+        "-" if unchanged else span(row["change_ci95"], sign=True),
+        "-" if unchanged else figure(row["p"]),
+    )

@@ -1,4 +1,4 @@
-"""Two reports of ``usgseg evaluate`` side by side: the same images under two methods."""
+"""Comparison of two reports of ``usgseg evaluate``: the same images under two methods."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import DatasetError
-from .report import PairedDifference, paired_difference
-from .tables import markdown_table, span
+from .report import PairedDifference, figure, markdown_table, paired_difference, span
 
 METRICS = ("dice", "iou", "hd95_px")
 ALL = "all images"
@@ -89,11 +88,11 @@ def _row(name: str, found: PairedDifference) -> tuple[str, ...]:
     return (
         name,
         str(found.images),
-        f"{found.first:.3f}",
-        f"{found.second:.3f}",
-        f"{found.difference:+.3f}",
+        figure(found.first),
+        figure(found.second),
+        figure(found.difference, sign=True),
         span(found.ci95, sign=True),
-        "< 0.001" if found.p < 0.001 else f"{found.p:.3f}",
+        "< 0.001" if found.p < 0.001 else figure(found.p),
         str(found.greater),
         str(found.less),
     )

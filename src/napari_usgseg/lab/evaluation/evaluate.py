@@ -1,4 +1,4 @@
-"""Score a method on data sets, by the project's protocol.
+"""Evaluation of a method on data sets, by the project's protocol.
 
 Metrics are per image, then the mean over images. ``text`` scores whole labels, phrase by phrase;
 ``box`` and ``clicks`` prompt one object (``geometry.components``) at a time, score it against
@@ -12,6 +12,8 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,17 +22,23 @@ from ...core.metrics import dice, hd95, iou
 from ...io.datasets import Dataset, DatasetItem, read_mask
 from ...io.images import image_size, read_image
 from ...models.interfaces import AutoSegmenter, Detector, Segmenter
+from ...models.lora.card import read_adapter_card
 from ...segmentation.propose import classes_for, untrained_items
+from .annotator import objects_of
 from .methods import (
+    PROMPT_KINDS,
     Answer,
+    BoxBlob,
     EvaluationRequest,
     Method,
+    PromptKind,
     Scene,
     box_method,
     clicks_method,
-    objects_of,
+    dark_blob_method,
     ppn_box_method,
     ppn_method,
+    predictions_method,
     text_method,
 )
 
@@ -104,13 +112,15 @@ def evaluate_dataset(
             of the classes.
         DatasetError: nothing can be scored.
     """
-    method = _method(dataset, segmenter, detector, request, auto)
-    if auto is not None and not request.include_trained:
-        dataset = dataset.only(item.item_id for item in untrained_items(auto, dataset))
-    return score_dataset(dataset, method, request, on_image, on_scored)
+
+    def method_for(dataset: Dataset) -> Method:
+        return _model_method(dataset, segmenter, detector, request, auto)
+
+    scorer = Scorer(request, segmenter.model_id, method_for, auto=auto)
+    return scorer.score(dataset, on_image, on_scored)
 
 
-def _method(
+def _model_method(
     dataset: Dataset,
     segmenter: Segmenter,
     detector: Detector | None,
@@ -119,7 +129,7 @@ def _method(
 ) -> Method:
     if request.prompt == "text":
         if detector is None:
-            raise PromptError("text prompts need a detector: name a grounder")
+            raise PromptError("text prompts need a detector: name one")
         return text_method(segmenter, detector, request)
     if request.prompt in ("ppn", "ppn+box"):
         if auto is None:
@@ -212,3 +222,183 @@ def _scored(scene: Scene, answer: Answer, method: Method, seconds: float) -> Ima
         proposed_nothing=not method.per_object and not any(mask.any() for _, mask in pairs),
         detected=float(np.mean(there)) if there and not method.per_object else None,
     )
+
+
+EMBEDDED = frozenset({"busi", "camus_sample", "ddti_crops", "dltrack_apo", "hc18", "usgra"})
+"""Whose training sides taught the embedded models (MODEL_CARD.md)."""
+PHOTOGRAPHS = ("sam2.1-", "sam-vit-", "grounding-dino-")
+"""Models that learned from photographs and from no ultrasound data set."""
+
+
+def trained_on(
+    segmenter: str, grounder: str | None = None, adapter: Path | None = None, ppn: str = ""
+) -> frozenset[str] | None:
+    """Names of the data sets, in lower case; None where a part's training is not known.
+
+    Args:
+        segmenter: its name.
+        grounder: the detector's, or None.
+        adapter: folder of a LoRA adapter on the grounder.
+        ppn: the data set or project that taught a prompt predictor.
+
+    Raises:
+        CheckpointError: the adapter's card is damaged.
+    """
+    names = frozenset({ppn.casefold()} if ppn else ())
+    for model in (segmenter, grounder):
+        if model in ("nano", "nano-dino"):
+            names |= EMBEDDED
+        elif model is not None and not model.startswith(PHOTOGRAPHS):
+            return None
+    if adapter is not None:
+        card = read_adapter_card(adapter)
+        if card is None or not card.source:
+            return None
+        names |= {name.strip().casefold() for name in card.source.split(",")}
+    return names
+
+
+BASELINES: dict[str, PromptKind] = {"dark-blob": "none", "box-blob": "box", "litemedsam": "box"}
+"""Simple image processing (``baselines``) and a peer, and what they are prompted with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a person asks to be scored; exactly one of prompt, predictions and baseline.
+
+    Attributes:
+        prompt: of ``PROMPT_KINDS``, for a model.
+        model: the segmenter.
+        grounder: the detector, for "text".
+        adapter: LoRA on the grounder.
+        ppn: folder of a prompt predictor, for "ppn" and "ppn+box".
+        predictions: folder of label maps.
+        baseline: of ``BASELINES``.
+        name: for the report; None takes the model's or the folder's.
+        device: "auto", "cpu", "cuda".
+
+    Raises:
+        PromptError: they do not go together.
+    """
+
+    prompt: str | None
+    model: str = "nano"
+    grounder: str = "nano"
+    adapter: Path | None = None
+    ppn: Path | None = None
+    predictions: Path | None = None
+    baseline: str | None = None
+    name: str | None = None
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        given = [self.prompt, self.predictions, self.baseline]
+        if sum(item is not None for item in given) != 1:
+            raise PromptError("give one of --prompt, --predictions and --baseline")
+        if self.prompt is not None and self.prompt not in PROMPT_KINDS:
+            names = ", ".join(PROMPT_KINDS)
+            raise PromptError(f"--prompt {self.prompt!r}: expected one of {names}")
+        if self.baseline is not None and self.baseline not in BASELINES:
+            names = ", ".join(BASELINES)
+            raise PromptError(f"--baseline {self.baseline!r}: expected one of {names}")
+        learned = (self.prompt or "").startswith("ppn")
+        if learned and self.ppn is None:
+            raise PromptError(
+                f"--prompt {self.prompt} needs --ppn DIR: the folder that usgseg train ppn wrote"
+            )
+        if self.ppn is not None and not learned:
+            raise PromptError(f"--ppn {self.ppn}: give --prompt ppn or --prompt ppn+box with it")
+
+    @property
+    def kind(self) -> PromptKind:
+        """What the method is prompted with."""
+        if self.baseline is not None:
+            return BASELINES[self.baseline]
+        found = next((kind for kind in PROMPT_KINDS if kind == self.prompt), None)
+        return found or "predictions"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scorer:
+    """A method ready to be scored, with what its report says of it.
+
+    Attributes:
+        request: what is measured.
+        model: its name.
+        method_for: the method for a data set, whose classes it may have to know.
+        grounder: name of the detector, or None where none is used.
+        ppn: what the report says of a prompt predictor.
+        adapter: name of the LoRA adapter on the detector.
+        trained_on: data sets that taught the models; None where that is not known.
+        auto: prompt predictor; images that it was trained on are left out unless asked for.
+    """
+
+    request: EvaluationRequest
+    model: str
+    method_for: Callable[[Dataset], Method]
+    grounder: str | None = None
+    ppn: dict[str, Any] | None = None
+    adapter: str | None = None
+    trained_on: frozenset[str] | None = None
+    auto: AutoSegmenter | None = None
+
+    def score(
+        self,
+        dataset: Dataset,
+        on_image: Callable[[DatasetItem], None] = lambda item: None,
+        on_scored: OnScored = lambda score, scene, answer: None,
+    ) -> DatasetEvaluation:
+        """Score it on a data set; see ``evaluate_dataset``."""
+        method = self.method_for(dataset)
+        if self.auto is not None and not self.request.include_trained:
+            dataset = dataset.only(item.item_id for item in untrained_items(self.auto, dataset))
+        return score_dataset(dataset, method, self.request, on_image, on_scored)
+
+
+def load_scorer(asked: Asked, request: EvaluationRequest) -> Scorer:
+    """Load what is asked for.
+
+    Raises:
+        UsgsegError: a model cannot be loaded.
+    """
+    if asked.predictions is not None or asked.baseline is not None:
+        method = _other_method(asked, request)
+        name = asked.baseline or Path(asked.predictions or "").name
+        return Scorer(request, asked.name or name, lambda dataset: method)
+    from ...models.registry import load_detector, load_segmenter
+
+    segmenter = load_segmenter(asked.model, device=asked.device)
+    detector, grounder, adapter, auto, used = None, None, None, None, None
+    if asked.prompt == "text":
+        grounder, adapter = asked.grounder, asked.adapter
+        detector = load_detector(grounder, adapter=adapter, device=asked.device)
+    if asked.ppn is not None:
+        from ...models.ppn.model import load_ppn
+
+        auto = load_ppn(asked.ppn, segmenter)
+        used = {"id": auto.card.ppn_id, "images": len(auto.card.images)}
+    return Scorer(
+        request,
+        asked.name or asked.model,
+        lambda dataset: _model_method(dataset, segmenter, detector, request, auto),
+        grounder,
+        used,
+        adapter.name if adapter else None,
+        trained_on(asked.model, grounder, adapter, auto.card.source if auto else ""),
+        auto,
+    )
+
+
+def _other_method(asked: Asked, request: EvaluationRequest) -> Method:
+    """Predictions on disk, or a baseline."""
+    if asked.predictions is not None:
+        if not asked.predictions.is_dir():
+            raise PromptError(f"--predictions {asked.predictions}: no such folder")
+        return predictions_method(asked.predictions)
+    if asked.baseline == "dark-blob":
+        return dark_blob_method()
+    if asked.baseline == "box-blob":
+        return box_method(BoxBlob(), request)
+    from ...models.sam.litemedsam import LiteMedSam
+
+    return box_method(LiteMedSam(), request)

@@ -1,12 +1,13 @@
-"""What can be measured: a method looks at one image and answers with the masks to be scored.
+"""Methods that can be scored: each looks at one image and answers with masks.
 
 A method sees the truth because box and clicks are made from it (``Scene.truths``); one that needs
-no prompt must not look there.
+no prompt must not look there. Besides models there are predictions on disk, and two baselines of
+simple image processing by Otsu's threshold (IEEE Trans. Syst. Man Cybern. 9(1), 1979).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -14,11 +15,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.errors import DatasetError
-from ...core.geometry import components, jitter_box, mask_to_box
-from ...core.metrics import dice, iou, next_click
-from ...core.types import BoolArray, FloatArray, ImageEmbedding, Prompts, TextPrompt
-from ...io.datasets import Dataset, DatasetItem, check_same_size, read_mask
+from ...core.errors import DatasetError, PromptError
+from ...core.geometry import jitter_box
+from ...core.types import BoolArray, FloatArray, ImageEmbedding, Prediction, Prompts, TextPrompt
+from ...io.datasets import Dataset, DatasetItem, check_same_size
 from ...io.labels import read_labels
 from ...io.masks import cut_at_half, read_mask_file
 from ...io.names import NameFinder, pair_by_name, safe_file_name
@@ -26,102 +26,8 @@ from ...io.search import IMAGE_SUFFIXES
 from ...models.grounding.phrases import split_phrases, wanted_phrases
 from ...models.interfaces import AutoSegmenter, Detector, Segmenter
 from ...segmentation.postprocess import PostprocessSettings, postprocess
-from ...segmentation.propose import auto_masks, compose, propose_prompts, propose_text
-
-
-def objects_of(labels: NDArray[np.integer]) -> Iterator[BoolArray]:
-    """Every object of a label map (H, W): label by label, its components in reading order."""
-    for value in np.unique(labels[labels > 0]):
-        yield from components(labels == value)
-
-
-def tight_box(truth: BoolArray) -> FloatArray:
-    """The box (4,) XYXY of an object (H, W) that has pixels."""
-    return np.asarray(mask_to_box(truth), np.float32)
-
-
-def foreign_boxes(other: DatasetItem, size_hw: tuple[int, int], count: int) -> list[FloatArray]:
-    """``count`` boxes of another image's objects, scaled to this image's size."""
-    labels = read_mask(other)
-    height, width = size_hw
-    scale = np.array([width / labels.shape[1], height / labels.shape[0]] * 2, np.float32)
-    boxes = [tight_box(truth) * scale for truth in objects_of(labels)]
-    return [boxes[index % len(boxes)] for index in range(count)] if boxes else []
-
-
-MAX_CLICKS = 20
-REPORTED_CLICKS = (1, 3, 5)
-NOC_TARGETS = (0.85, 0.90)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ClickTrace:
-    """What a series of clicks on one object gave.
-
-    Attributes:
-        dice: after click 1, 2, ...
-        iou: after click 1, 2, ...
-        mask: (H, W) bool after the last of ``REPORTED_CLICKS``.
-    """
-
-    dice: tuple[float, ...]
-    iou: tuple[float, ...]
-    mask: BoolArray
-
-    def dice_at(self, clicks: int) -> float:
-        """Dice after so many clicks; a trace that ended early (nothing left to mend) stays."""
-        return self.dice[min(clicks, len(self.dice)) - 1]
-
-    def noc(self, target: float) -> int:
-        """Clicks needed to reach IoU ``target``; ``MAX_CLICKS`` where it was never reached."""
-        reached = (i for i, value in enumerate(self.iou, start=1) if value >= target)
-        return next(reached, MAX_CLICKS)
-
-
-def simulate_clicks(
-    segmenter: Segmenter,
-    embedding: ImageEmbedding,
-    truth: BoolArray,
-    settings: PostprocessSettings,
-) -> ClickTrace:
-    """Click an object until IoU 0.90 is reached, at least 5 and at most ``MAX_CLICKS`` times.
-
-    Args:
-        segmenter: the model that answers the clicks.
-        embedding: of the image.
-        truth: (H, W) bool, the object; not empty.
-        settings: cleaning of each answer.
-    """
-    mask = np.zeros_like(truth)
-    reported = mask
-    points: list[tuple[float, float]] = []
-    labels: list[int] = []
-    dices: list[float] = []
-    ious: list[float] = []
-    low_res = None
-    for count in range(1, MAX_CLICKS + 1):
-        click = next_click(truth, mask)
-        if click is None:
-            break
-        points.append(click[0])
-        labels.append(click[1])
-        prompts = Prompts(
-            point_coords=np.array(points, np.float32).reshape(-1, 2),
-            point_labels=np.array(labels, np.int32),
-            mask_input=low_res,
-        )
-        proposal, _ = propose_prompts(
-            segmenter, embedding, prompts, settings, previous=mask if count > 1 else None
-        )
-        mask, low_res = proposal.mask, proposal.low_res_logits
-        dices.append(dice(truth, mask))
-        ious.append(iou(truth, mask))
-        if count <= max(REPORTED_CLICKS):
-            reported = mask
-        if count >= max(REPORTED_CLICKS) and ious[-1] >= max(NOC_TARGETS):
-            break
-    return ClickTrace(tuple(dices), tuple(ious), reported)
-
+from ...segmentation.propose import auto_masks, compose, propose_text
+from .annotator import NOC_TARGETS, REPORTED_CLICKS, foreign_boxes, simulate_clicks, tight_box
 
 PromptKind = Literal["text", "box", "clicks", "ppn", "ppn+box", "predictions", "none"]
 PROMPT_KINDS: tuple[PromptKind, ...] = ("text", "box", "clicks", "ppn", "ppn+box")
@@ -373,3 +279,108 @@ def predictions_method(folder: Path) -> Method:
         return Answer(tuple(values == label for label in labels))
 
     return Method(answer)
+
+
+BLUR = 0.01
+"""Standard deviation of the blur, as a part of the image's longer side."""
+MIDDLE = (0.25, 0.75)
+
+
+def dark_blob(image: NDArray[np.uint8]) -> BoolArray:
+    """The largest dark component (H, W) bool near the middle of an image (H, W, 3).
+
+    Lesions, vessels, cysts and nerves are mostly darker than what is around them, and sonographers
+    hold them in the middle. Blur, Otsu's threshold over the fan, the dark side's components, the
+    largest whose centre lies in the middle half of the image (of all where none does), filled.
+    """
+    from scipy import ndimage
+    from skimage.filters import threshold_otsu
+
+    grey = image.astype(np.float32).mean(axis=2)
+    fan = _fan(grey)
+    smooth = ndimage.gaussian_filter(grey, BLUR * max(grey.shape))
+    inside = smooth[fan]
+    if inside.size == 0 or inside.min() == inside.max():
+        return np.zeros(grey.shape, bool)
+    dark = fan & (smooth < threshold_otsu(inside))
+    numbered, count = ndimage.label(dark, np.ones((3, 3)))
+    if count == 0:
+        return np.zeros(grey.shape, bool)
+    numbers = np.arange(1, count + 1)
+    areas = ndimage.sum_labels(dark, numbered, numbers)
+    places = np.array(ndimage.center_of_mass(dark, numbered, numbers)) / grey.shape
+    central = ((places > MIDDLE[0]) & (places < MIDDLE[1])).all(axis=1)
+    best = numbers[np.argmax(np.where(central, areas, 0) if central.any() else areas)]
+    return np.asarray(ndimage.binary_fill_holes(numbered == best), bool)
+
+
+def _fan(grey: FloatArray) -> BoolArray:
+    """Where the scanner drew anything: not the black that reaches the image's edge."""
+    from scipy import ndimage
+
+    numbered, _ = ndimage.label(grey <= 2)
+    rim = np.unique(np.concatenate([numbered[0], numbered[-1], numbered[:, 0], numbered[:, -1]]))
+    return ~np.isin(numbered, rim[rim > 0])
+
+
+def dark_blob_method() -> Method:
+    """``dark_blob`` for label 1, nothing for further labels."""
+
+    def answer(scene: Scene) -> Answer:
+        found = dark_blob(scene.image)
+        nothing = np.zeros_like(found)
+        return Answer(tuple(found if label == 1 else nothing for label in scene.dataset.labels))
+
+    return Method(answer)
+
+
+class BoxBlob:
+    """A ``Segmenter`` by Otsu's threshold inside a box: the side that has more of its middle."""
+
+    model_id = "box-blob"
+
+    def embed(self, image: NDArray[np.uint8], image_id: str = "") -> ImageEmbedding:
+        """Keep the blurred grey image, from (H, W, 3) RGB uint8."""
+        from scipy import ndimage
+
+        grey = image.astype(np.float32).mean(axis=2)
+        smooth = ndimage.gaussian_filter(grey, BLUR / 2 * max(grey.shape))
+        return ImageEmbedding(image_id, self.model_id, grey.shape, {"grey": smooth})
+
+    def predict(
+        self, embedding: ImageEmbedding, prompts: Prompts, multimask: bool | None = None
+    ) -> Prediction:
+        """The largest component of the box's middle.
+
+        Raises:
+            PromptError: there is no box.
+        """
+        from scipy import ndimage
+        from skimage.filters import threshold_otsu
+
+        if prompts.box is None:
+            raise PromptError("box-blob answers boxes only")
+        grey = embedding.features["grey"]
+        x0, y0 = np.maximum(np.floor(prompts.box[:2]), 0).astype(int)
+        x1, y1 = np.ceil(prompts.box[2:]).astype(int) + 1
+        part = grey[y0:y1, x0:x1]
+        side = np.ones(part.shape, bool)
+        if part.size and part.min() < part.max():
+            dark = part < threshold_otsu(part)
+            side = dark if _middle(dark).mean() >= 0.5 else ~dark
+        numbered, count = ndimage.label(side, np.ones((3, 3)))
+        if count:
+            side = numbered == 1 + np.argmax(np.bincount(numbered.ravel())[1:])
+        mask = np.zeros(grey.shape, bool)
+        mask[y0:y1, x0:x1] = ndimage.binary_fill_holes(side)
+        logits = np.where(mask, 6.0, -6.0).astype(np.float32)
+        return Prediction(mask[None], np.array([0.5], np.float32), logits[None])
+
+
+def _middle(part: BoolArray) -> BoolArray:
+    """The central half of an array, at least one pixel."""
+    (top, bottom), (left, right) = (
+        (int(MIDDLE[0] * side), max(int(MIDDLE[0] * side) + 1, int(np.ceil(MIDDLE[1] * side))))
+        for side in part.shape
+    )
+    return part[top:bottom, left:right]

@@ -1,15 +1,43 @@
-"""The JSON of ``usgseg evaluate``, schema 1."""
+"""Reports of evaluations: the JSON of ``usgseg evaluate``, its tables, the sheet of worst images.
+
+The tables are the paper's two: data sets seen in training by organ, and unseen ones. Where it is
+known what the scored model was trained on (``trained_on``), that decides. Of other models the
+registry's word is taken, which is that of GroundingDINO-US-SAM's tuning; data sets that it does
+not know are listed apart. Every row also says where the paper has its data set.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import heapq
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
-from .evaluate import ImageScore
-from .methods import NOC_TARGETS, REPORTED_CLICKS, EvaluationRequest
+from ...core.types import BoolArray
+from ...io.atomic import Write
+from ...io.labels import write_png
+from ...io.outputs import OutputFolder
+from ..public_datasets.registry import find_dataset
+from .annotator import NOC_TARGETS, REPORTED_CLICKS
+from .evaluate import ImageScore, Scorer
+from .methods import Answer, Scene
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA = 1
+TILE = 320
+CAPTION = 18
+COLUMNS = 4
+TRUTH, ANSWER = (0, 200, 120), (230, 159, 0)
+"""Green and orange of a palette that colour-blind eyes can tell apart."""
 
 DRAWS = 2000
 SEED = 0
@@ -90,15 +118,12 @@ def paired_difference(
     )
 
 
-SCHEMA = 1
-
-
 def dataset_report(scores: Sequence[ImageScore], *, per_image: bool = False) -> dict[str, Any]:
     """The entry of one data set: means over its images.
 
     ``hd95_mm`` stands where every image states its spacing; ``empty_images`` and ``empty_kept``
     (the share of them where nothing was proposed) where text was asked of images without an object.
-    ``ci95`` holds 95 % intervals of the means, by bootstrap over groups (``uncertainty``).
+    ``ci95`` holds 95 % intervals of the means, by bootstrap over groups (``interval``).
     ``detection_rate`` is the share of labels that are there for which anything was found, and
     ``no_box`` the images with an object where nothing was; both where nobody pointed at objects.
     """
@@ -133,34 +158,17 @@ def dataset_report(scores: Sequence[ImageScore], *, per_image: bool = False) -> 
     return entry
 
 
-def evaluation_report(
-    request: EvaluationRequest,
-    segmenter: str,
-    grounder: str | None,
-    datasets: dict[str, dict[str, Any]],
-    ppn: dict[str, Any] | None = None,
-    adapter: str | None = None,
-    trained_on: Collection[str] | None = None,
-) -> dict[str, Any]:
-    """The whole report; ``mean`` is over data sets.
-
-    Args:
-        request: what was measured.
-        segmenter: its name, as it was asked for.
-        grounder: the detector's name, or None where none was used.
-        datasets: ``dataset_report`` by name of the data set.
-        ppn: what was used of a prompt predictor ("id", "images", "seed"), or None.
-        adapter: name of a LoRA adapter on the grounder, or None.
-        trained_on: data sets that taught the models, or None where that is not known.
-    """
+def evaluation_report(scorer: Scorer, datasets: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The whole report of ``dataset_report`` by name of the data set; ``mean`` is over them."""
+    request = scorer.request
     return {
         "schema": SCHEMA,
         "prompt": request.prompt,
-        "segmenter": segmenter,
-        "grounder": grounder,
-        **({"ppn": ppn} if ppn else {}),
-        **({"adapter": adapter} if adapter else {}),
-        "trained_on": None if trained_on is None else sorted(trained_on),
+        "segmenter": scorer.model,
+        "grounder": scorer.grounder,
+        **({"ppn": scorer.ppn} if scorer.ppn else {}),
+        **({"adapter": scorer.adapter} if scorer.adapter else {}),
+        "trained_on": None if scorer.trained_on is None else sorted(scorer.trained_on),
         "options": {
             "text": request.text,
             "box_threshold": request.box_threshold,
@@ -173,7 +181,7 @@ def evaluation_report(
             "postprocess": asdict(request.settings),
             "use_priors": request.use_priors,
         },
-        "datasets": datasets,
+        "datasets": dict(datasets),
         "mean": {
             key: _mean([entry[key] for entry in datasets.values()]) for key in ("dice", "iou")
         },
@@ -207,3 +215,251 @@ def _millimetres(score: ImageScore) -> float:
 
 def _mean(values: Sequence[float]) -> float:
     return round(float(np.mean(values)), 6)
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table whose first column is text and whose others are figures."""
+    import pandas as pd
+
+    cells = pd.DataFrame(rows).map(lambda cell: cell.replace("|", "\\|").replace("\n", " "))
+    sides = ("left", *["right"] * (len(head) - 1))
+    return (
+        cells.to_markdown(index=False, headers=head, colalign=sides, disable_numparse=True) + "\n"
+    )
+
+
+def csv_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows under all of their keys, in order of appearance; None is an empty field."""
+    import pandas as pd
+
+    # As objects: a column of counts with a gap would turn into floats.
+    return pd.DataFrame(rows, dtype=object).to_csv(index=False, lineterminator="\n")
+
+
+def figure(value: float | None, digits: int = 3, *, sign: bool = False) -> str:
+    """A number, or a dash where there is none (None or NaN)."""
+    form = f"{'+' if sign else ''}.{digits}f"
+    return "-" if value is None or math.isnan(value) else f"{value:{form}}"
+
+
+def span(interval: Sequence[float] | None, digits: int = 3, *, sign: bool = False) -> str:
+    """An interval as "0.81 to 0.88", or a dash."""
+    return "-" if interval is None else " to ".join(figure(x, digits, sign=sign) for x in interval)
+
+
+HEAD = (
+    "organ", "data set", "images", "Dice", "95 %", "IoU", "95 %", "HD95 px", "95 %", "HD95 mm",
+    "found", "no box", "s",
+)  # fmt: skip
+TITLES = {
+    "seen": "Data sets seen in training",
+    "unseen": "Unseen data sets",
+    "others": "Other data sets",
+}
+PAPER = ("unseen", "seen")
+MEANS = ("dice", "iou", "hd95_px", "detection_rate", "seconds_per_image")
+
+
+def write_tables(
+    report: Mapping[str, Any], organs: Mapping[str, str], out: OutputFolder
+) -> list[Path]:
+    """Write ``tables.md``, ``tables.json`` and a CSV file for each table into a folder.
+
+    Args:
+        report: of ``report.evaluation_report``.
+        organs: of each of its data sets.
+        out: their folder; older tables in it are replaced.
+
+    Returns:
+        What was written.
+
+    Raises:
+        LabelWriteError: a file cannot be written.
+    """
+    tables = grouped_rows(report, organs)
+    files = {
+        out.root / "tables.md": tables_markdown(report, organs),
+        out.root / "tables.json": json.dumps({"schema": 1, **tables}, indent=1) + "\n",
+    }
+    for part, rows in tables.items():
+        if rows:
+            files[out.root / f"{part}.csv"] = csv_table(rows)
+        else:  # of an earlier report
+            out.remove(out.root / f"{part}.csv")
+    for path, text in files.items():
+        out.write(path, text.encode())
+    return list(files)
+
+
+def grouped_rows(
+    report: Mapping[str, Any], organs: Mapping[str, str]
+) -> dict[str, list[dict[str, Any]]]:
+    """Rows of figures under "seen", "unseen" and "others", by organ and then by name."""
+    groups: dict[str, list[dict[str, Any]]] = {part: [] for part in TITLES}
+    learnt = report.get("trained_on")
+    for name, entry in report["datasets"].items():
+        known = find_dataset(name)
+        paper = None if known is None or known.seen is None else PAPER[known.seen]
+        if learnt is None:
+            part = paper or "others"
+        else:
+            part = "seen" if name.casefold() in learnt else "unseen"
+        organ = organs[name] if known is None else known.organ
+        groups[part].append(_row(organ, name, paper, entry))
+    for rows in groups.values():
+        rows.sort(key=lambda row: (row["organ"], row["dataset"].casefold()))
+    return groups
+
+
+def tables_markdown(report: Mapping[str, Any], organs: Mapping[str, str]) -> str:
+    """All tables: a row for each data set, each organ of several, and all of them."""
+    asked = [report["prompt"], report["segmenter"], report["grounder"], report.get("adapter")]
+    who = (
+        "GroundingDINO-US-SAM's tuning"
+        if report.get("trained_on") is None
+        else "the training of the models that are scored"
+    )
+    parts = [
+        f"# {' / '.join(str(word) for word in asked if word)}\n",
+        f"Seen and unseen: by {who}. Means over images, in mean rows over data sets; 95 % "
+        "intervals by bootstrap over groups (patients, videos or cases); `found`: share of labels "
+        "in the image for which anything was found; `no box`: images with an object in which "
+        "nothing was; `s`: seconds per image.\n",
+    ]
+    for part, rows in grouped_rows(report, organs).items():
+        if rows:
+            table = markdown_table(HEAD, [_cells(row) for row in _with_means(rows)])
+            parts += [f"## {TITLES[part]}\n", table]
+    return "\n".join(parts)
+
+
+def _row(organ: str, name: str, paper: str | None, entry: Mapping[str, Any]) -> dict[str, Any]:
+    limits: dict[str, float | None] = {}
+    for key in ("dice", "iou", "hd95_px"):
+        low, high = (entry.get("ci95") or {}).get(key) or (None, None)
+        limits |= {f"{key}_low": low, f"{key}_high": high}
+    return {
+        "organ": organ,
+        "dataset": name,
+        "paper": paper,
+        "images": entry["images"],
+        **{key: entry.get(key) for key in ("dice", "iou", "hd95_px", "hd95_mm")},
+        **limits,
+        **{key: entry.get(key) for key in ("detection_rate", "no_box", "seconds_per_image")},
+    }
+
+
+def _with_means(rows: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The rows; after each organ of several data sets its mean, and in the end that of all."""
+    import pandas as pd
+
+    table = pd.DataFrame(rows)
+    for organ, members in table.groupby("organ", sort=False):
+        yield from (rows[index] for index in members.index)
+        if 1 < len(members) < len(table):
+            yield _mean_row(f"{organ}, mean", members)
+    if len(table) > 1:
+        yield _mean_row("mean", table)
+
+
+def _mean_row(title: str, table: pd.DataFrame) -> dict[str, Any]:
+    """Means over data sets; a figure that one of them lacks has none."""
+    figures = table[[*MEANS, "no_box"]].astype(float)
+    return {
+        "organ": title,
+        "dataset": f"of {len(table)}",
+        "images": table["images"].sum(),
+        **figures[list(MEANS)].mean(skipna=False),
+        "no_box": figures["no_box"].sum(skipna=False),
+    }
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    def limits(key: str, digits: int) -> str:
+        low = row.get(f"{key}_low")
+        return span(None if low is None else (low, row[f"{key}_high"]), digits)
+
+    return (
+        row["organ"],
+        row["dataset"],
+        str(row["images"]),
+        figure(row["dice"]),
+        limits("dice", 3),
+        figure(row["iou"]),
+        limits("iou", 3),
+        figure(row["hd95_px"], 1),
+        limits("hd95_px", 1),
+        figure(row.get("hd95_mm"), 2),
+        figure(row["detection_rate"], 2),
+        figure(row["no_box"], 0),
+        figure(row["seconds_per_image"], 2),
+    )
+
+
+class WorstCases:
+    """Keeps the ``count`` images with the lowest Dice, as small pictures.
+
+    Pass ``take`` to ``evaluate_dataset(on_scored=...)``.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._kept: list[tuple[float, int, str, NDArray[np.uint8]]] = []
+        self._taken = 0
+
+    def take(self, score: ImageScore, scene: Scene, answer: Answer) -> None:
+        """Keep an image if it is among the worst so far."""
+        self._taken += 1
+        if len(self._kept) == self.count and -self._kept[0][0] <= score.dice:
+            return
+        words = f"{scene.dataset.name} / {score.item.item_id}  Dice {score.dice:.3f}"
+        entry = (-score.dice, -self._taken, words, _tile(scene, answer))
+        if len(self._kept) < self.count:
+            heapq.heappush(self._kept, entry)
+        else:
+            heapq.heapreplace(self._kept, entry)
+
+    def save(self, path: Path, write: Write) -> None:
+        """Write the sheet as a PNG, worst first.
+
+        Raises:
+            LabelWriteError: the file may not or cannot be written.
+        """
+        if self._kept:
+            write_png(path, self.sheet(), write)
+
+    def sheet(self) -> NDArray[np.uint8]:
+        """(H, W, 3) RGB uint8."""
+        tiles = sorted(self._kept, reverse=True)
+        columns = min(COLUMNS, len(tiles))
+        rows = -(-len(tiles) // columns)
+        canvas = Image.new("RGB", (columns * TILE, rows * (TILE + CAPTION) + CAPTION), "black")
+        draw = ImageDraw.Draw(canvas)
+        draw.text((4, 3), "truth", fill=TRUTH)
+        draw.text((44, 3), "answer", fill=ANSWER)
+        for place, (_, _, words, tile) in enumerate(tiles):
+            left, top = place % columns * TILE, place // columns * (TILE + CAPTION) + CAPTION
+            draw.text((left + 4, top + 3), words[: TILE // 6], fill="white")
+            canvas.paste(Image.fromarray(tile), (left, top + CAPTION))
+        return np.asarray(canvas)
+
+
+def _tile(scene: Scene, answer: Answer) -> NDArray[np.uint8]:
+    """The image, no larger than a tile, with every truth's and every answer's contour."""
+    height, width = scene.size_hw
+    scale = TILE / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    from scipy import ndimage
+
+    drawn = np.array(Image.fromarray(scene.image).resize(size, Image.Resampling.BILINEAR))
+    for masks, color in ((scene.truths, TRUTH), (answer.masks, ANSWER)):
+        for mask in masks:
+            small = _resized(mask, size)
+            drawn[small & ~ndimage.binary_erosion(small)] = color
+    tile = np.zeros((TILE, TILE, 3), np.uint8)
+    tile[: drawn.shape[0], : drawn.shape[1]] = drawn
+    return tile
+
+
+def _resized(mask: BoolArray, size: tuple[int, int]) -> BoolArray:
+    return np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST), bool)
