@@ -55,7 +55,7 @@ from napari_usgseg.core.types import BoolArray
 from napari_usgseg.io.datasets import read_dataset, read_splits
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels, write_png
-from napari_usgseg.jobs.engine import Engine
+from napari_usgseg.jobs.loaded_models import LoadedModels
 from napari_usgseg.phantoms.phantom import KINDS, make_phantom
 
 FIRST_SEED = 500_000
@@ -89,10 +89,10 @@ class Folder:
     truths: dict[str, BoolArray]
 
 
-def run(name: str, engine: Engine, folder: Folder, aims: Aims, learn: Learn) -> list[Work]:
+def run(name: str, models: LoadedModels, folder: Folder, aims: Aims, learn: Learn) -> list[Work]:
     """Label a folder by one method."""
     method, with_models, with_text = METHODS[name]
-    desk = Desk(engine)
+    desk = Desk(models)
     desk.with_models = with_models
     desk.session.predictor.plan = learn.plan
     phrase, works = folder.phrase, []
@@ -216,15 +216,15 @@ def measure(
     """All methods on the same images."""
     import torch
 
-    engine = Engine()
+    models = LoadedModels()
     rows: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
         folders = [real(one, count, place, split, side) for one in data] or phantoms(count, place)
-        Desk(engine).session.warm_up()
+        Desk(models).session.warm_up()
         for name in METHODS:
             fit = [f for f in folders if name != PPN or len(f.truths) > learn.images]
-            works = [work for f in fit for work in run(name, engine, f, aims, learn)]
+            works = [work for f in fit for work in run(name, models, f, aims, learn)]
             if works:
                 rows[name] = summary(works, aims.goal)
     return {

@@ -15,10 +15,9 @@ import argparse
 import os
 import queue
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -28,16 +27,11 @@ import numpy as np
 from napari_usgseg.core.types import LabelClass, Prompts
 from napari_usgseg.io.images import content_key
 from napari_usgseg.io.labels import write_png
-from napari_usgseg.jobs.requests import (
-    EmbedRequest,
-    ImageSource,
-    ModelAnswer,
-    PromptRequest,
-    TrainingAnswer,
-    TrainRequest,
-)
-from napari_usgseg.jobs.server import receive, send
-from napari_usgseg.jobs.trainer import Trainer
+from napari_usgseg.jobs import Jobs, Lane, wire
+from napari_usgseg.jobs.background import ENDED, Message, Trainings
+from napari_usgseg.jobs.inference import embed, segment_prompt
+from napari_usgseg.jobs.inference_process import MODULE
+from napari_usgseg.jobs.loaded_models import ImageSource
 from napari_usgseg.phantoms.phantom import make_phantom
 from napari_usgseg.project.project import ProjectStore
 from napari_usgseg.project.versions import Shelf
@@ -53,41 +47,30 @@ class Person:
 
     def __init__(self, model: str) -> None:
         self._model = model
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "napari_usgseg.jobs.server"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
+        self._process = wire.start(MODULE)
         pixels = make_phantom(99, SIZE_HW, "breast").image
         self._source = ImageSource(content_key(pixels), pixels)
-        self._generation = 0
         self._rng = np.random.default_rng(0)
-        self._ask(EmbedRequest(1, self._source, model))
+        self._ask(embed, self._source, model)
 
-    def _ask(self, request: Any) -> ModelAnswer:
+    def _ask(self, function: Callable[..., Any], *args: Any) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        send(self._process.stdin, request)  # type: ignore[arg-type]
-        answer: ModelAnswer = receive(self._process.stdout)  # type: ignore[arg-type]
-        if answer.error:
-            raise SystemExit(answer.error)
-        return answer
+        wire.send(self._process.stdin, (1, function, args, Lane.CLICKS, True))  # type: ignore[arg-type]
+        _, outcome = wire.receive(self._process.stdout)  # type: ignore[arg-type]
+        if outcome.error:
+            raise SystemExit(outcome.error)
 
     def clicks(self, count: int) -> list[float]:
         """Milliseconds of so many clicks, each from its request to its mask."""
         times = []
         for _ in range(count):
             time.sleep(PAUSE_S)
-            self._generation += 1
             point = self._rng.uniform((50, 50), (SIZE_HW[1] - 50, SIZE_HW[0] - 50))
             prompts = Prompts(point.astype(np.float32)[None], np.ones(1, np.int32))
             source = ImageSource(self._source.key, None)
             began = time.perf_counter()
-            self._ask(
-                PromptRequest(
-                    self._generation + 1, source, self._model, prompts, PostprocessSettings()
-                )
-            )
+            self._ask(segment_prompt, source, self._model, prompts, PostprocessSettings())
             times.append(1000 * (time.perf_counter() - began))
         return times
 
@@ -138,18 +121,18 @@ def main() -> None:
     person.clicks(5)
     with tempfile.TemporaryDirectory() as place:
         shelf = write_project(Path(place), chosen.model)
-        messages: queue.SimpleQueue[TrainingAnswer] = queue.SimpleQueue()
-        trainer = Trainer(messages.put)
+        messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        trainings = Trainings()
         idle = person.clicks(chosen.clicks)
         load = os.getloadavg()[0]
-        trainer.submit(TrainRequest(1, shelf.training.absolute()))
+        train(trainings, shelf, messages)
         steps, began = wait_for_step(messages, 3), time.monotonic()
         training = person.clicks(chosen.clicks)
-        if trainer.process_id is None:
+        if trainings.process_id is None:
             raise SystemExit("the training ended before the clicks did: take fewer clicks")
         done = last_step(messages, steps) - steps
         rate = done / (time.monotonic() - began)
-        trainer.close()
+        trainings.close()
         idle += person.clicks(chosen.clicks)
     person.close()
     print(
@@ -168,13 +151,13 @@ def print_whole(model: str) -> None:
     """Train to the end and print the seconds of each phase."""
     with tempfile.TemporaryDirectory() as place:
         shelf = write_project(Path(place), model)
-        messages: queue.SimpleQueue[TrainingAnswer] = queue.SimpleQueue()
-        trainer = Trainer(messages.put)
+        messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        trainings = Trainings()
         began = time.monotonic()
-        trainer.submit(TrainRequest(1, shelf.training.absolute()))
+        train(trainings, shelf, messages)
         phases: list[tuple[str, float]] = []
         while True:
-            message = messages.get(timeout=600).message
+            message = messages.get(timeout=600)
             if message["kind"] == "phase":
                 phases.append((message["text"], time.monotonic() - began))
             if message["kind"] == "failed":
@@ -185,23 +168,35 @@ def print_whole(model: str) -> None:
         for (phase, at), end in zip(phases, ends, strict=True):
             print(f"{phase}: {end - at:.0f} s")
         print(f"{IMAGES} images, from the offer to the verdict: {ends[-1]:.0f} s")
-        trainer.close()
+        trainings.close()
 
 
-def wait_for_step(messages: queue.SimpleQueue[TrainingAnswer], least: int) -> int:
+def train(trainings: Trainings, shelf: Shelf, messages: queue.SimpleQueue[Message]) -> None:
+    """Begin the training whose request is on a shelf; its messages go to a queue."""
+    jobs = Jobs(lambda job: trainings.submit(job, job.receive), trainings.cancel)
+    jobs.submit(
+        f"napari_usgseg.learning.process.{shelf.kind}_training",
+        shelf.training.absolute(),
+        lane=Lane.TRAINING,
+        told=messages.put,
+        done=lambda code: messages.put({"kind": ENDED, "code": code}),
+    )
+
+
+def wait_for_step(messages: queue.SimpleQueue[Message], least: int) -> int:
     """Wait until the training is so far."""
     while True:
-        message = messages.get(timeout=300).message
+        message = messages.get(timeout=300)
         if message["kind"] == "step" and message["step"] >= least:
             return int(message["step"])
-        if message["kind"] in ("failed", "ended"):
+        if message["kind"] in ("failed", ENDED):
             raise SystemExit(f"the training ended: {message}")
 
 
-def last_step(messages: queue.SimpleQueue[TrainingAnswer], step: int) -> int:
+def last_step(messages: queue.SimpleQueue[Message], step: int) -> int:
     """The last step that was told of."""
     while not messages.empty():
-        step = int(messages.get().message.get("step", step))
+        step = int(messages.get().get("step", step))
     return step
 
 

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from skimage.draw import polygon2mask
@@ -15,16 +16,10 @@ from skimage.measure import approximate_polygon, find_contours
 from napari_usgseg.annotation.session import AnnotationSession
 from napari_usgseg.core.metrics import dice, next_click
 from napari_usgseg.core.types import BoolArray
-from napari_usgseg.jobs.engine import Engine
-from napari_usgseg.jobs.files import answer_file
-from napari_usgseg.jobs.requests import (
-    FileRequest,
-    Priority,
-    Request,
-    TrainingAnswer,
-    TrainingRequest,
-)
-from napari_usgseg.jobs.trainer import Trainer
+from napari_usgseg.jobs import Job, Lane
+from napari_usgseg.jobs.background import Trainings
+from napari_usgseg.jobs.files import run_file_job
+from napari_usgseg.jobs.loaded_models import LoadedModels
 
 OPERATORS = {"K": 0.28, "P": 1.10, "B": 0.10, "H": 0.40, "M": 1.35}
 """Seconds for a key (average non-secretary typist), pointing with the mouse, pressing or releasing
@@ -70,32 +65,32 @@ class Work:
 
 
 class Desk:
-    """A session with real files and real models; each request is answered before going on."""
+    """A session with real files and real models; each job is done before going on."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, models: LoadedModels) -> None:
         self.session = AnnotationSession()
-        self._messages: queue.SimpleQueue[TrainingAnswer] = queue.SimpleQueue()
-        self._trainer = Trainer(self._messages.put)
+        self._words: queue.SimpleQueue[tuple[Job, Any]] = queue.SimpleQueue()
+        self._trainings = Trainings()
         self.work = Work()
         self.with_models = True
-        self._engine = engine
-        self.session.requested.connect(self._answer)
+        self._models = models
+        self.session.requested.connect(self._do)
         self.session.notified.connect(self._on_note)
 
-    def _answer(self, request: Request) -> None:
-        if isinstance(request, TrainingRequest):
-            self._trainer.submit(request)
-        elif isinstance(request, FileRequest):
-            self.session.receive(answer_file(request))
+    def _do(self, job: Job) -> None:
+        if job.lane is Lane.TRAINING:
+            self._trainings.submit(job, lambda word: self._words.put((job, word)))
+        elif job.lane is Lane.FILES:
+            job.receive(run_file_job(job))
         elif self.with_models:
-            answer = self._engine.answer(request)
-            if (
-                request.priority is Priority.PREFETCH
-            ):  # done while the person looks at the image before
-                self.work.ahead += answer.seconds
+            begun = time.perf_counter()
+            outcome = self._models.run(job.function, *job.args, lane=job.lane)
+            seconds = time.perf_counter() - begun
+            if job.lane is Lane.PREFETCH:  # done while the person looks at the image before
+                self.work.ahead += seconds
             else:
-                self.work.waited += answer.seconds
-            self.session.receive(answer)
+                self.work.waited += seconds
+            job.receive(outcome)
 
     def _on_note(self, level: str, text: str) -> None:
         if level == "error":
@@ -106,13 +101,14 @@ class Desk:
         start = time.perf_counter()
         self.session.predictor.train()
         while self.session.predictor.training is not None:
-            self.session.receive(self._messages.get())
+            job, word = self._words.get()
+            job.receive(word)
         return time.perf_counter() - start
 
     def close(self) -> None:
         """Put the folder away."""
         self.session.close()
-        self._trainer.close()
+        self._trainings.close()
 
     # -- what a hand does, each with its time ----------------------------------------------------
 

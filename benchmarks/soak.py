@@ -96,9 +96,8 @@ class Script:
         self.result = Soak(model, background)
         self.watchdog = Watchdog(LIMIT_MS)
         self._background = background
-        self._pending: int | None = None
+        self._embedding = False
         self._own = psutil.Process()
-        self.widget.inference.answered.connect(self._on_answer)
 
     def wait(self, condition: Callable[[], bool]) -> None:
         """Let the window work until something is so."""
@@ -135,7 +134,6 @@ class Script:
             self.label(index, last=index == count - 1)
             progress(index + 1, count)
         self.watchdog.stop()
-        self.widget.inference.answered.disconnect(self._on_answer)
         return self.result
 
     def warm_up(self) -> None:
@@ -190,26 +188,32 @@ class Script:
         self.watchdog.gaps.clear()
 
     def _worker(self) -> psutil.Process:
-        return psutil.Process(self.widget.inference.process_id)
+        return psutil.Process(self.widget.workers.inference.process_id)
 
     def _embed_behind(self) -> None:
         """Have the worker embed this image with the other model, if it is done with the last."""
-        from napari_usgseg.jobs.requests import EmbedRequest, ImageSource, Priority
+        from napari_usgseg.jobs import Lane
+        from napari_usgseg.jobs.inference import embed
+        from napari_usgseg.jobs.loaded_models import ImageSource
 
-        if self._background and self._pending is None and self.session.loaded is not None:
+        if self._background and not self._embedding and self.session.loaded is not None:
             loaded = self.session.loaded
-            self._pending = self.session.progress.begin("prefetch")
-            source = ImageSource(loaded.key, loaded.pixels)
-            self.widget.inference.submit(
-                EmbedRequest(self._pending, source, self._background, Priority.PREFETCH)
+            self._embedding = True
+            self.session.ask(
+                embed,
+                ImageSource(loaded.key, loaded.pixels),
+                self._background,
+                lane=Lane.PREFETCH,
+                done=self._embedded,
+                failed=self._failed,
             )
 
-    def _on_answer(self, answer: Any) -> None:
-        if answer.generation == self._pending:
-            if answer.error:
-                raise RuntimeError(answer.error)
-            self._pending = None
-            self.result.background_embeddings += 1
+    def _embedded(self, _: str) -> None:
+        self._embedding = False
+        self.result.background_embeddings += 1
+
+    def _failed(self, error: str) -> None:
+        raise RuntimeError(error)
 
 
 def spent(process: psutil.Process) -> float:

@@ -61,9 +61,9 @@ QApplication.processEvents()
 painted, painted_own = time.perf_counter() - wall, time.process_time() - own
 assert widget.isVisible()
 session = widget.session
-while not session.progress.awaits("warm", "warm text"):
+while not session.jobs.awaits("warm", "warm text"):
     QApplication.processEvents()
-while session.progress.awaits("warm", "warm text"):
+while session.jobs.awaits("warm", "warm text"):
     QApplication.processEvents()
     time.sleep(0.002)
 print(json.dumps({

@@ -20,51 +20,48 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from qtpy.QtCore import QObject, Signal
 from soak import RANDOM_TINY, Script, in_front_of_a_window, write_images, write_random_tiny
 from soak_report import LIMIT_MS
 
 KINDS = ("process", "thread")
 
 
-class ThreadWorker(QObject):
-    """The engine and its lanes in threads of this process; for the rest an InferenceWorker."""
-
-    answered = Signal(object)
+class InferenceThreads:
+    """The loaded models and their lanes in threads of this process, for an InferenceProcess."""
 
     def __init__(self) -> None:
-        super().__init__()
-        from napari_usgseg.jobs.engine import Engine
-        from napari_usgseg.jobs.server import Lane
+        from napari_usgseg.jobs import Lane
+        from napari_usgseg.jobs.inference_process import LaneThread
+        from napari_usgseg.jobs.loaded_models import LoadedModels
 
-        engine = Engine()
+        models = LoadedModels()
+        self._waiting: dict[int, tuple[Any, Any]] = {}
         self._lanes = {
-            name: Lane(name, engine, self, modest=name == "ahead")
-            for name in ("clicks", "phrases", "ahead")
+            lane: LaneThread(lane, models, self._answer)
+            for lane in (Lane.CLICKS, Lane.PHRASES, Lane.PREFETCH)
         }
         for lane in self._lanes.values():
             lane.start()
 
-    def send(self, answer: Any) -> None:
-        """From a lane: bring an answer to the main thread."""
-        if not answer.dropped:
-            self.answered.emit(answer)
+    def submit(self, job: Any, answer: Any) -> None:
+        """Queue a job in its lane."""
+        from napari_usgseg.jobs import Scope
 
-    def submit(self, request: Any) -> None:
-        """Queue a request in its lane."""
-        from napari_usgseg.jobs.requests import EmbedRequest, Priority
-        from napari_usgseg.jobs.server import lane_of
+        self._waiting[job.number] = job, answer
+        urgent = job.scope is Scope.PROPOSAL
+        self._lanes[job.lane].put((job.number, job.function, job.args, job.lane, urgent))
 
-        if isinstance(request, EmbedRequest) and request.priority != Priority.PREFETCH:
-            self._lanes["ahead"].cancel(request.generation, (EmbedRequest,))
-        self._lanes[lane_of(request)].put(request)
+    def cancel(self, job: Any) -> None:
+        """Drop a job that waits."""
+        self._lanes[job.lane].cancel(job.number)
 
-    def cancel(self, before: int) -> None:
-        """Drop prompts and phrases that wait from before a generation."""
-        from napari_usgseg.jobs.requests import PromptRequest, TextRequest
+    def _answer(self, number: int, word: Any) -> None:
+        """From a lane: its job's outcome, or that it was dropped."""
+        from napari_usgseg.jobs import Outcome
 
-        for lane in self._lanes.values():
-            lane.cancel(before, (PromptRequest, TextRequest))
+        _, answer = self._waiting.pop(number)
+        if isinstance(word, Outcome):
+            answer(word)
 
     @property
     def process_id(self) -> int:
@@ -76,12 +73,12 @@ def measure(kind: str, images: Path, labels: Path, background: str) -> dict[str,
     """One kind of worker: gaps while models load, gaps and clicks while a person works."""
     if kind == "thread":  # triton ends the process beside a software OpenGL driver's LLVM
         sys.modules["triton"] = None  # type: ignore[assignment]
-    worker = None if kind == "process" else ThreadWorker()
+    worker = None if kind == "process" else InferenceThreads()
     script = in_front_of_a_window("nano", background, worker)
-    progress = script.session.progress
+    jobs = script.session.jobs
     script.watchdog.start()
-    script.wait(lambda: progress.awaits("warm", "warm text"))
-    script.wait(lambda: not progress.awaits("warm", "warm text"))
+    script.wait(lambda: jobs.awaits("warm", "warm text"))
+    script.wait(lambda: not jobs.awaits("warm", "warm text"))
     loading = {"loading_ms": script.watchdog.stop(), "loading_own_ms": script.watchdog.longest_own}
     script.watchdog.gaps.clear()
     result = script.run(images, labels)

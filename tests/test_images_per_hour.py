@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_usgseg.core.metrics import dice
-from napari_usgseg.jobs.engine import Engine
+from napari_usgseg.jobs.loaded_models import LoadedModels
 from napari_usgseg.phantoms.phantom import make_phantom
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
@@ -67,7 +67,7 @@ def test_a_prompt_predictor_is_trained_on_the_first_images_and_proposes_on_the_o
     assert [path.stem for path in sorted(folder.images.iterdir())] == list(folder.truths)
     learn = images_per_hour.Learn(4, images_per_hour.TrainingPlan(steps=4, views=0))
     works = images_per_hour.run(
-        images_per_hour.PPN, Engine(), folder, scripted_annotator.Aims(), learn
+        images_per_hour.PPN, LoadedModels(), folder, scripted_annotator.Aims(), learn
     )
     assert len(works) == 6
     assert [work.training > 0 for work in works] == [False] * 4 + [True, False]

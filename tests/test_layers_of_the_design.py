@@ -49,7 +49,7 @@ def test_everything_below_the_window_imports_without_napari_and_qt() -> None:
         "napari_usgseg",
         "napari_usgseg.cli.main",
         "napari_usgseg.annotation.session",
-        "napari_usgseg.jobs.server",
+        "napari_usgseg.jobs.inference_process",
         "napari_usgseg.project.project",
     ],
 )

@@ -13,30 +13,32 @@ import pytest
 from PIL import Image
 
 from napari_usgseg.annotation.session import AnnotationSession
-from napari_usgseg.jobs.engine import Engine
-from napari_usgseg.jobs.files import answer_file
-from napari_usgseg.jobs.requests import FileRequest
+from napari_usgseg.jobs import Lane
+from napari_usgseg.jobs.files import run_file_job
+from napari_usgseg.jobs.loaded_models import LoadedModels
 from napari_usgseg.phantoms.phantom import make_phantom
 
 PHANTOMS = {"fetal-head": (1, 2), "nerve": (3,)}
 
 
 class Desk:
-    """A session with the embedded models, whose requests are answered in turn."""
+    """A session with the embedded models, whose jobs are done in turn."""
 
     def __init__(self, folder: Path, annotator: str = "") -> None:
         self.session = AnnotationSession()
-        self.session.requested.connect(lambda request: self.waiting.append(request))
+        self.session.requested.connect(lambda job: self.waiting.append(job))
         self.waiting: deque = deque()
-        self.engine = Engine()
+        self.models = LoadedModels()
         self.session.walk.open_folder(folder, annotator=annotator)
         self.settle()
 
     def settle(self) -> None:
         while self.waiting:
-            request = self.waiting.popleft()
-            answers = answer_file if isinstance(request, FileRequest) else self.engine.answer
-            self.session.receive(answers(request))
+            job = self.waiting.popleft()
+            if job.lane is Lane.FILES:
+                job.receive(run_file_job(job))
+            else:
+                job.receive(self.models.run(job.function, *job.args, lane=job.lane))
 
     def find(self, phrase: str) -> None:
         self.session.prompting.find(phrase)

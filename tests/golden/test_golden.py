@@ -15,9 +15,9 @@ from napari_usgseg.annotation.session import AnnotationSession
 from napari_usgseg.cli.main import run
 from napari_usgseg.io.datasets import read_dataset, read_pair
 from napari_usgseg.io.labels import read_labels
-from napari_usgseg.jobs.engine import Engine
-from napari_usgseg.jobs.files import answer_file
-from napari_usgseg.jobs.requests import FileRequest
+from napari_usgseg.jobs import Lane
+from napari_usgseg.jobs.files import run_file_job
+from napari_usgseg.jobs.loaded_models import LoadedModels
 from napari_usgseg.project.project import ProjectStore
 
 HERE = Path(__file__).parent
@@ -31,21 +31,23 @@ def files(tmp_path) -> Path:
 
 
 class Desk:
-    """A session whose requests are answered in turn."""
+    """A session whose jobs are done in turn."""
 
     def __init__(self, folder: Path, annotator: str = "") -> None:
         self.session = AnnotationSession()
         self.waiting: deque = deque()
-        self.session.requested.connect(lambda request: self.waiting.append(request))
-        self.engine = Engine()
+        self.session.requested.connect(lambda job: self.waiting.append(job))
+        self.models = LoadedModels()
         self.session.walk.open_folder(folder, annotator=annotator)
         self.settle()
 
     def settle(self) -> None:
         while self.waiting:
-            request = self.waiting.popleft()
-            answer = answer_file if isinstance(request, FileRequest) else self.engine.answer
-            self.session.receive(answer(request))
+            job = self.waiting.popleft()
+            if job.lane is Lane.FILES:
+                job.receive(run_file_job(job))
+            else:
+                job.receive(self.models.run(job.function, *job.args, lane=job.lane))
 
     def seen(self) -> dict[str, object]:
         session = self.session

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import napari_usgseg
-from napari_usgseg.gui.qt_jobs import InferenceWorker
+from napari_usgseg.jobs.inference_process import InferenceProcess
 from napari_usgseg.phantoms.phantom import write_phantom_dataset
 
 WAIT_MS = 180_000
@@ -209,9 +209,9 @@ class Person:
 
 
 @pytest.fixture(scope="session")
-def inference(qapp) -> Iterator[InferenceWorker]:
-    """One worker process for all tests, for it takes seconds to start."""
-    worker = InferenceWorker()
+def inference(qapp) -> Iterator[InferenceProcess]:
+    """One inference process for all tests, for it takes seconds to start."""
+    worker = InferenceProcess()
     yield worker
     worker.close()
 
@@ -220,7 +220,7 @@ def inference(qapp) -> Iterator[InferenceWorker]:
 def employ(make_napari_viewer, qtbot) -> Callable[..., Person]:
     """Puts a person in front of a new viewer, with a worker process lent or of their own."""
 
-    def make(inference: InferenceWorker | None = None) -> Person:
+    def make(inference: InferenceProcess | None = None) -> Person:
         viewer = make_napari_viewer(show=True)
         viewer.window._qt_window.resize(1300, 860)
         return Person(viewer, qtbot, inference)

@@ -22,8 +22,8 @@ from napari_usgseg.gui.panels.images_panel import (
     progress_text,
     thumbnail,
 )
-from napari_usgseg.jobs.files import answer_file
-from napari_usgseg.jobs.requests import FileRequest
+from napari_usgseg.jobs import Lane
+from napari_usgseg.jobs.files import run_file_job
 from napari_usgseg.project.records import ImageState
 
 pytestmark = pytest.mark.gui
@@ -45,16 +45,16 @@ class Desk:
 
     def __init__(self, qtbot, folder: Path) -> None:
         self.session = AnnotationSession()
-        self.session.requested.connect(self._on_request)
+        self.session.requested.connect(self._on_job)
         self.panel = ImagesPanel(self.session)
         qtbot.addWidget(self.panel)
         self.panel.resize(348, 400)
         self.panel.show()
         self.session.walk.open_folder(folder)
 
-    def _on_request(self, request) -> None:
-        if isinstance(request, FileRequest):
-            self.session.receive(answer_file(request))
+    def _on_job(self, job) -> None:
+        if job.lane is Lane.FILES:
+            job.receive(run_file_job(job))
 
     def shown(self) -> list[str]:
         model = self.panel.model

@@ -81,7 +81,7 @@ def test_a_phrase_that_is_typed_finds_the_lesion_of_a_phantom(at_work, truth):
     field, session = at_work.widget.find_panel.phrase, at_work.session
     QTest.keyClicks(field, "breast tumor")
     QTest.keyClick(field, Qt.Key.Key_Return)
-    assert session.progress.awaits("text")
+    assert session.jobs.awaits("text")
     scores = []
     for record in session.browser.records:
         session.walk.open_image(record.image_id)
@@ -472,15 +472,17 @@ def test_cancel_stops_a_search_and_leaves_the_draft_as_it_was(at_a_large_image):
     assert not widget.status.cancel.isVisible()
     widget.find_panel.phrase.setText("breast tumor")
     widget.find_panel.find()
-    person.wait(lambda: not person.widget.inference._queue.qsize())  # the worker is at it now
-    assert session.progress.awaits("text")
+    person.wait(
+        lambda: not person.widget.workers.inference._queue.qsize()
+    )  # the worker is at it now
+    assert session.jobs.awaits("text")
     assert widget.status.cancel.isVisible()
     assert not widget.accept.isEnabled()
     QTest.mouseClick(widget.status.cancel, Qt.MouseButton.LeftButton)
     assert not widget.status.cancel.isVisible()
     assert not session.status.busy
     assert widget.accept.isEnabled()
-    person.wait(lambda: widget.inference.is_idle)
+    person.wait(lambda: widget.workers.inference.is_idle)
     person.settle()
     assert session.draft is before
     assert session.history.position == steps
@@ -511,7 +513,7 @@ def test_taking_the_dock_away_ends_the_worker_process_and_keeps_the_work(employ,
     person.open(phantom_folder)
     person.layer("labels").data_setitem((np.array([5]), np.array([6])), 1)
     first = person.session.record.image_id
-    worker = person.widget.inference.process_id
+    worker = person.widget.workers.inference.process_id
     assert worker is not None
     person.viewer.window.remove_dock_widget(person.widget)
     with pytest.raises(ProcessLookupError):
@@ -560,7 +562,7 @@ def test_closing_napari_ends_the_worker_process(employ, phantom_folder):
 
     person = employ()
     person.open(phantom_folder)
-    worker = person.widget.inference.process_id
+    worker = person.widget.workers.inference.process_id
     person.viewer.close()
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
     with pytest.raises(ProcessLookupError):

@@ -13,19 +13,13 @@ import pytest
 from PIL import Image
 
 from napari_usgseg.core.types import Prompts
-from napari_usgseg.gui.qt_jobs import FileWorker, InferenceWorker
 from napari_usgseg.io.images import content_key
 from napari_usgseg.io.labels import read_labels
-from napari_usgseg.jobs.engine import KEPT_IMAGES
-from napari_usgseg.jobs.requests import (
-    EmbedRequest,
-    ImageSource,
-    LoadRequest,
-    OpenFolderRequest,
-    Priority,
-    PromptRequest,
-    SaveRequest,
-)
+from napari_usgseg.jobs import Job, Jobs, Lane, Outcome, Scope
+from napari_usgseg.jobs.files import FileThread, load_image, open_folder, save
+from napari_usgseg.jobs.inference import embed, segment_prompt
+from napari_usgseg.jobs.inference_process import InferenceProcess
+from napari_usgseg.jobs.loaded_models import KEPT_IMAGES, ImageSource
 from napari_usgseg.models.embedding_cache import CachePlace
 from napari_usgseg.project.project import ProjectStore
 from napari_usgseg.project.records import (
@@ -46,37 +40,48 @@ CLICK = Prompts(np.array([[30, 20]], np.float32), np.ones(1, np.int32))
 
 
 class Desk:
-    """Asks a worker and keeps what comes back."""
+    """Has jobs done by a runner and keeps what comes back."""
 
-    def __init__(self, worker, qtbot) -> None:
-        self.worker, self.qtbot = worker, qtbot
-        self.answers = {}
-        worker.answered.connect(self._on_answer)
+    def __init__(self, runner, qtbot) -> None:
+        self.runner, self.qtbot = runner, qtbot
+        self.outcomes: dict[Job, Outcome] = {}
+        cancel = getattr(runner, "cancel", lambda job: None)
+        self.jobs = Jobs(lambda job: runner.submit(job, self._keep(job)), cancel)
 
-    def _on_answer(self, answer) -> None:
-        self.answers[answer.generation] = answer
+    def _keep(self, job: Job):
+        return lambda outcome: self.outcomes.setdefault(job, outcome)
 
-    def ask(self, *requests):
-        for request in requests:
-            self.worker.submit(request)
-        wanted = {request.generation for request in requests}
-        self.qtbot.waitUntil(lambda: wanted <= set(self.answers), timeout=WAIT_MS)
-        return [self.answers[request.generation] for request in requests]
+    def submit(self, function, *args, lane: Lane, **how) -> Job:
+        return self.jobs.submit(function, *args, lane=lane, **how)
+
+    def wait(self, *jobs: Job) -> list[Outcome]:
+        self.qtbot.waitUntil(lambda: all(job in self.outcomes for job in jobs), timeout=WAIT_MS)
+        return [self.outcomes[job] for job in jobs]
+
+    def start_click(self, of: ImageSource) -> Job:
+        args = of, "nano", CLICK, PostprocessSettings()
+        return self.submit(segment_prompt, *args, lane=Lane.CLICKS, scope=Scope.PROPOSAL)
+
+    def click(self, of: ImageSource) -> Outcome:
+        (outcome,) = self.wait(self.start_click(of))
+        return outcome
+
+    def encode(self, of: ImageSource, lane: Lane = Lane.CLICKS) -> None:
+        (outcome,) = self.wait(self.submit(embed, of, "nano", lane=lane))
+        assert outcome.error == ""
 
 
 @pytest.fixture(scope="module")
-def own_worker(qapp):
-    """A worker of this module's, for its process is killed here."""
-    worker = InferenceWorker()
-    yield worker
-    worker.close()
+def own_process(qapp):
+    """A runner of this module's, for its process is killed here."""
+    runner = InferenceProcess()
+    yield runner
+    runner.close()
 
 
 @pytest.fixture
-def desk(own_worker, qtbot):
-    desk = Desk(own_worker, qtbot)
-    yield desk
-    own_worker.answered.disconnect(desk._on_answer)
+def desk(own_process, qtbot):
+    return Desk(own_process, qtbot)
 
 
 def source(seed: int, place: CachePlace | None = None) -> ImageSource:
@@ -84,100 +89,99 @@ def source(seed: int, place: CachePlace | None = None) -> ImageSource:
     return ImageSource(content_key(image), image, place)
 
 
-def click(generation: int, of: ImageSource) -> PromptRequest:
-    return PromptRequest(generation, of, "nano", CLICK, PostprocessSettings())
+def kill(process_id: int) -> None:
+    os.kill(process_id, getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
 def test_a_click_comes_back_as_a_mask_of_the_images_size(desk):
-    (answer,) = desk.ask(click(1, source(1)))
-    assert answer.error == ""
-    assert answer.proposals[0].mask.shape == (60, 80)
-    assert answer.model_id.startswith("nano-")
+    outcome = desk.click(source(1))
+    assert outcome.error == ""
+    assert outcome.result.proposals[0].mask.shape == (60, 80)
+    assert outcome.result.model_id.startswith("nano-")
 
 
 def test_pixels_go_over_once_and_again_when_the_process_has_forgotten_them(desk):
     images = [source(seed) for seed in range(10, 12 + KEPT_IMAGES)]
-    requests = [EmbedRequest(100 + n, image, "nano") for n, image in enumerate(images)]
-    for request in requests:
-        desk.ask(request)
-    without = desk.worker._without_known_pixels(click(0, images[-1]))
-    assert without.source.pixels is None
-    (first_again,) = desk.ask(click(200, images[0]))
-    assert first_again.proposals
+    for image in images:
+        desk.encode(image)
+    assert desk.runner._without_known_pixels(images[-1]).pixels is None
+    assert desk.click(images[0]).result.proposals
 
 
 def test_a_process_that_forgot_an_image_is_sent_its_pixels_without_the_session_knowing(desk):
     image = source(30)
-    desk.worker._sent[image.key] = None  # as if it had been sent, and then been pushed out
-    (answer,) = desk.ask(click(300, image))
-    assert answer.proposals
-    assert not answer.missing_image
+    desk.runner._sent[image.key] = None  # as if it had been sent, and then been pushed out
+    assert desk.click(image).result.proposals
+
+
+def test_a_job_that_is_dropped_while_it_waits_is_not_done(desk):
+    desk.encode(source(35))
+    jobs = [desk.start_click(source(35)) for _ in range(20)]
+    desk.jobs.cancel(Scope.PROPOSAL)
+    desk.qtbot.waitUntil(lambda: desk.runner.is_idle, timeout=WAIT_MS)
+    assert len([job for job in jobs if job in desk.outcomes]) < 20
+    assert desk.click(source(35)).result.proposals
 
 
 def test_a_killed_process_owes_nobody_an_answer_and_the_next_request_starts_another(desk):
-    desk.ask(click(400, source(40)))
-    before = desk.worker.process_id
-    os.kill(before, getattr(signal, "SIGKILL", signal.SIGTERM))
-    desk.worker.submit(click(401, source(40)))
-    desk.qtbot.waitUntil(lambda: desk.worker.is_idle, timeout=WAIT_MS)
-    (answer,) = desk.ask(click(402, source(40)))
-    assert answer.proposals
-    assert desk.worker.process_id not in (None, before)
+    desk.click(source(40))
+    before = desk.runner.process_id
+    kill(before)
+    desk.start_click(source(40))
+    desk.qtbot.waitUntil(lambda: desk.runner.is_idle, timeout=WAIT_MS)
+    assert desk.click(source(40)).result.proposals
+    assert desk.runner.process_id not in (None, before)
 
 
 def test_what_a_new_process_owes_does_not_fail_with_the_old_one(desk, monkeypatch):
-    desk.ask(click(450, source(45)))
-    worker, old = desk.worker, desk.worker._process
-    late, told = threading.Event(), type(worker)._fail_all
+    desk.click(source(45))
+    runner, old = desk.runner, desk.runner._process
+    late, told = threading.Event(), type(runner)._fail_all
 
     def fail_all(self, *args):
         assert late.wait(WAIT_MS / 1000)
         told(self, *args)
 
-    monkeypatch.setattr(type(worker), "_fail_all", fail_all)  # the old one's receiver is slow
+    monkeypatch.setattr(type(runner), "_fail_all", fail_all)  # the old one's receiver is slow
     old.kill()
     old.wait()
-    worker.submit(click(451, source(45)))
-    desk.qtbot.waitUntil(
-        lambda: 451 in worker._owed and worker._process is not old, timeout=WAIT_MS
-    )
+    job = desk.start_click(source(45))
+    desk.qtbot.waitUntil(lambda: runner._process is not old, timeout=WAIT_MS)
     late.set()
-    desk.qtbot.waitUntil(lambda: 451 in desk.answers, timeout=WAIT_MS)
-    assert desk.answers[451].error == ""
-    assert desk.answers[451].proposals
+    (outcome,) = desk.wait(job)
+    assert outcome.error == ""
+    assert outcome.result.proposals
 
 
 def test_a_new_process_takes_from_the_disk_what_the_old_one_encoded(desk, tmp_path):
     image = source(50, CachePlace(tmp_path))
-    desk.ask(EmbedRequest(500, image, "nano", Priority.PREFETCH))
+    desk.encode(image, Lane.PREFETCH)
     desk.qtbot.waitUntil(lambda: bool(list(tmp_path.rglob("*.safetensors"))), timeout=WAIT_MS)
     (file,) = tmp_path.rglob("*.safetensors")
     os.utime(file, (1000, 1000))
-    os.kill(desk.worker.process_id, getattr(signal, "SIGKILL", signal.SIGTERM))
-    desk.qtbot.waitUntil(lambda: desk.worker.process_id is None, timeout=WAIT_MS)
-    (answer,) = desk.ask(click(501, replace(image, pixels=None)))
-    assert answer.proposals, "without any pixels, so from the file"
+    kill(desk.runner.process_id)
+    desk.qtbot.waitUntil(lambda: desk.runner.process_id is None, timeout=WAIT_MS)
+    outcome = desk.click(replace(image, pixels=None))
+    assert outcome.result.proposals, "without any pixels, so from the file"
     assert file.stat().st_mtime > 1000, "and the file is marked as used"
 
 
-def test_a_closed_worker_has_ended_its_process(qtbot):
-    worker = InferenceWorker()
-    Desk(worker, qtbot).ask(EmbedRequest(1, source(1), "nano"))
-    process = worker._process
-    worker.close()
+def test_a_closed_runner_has_ended_its_process(qtbot):
+    runner = InferenceProcess()
+    Desk(runner, qtbot).encode(source(1))
+    process = runner._process
+    runner.close()
     assert process.poll() is not None
-    worker.close()
+    runner.close()
 
 
-def test_the_file_worker_finishes_what_is_queued_before_it_ends(qtbot, tmp_path):
-    files, answers = FileWorker(), []
-    files.answered.connect(answers.append)
-    for generation in range(5):
-        files.submit(OpenFolderRequest(generation, tmp_path / "nowhere"))
+def test_the_file_thread_finishes_what_is_queued_before_it_ends(qtbot, tmp_path):
+    files = FileThread()
+    desk = Desk(files, qtbot)
+    jobs = [desk.submit(open_folder, tmp_path / "nowhere", lane=Lane.FILES) for _ in range(5)]
     files.close()
-    qtbot.waitUntil(lambda: len(answers) == 5, timeout=WAIT_MS)
-    assert [answer.generation for answer in answers] == list(range(5))
-    assert all("no such folder" in answer.error for answer in answers)
+    assert list(desk.outcomes) == jobs
+    assert all("no such folder" in outcome.error for outcome in desk.outcomes.values())
 
 
 def test_a_damaged_part_of_a_project_is_an_error_and_what_waits_is_still_saved(qtbot, tmp_path):
@@ -197,16 +201,16 @@ def test_a_damaged_part_of_a_project_is_an_error_and_what_waits_is_still_saved(q
         database.execute("UPDATE blob SET data = substr(data, 1, 8)")
     database.close()
     store = ProjectStore(tmp_path)
-    files = FileWorker()
+    files = FileThread()
     desk = Desk(files, qtbot)
     states = (ImageState.UNTOUCHED, ImageState.COMMITTED)
     edit = Edit("paint", "a", None, patch, states)
-    load, save = desk.ask(
-        LoadRequest(1, store, record),
-        SaveRequest(2, store, (Event(2, EventKind.EDIT, "a", edit),), True),
+    read, saved = desk.wait(
+        desk.submit(load_image, store, record, lane=Lane.FILES),
+        desk.submit(save, store, (Event(2, EventKind.EDIT, "a", edit),), lane=Lane.FILES),
     )
-    assert load.error
-    assert save.error == ""
+    assert read.error
+    assert saved.error == ""
     assert (read_labels(tmp_path / "usgseg" / "labels" / "a.png") == 1).all()
     files.close()
     store.close()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from napari_usgseg.core.errors import Cancelled
-from napari_usgseg.jobs.engine import pausing
+from napari_usgseg.jobs.loaded_models import pausing
 from napari_usgseg.models.sam.nano import NanoSam
 from napari_usgseg.models.sam.sam import SamSegmenter
 

@@ -1,4 +1,4 @@
-"""A session without a window, whose requests are answered at once or when the test says so."""
+"""A session without a window, whose jobs are done at once or when the test says so."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from PIL import Image
 from napari_usgseg.annotation.session import AnnotationSession
 from napari_usgseg.annotation.settings import Settings
 from napari_usgseg.core.types import Detections, ImageEmbedding, Prediction
-from napari_usgseg.jobs.engine import Engine
-from napari_usgseg.jobs.files import answer_file
-from napari_usgseg.jobs.requests import FileRequest
+from napari_usgseg.jobs import Job, Lane
+from napari_usgseg.jobs.files import run_file_job
+from napari_usgseg.jobs.loaded_models import LoadedModels
 
 SIZE_HW = (60, 80)
 
@@ -64,7 +64,7 @@ class BoxDetector:
 
 
 class Bench:
-    """A session and its workers, on one thread; ``hold`` keeps requests back."""
+    """A session and its workers, on one thread; ``hold`` keeps jobs back."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -77,29 +77,36 @@ class Bench:
                 raise ModelNotFoundError("no model 'missing'; choose another")
             return self.segmenter
 
-        self.engine = Engine(load, lambda name: BoxDetector())
+        self.detector = BoxDetector()
+        self.models = LoadedModels(load, lambda name: self.detector)
         self.session = AnnotationSession(Settings())
         self.hold = False
-        self.held: list = []
+        self.held: list[Job] = []
         self.notes: list[tuple[str, str]] = []
-        self.session.requested.connect(self._on_request)
+        self.session.requested.connect(self._on_job)
         self.session.notified.connect(lambda level, text: self.notes.append((level, text)))
 
-    def _on_request(self, request) -> None:
+    def _on_job(self, job: Job) -> None:
         if self.hold:
-            self.held.append(request)
+            self.held.append(job)
         else:
-            self.answer(request)
+            self.answer(job)
 
-    def answer(self, request) -> None:
-        is_file = isinstance(request, FileRequest)
-        self.session.receive(answer_file(request) if is_file else self.engine.answer(request))
+    def answer(self, job: Job) -> None:
+        if job.lane is Lane.FILES:
+            job.receive(run_file_job(job))
+        elif job.lane is not Lane.TRAINING:
+            job.receive(self.models.run(job.function, *job.args, lane=job.lane))
+
+    def held_for(self, function: Callable) -> list[Job]:
+        """The jobs of a function that are held back."""
+        return [job for job in self.held if job.function is function]
 
     def release(self) -> None:
         self.hold = False
         held, self.held = self.held, []
-        for request in held:
-            self.answer(request)
+        for job in held:
+            self.answer(job)
 
 
 @pytest.fixture

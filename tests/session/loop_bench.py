@@ -10,10 +10,10 @@ from napari_usgseg.annotation.learners.predictor import TrainingPlan
 from napari_usgseg.annotation.session import AnnotationSession
 from napari_usgseg.annotation.settings import Settings
 from napari_usgseg.io.labels import write_png
-from napari_usgseg.jobs.engine import Engine
-from napari_usgseg.jobs.files import answer_file
-from napari_usgseg.jobs.requests import FileRequest, ProposeRequest, TrainingRequest
-from napari_usgseg.jobs.trainer import Trainer
+from napari_usgseg.jobs import Job, Lane, inference
+from napari_usgseg.jobs.background import Trainings
+from napari_usgseg.jobs.files import run_file_job
+from napari_usgseg.jobs.loaded_models import LoadedModels
 from napari_usgseg.phantoms.phantom import make_phantom
 
 SIZE_HW = (96, 128)
@@ -34,33 +34,35 @@ class LoopBench:
     """The session, its workers on this thread, and trainings in a process.
 
     Attributes:
-        proposed: the requests to propose, in order.
-        killed: set by ``kill`` to check that the process was there.
+        proposed: the jobs that propose, in order.
     """
 
-    def __init__(self, engine: Engine, steps: int = 4) -> None:
-        self.engine = engine
+    def __init__(self, models: LoadedModels, steps: int = 4) -> None:
+        self.models = models
         self.messages: queue.SimpleQueue = queue.SimpleQueue()
-        self.trainer = Trainer(self.messages.put)
-        self.proposed: list[ProposeRequest] = []
-        self.prompted: list = []
+        self.trainings = Trainings()
+        self.proposed: list[Job] = []
         self.notes: list[tuple[str, str]] = []
-        self.hold_ahead = False
         self.session = AnnotationSession(Settings(find_on_open=False))
         self.session.predictor.plan = TrainingPlan(steps=steps, views=0)
         self.session.tuner.plan = TrainingPlan(steps=steps, batch=2, image_size=128)
-        self.session.requested.connect(self._on_request)
+        self.session.requested.connect(self.run)
+        self.session.cancelled.connect(self._on_cancelled)
         self.session.notified.connect(lambda level, text: self.notes.append((level, text)))
 
-    def _on_request(self, request) -> None:
-        if isinstance(request, TrainingRequest):
-            self.trainer.submit(request)
-        elif isinstance(request, FileRequest):
-            self.session.receive(answer_file(request))
+    def run(self, job: Job) -> None:
+        if job.lane is Lane.TRAINING:
+            self.trainings.submit(job, lambda word: self.messages.put((job, word)))
+        elif job.lane is Lane.FILES:
+            job.receive(run_file_job(job))
         else:
-            if isinstance(request, ProposeRequest):
-                self.proposed.append(request)
-            self.session.receive(self.engine.answer(request))
+            if job.function is inference.segment_learned:
+                self.proposed.append(job)
+            job.receive(self.models.run(job.function, *job.args, lane=job.lane))
+
+    def _on_cancelled(self, job: Job) -> None:
+        if job.lane is Lane.TRAINING:
+            self.trainings.cancel(job)
 
     def pump(self, until, patience: float = PATIENCE_S) -> None:
         """Hand the training's messages to the session until something holds."""
@@ -69,7 +71,8 @@ class LoopBench:
             goes_on = [learner.training for learner in self.session.learners]
             assert time.monotonic() < end, (goes_on, self.notes)
             try:
-                self.session.receive(self.messages.get(timeout=0.2))
+                job, word = self.messages.get(timeout=0.2)
+                job.receive(word)
             except queue.Empty:
                 continue
 
@@ -91,4 +94,4 @@ class LoopBench:
 
     def close(self) -> None:
         self.session.close()
-        self.trainer.close()
+        self.trainings.close()

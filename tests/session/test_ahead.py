@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from napari_usgseg.io.images import content_key
-from napari_usgseg.jobs.requests import EmbedRequest, LoadRequest, Priority, PromptRequest
+from napari_usgseg.jobs import Lane, Outcome
+from napari_usgseg.jobs.files import load_image, run_file_job
+from napari_usgseg.jobs.inference import embed, segment_prompt
 from napari_usgseg.project.records import ImageState
 
 from .conftest import SIZE_HW
@@ -34,15 +36,11 @@ def encoded(bench):
     return lambda: "".join(names[key] for key in bench.segmenter.embedded)
 
 
-def asked(bench, kind):
-    return [request for request in bench.held if isinstance(request, kind)]
-
-
-def answer_next(bench, kind):
-    request = asked(bench, kind)[0]
-    bench.held.remove(request)
-    bench.answer(request)
-    return request
+def answer_next(bench, function):
+    job = bench.held_for(function)[0]
+    bench.held.remove(job)
+    bench.answer(job)
+    return job
 
 
 def test_this_image_the_next_two_and_the_one_before_are_encoded_each_once(bench, encoded):
@@ -71,10 +69,9 @@ def test_the_first_click_finds_the_image_encoded_while_the_person_looked(bench, 
 def test_a_click_that_comes_before_the_encoder_is_ready_encodes_once_only(bench, encoded):
     bench.hold = True
     bench.session.walk.open_image("e")
-    answer_next(bench, LoadRequest)
+    answer_next(bench, load_image)
     bench.session.prompting.add_point(20, 20)
-    prompt = answer_next(bench, PromptRequest)
-    assert prompt.priority < Priority.PREFETCH
+    assert answer_next(bench, segment_prompt).lane is Lane.CLICKS
     assert bench.session.draft.has_masks
     bench.release()
     assert encoded().count("e") == 1
@@ -84,13 +81,13 @@ def test_one_image_at_a_time_is_read_ahead_the_next_one_first(bench):
     session = bench.session
     bench.hold = True
     session.walk.open_image("e")
-    answer_next(bench, LoadRequest)
+    answer_next(bench, load_image)
     for expected in "fgd":
-        (waiting,) = asked(bench, LoadRequest)
-        assert waiting.record.image_id == expected
-        answer_next(bench, LoadRequest)
-    assert not asked(bench, LoadRequest)
-    ahead = [item for item in asked(bench, EmbedRequest) if item.priority is Priority.PREFETCH]
+        (waiting,) = bench.held_for(load_image)
+        assert waiting.args[1].image_id == expected
+        answer_next(bench, load_image)
+    assert not bench.held_for(load_image)
+    ahead = [job for job in bench.held_for(embed) if job.lane is Lane.PREFETCH]
     assert len(ahead) == 3
 
 
@@ -108,9 +105,9 @@ def test_what_was_read_ahead_for_another_image_is_dropped_and_labels_are_never_o
     session.walk.open_image("a")
     bench.hold = True
     session.walk.open_image("e")
-    answer_next(bench, LoadRequest)
-    late = answer = asked(bench, LoadRequest)[0]
-    assert late.record.image_id == "f"
+    answer_next(bench, load_image)
+    late = bench.held_for(load_image)[0]
+    assert late.args[1].image_id == "f"
     bench.held.remove(late)
     bench.hold = False
     session.walk.open_image("f")
@@ -118,18 +115,14 @@ def test_what_was_read_ahead_for_another_image_is_dropped_and_labels_are_never_o
     painted[5:9, 5:9] = 1
     session.editing.painted(painted)
     session.walk.step(-1)
-    old = replace_labels(bench, answer)
-    session.receive(old)
+    late.receive(without_labels(late))
     session.walk.step(1)
     assert session.labels.sum() == 16, "the answer from before the painting changes nothing"
 
 
-def replace_labels(bench, request):
-    from napari_usgseg.jobs.files import answer_file
-
-    answer = answer_file(request)
-    empty = np.zeros_like(answer.loaded.labels)
-    return replace(answer, loaded=replace(answer.loaded, labels=empty))
+def without_labels(job):
+    loaded = run_file_job(job).result
+    return Outcome(replace(loaded, labels=np.zeros_like(loaded.labels)))
 
 
 def test_an_image_that_cannot_be_read_ahead_is_passed_over_without_a_word(bench, encoded, folder):
@@ -145,7 +138,7 @@ def test_another_model_encodes_what_is_near_again(bench):
     before = len(bench.segmenter.embedded)
     other = type(bench.segmenter)()
     other.model_id = "other discs"
-    bench.engine._load_segmenter = lambda name: other
+    bench.models._load_segmenter = lambda name: other
     bench.session.set_settings(replace(bench.session.settings, segmenter="other"))
     assert len(bench.segmenter.embedded) == before
     assert len(other.embedded) == 3

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from napari_usgseg.annotation.session import AnnotationSession
 from napari_usgseg.io.atomic import write_over
+from napari_usgseg.jobs.inference import segment_prompt
 from napari_usgseg.project.records import ImageState
 
 
@@ -174,7 +175,7 @@ def test_only_the_newest_of_two_quick_clicks_counts_and_both_can_be_undone(bench
     bench.hold = True
     session.prompting.add_point(20, 20)
     session.prompting.add_point(26, 20)
-    late, newest = [request for request in bench.held if hasattr(request, "prompts")]
+    late, newest = bench.held_for(segment_prompt)
     bench.hold, bench.held = False, []
     bench.answer(newest)
     bench.answer(late)

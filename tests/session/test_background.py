@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from napari_usgseg.jobs.background import ENDED, BackgroundProcess
+from napari_usgseg.jobs import Jobs, Lane
+from napari_usgseg.jobs.background import ENDED, BackgroundProcess, Trainings
 
 WORKER = """
 import os, sys, time
@@ -91,14 +92,11 @@ def test_it_ends_with_the_one_that_started_it(tmp_path: Path):
 
 
 def test_the_training_that_cannot_start_says_so(tmp_path: Path, monkeypatch):
-    from napari_usgseg.jobs.requests import TrainRequest
-    from napari_usgseg.jobs.trainer import Trainer
-
     monkeypatch.setattr(sys, "executable", str(tmp_path / "no python here"))
-    answers: list = []
-    trainer = Trainer(answers.append)
-    trainer.submit(TrainRequest(7, tmp_path))
-    assert [answer.message["kind"] for answer in answers] == ["failed", ENDED]
-    assert {answer.generation for answer in answers} == {7}
-    assert "cannot be started" in answers[0].message["text"]
-    trainer.close()
+    trainings, told, codes = Trainings(), [], []
+    jobs = Jobs(lambda job: trainings.submit(job, job.receive), trainings.cancel)
+    jobs.submit("no.such", tmp_path, lane=Lane.TRAINING, told=told.append, done=codes.append)
+    ((message,), (code,)) = told, codes
+    assert (message["kind"], code) == ("failed", 1)
+    assert "cannot be started" in message["text"]
+    trainings.close()

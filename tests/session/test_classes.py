@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from napari_usgseg.annotation.commands import commit
 from napari_usgseg.core.types import LabelClass
-from napari_usgseg.jobs.requests import UseRequest
+from napari_usgseg.jobs.files import find_use
+from napari_usgseg.jobs.inference import segment_prompt
 from napari_usgseg.project.arrays import table_from_json, table_to_json
 from napari_usgseg.project.records import ClassTable
 
@@ -157,9 +158,9 @@ def test_what_is_left_to_segment_can_be_called_off(bench, plain):
     bench.hold = True
     plain.prompting.add_box((5, 5), (25, 25))
     plain.prompting.add_box((45, 30), (70, 50))
-    newest = [request for request in bench.held if hasattr(request, "prompts")][-1]
+    newest = bench.held_for(segment_prompt)[-1]
     bench.answer(newest)
-    assert plain.progress.awaits("left")
+    assert plain.jobs.awaits("left")
     plain.prompting.cancel()
     bench.release()
     assert not plain.is_waiting
@@ -383,11 +384,11 @@ def test_a_cancel_while_it_is_looked_up_leaves_all_as_it_was(bench, plain):
     answer = bench.answer
     held = []
 
-    def hold_back(request) -> None:
-        if isinstance(request, UseRequest):
-            held.append(request)
+    def hold_back(job) -> None:
+        if job.function is find_use:
+            held.append(job)
         else:
-            answer(request)
+            answer(job)
 
     bench.answer = hold_back
     plain.prompting.find("nodule")

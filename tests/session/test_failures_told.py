@@ -38,7 +38,7 @@ def labelled(session: AnnotationSession) -> None:
 
 KINDS = {
     "find": (
-        lambda bench: (type(bench.engine), "_find"),
+        lambda bench: (type(bench.detector), "detect"),
         lambda bench: bench.session.prompting.find("cyst"),
     ),
     "click": (
@@ -46,7 +46,7 @@ KINDS = {
         lambda bench: bench.session.prompting.add_point(40, 30),
     ),
     "all of this class": (
-        lambda bench: (type(bench.engine), "_find"),
+        lambda bench: (type(bench.detector), "detect"),
         lambda bench: bench.session.copying.alike(),
     ),
     "export": (
@@ -54,7 +54,7 @@ KINDS = {
         lambda bench: bench.session.export(bench.folder.parent / "out", "x", "y"),
     ),
     "read": (
-        lambda bench: (files, "_load"),
+        lambda bench: (files, "content_key"),
         lambda bench: bench.session.walk.reload(),
     ),
     "open": (
@@ -62,7 +62,7 @@ KINDS = {
         lambda bench: bench.session.walk.open_folder(bench.folder),
     ),
     "model": (
-        lambda bench: (type(bench.engine), "_segmenter"),
+        lambda bench: (type(bench.models), "segmenter"),
         lambda bench: bench.session.warm_up(),
     ),
 }
@@ -117,7 +117,7 @@ def test_of_two_failures_the_other_one_is_told_when_one_is_gone(bench: Bench, mo
     assert "export_store is broken" in bench.session.status.text
     export.broken = False
     KINDS["export"][1](bench)
-    assert "_find is broken" in bench.session.status.text
+    assert "detect is broken" in bench.session.status.text
     find.broken = False
     KINDS["find"][1](bench)
     assert not bench.session.status.error

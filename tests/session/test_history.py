@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from napari_usgseg.annotation.undo import KEPT, History
 from napari_usgseg.io.atomic import write_over
 from napari_usgseg.io.labels import read_labels, write_labels
-from napari_usgseg.jobs.requests import SaveRequest
+from napari_usgseg.jobs.files import save
 from napari_usgseg.project.project import ProjectStore
 from napari_usgseg.project.records import Draft, Edit, EventKind, ImageState, Step, Steps
 
@@ -94,9 +94,8 @@ def test_a_prompt_without_an_answer_when_the_window_died_waits_for_nothing(bench
     bench.session.prompting.add_point(20, 20)
     bench.hold = True
     bench.session.prompting.add_point(60, 40)
-    for request in bench.held:
-        if isinstance(request, SaveRequest):
-            bench.answer(request)
+    for job in bench.held_for(save):
+        bench.answer(job)
     other = Bench(bench.folder)
     other.session.walk.open_folder(bench.folder)
     assert not other.session.draft.pending

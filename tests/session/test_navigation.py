@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_usgseg.jobs.requests import Opened
+from napari_usgseg.jobs.files import Opened
 from napari_usgseg.project.project import ProjectStore
 from napari_usgseg.project.records import ImageState
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from napari_usgseg.jobs.files import answer_file
-from napari_usgseg.jobs.requests import LoadRequest, OpenFolderRequest
+from napari_usgseg.jobs.files import load_image, open_folder
 
 
 @pytest.mark.parametrize("name", [b"latin\xe9.png", b"\xc3\xbc\xe4.PNG"])
@@ -19,13 +18,10 @@ def test_a_folder_with_a_name_that_is_no_utf8_opens(tmp_path: Path, name: bytes)
             Image.new("L", (12, 9)).save(tmp_path / os.fsdecode(each), format="PNG")
         except OSError:
             pytest.skip("this file system takes UTF-8 only")
-    answer = answer_file(OpenFolderRequest(1, tmp_path))
-    assert answer.error == ""
-    store = answer.opened.store
+    store = open_folder(tmp_path).store
     assert [record.path.name for record in store.records] == ["ok.png", "Schilddr\u00fcse.png"]
     (problem,) = store.problems
     assert problem.encode().count(b"\\x") == 1
     assert "rename the file" in problem
-    loaded = answer_file(LoadRequest(2, store, store.records[1]))
-    assert loaded.loaded.pixels.shape == (9, 12, 3)
+    assert load_image(store, store.records[1]).pixels.shape == (9, 12, 3)
     store.close()

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from napari_usgseg.annotation.settings import Mode
-from napari_usgseg.jobs.engine import Engine
-from napari_usgseg.jobs.requests import Priority, ProposeRequest
+from napari_usgseg.jobs import Lane, inference
+from napari_usgseg.jobs.loaded_models import LoadedModels
 from napari_usgseg.project.project import ProjectStore
 from napari_usgseg.project.records import EventKind, ImageState
 from napari_usgseg.project.versions import Shelf, read_request
@@ -25,18 +25,18 @@ from . import loop_bench
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
+def models() -> Iterator[LoadedModels]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("USGSEG_TRAINING_NICE", "0")  # tests wait for it
-        yield Engine()
+        yield LoadedModels()
 
 
 @pytest.fixture
-def make_bench(engine):
+def make_bench(models):
     made = []
 
     def make(folder: Path, annotator: str = "", steps: int = 4):
-        bench = loop_bench.LoopBench(engine, steps)
+        bench = loop_bench.LoopBench(models, steps)
         made.append(bench)
         bench.session.walk.open_folder(folder, annotator=annotator)
         return bench
@@ -53,12 +53,12 @@ def folder(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, engine):
+def trained(tmp_path_factory, models):
     """A project with four of seven images committed and one promoted version; copied by tests."""
     folder = tmp_path_factory.mktemp("loop") / "images"
     folder.mkdir()
     truths = loop_bench.write_phantoms(folder, 7)
-    bench = loop_bench.LoopBench(engine, steps=30)
+    bench = loop_bench.LoopBench(models, steps=30)
     bench.session.walk.open_folder(folder)
     bench.session.editing.rename_class(1, "zygomatic arch")  # the text prompt refuses it
     for number in range(4):
@@ -143,7 +143,9 @@ def test_opening_shows_what_was_learnt_and_the_next_images_have_it_before(projec
     asked = len(bench.proposed)
     session.walk.step(1)
     assert number_of(session.draft) == {1}
-    assert [r for r in bench.proposed[asked:] if r.priority != 3] == []  # it was there already
+    assert [
+        r for r in bench.proposed[asked:] if r.lane is not Lane.PREFETCH
+    ] == []  # it was there already
     events = [e for e in session.store.events() if e.kind is EventKind.PROPOSAL]
     assert {e.image_id for e in events} == {"04", "05", "06"}
     assert all(e.body["model"].startswith("ppn-v1@nano-") for e in events)
@@ -391,7 +393,7 @@ def test_a_training_that_is_killed_goes_on_by_itself_and_nothing_is_lost(project
     predictor = bench.session.predictor
     predictor.train()
     bench.pump(lambda: predictor.training.step > 4)  # the first of three folds is done
-    os.kill(bench.trainer.process_id, getattr(signal, "SIGKILL", signal.SIGTERM))
+    os.kill(bench.trainings.process_id, getattr(signal, "SIGKILL", signal.SIGTERM))
     bench.pump(lambda: predictor.training.resumed)
     assert any("ended from outside" in text for _, text in bench.notes)
     kept, steps = predictor.training, []
@@ -408,7 +410,7 @@ def test_closing_the_window_ends_it_and_opening_goes_on_with_the_same_labels(pro
     session = bench.session
     session.predictor.train()
     bench.pump(lambda: session.predictor.training.step > 2)
-    process = bench.trainer.process_id
+    process = bench.trainings.process_id
     bench.commit("04", np.ones(loop_bench.SIZE_HW, np.uint8))
     bench.close()
     with pytest.raises(ProcessLookupError):
@@ -471,24 +473,24 @@ def test_no_other_training_begins_before_the_last_one_is_written_down(project, m
         bench.pump(lambda: predictor.running._closing)
 
     held = held_back(bench, end)
-    assert (held[-1].action, predictor.training.phase) == ("settle", "ending")
+    assert (held[-1].args[2], predictor.training.phase) == ("settle", "ending")
     assert "already" in predictor.cannot_train
     assert session.tuner.cannot_train == predictor.busy
     predictor.cancel()  # too late
-    bench._on_request(held[-1])
+    bench.run(held[-1])
     assert predictor.training is None
     assert [item.number for item in predictor.versions] == [1, 2]
     assert predictor.cannot_train == ""
 
 
 def held_back(bench, do) -> list:
-    """The requests that ``do`` sends, which nobody answers."""
+    """The jobs that ``do`` submits, which nobody does."""
     held: list = []
-    bench.session.requested.disconnect(bench._on_request)
+    bench.session.requested.disconnect(bench.run)
     bench.session.requested.connect(held.append)
     do()
     bench.session.requested.disconnect(held.append)
-    bench.session.requested.connect(bench._on_request)
+    bench.session.requested.connect(bench.run)
     return held
 
 
@@ -526,7 +528,7 @@ def test_a_damaged_version_lets_prompts_be_and_is_used_once_it_is_mended(project
     bench = make_bench(project)
     session, predictor = bench.session, bench.session.predictor
     predictor.set_mode(Mode.SEMI)
-    bench.engine._learned = type(bench.engine._learned)(2)
+    bench.models._ppns = type(bench.models._ppns)(2)
     weights.write_bytes(b"torn")
     session.walk.open_image("04")
     session.prompting.add_box((30, 20), (90, 70))
@@ -546,17 +548,17 @@ def test_what_is_proposed_ahead_survives_a_cancel(project, make_bench):
     bench = make_bench(project)
     session, late = bench.session, []
 
-    def slow_ahead(request) -> None:
-        ahead = isinstance(request, ProposeRequest) and request.priority == Priority.PREFETCH
-        (late.append if ahead else bench._on_request)(request)
+    def slow_ahead(job) -> None:
+        ahead = job.function is inference.segment_learned and job.lane is Lane.PREFETCH
+        (late.append if ahead else bench.run)(job)
 
-    session.requested.disconnect(bench._on_request)
+    session.requested.disconnect(bench.run)
     session.requested.connect(slow_ahead)
     session.walk.open_image("04")
     session.prompting.cancel()
     assert late
-    for request in late:
-        session.receive(bench.engine.answer(request))
+    for job in late:
+        bench.run(job)
     assert number_of(session.browser.take_loaded("05").draft) == {2}
 
 

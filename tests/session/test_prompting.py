@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from napari_usgseg.jobs.inference import segment_prompt
+
 
 def ring(x: float, y: float, radius: float) -> np.ndarray:
     angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
@@ -140,7 +142,7 @@ def test_cancel_after_an_undo_that_asks_again_keeps_the_other_objects(bench):
     bench.hold = True
     session.prompting.add_point(60, 40)
     session.prompting.add_point(64, 40)
-    newest = [request for request in bench.held if hasattr(request, "prompts")][-1]
+    newest = bench.held_for(segment_prompt)[-1]
     bench.held.clear()
     bench.answer(newest)
     session.undo()

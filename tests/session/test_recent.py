@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from napari_usgseg.jobs.engine import Recent
+from napari_usgseg.jobs.loaded_models import Recent
 
 
 def test_a_value_that_could_not_be_made_is_tried_again():

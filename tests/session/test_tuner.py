@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_usgseg.jobs.engine import Engine
+from napari_usgseg.jobs.loaded_models import LoadedModels
 from napari_usgseg.project.records import EventKind
 
 from . import loop_bench
@@ -23,18 +23,18 @@ PHRASE = "zygomatic arch"
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
+def models() -> Iterator[LoadedModels]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("USGSEG_TRAINING_NICE", "0")  # tests wait for it
-        yield Engine()
+        yield LoadedModels()
 
 
 @pytest.fixture
-def make_bench(engine):
+def make_bench(models):
     made = []
 
     def make(folder: Path, steps: int = 2, **options):
-        bench = loop_bench.LoopBench(engine, steps)
+        bench = loop_bench.LoopBench(models, steps)
         made.append(bench)
         plan = bench.session.tuner.plan
         bench.session.tuner.plan = replace(plan, batch=1, image_size=64)
@@ -47,12 +47,12 @@ def make_bench(engine):
 
 
 @pytest.fixture(scope="module")
-def tuned(tmp_path_factory, engine):
+def tuned(tmp_path_factory, models):
     """A project of five images, three of them committed with a large block, and its adapter."""
     folder = tmp_path_factory.mktemp("tuned") / "images"
     folder.mkdir()
     loop_bench.write_phantoms(folder, 5)
-    bench = loop_bench.LoopBench(engine, steps=40)
+    bench = loop_bench.LoopBench(models, steps=40)
     session = bench.session
     session.walk.open_folder(folder)
     labels = np.zeros(loop_bench.SIZE_HW, np.uint8)
@@ -155,10 +155,10 @@ def test_an_adapter_of_another_detector_is_not_asked_and_says_why(project, make_
 
 
 @pytest.mark.parametrize("file", ["adapter_model.safetensors", "usgseg.json"])
-def test_a_broken_adapter_is_said_once_and_the_text_prompt_works(project, make_bench, engine, file):
+def test_a_broken_adapter_is_said_once_and_the_text_prompt_works(project, make_bench, models, file):
     bench = make_bench(project)
     session, tuner = bench.session, bench.session.tuner
-    engine._detectors = type(engine._detectors)(2)
+    models._detectors = type(models._detectors)(2)
     whole = (tuner.current.folder / file).read_bytes()
     (tuner.current.folder / file).write_bytes(b"torn")
     model_id = found_by(bench)
@@ -231,7 +231,7 @@ def test_a_tuning_that_is_killed_goes_on_by_itself_and_nothing_is_lost(project, 
     tuner = bench.session.tuner
     tuner.train()
     bench.pump(lambda: tuner.training.step > 3)  # the first of three folds is done
-    os.kill(bench.trainer.process_id, getattr(signal, "SIGKILL", signal.SIGTERM))
+    os.kill(bench.trainings.process_id, getattr(signal, "SIGKILL", signal.SIGTERM))
     bench.pump(lambda: tuner.training.resumed)
     assert any("ended from outside" in text for _, text in bench.notes)
     steps = []

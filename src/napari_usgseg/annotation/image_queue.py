@@ -11,7 +11,7 @@ from dataclasses import replace
 from psygnal import Signal
 
 from ..core.types import ImageRecord
-from ..jobs.requests import Loaded
+from ..jobs.files import Loaded
 from ..project.records import ImageState, LabelMap, LabelStore
 from .drafts import Draft
 from .outbox import Outbox

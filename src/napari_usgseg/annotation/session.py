@@ -1,35 +1,37 @@
 """``AnnotationSession``: what a person does to images, without any window.
 
 The session holds the state and says what changed (psygnal events); it runs no thread. Long work
-goes out as a record through ``requested``, and its answer comes back through ``receive``.
+goes out as a job through ``requested``, and whoever runs it gives the job its outcome back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from psygnal import Signal, SignalInstance
 
 from ..core.types import ImageRecord, LabelClass
-from ..jobs.requests import (
-    Answer,
-    CloseRequest,
-    EmbedRequest,
-    ExportRequest,
-    ImageSource,
-    LearnedPrompts,
-    Loaded,
-    PromptRequest,
-    Request,
-    SaveRequest,
-    WarmRequest,
-)
+from ..jobs import Job, Jobs, Lane, Scope, files, inference
+from ..jobs.files import Loaded
+from ..jobs.inference import Found
+from ..jobs.loaded_models import ImageSource
 from ..models.embedding_cache import CachePlace
-from ..project.records import ClassTable, Edit, Event, EventKind, ImageState, LabelMap, LabelStore
-from .answers import receive
+from ..project.memory import MemoryStore
+from ..project.records import (
+    ClassTable,
+    Edit,
+    Event,
+    EventKind,
+    ImageState,
+    LabelMap,
+    LabelStore,
+    SaveReport,
+)
+from ..project.versions import readable
 from .commands import commit
 from .commands.copying import Copying
 from .commands.editing import Editing
@@ -44,7 +46,7 @@ from .learners.predictor import Predictor
 from .learners.tuner import Tuner
 from .outbox import Outbox
 from .settings import Settings
-from .status import MENDS, PROPOSING, Progress, Status, family
+from .status import MODEL, TEXT, Status
 from .stopwatch import Stopwatch
 from .undo import History, Travel
 
@@ -64,8 +66,9 @@ class SessionState:
         outbox: what happened and is not yet known to be in a store.
         left_out: sentences about what the folder holds beside the images.
         others: other annotators who labelled in this project.
-        failures: what failed and the cure, by the kind of work as in ``status.ORDER``, the newest
-            last; each until work of the kind succeeds, or another image is shown.
+        jobs: what goes on off this thread.
+        failures: what failed and the cure, by the kind of work (``ask``), the newest last; each
+            until work of the kind succeeds, or another image is shown.
         unsaved: why the last save failed, and the cure; "" where it did not.
         effort: how long the person is at work on the current image.
     """
@@ -80,8 +83,8 @@ class SessionState:
     settings_changed = Signal()
     status_changed = Signal(Status)
     notified = Signal(str, str)  # "info", "warning" or "error", and a sentence with the cure
-    requested = Signal(object)
-    cancelled = Signal(int)
+    requested = Signal(object)  # a job to run
+    cancelled = Signal(object)  # a job that nobody waits for any more, or that is to end early
     flushing = Signal()
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -99,10 +102,9 @@ class SessionState:
         self.others: tuple[str, ...] = ()
         self.unsaved = ""
         self.effort = Stopwatch()
-        self.progress = Progress()
+        self.jobs = Jobs(self.requested.emit, self.cancelled.emit, self.tell)
         self.facts: dict[str, str] = {}
         self.failures: dict[str, str] = {}
-        self.phantoms: Path | None = None
         self.after_load: list[Callable[[], None]] = []
 
     @property
@@ -118,7 +120,7 @@ class SessionState:
     @property
     def status(self) -> Status:
         """The line that says what is going on."""
-        going_on = self.progress.text()
+        going_on = self.jobs.text()
         if going_on:
             return Status(going_on, busy=True)
         if self.failure or self.unsaved:
@@ -225,25 +227,6 @@ class SessionState:
 
     def ask_prompt(self) -> None:
         """Have the active object segmented."""
-        current = self.draft.current
-        if current is not None and self.loaded is not None:
-            chosen = self.settings
-            generation = self.progress.begin("prompt", "Segmenting...")
-            self.ask(
-                PromptRequest(
-                    generation,
-                    self.source(),
-                    chosen.segmenter,
-                    current.prompts,
-                    chosen.cleaning,
-                    current.corrected,
-                    learned=self.joining(current.class_id),
-                )
-            )
-
-    def joining(self, class_id: int) -> LearnedPrompts | None:
-        """The learned prompts that join a person's of a class; None where there are none."""
-        return None
 
     def source(self, loaded: Loaded | None = None) -> ImageSource:
         """The pixels of an image (the current one's), for a request."""
@@ -259,14 +242,59 @@ class SessionState:
     @property
     def is_waiting(self) -> bool:
         """True while a proposal is awaited, so that there is nothing yet to accept."""
-        return self.labels is None or self.draft.pending or self.progress.awaits(*PROPOSING)
+        return self.labels is None or self.draft.pending or self.jobs.awaits(Scope.PROPOSAL)
 
     # -- the way out and back ------------------------------------------------------------------
 
-    def ask(self, request: Request) -> None:
-        """Send a request out; whoever listens brings the answer to ``receive``."""
-        self.requested.emit(request)
+    def ask(
+        self,
+        function: Callable[..., Any] | str,
+        *args: Any,
+        lane: Lane,
+        key: str = "",
+        scope: Scope | None = None,
+        text: str = "",
+        aside: bool = False,
+        kind: str = "",
+        done: Callable[[Any], None] | None = None,
+        failed: Callable[[str], None] | None = None,
+        late: Callable[[Any], None] | None = None,
+        told: Callable[[Any], None] | None = None,
+    ) -> Job:
+        """Submit a job, see ``jobs.Job``; where it fails the person hears of it.
+
+        Not where it has no ``text``, for then it went on behind the person's back. ``kind`` is what
+        failed then, until a job of that kind succeeds; "" is the key.
+        """
+
+        def succeeded(result: Any) -> None:
+            self.mended(kind or key)
+            if done is not None:
+                done(result)
+
+        def told_of(error: str) -> None:
+            if text:
+                self.give_up(lane)
+                self.fail(error, kind or key)
+
+        job = self.jobs.submit(
+            function,
+            *args,
+            lane=lane,
+            key=key,
+            scope=scope,
+            text=text,
+            aside=aside,
+            done=succeeded,
+            failed=failed or told_of,
+            late=late,
+            told=told,
+        )
         self.tell()
+        return job
+
+    def give_up(self, lane: Lane) -> None:
+        """Go on without a job of a lane that failed."""
 
     def say(self, text: str, level: str = "info") -> None:
         """Tell the person: a word on the status line, and a notification unless it is small."""
@@ -276,15 +304,18 @@ class SessionState:
         self.tell()
 
     def fail(self, text: str, kind: str = "") -> None:
-        """Say what failed and what to do; ``kind`` is what was awaited."""
-        self.failures.pop(family(kind), None)
-        self.failures[family(kind)] = text
+        """Say what failed and what to do; ``kind`` is the kind of work."""
+        self.failures.pop(kind, None)
+        self.failures[kind] = text
         self.notified.emit("error", text)
         self.tell()
 
     def mended(self, kind: str) -> None:
-        """Work of a kind succeeded: what failed at the like of it before is over."""
-        for other in MENDS.get(family(kind), (family(kind),)):
+        """Work of a kind succeeded: what failed at the like of it before is over.
+
+        A search needs all that other work with models needs.
+        """
+        for other in (kind, MODEL) if kind == TEXT else (kind,):
             self.failures.pop(other, None)
 
     def tell(self) -> None:
@@ -333,9 +364,57 @@ class SessionState:
 
     def send(self, store: LabelStore, saving: bool = False) -> None:
         """Send a store what it is not known to have."""
-        kind = f"save:{store.name}" if saving else "journal"
-        generation = self.progress.begin(kind, f"Saving in {store.name}..." if saving else "")
-        self.ask(SaveRequest(generation, store, self.outbox.of(store), saving))
+        events = self.outbox.of(store)
+
+        def failed(error: str) -> None:
+            self.facts.pop("saved", None)
+            if self.unsaved != error:
+                self.unsaved = error
+                self.notified.emit("error", error)
+
+        self.ask(
+            files.save,
+            store,
+            events,
+            lane=Lane.FILES,
+            text=f"Saving in {store.name}..." if saving else "",
+            aside=True,
+            done=lambda saved: self._saved(store, events, saving, *saved),
+            failed=failed,
+        )
+
+    def _saved(
+        self,
+        store: LabelStore,
+        events: tuple[Event, ...],
+        saving: bool,
+        report: SaveReport,
+        warning: str,
+    ) -> None:
+        """A store has events."""
+        if events:
+            self.outbox.arrived(store, events[-1].serial)
+        if store is not self.store and store not in self.outbox.stores():
+            self.close_store(store)
+        if not self.outbox.stores():
+            self.unsaved = ""
+        if warning:
+            self.notified.emit("warning", warning)
+        if report.backup is not None:
+            self.say(
+                "The label file was changed by another program meanwhile; that version is kept as "
+                f"{report.backup}",
+                "warning",
+            )
+        if report.path is not None:
+            self.facts["saved"] = f"saved {datetime.now():%H:%M}"
+        elif saving:
+            in_memory = isinstance(self.store, MemoryStore)
+            self.facts["saved"] = "kept in this window only" if in_memory else ""
+
+    def close_store(self, store: LabelStore) -> None:
+        """Let others have a store that is not shown here (any more)."""
+        self.ask(files.close_store, store, lane=Lane.FILES)
 
     def retry(self) -> None:
         """Send again what could not be saved."""
@@ -389,17 +468,60 @@ class AnnotationSession(SessionState):
         self.tuner = Tuner(self)
         self.learners = self.predictor, self.tuner
 
-    def receive(self, answer: Answer) -> None:
-        """Take an answer; a stale one is dropped."""
-        receive(self, answer)
-        self.tell()
+    def ask_prompt(self) -> None:
+        """Have the active object segmented."""
+        self.prompting.ask()
+
+    def give_up(self, lane: Lane) -> None:
+        """Go on without a job of a lane that failed."""
+        if lane is Lane.FILES:
+            self.travel.stop()
+        else:
+            self.prompting.drop_pending()
+
+    def credit(self, found: Found) -> None:
+        """Say which models answered, and how fast."""
+        self.facts.pop("note", None)
+        self.facts["model"] = readable(found.model_id)
+        if found.fell_back:
+            self.tuner.is_broken(found.fell_back)
+        milliseconds = 1000 * found.seconds
+        quick = milliseconds < 1000
+        self.facts["time"] = f"{milliseconds:.0f} ms" if quick else f"{found.seconds:.1f} s"
 
     def warm_up(self) -> None:
         """Load the models before they are needed."""
         name = self.settings.segmenter
-        generation = self.progress.begin("warm", f"Loading the model {name}...")
-        self.ask(WarmRequest(generation, segmenter=name))
+        self.ask(
+            inference.load_segmenter,
+            name,
+            lane=Lane.CLICKS,
+            key="warm",
+            text=f"Loading the model {name}...",
+            aside=True,
+            kind=MODEL,
+            done=self._segmenter_is,
+        )
         self.tuner.warm_up()
+
+    def prepare(self, text: str) -> None:
+        """Encode the image that is shown, so that the first click waits for nothing."""
+        self.ask(
+            inference.embed,
+            self.source(),
+            self.settings.segmenter,
+            lane=Lane.CLICKS,
+            key="embed",
+            scope=Scope.IMAGE,
+            text=text,
+            aside=True,
+            kind=MODEL,
+            done=self._segmenter_is,
+        )
+
+    def _segmenter_is(self, model_id: str) -> None:
+        self.facts["model"] = model_id
+        self.predictor.segmenter_is(model_id)
 
     def set_settings(self, settings: Settings) -> None:
         """Take other models, thresholds or cleaning; proposals in the making are redone."""
@@ -415,8 +537,7 @@ class AnnotationSession(SessionState):
                 self.predictor.segmenter_is("")
             self.warm_up()
             if self.loaded is not None:
-                generation = self.progress.begin("embed", "Preparing the image...")
-                self.ask(EmbedRequest(generation, self.source(), settings.segmenter))
+                self.prepare("Preparing the image...")
                 self.ahead.begin()
         changed = (old.segmenter, old.cleaning) != (settings.segmenter, settings.cleaning)
         if changed and (current := self.draft.current) and not current.prompts.is_empty:
@@ -430,10 +551,6 @@ class AnnotationSession(SessionState):
         ]
         if ours[0] != ours[1]:
             self.predictor.settings_changed()
-
-    def joining(self, class_id: int) -> LearnedPrompts | None:
-        """The learned prompts that join a person's of a class, or None."""
-        return self.predictor.joining(class_id)
 
     def export(
         self,
@@ -457,13 +574,28 @@ class AnnotationSession(SessionState):
         if self.store is None:
             self.say("Open a folder first; there is nothing to export.", "warning")
             return
-        generation = self.progress.begin("export", "Exporting...")
-        classes = self.table.classes
         self.ask(
-            ExportRequest(
-                generation, self.store, Path(out), organ, target, classes, overwrite, groups
-            )
+            files.export_labels,
+            self.store,
+            Path(out),
+            organ,
+            target,
+            self.table.classes,
+            overwrite,
+            groups,
+            lane=Lane.FILES,
+            key="export",
+            text="Exporting...",
+            aside=True,
+            done=lambda made: self._exported(*made),
         )
+
+    def _exported(self, folder: Path, warning: str) -> None:
+        self.note(EventKind.EXPORT, body={"to": folder.name})
+        self.say(f"Exported to {folder}")
+        self.notified.emit("info", f"The data set is in {folder}")
+        if warning:
+            self.notified.emit("warning", warning)
 
     def undo(self) -> None:
         """Take back the last edit; where it was on another image, go there first."""
@@ -476,10 +608,6 @@ class AnnotationSession(SessionState):
     def go_to(self, position: int) -> None:
         """Undo or redo until ``position`` of ``history.steps`` are done."""
         self.travel.go_to(position)
-
-    def close_store(self, store: LabelStore) -> None:
-        """Let others have a store that is not shown here (any more)."""
-        self.ask(CloseRequest(self.progress.begin("journal"), store))
 
     def close(self) -> None:
         """Write down what is left to write, and let others have the folder."""

@@ -6,9 +6,8 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..jobs.requests import StepRequest
+from ..jobs import Lane, Scope, files
 from ..project.records import Draft, Edit, EventKind, Step, Steps
-from .status import PROPOSING
 
 if TYPE_CHECKING:
     from .session import AnnotationSession
@@ -179,7 +178,7 @@ class Travel:
         finally:
             self._going = False
 
-    def take(self, number: int, edit: Edit) -> None:
+    def _take(self, number: int, edit: Edit) -> None:
         """Take an edit that was read from the store, and go on."""
         self._session.history.keep(number, edit)
         self.go_on()
@@ -200,8 +199,16 @@ class Travel:
         edit = history.content(step.number)
         if edit is None:
             assert session.store is not None
-            generation = session.progress.begin("step", f"Reading '{step.name}'...")
-            session.ask(StepRequest(generation, session.store, step.number))
+            session.ask(
+                files.read_step,
+                session.store,
+                step.number,
+                lane=Lane.FILES,
+                key="step",
+                scope=Scope.FOLDER,
+                text=f"Reading '{step.name}'...",
+                done=lambda edit: self._take(step.number, edit),
+            )
             return history.content(step.number) is not None  # answered at once
         return self._apply(edit, step, back)
 
@@ -237,7 +244,7 @@ class Travel:
             session.target = None
             session.say("The labels were changed elsewhere; this step cannot be taken.", "warning")
             return False
-        session.progress.drop(*PROPOSING)
+        session.jobs.cancel(Scope.PROPOSAL)
         if back:
             session.history.back()
         else:

@@ -6,7 +6,6 @@ import gc
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QApplication, QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
 
 from ..annotation.session import AnnotationSession
-from ..jobs.requests import FileRequest, Request, TrainingRequest
+from ..jobs import Job
+from ..jobs.inference_process import InferenceProcess
 from . import keys
 from .canvas.display import Display
 from .canvas.layers import LayerBridge
@@ -33,7 +33,7 @@ from .panels.pages import FirstPage, WorkPage
 from .panels.prompt_panels import CorrectPanel, FindPanel
 from .panels.view_panel import ViewPanel
 from .parts import FoldBar, later, reason
-from .qt_jobs import FileWorker, InferenceWorker, TrainingWorker
+from .qt_jobs import Workers
 
 WARM_UP_AFTER_MS = 200
 SETTLED_AFTER_MS = 3000
@@ -45,21 +45,18 @@ class UltrasoundWidget(QWidget):
 
     Args:
         napari_viewer: the viewer that it is docked in.
-        inference: a worker that somebody else starts and ends; None is one of its own.
+        inference: a process that somebody else starts and ends; None is one of its own.
     """
 
     assist: ModePanel
 
-    def __init__(self, napari_viewer: Viewer, inference: InferenceWorker | None = None) -> None:
+    def __init__(self, napari_viewer: Viewer, inference: InferenceProcess | None = None) -> None:
         super().__init__()
         self.viewer = napari_viewer
         # Else napari puts an empty stretch below, which takes the room of the list of images.
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self.session: AnnotationSession = AnnotationSession()
-        self.files = FileWorker()
-        self.trainings = TrainingWorker()
-        self._lent = inference is not None
-        self.inference = inference or InferenceWorker()
+        self.workers = Workers(inference)
         self.bridge: LayerBridge = LayerBridge(napari_viewer, self.session)
         self.tools: CanvasTools = CanvasTools(napari_viewer, self.session, self.bridge)
         self.display: Display = Display(napari_viewer, self.session, self.bridge)
@@ -67,8 +64,7 @@ class UltrasoundWidget(QWidget):
         self._closed = False
         self._unfolded = ""
         self._least = 0
-        own = None if self._lent else self.inference
-        self._end_workers = _ender(self.files, self.trainings, own)
+        self._end_workers = self.workers.end
         self._connect()
         self._build()
         self.keyboard = keys.Keyboard(napari_viewer, self)
@@ -82,11 +78,9 @@ class UltrasoundWidget(QWidget):
     # -- building ------------------------------------------------------------------------------
 
     def _connect(self) -> None:
-        self.files.answered.connect(self._on_answer, Qt.ConnectionType.QueuedConnection)
-        self.inference.answered.connect(self._on_answer, Qt.ConnectionType.QueuedConnection)
-        self.trainings.answered.connect(self._on_answer, Qt.ConnectionType.QueuedConnection)
-        self.session.requested.connect(self._on_request)
-        self.session.cancelled.connect(self.inference.cancel)
+        self.workers.answered.connect(self._on_answer, Qt.ConnectionType.QueuedConnection)
+        self.session.requested.connect(self.workers.submit)
+        self.session.cancelled.connect(self.workers.cancel)
         self.session.notified.connect(_notify)
         self.session.opened.connect(self._on_opened)
         self.session.image_changed.connect(self._on_image)
@@ -222,19 +216,11 @@ class UltrasoundWidget(QWidget):
         if not self._closed:
             self.session.warm_up()
 
-    def _on_request(self, request: Request) -> None:
-        if isinstance(request, FileRequest):
-            self.files.submit(request)
-        elif isinstance(request, TrainingRequest):
-            self.trainings.submit(request)
-        else:
-            self.inference.submit(request)
-
-    def _on_answer(self, answer: Any) -> None:
+    def _on_answer(self, job: Job, word: Any) -> None:
         if self._closed:
             return
         try:
-            self.session.receive(answer)
+            job.receive(word)
         except Exception as error:  # napari's own notification may have no text
             traceback.print_exc(file=sys.stderr)
             self.session.fail(
@@ -284,24 +270,8 @@ class UltrasoundWidget(QWidget):
         self.keyboard.close()
         self.images.close_threads()
         self.export.close_effort()
-        if self._lent:
-            self.inference.answered.disconnect(self._on_answer)
         self._end_workers()
         gc.unfreeze()
-
-
-def _ender(
-    files: FileWorker, trainings: TrainingWorker, inference: InferenceWorker | None
-) -> Callable[..., None]:
-    """What ends the workers; it needs nothing of the widget, which may be gone by then."""
-
-    def end(*_: Any) -> None:
-        trainings.close()
-        files.close()
-        if inference is not None:
-            inference.close()
-
-    return end
 
 
 def _notify(level: str, text: str) -> None:

@@ -1,22 +1,20 @@
 """Long work in a process of its own, at the lowest priority, that tells how far it is.
 
-The process writes one JSON object a line to its standard output, and ends when its standard input
-closes: so it never outlives the program that started it, however that ends.
+The process sends one message of plain values after another (``wire``), and ends when its standard
+input closes: so it never outlives the program that started it, however that ends.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, cast
 
-import napari_usgseg
+from .runner import Job, Outcome
+from .wire import own_streams, receive, send, start
 
 Message = dict[str, Any]
 
@@ -44,19 +42,9 @@ class BackgroundProcess:
         self, module: str, arguments: Sequence[str], report: Callable[[Message], None]
     ) -> None:
         self._report = report
-        root = str(Path(napari_usgseg.__file__).parent.parent)
-        paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH", ""))))
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            env={**os.environ, "PYTHONPATH": paths, **threads},
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0)
-            | getattr(subprocess, "IDLE_PRIORITY_CLASS", 0),
-        )
+        idle = getattr(subprocess, "IDLE_PRIORITY_CLASS", 0)
+        self._process = start(module, arguments, threads, idle)
         self._thread = threading.Thread(target=self._read, name="usgseg-training", daemon=True)
         self._thread.start()
 
@@ -82,15 +70,65 @@ class BackgroundProcess:
         self._thread.join(STOP_SECONDS)
 
     def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            with contextlib.suppress(ValueError):
-                message = json.loads(line)
-                if isinstance(message, dict):
-                    self._report(message)
+        stream = cast(BinaryIO, self._process.stdout)
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                self._report(receive(stream))
         code = self._process.wait()
-        self._process.stdout.close()
+        stream.close()
         self._report({"kind": ENDED, "code": code})
+
+
+class Trainings:
+    """Runner of ``Lane.TRAINING``: one training at a time, whose job names a module.
+
+    What a training says goes to its job's ``told``; its outcome is the exit code.
+    """
+
+    def __init__(self) -> None:
+        self._job: Job | None = None
+        self._process: BackgroundProcess | None = None
+        self._ending: list[threading.Thread] = []
+
+    @property
+    def process_id(self) -> int | None:
+        """Of the training that goes on, or None."""
+        return None if self._process is None else self._process.process_id
+
+    def submit(self, job: Job, answer: Callable[[Any], None]) -> None:
+        """Begin a training in the place of the one that goes on; ``answer`` hears of it."""
+        self._end()
+        self._job = job
+
+        def report(message: Message) -> None:
+            ended = message.get("kind") == ENDED
+            answer(Outcome(message["code"]) if ended else message)
+
+        module, arguments = str(job.function), [str(value) for value in job.args]
+        try:
+            self._process = BackgroundProcess(module, arguments, report)
+        except OSError as error:
+            text = f"The training cannot be started ({error}); close other programs and try again."
+            report({"kind": "failed", "text": text})
+            report({"kind": ENDED, "code": 1})
+
+    def cancel(self, job: Job) -> None:
+        """Have a training end; what it has learnt stays in its folder."""
+        if job is self._job:
+            self._end()
+
+    def _end(self) -> None:
+        former, self._process = self._process, None
+        if former is not None:  # it may be in the middle of a long step
+            self._ending = [thread for thread in self._ending if thread.is_alive()]
+            self._ending.append(threading.Thread(target=former.close, name="usgseg-ending"))
+            self._ending[-1].start()
+
+    def close(self) -> None:
+        """End the training; waits a few seconds at most. What it has learnt stays."""
+        self._end()
+        for thread in self._ending:
+            thread.join()
 
 
 class Channel:
@@ -100,17 +138,14 @@ class Channel:
     """
 
     def __init__(self) -> None:
-        self._out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-        os.dup2(2, 1)
-        sys.stdout = sys.stderr
+        stream, self._out = own_streams()
         self._ending = threading.Event()
-        threading.Thread(target=self._listen, args=(sys.stdin,), daemon=True).start()
+        threading.Thread(target=self._listen, args=(stream,), daemon=True).start()
 
     def send(self, kind: str, **values: Any) -> None:
         """Send one message; where nobody reads any more, the work is to end."""
         try:
-            self._out.write(json.dumps({"kind": kind, **values}) + "\n")
-            self._out.flush()
+            send(self._out, {"kind": kind, **values})
         except (OSError, ValueError):
             self._ending.set()
 
@@ -118,7 +153,7 @@ class Channel:
         """True once the process is to end."""
         return self._ending.is_set()
 
-    def _listen(self, stream: TextIO) -> None:
+    def _listen(self, stream: BinaryIO) -> None:
         with contextlib.suppress(OSError, ValueError):
             while stream.readline():
                 pass

@@ -1,14 +1,22 @@
-"""Answers to file requests; runs on the file worker, one request at a time and in order."""
+"""Work for the file thread: each function is a job, done one at a time and in order.
+
+To add one, write it here and submit it where its result is used.
+"""
 
 from __future__ import annotations
 
-import sys
-import traceback
-from dataclasses import replace
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..core.errors import FileError, UsgsegError
+from ..core.types import ImageRecord, LabelClass
 from ..io.images import content_key, to_rgb_uint8
 from ..io.labels import labelling_in, semantic, values_in
 from ..io.search import left_out
@@ -16,88 +24,130 @@ from ..project.export import export_store
 from ..project.images import TO_SEARCH
 from ..project.memory import MemoryStore
 from ..project.project import ProjectStore
-from ..project.records import LabelMap, LabelStore
-from ..project.versions import ModelKind, Shelf, Versions
-from .requests import (
-    CloseRequest,
-    ExportRequest,
-    FileAnswer,
-    FileRequest,
-    Loaded,
-    LoadRequest,
-    OpenArrayRequest,
-    Opened,
-    OpenFolderRequest,
-    PresentRequest,
-    Prior,
-    PriorRequest,
-    SaveRequest,
-    ShelfRequest,
-    StepRequest,
-    UseRequest,
+from ..project.records import (
+    ClassTable,
+    Draft,
+    Edit,
+    Event,
+    ImageState,
+    LabelMap,
+    LabelStore,
+    SaveReport,
+    Steps,
 )
+from ..project.versions import ModelKind, Shelf, Versions
+from .runner import Job, Outcome, outcome_of
 
 
-def answer_file(request: FileRequest) -> FileAnswer:
-    """Do what a file request asks; an error becomes an answer that says so."""
-    try:
-        return _answer(request)
-    except UsgsegError as error:
-        return FileAnswer(request.generation, request, error=str(error))
-    except MemoryError:
-        text = "not enough memory for this image; close other programs, or scale the image down"
-        return FileAnswer(request.generation, request, error=text)
-    except OSError as error:
-        return FileAnswer(request.generation, request, error=f"{error}; check disk and permissions")
-    except Exception as error:  # such as a damaged blob's; the saves that wait must still be done
-        traceback.print_exc(file=sys.stderr)
-        text = f"{type(error).__name__}: {error} (details on the terminal; restore a copy)"
-        return FileAnswer(request.generation, request, error=text)
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """An image as read.
+
+    Attributes:
+        record: of the image.
+        key: names this content for good.
+        pixels: (H, W, 3) RGB uint8.
+        labels: (H, W).
+        draft: what was proposed on it when it was read.
+        state: what was decided about it, by whoever wrote its labels last.
+        unflagged: the state that it has again when its flag is taken away.
+        warning: a sentence for the person who looks at it, or "".
+    """
+
+    record: ImageRecord
+    key: str
+    pixels: NDArray[np.uint8]
+    labels: LabelMap
+    draft: Draft = field(default_factory=Draft)
+    state: ImageState = ImageState.UNTOUCHED
+    unflagged: ImageState = ImageState.UNTOUCHED
+    warning: str = ""
 
 
-def _answer(request: FileRequest) -> FileAnswer:
-    generation = request.generation
-    match request:
-        case OpenFolderRequest():
-            store = ProjectStore(request.folder, request.labels_root, annotator=request.annotator)
-            opened = _opened(store)
-            return FileAnswer(generation, request, opened=opened)
-        case OpenArrayRequest():
-            opened = _opened(MemoryStore(request.name, to_rgb_uint8(request.array)))
-            return FileAnswer(generation, request, opened=opened)
-        case LoadRequest():
-            return _load(request)
-        case SaveRequest():
-            return _save(request)
-        case StepRequest():
-            return FileAnswer(generation, request, edit=request.store.read_step(request.number))
-        case PriorRequest():
-            return FileAnswer(generation, request, prior=_prior(request))
-        case PresentRequest():
-            return FileAnswer(generation, request, present=_present(request))
-        case UseRequest():
-            return FileAnswer(generation, request, used=_used(request))
-        case ShelfRequest():
-            return FileAnswer(generation, request, versions=_shelf(request))
-        case CloseRequest():
-            request.store.close()
-            return FileAnswer(generation, request)
-        case ExportRequest():
-            report = export_store(
-                request.store,
-                request.out,
-                organ=request.organ,
-                target=request.target,
-                classes=request.classes,
-                groups=request.groups,
-                overwrite=request.overwrite,
-            )
-            said = " ".join((*report.ungrouped, *report.notes))
-            return FileAnswer(generation, request, exported=report.whole(), warning=said)
+@dataclass(frozen=True, slots=True, eq=False)
+class Opened:
+    """A store with all that the session shows of it at once.
+
+    ``others`` are the other annotators who labelled here, "" the first one; ``versions`` are the
+    prompt predictors that were trained here, ``adapters`` the tuned detectors; ``drawn`` are the
+    images with labels that nobody accepted; ``left_out`` says what else is in the folder.
+    """
+
+    store: LabelStore
+    states: dict[str, ImageState]
+    table: ClassTable | None
+    settings: dict[str, Any]
+    steps: Steps
+    others: tuple[str, ...] = ()
+    versions: Versions = field(default_factory=Versions)
+    adapters: Versions = field(default_factory=Versions)
+    drawn: frozenset[str] = frozenset()
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prior:
+    """What a person made of an image: its label map (H, W) or None, and the draft behind it.
+
+    The draft is what is proposed there, or else what was accepted last.
+    """
+
+    labels: LabelMap | None
+    draft: Draft
+
+
+class FileThread:
+    """Runner of ``Lane.FILES``: does everything that it was given, in order, saves above all."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[tuple[Job, Callable[[Outcome], None]] | None] = (
+            queue.SimpleQueue()
+        )
+        self._thread = threading.Thread(target=self._run, name="usgseg-files", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Job, answer: Callable[[Outcome], None]) -> None:
+        """Do a job; ``answer`` is called with its outcome, on this thread."""
+        self._queue.put((job, answer))
+
+    def close(self) -> None:
+        """Finish what is queued and stop; a second time does nothing."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            job, answer = item
+            answer(run_file_job(job))
+
+
+def run_file_job(job: Job) -> Outcome:
+    """Do a file job on this thread; after an error the saves that wait can still be done."""
+    assert callable(job.function)
+    function = job.function
+    return outcome_of(
+        lambda: function(*job.args),
+        "restore a copy",
+        "not enough memory for this image; close other programs, or scale the image down",
+        "check disk and permissions",
+    )
+
+
+def open_folder(folder: Path, labels_root: Path | None = None, annotator: str = "") -> Opened:
+    """Look through a folder of images, for an annotator: "" is the first, who needs no name."""
+    return _opened(ProjectStore(folder, labels_root, annotator=annotator))
+
+
+def open_array(name: str, array: NDArray[Any]) -> Opened:
+    """Take an image that is in memory already: any array of one image."""
+    return _opened(MemoryStore(name, to_rgb_uint8(array)))
 
 
 def _opened(store: LabelStore) -> Opened:
     others = tuple(name for name in store.annotators() if name != store.annotator)
+    beside: tuple[str, ...] = ()
+    if isinstance(store, ProjectStore):
+        beside = tuple(left_out(store.folder).sentences(TO_SEARCH))
     return Opened(
         store,
         store.states(),
@@ -108,15 +158,8 @@ def _opened(store: LabelStore) -> Opened:
         _versions(store, "ppn"),
         _versions(store, "lora"),
         store.drawn(),
-        _left_out(store),
+        beside,
     )
-
-
-def _left_out(store: LabelStore) -> tuple[str, ...]:
-    """Sentences about what a folder holds beside the images that are shown."""
-    if not isinstance(store, ProjectStore):
-        return ()
-    return tuple(left_out(store.folder).sentences(TO_SEARCH))
 
 
 def _versions(store: LabelStore, kind: ModelKind) -> Versions:
@@ -132,82 +175,46 @@ def _versions(store: LabelStore, kind: ModelKind) -> Versions:
         return replace(found, problems=(*found.problems, str(error)))
 
 
-def _shelf(request: ShelfRequest) -> Versions:
-    folder = request.store.models_folder
-    if folder is None:
-        return Versions()
-    shelf = Shelf(folder, request.kind)
-    if request.store.read_only:
-        return shelf.read()
-    match request.action:
-        case "settle":
-            return shelf.settle()
-        case "choose":
-            return shelf.choose(request.number)
-        case "begin":
-            return shelf.begin(request.values)
-        case "pause":
-            return shelf.pause()
-        case "resume":
-            return shelf.resume(request.values)
-        case "discard":
-            return shelf.discard()
-
-
-def _present(request: PresentRequest) -> dict[str, tuple[int, ...]]:
-    """The classes in each label map that can be read."""
-    records = {record.image_id: record for record in request.store.records}
-    labelling = labelling_in(request.store.settings())
-    found: dict[str, tuple[int, ...]] = {}
-    for image_id in request.images:
-        try:
-            labels = request.store.read_labels(records[image_id], take_in=False)
-        except FileError:  # said when the image is opened
-            labels = None
-        values = [] if labels is None else values_in(semantic(labels, labelling))
-        found[image_id] = tuple(values)
-    return found
-
-
-def _used(request: UseRequest) -> str:
-    """The first image that has a class; one whose labels cannot be read may have it."""
-    store = request.store
-    labelling = labelling_in(store.settings())
-    for record in store.records:
-        if record.image_id == request.but:
-            continue
-        draft = store.read_draft(record.image_id)
-        if any(item.class_id == request.class_id for item in draft.objects):
-            return record.image_id
-        try:
-            labels = store.read_labels(record, take_in=False)
-        except FileError:
-            return record.image_id
-        if labels is not None and request.class_id in values_in(semantic(labels, labelling)):
-            return record.image_id
-    return ""
-
-
-def _load(request: LoadRequest) -> FileAnswer:
-    record, warning = request.record, ""
-    pixels = request.store.read_image(record)
+def load_image(store: LabelStore, record: ImageRecord) -> Loaded:
+    """Read an image and its label map."""
+    warning = ""
+    pixels = store.read_image(record)
     labels: LabelMap | None = None
     try:
-        labels = request.store.read_labels(record)
+        labels = store.read_labels(record)
     except FileError as error:
         warning = f"{error} (it is kept as a backup when you save this image)"
     if labels is None:
         labels = np.zeros(pixels.shape[:2], np.uint8)
-    draft = request.store.read_draft(record.image_id)
-    states = request.store.read_state(record.image_id)
-    warning = " ".join(filter(None, (warning, *request.store.take_warnings())))
-    loaded = Loaded(record, content_key(pixels), pixels, labels, draft, *states, warning)
-    return FileAnswer(request.generation, request, loaded=loaded)
+    draft = store.read_draft(record.image_id)
+    states = store.read_state(record.image_id)
+    warning = " ".join(filter(None, (warning, *store.take_warnings())))
+    return Loaded(record, content_key(pixels), pixels, labels, draft, *states, warning)
 
 
-def _prior(request: PriorRequest) -> Prior:
-    store, image_id = request.store, request.record.image_id
-    labels = store.read_labels(request.record, take_in=False)
+def save(store: LabelStore, events: tuple[Event, ...]) -> tuple[SaveReport, str]:
+    """Add events to the history of a store, and bring its label files up to date.
+
+    Args:
+        store: to save in.
+        events: all that the store is not known to have; it passes over what it has.
+
+    Returns:
+        What was saved, and a sentence for the person, or "".
+    """
+    saved = store.record(events)
+    return saved, " ".join(store.take_warnings())
+
+
+def read_step(store: LabelStore, number: int) -> Edit:
+    """Read the content of an old step of the history."""
+    return store.read_step(number)
+
+
+def read_prior(store: LabelStore, record: ImageRecord) -> Prior:
+    """Read what a person made of another image, to begin with it on the current one."""
+    image_id = record.image_id
+    labels = store.read_labels(record, take_in=False)
     draft = store.read_draft(image_id)
     if not draft.objects:
         accepts = (
@@ -221,7 +228,77 @@ def _prior(request: PriorRequest) -> Prior:
     return Prior(labels, draft)
 
 
-def _save(request: SaveRequest) -> FileAnswer:
-    saved = request.store.record(request.events)
-    warning = " ".join(request.store.take_warnings())
-    return FileAnswer(request.generation, request, saved=saved, warning=warning)
+def classes_present(store: LabelStore, images: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """The classes in the label maps of a few images, where they can be read."""
+    records = {record.image_id: record for record in store.records}
+    labelling = labelling_in(store.settings())
+    found: dict[str, tuple[int, ...]] = {}
+    for image_id in images:
+        try:
+            labels = store.read_labels(records[image_id], take_in=False)
+        except FileError:  # said when the image is opened
+            labels = None
+        values = [] if labels is None else values_in(semantic(labels, labelling))
+        found[image_id] = tuple(values)
+    return found
+
+
+def find_use(store: LabelStore, class_id: int, but: str = "") -> str:
+    """The first image, other than ``but``, that has a class in its labels or its proposals, or "".
+
+    One whose labels cannot be read may have it.
+    """
+    labelling = labelling_in(store.settings())
+    for record in store.records:
+        if record.image_id == but:
+            continue
+        draft = store.read_draft(record.image_id)
+        if any(item.class_id == class_id for item in draft.objects):
+            return record.image_id
+        try:
+            labels = store.read_labels(record, take_in=False)
+        except FileError:
+            return record.image_id
+        if labels is not None and class_id in values_in(semantic(labels, labelling)):
+            return record.image_id
+    return ""
+
+
+def change_versions(store: LabelStore, kind: ModelKind, action: str, *values: Any) -> Versions:
+    """Change what is kept of what was trained here: an action of ``Shelf``, with its arguments."""
+    if store.models_folder is None:
+        return Versions()
+    shelf = Shelf(store.models_folder, kind)
+    changed: Versions = shelf.read() if store.read_only else getattr(shelf, action)(*values)
+    return changed
+
+
+def close_store(store: LabelStore) -> None:
+    """Let others have a store."""
+    store.close()
+
+
+def export_labels(
+    store: LabelStore,
+    out: Path,
+    organ: str,
+    target: str,
+    classes: tuple[LabelClass, ...],
+    overwrite: bool,
+    groups: str | None,
+) -> tuple[Path, str]:
+    """Write a data set of everything that is accepted; ``groups`` as in ``io.groups``.
+
+    Returns:
+        Its folder, and sentences for the person, or "".
+    """
+    report = export_store(
+        store,
+        out,
+        organ=organ,
+        target=target,
+        classes=classes,
+        groups=groups,
+        overwrite=overwrite,
+    )
+    return report.whole(), " ".join((*report.ungrouped, *report.notes))

@@ -9,9 +9,8 @@ import numpy as np
 
 from ...core.types import BoolArray, Prompts
 from ...io.labels import class_of, instance_of, semantic, values_in
-from ...jobs.requests import FileAnswer, UseRequest
+from ...jobs import Lane, Scope, files
 from ...project.records import ClassTable, DraftObject, Edit
-from ..status import DELETE_CLASS
 from . import commit
 
 if TYPE_CHECKING:
@@ -140,24 +139,27 @@ class Classes:
         elif len(session.table.classes) == 1:
             session.say("The only class cannot be deleted; double-click it to rename it.")
         elif not self._says_used(class_id):
-            text = f"Looking whether an image has '{item.name}'..."
-            generation = session.progress.begin(DELETE_CLASS, text)
-            but = "" if session.record is None else session.record.image_id
-            session.ask(UseRequest(generation, session.store, class_id, but))
+            session.ask(
+                files.find_use,
+                session.store,
+                class_id,
+                "" if session.record is None else session.record.image_id,
+                lane=Lane.FILES,
+                key="delete class",
+                scope=Scope.PROPOSAL,
+                text=f"Looking whether an image has '{item.name}'...",
+                done=lambda used: self._delete_unused(class_id, used),
+            )
 
-    def take_use(self, answer: FileAnswer) -> None:
-        """Delete the class that was asked for, where no image has it."""
-        session, request = self._session, answer.request
-        assert isinstance(request, UseRequest)
-        class_id = request.class_id
-        if answer.error:
-            session.fail(answer.error, DELETE_CLASS)
-        elif request.store is session.store and session.table.get(class_id) is not None:
-            name = _name(session.table, class_id)
-            if not self._says_used(class_id, answer.used):
-                table = commit.without_class(session.table, class_id)
-                session.do(Edit("delete class", table=(session.table, table)))
-                session.say(f"{name} is deleted; undo brings it back.")
+    def _delete_unused(self, class_id: int, used: str) -> None:
+        """Delete a class where no image (``used``) has it."""
+        session = self._session
+        if session.table.get(class_id) is None or self._says_used(class_id, used):
+            return
+        name = _name(session.table, class_id)
+        table = commit.without_class(session.table, class_id)
+        session.do(Edit("delete class", table=(session.table, table)))
+        session.say(f"{name} is deleted; undo brings it back.")
 
     def _says_used(self, class_id: int, elsewhere: str = "") -> bool:
         """True where the shown image, or the one named, has the class; then that is said."""

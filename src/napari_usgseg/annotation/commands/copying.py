@@ -9,8 +9,11 @@ import numpy as np
 
 from ...core.types import BoolArray, Prompts, TextPrompt
 from ...io.labels import class_of, instance_of, values_in
-from ...jobs.requests import ModelAnswer, ObjectsRequest, Prior, PriorRequest, TextRequest
+from ...jobs import Lane, Scope, files, inference
+from ...jobs.files import Prior
+from ...jobs.inference import Found
 from ...project.records import DraftObject, LabelMap
+from ..status import MODEL
 from . import regions
 from .commit import FIRST_CLASS
 
@@ -35,9 +38,6 @@ class Copying:
 
     def __init__(self, session: AnnotationSession) -> None:
         self._session = session
-        self._name = PROMPTS
-        self._items: tuple[DraftObject, ...] = ()
-        self._class_id = 0
 
     def prompts(self) -> None:
         """Point at the same places as on the previous image."""
@@ -55,41 +55,58 @@ class Copying:
         if before is None:
             session.say("There is no image before this one to copy from.")
             return
-        self._name = name
-        generation = session.progress.begin("prior", f"Reading what was done on {before}...")
-        session.ask(PriorRequest(generation, session.store, session.browser.get(before)))
+        record = session.browser.get(before)
+        session.ask(
+            files.read_prior,
+            session.store,
+            record,
+            lane=Lane.FILES,
+            key="prior",
+            scope=Scope.PROPOSAL,
+            text=f"Reading what was done on {before}...",
+            done=lambda prior: self._segment(name, prior, record.size_hw),
+        )
 
-    def take(self, prior: Prior, size_hw: tuple[int, int]) -> None:
-        """Take what was done on the previous image, of so many pixels; have it segmented here."""
+    def _segment(self, name: str, prior: Prior, size_hw: tuple[int, int]) -> None:
+        """Have what was done on the previous image, of so many pixels, segmented here."""
         session = self._session
         if session.labels is None:
             return
         if tuple(size_hw) != session.labels.shape:
             session.say("The previous image has another size, so nothing can be copied from it.")
             return
-        items = pointed_at(prior) if self._name == PROMPTS else self._masked(prior)
+        items = pointed_at(prior) if name == PROMPTS else self._masked(prior)
         if not items:
-            what = "prompt" if self._name == PROMPTS else "mask"
+            what = "prompt" if name == PROMPTS else "mask"
             session.say(f"There is no {what} on the previous image.")
             return
-        self._items = items
         chosen = session.settings
-        generation = session.progress.begin("objects", "Segmenting...")
-        prompts = tuple(item.prompts for item in items)
-        source = session.source()
-        session.ask(ObjectsRequest(generation, source, chosen.segmenter, prompts, chosen.cleaning))
+        session.ask(
+            inference.segment_objects,
+            session.source(),
+            chosen.segmenter,
+            tuple(item.prompts for item in items),
+            chosen.cleaning,
+            lane=Lane.CLICKS,
+            key="objects",
+            scope=Scope.PROPOSAL,
+            text="Segmenting...",
+            kind=MODEL,
+            done=lambda found: self._take(name, items, found),
+        )
 
-    def receive(self, answer: ModelAnswer) -> None:
+    def _take(self, name: str, items: tuple[DraftObject, ...], found: Found) -> None:
         """Propose what was copied, with the masks that it has on this image."""
         session = self._session
-        pairs = zip(self._items, answer.proposals, strict=True)
+        session.credit(found)
+        pairs = zip(items, found.proposals, strict=True)
         made = [replace(item, proposal=proposal) for item, proposal in pairs]
         made = [item for item in made if item.has_mask]
         if not made:
             session.say("Nothing was found at the places of the previous image.")
             return
-        self._propose(self._name, made, answer)
-        session.say(f"{len(made)} of {len(self._items)} copied.")
+        self._propose(name, made, found)
+        session.say(f"{len(made)} of {len(items)} copied.")
 
     def alike(self) -> None:
         """Look for the other objects of the picked class, by its name.
@@ -105,25 +122,34 @@ class Copying:
         if item is None or item.name == FIRST_CLASS:
             session.say("Name the class first: double-click it, and type what it shows.")
             return
-        self._class_id = item.class_id
         chosen = session.settings
-        prompt = TextPrompt(item.name, chosen.box_threshold, chosen.text_threshold)
-        generation = session.progress.begin("alike", f"Looking for more of '{item.name}'...")
-        source, cleaning = session.source(), chosen.cleaning
-        names = chosen.segmenter, session.tuner.detector
-        fallback = session.tuner.fallback
-        session.ask(TextRequest(generation, source, *names, prompt, cleaning, fallback=fallback))
+        session.ask(
+            inference.segment_text,
+            session.source(),
+            chosen.segmenter,
+            session.tuner.detector,
+            TextPrompt(item.name, chosen.box_threshold, chosen.text_threshold),
+            chosen.cleaning,
+            session.tuner.fallback,
+            lane=Lane.PHRASES,
+            key="alike",
+            scope=Scope.PROPOSAL,
+            text=f"Looking for more of '{item.name}'...",
+            kind=MODEL,
+            done=lambda found: self._take_alike(item.class_id, found),
+        )
 
-    def receive_alike(self, answer: ModelAnswer) -> None:
+    def _take_alike(self, class_id: int, answer: Found) -> None:
         """Propose what was found of a class and is neither labelled nor proposed yet."""
         session = self._session
+        session.credit(answer)
         if session.labels is None:
             return
         covered = session.labels > 0
         for item in session.draft.objects:
             if item.proposal is not None:
                 covered = covered | item.proposal.mask
-        class_id, made = self._class_id, []
+        made: list[DraftObject] = []
         for proposal in answer.proposals:
             size = np.count_nonzero(proposal.mask)
             if np.count_nonzero(proposal.mask & covered) <= KNOWN * size:
@@ -137,7 +163,7 @@ class Copying:
         self._propose(ALIKE, made, answer)
         session.say(f"found {len(made)} more of '{name}'")
 
-    def _propose(self, name: str, made: list[DraftObject], answer: ModelAnswer) -> None:
+    def _propose(self, name: str, made: list[DraftObject], answer: Found) -> None:
         """Add objects to the draft; a prompt that came meanwhile goes on correcting its own."""
         draft = self._session.draft
         objects = (*draft.objects, *made)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...core.types import Prompts
 from ...io.labels import semantic, values_in
-from ...jobs.requests import FileAnswer, ModelAnswer, UseRequest
+from ...jobs import Lane, Scope, files
+from ...jobs.inference import Found
 from ...models.grounding.phrases import split_phrases
 from ...project.records import ClassTable, Draft, DraftObject, Edit, EventKind
 from ...segmentation.propose import Proposal
-from ..status import USE
 from . import commit
 
 if TYPE_CHECKING:
@@ -45,46 +46,57 @@ class Finding:
 
     def __init__(self, session: AnnotationSession) -> None:
         self._session = session
-        self._search = Search("", (), False, 0)
-        self._held: ModelAnswer | None = None
 
-    def begin(self, text: str, by_person: bool) -> None:
-        """Remember what is looked for; of one phrase a person picks its class, if there is one."""
+    def begin(self, text: str, by_person: bool) -> Callable[[Found], None]:
+        """Begin to look for phrases; of one a person picks its class, if there is one.
+
+        Returns:
+            What takes what was found.
+        """
         session, phrases = self._session, split_phrases(text)
         picks = by_person and len(phrases) == 1
         there = commit.named(session.table, text)
         if picks and there is not None:
             session.editing.pick_class(there.class_id, say=False)
-        self._search = Search(text, phrases, picks, session.table.active)
+        search = Search(text, phrases, picks, session.table.active)
+        return lambda found: self._take(search, found)
 
-    def receive(self, answer: ModelAnswer) -> None:
+    def _take(self, search: Search, answer: Found) -> None:
         """Take what was found.
 
         Where the nameless class of a new folder may be meant, it is first looked up whether
         another image has it, for what is labelled so is not to be renamed.
         """
         session = self._session
+        session.credit(answer)
         if session.record is None or session.store is None:
             return
-        names = self._names(answer)
+        names = self._names(search, answer)
         first = commit.nameless(session.table)
         new = any(commit.named(session.table, name) is None for name in names.values())
         if first is None or not new or self._has(first.class_id):
-            self._propose(answer, names, nameless_is_free=False)
+            self._propose(search, answer, names, nameless_is_free=False)
             return
-        self._held = answer
-        generation = session.progress.begin(USE, f"Looking for '{self._search.text}'...")
-        image_id = session.record.image_id
-        session.ask(UseRequest(generation, session.store, first.class_id, but=image_id))
 
-    def take_use(self, answer: FileAnswer) -> None:
-        """Go on once it is known whether the nameless class is in use; it is where that fails."""
-        held, self._held = self._held, None
-        if held is not None and self._session.record is not None:
-            free = not answer.error and not answer.used
-            first = commit.nameless(self._session.table)
-            free = free and first is not None and not self._has(first.class_id)
-            self._propose(held, self._names(held), nameless_is_free=free)
+        def go_on(used: str) -> None:
+            if session.record is not None:
+                first = commit.nameless(session.table)
+                free = not used and first is not None and not self._has(first.class_id)
+                names = self._names(search, answer)
+                self._propose(search, answer, names, nameless_is_free=free)
+
+        session.ask(
+            files.find_use,
+            session.store,
+            first.class_id,
+            session.record.image_id,
+            lane=Lane.FILES,
+            key="use",
+            scope=Scope.PROPOSAL,
+            text=f"Looking for '{search.text}'...",
+            done=go_on,
+            failed=go_on,  # it may be in use
+        )
 
     def _has(self, class_id: int) -> bool:
         """True where the shown image has the class, in its labels or in what a person made."""
@@ -94,22 +106,24 @@ class Finding:
             return True
         return class_id in values_in(semantic(session.labels, session.settings.labelling))
 
-    def _names(self, answer: ModelAnswer) -> dict[str, str]:
+    def _names(self, search: Search, answer: Found) -> dict[str, str]:
         """The name of the class that each found phrase stands for.
 
         What was typed may be the name of one class though it has several phrases ("n. medianus").
         """
-        whole = commit.named(self._session.table, self._search.text)
+        whole = commit.named(self._session.table, search.text)
         found = dict.fromkeys(item.phrase for item in answer.proposals)
         if whole is not None:
             return dict.fromkeys(found, whole.name)
-        if len(self._search.phrases) == 1:
-            return dict.fromkeys(found, self._search.phrases[0])
-        order = [phrase for phrase in self._search.phrases if phrase in found]
+        if len(search.phrases) == 1:
+            return dict.fromkeys(found, search.phrases[0])
+        order = [phrase for phrase in search.phrases if phrase in found]
         return {phrase: phrase for phrase in dict.fromkeys((*order, *found))}
 
-    def _propose(self, answer: ModelAnswer, names: dict[str, str], nameless_is_free: bool) -> None:
-        session, search = self._session, self._search
+    def _propose(
+        self, search: Search, answer: Found, names: dict[str, str], nameless_is_free: bool
+    ) -> None:
+        session = self._session
         assert session.record is not None
         before = session.table
         wanted = tuple(dict.fromkeys(names.values()))
@@ -128,7 +142,7 @@ class Finding:
             (*kept, *found), active if pending else None, pending, answer.model_id, answer.notes
         )
         session.prompting.class_is_new = False
-        self._note(answer)
+        self._note(search, answer)
         if found or session.draft.objects:
             tables = None if table.classes == before.classes else (before, table)
             edit = Edit("find", session.record.image_id, (session.draft, draft), table=tables)
@@ -146,7 +160,7 @@ class Finding:
         if said:
             session.facts["note"] = " ".join(said)
 
-    def _note(self, answer: ModelAnswer) -> None:
+    def _note(self, search: Search, answer: Found) -> None:
         """Write down what was looked for and what came of it."""
         session = self._session
         assert session.record is not None
@@ -154,7 +168,7 @@ class Finding:
             EventKind.SEARCH,
             session.record.image_id,
             body={
-                "phrase": self._search.text,
+                "phrase": search.text,
                 "found": len(answer.proposals),
                 "phrases": [item.phrase for item in answer.proposals],
                 "segmenter": session.settings.segmenter,

@@ -8,22 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from ...jobs.requests import (
-    EmbedRequest,
-    Loaded,
-    LoadRequest,
-    OpenArrayRequest,
-    Opened,
-    OpenFolderRequest,
-    PhantomRequest,
-    Priority,
-)
+from ...jobs import Lane, Scope, files, inference
+from ...jobs.files import Loaded, Opened
 from ...project.records import Edit, EventKind, ImageState
 from ..drafts import Draft, unasked
 from ..image_queue import Browser
-from ..learners.proposals import AHEAD
 from ..settings import Settings
-from ..status import PROPOSING
 from ..stopwatch import Stopwatch
 from ..undo import History
 from . import commit
@@ -46,14 +36,15 @@ class Ahead:
 
     def begin(self) -> None:
         """Look around the image that is shown now; what was going on for another one is dropped."""
-        self._session.progress.drop("ahead", "prefetch")
-        self._session.progress.drop_all(AHEAD)
+        self._session.jobs.cancel(Scope.AHEAD)
         self._asked.clear()
         self.go_on()
 
-    def take(self, loaded: Loaded) -> None:
+    def _take(self, loaded: Loaded) -> None:
         """Keep an image that was read ahead, have it encoded, and read the next one."""
-        self._session.browser.keep(loaded)
+        session = self._session
+        session.browser.learn(loaded.record.image_id, loaded.state, loaded.unflagged)
+        session.browser.keep(loaded)
         self._encode(loaded)
         self.go_on()
 
@@ -68,20 +59,30 @@ class Ahead:
             self._asked.add(record.image_id)
             kept = session.browser.take_loaded(record.image_id)
             if kept is None:
-                generation = session.progress.begin("ahead")
-                session.ask(LoadRequest(generation, session.store, record))
+                session.ask(
+                    files.load_image,
+                    session.store,
+                    record,
+                    lane=Lane.FILES,
+                    key="read ahead",
+                    scope=Scope.AHEAD,
+                    done=self._take,
+                    failed=lambda _: self.go_on(),  # said when it is opened
+                    late=session.walk.warn,
+                )
                 return
             self._encode(kept)
 
     def _encode(self, loaded: Loaded) -> None:
         session = self._session
-        proposal = session.predictor.proposals.ahead_of(loaded)
-        if proposal is not None:
-            session.ask(proposal)
-            return
-        generation = session.progress.begin("prefetch")
-        source, segmenter = session.source(loaded), session.settings.segmenter
-        session.ask(EmbedRequest(generation, source, segmenter, Priority.PREFETCH))
+        if not session.predictor.proposals.ask_ahead(loaded):
+            session.ask(
+                inference.embed,
+                session.source(loaded),
+                session.settings.segmenter,
+                lane=Lane.PREFETCH,
+                scope=Scope.AHEAD,
+            )
 
 
 class Walk:
@@ -105,9 +106,17 @@ class Walk:
         session.note_effort()
         if session.unsaved:
             session.retry()
-        generation = session.progress.begin("open", f"Looking through {Path(folder).name}...")
-        root = None if labels_root is None else Path(labels_root)
-        session.ask(OpenFolderRequest(generation, Path(folder), root, annotator))
+        session.ask(
+            files.open_folder,
+            Path(folder),
+            None if labels_root is None else Path(labels_root),
+            annotator,
+            lane=Lane.FILES,
+            key="open",
+            text=f"Looking through {Path(folder).name}...",
+            done=self.use_store,
+            late=self._not_wanted,
+        )
 
     def open_array(self, name: str, array: NDArray[Any]) -> None:
         """Open one image that is in memory; any array that ``io.images.to_rgb_uint8`` takes."""
@@ -115,22 +124,36 @@ class Walk:
         session.flushing.emit()
         session.note_effort()
         session.ask(
-            OpenArrayRequest(session.progress.begin("open", f"Taking {name}..."), name, array)
+            files.open_array,
+            name,
+            array,
+            lane=Lane.FILES,
+            key="open",
+            text=f"Taking {name}...",
+            done=self.use_store,
+            late=self._not_wanted,
         )
+
+    def _not_wanted(self, opened: Opened) -> None:
+        """Let others have a store that another one was opened in the place of."""
+        self._session.close_store(opened.store)
 
     def open_phantoms(self, folder: str | Path) -> None:
         """Make phantoms in an empty folder and open them."""
-        session = self._session
-        generation = session.progress.begin("phantoms", "Making phantoms...")
-        session.phantoms = Path(folder)
-        session.ask(PhantomRequest(generation, Path(folder)))
+        self._session.ask(
+            inference.make_phantoms,
+            Path(folder),
+            lane=Lane.PHRASES,
+            key="phantoms",
+            text="Making phantoms...",
+            done=lambda _: self.open_folder(folder),
+        )
 
     def use_store(self, opened: Opened) -> None:
         """Show a store that was opened."""
         session = self._session
         session.flushing.emit()
-        session.progress.drop("load", "ahead", "prefetch", "embed", "step", "present", *PROPOSING)
-        session.progress.drop_all(AHEAD)
+        session.jobs.cancel(*Scope)
         for learner in session.learners:
             learner.leave()
         former = session.store
@@ -175,6 +198,7 @@ class Walk:
         ):
             return
         session.flushing.emit()
+        session.jobs.cancel(Scope.IMAGE)
         session.prompting.cancel()
         session.note_effort()
         session.browser.leave(session.loaded, session.labels, session.draft)
@@ -184,7 +208,7 @@ class Walk:
         session.states_changed.emit()
         kept = session.browser.take_loaded(image_id)
         if kept is not None:
-            session.progress.drop("load")
+            session.jobs.cancel("load")
             self.show(kept)
             return
         self.reload()
@@ -193,17 +217,34 @@ class Walk:
         """Read the current image again, after a failure."""
         session = self._session
         if session.store is not None and session.record is not None:
-            name = session.record.path.name
-            generation = session.progress.begin("load", f"Reading {name}...")
-            session.ask(LoadRequest(generation, session.store, session.record))
+            session.ask(
+                files.load_image,
+                session.store,
+                session.record,
+                lane=Lane.FILES,
+                key="load",
+                scope=Scope.FOLDER,
+                text=f"Reading {session.record.path.name}...",
+                done=self._take,
+                late=self.warn,
+            )
+
+    def warn(self, loaded: Loaded) -> None:
+        """Say what is to be said of an image as it was read, for the store says it once."""
+        if loaded.warning:
+            self._session.notified.emit("warning", loaded.warning)
+
+    def _take(self, loaded: Loaded) -> None:
+        session = self._session
+        session.browser.learn(loaded.record.image_id, loaded.state, loaded.unflagged)
+        self.show(loaded)
 
     def show(self, loaded: Loaded) -> None:
         """Take an image that was read for the current one."""
         session = self._session
         image_id = loaded.record.image_id
-        if loaded.warning:
-            session.notified.emit("warning", loaded.warning)
-            loaded = replace(loaded, warning="")
+        self.warn(loaded)
+        loaded = replace(loaded, warning="")
         session.loaded, session.labels = loaded, loaded.labels
         draft = session.browser.take_draft(image_id) or loaded.draft
         session.draft = unasked(draft) if draft.pending else draft
@@ -213,8 +254,7 @@ class Walk:
         session.image_loaded.emit()
         session.labels_changed.emit()
         session.draft_changed.emit()
-        generation = session.progress.begin("embed", f"Preparing {loaded.record.path.name}...")
-        session.ask(EmbedRequest(generation, session.source(), session.settings.segmenter))
+        session.prepare(f"Preparing {loaded.record.path.name}...")
         waiting, session.after_load = session.after_load, []
         for action in waiting:
             action()

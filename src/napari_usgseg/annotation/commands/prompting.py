@@ -10,12 +10,14 @@ import numpy as np
 
 from ...core.geometry import box_from_points
 from ...core.types import FloatArray, TextPrompt
-from ...jobs.requests import ModelAnswer, ObjectsRequest, TextRequest
+from ...jobs import Lane, Scope, inference
+from ...jobs.inference import Found
 from ...models.grounding.phrases import split_phrases
 from ...project.records import Edit
+from ...project.versions import number_in
 from .. import drafts
 from ..drafts import Draft, DraftObject
-from ..status import PROPOSING, USE
+from ..status import MODEL, TEXT
 from . import regions
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 LEAST_SIDE = 2.0
 """A box with a shorter side, in pixels, is a slip of the hand."""
+NOTHING_THERE = "Nothing found at this prompt. Try a box around the object."
 NO_PROPOSAL = "A negative prompt takes away from a proposal: find or click an object first."
 
 
@@ -38,7 +41,6 @@ class Prompting:
     def __init__(self, session: AnnotationSession) -> None:
         self._session = session
         self.class_is_new = False
-        self._left: tuple[DraftObject, ...] = ()
         session.image_changed.connect(self._forget)
 
     def _forget(self) -> None:
@@ -58,20 +60,68 @@ class Prompting:
             )
             return
         prompt = TextPrompt(chosen.phrase, chosen.box_threshold, chosen.text_threshold)
-        session.finding.begin(chosen.phrase, by_person=phrase is not None)
-        session.progress.drop("alike", USE)
-        generation = session.progress.begin("text", f"Looking for '{chosen.phrase}'...")
+        session.jobs.cancel("alike", "use")
         session.ask(
-            TextRequest(
-                generation,
-                session.source(),
-                chosen.segmenter,
-                session.tuner.detector,
-                prompt,
-                chosen.cleaning,
-                fallback=session.tuner.fallback,
-            )
+            inference.segment_text,
+            session.source(),
+            chosen.segmenter,
+            session.tuner.detector,
+            prompt,
+            chosen.cleaning,
+            session.tuner.fallback,
+            lane=Lane.PHRASES,
+            key="text",
+            scope=Scope.PROPOSAL,
+            text=f"Looking for '{chosen.phrase}'...",
+            kind=TEXT,
+            done=session.finding.begin(chosen.phrase, by_person=phrase is not None),
         )
+
+    def ask(self) -> None:
+        """Have the active object segmented."""
+        session, chosen = self._session, self._session.settings
+        current = session.draft.current
+        if current is None or session.loaded is None:
+            return
+        session.ask(
+            inference.segment_prompt,
+            session.source(),
+            chosen.segmenter,
+            current.prompts,
+            chosen.cleaning,
+            current.corrected,
+            session.predictor.joining(current.class_id),
+            lane=Lane.CLICKS,
+            key="prompt",
+            scope=Scope.PROPOSAL,
+            text="Segmenting...",
+            kind=MODEL,
+            done=self._predicted,
+        )
+
+    def _predicted(self, found: Found) -> None:
+        """Put what was found in the place of the draft that waits for it."""
+        session, pending = self._session, self._session.draft
+        current = pending.current
+        if current is None or not pending.pending:
+            return
+        assert pending.active is not None
+        ppn = number_in(found.model_id) or current.ppn
+        item = replace(current, proposal=found.proposals[0], ppn=ppn)
+        answered = replace(
+            pending.with_object(pending.active, item), pending=False, model_id=found.model_id
+        )
+        body = {"model": found.model_id, "seconds": round(found.seconds, 4)}
+        session.answer_step(pending, answered, body)
+        session.draft = answered
+        session.credit(found)
+        if not item.has_mask:
+            session.facts["note"] = NOTHING_THERE
+        if found.notes:  # why learned prompts did not join
+            session.predictor.is_broken(" ".join(found.notes))
+        session.draft_changed.emit()
+        session.states_changed.emit()
+        self._ask_left()
 
     def add_point(self, x: float, y: float, positive: bool = True) -> None:
         """Click at XY pixels: on the object, or on what is not the object."""
@@ -156,36 +206,46 @@ class Prompting:
         if self._session.draft.objects:
             self.edit_draft("clear", Draft())
 
-    def ask_left(self) -> None:
+    def _ask_left(self) -> None:
         """Have those objects segmented whose prompt had no answer when the next one came."""
-        session, draft, chosen = self._session, self._session.draft, self._session.settings
-        self._left = tuple(
-            item for item in draft.objects if item.proposal is None and not item.prompts.is_empty
+        session, chosen = self._session, self._session.settings
+        left = tuple(
+            item
+            for item in session.draft.objects
+            if item.proposal is None and not item.prompts.is_empty
         )
-        if self._left:
-            generation = session.progress.begin("left", "Segmenting...")
-            prompts, source = tuple(item.prompts for item in self._left), session.source()
-            session.ask(
-                ObjectsRequest(generation, source, chosen.segmenter, prompts, chosen.cleaning)
-            )
+        if not left:
+            return
 
-    def take_left(self, answer: ModelAnswer) -> None:
-        """Take the masks of those objects, where they are proposed still."""
-        made = dict(zip(map(id, self._left), answer.proposals, strict=True))
-        draft = self._session.draft
-        objects = tuple(
-            replace(item, proposal=made[id(item)]) if id(item) in made else item
-            for item in draft.objects
+        def take(found: Found) -> None:
+            session.credit(found)
+            made = dict(zip(map(id, left), found.proposals, strict=True))
+            draft = session.draft
+            objects = tuple(
+                replace(item, proposal=made[id(item)]) if id(item) in made else item
+                for item in draft.objects
+            )
+            self.edit_draft("segment", replace(draft, objects=objects))
+
+        session.ask(
+            inference.segment_objects,
+            session.source(),
+            chosen.segmenter,
+            tuple(item.prompts for item in left),
+            chosen.cleaning,
+            lane=Lane.CLICKS,
+            key="left",
+            scope=Scope.PROPOSAL,
+            text="Segmenting...",
+            kind=MODEL,
+            done=take,
         )
-        self.edit_draft("segment", replace(draft, objects=objects))
 
     def cancel(self) -> None:
-        """Await no proposal any more; what waits in the worker's queue is dropped."""
-        session = self._session
-        session.progress.drop("embed", "prefetch", *PROPOSING)
-        session.cancelled.emit(session.progress.generation + 1)
+        """Await no proposal any more."""
+        self._session.jobs.cancel(Scope.PROPOSAL)
         self.drop_pending()
-        session.tell()
+        self._session.tell()
 
     def drop_pending(self) -> None:
         """Take back a prompt that has no answer."""

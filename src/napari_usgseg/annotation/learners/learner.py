@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from psygnal import Signal
 
-from ...jobs.background import ENDED
-from ...jobs.requests import (
-    FileAnswer,
-    ShelfAction,
-    ShelfRequest,
-    StopRequest,
-    TrainingAnswer,
-    TrainRequest,
-)
+from ...jobs import Job, Lane, Scope, files
+from ...jobs.background import Message
 from ...project.records import ImageState
 from ...project.versions import ModelKind, ModelVersion, Shelf, Unfinished, Versions, title_of
 from .progress import TrainingPlan, TrainingProgress, as_curve, with_point
@@ -43,10 +37,10 @@ class Running:
     def _forget(self) -> None:
         self.progress: TrainingProgress | None = None
         self.failure = ""
-        self._generation = 0
+        self._job: Job | None = None
         self._outcome = ""
         self._ending = ""
-        self._closing = 0
+        self._closing = False
         self._died_at: int | None = None
 
     # -- beginning and ending ------------------------------------------------------------------
@@ -65,28 +59,26 @@ class Running:
 
     def leave(self) -> None:
         """The folder is left: what a training has learnt stays for coming back."""
-        if self.progress is not None:
-            self.progress = None
-            self._session.ask(StopRequest(self._session.progress.generation))
-        self._generation = 0
+        self.progress = None
+        if self._job is not None:
+            self._job.cancel()
 
     def begin(self, images: int, request: dict[str, Any]) -> None:
         """Begin a training as ``request`` says."""
         self.failure, self._died_at = "", None
         self.progress = TrainingProgress(images=images)
-        self._shelf("begin", request)
+        self._shelf("begin", request, then=self._begun)
         self._tell_all()
 
     def resume(self, unfinished: Unfinished) -> None:
         """Go on with one that was stopped and kept."""
         self.failure, self._died_at = "", None
         self.progress = TrainingProgress(images=unfinished.images, resumed=True)
-        self._shelf("resume", self._learner.in_use_now())
+        self._shelf("resume", self._learner.in_use_now(), then=self._begun)
         self._tell_all()
 
     def cancel(self, keep: bool) -> None:
         """End the training now; ``keep`` what it has learnt, or remove it."""
-        session = self._session
         if self.progress is None:
             if self._learner.paused and not keep:
                 self._shelf("discard")
@@ -95,30 +87,28 @@ class Running:
             return
         self._ending = "pause" if keep else "discard"
         self.progress = replace(self.progress, phase="ending")
-        session.ask(StopRequest(session.progress.generation))
+        if self._job is not None:
+            self._job.stop()
         self._shelf("pause")  # if the window closes before it has ended, it is not gone on with
         self._learner.changed.emit()
 
-    def _shelf(
-        self, action: ShelfAction, values: dict[str, Any] | None = None, last: bool = False
-    ) -> None:
-        session, kind = self._session, self._learner.kind
-        assert session.store is not None
-        generation = session.progress.begin("shelf")
-        if last:
-            self._closing = generation
-        request = ShelfRequest(generation, session.store, action, kind=kind, values=values or {})
-        session.ask(request)
+    def _shelf(self, action: str, *values: Any, then: Callable[[bool], None] | None = None) -> None:
+        self._learner.change_versions(action, *values, then=then)
 
     def _start(self) -> None:
         session, kind = self._session, self._learner.kind
         assert session.store is not None
         assert session.store.models_folder is not None
         self._outcome = ""
-        self._generation = session.progress.begin("training")
-        session.progress.drop("training")  # it is told of in another place than the status line
-        folder = Shelf(session.store.models_folder, kind).training
-        session.ask(TrainRequest(self._generation, folder, kind))
+        self._job = session.ask(
+            f"napari_usgseg.learning.process.{kind}_training",
+            Shelf(session.store.models_folder, kind).training.absolute(),
+            lane=Lane.TRAINING,
+            key="training",
+            scope=Scope.FOLDER,
+            told=self._take,
+            done=self._ended,
+        )
 
     def _tell_all(self) -> None:
         """A training begins or ends, which the other kind waits for."""
@@ -127,26 +117,25 @@ class Running:
 
     # -- answers -------------------------------------------------------------------------------
 
-    def take_shelf(self, answer: FileAnswer) -> None:
-        """Go on when something was written down."""
-        assert isinstance(answer.request, ShelfRequest)
-        action = answer.request.action
-        if action in ("begin", "resume"):
-            if answer.error or self.progress is None:
-                self.progress = None
-            elif self._ending:
-                self._over()
-            else:
-                self._start()
-        elif answer.generation == self._closing:
-            self.progress, self._ending, self._closing = None, "", 0
-            self._tell_all()
+    def _begun(self, succeeded: bool) -> None:
+        """The training is written down, or could not be."""
+        if not succeeded or self.progress is None:
+            self.progress = None
+        elif self._ending:
+            self._over()
+        else:
+            self._start()
 
-    def take(self, answer: TrainingAnswer) -> None:
+    def _closed(self, _: bool) -> None:
+        """That the training is over is written down, or could not be."""
+        self.progress, self._ending, self._closing = None, "", False
+        self._tell_all()
+
+    def _take(self, message: Message) -> None:
         """Take a message of the training."""
-        if answer.generation != self._generation or self.progress is None:
+        if self.progress is None:
             return
-        message, now = answer.message, self.progress
+        now = self.progress
         match message.get("kind"):
             case "phase" if not self._ending:
                 now = replace(now, phase=message["text"], images=message["images"])
@@ -166,15 +155,13 @@ class Running:
             case "done" | "failed" | "stopped" as kind:
                 self._outcome = "kept" if message.get("keep") else kind
                 self.failure = str(message.get("text", ""))
-            case kind if kind == ENDED:
-                self._ended(int(message["code"]))
-                return
         self.progress = now
         self._learner.changed.emit()
 
     def _ended(self, code: int) -> None:
         session, progress = self._session, self.progress
-        assert progress is not None
+        if progress is None:
+            return
         if self._outcome == "done" and self._ending != "discard":
             self._close("settle")
         elif self._ending:
@@ -206,16 +193,17 @@ class Running:
 
     def _over(self) -> None:
         """It has ended because the person wanted that."""
-        action: ShelfAction = "pause" if self._ending == "pause" else "discard"
+        action = "pause" if self._ending == "pause" else "discard"
         if action == "discard":
             self._learner.given_up()
         self._close(action)
 
-    def _close(self, action: ShelfAction) -> None:
+    def _close(self, action: str) -> None:
         """Its process has ended; it is over when that is written down, and another may begin."""
         if self.progress is not None:
             self.progress = replace(self.progress, phase="ending")
-        self._shelf(action, last=True)
+        self._closing = True
+        self._shelf(action, then=self._closed)
 
 
 LEAST_IMAGES = 3
@@ -311,8 +299,7 @@ class Learner:
         if session.read_only:
             self._use(replace(self._versions, current=number, chosen=True))
             return
-        generation = session.progress.begin("shelf")
-        session.ask(ShelfRequest(generation, session.store, "choose", number, self.kind))
+        self.change_versions("choose", number)
 
     def is_broken(self, text: str) -> None:
         """The version in use cannot be used; said once."""
@@ -451,26 +438,50 @@ class Learner:
         """The folder is left, or the window closes."""
         self.running.leave()
 
-    def take_shelf(self, answer: FileAnswer) -> None:
-        """Take what is kept of the versions now."""
-        assert isinstance(answer.request, ShelfRequest)
-        if answer.request.store is not self._session.store:
-            return
-        if answer.error:
-            self._session.fail(answer.error, "shelf")
-        elif answer.versions is not None:
-            before = self.last
-            self._use(answer.versions)
-            if answer.request.action == "settle" and self.last is not None and self.last != before:
-                outcome = "in use now" if self.last.promoted else "not used, Learn says why"
-                self._session.say(f"{self.last.title}: {outcome}")
-                self._session.notified.emit("info", f"{self.last.title}: {self.last.measured}")
-        self.running.take_shelf(answer)
-        self.changed.emit()
+    def change_versions(
+        self, action: str, *values: Any, then: Callable[[bool], None] | None = None
+    ) -> None:
+        """Change what is kept of the versions, by an action of ``Shelf`` with its values.
 
-    def take(self, answer: TrainingAnswer) -> None:
-        """Take a message of the training process; another training's is passed over."""
-        self.running.take(answer)
+        ``then`` hears whether that succeeded; not where another folder is shown by then.
+        """
+        session = self._session
+        assert session.store is not None
+
+        def over(succeeded: bool) -> None:
+            if then is not None:
+                then(succeeded)
+            self.changed.emit()
+            self.changed_versions()
+
+        def done(versions: Versions) -> None:
+            before = self.last
+            self._use(versions)
+            if action == "settle" and self.last is not None and self.last != before:
+                outcome = "in use now" if self.last.promoted else "not used, Learn says why"
+                session.say(f"{self.last.title}: {outcome}")
+                session.notified.emit("info", f"{self.last.title}: {self.last.measured}")
+            over(True)
+
+        def failed(error: str) -> None:
+            session.fail(error, "versions")
+            over(False)
+
+        session.ask(
+            files.change_versions,
+            session.store,
+            self.kind,
+            action,
+            *values,
+            lane=Lane.FILES,
+            scope=Scope.FOLDER,
+            kind="versions",
+            done=done,
+            failed=failed,
+        )
+
+    def changed_versions(self) -> None:
+        """What is kept of the versions was changed, or could not be."""
 
     def given_up(self) -> None:
         """A training was given up or failed."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...io.labels import semantic, values_in
-from ...jobs.requests import FileAnswer, PresentRequest
+from ...jobs import Lane, Scope, files
 from ...project.records import ImageState
 
 if TYPE_CHECKING:
@@ -68,25 +68,31 @@ class Counting:
             found = tuple(values_in(semantic(session.labels, session.settings.labelling)))
         return self._set(image_id, found)
 
-    def take(self, answer: FileAnswer) -> None:
-        """Count a few images that were committed before, and read on."""
+    def _read_on(self) -> None:
         session = self._session
-        assert isinstance(answer.request, PresentRequest)
-        if answer.request.store is not session.store:
-            return
-        del self._unread[: len(answer.request.images)]
+        some = tuple(self._unread[:READ_AT_ONCE])
+        if session.store is not None and some:
+            session.ask(
+                files.classes_present,
+                session.store,
+                some,
+                lane=Lane.FILES,
+                key="present",
+                scope=Scope.FOLDER,
+                done=lambda found: self._take(some, found),
+                failed=lambda _: self._take(some, {}),
+            )
+
+    def _take(self, images: tuple[str, ...], present: dict[str, tuple[int, ...]]) -> None:
+        """Count a few images that were accepted before, and read on."""
+        session = self._session
+        del self._unread[: len(images)]
         here = None if session.record is None else session.record.image_id
-        for image_id, found in (answer.present or {}).items():
+        for image_id, found in present.items():
             if session.browser.decided(image_id) is ImageState.COMMITTED and image_id != here:
                 self._set(image_id, found)
         self._read_on()
-
-    def _read_on(self) -> None:
-        session = self._session
-        if session.store is not None and self._unread:
-            some = tuple(self._unread[:READ_AT_ONCE])
-            generation = session.progress.begin("present")
-            session.ask(PresentRequest(generation, session.store, some))
+        session.predictor.counted()
 
     def _set(self, image_id: str, found: tuple[int, ...]) -> bool:
         before = self._present.pop(image_id, ())

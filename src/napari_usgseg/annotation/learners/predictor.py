@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ...jobs.requests import FileAnswer, LearnedPrompts
+from ...jobs.inference import LearnedPrompts
 from ...project.versions import ModelVersion, Versions, number_in
 from ..settings import Mode
 from .learner import Learner
@@ -119,12 +119,7 @@ class Predictor(Learner):
     def look(self) -> None:
         """Something happened to the shown image."""
         if self.offers.counting.look():
-            self._counted()
-
-    def take_present(self, answer: FileAnswer) -> None:
-        """Take what was counted of images that were committed before."""
-        self.offers.counting.take(answer)
-        self._counted()
+            self.counted()
 
     def settings_changed(self) -> None:
         """Another mode, segmenter or number of images."""
@@ -146,7 +141,8 @@ class Predictor(Learner):
         """A training was given up or failed; it is not offered again at once."""
         self.dismiss()
 
-    def _counted(self) -> None:
+    def counted(self) -> None:
+        """Other images are known to be accepted, or other classes on them."""
         for learner in self._session.learners:
             learner.changed.emit()
         self.offers.begin_if_wanted()

@@ -9,17 +9,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...core.types import Prompts
-from ...jobs.requests import Loaded, ModelAnswer, Priority, ProposeRequest
+from ...jobs import Lane, Scope, inference
+from ...jobs.files import Loaded
+from ...jobs.inference import Found
 from ...project.records import Draft, DraftObject, EventKind, ImageState, LabelMap
 from ...project.versions import number_in
 from ..commands import commit
+from ..status import MODEL
 
 if TYPE_CHECKING:
     from ..session import AnnotationSession
-
-
-SHOWN, AHEAD = "propose", "propose ahead:"
-"""What is awaited for the image that is shown, and (with its id) for another one."""
 
 
 def is_untouched(draft: Draft) -> bool:
@@ -35,8 +34,6 @@ class Proposals:
     def __init__(self, session: AnnotationSession) -> None:
         self._session = session
         self._nothing: dict[str, int] = {}
-        self._by_person = 0
-        """The generation that the person asked for; what else comes is no edit."""
 
     def forget(self) -> None:
         """Another folder is shown."""
@@ -53,14 +50,14 @@ class Proposals:
         number = self._number
         if number is None:
             if session.draft.objects:
-                self._take(image_id, Draft(), {})
+                self._stand(image_id, Draft(), {})
         elif not session.draft.objects or any(o.ppn != number for o in session.draft.objects):
             self._ask()
 
     def refresh(self) -> None:
         """Another version, mode or segmenter: look at the shown image and those around it again."""
         session = self._session
-        session.progress.drop(SHOWN)
+        session.jobs.cancel("propose")
         self._nothing.clear()
         self.shown()
         if session.loaded is not None and session.store is not None:
@@ -71,45 +68,32 @@ class Proposals:
         if self._session.loaded is not None and self._session.predictor.learned() is not None:
             self._ask(by_person=True)
 
-    def ahead_of(self, loaded: Loaded) -> ProposeRequest | None:
-        """The request for an image that was read ahead; None where nothing is to be proposed."""
+    def ask_ahead(self, loaded: Loaded) -> bool:
+        """Have an image segmented that was read ahead; False where nothing is to be proposed."""
         session, number = self._session, self._number
         image_id, draft = loaded.record.image_id, loaded.draft
+        learned = session.predictor.learned()
         if (
             number is None
+            or learned is None
             or session.read_only
             or self._nothing.get(image_id) == number
             or not self._is_free(image_id, draft, loaded.labels)
             or (draft.objects and all(item.ppn == number for item in draft.objects))
         ):
-            return None
-        generation = session.progress.begin(f"{AHEAD}{image_id}")
-        return self._request(generation, loaded, Priority.PREFETCH)
-
-    def receive(self, kind: str, answer: ModelAnswer) -> None:
-        """Take what a prompt predictor proposes."""
-        session = self._session
-        if answer.error:
-            session.predictor.is_broken(answer.error)
-            return
-        if kind != SHOWN:
-            self._receive_ahead(kind.removeprefix(AHEAD), answer)
-            return
-        by_person = answer.generation == self._by_person
-        if session.record is None or session.labels is None:
-            return
-        image_id, before = session.record.image_id, session.draft
-        if not by_person and not self._is_free(image_id, before, session.labels):
-            return  # the person was quicker
-        kept = commit.kept_by_person(before) if by_person else ()
-        draft = self._draft(answer, kept)
-        session.facts["model"] = answer.model_id
-        if by_person:
-            session.prompting.edit_draft("propose", draft)
-        elif draft.objects or before.objects:
-            self._take(image_id, draft, {"seconds": round(answer.seconds, 4)})
-        count = len(answer.proposals)
-        session.facts["note"] = f"{count} proposed" if count else " ".join(answer.notes)
+            return False
+        session.ask(
+            inference.segment_learned,
+            session.source(loaded),
+            session.settings.segmenter,
+            learned,
+            session.settings.cleaning,
+            lane=Lane.PREFETCH,
+            scope=Scope.AHEAD,
+            done=lambda found: self._take_ahead(image_id, found),
+            failed=session.predictor.is_broken,
+        )
+        return True
 
     # -- the parts -----------------------------------------------------------------------------
 
@@ -133,43 +117,54 @@ class Proposals:
         )
 
     def _ask(self, by_person: bool = False) -> None:
-        session = self._session
-        assert session.loaded is not None
-        generation = session.progress.begin(SHOWN, "Proposing...")
-        if by_person:
-            self._by_person = generation
-        request = self._request(generation, session.loaded, Priority.TEXT)
-        if request is not None:
-            session.ask(request)
-
-    def _request(
-        self, generation: int, loaded: Loaded, priority: Priority
-    ) -> ProposeRequest | None:
-        session = self._session
-        learned = session.predictor.learned()
+        """Have the shown image segmented; what the person did not ask for is no edit."""
+        session, learned = self._session, self._session.predictor.learned()
         if learned is None:
-            session.progress.end(generation)
-            return None
-        settings = session.settings
-        source = session.source(loaded)
-        return ProposeRequest(
-            generation, source, settings.segmenter, learned, settings.cleaning, priority
+            return
+        session.ask(
+            inference.segment_learned,
+            session.source(),
+            session.settings.segmenter,
+            learned,
+            session.settings.cleaning,
+            lane=Lane.PHRASES,
+            key="propose",
+            scope=Scope.PROPOSAL,
+            text="Proposing...",
+            kind=MODEL,
+            done=lambda found: self._take(found, by_person),
+            failed=session.predictor.is_broken,
         )
 
-    def _receive_ahead(self, image_id: str, answer: ModelAnswer) -> None:
+    def _take(self, found: Found, by_person: bool) -> None:
+        """Show what a prompt predictor proposes on the image that is shown."""
         session = self._session
-        if image_id not in session.browser:
+        if session.record is None or session.labels is None:
             return
-        loaded = session.browser.take_loaded(image_id)
+        image_id, before = session.record.image_id, session.draft
+        if not by_person and not self._is_free(image_id, before, session.labels):
+            return  # the person was quicker
+        draft = self._draft(found, commit.kept_by_person(before) if by_person else ())
+        session.facts["model"] = found.model_id
+        if by_person:
+            session.prompting.edit_draft("propose", draft)
+        elif draft.objects or before.objects:
+            self._stand(image_id, draft, {"seconds": round(found.seconds, 4)})
+        count = len(found.proposals)
+        session.facts["note"] = f"{count} proposed" if count else " ".join(found.notes)
+
+    def _take_ahead(self, image_id: str, found: Found) -> None:
+        """Keep what a prompt predictor proposes on an image that was read ahead."""
+        loaded = self._session.browser.take_loaded(image_id)
         if loaded is None or not self._is_free(image_id, loaded.draft, loaded.labels):
             return
-        draft = self._draft(answer, ())
+        draft = self._draft(found, ())
         if draft.objects or loaded.draft.objects:
-            self._take(image_id, draft, {"seconds": round(answer.seconds, 4)})
+            self._stand(image_id, draft, {"seconds": round(found.seconds, 4)})
         if not draft.objects and self._number is not None:
             self._nothing[image_id] = self._number
 
-    def _draft(self, answer: ModelAnswer, kept: tuple[DraftObject, ...]) -> Draft:
+    def _draft(self, answer: Found, kept: tuple[DraftObject, ...]) -> Draft:
         """What is proposed, beside what is kept of the person's."""
         session = self._session
         number = number_in(answer.model_id)
@@ -186,7 +181,7 @@ class Proposals:
         active = next((n for n, item in enumerate(kept) if item is session.draft.current), None)
         return Draft((*kept, *found), active if pending else None, pending, answer.model_id)
 
-    def _take(self, image_id: str, draft: Draft, body: dict[str, float]) -> None:
+    def _stand(self, image_id: str, draft: Draft, body: dict[str, float]) -> None:
         """Let a draft stand on an image, and write that down."""
         session = self._session
         here = session.record is not None and session.record.image_id == image_id

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...jobs.requests import FileAnswer, WarmRequest
+from ...jobs import Lane, inference
 from ...models.grounding.phrases import as_phrase
 from ...models.lora.card import is_adapter
 from ...project.versions import ModelVersion, Versions, tuned_number_in
@@ -109,15 +109,15 @@ class Tuner(Learner):
         super().opened(versions)
         self._used()
 
-    def take_shelf(self, answer: FileAnswer) -> None:
-        """Take what is kept of the adapters; a prompt predictor may have waited for its turn."""
-        super().take_shelf(answer)
+    def changed_versions(self) -> None:
+        """The adapters were changed; a prompt predictor may have waited for its turn."""
         self._session.predictor.offers.begin_if_wanted()
 
     def warm_up(self) -> None:
         """Load the detector before it is needed."""
-        session, self._warm = self._session, self.detector
-        session.ask(WarmRequest(session.progress.begin("warm text"), detector=self._warm))
+        self._warm = self.detector
+        # Where it cannot be loaded, that is said when it is needed.
+        self._session.ask(inference.load_detector, self._warm, lane=Lane.PHRASES, key="warm text")
 
     def _used(self) -> None:
         if self._warm and self.in_use is not None and self._warm != self.detector:

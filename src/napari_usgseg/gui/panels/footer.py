@@ -6,7 +6,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from ...annotation.session import AnnotationSession
-from ...annotation.status import MODELS, PROPOSING, Status
+from ...annotation.status import MODEL, TEXT, Status
+from ...jobs import Scope
 from ...project.records import ImageState
 from .. import keys
 from ..parts import WARNING, BusyBar, button, keep_room, row
@@ -55,7 +56,7 @@ class PrimaryButton(QPushButton):
     def _is_retry(self) -> bool:
         session = self._session
         unread = session.record is not None and session.loaded is None
-        again = bool(session.unsaved) or unread or session.failed in ("text", *MODELS)
+        again = bool(session.unsaved) or unread or session.failed in (TEXT, MODEL)
         return session.status.error and again and not session.draft.has_masks
 
     def _retry(self) -> None:
@@ -64,7 +65,7 @@ class PrimaryButton(QPushButton):
             session.retry()
         elif session.record is not None and session.loaded is None:
             session.walk.reload()
-        elif session.failed == "text":
+        elif session.failed == TEXT:
             session.prompting.find()
         else:
             session.warm_up()
@@ -123,7 +124,7 @@ class StatusLine(QWidget):
         if self.label.styleSheet() != style:
             self.label.setStyleSheet(style)
         self.busy.set_busy(status.busy)
-        self.cancel.setVisible(self._session.progress.awaits("step", *PROPOSING))
+        self.cancel.setVisible(self._session.jobs.awaits("step", Scope.PROPOSAL))
 
     def text(self) -> str:
         """What it says now."""
@@ -131,5 +132,5 @@ class StatusLine(QWidget):
 
     def _on_cancel(self) -> None:
         self._session.travel.stop()
-        self._session.progress.drop("step")
+        self._session.jobs.cancel("step")
         self._session.prompting.cancel()

@@ -1,4 +1,4 @@
-"""The engine with real networks, several threads and a real folder for its embeddings."""
+"""The loaded models with real networks, several threads and a real folder for its embeddings."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import torch
 
 from napari_usgseg.core.types import Prompts
 from napari_usgseg.io.images import content_key
-from napari_usgseg.jobs.engine import KEPT_IMAGES, Engine, Turns
-from napari_usgseg.jobs.requests import (
-    EmbedRequest,
+from napari_usgseg.jobs import Lane, Outcome
+from napari_usgseg.jobs.inference import embed, load_segmenter, segment_prompt
+from napari_usgseg.jobs.loaded_models import (
+    KEPT_IMAGES,
     ImageSource,
-    Priority,
-    PromptRequest,
-    WarmRequest,
+    LoadedModels,
+    MissingImageError,
+    Turns,
 )
 from napari_usgseg.models.embedding_cache import CachePlace
 from napari_usgseg.models.sam.nano import NanoSam
@@ -52,8 +53,8 @@ def segmenter() -> Counting:
 
 
 @pytest.fixture
-def engine(segmenter) -> Engine:
-    return Engine(lambda name: segmenter)
+def models(segmenter) -> LoadedModels:
+    return LoadedModels(lambda name: segmenter)
 
 
 def source(seed: int, place: CachePlace | None = None) -> ImageSource:
@@ -61,12 +62,16 @@ def source(seed: int, place: CachePlace | None = None) -> ImageSource:
     return ImageSource(content_key(image), image, place)
 
 
-def click(of: ImageSource, generation: int = 9) -> PromptRequest:
-    return PromptRequest(generation, of, "nano", CLICK, PostprocessSettings())
+def click(models: LoadedModels, of: ImageSource, segmenter: str = "nano") -> Outcome:
+    return models.run(segment_prompt, of, segmenter, CLICK, PostprocessSettings())
 
 
-def ahead(of: ImageSource) -> EmbedRequest:
-    return EmbedRequest(1, of, "nano", Priority.PREFETCH)
+def shown(models: LoadedModels, of: ImageSource) -> Outcome:
+    return models.run(embed, of, "nano")
+
+
+def ahead(models: LoadedModels, of: ImageSource) -> Outcome:
+    return models.run(embed, of, "nano", lane=Lane.PREFETCH)
 
 
 def start(work) -> threading.Thread:
@@ -75,48 +80,46 @@ def start(work) -> threading.Thread:
     return thread
 
 
-def test_once_an_image_is_encoded_a_prompt_needs_neither_encoder_nor_pixels(engine, segmenter):
+def test_once_an_image_is_encoded_a_prompt_needs_neither_encoder_nor_pixels(models, segmenter):
     image = source(1)
-    assert not engine.answer(EmbedRequest(1, image, "nano")).error
-    answer = engine.answer(click(replace(image, pixels=None)))
-    assert answer.proposals
+    assert not shown(models, image).error
+    assert click(models, replace(image, pixels=None)).result.proposals
     assert segmenter.encoded == [image.key]
 
 
-def test_a_prompt_without_pixels_of_an_image_unknown_here_asks_for_them(engine):
-    answer = engine.answer(click(replace(source(1), pixels=None)))
-    assert answer.missing_image
-    assert not answer.error
+def test_a_prompt_without_pixels_of_an_image_unknown_here_asks_for_them(models):
+    with pytest.raises(MissingImageError):
+        click(models, replace(source(1), pixels=None))
 
 
 def test_what_one_run_encoded_the_next_finds_on_the_disk(segmenter, tmp_path):
     image = source(1, CachePlace(tmp_path))
-    first = Engine(lambda name: segmenter)
-    before = first.answer(click(image)).proposals[0]
+    first = LoadedModels(lambda name: segmenter)
+    before = click(first, image).result.proposals[0]
     first.writer.finish()
-    again = Engine(lambda name: segmenter)
-    after = again.answer(click(replace(image, pixels=None))).proposals[0]
+    again = LoadedModels(lambda name: segmenter)
+    after = click(again, replace(image, pixels=None)).result.proposals[0]
     assert segmenter.encoded == [image.key], "not encoded again, and no pixels were needed"
     assert np.mean(before.mask != after.mask) < 0.01
 
 
-def test_without_a_folder_nothing_is_written(engine, tmp_path, monkeypatch):
+def test_without_a_folder_nothing_is_written(models, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    engine.answer(click(source(1)))
-    engine.writer.finish()
+    click(models, source(1))
+    models.writer.finish()
     assert not list(tmp_path.rglob("*"))
 
 
 def test_a_torn_embedding_is_made_anew(segmenter, tmp_path):
     image = source(1, CachePlace(tmp_path))
-    first = Engine(lambda name: segmenter)
-    first.answer(click(image))
+    first = LoadedModels(lambda name: segmenter)
+    click(first, image)
     first.writer.finish()
     (file,) = tmp_path.rglob("*.safetensors")
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
-    again = Engine(lambda name: segmenter)
-    assert again.answer(click(image)).proposals
+    again = LoadedModels(lambda name: segmenter)
+    assert click(again, image).result.proposals
     again.writer.finish()
     assert segmenter.encoded == [image.key] * 2
     assert len(file.read_bytes()) == len(whole)
@@ -124,41 +127,39 @@ def test_a_torn_embedding_is_made_anew(segmenter, tmp_path):
 
 def test_another_model_does_not_take_the_embedding_of_the_first(tmp_path):
     image = source(1, CachePlace(tmp_path))
-    models = {"one": Counting(), "two": Counting()}
-    models["two"]._model_id = "nano-other"
-    for name in models:
-        engine = Engine(lambda name: models[name])
-        answer = engine.answer(replace(click(image), segmenter=name))
-        assert answer.model_id == models[name].model_id
-        engine.writer.finish()
-    assert [len(model.encoded) for model in models.values()] == [1, 1]
+    both = {"one": Counting(), "two": Counting()}
+    both["two"]._model_id = "nano-other"
+    for name in both:
+        models = LoadedModels(lambda name: both[name])
+        assert click(models, image, name).result.model_id == both[name].model_id
+        models.writer.finish()
+    assert [len(model.encoded) for model in both.values()] == [1, 1]
 
 
 def test_a_click_on_the_image_that_is_being_encoded_ahead_waits_for_that_and_not_for_another(
-    engine, segmenter
+    models, segmenter
 ):
     image = source(1)
     segmenter.held[image.key] = threading.Event()
     answers = []
-    first = start(lambda: answers.append(engine.answer(ahead(image))))
+    first = start(lambda: answers.append(ahead(models, image)))
     assert segmenter.reached.wait(WAIT_S)
-    second = start(lambda: answers.append(engine.answer(click(image))))
+    second = start(lambda: answers.append(click(models, image)))
     segmenter.held[image.key].set()
     first.join(WAIT_S)
     second.join(WAIT_S)
     assert segmenter.encoded == [image.key]
-    assert sorted(answer.kind for answer in answers) == ["EmbedRequest", "PromptRequest"]
-    assert not any(answer.error for answer in answers)
+    assert [answer.error for answer in answers] == ["", ""]
 
 
 def test_work_ahead_stands_still_while_a_person_waits_for_another_image(segmenter):
-    engine, here, there = Engine(lambda name: segmenter), source(1), source(2)
-    engine.answer(WarmRequest(1, segmenter="nano"))
+    models, here, there = LoadedModels(lambda name: segmenter), source(1), source(2)
+    models.run(load_segmenter, "nano")
     segmenter.held[here.key] = threading.Event()
-    urgent = start(lambda: engine.answer(click(here)))
+    urgent = start(lambda: click(models, here))
     assert segmenter.reached.wait(WAIT_S)
     done = []
-    prefetch = start(lambda: done.append(engine.answer(ahead(there))))
+    prefetch = start(lambda: done.append(ahead(models, there)))
     prefetch.join(0.2)
     assert segmenter.encoded == [here.key], "not even begun"
     assert not done
@@ -169,21 +170,26 @@ def test_work_ahead_stands_still_while_a_person_waits_for_another_image(segmente
     assert done[0].error == ""
 
 
-def test_an_encoding_ahead_that_is_under_way_lets_a_click_go_first(engine, segmenter):
+def test_an_encoding_ahead_that_is_under_way_lets_a_click_go_first(models, segmenter):
     """A click on another image is answered while the one ahead stands between two of its parts."""
     here, there = source(1), source(2)
-    engine.answer(EmbedRequest(1, here, "nano"))
+    shown(models, here)
     order = []
+
+    def do(what, work) -> None:
+        work()
+        order.append(what)
+
     segmenter.held[there.key] = threading.Event()
-    prefetch = start(lambda: order.append(engine.answer(ahead(there)).kind))
+    prefetch = start(lambda: do("prefetch", lambda: ahead(models, there)))
     assert segmenter.reached.wait(WAIT_S)
-    with engine._turns.urgent():
+    with models._turns.urgent():
         segmenter.held[there.key].set()
         prefetch.join(0.3)
         assert prefetch.is_alive(), "it waits, though nothing but our block holds it up"
-        order.append(engine.answer(click(here)).kind)
+        do("click", lambda: click(models, here))
     prefetch.join(WAIT_S)
-    assert order == ["PromptRequest", "EmbedRequest"]
+    assert order == ["click", "prefetch"]
 
 
 def test_work_ahead_goes_on_when_a_person_needs_just_that():
@@ -198,15 +204,16 @@ def test_work_ahead_goes_on_when_a_person_needs_just_that():
 
 
 def test_work_ahead_stands_still_for_a_while_only(monkeypatch):
-    monkeypatch.setattr("napari_usgseg.jobs.engine.PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr("napari_usgseg.jobs.loaded_models.PATIENCE_SECONDS", 0.01)
     turns = Turns()
     with turns.urgent():
         assert not turns.give_way("next")
 
 
-def test_what_is_not_used_for_longest_is_forgotten(engine, segmenter):
+def test_what_is_not_used_for_longest_is_forgotten(models, segmenter):
     images = [source(seed) for seed in range(KEPT_IMAGES + 1)]
     for image in images:
-        engine.answer(EmbedRequest(1, image, "nano"))
-    assert engine.answer(click(replace(images[-1], pixels=None))).proposals
-    assert engine.answer(click(replace(images[0], pixels=None))).missing_image
+        shown(models, image)
+    assert click(models, replace(images[-1], pixels=None)).result.proposals
+    with pytest.raises(MissingImageError):
+        click(models, replace(images[0], pixels=None))

@@ -1,0 +1,174 @@
+"""Work for the inference process: each function is a job, the loaded models its first argument.
+
+To add one, write it here and submit it where its result is used. Torch is imported by what the
+functions call, so that the window can name them without it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.errors import UsgsegError
+from ..core.types import BoolArray, Prompts, TextPrompt
+from ..segmentation.postprocess import PostprocessSettings
+from ..segmentation.propose import Proposal, propose_auto, propose_prompts, propose_text
+from .loaded_models import ImageSource, LoadedModels
+
+PHANTOMS = 6
+"""To try the window on."""
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedPrompts:
+    """A prompt predictor (PPN) to use: its folder, and its name in the history, "ppn-v3".
+
+    ``class_id`` is the class whose learned prompts join a person's; 0 where all are asked for.
+    """
+
+    folder: Path
+    name: str
+    class_id: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """What the models propose.
+
+    Attributes:
+        proposals: one for each object, best first, or in the order of what was asked.
+        model_id: of the models.
+        seconds: that the work took.
+        notes: sentences for the person.
+        fell_back: why the fallback of a detector was asked, or "".
+    """
+
+    proposals: tuple[Proposal, ...]
+    model_id: str
+    seconds: float
+    notes: tuple[str, ...] = ()
+    fell_back: str = ""
+
+
+def load_segmenter(models: LoadedModels, name: str) -> str:
+    """Load a segmenter before it is needed; gives its model id."""
+    return models.segmenter(name).model_id
+
+
+def load_detector(models: LoadedModels, name: str) -> None:
+    """Load a detector before it is needed."""
+    models.detector(name)
+
+
+def embed(models: LoadedModels, source: ImageSource, segmenter: str) -> str:
+    """Encode an image, so that the first click waits for nothing; gives the model id."""
+    return models.embedding(source, segmenter).model_id
+
+
+def segment_prompt(
+    models: LoadedModels,
+    source: ImageSource,
+    segmenter: str,
+    prompts: Prompts,
+    cleaning: PostprocessSettings,
+    previous: BoolArray | None = None,
+    learned: LearnedPrompts | None = None,
+) -> Found:
+    """Segment the one object that a person points at.
+
+    Args:
+        models: that are loaded.
+        source: the image.
+        segmenter: by name.
+        prompts: of the person.
+        cleaning: of the mask.
+        previous: its mask (H, W), where that is corrected.
+        learned: prompts of its class, which join the person's; without them where they fail.
+    """
+    network = models.segmenter(segmenter)
+    embedding = models.embedding(source, segmenter)
+    model_id = network.model_id
+    notes: tuple[str, ...] = ()
+    if learned is not None:
+        try:
+            ppn = models.ppn(learned.folder, network)
+        except UsgsegError as error:  # a click works all the same
+            notes = (str(error),)
+        else:
+            if learned.class_id in ppn.card.classes:
+                network = ppn.for_class(learned.class_id)
+                model_id = f"{learned.name}@{model_id}"
+    proposal, _ = propose_prompts(network, embedding, prompts, cleaning, previous)
+    return Found((proposal,), model_id, models.elapsed(), notes)
+
+
+def segment_objects(
+    models: LoadedModels,
+    source: ImageSource,
+    segmenter: str,
+    prompts: tuple[Prompts, ...],
+    cleaning: PostprocessSettings,
+) -> Found:
+    """Segment several objects, each by its own prompts; one proposal for each in their order."""
+    network = models.segmenter(segmenter)
+    embedding = models.embedding(source, segmenter)
+    found = tuple(propose_prompts(network, embedding, each, cleaning)[0] for each in prompts)
+    return Found(found, network.model_id, models.elapsed())
+
+
+def segment_text(
+    models: LoadedModels,
+    source: ImageSource,
+    segmenter: str,
+    detector: str,
+    prompt: TextPrompt,
+    cleaning: PostprocessSettings,
+    fallback: str = "",
+) -> Found:
+    """Find and segment everything that a phrase names.
+
+    Args:
+        models: that are loaded.
+        source: the image.
+        segmenter: by name.
+        detector: by name, or the folder of a tuned one.
+        prompt: the phrase, with its thresholds.
+        cleaning: of the masks.
+        fallback: the detector to ask where ``detector`` cannot be loaded; "" is none.
+    """
+    network, fell_back = models.segmenter(segmenter), ""
+    try:
+        finder = models.detector(detector)
+    except UsgsegError as error:
+        if not fallback:
+            raise
+        finder, fell_back = models.detector(fallback), str(error)
+    embedding = models.embedding(source, segmenter)
+    found = propose_text(network, finder, models.pixels(source), prompt, cleaning, embedding)
+    model_id = f"{finder.model_id} + {network.model_id}"
+    return Found(found.items, model_id, models.elapsed(), found.notes, fell_back)
+
+
+def segment_learned(
+    models: LoadedModels,
+    source: ImageSource,
+    segmenter: str,
+    learned: LearnedPrompts,
+    cleaning: PostprocessSettings,
+) -> Found:
+    """Segment what a prompt predictor has learned; one proposal for each class that is there.
+
+    A proposal's ``phrase`` is the name that its class had in the training.
+    """
+    network = models.segmenter(segmenter)
+    embedding = models.embedding(source, segmenter)
+    found = propose_auto(models.ppn(learned.folder, network), embedding, cleaning)
+    model_id = f"{learned.name}@{network.model_id}"
+    return Found(found.items, model_id, models.elapsed(), found.notes)
+
+
+def make_phantoms(models: LoadedModels, folder: Path) -> None:
+    """Write a few phantoms with their truth into a folder."""
+    from ..phantoms.phantom import write_phantom_dataset
+
+    write_phantom_dataset(folder, PHANTOMS, seed=0)
