@@ -5,7 +5,7 @@
 
 BASE is a detector that never saw the new data set's organ (``usgseg train nano-grounder`` and
 ``nano-dino`` with ``--leave-out``; for ``benchmarks/kidney_phantoms.py``, the embedded ones). Each
-adapter is trained by ``training.lora`` with its defaults on images of the new data set's training
+adapter is trained by ``learning.lora`` with its defaults on images of the new data set's training
 side; text Dice is measured on the test sides of all data sets, by the protocol. Three detectors are
 measured: the base; with the adapter, as a person uses it (it answers its own phrases, the base all
 others); and with the adapter merged into the weights, which then answer everything: what the
