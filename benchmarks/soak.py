@@ -44,6 +44,7 @@ MEGABYTE = 2**20
 
 def write_images(folder: Path, count: int, size_hw: tuple[int, int] = SIZE_HW) -> Path:
     """``count`` phantoms of a few kinds, each with noise of its own, so that no two are equal."""
+    from napari_usgseg.io.atomic import write_over
     from napari_usgseg.io.labels import write_png
     from napari_usgseg.phantoms.phantom import make_phantom
 
@@ -52,7 +53,7 @@ def write_images(folder: Path, count: int, size_hw: tuple[int, int] = SIZE_HW) -
         rng = np.random.default_rng(index)
         noise = rng.integers(-6, 7, size_hw, np.int16)
         pixels = np.clip(phantoms[index % len(phantoms)] + noise, 0, 255).astype(np.uint8)
-        write_png(folder / f"{index:04d}.png", pixels, overwrite=True)
+        write_png(folder / f"{index:04d}.png", pixels, write_over)
     return folder
 
 
