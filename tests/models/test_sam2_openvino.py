@@ -147,9 +147,9 @@ def test_the_second_time_the_kept_conversion_is_used(plain, converted, checkpoin
 def test_another_process_uses_it_too(converted, checkpoint, plain, tmp_path):
     code = (
         "import sys, functools, numpy as np;"
-        "from napari_usgseg.models import sam2, sam2_openvino;"
+        "from napari_usgseg.models.sam import openvino, sam2;"
         f"sam2.build_sam2 = functools.partial(sam2.build_sam2, image_size={SIDE});"
-        "sam2_openvino.convert = None;"
+        "openvino.convert = None;"
         "from napari_usgseg.models.registry import load_segmenter;"
         "image = np.load(sys.argv[2]);"
         "np.save(sys.argv[3], load_segmenter(sys.argv[1]).embed(image).features['image_embed']);"
