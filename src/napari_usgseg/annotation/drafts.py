@@ -1,4 +1,4 @@
-"""What is proposed for the current image and not yet accepted: immutable, so undo is a swap."""
+"""Proposals on the current image, not yet accepted: immutable, so undo is a swap."""
 
 from __future__ import annotations
 

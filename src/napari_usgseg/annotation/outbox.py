@@ -1,4 +1,4 @@
-"""What happened and is not yet known to be in a store."""
+"""Outbox of events that are not yet known to be in a store."""
 
 from __future__ import annotations
 

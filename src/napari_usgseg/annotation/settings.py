@@ -1,4 +1,4 @@
-"""What a person sets once, remembered with the folder."""
+"""Settings of a session, remembered with the folder."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from ..core.errors import CheckpointError, ModelNotFoundError
-from . import models as models_lora
 from .common import EXIT_SOME_FAILED, print_table
 
 Base = Annotated[
@@ -138,13 +137,13 @@ def list_all(
         here = "yes" if info.present else "no"
         rows.append((info.name, info.kind, info.repo or info.source, here, size, info.licence))
     print_table(rows)
-    near = [] if folders else models_lora.near_adapters()
+    near = [] if folders else near_adapters()
     if folders or near:
         typer.echo("")
     if folders:
-        models_lora.show_adapters_below(folders)
+        show_adapters_below(folders)
     else:
-        models_lora.show_adapters(near)
+        show_adapters(near)
 
 
 @app.command()
@@ -171,6 +170,6 @@ def verify() -> None:
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
-app.command("adapters")(models_lora.adapters)
-app.command("merge-lora")(models_lora.merge_lora)
-app.command("import-lora")(models_lora.import_lora)
+app.command("adapters")(adapters)
+app.command("merge-lora")(merge_lora)
+app.command("import-lora")(import_lora)

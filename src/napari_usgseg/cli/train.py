@@ -340,8 +340,6 @@ def ppn(
     resume: Annotated[bool, typer.Option(help="Go on with the training in --out.")] = False,
 ) -> None:
     """Train a prompt predictor: a few labelled images, then images segment themselves."""
-    pass
-
     train_ppn_command(
         data,
         out,
@@ -411,8 +409,6 @@ def lora(
     """
     from ..core.errors import PromptError
     from ..learning.lora.train import LoraSettings
-
-    pass
 
     if decay not in ("cosine", "step") or precision not in ("auto", "no", "bf16", "fp16"):
         raise PromptError(

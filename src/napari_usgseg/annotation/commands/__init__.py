@@ -1,1 +1,1 @@
-"""What a person can do to an image, one verb a module."""
+"""Commands on an image, one verb a module."""

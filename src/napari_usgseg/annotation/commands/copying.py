@@ -12,6 +12,7 @@ from ...io.labels import class_of, instance_of, values_in
 from ...jobs import Lane, Scope, files, inference
 from ...jobs.files import Prior
 from ...jobs.inference import Found
+from ...models.grounding.phrases import as_phrase
 from ...project.records import DraftObject, LabelMap
 from ..status import MODEL
 from . import regions
@@ -119,7 +120,8 @@ class Copying:
         if session.loaded is None or session.is_waiting:
             return
         item = session.table.get(session.table.active)
-        if item is None or item.name == FIRST_CLASS:
+        phrase = "" if item is None else as_phrase(item.name)  # one phrase, commas in it or not
+        if item is None or item.name == FIRST_CLASS or not phrase:
             session.say("Name the class first: double-click it, and type what it shows.")
             return
         chosen = session.settings
@@ -128,7 +130,7 @@ class Copying:
             session.source(),
             chosen.segmenter,
             session.tuner.detector,
-            TextPrompt(item.name, chosen.box_threshold, chosen.text_threshold),
+            TextPrompt(phrase, chosen.box_threshold, chosen.text_threshold),
             chosen.cleaning,
             session.tuner.fallback,
             lane=Lane.PHRASES,

@@ -1,4 +1,4 @@
-"""What a search for phrases found: which class each object gets, and what is said of it."""
+"""Results of a search for phrases: which class each object gets, and what is said of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What both kinds of learning from accepted images share: versions, and trainings in a process."""
+"""Base of both learners from accepted images: versions, and trainings in a process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a training is, as a window shows it, and what it does other than by default."""
+"""Progress and plan of a training, as a window shows them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a prompt predictor proposes by itself: on the image that is shown, and on those around it.
+"""Proposals of a prompt predictor by itself: on the image that is shown, and on those around it.
 
 None of it is an edit: nobody did it. It is shown on images that nobody has begun with, and made
 anew (or taken away) there when another version, or none, comes into use.
