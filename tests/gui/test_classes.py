@@ -9,8 +9,7 @@ import pytest
 
 from napari_usgseg.gui.canvas.tools import Tool
 from napari_usgseg.io.labels import read_classes
-
-from .hand import (
+from tests.support.hand import (
     add_class,
     choose_labelling,
     click_chip,

@@ -9,8 +9,7 @@ from napari_usgseg.annotation.learners.predictor import TrainingPlan
 from napari_usgseg.annotation.settings import Mode
 from napari_usgseg.gui.panels.mode_panel import NOBODY
 from napari_usgseg.project.records import ImageState
-
-from .conftest import HEADS
+from tests.support.person import HEADS
 
 pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("no_giving_way")]
 

@@ -12,8 +12,7 @@ from napari_usgseg.gui.canvas import layer_drawing
 from napari_usgseg.gui.canvas.tools import Tool
 from napari_usgseg.gui.parts import reason
 from napari_usgseg.io.labels import read_labels
-
-from .hand import add_class, choose_labelling, click_chip, find, press_g, saved
+from tests.support.hand import add_class, choose_labelling, click_chip, find, press_g, saved
 
 pytestmark = pytest.mark.gui
 

@@ -1,0 +1,54 @@
+"""The window does not freeze while it thinks."""
+
+from __future__ import annotations
+
+import pytest
+from soak import write_images
+from soak_report import LIMIT_MS
+from watchdog import Watchdog
+
+from tests.support.person import report
+
+pytestmark = [pytest.mark.gui, pytest.mark.slow]
+
+
+def test_no_gap_of_the_event_loop_is_long_while_models_load(employ, qtbot, slowdown):
+    watchdog = Watchdog()
+    person = employ()
+    qtbot.wait(150)
+    watchdog.start()
+    person.wait(lambda: person.session.jobs.awaits("warm", "warm text"))
+    person.wait(lambda: not person.session.jobs.awaits("warm", "warm text"))
+    longest = watchdog.stop()
+    others = slowdown()
+    report(f"longest gap while the models load: {longest:.0f} ms (machine busy by {others:.1f})")
+    report(watchdog.worst())
+    person.widget.shut_down()
+    assert longest < LIMIT_MS * others
+
+
+def test_no_gap_of_the_event_loop_is_long_while_an_image_is_embedded_and_predicted(
+    person, slowdown, tmp_path
+):
+    session, watchdog, longest = person.session, Watchdog(), []
+    person.open(write_images(tmp_path / "images", 13))
+    person.click(256, 190)  # napari builds and compiles what it draws with at its first use
+    person.wait(lambda: session.draft.has_masks)
+    person.settle()
+    for record in session.browser.records[4::4]:  # neither read nor embedded ahead
+        watchdog.start()
+        session.walk.open_image(record.image_id)
+        assert session.loaded is None
+        person.wait(lambda: session.loaded is not None)
+        session.prompting.add_point(200, 150)
+        person.wait(lambda: not session.is_waiting and session.draft.objects != ())
+        session.prompting.add_point(220, 160, positive=False)
+        person.settle()
+        longest.append(watchdog.stop())
+    others = slowdown()
+    report(
+        f"longest gap while an image is read, embedded and predicted: {max(longest):.0f} ms "
+        f"(machine busy by {others:.1f})"
+    )
+    report(watchdog.worst())
+    assert max(longest) < LIMIT_MS * others

@@ -1,0 +1,44 @@
+"""A folder of three images, and a session at work on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_usgseg.annotation.session import AnnotationSession
+from tests.support.bench import SIZE_HW, Bench
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("a", "b", "c"):
+        pixels = np.random.default_rng(ord(name)).integers(0, 255, SIZE_HW).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    return tmp_path
+
+
+@pytest.fixture
+def bench(folder: Path) -> Bench:
+    bench = Bench(folder)
+    bench.session.walk.open_folder(folder)
+    return bench
+
+
+@pytest.fixture
+def session(bench: Bench) -> AnnotationSession:
+    return bench.session
+
+
+@pytest.fixture
+def on_disk(folder: Path) -> Callable[[str], np.ndarray | None]:
+    """The label map of an image as it is on disk, or None."""
+
+    def read(image_id: str) -> np.ndarray | None:
+        path = folder / "usgseg" / "labels" / f"{image_id}.png"
+        return np.asarray(Image.open(path)) if path.is_file() else None
+
+    return read

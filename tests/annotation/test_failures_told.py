@@ -1,0 +1,150 @@
+"""A failure stays on the status line until the same kind of work succeeds, and no longer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_usgseg.annotation.session import AnnotationSession
+from napari_usgseg.core.errors import ModelError
+from napari_usgseg.jobs import files
+from tests.support.bench import SIZE_HW, Bench
+
+
+class Broken:
+    """Raises in the place of a function, as long as it is broken."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, place: object, name: str) -> None:
+        self.broken = True
+        whole = getattr(place, name)
+
+        def part(*arguments, **named):
+            if self.broken:
+                raise ModelError(f"the {name} is broken; mend it")
+            return whole(*arguments, **named)
+
+        monkeypatch.setattr(place, name, part)
+
+
+def labelled(session: AnnotationSession) -> None:
+    session.prompting.add_point(20, 20)
+    session.editing.accept()
+
+
+KINDS = {
+    "find": (
+        lambda bench: (type(bench.detector), "detect"),
+        lambda bench: bench.session.prompting.find("cyst"),
+    ),
+    "click": (
+        lambda bench: (type(bench.segmenter), "predict"),
+        lambda bench: bench.session.prompting.add_point(40, 30),
+    ),
+    "all of this class": (
+        lambda bench: (type(bench.detector), "detect"),
+        lambda bench: bench.session.copying.alike(),
+    ),
+    "export": (
+        lambda bench: (files, "export_store"),
+        lambda bench: bench.session.export(bench.folder.parent / "out", "x", "y"),
+    ),
+    "read": (
+        lambda bench: (files, "content_key"),
+        lambda bench: bench.session.walk.reload(),
+    ),
+    "open": (
+        lambda bench: (files, "_opened"),
+        lambda bench: bench.session.walk.open_folder(bench.folder),
+    ),
+    "model": (
+        lambda bench: (type(bench.models), "segmenter"),
+        lambda bench: bench.session.warm_up(),
+    ),
+}
+
+
+@pytest.fixture
+def bench(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    place = tmp_path_factory.mktemp("told") / "scans"
+    place.mkdir()
+    for path in folder.glob("*.png"):
+        path.rename(place / path.name)
+    bench = Bench(place)
+    bench.session.walk.open_folder(place)
+    labelled(bench.session)
+    bench.session.editing.rename_class(1, "nodule")
+    return bench
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_failure_goes_when_the_same_thing_succeeds(bench: Bench, monkeypatch, kind) -> None:
+    place, act = KINDS[kind]
+    broken = Broken(monkeypatch, *place(bench))
+    act(bench)
+    assert bench.session.status.error
+    assert "is broken" in bench.session.status.text
+    broken.broken = False
+    act(bench)
+    assert not bench.session.status.error
+    assert "is broken" not in bench.session.status.text
+
+
+@pytest.mark.parametrize("kind", ["find", "export"])
+def test_a_failure_stays_while_only_other_things_succeed(bench: Bench, monkeypatch, kind) -> None:
+    place, act = KINDS[kind]
+    broken = Broken(monkeypatch, *place(bench))
+    act(bench)
+    for other in ("click", "model"):
+        KINDS[other][1](bench)
+        assert bench.session.status.error
+    bench.session.editing.add_class("cyst")
+    assert "is broken" in bench.session.status.text, "a save is no cure"
+    broken.broken = False
+    act(bench)
+    assert not bench.session.status.error
+
+
+def test_of_two_failures_the_other_one_is_told_when_one_is_gone(bench: Bench, monkeypatch) -> None:
+    find = Broken(monkeypatch, *KINDS["find"][0](bench))
+    export = Broken(monkeypatch, *KINDS["export"][0](bench))
+    KINDS["find"][1](bench)
+    KINDS["export"][1](bench)
+    assert "export_store is broken" in bench.session.status.text
+    export.broken = False
+    KINDS["export"][1](bench)
+    assert "detect is broken" in bench.session.status.text
+    find.broken = False
+    KINDS["find"][1](bench)
+    assert not bench.session.status.error
+
+
+def test_an_export_that_succeeds_is_told_where_its_failure_was(bench: Bench, tmp_path) -> None:
+    full = tmp_path / "scans"
+    full.mkdir()
+    Image.fromarray(np.zeros(SIZE_HW, np.uint8)).save(full / "mine.png")
+    bench.session.export(full, "x", "y")
+    assert bench.session.status.error
+    bench.session.export(tmp_path / "new", "x", "y")
+    assert bench.session.status.text.startswith("Exported to")
+    assert not bench.session.status.error
+
+
+def test_another_segmenter_mends_what_the_first_one_failed_at(bench: Bench) -> None:
+    session = bench.session
+    session.set_settings(replace(session.settings, segmenter="missing"))
+    session.prompting.add_point(60, 40)
+    assert session.status.error
+    session.set_settings(replace(session.settings, segmenter="nano"))
+    assert not session.status.error
+
+
+def test_a_failure_belongs_to_the_image_on_which_it_happened(bench: Bench, monkeypatch) -> None:
+    Broken(monkeypatch, *KINDS["click"][0](bench))
+    KINDS["click"][1](bench)
+    assert bench.session.status.error
+    bench.session.walk.step(1)
+    assert not bench.session.status.error

@@ -1,0 +1,256 @@
+"""The detector learns a project's targets: trained, promoted, asked, and given up again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_usgseg.jobs.loaded_models import LoadedModels
+from napari_usgseg.project.records import EventKind
+from tests.support import loop_bench
+
+PHRASE = "zygomatic arch"
+"""The embedded detector says that it was not trained on this."""
+
+
+@pytest.fixture(scope="module")
+def models() -> Iterator[LoadedModels]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("USGSEG_TRAINING_NICE", "0")  # tests wait for it
+        yield LoadedModels()
+
+
+@pytest.fixture
+def make_bench(models):
+    made = []
+
+    def make(folder: Path, steps: int = 2, **options):
+        bench = loop_bench.LoopBench(models, steps)
+        made.append(bench)
+        plan = bench.session.tuner.plan
+        bench.session.tuner.plan = replace(plan, batch=1, image_size=64)
+        bench.session.walk.open_folder(folder, **options)
+        return bench
+
+    yield make
+    for bench in made:
+        bench.close()
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory, models):
+    """A project of five images, three of them committed with a large block, and its adapter."""
+    folder = tmp_path_factory.mktemp("tuned") / "images"
+    folder.mkdir()
+    loop_bench.write_phantoms(folder, 5)
+    bench = loop_bench.LoopBench(models, steps=40)
+    session = bench.session
+    session.walk.open_folder(folder)
+    labels = np.zeros(loop_bench.SIZE_HW, np.uint8)
+    labels[20:80, 25:100] = 1
+    for number in range(3):
+        bench.commit(f"{number:02d}", labels)
+    assert session.tuner.cannot_train.startswith("A class's name is the phrase that finds it")
+    session.editing.rename_class(1, PHRASE)
+    bench.tune()
+    assert session.tuner.versions, bench.notes
+    bench.close()
+    return folder
+
+
+@pytest.fixture
+def project(tuned, tmp_path):
+    """A copy of the tuned project."""
+    return Path(shutil.copytree(tuned, tmp_path / "copy" / "images"))
+
+
+def found_by(bench) -> str:
+    """Who answers the phrase on the fourth image."""
+    bench.session.walk.open_image("03")
+    bench.session.prompting.find(PHRASE)
+    return bench.session.draft.model_id
+
+
+def test_one_that_finds_what_the_detector_did_not_is_promoted(project, make_bench):
+    bench = make_bench(project)
+    tuner = bench.session.tuner
+    version = tuner.current
+    assert version is not None, tuner.verdict
+    assert (version.name, version.images, version.per_class) == ("lora-v1", 3, {1: 3})
+    assert (version.classes, version.base) == ({1: PHRASE}, "nano")
+    assert version.badge == f"Tuned v1, held-out Dice {version.held_out_dice:.2f}, 3 images"
+    assert tuner.verdict.startswith("In use now: Dice 0.")
+    assert "the detector as it is 0.000, on 3 images that were not learnt from" in tuner.verdict
+    assert "3-fold cross-validation" in tuner.verdict
+    models = bench.session.store.models_folder
+    assert not (models / "tuning").exists()
+    assert not list(version.folder.glob("fold-*"))
+    assert bench.session.predictor.versions == ()
+
+
+def test_the_text_prompt_asks_the_version_in_use_and_the_detector_again_without_it(
+    project, make_bench
+):
+    bench = make_bench(project)
+    session, tuner = bench.session, bench.session.tuner
+    model_id = found_by(bench)
+    assert "+lora-v0001-" in model_id
+    assert session.facts["model"].startswith("Tuned v1 + nano-")
+    assert tuner.badge(model_id).startswith("Tuned v1, held-out Dice")
+    searches = [e for e in session.store.events() if e.kind is EventKind.SEARCH]
+    assert [e.body["detector"] for e in searches] == ["nano+lora-v1"]
+    session.set_settings(replace(session.settings, box_threshold=0.5))
+    found = set()
+    for name in ("00", "01", "02"):
+        session.walk.open_image(name)
+        found_by_again(session)
+        found |= {item.class_id for item in session.draft.objects}
+    assert found == {1}
+    session.copying.alike()
+    assert "not among what this model" not in session.status.text
+    tuner.choose(None)
+    assert tuner.detector == "nano"
+    assert "lora" not in found_by_again(session)
+    assert "is not among what this model was trained on" in session.status.text
+    tuner.choose(1)
+    assert "+lora-v0001-" in found_by_again(session)
+
+
+def found_by_again(session) -> str:
+    session.prompting.find(PHRASE)
+    return session.draft.model_id
+
+
+def test_a_renamed_class_is_told_by_the_name_that_the_adapter_learnt(project, make_bench):
+    bench = make_bench(project)
+    session, tuner = bench.session, bench.session.tuner
+    found_by(bench)
+    assert tuner.renamed == ""
+    session.editing.rename_class(1, "malar bone")
+    assert tuner.renamed == f"Tuned v1 knows 'malar bone' as '{PHRASE}': type that, or tune again."
+    tuner.choose(None)
+    assert tuner.renamed == ""
+
+
+def test_an_adapter_of_another_detector_is_not_asked_and_says_why(project, make_bench):
+    bench = make_bench(project)
+    session, tuner = bench.session, bench.session.tuner
+    session.set_settings(replace(session.settings, detector="nano-dino"))
+    assert "was tuned from nano, not from nano-dino" in tuner.why_not
+    assert tuner.detector == "nano-dino"
+    session.set_settings(replace(session.settings, detector="nano"))
+    assert tuner.why_not == ""
+    adapter = tuner.current.folder
+    session.set_settings(replace(session.settings, detector=str(adapter)))
+    assert "is an adapter already" in tuner.cannot_train
+
+
+@pytest.mark.parametrize("file", ["adapter_model.safetensors", "usgseg.json"])
+def test_a_broken_adapter_is_said_once_and_the_text_prompt_works(project, make_bench, models, file):
+    bench = make_bench(project)
+    session, tuner = bench.session, bench.session.tuner
+    models._detectors = type(models._detectors)(2)
+    whole = (tuner.current.folder / file).read_bytes()
+    (tuner.current.folder / file).write_bytes(b"torn")
+    model_id = found_by(bench)
+    assert model_id.startswith("nano-")
+    assert "lora" not in model_id
+    assert found_by_again(session) == model_id
+    said = [text for level, text in bench.notes if level == "warning"]
+    assert len(said) == 1
+    assert said[0].startswith("Tuned v1 cannot be used: ")
+    assert tuner.why_not == said[0]
+    (tuner.versions[0].folder / file).write_bytes(whole)
+    tuner.choose(1)
+    assert "+lora-v0001-" in found_by_again(session)
+
+
+def test_a_version_whose_folder_is_gone_is_said_and_the_text_prompt_works(project, make_bench):
+    shutil.rmtree(project / "usgseg" / "models" / "lora-v0001")
+    (project / "usgseg" / "models" / "chosen-lora.json").write_text('{"number": 1, "newest": 1}')
+    bench = make_bench(project)
+    assert any("Tuned v1 was in use and is gone" in text for _, text in bench.notes)
+    assert "lora" not in found_by(bench)
+
+
+def test_a_worse_one_is_refused_and_the_old_one_stays(project, make_bench):
+    card = project / "usgseg" / "models" / "lora-v0001" / "usgseg.json"
+    entry = json.loads(card.read_text())
+    entry["scores"]["per_class"] = {f"{n:02d}": {"1": 1.0} for n in range(3)}
+    card.write_text(json.dumps(entry))
+    bench = make_bench(project)
+    tuner = bench.session.tuner
+    bench.tune()
+    assert [item.promoted for item in tuner.versions] == [True, False], bench.notes
+    assert tuner.current.number == 1
+    assert tuner.verdict.startswith("Not used: Dice 0.")
+    assert "Tuned v1 1.000" in tuner.verdict
+
+
+def test_one_training_goes_on_at_a_time_and_a_cancelled_one_leaves_nothing(project, make_bench):
+    bench = make_bench(project, steps=400)
+    session, tuner = bench.session, bench.session.tuner
+    told = []
+    session.predictor.changed.connect(lambda: told.append(session.predictor.cannot_train))
+    tuner.train()
+    assert session.predictor.cannot_train == tuner.busy == told[-1]
+    bench.pump(lambda: tuner.training.step > 0)
+    assert 400 < tuner.training.steps <= 1202
+    session.predictor.train()
+    assert session.predictor.training is None
+    tuner.cancel(keep=True)
+    bench.pump(lambda: tuner.training is None)
+    assert tuner.paused
+    assert session.predictor.cannot_train == ""
+    again = make_bench(project)
+    later = again.session.tuner
+    assert later.training is None  # it rests
+    later.train()
+    again.pump(lambda: later.training.step > 0)
+    assert later.training.resumed
+    later.cancel()
+    again.pump(lambda: later.training is None)
+    models = again.session.store.models_folder
+    assert not (models / "tuning").exists()
+    assert not later.paused
+    assert [item.number for item in later.versions] == [1]
+    assert later.current.number == 1
+
+
+def test_a_tuning_that_is_killed_goes_on_by_itself_and_nothing_is_lost(project, make_bench):
+    bench = make_bench(project)
+    tuner = bench.session.tuner
+    tuner.train()
+    bench.pump(lambda: tuner.training.step > 3)  # the first of three folds is done
+    os.kill(bench.trainings.process_id, getattr(signal, "SIGKILL", signal.SIGTERM))
+    bench.pump(lambda: tuner.training.resumed)
+    assert any("ended from outside" in text for _, text in bench.notes)
+    steps = []
+    tuner.changed.connect(lambda: steps.append(tuner.training and tuner.training.step))
+    bench.pump(lambda: tuner.training is None)
+    assert tuner.running.failure == ""
+    assert [item.number for item in tuner.versions] == [1, 2]
+    assert tuner.versions[1].images == 3
+
+
+def test_a_closed_window_ends_it_and_opening_goes_on_where_it_was(project, make_bench):
+    bench = make_bench(project)
+    bench.session.tuner.train()
+    bench.pump(lambda: bench.session.tuner.training.step > 0)
+    bench.close()
+    again = make_bench(project)
+    tuner = again.session.tuner
+    assert tuner.training.resumed
+    assert again.session.predictor.cannot_train == tuner.busy
+    again.pump(lambda: tuner.training.step > 0)
+    tuner.cancel()
+    again.pump(lambda: tuner.training is None)
+    assert again.session.predictor.cannot_train == ""

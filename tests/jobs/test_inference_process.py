@@ -1,0 +1,170 @@
+"""The worker process's side of the pipe, with the engine of the session's tests behind it."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_usgseg.core.types import Prompts, TextPrompt
+from napari_usgseg.jobs import Lane, Outcome
+from napari_usgseg.jobs.inference import embed, segment_prompt, segment_text
+from napari_usgseg.jobs.inference_process import DROPPED, serve
+from napari_usgseg.jobs.loaded_models import ImageSource, LoadedModels
+from napari_usgseg.jobs.wire import receive, send
+from napari_usgseg.segmentation.postprocess import PostprocessSettings
+from tests.support.bench import BoxDetector, DiscSegmenter
+
+WAIT_S = 60
+SETTINGS = PostprocessSettings()
+CLICK = Prompts(np.array([[20, 20]], np.float32), np.ones(1, np.int32))
+
+
+def source(key: str = "a") -> ImageSource:
+    return ImageSource(key, np.zeros((60, 80, 3), np.uint8))
+
+
+def click(number: int, key: str = "a") -> tuple:
+    args = source(key), "discs", CLICK, SETTINGS
+    return number, segment_prompt, args, Lane.CLICKS, True
+
+
+def phrase(number: int) -> tuple:
+    args = source(), "discs", "boxes", TextPrompt("cyst"), SETTINGS
+    return number, segment_text, args, Lane.PHRASES, True
+
+
+def shown(number: int, key: str) -> tuple:
+    return number, embed, (source(key), "discs"), Lane.CLICKS, False
+
+
+def ahead(number: int, key: str) -> tuple:
+    return number, embed, (source(key), "discs"), Lane.PREFETCH, False
+
+
+class Held(DiscSegmenter):
+    """Encodes when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = threading.Semaphore(0)
+        self.go = threading.Semaphore(0)
+
+    def embed(self, image, image_id=""):
+        self.begun.release()
+        assert self.go.acquire(timeout=WAIT_S)
+        return super().embed(image, image_id)
+
+
+class Pipe:
+    """A server on a thread, and the two ends that the window holds."""
+
+    def __init__(self, segmenter: DiscSegmenter) -> None:
+        there, self._out = os.pipe()
+        self._in, back = os.pipe()
+        self.out, self.into = os.fdopen(self._out, "wb"), os.fdopen(self._in, "rb")
+        requests, answers = os.fdopen(there, "rb"), os.fdopen(back, "wb")
+        models = LoadedModels(lambda name: segmenter, lambda name: BoxDetector())
+        self.thread = threading.Thread(target=serve, args=(requests, answers, models), daemon=True)
+        self.thread.start()
+
+    def ask(self, *messages) -> None:
+        for message in messages:
+            send(self.out, message)
+
+    def words(self, count: int) -> dict[int, Outcome | str]:
+        return dict(receive(self.into) for _ in range(count))
+
+
+@pytest.fixture
+def held() -> Held:
+    return Held()
+
+
+@pytest.fixture
+def pipe(held):
+    pipe = Pipe(held)
+    yield pipe
+    held.go.release(100)
+    pipe.out.close()
+    pipe.thread.join(WAIT_S)
+    assert not pipe.thread.is_alive()
+
+
+@given(st.lists(st.sampled_from([(0,), (3, 4), (5, 0, 2), (2, 3, 3)]), max_size=4), st.booleans())
+def test_a_message_with_arrays_comes_out_as_it_went_in_and_can_be_written_to(shapes, fortran):
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+    if fortran:
+        arrays = [np.asfortranarray(array)[..., ::-1] for array in arrays]
+    stream = io.BytesIO()
+    send(stream, {"arrays": arrays, "word": "nodule"})
+    send(stream, 7)
+    stream.seek(0)
+    found = receive(stream)
+    assert found["word"] == "nodule"
+    for array, sent in zip(found["arrays"], arrays, strict=True):
+        assert np.array_equal(array, sent)
+        array[...] = 1
+    assert receive(stream) == 7
+
+
+def test_a_pipe_that_ends_in_a_message_says_so():
+    stream = io.BytesIO()
+    send(stream, np.arange(1000))
+    for cut in (4, 40, len(stream.getvalue()) - 1):
+        with pytest.raises(EOFError):
+            receive(io.BytesIO(stream.getvalue()[:cut]))
+
+
+def test_a_click_and_a_phrase_are_answered_while_work_ahead_is_under_way(pipe, held):
+    held.go.release()
+    pipe.ask(shown(1, "a"))
+    assert set(pipe.words(1)) == {1}
+    assert held.begun.acquire(timeout=WAIT_S)
+    pipe.ask(ahead(2, "b"))
+    assert held.begun.acquire(timeout=WAIT_S), "b is being encoded"
+    pipe.ask(click(3), phrase(4))
+    found = pipe.words(2)
+    assert found[3].result.proposals
+    assert found[4].result.proposals
+    held.go.release()
+    assert set(pipe.words(1)) == {2}
+
+
+def test_what_waits_is_dropped_when_nobody_waits_for_it_and_what_is_begun_is_done(pipe, held):
+    pipe.ask(ahead(1, "b"))
+    assert held.begun.acquire(timeout=WAIT_S)
+    pipe.ask(ahead(2, "c"), ahead(3, "d"), 1, 2, 3, 99, shown(4, "x"))
+    assert pipe.words(2) == {2: DROPPED, 3: DROPPED}
+    pipe.ask(ahead(5, "y"))
+    held.go.release(3)
+    found = pipe.words(3)
+    assert set(found) == {1, 4, 5}
+    assert all(word.error == "" for word in found.values())
+    assert sorted(held.embedded) == ["b", "x", "y"]
+
+
+def test_what_ends_with_a_proposal_goes_before_an_encoding_that_waits(pipe, held):
+    pipe.ask(shown(1, "a"))
+    assert held.begun.acquire(timeout=WAIT_S)
+    pipe.ask(shown(2, "b"), click(3), phrase(4), phrase(5), 5)
+    assert pipe.words(1) == {5: DROPPED}, "so all of it has come"
+    held.go.release(2)
+    order = list(pipe.words(4))
+    assert order.index(3) < order.index(2)
+
+
+def test_a_fault_of_a_model_is_an_answer_and_the_next_request_is_served(pipe, held):
+    held.predict = lambda *_: 1 / 0
+    held.go.release()
+    pipe.ask(click(1))
+    assert "ZeroDivisionError" in pipe.words(1)[1].error
+    del held.predict
+    pipe.ask(click(2))
+    assert pipe.words(1)[2].result.proposals

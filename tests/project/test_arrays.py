@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from napari_usgseg.core.errors import DatasetError
+from napari_usgseg.core.types import LabelClass, Prompts
+from napari_usgseg.project.arrays import (
+    TAGS,
+    Decoder,
+    Encoder,
+    pack_array,
+    patched,
+    table_from_json,
+    table_to_json,
+    unpack,
+)
+from napari_usgseg.project.records import (
+    ClassTable,
+    Draft,
+    DraftObject,
+    EventKind,
+    ImageState,
+    difference,
+)
+from napari_usgseg.segmentation.propose import Proposal
+from tests.support.labelling import some_draft
+
+COORDINATES = st.floats(-4, 5000, width=32)
+SIDES = st.integers(8, 20)
+
+
+def points(count: int) -> st.SearchStrategy[np.ndarray]:
+    return arrays.arrays(np.float32, (count, 2), elements=COORDINATES)
+
+
+@st.composite
+def prompts(draw: st.DrawFn) -> Prompts:
+    count = draw(st.integers(0, 4))
+    signs = draw(arrays.arrays(np.int32, count, elements=st.integers(0, 1)))
+    box = draw(st.none() | arrays.arrays(np.float32, 4, elements=COORDINATES))
+    line = st.integers(2, 40).flatmap(points)
+    scribbles = tuple(draw(st.lists(st.tuples(line, st.integers(0, 1)), max_size=2)))
+    logits = draw(st.none() | low_res_logits())
+    return Prompts(draw(points(count)), signs, box, scribbles, logits)
+
+
+def low_res_logits() -> st.SearchStrategy[np.ndarray]:
+    return arrays.arrays(np.float32, st.tuples(SIDES, SIDES), elements=st.floats(-40, 40, width=16))
+
+
+@st.composite
+def proposals(draw: st.DrawFn) -> Proposal:
+    mask = draw(arrays.arrays(np.bool_, st.tuples(st.integers(1, 20), st.integers(1, 20))))
+    box = draw(arrays.arrays(np.float32, 4, elements=COORDINATES))
+    score, iou = draw(st.floats(0, 1)), draw(st.floats(0, 1))
+    return Proposal(mask, box, score, draw(st.text(max_size=9)), iou, draw(low_res_logits()))
+
+
+@st.composite
+def drafts(draw: st.DrawFn) -> Draft:
+    items = st.builds(
+        DraftObject, st.integers(1, 300), prompts(), st.none() | proposals(), st.booleans()
+    )
+    objects = tuple(draw(st.lists(items, max_size=3)))
+    active = draw(st.sampled_from([None, *range(len(objects))]))
+    return Draft(objects, active, draw(st.booleans()), draw(st.text(max_size=9)), ("a note",))
+
+
+def same(a: object, b: object) -> bool:
+    if isinstance(a, np.ndarray):
+        return isinstance(b, np.ndarray) and a.dtype == b.dtype and np.array_equal(a, b)
+    if isinstance(a, tuple):
+        return (
+            isinstance(b, tuple)
+            and len(a) == len(b)
+            and all(same(x, y) for x, y in zip(a, b, strict=True))
+        )
+    if is_dataclass(a):
+        return type(a) is type(b) and all(
+            same(getattr(a, item.name), getattr(b, item.name)) for item in fields(a)
+        )
+    return a == b
+
+
+@settings(max_examples=80, deadline=None)
+@given(drafts())
+def test_a_draft_comes_back_as_it_was(draft: Draft) -> None:
+    encoder = Encoder()
+    name = encoder.draft(draft)
+    assert same(Decoder(encoder.blobs.__getitem__).draft(name), draft)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    arrays.arrays(np.uint16, (9, 13), elements=st.integers(0, 65535)),
+    arrays.arrays(np.uint8, (9, 13), elements=st.integers(0, 3)),
+)
+def test_a_patch_comes_back_and_leads_from_one_map_to_the_other(
+    after: np.ndarray, before: np.ndarray
+) -> None:
+    patch = difference(before, after)
+    if patch is None:
+        return
+    encoder = Encoder()
+    body = encoder.patch(patch, before.shape)
+    again = Decoder(encoder.blobs.__getitem__).patch(body)
+    assert np.array_equal(patched(before, again, before.shape), after)
+    assert np.array_equal(patched(after, again.inverse(), before.shape), before)
+
+
+@settings(max_examples=60, deadline=None)
+@given(arrays.arrays(np.float32, (9, 11), elements=st.floats(-1e5, 1e5, width=32)))
+def test_logits_are_kept_to_half_precision(logits: np.ndarray) -> None:
+    kept = unpack(pack_array(logits)[1])
+    assert kept.dtype == np.float32
+    assert np.allclose(kept, np.clip(logits, -6e4, 6e4), rtol=1e-3, atol=1e-6)
+
+
+def test_the_same_mask_in_two_drafts_is_kept_once() -> None:
+    encoder = Encoder()
+    encoder.draft(some_draft(1))
+    before = len(encoder.blobs)
+    encoder.draft(some_draft(2))
+    assert len(encoder.blobs) == before + 1, "another document, with the same mask and logits"
+
+
+def stored(**change: object) -> Decoder:
+    """A decoder of one document, "it": a draft as on disk, with some of its values changed."""
+    encoder = Encoder()
+    values = unpack(encoder.blobs[encoder.draft(some_draft())])
+    encoder.blobs["it"] = encoder.blobs[encoder.document(values | change)]
+    return Decoder(encoder.blobs.__getitem__)
+
+
+def test_a_field_that_is_not_known_is_an_error_that_names_it() -> None:
+    with pytest.raises(DatasetError, match=r"'Draft' with later.*update"):
+        stored(later=1).draft("it")
+
+
+def test_a_record_that_is_not_known_is_an_error_that_names_it() -> None:
+    with pytest.raises(DatasetError, match=r"a record 'Sketch'.*update"):
+        stored(objects=[{"kind": "Sketch"}]).draft("it")
+
+
+def test_a_field_that_an_earlier_version_lacked_has_its_default() -> None:
+    encoder = Encoder()
+    values = unpack(encoder.blobs[encoder.draft(some_draft())])
+    values["objects"][0].pop("by_hand")
+    name = encoder.document(values)
+    assert same(Decoder(encoder.blobs.__getitem__).draft(name), some_draft())
+
+
+def test_the_names_on_disk_stay() -> None:
+    """Change this test only together with a migration of the projects that people have."""
+    keys = {tag: list(names.values()) for tag, (_, names) in TAGS.items()}
+    assert keys == {
+        "Draft": ["objects", "active", "pending", "model_id", "notes"],
+        "DraftObject": ["class_id", "prompts", "proposal", "by_hand", "number", "ppn"],
+        "Prompts": ["point_coords", "point_labels", "box", "scribbles", "mask_input"],
+        "Proposal": ["mask", "box", "score", "phrase", "iou_prediction", "low_res_logits"],
+    }
+    assert [str(kind) for kind in EventKind] == [
+        "edit", "answer", "undo", "redo", "taken back", "forget", "open", "leave", "search",
+        "proposal", "export", "settings", "written", "external", "import", "image",
+    ]  # fmt: skip
+    states = ["untouched", "proposed", "committed", "skipped", "flagged"]
+    assert [str(state) for state in ImageState] == states
+
+
+def test_every_field_of_a_record_is_kept() -> None:
+    for record, names in TAGS.values():
+        assert list(names) == [item.name for item in fields(record)]
+
+
+def test_nothing_proposed_needs_no_document() -> None:
+    assert Encoder().draft(Draft()) is None
+    assert not Decoder({}.__getitem__).draft(None).objects
+
+
+def test_classes_come_back_with_the_picked_one() -> None:
+    table = ClassTable((LabelClass(1, "Zyste", "#e69f00"), LabelClass(7, "rand", "#56b4e9")), 7)
+    assert table_from_json(table_to_json(table)) == table

@@ -1,0 +1,253 @@
+"""The history: only added to, replayed to the same maps, undone and redone across openings."""
+
+from __future__ import annotations
+
+import sqlite3
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from napari_usgseg.core.types import LabelClass
+from napari_usgseg.io.labels import read_labels
+from napari_usgseg.project.memory import MemoryStore
+from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.records import (
+    ClassTable,
+    Draft,
+    Edit,
+    Event,
+    EventKind,
+    ImageState,
+    difference,
+)
+from tests.support.labelling import SIZE_HW, some_draft, some_labels
+
+DERIVED = ("step", "setting", "class_table")
+TABLE = ClassTable((LabelClass(1, "cyst", "#e69f00"),), 1)
+
+
+def accept(serial: int, image_id: str = "1", before=None, after=None) -> Event:
+    before = np.zeros(SIZE_HW, np.uint8) if before is None else before
+    patch = difference(before, some_labels() if after is None else after)
+    states = (ImageState.UNTOUCHED, ImageState.COMMITTED)
+    edit = Edit("accept", image_id, (some_draft(), Draft()), patch, states)
+    return Event(serial, EventKind.EDIT, image_id, edit)
+
+
+def propose(serial: int, image_id: str = "1", x: float = 4.0) -> Event:
+    edit = Edit("click", image_id, (Draft(), some_draft(x)))
+    return Event(serial, EventKind.EDIT, image_id, edit)
+
+
+def test_an_accept_is_there_with_state_steps_and_label_file_after_opening_again(
+    folder: Path,
+) -> None:
+    store = ProjectStore(folder)
+    store.record([propose(1), accept(2)])
+    store.close()
+    again = ProjectStore(folder)
+    assert again.states()["1"] is ImageState.COMMITTED
+    assert np.array_equal(again.read_labels(again.records[0]), some_labels())
+    steps = again.steps()
+    assert [step.name for step in steps.done] == ["click", "accept"]
+    assert steps.serial == 2
+    edit = again.read_step(2)
+    assert edit.state == (ImageState.UNTOUCHED, ImageState.COMMITTED)
+    assert np.array_equal(edit.patch.applied(np.zeros(SIZE_HW, np.uint8)), some_labels())
+    assert np.array_equal(
+        edit.draft[0].objects[0].proposal.mask, some_draft().objects[0].proposal.mask
+    )
+
+
+def test_a_proposal_is_there_after_opening_again_and_the_image_says_so(folder: Path) -> None:
+    store = ProjectStore(folder)
+    store.record([propose(1, "2")])
+    store.close()
+    again = ProjectStore(folder)
+    assert again.states()["2"] is ImageState.PROPOSED
+    assert again.read_draft("2").notes == ("a note",)
+    again.record([Event(2, EventKind.UNDO, "2", step=1, draft=Draft())])
+    assert again.states()["2"] is ImageState.UNTOUCHED
+    assert not again.read_draft("2").objects
+
+
+def test_what_was_undone_can_be_redone_after_opening_again_until_something_new_is_done(
+    folder: Path,
+) -> None:
+    store = ProjectStore(folder)
+    store.record([accept(1), Event(2, EventKind.UNDO, "1", step=1, draft=some_draft())])
+    assert not store.label_path("1").exists()
+    store.close()
+    again = ProjectStore(folder)
+    assert [step.number for step in again.steps().undone] == [1]
+    again.record([Event(3, EventKind.REDO, "1", step=1, draft=Draft())])
+    assert np.array_equal(again.read_labels(again.records[0]), some_labels())
+    again.record([Event(4, EventKind.UNDO, "1", step=1, draft=some_draft()), propose(5, "10")])
+    assert not again.steps().undone
+    assert [step.number for step in again.steps().done] == [5]
+
+
+def test_an_answer_takes_the_place_of_the_prompt_that_waited_for_it(folder: Path) -> None:
+    from dataclasses import replace
+
+    store = ProjectStore(folder)
+    pending = replace(some_draft(), pending=True)
+    answered = some_draft()
+    edit = Edit("click", "1", (Draft(), pending))
+    second = Edit("click", "1", (answered, replace(some_draft(9), pending=True)))
+    store.record([Event(1, EventKind.EDIT, "1", edit)])
+    assert store.read_draft("1").pending
+    body = {"model": "nano", "seconds": 0.1}
+    store.record([Event(2, EventKind.ANSWER, "1", step=1, draft=answered, body=body)])
+    assert not store.read_draft("1").pending
+    store.record([Event(3, EventKind.EDIT, "1", second)])
+    late = Event(4, EventKind.ANSWER, "1", step=1, draft=answered, body=body)
+    store.record([late])
+    assert store.read_draft("1").pending, "a late answer to an earlier prompt changes nothing"
+    assert not store.read_step(1).draft[1].pending
+    assert store.read_step(3).draft[1].pending
+
+
+def test_events_that_are_sent_twice_are_kept_once(folder: Path) -> None:
+    store = ProjectStore(folder)
+    store.record([accept(1)])
+    store.record([accept(1), propose(2, "2")])
+    assert [event.kind for event in store.events()] == [EventKind.EDIT, EventKind.EDIT]
+
+
+def test_a_batch_that_cannot_be_written_leaves_no_part_of_itself(folder: Path) -> None:
+    store = ProjectStore(folder)
+    unknown = Event(2, EventKind.UNDO, "1", step=77)
+    with pytest.raises(Exception, match="no step 77"):
+        store.record([accept(1), unknown])
+    assert not list(store.events())
+    assert store.states()["1"] is ImageState.UNTOUCHED
+    store.record([accept(1)])
+    assert np.array_equal(store.read_labels(store.records[0]), some_labels())
+
+
+def test_the_history_can_be_neither_changed_nor_shortened(folder: Path) -> None:
+    store = ProjectStore(folder)
+    store.record([accept(1)])
+    store.close()
+    database = sqlite3.connect(folder / "usgseg" / "project.sqlite")
+    for statement in (
+        "UPDATE event SET body = '{}'",
+        "DELETE FROM event",
+        "UPDATE blob SET data = x''",
+        "DELETE FROM blob",
+    ):
+        with pytest.raises(sqlite3.IntegrityError, match="only added to"):
+            database.execute(statement)
+    database.close()
+
+
+def test_classes_and_settings_belong_to_the_history_too(folder: Path) -> None:
+    store = ProjectStore(folder)
+    longer = ClassTable((*TABLE.classes, LabelClass(2, "wall", "#56b4e9")), 2)
+    store.record(
+        [
+            Event(1, EventKind.EDIT, None, Edit("add class", table=(TABLE, longer))),
+            Event(2, EventKind.SETTINGS, body={"phrase": "cyst"}),
+            Event(3, EventKind.OPEN, "10"),
+        ]
+    )
+    assert store.table() == longer
+    assert store.settings() == {"phrase": "cyst", "last": "10"}
+    store.record([Event(4, EventKind.UNDO, None, step=1)])
+    assert store.table() == TABLE
+    assert "wall" not in (folder / "usgseg" / "classes.json").read_text()
+
+
+ACTIONS = st.lists(
+    st.tuples(
+        st.sampled_from(["accept", "undo", "redo", "written", "propose"]),
+        st.sampled_from(["1", "2"]),
+        st.integers(0, 12),
+    ),
+    max_size=14,
+)
+
+
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(ACTIONS)
+def test_label_files_states_and_steps_are_what_the_events_make(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, actions: list[tuple[str, str, int]]
+) -> None:
+    store = ProjectStore(folder, tmp_path_factory.mktemp("project"))
+    done: list[tuple[int, str]] = []
+    undone: list[tuple[int, str]] = []
+    for serial, (action, image_id, at) in enumerate(actions, start=1):
+        record = next(item for item in store.records if item.image_id == image_id)
+        labels = store.read_labels(record)
+        labels = np.zeros(SIZE_HW, np.uint8) if labels is None else labels
+        changed = labels.copy()
+        changed[at : at + 3, at : at + 5] = 1 + at % 3
+        if action == "written":
+            store.write_labels(record, changed)
+        elif action == "undo" and done:
+            undone.append(done.pop())
+            step, where = undone[-1]
+            store.record([Event(serial, EventKind.UNDO, where, step=step, draft=Draft())])
+        elif action == "redo" and undone:
+            done.append(undone.pop())
+            step, where = done[-1]
+            store.record([Event(serial, EventKind.REDO, where, step=step, draft=Draft())])
+        elif action in ("accept", "propose"):
+            new = action == "propose"
+            event = propose(serial, image_id) if new else accept(serial, image_id, labels, changed)
+            store.record([event])
+            done.append((serial, image_id))
+            undone = []
+    assert [step.number for step in store.steps().done] == [number for number, _ in done]
+    journal = store._journal
+    for record in store.records:
+        replayed = journal.replayed(record.image_id)
+        now = store.read_labels(record)
+        if now is not None:
+            assert np.array_equal(now, 0 * now if replayed is None else replayed)
+    before = [journal.database.rows(f"SELECT * FROM {name}") for name in DERIVED]
+    states, maps = store.states(), files_of(store)
+    store.rebuild()
+    assert [journal.database.rows(f"SELECT * FROM {name}") for name in DERIVED] == before
+    assert store.states() == states
+    assert files_of(store) == maps
+    store.close()
+
+
+def files_of(store: ProjectStore) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (store.root / "labels").glob("*.png")}
+
+
+def test_a_layer_in_memory_has_the_same_history(folder: Path) -> None:
+    store = MemoryStore("1", np.zeros((*SIZE_HW, 3), np.uint8))
+    store.record([propose(1), accept(2)])
+    assert store.states() == {"1": ImageState.COMMITTED}
+    assert np.array_equal(store.read_labels(store.records[0]), some_labels())
+    assert store.read_step(2).name == "accept"
+    store.record([Event(3, EventKind.UNDO, "1", step=2, draft=some_draft())])
+    assert store.read_labels(store.records[0]) is None
+    assert store.read_draft("1").has_masks
+
+
+def test_making_all_anew_needs_no_memory_for_every_image(folder: Path) -> None:
+    for n in range(60):
+        Image.new("L", (400, 300), n).save(folder / f"large {n}.png")
+    store = ProjectStore(folder)
+    for record in store.records[-60:]:
+        store.write_labels(record, np.eye(*record.size_hw, dtype=np.uint8))
+    tracemalloc.start()
+    try:
+        store.rebuild()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 40 * 400 * 300, "sixteen label maps are kept at hand"
+    assert np.array_equal(read_labels(store.label_path("large 7")), np.eye(300, 400))

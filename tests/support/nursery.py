@@ -1,0 +1,103 @@
+"""A process that gives birth to people who label until they are killed; run as a script.
+
+Reads lines ``mode<TAB>seed<TAB>folder<TAB>acknowledged`` and answers each with the process id of a
+person at work on that folder. Each thing that is done and saved is added to the file
+``acknowledged`` as the number of the last event. Imports are done once, before the first birth.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tests.support.bench import Bench
+
+ACTIONS = ("point", "box", "find", "accept", "accept", "paint", "undo", "undo", "redo", "class")
+
+
+def act(session, rng: random.Random) -> None:
+    x, y = rng.randrange(80), rng.randrange(50)
+    match rng.choice((*ACTIONS, "next", "next", "previous", "skip")):
+        case "point":
+            session.prompting.add_point(x, y)
+        case "box":
+            session.prompting.add_box((x, y), (x + 15, y + 12))
+        case "find":
+            session.prompting.find("cyst. nodule")
+        case "accept":
+            session.editing.accept()
+        case "paint":
+            painted = session.labels.copy()
+            painted[y : y + 4, x : x + 6] = 1 + x % 3
+            session.editing.painted(painted)
+        case "undo":
+            session.undo()
+        case "redo":
+            session.redo()
+        case "class":
+            session.editing.add_class(f"class at {x}")
+        case "next":
+            session.walk.step(1) or session.walk.open_image(session.browser.records[0].image_id)
+        case "previous":
+            session.walk.step(-1)
+        case "skip":
+            session.walk.skip()
+
+
+def exported(folder: Path) -> Path:
+    """Where the images of a folder are exported to."""
+    return folder.with_name(f"{folder.name} exported")
+
+
+def live(mode: str, seed: int, folder: Path, acknowledged: Path) -> None:
+    rng = random.Random(seed)
+    bench = Bench(folder)
+    session = bench.session
+    session.settings = replace(session.settings, find_on_open=False)
+    session.walk.open_folder(folder)
+    with acknowledged.open("a", buffering=1) as log:
+        while True:
+            act(session, rng)
+            if mode == "export" and rng.random() < 0.3:
+                session.export(exported(folder), "ovary", "cyst", overwrite=True)
+            if not session.outbox.of(session.store):
+                log.write(f"{session.history._serial}\n")
+
+
+def warm_up() -> None:
+    """Do a little of everything, so that what is imported late is there before the first birth."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        for name in "ab":
+            Image.fromarray(np.full((60, 80), 90, np.uint8)).save(folder / f"{name}.png")
+        bench = Bench(folder)
+        bench.session.walk.open_folder(folder)
+        rng = random.Random(0)
+        for _ in range(30):
+            act(bench.session, rng)
+        bench.session.export(folder / "exported", "ovary", "cyst")
+        bench.session.close()
+
+
+def main() -> None:
+    warm_up()
+    for line in sys.stdin:
+        mode, seed, folder, acknowledged = line.rstrip("\n").split("\t")
+        child = os.fork()
+        if child == 0:
+            live(mode, int(seed), Path(folder), Path(acknowledged))
+            os._exit(1)
+        sys.stdout.write(f"{child}\n")
+        sys.stdout.flush()
+        os.waitpid(child, 0)
+
+
+if __name__ == "__main__":
+    main()
