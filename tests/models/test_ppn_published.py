@@ -149,7 +149,9 @@ def test_other_sizes_load_from_their_tensors_and_answer_alike(case):
     state = reference.state_dict()
     inner = {n: t for n, t in state.items() if not n.startswith("prompt_encoder.")}
     assert shape_of(inner, shape.num_heads) == shape
-    predictor, ours = load_published(state, image_size, shape.num_heads)
+    predictor, tensors = load_published(state, shape.num_heads)
+    ours = PromptEncoder(shape.embed_dim, (grid, grid), (image_size, image_size), mask_channels)
+    ours.load_state_dict(tensors)
     with torch.inference_mode():
         expected = reference(features, queries)
         learned = predictor(ours, features, queries)
@@ -163,7 +165,7 @@ def test_a_tensor_too_few_or_of_another_size_is_an_error_that_names_it():
     state = Reference(shape, PromptEncoder(32, (4, 4), (64, 64), 8)).state_dict()
     fewer = {n: t for n, t in state.items() if n != "layers.1.norm1.weight"}
     with pytest.raises(CheckpointError, match=r"layers\.1\.norm1\.weight"):
-        load_published(fewer, 64)
+        load_published(fewer)
     other = {**state, "channel_adapters.1.bias": torch.zeros(5)}
     with pytest.raises(CheckpointError, match=r"channel_adapters\.1\.bias"):
-        load_published(other, 64)
+        load_published(other)

@@ -74,6 +74,40 @@ def write_checksums(folder: str | Path) -> None:
     write_atomically(folder / CHECKSUMS_FILE, text.encode(), overwrite=True)
 
 
+def read_tensors(path: str | Path, *entries: str) -> dict[str, Tensor]:
+    """The tensors of a PyTorch or safetensors file by name, on the CPU; no code in it is run.
+
+    Args:
+        path: the file; one that ends in ``.safetensors`` is read as such.
+        entries: keys under one of which a PyTorch file may hold the tensors ("model", ...).
+
+    Raises:
+        ModelNotFoundError: there is no such file.
+        CheckpointError: it is damaged, or holds anything but tensors there.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    path = Path(path)
+    if not path.is_file():
+        raise ModelNotFoundError(f"{path}: no such file")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle, zip files and safetensors have a dozen of their own
+        raise CheckpointError(
+            f"{path}: not a readable file of tensors alone ({' '.join(str(error).split())[:200]}); "
+            "download it again, or save its dictionary of tensors anew with torch.save"
+        ) from error
+    held = content if isinstance(content, dict) else {}
+    state = next((held[entry] for entry in entries if entry in held), content)
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        where = " or ".join(map(repr, entries))
+        raise CheckpointError(f"{path}: expected a dictionary with tensors under {where}")
+    return state
+
+
 def save_nano_segmenter(net: nn.Module, path: str | Path, metadata: Mapping[str, str]) -> None:
     """Write a `NanoSam` in half precision, through a temporary file and an atomic rename.
 

@@ -7,17 +7,15 @@ box head for every decoder layer, twice, where the original has one.
 
 from __future__ import annotations
 
-import pickle
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor
 
-from ...core.errors import CheckpointError, ModelNotFoundError
+from ...core.errors import CheckpointError
 from ...io.outputs import check_model_folder
+from ..checkpoints import read_tensors
 from ..grounding.grounding_dino import GroundingDino
 from ..grounding.nano_detector import PhraseGrounder, save_phrase_grounder
 from ..registry import embedded_grounder, load_detector
@@ -123,7 +121,7 @@ def import_lora(file: Path, out: Path, base: str, alpha: float | None = None) ->
     from safetensors.torch import save_file
 
     check_model_folder(out)
-    state = _read(file)
+    state = read_tensors(file, "model")
     lora, whole = _converted(file, state)
     ranks = {int(t.shape[0]) for name, t in lora.items() if name.endswith("lora_A.weight")}
     if len(ranks) != 1:
@@ -146,22 +144,6 @@ def import_lora(file: Path, out: Path, base: str, alpha: float | None = None) ->
     (out / "README.md").write_text(USE, encoding="utf-8")
     inside = all(re.fullmatch(DINO_PRESETS["decoder"].targets, name) for name in tuned)
     return "decoder" if inside else "paper"
-
-
-def _read(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        raise ModelNotFoundError(f"{file}: no such file")
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise CheckpointError(
-            f"{file}: not a PyTorch file of tensors alone ({' '.join(str(error).split())[:120]}); "
-            "save the dictionary {'model': state} anew with torch.save"
-        ) from error
-    state = content.get("model", content) if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise CheckpointError(f"{file}: expected a dictionary with PEFT's tensors under 'model'")
-    return state
 
 
 def _converted(file: Path, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

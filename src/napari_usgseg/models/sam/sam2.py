@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ...core.errors import CheckpointError, ModelNotFoundError
 from ..catalogue import SAM2_HUB
-from ..checkpoints import sha256_of
+from ..checkpoints import read_tensors, sha256_of
 from .sam import SamSegmenter
 
 DYNAMIC_MULTIMASK = {
@@ -132,14 +130,15 @@ def load_sam2_checkpoint(path: str | Path, device: str = "cpu") -> SamSegmenter:
         CheckpointError: the file is damaged, or is not a SAM 2.1 checkpoint.
     """
     path = Path(path)
-    state = _read_state(path)
+    state = read_tensors(path, "model")
     variant = infer_variant(state, path)
     sam = build_sam2(variant)
     try:
         sam.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise CheckpointError(
-            f"{path}: looks like {variant.name} but its tensors do not fit: {_brief(error)}"
+            f"{path}: looks like {variant.name} but its tensors do not fit: "
+            f"{' '.join(str(error).split())[:300]}"
         ) from error
     return SamSegmenter(Sam2Net(sam), f"{variant.name}-{sha256_of(path)[:8]}", device)
 
@@ -166,25 +165,3 @@ def infer_variant(state: Mapping[str, Tensor], path: str | Path = "checkpoint") 
         f"{path}: not a SAM 2.1 checkpoint (trunk width {found[0]}, {found[1]} blocks); expected "
         f"the official file of one of {', '.join(SAM2_VARIANTS)}"
     )
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise ModelNotFoundError(f"{path}: no such checkpoint file")
-    try:
-        payload = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError) as error:
-        raise CheckpointError(
-            f"{path}: not a readable torch file of tensors ({_brief(error)}); download it again"
-        ) from error
-    state = payload.get("model") if isinstance(payload, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise CheckpointError(
-            f"{path}: expected an official SAM 2.1 checkpoint, a dict with tensors under 'model'"
-        )
-    return state
-
-
-def _brief(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {' '.join(lines[:2])}"[:300]
