@@ -1,4 +1,4 @@
-"""How the embedded grounder's limits were chosen: on the validation side, on phrases of their own.
+"""How the embedded detector's limits were chosen: on the validation side, on phrases of their own.
 
     python benchmarks/grounder_limits.py phrases
     python benchmarks/grounder_limits.py boxes DATASET... [--split benchmarks/splits.json]
@@ -26,7 +26,7 @@ from napari_usgseg.io.datasets import read_dataset, read_splits
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
 from napari_usgseg.learning.phrases import CONCEPTS, HELD_OUT_ABSENT, absent_phrases, concept_of
-from napari_usgseg.models.grounding import nano_detector as phrase_grounder
+from napari_usgseg.models.grounding import nano_detector
 from napari_usgseg.models.registry import load_detector, load_segmenter
 from napari_usgseg.phantoms.phantom import make_phantom
 from napari_usgseg.segmentation.postprocess import PostprocessSettings
@@ -138,10 +138,10 @@ def check_that_phrases_are_fresh() -> None:
 @torch.inference_mode()
 def choose_phrase_limits() -> None:
     """Print shares for a grid of the two limits, and the best pair."""
-    grounder = load_detector("nano")
-    known = grounder.known
-    synonyms = grounder.encoder([p for phrases in SYNONYMS.values() for p in phrases])
-    foreign = grounder.encoder(list(FOREIGN))
+    detector = load_detector("nano")
+    known = detector.known
+    synonyms = detector.encoder([p for phrases in SYNONYMS.values() for p in phrases])
+    foreign = detector.encoder(list(FOREIGN))
 
     def distances(vectors: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         near = (vectors @ known.learned.T).amax(1)
@@ -158,8 +158,8 @@ def choose_phrase_limits() -> None:
             mean = (asked + refused) / 2
             print(f"{least:10.2f} {margin:7.2f} {asked:6.3f} {refused:8.3f} {mean:6.3f}")
     print(
-        f"in use: similarity {phrase_grounder.LEAST_SIMILARITY}, "
-        f"margin {phrase_grounder.ABSENT_MARGIN}, box score {phrase_grounder.BOX_THRESHOLD}"
+        f"in use: similarity {nano_detector.LEAST_SIMILARITY}, "
+        f"margin {nano_detector.ABSENT_MARGIN}, box score {nano_detector.BOX_THRESHOLD}"
     )
 
 

@@ -20,7 +20,7 @@ from napari_usgseg.learning.phrases import CONCEPTS
 from napari_usgseg.models.grounding.grounding_dino import load_grounding_dino
 from napari_usgseg.models.lora.adapter import (
     DINO_PRESETS,
-    GROUNDER_PRESETS,
+    NANO_PRESETS,
     add_adapter,
     load_adapter,
     save_adapter,
@@ -67,10 +67,10 @@ def dino_adapter(request, dino_folder, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def grounder_adapter(tmp_path_factory):
-    """A shaken adapter of the embedded phrase grounder, with a card."""
+def nano_adapter(tmp_path_factory):
+    """A shaken adapter of the embedded `nano` detector, with a card."""
     detector = load_detector("nano")
-    tuned = shaken(add_adapter(detector.net, GROUNDER_PRESETS["decoder"], 4, 4, "nano"), 0.05)
+    tuned = shaken(add_adapter(detector.net, NANO_PRESETS["decoder"], 4, 4, "nano"), 0.05)
     folder = tmp_path_factory.mktemp("adapters") / "kidney"
     save_adapter(tuned, folder)
     phrases = ("kidney", "the kidney", "kidneys")
@@ -125,15 +125,15 @@ def test_a_merged_dino_is_a_folder_of_its_own_with_the_same_boxes(
         merge_to_folder(folder, merged, str(dino_folder))
 
 
-def test_an_adapters_folder_brings_its_detector_and_its_phrases(grounder_adapter, tmp_path):
+def test_an_adapters_folder_brings_its_detector_and_its_phrases(nano_adapter, tmp_path):
     image = make_phantom(3).image
     prompt = TextPrompt("kidney. breast tumor", box_threshold=0.0)
-    tuned = load_detector(grounder_adapter)
-    assert tuned.model_id == load_detector("nano", grounder_adapter).model_id
+    tuned = load_detector(nano_adapter)
+    assert tuned.model_id == load_detector("nano", nano_adapter).model_id
     assert load_detector("nano").detect(image, prompt).notes
     assert not tuned.detect(image, prompt).notes
     assert "kidney" in tuned.detect(image, TextPrompt("thymus")).notes[0]
-    merged = load_detector(merge_to_folder(grounder_adapter, tmp_path / "merged"))
+    merged = load_detector(merge_to_folder(nano_adapter, tmp_path / "merged"))
     assert "kidney" in merged.known.names
     vector, pixels = tuned.tuned.encoder(["kidney"]), torch.randn(1, 3, 256, 256)
     with torch.inference_mode():
@@ -159,7 +159,7 @@ def test_each_target_of_an_adapter_has_its_threshold(tmp_path):
     base = load_detector("nano")
     fresh = load_detector("nano")
     folder = tmp_path / "adapter"
-    save_adapter(add_adapter(fresh.net, GROUNDER_PRESETS["decoder"], 4, 4, "nano"), folder)
+    save_adapter(add_adapter(fresh.net, NANO_PRESETS["decoder"], 4, 4, "nano"), folder)
     targets = ("breast tumor", "cyst")
     least = {"breast tumor": 0.99, "cyst": 0.1}
     card = AdapterCard("nano", base.model_id, targets, targets, box_thresholds=least)
@@ -203,9 +203,9 @@ def test_a_grounding_dino_takes_an_adapters_threshold_and_keeps_it_merged(dino_a
     assert load_detector(merged).box_threshold == 0.15
 
 
-def test_an_adapter_answers_its_own_phrases_and_the_base_all_others(grounder_adapter):
+def test_an_adapter_answers_its_own_phrases_and_the_base_all_others(nano_adapter):
     image = make_phantom(3, kind="breast").image
-    base, tuned = load_detector("nano"), load_detector(grounder_adapter)
+    base, tuned = load_detector("nano"), load_detector(nano_adapter)
     for text in ("breast tumor", "cyst", "nerve. blood vessel", "lesion in the breast"):
         one, other = (d.detect(image, TextPrompt(text, 0.0)) for d in (base, tuned))
         assert one.phrases == other.phrases
@@ -221,21 +221,21 @@ def test_an_adapter_answers_its_own_phrases_and_the_base_all_others(grounder_ada
     )
 
 
-def test_base_and_tuned_network_share_what_they_have_in_common(grounder_adapter):
-    tuned = load_detector(grounder_adapter)
+def test_base_and_tuned_network_share_what_they_have_in_common(nano_adapter):
+    tuned = load_detector(nano_adapter)
     own = {id(p) for p in tuned.tuned.net.parameters()}
     shared = {n for n, p in tuned.base.net.named_parameters() if id(p) in own}
     assert any(name.startswith("trunk.") for name in shared)
     assert not any(name.endswith("film.weight") for name in shared)
 
 
-def test_two_adapters_at_once_and_another_models_adapter_are_refused(grounder_adapter, tmp_path):
+def test_two_adapters_at_once_and_another_models_adapter_are_refused(nano_adapter, tmp_path):
     with pytest.raises(ModelError, match="is a LoRA adapter itself"):
-        load_detector(grounder_adapter, grounder_adapter)
+        load_detector(nano_adapter, nano_adapter)
     with pytest.raises(CheckpointError, match="not an adapter of this model"):
-        load_detector("nano-dino", plain_copy(grounder_adapter, tmp_path / "foreign"))
-    card = read_adapter_card(grounder_adapter)
-    other = plain_copy(grounder_adapter, tmp_path / "older")
+        load_detector("nano-dino", plain_copy(nano_adapter, tmp_path / "foreign"))
+    card = read_adapter_card(nano_adapter)
+    other = plain_copy(nano_adapter, tmp_path / "older")
     write_adapter_card(other, AdapterCard("nano", "nano-00000000", card.targets))
     with pytest.raises(CheckpointError, match="was trained on nano-00000000"):
         load_detector(other)
@@ -248,8 +248,8 @@ def plain_copy(folder: Path, to: Path) -> Path:
     return to
 
 
-def test_an_adapter_from_elsewhere_names_its_base_or_is_asked_for_it(grounder_adapter, tmp_path):
-    elsewhere = plain_copy(grounder_adapter, tmp_path / "elsewhere")
+def test_an_adapter_from_elsewhere_names_its_base_or_is_asked_for_it(nano_adapter, tmp_path):
+    elsewhere = plain_copy(nano_adapter, tmp_path / "elsewhere")
     assert base_of(elsewhere) == "nano"
     config = elsewhere / "adapter_config.json"
     config.write_text(config.read_text().replace('"nano"', "null"))
@@ -258,8 +258,8 @@ def test_an_adapter_from_elsewhere_names_its_base_or_is_asked_for_it(grounder_ad
     assert load_detector("nano", elsewhere).model_id.startswith("nano-")
 
 
-def test_adapters_are_found_wherever_they_lie(grounder_adapter, tmp_path):
-    plain_copy(grounder_adapter, tmp_path / "a" / "b")
+def test_adapters_are_found_wherever_they_lie(nano_adapter, tmp_path):
+    plain_copy(nano_adapter, tmp_path / "a" / "b")
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "adapter_config.json").write_text("{}")
     assert list(find_adapters([tmp_path])) == [tmp_path / "a" / "b"]
@@ -268,8 +268,8 @@ def test_adapters_are_found_wherever_they_lie(grounder_adapter, tmp_path):
         base_of(tmp_path / "c")
 
 
-def test_a_damaged_card_is_named(grounder_adapter, tmp_path):
-    folder = plain_copy(grounder_adapter, tmp_path / "damaged")
+def test_a_damaged_card_is_named(nano_adapter, tmp_path):
+    folder = plain_copy(nano_adapter, tmp_path / "damaged")
     (folder / "usgseg.json").write_text('{"schema": 1}')
     with pytest.raises(CheckpointError, match=r"usgseg\.json.*train it again"):
         load_detector(folder)

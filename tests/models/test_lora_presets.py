@@ -12,7 +12,7 @@ from napari_usgseg.core.errors import ModelError
 from napari_usgseg.models.grounding.nano_detector import PhraseNet
 from napari_usgseg.models.lora.adapter import (
     DINO_PRESETS,
-    GROUNDER_PRESETS,
+    NANO_PRESETS,
     add_adapter,
     find_preset,
     trained,
@@ -75,11 +75,11 @@ def test_the_last_layer_of_every_box_head_and_of_its_twin_is_saved_whole(real_di
 
 def test_the_phrase_preset_holds_only_layers_that_the_phrase_goes_through():
     net = PhraseNet()
-    found = layers_of(net, GROUNDER_PRESETS["phrase"].targets)
+    found = layers_of(net, NANO_PRESETS["phrase"].targets)
     films = {f"{name}.film": 1 for name in ("block32", "block16", "context", "block8", "block4")}
     # digits at the end of a name are no list index
     assert found == {**films, "query": 1, "text.N": 1, "presence.N": 1}
-    wide = layers_of(net, GROUNDER_PRESETS["decoder"].targets)
+    wide = layers_of(net, NANO_PRESETS["decoder"].targets)
     assert set(found) < set(wide)
     assert not any(name.startswith("trunk") for name in wide)
 
@@ -106,4 +106,4 @@ def test_everything_else_is_frozen_and_nothing_has_changed_yet(dino_folder):
 
 def test_a_preset_that_is_not_there_is_named_with_those_that_are():
     with pytest.raises(ModelError, match=r"'paper'.*decoder or phrase"):
-        find_preset("paper", GROUNDER_PRESETS)
+        find_preset("paper", NANO_PRESETS)

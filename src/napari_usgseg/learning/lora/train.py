@@ -20,11 +20,11 @@ import numpy as np
 import torch
 
 from ...io.datasets import Dataset, Split
-from ...models.grounding.nano_detector import PhraseGrounder, load_sentence_encoder
+from ...models.grounding.nano_detector import NanoDetector, load_sentence_encoder
 from ...models.interfaces import Detector
 from ...models.lora.adapter import save_adapter
 from ...models.lora.card import AdapterCard, is_adapter, read_adapter_card, write_adapter_card
-from ...models.registry import embedded_grounder, load_detector, resolve_device
+from ...models.registry import embedded_detector, load_detector, resolve_device
 from ..cross_validation import Fold, Score, cross_validate, folds
 from ..labelled import LabelledImage
 from ..trainer import (
@@ -179,7 +179,7 @@ def train_lora(
         images: so many of each data set, drawn by the seed; None takes all. Some of them are not
             learned from, but say when to stop.
         splits: where given, only training sides are drawn from.
-        device: "auto", "cpu", "cuda", ...; the phrase grounder is tuned on the CPU.
+        device: "auto", "cpu", "cuda", ...; the `nano` detector is tuned on the CPU.
         resume: go on from ``out``.
         pictures: draw losses and validation boxes.
         say: told what happens, in lines for a person.
@@ -312,9 +312,9 @@ def tune_lora(
 
 def _encoder(base: TunableDetector) -> Any:
     """Says which phrases are related: the detector's own, or the embedded one."""
-    if isinstance(base.detector, PhraseGrounder):
+    if isinstance(base.detector, NanoDetector):
         return base.detector.encoder
-    return load_sentence_encoder(embedded_grounder())
+    return load_sentence_encoder(embedded_detector())
 
 
 def steps_for(images: int, base: TunableDetector) -> int:

@@ -275,7 +275,7 @@ class Knowledge:
         )
 
 
-class PhraseGrounder:
+class NanoDetector:
     """A ``Detector`` that answers each phrase with a dense mask and takes its parts as boxes.
 
     Args:
@@ -375,22 +375,22 @@ def _only_around(
     return np.where(inside, logits, np.minimum(logits, -8.0)).astype(np.float32)
 
 
-def save_phrase_grounder(grounder: PhraseGrounder, folder: Path, half: bool = True) -> None:
+def save_nano_detector(detector: NanoDetector, folder: Path, half: bool = True) -> None:
     """Write ``grounder.json`` and (half-precision) ``grounder.safetensors`` to ``folder``."""
-    card = {"schema": 1, "image_size": grounder.net.image_size, "known": list(grounder.known.names)}
-    if grounder.known.words:
-        card["words"] = sorted(grounder.known.words)
-    if grounder.box_threshold != BOX_THRESHOLD:
-        card["box_threshold"] = grounder.box_threshold
+    card = {"schema": 1, "image_size": detector.net.image_size, "known": list(detector.known.names)}
+    if detector.known.words:
+        card["words"] = sorted(detector.known.words)
+    if detector.box_threshold != BOX_THRESHOLD:
+        card["box_threshold"] = detector.box_threshold
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CARD_FILE).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    state = {k: v for k, v in grounder.net.state_dict().items() if v.is_floating_point()}
-    state |= {LEARNED: grounder.known.learned, ABSENT: grounder.known.absent}
+    state = {k: v for k, v in detector.net.state_dict().items() if v.is_floating_point()}
+    state |= {LEARNED: detector.known.learned, ABSENT: detector.known.absent}
     state = {k: (v.half() if half else v.float()).contiguous() for k, v in state.items()}
     save_file(state, folder / "grounder.safetensors")
 
 
-def load_phrase_grounder(folder: Path, adapter: str | Path | None = None) -> PhraseGrounder:
+def load_nano_detector(folder: Path, adapter: str | Path | None = None) -> NanoDetector:
     """Read a model folder, and merge a LoRA adapter into the network where one is given.
 
     Raises:
@@ -411,29 +411,29 @@ def load_phrase_grounder(folder: Path, adapter: str | Path | None = None) -> Phr
         digest = sha256_of(file)[:8]
     except Exception as error:  # safetensors raises bare exceptions of its own
         raise CheckpointError(
-            f"{folder}: the phrase grounder cannot be read ({error}); reinstall the package, or "
+            f"{folder}: the nano detector cannot be read ({error}); reinstall the package, or "
             "check with 'usgseg models verify'"
         ) from error
     encoder = load_sentence_encoder(folder)
-    grounder = PhraseGrounder(net, encoder, f"nano-{digest}", known, threshold)
-    return grounder if adapter is None else _with_adapter(grounder, Path(adapter))
+    detector = NanoDetector(net, encoder, f"nano-{digest}", known, threshold)
+    return detector if adapter is None else _with_adapter(detector, Path(adapter))
 
 
 def learned_phrases(folder: Path) -> Tensor:
-    """(N, 384) vectors of every phrasing that the phrase grounder in ``folder`` learned."""
+    """(N, 384) vectors of every phrasing that the `nano` detector in ``folder`` learned."""
     with safe_open(folder / "grounder.safetensors", framework="pt") as tensors:
         vectors: Tensor = tensors.get_tensor(LEARNED)
     return vectors.float()
 
 
-def _with_adapter(grounder: PhraseGrounder, adapter: Path) -> PhraseGrounder:
+def _with_adapter(detector: NanoDetector, adapter: Path) -> NanoDetector:
     check_adapter(adapter)
     card = read_adapter_card(adapter)
-    known, threshold = grounder.known, grounder.box_threshold
+    known, threshold = detector.known, detector.box_threshold
     if card is not None:
-        same_base(grounder.model_id, card.base_id, adapter)
-        known = known.taught(card.targets, card.phrases, grounder.encoder)
+        same_base(detector.model_id, card.base_id, adapter)
+        known = known.taught(card.targets, card.phrases, detector.encoder)
         threshold = card.least_score(threshold)
-    model_id = f"{grounder.model_id}+{adapter.name}-{sha256_of(adapter / ADAPTER_WEIGHTS)[:8]}"
-    net = merge_adapter(grounder.net, adapter)
-    return PhraseGrounder(net, grounder.encoder, model_id, known, threshold)
+    model_id = f"{detector.model_id}+{adapter.name}-{sha256_of(adapter / ADAPTER_WEIGHTS)[:8]}"
+    net = merge_adapter(detector.net, adapter)
+    return NanoDetector(net, detector.encoder, model_id, known, threshold)

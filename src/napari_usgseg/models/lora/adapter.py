@@ -66,11 +66,11 @@ enhancer, and the text enhancer's attention output, too."""
 _PHRASE = r"text\.0|(block(32|16|8|4)|context)\.film|query|presence\.0"
 _CONVOLUTIONS = r"(block(32|16|8|4)|context)\.conv|narrow|laterals\.[0-3]\.0"
 
-GROUNDER_PRESETS = {
+NANO_PRESETS = {
     "decoder": Preset(f"{_PHRASE}|{_CONVOLUTIONS}", r"presence\.2"),
     "phrase": Preset(_PHRASE, ""),
 }
-"""For the phrase grounder, which has no attention. "decoder": the layers of neck and head; merged
+"""For the `nano` detector, which has no attention. "decoder": the layers of neck and head; merged
 for good it forgets what was known, so an adapter answers its own phrases only
 (``lora.routing``). "phrase": only where the phrase steers the image's features, and held
 where old phrases do not feel it (``learning.lora``): weaker, but it may be merged."""
@@ -83,7 +83,7 @@ def find_preset(name: str, presets: dict[str, Preset]) -> Preset:
         ModelError: this kind of detector has no such preset.
     """
     if name not in presets:
-        raise ModelError(f"no preset {name!r} for this grounder: use {' or '.join(presets)}")
+        raise ModelError(f"no preset {name!r} for this detector: use {' or '.join(presets)}")
     return presets[name]
 
 

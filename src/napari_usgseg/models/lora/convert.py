@@ -17,8 +17,8 @@ from ...core.errors import CheckpointError
 from ...io.outputs import check_model_folder
 from ..checkpoints import read_tensors
 from ..grounding.grounding_dino import GroundingDino
-from ..grounding.nano_detector import PhraseGrounder, save_phrase_grounder
-from ..registry import embedded_grounder, load_detector
+from ..grounding.nano_detector import NanoDetector, save_nano_detector
+from ..registry import embedded_detector, load_detector
 from .adapter import DINO_PRESETS, USE
 from .card import ADAPTER_WEIGHTS, base_of
 from .routing import RoutedDetector
@@ -47,9 +47,9 @@ def merge_to_folder(adapter: Path, out: Path, base: str | None = None) -> Path:
     detector = load_detector(name, adapter)
     if isinstance(detector, RoutedDetector):
         detector = detector.tuned
-    if isinstance(detector, PhraseGrounder):
-        save_phrase_grounder(detector, out, half=False)
-        folder = embedded_grounder() if name == "nano" else Path(name)
+    if isinstance(detector, NanoDetector):
+        save_nano_detector(detector, out, half=False)
+        folder = embedded_detector() if name == "nano" else Path(name)
         for file in TEXT_FILES:
             shutil.copyfile(folder / file, out / file)
     elif isinstance(detector, GroundingDino):

@@ -18,11 +18,11 @@ from ...learning.phrases import HELD_OUT_ABSENT, Concept, absent_phrases, all_ph
 from ...learning.trainer import TrainerSettings
 from ...models.grounding.nano_detector import (
     Knowledge,
-    PhraseGrounder,
+    NanoDetector,
     PhraseNet,
     SentenceEncoder,
     load_sentence_encoder,
-    save_phrase_grounder,
+    save_nano_detector,
 )
 from ...models.grounding.phrases import words_of
 from ...models.sam.sam import to_pixels
@@ -54,7 +54,7 @@ def train(
     resume: bool = False,
     say: Say = print,
 ) -> Path:
-    """Train the embedded phrase grounder and return its folder, ``out``/nano-grounder.
+    """Train the embedded `nano` detector and return its folder, ``out``/nano-grounder.
 
     Args:
         data: data set folders in the protocol's layout; only training sides of ``splits`` are used.
@@ -93,7 +93,7 @@ def train(
     concepts = {concept_of(d.phrase(label)) for d in datasets for label in d.labels}
     concepts -= set(never)
     known = knowledge(encoder, sorted(concepts, key=lambda concept: concept.name))
-    save_phrase_grounder(PhraseGrounder(net, encoder, "training", known), target)
+    save_nano_detector(NanoDetector(net, encoder, "training", known), target)
     say(f"wrote {target.name}: {json.dumps(validate(net, task.vectors, held_out))}")
     return target
 

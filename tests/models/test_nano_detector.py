@@ -15,7 +15,7 @@ from napari_usgseg.io.datasets import read_dataset, read_splits
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
 from napari_usgseg.learning.phrases import CONCEPTS, HELD_OUT_ABSENT, all_phrases, concept_of
-from napari_usgseg.models.grounding.nano_detector import load_phrase_grounder
+from napari_usgseg.models.grounding.nano_detector import load_nano_detector
 from napari_usgseg.models.grounding.phrases import words_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -193,4 +193,4 @@ def test_a_model_that_keeps_no_words_calls_none_unknown(nano_detector):
 def test_a_damaged_model_folder_is_refused_by_name(tmp_path):
     (tmp_path / "grounder.json").write_text(json.dumps({"schema": 1, "image_size": 256}))
     with pytest.raises(CheckpointError, match=str(tmp_path.name)):
-        load_phrase_grounder(tmp_path)
+        load_nano_detector(tmp_path)
