@@ -147,8 +147,9 @@ MEASUREMENTS: dict[str, Callable[[Tree, Path], dict[str, float]]] = {
 def check_out(commit: str, folder: Path) -> Tree:
     """The tree of a commit."""
     folder.mkdir()
-    archive = subprocess.run(["git", "archive", commit], cwd=ROOT, check=True, capture_output=True)
-    subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)
+    archive = folder.with_suffix(".tar")
+    subprocess.run(["git", "archive", "-o", str(archive), commit], cwd=ROOT, check=True)
+    subprocess.run(["tar", "-x", "-C", str(folder), "-f", str(archive)], check=True)
     return Tree(commit, folder)
 
 
