@@ -9,6 +9,7 @@ import tifffile
 from PIL import Image
 
 from napari_usgseg.io.datasets import read_dataset
+from napari_usgseg.io.formats import FORMATS
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
 from napari_usgseg.project.project import ProjectStore
@@ -33,6 +34,11 @@ def test_labelled_images_become_a_data_set_that_evaluate_reads(
     assert usgseg("evaluate", out, *words).code == 0
     (entry,) = json.loads(report.read_text())["datasets"].values()
     assert entry["images"] == 2
+
+
+def test_the_help_names_every_format(usgseg):
+    help_text = usgseg("export", "--help").out
+    assert all(f"{name}:" in help_text for name in FORMATS)
 
 
 def test_an_export_is_not_overwritten_unless_told_to(usgseg, labelled, tmp_path):

@@ -15,6 +15,7 @@ import pytest
 
 from napari_usgseg.core.geometry import components
 from napari_usgseg.gui.canvas.tools import Tool
+from napari_usgseg.io.formats import FORMATS
 
 pytestmark = pytest.mark.gui
 
@@ -40,6 +41,8 @@ def test_three_labelled_images_export_to_a_data_set_that_evaluates_near_one(
         at_work.press(Qt.Key.Key_G)
         at_work.settle()
     out = tmp_path / "labelled"
+    offered = at_work.widget.export.format
+    assert [offered.itemText(index) for index in range(offered.count())] == list(FORMATS)
     at_work.widget.export.export_to(out)
     at_work.wait(lambda: (out / "dataset.json").is_file())
     at_work.settle()

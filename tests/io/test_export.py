@@ -11,17 +11,34 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from napari_usgseg.core.errors import DatasetError, ImageReadError, LabelWriteError, readable
+from napari_usgseg.core.errors import (
+    DatasetError,
+    ImageReadError,
+    LabelWriteError,
+    PromptError,
+    readable,
+)
 from napari_usgseg.core.types import ImageRecord, LabelClass
-from napari_usgseg.io import outputs
+from napari_usgseg.io import export, formats, outputs
 from napari_usgseg.io.atomic import write_over
 from napari_usgseg.io.datasets import read_dataset, split_by_group
 from napari_usgseg.io.export import export_images
+from napari_usgseg.io.formats import ExportFormat
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_classes, read_labels, write_labels
 
 CLASSES = [LabelClass(1, "breast tumor", "#e69f00"), LabelClass(2, "cyst", "#56b4e9")]
 ABOUT = {"name": "mine", "organ": "breast", "target": "breast tumor", "classes": CLASSES}
+
+
+def export_pairs(pairs, out, **options):
+    """Export pairs of an image's record and the path of its label map."""
+    label_paths = dict(pairs)
+
+    def read(record):
+        return read_image(record.path, record.frame), read_labels(label_paths[record])
+
+    return export_images(list(label_paths), read, out, reads=label_paths.values(), **options)
 
 
 def record_of(folder, image_id, pixels, labels, **more):
@@ -52,7 +69,7 @@ def test_what_is_exported_is_read_back_pixel_by_pixel(tmp_path_factory, pairs):
         record_of(tmp_path / "in", f"bild ü {index}", image, labels)
         for index, (image, labels) in enumerate(pairs)
     ]
-    folder = export_images(records, tmp_path / "out", **ABOUT).whole()
+    folder = export_pairs(records, tmp_path / "out", **ABOUT).whole()
     dataset = read_dataset(folder)
     assert (dataset.name, dataset.organ, dataset.target) == ("mine", "breast", "breast tumor")
     assert len(dataset.items) == len(pairs)
@@ -73,7 +90,7 @@ def pair(tmp_path):
 
 
 def test_the_card_says_what_is_known_of_each_image(tmp_path, pair):
-    folder = export_images([pair], tmp_path / "out", **ABOUT).whole()
+    folder = export_pairs([pair], tmp_path / "out", **ABOUT).whole()
     card = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
     assert card["labels"] == {"1": "breast tumor", "2": "cyst"}
     assert card["items"] == [
@@ -95,7 +112,7 @@ def test_the_card_says_what_is_known_of_each_image(tmp_path, pair):
 def test_deep_images_are_exported_by_the_rule_of_reading(tmp_path):
     deep = np.linspace(0, 4095, 600).reshape(20, 30).astype(np.uint16)
     pair = record_of(tmp_path, "deep", deep, np.ones((20, 30), int))
-    folder = export_images([pair], tmp_path / "out", **ABOUT).whole()
+    folder = export_pairs([pair], tmp_path / "out", **ABOUT).whole()
     exported = read_image(folder / "images" / "deep.png")
     assert np.array_equal(exported, read_image(pair[0].path))
 
@@ -109,7 +126,7 @@ def test_groups_are_taken_from_the_mapping_and_frames_of_a_file_stay_together(tm
         (ImageRecord(f"video-{index}", video, index, (20, 30)), tmp_path / "labels.png")
         for index in range(6)
     ]
-    out = export_images(records, tmp_path / "out", **ABOUT, groups={"video-5": "patient 7"}).whole()
+    out = export_pairs(records, tmp_path / "out", **ABOUT, groups={"video-5": "patient 7"}).whole()
     dataset = read_dataset(out)
     assert [item.group for item in dataset.items] == ["video"] * 5 + ["patient 7"]
     assert np.array_equal(read_image(dataset.items[3].image_path)[..., 0], frames[3])
@@ -123,7 +140,7 @@ def test_a_bad_image_is_reported_and_the_others_are_there(tmp_path, pair):
     small = record_of(tmp_path / "in", "c", np.zeros((9, 9), np.uint8), np.ones((8, 9), int))
     unlabelled = (ImageRecord("d", pair[0].path, None, (20, 30)), tmp_path / "absent.png")
     records = [damaged, small, pair, unlabelled]
-    report = export_images(records, tmp_path / "out", **ABOUT)
+    report = export_pairs(records, tmp_path / "out", **ABOUT)
     assert report.exported == ("a",)
     assert [failure.image_id for failure in report.failures] == ["b", "c", "d"]
     assert isinstance(report.failures[0].error, ImageReadError)
@@ -137,13 +154,13 @@ def test_the_short_way_names_what_was_left_out_and_keeps_the_rest(tmp_path, pair
     damaged = record_of(tmp_path / "in", "b", np.zeros((9, 9), np.uint8), np.ones((9, 9), int))
     damaged[0].path.write_bytes(b"no image")
     with pytest.raises(DatasetError, match=r"1 images exported, 1 left out: b"):
-        export_images([damaged, pair], tmp_path / "out", **ABOUT).whole()
+        export_pairs([damaged, pair], tmp_path / "out", **ABOUT).whole()
     assert len(read_dataset(tmp_path / "out").items) == 1
 
 
 def test_two_images_of_one_id_do_not_overwrite_each_other(tmp_path, pair):
     other = record_of(tmp_path / "other", "a", np.zeros((9, 9), np.uint8), np.ones((9, 9), int))
-    report = export_images([pair, other], tmp_path / "out", **ABOUT, overwrite=True)
+    report = export_pairs([pair, other], tmp_path / "out", **ABOUT, overwrite=True)
     assert "second image" in str(report.failures[0].error)
     assert read_labels(tmp_path / "out" / "masks" / "a.png").shape == (20, 30)
 
@@ -166,7 +183,7 @@ def export_ids(tmp_path, ids, **options):
             tmp_path / "in", str(value), np.full((6, 8), value, np.uint8), np.full((6, 8), value)
         )
         pairs.append((ImageRecord(image_id, record.path, None, (6, 8)), label_path))
-    return values, export_images(pairs, tmp_path / "deep" / "er" / "out", **ABOUT, **options)
+    return values, export_pairs(pairs, tmp_path / "deep" / "er" / "out", **ABOUT, **options)
 
 
 @settings(deadline=None, max_examples=30)
@@ -198,12 +215,12 @@ def files_of(folder):
 
 
 def test_a_data_set_that_is_there_stays_unless_told_otherwise(tmp_path, pair):
-    out = export_images([pair], tmp_path / "out", **ABOUT).whole()
+    out = export_pairs([pair], tmp_path / "out", **ABOUT).whole()
     before = files_of(out)
     with pytest.raises(LabelWriteError, match="holds an earlier result"):
-        export_images([pair], out, **{**ABOUT, "name": "other"})
+        export_pairs([pair], out, **{**ABOUT, "name": "other"})
     assert files_of(out) == before
-    export_images([pair], out, **{**ABOUT, "name": "other"}, overwrite=True).whole()
+    export_pairs([pair], out, **{**ABOUT, "name": "other"}, overwrite=True).whole()
     assert read_dataset(out).name == "other"
 
 
@@ -216,7 +233,7 @@ def test_a_folder_that_holds_anything_else_is_left_as_it_is(tmp_path, pair, name
     (out / name).parent.mkdir(parents=True)
     (out / name).write_bytes(b"mine")
     with pytest.raises(LabelWriteError, match="holds other files"):
-        export_images([pair], out, **ABOUT, overwrite=overwrite)
+        export_pairs([pair], out, **ABOUT, overwrite=overwrite)
     assert files_of(out) == {name: b"mine"}
 
 
@@ -224,25 +241,25 @@ def test_what_file_managers_leave_in_a_folder_makes_it_no_other_s(tmp_path, pair
     out = tmp_path / "out"
     out.mkdir()
     (out / ".DS_Store").write_bytes(b"")
-    export_images([pair], out, **ABOUT).whole()
+    export_pairs([pair], out, **ABOUT).whole()
     assert len(read_dataset(out).items) == 1
 
 
 @pytest.mark.parametrize("name", ["images/a.png", "masks/a.png", "dataset.json", "classes.json"])
 def test_an_export_that_a_person_changed_is_never_replaced(tmp_path, pair, name):
-    out = export_images([pair], tmp_path / "out", **ABOUT).whole()
+    out = export_pairs([pair], tmp_path / "out", **ABOUT).whole()
     (out / name).write_bytes((out / name).read_bytes() + b" ")
     before = files_of(out)
     with pytest.raises(LabelWriteError, match="holds other files"):
-        export_images([pair], out, **ABOUT, overwrite=True)
+        export_pairs([pair], out, **ABOUT, overwrite=True)
     assert files_of(out) == before
 
 
 def test_an_export_without_a_record_counts_as_a_person_s(tmp_path, pair):
-    out = export_images([pair], tmp_path / "out", **ABOUT).whole()
+    out = export_pairs([pair], tmp_path / "out", **ABOUT).whole()
     (out / ".usgseg-written.jsonl").unlink()
     with pytest.raises(LabelWriteError, match="holds other files"):
-        export_images([pair], out, **ABOUT, overwrite=True)
+        export_pairs([pair], out, **ABOUT, overwrite=True)
 
 
 def test_an_export_that_is_replaced_leaves_nothing_of_the_earlier_one(tmp_path, pair):
@@ -251,8 +268,8 @@ def test_an_export_that_is_replaced_leaves_nothing_of_the_earlier_one(tmp_path, 
         record_of(tmp_path / "in", name, np.zeros((6, 8), np.uint8), codes) for name in ("b", "c")
     ]
     out = tmp_path / "out"
-    export_images(others, out, labelling="instance", **ABOUT).whole()
-    export_images([pair], out, **ABOUT, overwrite=True).whole()
+    export_pairs(others, out, labelling="instance", **ABOUT).whole()
+    export_pairs([pair], out, **ABOUT, overwrite=True).whole()
     assert sorted(files_of(out)) == [
         ".usgseg-written.jsonl", "classes.json", "dataset.json", "images/a.png", "masks/a.png",
     ]  # fmt: skip
@@ -261,10 +278,10 @@ def test_an_export_that_is_replaced_leaves_nothing_of_the_earlier_one(tmp_path, 
 
 
 def test_an_export_of_nothing_leaves_the_earlier_one(tmp_path, pair):
-    out = export_images([pair], tmp_path / "out", **ABOUT).whole()
+    out = export_pairs([pair], tmp_path / "out", **ABOUT).whole()
     before = files_of(out)
     pair[0].path.write_bytes(b"no image")
-    assert export_images([pair], out, **ABOUT, overwrite=True).exported == ()
+    assert export_pairs([pair], out, **ABOUT, overwrite=True).exported == ()
     assert files_of(out) == before
 
 
@@ -278,7 +295,7 @@ def test_an_image_whose_mask_cannot_be_written_is_left_out_whole(tmp_path, pair,
         write(path, data, overwrite=overwrite)
 
     monkeypatch.setattr(outputs, "write_atomically", full)
-    report = export_images([other, pair], tmp_path / "out", **ABOUT)
+    report = export_pairs([other, pair], tmp_path / "out", **ABOUT)
     assert [failure.image_id for failure in report.failures] == ["b"]
     assert os.listdir(tmp_path / "out" / "images") == ["a.png"]
     assert [item.item_id for item in read_dataset(tmp_path / "out").items] == ["a"]
@@ -287,7 +304,7 @@ def test_an_image_whose_mask_cannot_be_written_is_left_out_whole(tmp_path, pair,
 def test_an_export_that_was_cut_off_is_no_data_set_and_can_be_made_anew(
     tmp_path, pair, monkeypatch
 ):
-    out = export_images([pair], tmp_path / "out", **ABOUT).whole()
+    out = export_pairs([pair], tmp_path / "out", **ABOUT).whole()
     write = outputs.write_atomically
 
     def killed(path, data, *, overwrite):
@@ -297,23 +314,23 @@ def test_an_export_that_was_cut_off_is_no_data_set_and_can_be_made_anew(
 
     monkeypatch.setattr(outputs, "write_atomically", killed)
     with pytest.raises(KeyboardInterrupt):
-        export_images([pair], out, **ABOUT, overwrite=True)
+        export_pairs([pair], out, **ABOUT, overwrite=True)
     monkeypatch.undo()
     with pytest.raises(DatasetError, match="no data set here"):
         read_dataset(out)
-    export_images([pair], out, **ABOUT, overwrite=True).whole()
+    export_pairs([pair], out, **ABOUT, overwrite=True).whole()
     assert len(read_dataset(out).items) == 1
 
 
 def test_an_export_into_the_export_that_it_reads_is_refused(tmp_path, pair):
     """All of it is the program's own, so nothing else would keep it."""
-    first = export_images([pair], tmp_path / "first", **ABOUT).whole()
+    first = export_pairs([pair], tmp_path / "first", **ABOUT).whole()
     (item,) = read_dataset(first).items
     record = ImageRecord("a", item.image_path, None, (20, 30))
     before = files_of(first)
     for out in (first, first / "images", tmp_path):
         with pytest.raises(LabelWriteError, match="holds what this command reads"):
-            export_images([(record, item.mask_path)], out, **ABOUT, overwrite=True)
+            export_pairs([(record, item.mask_path)], out, **ABOUT, overwrite=True)
     assert files_of(first) == before
 
 
@@ -324,7 +341,7 @@ def test_an_export_into_the_export_that_it_reads_is_refused(tmp_path, pair):
 def test_the_spacing_is_written_as_row_and_column_where_they_differ(tmp_path, spacing, expected):
     labels = np.ones((6, 8), int)
     pair = record_of(tmp_path, "a", np.zeros((6, 8), np.uint8), labels, spacing_mm=spacing)
-    out = export_images([pair], tmp_path / "out", **ABOUT).whole()
+    out = export_pairs([pair], tmp_path / "out", **ABOUT).whole()
     card = json.loads((out / "dataset.json").read_text())
     assert card["items"][0].get("pixel_size_mm") == expected
     read = read_dataset(out).items[0].spacing_mm
@@ -338,7 +355,7 @@ def test_the_spacing_of_a_tiff_is_written(tmp_path):
         path, np.zeros((6, 8), np.uint8), imagej=True, resolution=(4, 4), metadata={"unit": "mm"}
     )
     record = ImageRecord("a", path, None, (6, 8))
-    out = export_images([(record, label_path)], tmp_path / "out", **ABOUT).whole()
+    out = export_pairs([(record, label_path)], tmp_path / "out", **ABOUT).whole()
     assert read_dataset(out).items[0].spacing_mm == 0.25
 
 
@@ -350,7 +367,7 @@ def test_objects_told_apart_are_exported_as_classes_and_as_codes(tmp_path):
         record_of(tmp_path / "in", "a", pixels, labels),
         record_of(tmp_path / "in", "nothing", pixels, np.zeros((6, 8), np.uint8)),
     ]
-    out = export_images(records, tmp_path / "out", labelling="instance", **ABOUT).whole()
+    out = export_pairs(records, tmp_path / "out", labelling="instance", **ABOUT).whole()
     dataset = read_dataset(out)
     assert dataset.labels == {1: "breast tumor", 2: "cyst"}
     assert np.array_equal(read_labels(dataset.items[0].mask_path), labels // 1000)
@@ -364,6 +381,39 @@ def test_objects_told_apart_are_exported_as_classes_and_as_codes(tmp_path):
 def test_an_export_of_classes_has_no_instances(tmp_path):
     pixels = np.zeros((6, 8, 3), np.uint8)
     records = [record_of(tmp_path / "in", "a", pixels, np.ones((6, 8), np.uint8))]
-    out = export_images(records, tmp_path / "out", **ABOUT).whole()
+    out = export_pairs(records, tmp_path / "out", **ABOUT).whole()
     assert not (out / "instances").exists()
     assert "labelling" not in json.loads((out / "dataset.json").read_text())
+
+
+def test_a_format_is_one_entry_of_the_table(tmp_path, pair, monkeypatch):
+    """Whatever a format writes, an export that fails, is cut off or replaced leaves no half."""
+    other = record_of(tmp_path / "in", "b", np.zeros((9, 9), np.uint8), np.ones((9, 9), int))
+
+    def write_image(folder, item):
+        folder.write(folder.root / f"{item.file_name}.txt", str(item.labels.sum()).encode())
+        if item.image_id == "b":
+            raise DatasetError(item.source, "cannot be told in words")
+        return {"area": int((item.labels > 0).sum()), "group": item.group}
+
+    def write_card(folder, about, entries):
+        card = {"organ": about.organ, "labels": dict(about.labels), "images": list(entries)}
+        folder.write(folder.root / "words.json", json.dumps(card).encode())
+
+    words = ExportFormat("words", "words.json", write_image, write_card)
+    monkeypatch.setattr(formats, "FORMATS", {**formats.FORMATS, "words": words})
+    monkeypatch.setattr(export, "FORMATS", formats.FORMATS)
+    out = tmp_path / "out"
+    export_pairs([pair], out, **ABOUT).whole()
+    report = export_pairs([other, pair], out, **ABOUT, format="words", overwrite=True)
+    assert [failure.image_id for failure in report.failures] == ["b"]
+    assert sorted(files_of(out)) == [".usgseg-written.jsonl", "a.txt", "words.json"]
+    card = json.loads((out / "words.json").read_text())
+    assert card["images"] == [{"area": 35, "group": "a"}]
+    assert card["labels"] == {"1": "breast tumor", "2": "cyst"}
+
+
+def test_a_format_that_is_not_there_is_named_before_anything_is_written(tmp_path, pair):
+    with pytest.raises(PromptError, match="'docx': expected one of png"):
+        export_pairs([pair], tmp_path / "out", **ABOUT, format="docx")
+    assert not (tmp_path / "out").exists()

@@ -148,12 +148,20 @@ def test_what_is_read_is_not_removed_as_a_rest_of_an_earlier_run(tmp_path):
         OutputFolder(tmp_path, reads=[tmp_path], overwrite=True).check_only_own()
 
 
-def test_what_this_run_wrote_is_taken_back_and_nothing_else(tmp_path):
+def test_what_a_block_wrote_that_failed_is_taken_back_and_nothing_else(tmp_path):
     OutputFolder(tmp_path).write(tmp_path / "old", b"1")
     folder = OutputFolder(tmp_path)
-    folder.write(tmp_path / "new", b"2")
-    folder.take_back(tmp_path / "old", tmp_path / "new", tmp_path / "none")
-    assert (tmp_path / "old").is_file()
+    folder.write(tmp_path / "before", b"1")
+
+    def write_both():
+        with folder.all_or_nothing():
+            folder.write(tmp_path / "new", b"2")
+            folder.write(tmp_path / "old", b"2")
+
+    with pytest.raises(LabelWriteError, match="is there already"):
+        write_both()
+    assert (tmp_path / "old").read_bytes() == b"1"
+    assert (tmp_path / "before").is_file()
     assert not (tmp_path / "new").exists()
     folder.write(tmp_path / "new", b"3")
 

@@ -15,6 +15,7 @@ from typing import Any
 from psygnal import Signal, SignalInstance
 
 from ..core.types import ImageRecord, LabelClass
+from ..io.formats import DEFAULT_FORMAT
 from ..jobs import Job, Jobs, Lane, Scope, files, inference
 from ..jobs.files import Loaded
 from ..jobs.inference import Found
@@ -559,8 +560,9 @@ class AnnotationSession(SessionState):
         target: str,
         overwrite: bool = False,
         groups: str | None = None,
+        format: str = DEFAULT_FORMAT,
     ) -> None:
-        """Write a data set of everything that is committed.
+        """Write a data set of everything that is accepted.
 
         Args:
             out: a new or an empty folder.
@@ -569,6 +571,7 @@ class AnnotationSession(SessionState):
             overwrite: replace an earlier export that nobody changed since.
             groups: which images are of one patient or loop, as in ``io.groups``; None keeps those
                 of a patient's folder together, and the frames of a file.
+            format: a name in ``io.formats.FORMATS``.
         """
         self.flushing.emit()
         if self.store is None:
@@ -583,6 +586,7 @@ class AnnotationSession(SessionState):
             self.table.classes,
             overwrite,
             groups,
+            format,
             lane=Lane.FILES,
             key="export",
             text="Exporting...",

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..core.errors import DatasetError, PromptError, UsgsegError
+from ..core.errors import DatasetError, UsgsegError
+from ..io.formats import DEFAULT_FORMAT, FORMATS, export_format
 from .common import end_if_failed
 
 if TYPE_CHECKING:
     from ..project.project import ProjectStore
 
-FORMATS = ("png",)
 ALL, FIRST = "all", "first"
+FORMAT_HELP = " ".join(f"{name}: {each.summary}." for name, each in FORMATS.items())
 GROUPS_HELP = (
     "Images of one patient or loop: folder (the folder they lie in), prefix:_ (the file name up to "
     "the first _), a regular expression whose first group names it, such as '(P\\d+)_', or a CSV "
@@ -30,7 +31,7 @@ def export(
         Path, typer.Argument(help="The folder of images that was labelled, or its project.")
     ],
     out: Annotated[Path, typer.Option(help="The data set's folder.")],
-    format: Annotated[str, typer.Option(help="png: images/, masks/ and dataset.json.")] = "png",
+    format: Annotated[str, typer.Option(help=FORMAT_HELP)] = DEFAULT_FORMAT,
     labels: Annotated[
         Path | None, typer.Option(help="Where the labels are, if not in FOLDER/usgseg.")
     ] = None,
@@ -50,18 +51,17 @@ def export(
         bool, typer.Option(help="Replace an earlier export that nobody changed since.")
     ] = False,
 ) -> None:
-    """Export committed labels as PNG label maps in the documented data set layout.
+    """Export accepted labels as a data set.
 
     OUT is a new or an empty folder. Images of one patient or loop have one group in dataset.json,
     and no split tears a group apart.
     """
-    if format not in FORMATS:
-        raise PromptError(f"--format {format!r}: expected one of {', '.join(FORMATS)}")
+    export_format(format)
     failed: list[str] = []
 
     def export_one(annotator: str, place: Path) -> None:
         with closing(_open(folder, labels, "" if annotator == FIRST else annotator)) as store:
-            failed.extend(_export(store, place, name, organ, target, groups, overwrite))
+            failed.extend(_export(store, place, name, organ, target, groups, format, overwrite))
 
     if annotator == ALL:
         _export_all(_committed(folder, labels), out, export_one, failed, overwrite)
@@ -126,6 +126,7 @@ def _export(
     organ: str,
     target: str | None,
     groups: str | None,
+    format: str,
     overwrite: bool,
 ) -> list[str]:
     """Export one annotator's labels; gives sentences about what was left out."""
@@ -149,6 +150,7 @@ def _export(
         target=target or (classes[0].name if classes else "object"),
         classes=classes,
         groups=groups,
+        format=format,
         overwrite=overwrite,
     )
     typer.echo(f"{len(report.exported)} of {len(store.records)} images exported to {out}")

@@ -110,7 +110,7 @@ class UltrasoundWidget(QWidget):
         self.folds.add(
             "Learn", "Train on accepted images; versions of what was learnt.", self.learning
         )
-        self.folds.add("Export", "Write a data set of PNGs.", self.export)
+        self.folds.add("Export", "Write what is accepted as a data set.", self.export)
         self.folds.toggled.connect(self._on_fold)
         self.find_panel.fold.toggled.connect(self._on_thresholds)
         for learner in (session.predictor, session.tuner):

@@ -23,9 +23,10 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -34,10 +35,13 @@ from numpy.typing import NDArray
 from ..core.errors import DatasetError, readable
 from .atomic import Write, write_over
 from .images import read_image
-from .labels import LabelMap, read_classes
+from .labels import Labelling, LabelMap, read_classes, write_image, write_labels
 from .masks import as_labels, fitted, read_mask_file
 from .names import NameFinder, hidden_or_appledouble, pair_by_name, same_name_key
 from .search import IMAGE_SUFFIXES
+
+CARD = "dataset.json"
+"""Name of the file that describes a data set."""
 
 BACKGROUND = ("background", "bg", "_background_", "")
 
@@ -335,6 +339,100 @@ def check_same_size(path: Path, labels: NDArray[Any], size_hw: tuple[int, ...]) 
             f"{size_hw[1]}x{size_hw[0]}; a label map has exactly its image's size: make it anew, "
             "or put back the image that it was made on",
         )
+
+
+def write_pair(
+    folder: Path, file_name: str, image: NDArray[np.uint8], labels: NDArray[Any], write: Write
+) -> None:
+    """Write ``images/<file_name>.png`` and ``masks/<file_name>.png``.
+
+    Args:
+        folder: of the data set.
+        file_name: a safe one (``io.names.safe_file_name``), without suffix.
+        image: (H, W, 3) RGB uint8; grey where its channels are equal.
+        labels: (H, W) label values.
+        write: how a file is written.
+
+    Raises:
+        DatasetError: the two are not of one size.
+        LabelWriteError: a file is there already, or cannot be written.
+    """
+    mask_path = folder / "masks" / f"{file_name}.png"
+    check_same_size(mask_path, labels, image.shape[:2])
+    write_image(folder / "images" / f"{file_name}.png", image, write)
+    write_labels(mask_path, labels, write)
+
+
+def image_entry(item_id: str, group: str, labels: LabelMap, **more: Any) -> dict[str, Any]:
+    """The entry of an image in ``dataset.json``; what is None in ``more`` is left out."""
+    return {
+        "id": item_id,
+        "group": group,
+        "width": labels.shape[1],
+        "height": labels.shape[0],
+        "empty_mask": not labels.any(),
+        **{key: value for key, value in more.items() if value is not None},
+    }
+
+
+def card_ids(file_names: Mapping[str, str]) -> dict[str, str]:
+    """The id that a card gives each item, such that ``read_dataset`` takes it.
+
+    It is the item's own, or its file's name where an id may not be so: one that is empty or leads
+    out of a folder, or two that are one when they are read (``errors.readable``, umlauts).
+
+    Args:
+        file_names: id -> name of its files, without suffix, as ``safe_file_names`` gives them.
+    """
+    keys = {item_id: same_name_key(readable(item_id)) for item_id in file_names}
+    counts = Counter(keys.values())
+    return {
+        item_id: item_id
+        if item_id and not _leads_out(item_id) and counts[keys[item_id]] == 1
+        else file_name
+        for item_id, file_name in file_names.items()
+    }
+
+
+def _leads_out(item_id: str) -> bool:
+    anchor = PureWindowsPath(item_id).anchor  # also that of a POSIX path
+    return bool(anchor) or ".." in re.split(r"[/\\]", item_id)
+
+
+def write_card(
+    out: Path,
+    write: Write,
+    *,
+    name: str,
+    organ: str,
+    target: str,
+    labels: Mapping[int, str],
+    items: Sequence[Mapping[str, Any]],
+    labelling: Labelling = "semantic",
+    more: Mapping[str, Any] | None = None,
+) -> None:
+    """Write ``dataset.json``.
+
+    ``items`` are of ``image_entry``, or have at least ``id`` and ``group``; ``more`` is what else
+    the card says, such as home page and licence.
+
+    Raises:
+        LabelWriteError: it may not or cannot be written.
+    """
+    card: dict[str, Any] = {
+        "schema": 1,
+        "name": name,
+        "organ": organ,
+        "target": target,
+        "labels": {str(value): labels[value] for value in sorted(labels)},
+        **(more or {}),
+        "count": len(items),
+        "items": list(items),
+    }
+    if labelling == "instance":
+        card["labelling"] = labelling
+    text = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
+    write(out / CARD, text.encode("utf-8", "backslashreplace"))  # names that are no UTF-8
 
 
 @dataclass(frozen=True, slots=True)

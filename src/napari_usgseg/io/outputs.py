@@ -21,7 +21,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ..core.errors import LabelWriteError
+from ..core.errors import LabelWriteError, UsgsegError
 from .atomic import is_half_written, write_atomically, write_cure
 
 RECORD_FILE = ".usgseg-written.jsonl"
@@ -192,16 +192,21 @@ class OutputFolder:
         if self.overwrite and self.is_own(path) and not _identities(path) & self._reads:
             _unlink(path)
 
-    def take_back(self, *paths: Path) -> None:
-        """Remove those of the files that this run wrote, such as an image whose mask failed.
+    @contextlib.contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """Remove what the block wrote where it fails, such as an image whose mask failed.
 
         Raises:
-            LabelWriteError: one cannot be removed.
+            LabelWriteError: a file cannot be removed.
         """
-        for path in paths:
-            if _place(path) in self._written:
-                self._written.remove(_place(path))
-                _unlink(path)
+        before = set(self._written)
+        try:
+            yield
+        except UsgsegError:
+            for place in self._written - before:
+                self._written.remove(place)
+                _unlink(place)
+            raise
 
     def remove_others(self, *keep: Path) -> None:
         """Remove what an earlier run wrote here and this one did not, and folders left empty.

@@ -286,8 +286,9 @@ def export_labels(
     classes: tuple[LabelClass, ...],
     overwrite: bool,
     groups: str | None,
+    format: str,
 ) -> tuple[Path, str]:
-    """Write a data set of everything that is accepted; ``groups`` as in ``io.groups``.
+    """Write a data set of everything that is accepted, as ``project.export.export_store``.
 
     Returns:
         Its folder, and sentences for the person, or "".
@@ -299,6 +300,7 @@ def export_labels(
         target=target,
         classes=classes,
         groups=groups,
+        format=format,
         overwrite=overwrite,
     )
     return report.whole(), " ".join((*report.ungrouped, *report.notes))

@@ -21,7 +21,7 @@ from ..core.metrics import dice, next_click
 from ..core.types import BoolArray, ImageRecord, LabelClass, Prompts, TextPrompt
 from ..io.atomic import Write
 from ..io.export import export_images
-from ..io.labels import default_color, write_labels, write_png
+from ..io.labels import LabelMap, default_color, write_labels, write_png
 from ..io.outputs import OutputFolder
 from ..models.interfaces import Detector, Segmenter
 from ..phantoms.phantom import Phantom, make_phantom
@@ -73,6 +73,7 @@ def run_demo(
     names = list(dict.fromkeys(phantom.phrase for phantom in phantoms))
     classes = [LabelClass(i, name, default_color(i)) for i, name in enumerate(names, start=1)]
     steps, records = [], []
+    pairs: dict[str, tuple[NDArray[np.uint8], LabelMap]] = {}
     for index, phantom in enumerate(phantoms, start=1):
         path = out / "phantoms" / f"phantom-{index:02d}.png"
         write_png(path, phantom.image, folder.write)
@@ -81,12 +82,13 @@ def run_demo(
         step, labels = _one_phantom(
             segmenter, detector, phantom, record, label_class, out / "overlays", folder.write
         )
-        label_path = out / "labels" / f"{record.image_id}.png"
-        write_labels(label_path, labels, folder.write)
-        records.append((record, label_path))
+        write_labels(out / "labels" / f"{record.image_id}.png", labels, folder.write)
+        records.append(record)
+        pairs[record.image_id] = phantom.image, labels
         steps.append(step)
     report = export_images(
         records,
+        lambda record: pairs[record.image_id],
         out / "dataset",
         name="usgseg-demo",
         organ="phantom",
@@ -107,7 +109,7 @@ def _one_phantom(
     label_class: LabelClass,
     overlays: Path,
     write: Write,
-) -> tuple[DemoStep, NDArray[np.integer]]:
+) -> tuple[DemoStep, LabelMap]:
     truth = phantom.labels == 1
     prompt = TextPrompt(phantom.phrase)
     found = propose_text(segmenter, detector, phantom.image, prompt, SETTINGS)

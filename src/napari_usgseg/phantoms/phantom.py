@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.geometry import components
-from ..io.export import CARD, write_card
+from ..io.datasets import CARD, write_card
 from ..io.labels import write_labels, write_png
 from ..io.outputs import OutputFolder
 from .anatomy import ANATOMIES

@@ -15,7 +15,7 @@ from PIL import Image
 from napari_usgseg.cli.main import run
 from napari_usgseg.core.errors import UsgsegError
 from napari_usgseg.core.types import ImageRecord, LabelClass
-from napari_usgseg.io.datasets import read_dataset
+from napari_usgseg.io.datasets import read_dataset, read_pair
 from napari_usgseg.io.export import export_images
 from napari_usgseg.lab.public_datasets.source_csv import COLUMNS
 from napari_usgseg.phantoms.phantom import write_phantom_dataset
@@ -61,12 +61,14 @@ def scene(tmp_path: Path) -> Path:
 
 def export_own(root: Path, out: Path, overwrite: bool) -> None:
     """The images of a data set that the program wrote itself, exported once more."""
-    pairs = [
-        (ImageRecord(item.item_id, item.image_path, None, (40, 48)), item.mask_path)
-        for item in read_dataset(root / "own").items
-    ]
+    items = {item.item_id: item for item in read_dataset(root / "own").items}
+    records = [ImageRecord(key, item.image_path, None, (40, 48)) for key, item in items.items()]
+    reads = [item.mask_path for item in items.values()]
     about = {"name": "own", "organ": "o", "target": "cyst", "classes": [CYST]}
-    export_images(pairs, out, **about, overwrite=overwrite)
+    export_images(
+        records, lambda record: read_pair(items[record.image_id]), out, reads=reads, **about,
+        overwrite=overwrite,
+    )  # fmt: skip
 
 
 def command(*words: str) -> Callable[[Path, Path, bool], None]:

@@ -8,8 +8,7 @@ from PIL import Image
 
 from napari_usgseg.core.errors import DatasetError, LabelWriteError
 from napari_usgseg.io.atomic import write_new
-from napari_usgseg.io.datasets import Split, read_dataset, read_splits
-from napari_usgseg.io.export import write_card
+from napari_usgseg.io.datasets import Split, read_dataset, read_splits, write_card, write_pair
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
 from napari_usgseg.lab.public_datasets.source_csv import (
@@ -19,11 +18,7 @@ from napari_usgseg.lab.public_datasets.source_csv import (
     read_source_csv,
     write_source_csv,
 )
-from napari_usgseg.lab.public_datasets.source_folders import (
-    write_pair,
-    write_png_layout,
-    write_sam2rad,
-)
+from napari_usgseg.lab.public_datasets.source_folders import write_png_layout, write_sam2rad
 
 BOXES = {"a": (10, 8, 20, 15), "b": (0, 0, 6, 5), "c": (50, 30, 14, 18), "d": (3, 40, 60, 8)}
 SPLIT = Split(("a", "b"), ("c",), ("d",))

@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from qtpy.QtCore import QSignalBlocker
+from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -24,6 +24,7 @@ from qtpy.QtWidgets import (
 
 from ...annotation.session import AnnotationSession
 from ...annotation.settings import Settings
+from ...io.formats import FORMATS
 from ...models.catalogue import CATALOGUE
 from ...project.project import ProjectStore
 from ...segmentation.postprocess import PostprocessSettings
@@ -181,7 +182,7 @@ def _names(kind: str, tooltip: str) -> QComboBox:
 
 
 class ExportForm(QWidget):
-    """Everything that is accepted, as a data set of PNGs."""
+    """Everything that is accepted, as a data set."""
 
     def __init__(self, session: AnnotationSession) -> None:
         super().__init__()
@@ -209,14 +210,22 @@ class ExportForm(QWidget):
         self.overwrite.setToolTip(
             "Only of what this program exported there, and what nobody changed since."
         )
+        self.format = QComboBox()
+        for name, each in FORMATS.items():
+            self.format.addItem(name)
+            self.format.setItemData(
+                self.format.count() - 1, each.summary, Qt.ItemDataRole.ToolTipRole
+            )
+        self.format.setToolTip("How the data set is written.")
         self.run = button(
-            "Export PNG", "Write accepted images and label maps as a data set.", self.export
+            "Export", "Write accepted images and label maps as a data set.", self.export
         )
         form = QFormLayout()
         form.setContentsMargins(12, 0, 0, 0)
         form.addRow("organ", self.organ)
         form.addRow("target", self.target)
         form.addRow("groups", self.groups)
+        form.addRow("format", self.format)
         form.addRow("into", row(self.place, self.browse, stretch=0))
         form.addRow(self.overwrite)
         layout = QVBoxLayout(self)
@@ -260,7 +269,9 @@ class ExportForm(QWidget):
         target = self.target.text().strip() or self.target.placeholderText()
         organ = self.organ.text().strip() or "ultrasound"
         groups = self.groups.text().strip() or None
-        self._session.export(out, organ, target, self.overwrite.isChecked(), groups)
+        self._session.export(
+            out, organ, target, self.overwrite.isChecked(), groups, self.format.currentText()
+        )
 
     def show_effort(self) -> LedgerDialog:
         """Open the effort ledger beside the window, or bring it up to date."""

@@ -30,9 +30,8 @@ from numpy.typing import NDArray
 from ...core.errors import DatasetError, FileError, readable
 from ...core.types import BoolArray, LabelClass
 from ...io.atomic import Write
-from ...io.datasets import Split, save_splits
+from ...io.datasets import CARD, Split, image_entry, save_splits, write_card, write_pair
 from ...io.decoders import Volume, is_nifti, read_nifti
-from ...io.export import CARD, write_card
 from ...io.groups import average_hash, join_groups
 from ...io.images import Spacing, card_entry, read_image, read_spacing, to_rgb_uint8
 from ...io.labels import default_color, write_classes
@@ -42,7 +41,6 @@ from ...io.outputs import OutputFolder
 from .annotations import AnnotationReader, Masks
 from .finding import FoundImage, Remark, RemarkKind, find_images
 from .registry import KnownDataset, LabelRule
-from .source_folders import write_pair
 
 EXTRA_SPLIT = (70, 20, 10)
 """Shares of training, validation and test without counts: the paper's scripts' own."""
@@ -367,17 +365,15 @@ def _label_map(frame: _Frame, rules: tuple[LabelRule, ...]) -> NDArray[np.uint8]
 def _item(
     found: FoundImage, frame: _Frame, labels: NDArray[np.uint8], source: str
 ) -> dict[str, Any]:
-    item: dict[str, Any] = {
-        "id": frame.item_id,
-        "group": found.group or frame.item_id,
-        "width": labels.shape[1],
-        "height": labels.shape[0],
-        "empty_mask": not labels.any(),
-        "source": source,
-    }
-    spacing = card_entry(frame.spacing_mm)
-    more = {"finding": found.finding, "part": found.part, "pixel_size_mm": spacing}
-    return item | {key: value for key, value in more.items() if value is not None}
+    return image_entry(
+        frame.item_id,
+        found.group or frame.item_id,
+        labels,
+        source=source,
+        finding=found.finding,
+        part=found.part,
+        pixel_size_mm=card_entry(frame.spacing_mm),
+    )
 
 
 def _finish(

@@ -25,8 +25,16 @@ from numpy.typing import NDArray
 from ...core.errors import DatasetError, FileError, readable
 from ...core.geometry import components, mask_to_box
 from ...core.types import BoolArray
-from ...io.datasets import Dataset, Split, save_splits
-from ...io.export import CARD, card_ids, write_card
+from ...io.datasets import (
+    CARD,
+    Dataset,
+    Split,
+    card_ids,
+    image_entry,
+    save_splits,
+    write_card,
+    write_pair,
+)
 from ...io.images import read_image
 from ...io.labels import write_image, write_png
 from ...io.masks import object_mask
@@ -35,7 +43,7 @@ from ...io.outputs import OutputFolder
 from ...io.tables import read_table
 from .finding import Remark
 from .registry import find_dataset
-from .source_folders import check_any, on_no_side, open_output, read_items, write_pair
+from .source_folders import check_any, on_no_side, open_output, read_items
 
 COLUMNS = (
     "label_name", "bbox_x", "bbox_y", "bbox_width", "bbox_height",
@@ -227,9 +235,8 @@ def _write_ours(
             remarks.append(Remark("failed", file, error.cause))
             continue
         item_id = ids[own_ids[file]]
-        item: dict[str, Any] = {"id": item_id, "group": item_id, "width": labels.shape[1]}
-        item |= {"height": labels.shape[0], "empty_mask": not labels.any(), "source": file}
-        items.append(item | ({"mask_from": FROM_BOX} if from_box else {}))
+        mask_from = FROM_BOX if from_box else None
+        items.append(image_entry(item_id, item_id, labels, source=file, mask_from=mask_from))
         sides[image.side].append(item_id)
     if items:
         known = find_dataset(name)

@@ -17,38 +17,28 @@ from numpy.typing import NDArray
 
 from ...core.errors import DatasetError, FileError, readable
 from ...core.types import LabelClass
-from ...io.atomic import Write
-from ...io.datasets import Dataset, DatasetItem, Split, read_pair
-from ...io.export import CARD, card_ids, write_card
-from ...io.labels import LabelMap, default_color, write_classes, write_image, write_labels
+from ...io.datasets import (
+    CARD,
+    Dataset,
+    DatasetItem,
+    Split,
+    card_ids,
+    image_entry,
+    read_pair,
+    write_card,
+    write_pair,
+)
+from ...io.labels import (
+    LabelMap,
+    default_color,
+    values_in,
+    write_classes,
+    write_image,
+    write_labels,
+)
 from ...io.names import safe_file_names
 from ...io.outputs import OutputFolder
 from .finding import Remark
-
-
-def write_pair(
-    folder: Path, file_name: str, image: NDArray[np.uint8], labels: NDArray[Any], write: Write
-) -> None:
-    """Write ``images/<file_name>.png`` from (H, W, 3), ``masks/...`` from (H, W) label values.
-
-    Args:
-        folder: of the data set.
-        file_name: a safe one (``io.names.safe_file_name``), without suffix.
-        image: RGB.
-        labels: of it.
-        write: how a file is written.
-
-    Raises:
-        DatasetError: the two are not of one size.
-        LabelWriteError: a file is there already, or cannot be written.
-    """
-    if labels.shape != image.shape[:2]:
-        raise DatasetError(
-            folder / "masks" / f"{file_name}.png",
-            f"{labels.shape} pixels, its image {image.shape[:2]}; they must be the same",
-        )
-    write_image(folder / "images" / f"{file_name}.png", image, write)
-    write_labels(folder / "masks" / f"{file_name}.png", labels, write)
 
 
 def write_png_layout(
@@ -71,17 +61,10 @@ def write_png_layout(
     for item, image, labels in read_items(dataset, remarks):
         folder.remove(out / CARD)  # what is cut off is no data set, and not half of each
         write_pair(out, files[item.item_id], image, labels, folder.write)
-        for value in np.unique(labels[labels > 0]).tolist():
+        for value in values_in(labels):
             names.setdefault(value, f"label {value}")
-        entry: dict[str, Any] = {
-            "id": ids[item.item_id],
-            "group": item.group,
-            "width": labels.shape[1],
-            "height": labels.shape[0],
-            "empty_mask": not labels.any(),
-        }
         more = {"finding": item.finding, "pixel_size_mm": item.spacing_mm}
-        items.append(entry | {key: value for key, value in more.items() if value is not None})
+        items.append(image_entry(ids[item.item_id], item.group, labels, **more))
     check_any(dataset, len(items), remarks)
     write_card(
         out, folder.write, name=dataset.name, organ=dataset.organ, target=dataset.target,
@@ -116,7 +99,7 @@ def write_sam2rad(
             file = f"{files[item.item_id]}.png"
             write_image(out / side / "imgs" / file, image, folder.write)
             write_labels(out / side / "gts" / file, labels, folder.write)
-            for value in np.unique(labels[labels > 0]).tolist():
+            for value in values_in(labels):
                 names.setdefault(value, f"label {value}")
             counts[side] += 1
     check_any(dataset, sum(counts.values()), remarks)

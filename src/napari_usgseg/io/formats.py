@@ -1,0 +1,151 @@
+"""Export formats: what a data set looks like on disk, an entry of ``FORMATS`` each.
+
+``io.export`` reads the images one after the other, leaves out those that fail, and writes over
+nothing of a person's. A format says what files one image becomes (``write_image``) and what the
+file says that lists them all (``write_card``). To add one, write these two functions and name them
+in ``FORMATS``: ``usgseg export --format`` and the window's form offer it from then on.
+
+``usgseg --help`` imports this module, so what takes long to import is imported inside functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import PromptError
+from .outputs import OutputFolder
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ..core.types import LabelClass
+    from .labels import Labelling, LabelMap
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExportImage:
+    """One labelled image of an export.
+
+    Attributes:
+        image_id: unique in the data set.
+        file_name: of its files, without suffix; safe on every file system and unique, too.
+        source: name of the file that it was read from.
+        group: the patient, video or case that it is of.
+        image: (H, W, 3) RGB uint8.
+        labels: (H, W), the class number of each pixel, 0 for background.
+        codes: (H, W), ``class number * 1000 + n`` for the n-th object of a class, where objects
+            were told apart (``io.labels``); else None.
+        spacing_mm: millimetres per pixel (row, column), None where they are not known.
+    """
+
+    image_id: str
+    file_name: str
+    source: str
+    group: str
+    image: NDArray[np.uint8]
+    labels: LabelMap
+    codes: LabelMap | None
+    spacing_mm: tuple[float, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExportAbout:
+    """What is true of a whole export.
+
+    Attributes:
+        name: of the data set.
+        organ: what the images show.
+        target: the phrase that a sonographer would type for class 1.
+        classes: with their colours, as the person named them.
+        labels: class number -> name, of each in ``classes`` and of each number without a class.
+        labelling: "instance" where objects were told apart, else "semantic".
+    """
+
+    name: str
+    organ: str
+    target: str
+    classes: Sequence[LabelClass]
+    labels: Mapping[int, str]
+    labelling: Labelling
+
+
+Entry = dict[str, Any]
+"""What ``write_image`` has to tell ``write_card`` of its image; only these two look inside."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFormat:
+    """A way to write a data set.
+
+    Attributes:
+        summary: what it gives, for help texts.
+        card: path below the folder of the file that lists all images. It is removed first and
+            written last, so that an export that was cut off is none.
+        write_image: writes the files of one image through the folder and gives its entry. Where it
+            raises a ``UsgsegError``, what it wrote is removed and the image is left out.
+        write_card: writes the card, from the entries of all images.
+    """
+
+    summary: str
+    card: str
+    write_image: Callable[[OutputFolder, ExportImage], Entry]
+    write_card: Callable[[OutputFolder, ExportAbout, Sequence[Entry]], None]
+
+
+def _write_png_image(folder: OutputFolder, item: ExportImage) -> Entry:
+    from .datasets import image_entry, write_pair
+    from .images import card_entry
+    from .labels import write_png
+
+    write_pair(folder.root, item.file_name, item.image, item.labels, folder.write)
+    if item.codes is not None:
+        path = folder.root / "instances" / f"{item.file_name}.png"
+        write_png(path, item.codes.astype("uint16"), folder.write)  # 16 bits also where all are 0
+    spacing = card_entry(item.spacing_mm)
+    return image_entry(
+        item.image_id, item.group, item.labels, source=item.source, pixel_size_mm=spacing
+    )
+
+
+def _write_png_card(folder: OutputFolder, about: ExportAbout, entries: Sequence[Entry]) -> None:
+    from .datasets import write_card
+    from .labels import write_classes
+
+    write_classes(folder.root / "classes.json", about.classes, folder.write)
+    write_card(
+        folder.root,
+        folder.write,
+        name=about.name,
+        organ=about.organ,
+        target=about.target,
+        labels=about.labels,
+        items=entries,
+        labelling=about.labelling,
+    )
+
+
+FORMATS: Mapping[str, ExportFormat] = {
+    "png": ExportFormat(
+        "images/, masks/ and dataset.json, which evaluate and train read",
+        "dataset.json",
+        _write_png_image,
+        _write_png_card,
+    ),
+}
+"""Name -> format; the first is what is taken where none is named."""
+
+DEFAULT_FORMAT = next(iter(FORMATS))
+
+
+def export_format(name: str) -> ExportFormat:
+    """The format of a name.
+
+    Raises:
+        PromptError: there is none; it names those that there are.
+    """
+    if name not in FORMATS:
+        raise PromptError(f"--format {name!r}: expected one of {', '.join(FORMATS)}")
+    return FORMATS[name]
