@@ -15,8 +15,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import napari_usgseg
-
 LENGTH = struct.Struct("<Q")
 
 
@@ -73,7 +71,7 @@ def start(
     Raises:
         OSError: the process cannot be started.
     """
-    root = str(Path(napari_usgseg.__file__).parent.parent)
+    root = str(Path(__file__).resolve().parents[2])
     paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH", ""))))
     return subprocess.Popen(
         [sys.executable, "-m", module, *arguments],

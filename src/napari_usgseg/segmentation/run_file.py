@@ -343,7 +343,5 @@ def _versions() -> dict[str, str]:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
-            from .. import __version__
-
-            found[name] = __version__ if name == "napari-usgseg" else "absent"
+            found[name] = "absent"
     return found

@@ -1,0 +1,205 @@
+"""Functions that a script calls; ``napari_usgseg`` gives them under its own name.
+
+They are the same path that the window and ``usgseg segment`` take (``segmentation.propose``), so a
+script gets the masks that a person would.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .core.types import ImageEmbedding, Prompts, TextPrompt
+from .io.export import ExportReport
+from .io.formats import DEFAULT_FORMAT
+from .io.images import to_rgb_uint8
+from .models.interfaces import Detector, Segmenter
+from .project.export import export_store
+from .project.project import ProjectStore
+from .segmentation.postprocess import PostprocessSettings
+from .segmentation.propose import Proposal, Proposals, propose_prompts, propose_text
+
+
+def segment_text(
+    image: NDArray[Any],
+    text: str,
+    *,
+    detector: Detector | None = None,
+    segmenter: Segmenter | None = None,
+    box_threshold: float | None = None,
+    text_threshold: float | None = None,
+    settings: PostprocessSettings | None = None,
+) -> Proposals:
+    """Find and segment everything in an image that a phrase names.
+
+    The detector turns phrases into boxes, the segmenter each box into a mask, then that is cleaned:
+    the method of GroundingDINO-US-SAM (arXiv 2506.23903), with SAM 2 as it is (arXiv 2408.00714,
+    section 4). Thresholds are Grounding DINO's (arXiv 2303.05499, section 3).
+
+    Args:
+        image: (H, W, 3) RGB uint8, as ``read_image`` gives it; grey (H, W), alpha and other depths
+            are made such by the same rule.
+        text: one phrase, or several that are parted by full stops: "kidney. renal medulla."
+        detector: of ``load_detector``; None takes the embedded one, loaded once.
+        segmenter: of ``load_segmenter``; None takes the embedded one, loaded once.
+        box_threshold: least score of a box, in [0, 1]; None takes the detector's own.
+        text_threshold: least score of a word that gives a box its phrase, in [0, 1]; None takes the
+            detector's own.
+        settings: cleaning of the masks; None drops pieces outside the box and fills small holes.
+
+    Returns:
+        ``items``, best first, each with ``mask`` (H, W) bool, ``box`` (4,) XYXY in pixels,
+        ``score`` in [0, 1] and ``phrase``; ``notes``, sentences about what was not found;
+        ``embedding``, to hand to ``segment_prompts`` so that the image is not encoded again.
+
+    Raises:
+        PromptError: ``text`` holds no phrase, or a threshold is out of range.
+        ImageReadError: ``image`` has another shape or type.
+    """
+    return propose_text(
+        segmenter or _nano_segmenter(),
+        detector or _nano_detector(),
+        to_rgb_uint8(image),
+        TextPrompt(text, box_threshold, text_threshold),
+        settings or PostprocessSettings(),
+    )
+
+
+def segment_prompts(
+    image: NDArray[Any],
+    *,
+    point_coords: ArrayLike | None = None,
+    point_labels: ArrayLike | None = None,
+    box: ArrayLike | None = None,
+    previous: Proposal | None = None,
+    segmenter: Segmenter | None = None,
+    embedding: ImageEmbedding | None = None,
+    settings: PostprocessSettings | None = None,
+) -> Proposal:
+    """Segment the one object that points and a box show, or correct its mask.
+
+    One click is answered by the best of three masks, more prompts by one mask, as the authors of
+    SAM advise (arXiv 2304.02643, section 3; SAM 2: arXiv 2408.00714, section 4). A correction
+    changes what the newest points contradict and leaves the rest of the mask alone, after
+    FocalClick's progressive merge (arXiv 2204.02574, section 3.3).
+
+    Args:
+        image: (H, W, 3) RGB uint8, as for ``segment_text``.
+        point_coords: (N, 2) as (x, y) in pixels; the centre of the top-left pixel is (0, 0).
+        point_labels: (N,) 1 on the object, 0 off it; None takes all to be on it.
+        box: (4,) as (x0, y0, x1, y1) in pixels.
+        previous: the mask to correct: what this function or ``segment_text`` gave before. Give all
+            points of the object, not the new ones alone.
+        segmenter: of ``load_segmenter``; None takes the embedded one, loaded once.
+        embedding: of ``image`` by ``segmenter`` (``segmenter.embed(image)``, or the ``embedding``
+            that ``segment_text`` gave), for many prompts on one image; None encodes the image.
+        settings: cleaning of the mask, as for ``segment_text``.
+
+    Returns:
+        ``mask`` (H, W) bool, ``box`` (4,) XYXY in pixels (the given one, else the mask's own, zeros
+        where it is empty), ``score``: the segmenter's estimate of the mask's IoU in [0, 1].
+
+    Raises:
+        PromptError: there is neither a point nor a box, or one is malformed or outside the image.
+        ModelError: ``embedding`` is another model's.
+        ImageReadError: ``image`` has another shape or type.
+    """
+    segmenter = segmenter or _nano_segmenter()
+    coords = np.zeros((0, 2), np.float32)
+    if point_coords is not None:
+        coords = np.asarray(point_coords, np.float32)
+    labels = np.ones(len(coords), np.int32)
+    if point_labels is not None:
+        labels = np.asarray(point_labels, np.int32)
+    prompts = Prompts(
+        point_coords=coords,
+        point_labels=labels,
+        box=None if box is None else np.asarray(box, np.float32),
+        mask_input=None if previous is None else previous.low_res_logits,
+    )
+    proposal, _ = propose_prompts(
+        segmenter,
+        embedding or segmenter.embed(to_rgb_uint8(image)),
+        prompts,
+        settings or PostprocessSettings(),
+        None if previous is None else previous.mask,
+    )
+    return proposal
+
+
+def export(
+    project: ProjectStore | str | Path,
+    folder: str | Path,
+    *,
+    name: str | None = None,
+    organ: str = "unknown",
+    target: str | None = None,
+    groups: str | None = None,
+    format: str = DEFAULT_FORMAT,
+    overwrite: bool = False,
+) -> ExportReport:
+    """Write the accepted images of a project as a data set, as ``usgseg export`` does.
+
+    Args:
+        project: an open project, or the folder of images that was labelled.
+        folder: of the data set: new, or empty. ``usgseg evaluate`` and ``usgseg train`` read it.
+        name: of the data set; None takes the folder's of the images.
+        organ: what the images show.
+        target: the phrase for class 1; None takes its name.
+        groups: which images belong together (a patient, a loop), so that no split parts them:
+            "folder", "prefix:_", a regular expression or a CSV, as for ``usgseg export --groups``.
+        format: "png", or another name that ``usgseg export --help`` lists.
+        overwrite: replace an earlier export that nobody changed since.
+
+    Returns:
+        ``exported``, the ids of the images that are in it, and ``failures``, those that were left
+        out and why; ``whole()`` raises where there are any.
+
+    Raises:
+        DatasetError: nothing is accepted yet, or the project cannot be read.
+        LabelWriteError: ``folder`` holds anything else, or cannot be written.
+        PromptError: ``groups`` is no rule, or there is no such format.
+    """
+    if not isinstance(project, ProjectStore):
+        with closing(ProjectStore(project, write=False)) as opened:
+            return export(
+                opened,
+                folder,
+                name=name,
+                organ=organ,
+                target=target,
+                groups=groups,
+                format=format,
+                overwrite=overwrite,
+            )
+    classes = project.classes()
+    return export_store(
+        project,
+        folder,
+        name=name,
+        organ=organ,
+        target=target or (classes[0].name if classes else "object"),
+        classes=classes,
+        groups=groups,
+        format=format,
+        overwrite=overwrite,
+    )
+
+
+@cache
+def _nano_segmenter() -> Segmenter:
+    from .models.registry import load_segmenter
+
+    return load_segmenter("nano")
+
+
+@cache
+def _nano_detector() -> Detector:
+    from .models.registry import load_detector
+
+    return load_detector("nano")

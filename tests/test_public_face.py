@@ -1,0 +1,208 @@
+"""The public face: what ``import napari_usgseg as us`` gives a script, with the embedded models."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import napari_usgseg as us
+from napari_usgseg.core.errors import (
+    DatasetError,
+    ImageReadError,
+    LabelWriteError,
+    ModelError,
+    PromptError,
+)
+from napari_usgseg.core.metrics import dice
+from napari_usgseg.core.types import LabelClass
+from napari_usgseg.io.datasets import read_dataset
+from napari_usgseg.io.labels import write_png
+from napari_usgseg.phantoms.phantom import Phantom, make_phantom
+
+SQLITES_OWN = ("-shm", "-wal")
+
+
+@pytest.fixture(scope="module")
+def phantom() -> Phantom:
+    """A nerve that the embedded detector finds."""
+    return make_phantom(3)
+
+
+@pytest.fixture(scope="module")
+def found(phantom):
+    return us.segment_text(phantom.image, phantom.phrase)
+
+
+@pytest.fixture
+def labelled(tmp_path, phantom) -> Path:
+    """A folder of two images, one of them with an accepted label map."""
+    folder = tmp_path / "scans"
+    for name in ("a", "b"):
+        write_png(folder / f"{name}.png", phantom.image)
+    with closing(us.Project(folder)) as project:
+        project.write_classes((LabelClass(1, phantom.phrase, "#ff0000"),))
+        project.write_labels(project.records[0], (phantom.labels == 1).astype(np.uint8))
+    return folder
+
+
+def test_every_name_is_there_documented_and_listed():
+    assert set(us.__all__) == {
+        "Project", "export", "load_detector", "load_segmenter", "read_image", "segment_prompts",
+        "segment_text",
+    }  # fmt: skip
+    for name in us.__all__:
+        thing = getattr(us, name)
+        assert callable(thing)
+        assert "Raises:" in thing.__doc__, name
+        assert name in dir(us)
+
+
+def test_a_name_that_is_not_there_is_none():
+    with pytest.raises(AttributeError, match="segment_dreams"):
+        us.segment_dreams  # noqa: B018
+
+
+def test_the_package_alone_imports_nothing():
+    code = "import sys, napari_usgseg; assert not {'numpy', 'torch', 'typer'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_type_checker_sees_the_signatures_and_no_other_name(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import napari_usgseg as us\n"
+        "reveal_type(us.segment_text)\n"
+        "us.load_segmenter(name=1)\n"
+        "us.segment_dreams\n"
+    )
+    words = [sys.executable, "-m", "mypy", "--follow-imports=silent", "--ignore-missing-imports"]
+    place = Path(us.__file__).parent.parent
+    done = subprocess.run(
+        [*words, str(script)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"MYPYPATH": str(place), "PATH": ""},
+    )
+    assert "-> napari_usgseg.segmentation.propose.Proposals" in done.stdout, done.stdout
+    assert 'Argument "name" to "load_segmenter" has incompatible type "int"' in done.stdout
+    assert 'Module has no attribute "segment_dreams"' in done.stdout
+
+
+def test_a_phrase_gives_masks_boxes_and_scores(phantom, found):
+    best = found.items[0]
+    assert best.mask.shape == phantom.image.shape[:2]
+    assert best.mask.dtype == bool
+    assert best.box.shape == (4,)
+    x0, y0, x1, y1 = best.box
+    assert 0 <= x0 < x1 < phantom.image.shape[1]
+    assert 0 <= y0 < y1 < phantom.image.shape[0]
+    assert 0 < best.score <= 1
+    assert best.phrase == phantom.phrase
+    assert dice(best.mask, phantom.labels == 1) > 0.85
+
+
+def test_what_was_not_found_is_said(phantom):
+    nothing = us.segment_text(phantom.image, phantom.phrase, box_threshold=1.0)
+    assert nothing.items == ()
+    assert phantom.phrase in " ".join(nothing.notes)
+
+
+def test_grey_images_and_models_by_name_give_the_same(phantom, found):
+    again = us.segment_text(
+        phantom.image[..., 0],
+        phantom.phrase,
+        detector=us.load_detector("nano"),
+        segmenter=us.load_segmenter("nano"),
+    )
+    np.testing.assert_array_equal(again.items[0].mask, found.items[0].mask)
+
+
+def test_a_box_and_points_give_a_mask_and_a_further_point_corrects_it(phantom, found):
+    truth = phantom.labels == 1
+    rows, columns = np.nonzero(truth)
+    box = [columns.min(), rows.min(), columns.max(), rows.max()]
+    inside = us.segment_prompts(phantom.image, box=box, embedding=found.embedding)
+    np.testing.assert_array_equal(inside.box, box)
+    assert 0 <= inside.score <= 1
+    assert dice(inside.mask, truth) > 0.85
+
+    wrong = np.argwhere(inside.mask & ~truth)[0]
+    corrected = us.segment_prompts(
+        phantom.image,
+        point_coords=[wrong[::-1]],
+        point_labels=[0],
+        box=box,
+        previous=inside,
+        embedding=found.embedding,
+    )
+    assert not corrected.mask[tuple(wrong)]
+    assert dice(corrected.mask, inside.mask) > 0.8
+
+    y, x = (round(values.mean()) for values in (rows, columns))
+    click = us.segment_prompts(phantom.image, point_coords=[(x, y)])
+    assert click.mask[y, x]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "words"),
+    [
+        ({}, "nothing to go by"),
+        ({"point_coords": [(5, 5)], "point_labels": [1, 0]}, "label"),
+        ({"point_coords": [(-50, 5)]}, "outside"),
+        ({"box": [1, 2, 3]}, "box"),
+    ],
+)
+def test_prompts_that_cannot_be_used_are_named(phantom, found, prompts, words):
+    with pytest.raises(PromptError, match=words):
+        us.segment_prompts(phantom.image, embedding=found.embedding, **prompts)
+
+
+def test_other_faults_are_of_the_one_tree(phantom, tmp_path):
+    with pytest.raises(PromptError):
+        us.segment_text(phantom.image, " . ")
+    with pytest.raises(ImageReadError):
+        us.segment_text(np.zeros((3, 4, 5, 6)), "cyst")
+    with pytest.raises(ImageReadError):
+        us.read_image(tmp_path / "none.png")
+    with pytest.raises(ModelError):
+        us.load_segmenter("sam-nine")
+
+
+def test_a_project_shows_what_is_accepted_and_writes_nothing(labelled, phantom):
+    def files() -> dict[Path, bytes]:
+        found = (path for path in labelled.rglob("*") if path.is_file())
+        return {path: path.read_bytes() for path in found if path.suffix[-4:] not in SQLITES_OWN}
+
+    before = files()
+    with closing(us.Project(labelled, write=False)) as project:
+        assert [item.name for item in project.classes()] == [phantom.phrase]
+        first, second = project.records
+        np.testing.assert_array_equal(project.read_labels(first), phantom.labels == 1)
+        assert project.read_labels(second) is None
+    assert files() == before
+
+
+def test_an_export_is_a_data_set(labelled, phantom, tmp_path):
+    report = us.export(labelled, tmp_path / "out", organ="arm")
+    assert report.exported == ("a",)
+    assert report.whole() == tmp_path / "out"
+    dataset = read_dataset(tmp_path / "out")
+    assert (dataset.organ, dataset.target) == ("arm", phantom.phrase)
+    with pytest.raises(LabelWriteError):
+        us.export(labelled, tmp_path / "out")
+    with closing(us.Project(labelled, write=False)) as project:
+        us.export(project, tmp_path / "out", overwrite=True)
+        with pytest.raises(PromptError, match="png"):
+            us.export(project, tmp_path / "other", format="clay")
+
+
+def test_nothing_accepted_is_said(tmp_path, phantom):
+    write_png(tmp_path / "scans" / "a.png", phantom.image)
+    with pytest.raises(DatasetError, match="nothing"):
+        us.export(tmp_path / "scans", tmp_path / "out")
