@@ -3,7 +3,7 @@
     python benchmarks/lora_study.py BASE DATASET... --new hc18 --split benchmarks/splits.json
         --work runs/lora-study --out docs/lora-study [--images 20 100] [--seed 0] [--limit 60]
 
-BASE is a detector that never saw the new data set's organ (``usgseg train nano-grounder`` and
+BASE is a detector that never saw the new data set's organ (``usgseg train nano-detector`` and
 ``nano-dino`` with ``--leave-out``; for ``benchmarks/kidney_phantoms.py``, the embedded ones). Each
 adapter is trained by ``learning.lora`` with its defaults on images of the new data set's training
 side; text Dice is measured on the test sides of all data sets, by the protocol. Three detectors are

@@ -23,7 +23,8 @@ def test_the_version_is_printed(usgseg):
     [
         (), ("segment",), ("evaluate",), ("export",), ("demo",), ("benchmark",), ("models",),
         ("models", "list"), ("models", "download"), ("models", "verify"), ("train",),
-        ("train", "nano-segmenter"), ("train", "nano-grounder"),
+        ("train", "nano-segmenter"), ("train", "nano-detector"), ("train", "nano-grounder"),
+        ("info",), ("models", "import-ppn"),
     ],
 )  # fmt: skip
 def test_every_command_explains_itself(usgseg, words):
@@ -31,6 +32,21 @@ def test_every_command_explains_itself(usgseg, words):
     assert outcome.code == 0
     assert outcome.out.startswith("Usage: usgseg")
     assert outcome.err == ""
+
+
+def test_old_names_of_options_and_commands_are_understood_and_not_shown(usgseg, tmp_path):
+    for words in (("demo",), ("segment", tmp_path), ("evaluate", tmp_path), ("train", "lora", "x")):
+        said = [
+            usgseg(*words, "--out", tmp_path / "o", option, "no such detector").err
+            for option in ("--detector", "--grounder")
+        ]
+        assert said[0] == said[1]
+        assert "No such option" not in said[0]
+        shown = usgseg(*words[:2], "--help").out
+        assert "--detector" in shown
+        assert "grounder" not in shown
+    assert "nano-detector" in usgseg("train", "--help").out
+    assert "nano-grounder" not in usgseg("train", "--help").out
 
 
 def test_no_command_at_all_shows_the_help(usgseg):

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import torch
+from PIL import Image
+
 from napari_usgseg.models import registry
+from napari_usgseg.models.ppn.network import ClassPrompter, PpnShape
 
 
 def test_the_list_has_every_model_and_says_what_is_here(usgseg):
@@ -39,3 +43,22 @@ def test_a_folder_that_is_not_there_or_holds_no_adapter_is_said(usgseg, tmp_path
         outcome = usgseg("models", command, tmp_path)
         assert outcome.code == 0
         assert "no adapter here" in outcome.out
+
+
+def test_weights_of_sam2rads_own_code_become_a_prompt_predictor(usgseg, checkpoint, tmp_path):
+    prompter = ClassPrompter(PpnShape((256, 64, 32), mlp_dim=48), 2, 6)
+    tensors = {f"model.prompt_learner.{n}": t for n, t in prompter.predictor.state_dict().items()}
+    tensors["learnable_prompts.hip"] = prompter.queries.detach()
+    torch.save({"state_dict": tensors}, tmp_path / "hip.ckpt")
+    words = ["models", "import-ppn", tmp_path / "hip.ckpt", "--model", checkpoint]
+    out = tmp_path / "ppn"
+    outcome = usgseg(*words, "--out", out, "--classes", "femur, acetabulum")
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.strip() == f"{out}: femur, acetabulum; use it with --ppn {out}"
+    Image.new("L", (40, 30)).save(tmp_path / "hip.png")
+    words[2:3] = ["--ppn", out, "--out", tmp_path / "labels"]
+    outcome = usgseg("segment", tmp_path / "hip.png", *words[2:])
+    assert (outcome.code, outcome.err) == (0, "")
+    again = usgseg("models", "import-ppn", tmp_path / "hip.ckpt", "--out", out)
+    assert (again.code, len(again.err_lines)) == (1, 1)
+    assert "choose an empty or a new folder" in again.err

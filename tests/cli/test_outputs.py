@@ -81,13 +81,13 @@ COMMANDS = {
     "train nano-segmenter": (
         "train", "nano-segmenter", "data", "--splits", "data/a.json", "--steps", "1", "--out",
     ),
-    "train nano-grounder": (
-        "train", "nano-grounder", "data", "--splits", "data/a.json", "--steps", "1", "--out",
+    "train nano-detector": (
+        "train", "nano-detector", "data", "--splits", "data/a.json", "--steps", "1", "--out",
     ),
     "train nano-dino": (
         "train", "nano-dino", "data", "--splits", "data/a.json", "--steps", "1", "--out",
     ),
-    "merge-lora": ("models", "merge-lora", "data", "--grounder", "nano", "--out"),
+    "merge-lora": ("models", "merge-lora", "data", "--detector", "nano", "--out"),
     "import-lora": ("models", "import-lora", "data/model.pth", "--out"),
 }  # fmt: skip
 FILES = (IMAGE, "data/masks/breast-00000.png", "data/dataset.json", "data/a.json",

@@ -44,7 +44,7 @@ def test_a_tuning_says_what_it_learns_and_how_to_use_it(usgseg, kidneys, tmp_pat
     first, *_, last = outcome.out.splitlines()
     assert "3 images to learn kidney" in first
     assert "3 to stop by" in first
-    assert f"--grounder {tmp_path / 'a'}" in last
+    assert f"--detector {tmp_path / 'a'}" in last
     assert len(read_adapter_card(tmp_path / "a").images) == 6
 
 
@@ -61,12 +61,12 @@ def test_two_processes_share_an_epoch_and_speak_once(kidneys, tmp_path):
     assert "4 images to learn" in first
     assert "step 2 of 2" in done.stdout
     assert done.stdout.count("adapter of nano") == 1
-    assert f"--grounder {tmp_path / 'a'}" in last
+    assert f"--detector {tmp_path / 'a'}" in last
     assert read_adapter_card(tmp_path / "a").rank == 4
 
 
 def test_an_adapter_is_evaluated_as_a_detector_or_on_top_of_its_base(usgseg, kidneys, adapter):
-    for options in (("--grounder", adapter), ("--adapter", adapter)):
+    for options in (("--detector", adapter), ("--adapter", adapter)):
         outcome = usgseg("evaluate", kidneys, "--prompt", "text", "--limit", 2, *options)
         assert outcome.code == 0, outcome.err
         assert outcome.out.startswith("kidneys: 2 images, Dice")
@@ -137,8 +137,8 @@ def test_a_published_file_is_imported_or_refused_in_one_line(usgseg, tmp_path):
     ("options", "message"),
     [
         (("--preset", "paper"), "no preset 'paper'"),
-        (("--decay", "linear"), "--decay is cosine or step"),
-        (("--grounder", "nothing"), "no detector or folder 'nothing'"),
+        (("--decay", "linear"), "--decay 'linear': expected one of cosine, step"),
+        (("--detector", "nothing"), "no detector or folder 'nothing'"),
         (("--images", 80), "80 were asked for"),
     ],
 )

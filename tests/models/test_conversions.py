@@ -10,7 +10,8 @@ import pytest
 from platformdirs.unix import Unix
 from platformdirs.windows import Windows
 
-from napari_usgseg.models.sam.openvino import CACHE_VARIABLE, Conversions, cache_folder
+from napari_usgseg.models.catalogue import CACHE_VARIABLE, cache_folder
+from napari_usgseg.models.sam.openvino import Conversions
 
 
 def write(folder: Path) -> None:

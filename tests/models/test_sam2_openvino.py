@@ -15,13 +15,12 @@ import torch
 
 from napari_usgseg.core.errors import ModelError
 from napari_usgseg.core.types import Prompts
-from napari_usgseg.models.catalogue import CATALOGUE, OPENVINO
+from napari_usgseg.models.catalogue import CACHE_VARIABLE, CATALOGUE, OPENVINO
 from napari_usgseg.models.registry import list_models, load_segmenter, verify_models
 from napari_usgseg.models.sam import openvino as sam2_openvino
 from napari_usgseg.models.sam import sam2
 from napari_usgseg.models.sam.nano import NanoSam
 from napari_usgseg.models.sam.openvino import (
-    CACHE_VARIABLE,
     TOLERANCE,
     Conversions,
     relative_error,

@@ -10,17 +10,28 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..core.errors import PromptError
-from .common import end_if_failed, progress, result_folder
-from .evaluate import files_of, read_chosen
+from .common import (
+    Datasets,
+    DetectorName,
+    Device,
+    Limit,
+    ModelName,
+    Side,
+    SplitFile,
+    check_choice,
+    end_if_failed,
+    files_of,
+    progress,
+    read_chosen,
+    result_folder,
+)
 
 if TYPE_CHECKING:
     from ..io.datasets import Dataset
 
 
 def ablate(
-    datasets: Annotated[
-        list[Path], typer.Argument(metavar="DATASET...", help="Data set folders (dataset.json).")
-    ],
+    datasets: Datasets,
     out: Annotated[Path, typer.Option(help="Folder for ablation.md, .csv, .json and .svg.")],
     vary: Annotated[
         list[str] | None,
@@ -47,17 +58,13 @@ def ablate(
         list[float] | None,
         typer.Option(min=0, max=1, help="A least score of a token to try; repeatable."),
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="At most so many images of each data set.")
-    ] = None,
+    limit: Limit = None,
     seed: Annotated[int, typer.Option(help="Of --limit's draw.")] = 0,
-    split: Annotated[
-        Path | None, typer.Option(help="Split file; scores only one --side of it.")
-    ] = None,
-    side: Annotated[str, typer.Option(help="train, val or test.")] = "val",
-    model: Annotated[str, typer.Option(help="Segmenter: a name or a checkpoint.")] = "nano",
-    grounder: Annotated[str, typer.Option(help="Detector: a name or a folder.")] = "nano",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    split: SplitFile = None,
+    side: Side = "val",
+    model: ModelName = "nano",
+    detector: DetectorName = "nano",
+    device: Device = "auto",
 ) -> None:
     """Change one thing at a time on the way from a phrase to a mask; a table and a plot."""
     from ..lab.evaluation.ablation import (
@@ -75,9 +82,8 @@ def ablate(
 
     for text in phrase or ():
         wanted_phrases(text, "--phrase")
-    strange = [name for name in vary or () if name not in GROUPS]
-    if strange:
-        raise PromptError(f"--vary {strange[0]!r}: expected one of {', '.join(GROUPS)}")
+    for group in vary or ():
+        check_choice("--vary", group, GROUPS)
     chosen = read_chosen(datasets, split, side)
     adapters = {_adapter_name(folder): folder for folder in adapter or ()}
     if len(adapters) < len(adapter or ()):
@@ -95,9 +101,9 @@ def ablate(
     reads = [*files_of(chosen), *filter(None, (split, phrases, *adapters.values()))]
     results = result_folder(out, *FILES, reads=reads)
     segmenter = load_segmenter(model, device=device)
-    detectors = {"": load_detector(grounder, device=device)}
+    detectors = {"": load_detector(detector, device=device)}
     for name, folder in adapters.items():
-        detectors[name] = load_detector(grounder, adapter=folder, device=device)
+        detectors[name] = load_detector(detector, adapter=folder, device=device)
     images = sum(min(limit or len(item.items), len(item.items)) for item in chosen)
     with progress(images, "ablation") as step:
         result = run_ablation(chosen, segmenter, detectors, asked, lambda name: step(""))

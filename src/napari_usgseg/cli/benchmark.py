@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .common import progress, report_writer
+from .common import JsonFile, ModelName, progress, report_writer
 
 
 def benchmark(
     repeats: Annotated[int, typer.Option(min=1, help="Measurements of each; medians count.")] = 5,
-    model: Annotated[str, typer.Option(help="Light segmenter: a name or a checkpoint.")] = "nano",
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here.")
-    ] = None,
+    model: ModelName = "nano",
+    json_file: JsonFile = None,
 ) -> None:
     """Time nano and our full path beside SAM2ImagePredictor, as ratios of one run."""
     from ..lab.evaluation.benchmark import run_benchmark

@@ -1,4 +1,4 @@
-"""What the commands share: progress, reports, and boxes and points as text."""
+"""Options, progress, reports and texts that several commands share."""
 
 from __future__ import annotations
 
@@ -8,18 +8,36 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..core.errors import PromptError
+from ..core.errors import DatasetError, PromptError
 
 if TYPE_CHECKING:
+    from ..io.datasets import Dataset
     from ..io.outputs import OutputFolder
 
 EXIT_SOME_FAILED = 3
+SIDES = ("train", "val", "test")
 
 Advance = Callable[[str], None]
+
+ModelName = Annotated[str, typer.Option(help="Segmenter: a name or a checkpoint.")]
+DetectorName = Annotated[str, typer.Option(help="Detector: a name or a folder.")]
+Adapter = Annotated[Path | None, typer.Option(help="LoRA adapter folder on top of the detector.")]
+BoxThreshold = Annotated[float | None, typer.Option(min=0, max=1, help="Least score of a box.")]
+TextThreshold = Annotated[float | None, typer.Option(min=0, max=1, help="Least score of a token.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Datasets = Annotated[
+    list[Path], typer.Argument(metavar="DATASET...", help="Data set folders (dataset.json).")
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most so many images of each data set.")]
+SplitFile = Annotated[Path | None, typer.Option(help="Split file; scores only one --side of it.")]
+Side = Annotated[str, typer.Option(help="train, val or test.")]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here.")
+]
 
 
 @contextmanager
@@ -104,6 +122,55 @@ def result_folder(out: Path, *names: str, reads: Iterable[Path] = ()) -> OutputF
 def as_json(content: Mapping[str, Any]) -> bytes:
     """A report as the bytes of its file."""
     return (json.dumps(content, indent=1) + "\n").encode()
+
+
+def check_choice(option: str, value: str, choices: Collection[str]) -> None:
+    """Refuse a value that is none of ``choices``.
+
+    Raises:
+        PromptError: it says which there are.
+    """
+    if value not in choices:
+        raise PromptError(f"{option} {value!r}: expected one of {', '.join(choices)}")
+
+
+def read_chosen(folders: Sequence[Path], split: Path | None, side: str) -> list[Dataset]:
+    """Read data sets, and keep one side of a split file where one is given.
+
+    Raises:
+        DatasetError: a folder or the split file cannot be used, or two data sets share a name.
+    """
+    from ..io.datasets import read_dataset, read_splits
+
+    check_choice("--side", side, SIDES)
+    datasets = [read_dataset(folder) for folder in folders]
+    check_names(folders, datasets)
+    if split is None:
+        return datasets
+    splits = read_splits(split)
+    for dataset in datasets:
+        if dataset.name not in splits:
+            others = ", ".join(splits)
+            raise DatasetError(split, f"says nothing of '{dataset.name}', only of {others}")
+    return [dataset.only(getattr(splits[dataset.name], side)) for dataset in datasets]
+
+
+def check_names(folders: Sequence[Path], datasets: Sequence[Dataset]) -> None:
+    """Refuse two data sets of one name.
+
+    Raises:
+        DatasetError: it names the first folder of the two.
+    """
+    names = [dataset.name for dataset in datasets]
+    for folder, name in zip(folders, names, strict=True):
+        if names.count(name) > 1:
+            raise DatasetError(folder, f"another data set is named '{name}' too; give each once")
+
+
+def files_of(datasets: Sequence[Dataset]) -> list[Path]:
+    """The images and masks of data sets."""
+    items = [item for dataset in datasets for item in dataset.items]
+    return [path for item in items for path in (item.image_path, item.mask_path)]
 
 
 def parse_box(text: str) -> tuple[float, float, float, float]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..core.errors import DatasetError, PromptError
-from .common import EXIT_SOME_FAILED, print_table, progress
+from ..core.errors import DatasetError
+from .common import EXIT_SOME_FAILED, check_choice, print_table, progress
 
 if TYPE_CHECKING:
     from ..lab.public_datasets.finding import Remark
@@ -146,8 +146,7 @@ def convert(
     from ..lab.public_datasets.source_csv import is_source_csv, read_source_csv, write_source_csv
     from ..lab.public_datasets.source_folders import write_png_layout, write_sam2rad
 
-    if to not in LAYOUTS:
-        raise PromptError(f"--to {to!r}: expected one of {', '.join(LAYOUTS)}")
+    check_choice("--to", to, LAYOUTS)
     if to == "png" and is_source_csv(source):
         images, remarks = read_source_csv(source, out, organ=organ, overwrite=overwrite)
         said = f"{images} images"

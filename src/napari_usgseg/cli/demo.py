@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import report_writer
+from .common import DetectorName, Device, JsonFile, ModelName, report_writer
 
 if TYPE_CHECKING:
     from ..lab.demo import DemoStep
@@ -20,13 +20,11 @@ def demo(
     ),
     count: Annotated[int, typer.Option(min=1, help="How many phantoms.")] = 6,
     seed: Annotated[int, typer.Option(help="Of the phantoms.")] = 0,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the Dice of each step.")
-    ] = None,
-    model: Annotated[str, typer.Option(help="Segmenter: a name or a checkpoint.")] = "nano",
-    grounder: Annotated[str, typer.Option(help="Detector: a name or a folder.")] = "nano",
+    json_file: JsonFile = None,
+    model: ModelName = "nano",
+    detector: DetectorName = "nano",
     overwrite: Annotated[bool, typer.Option(help="Replace an earlier demo.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Make phantoms, find their lesions by a phrase, correct by a click, export PNGs."""
     from ..io.outputs import OutputFolder
@@ -37,9 +35,8 @@ def demo(
     from ..lab.demo import run_demo
     from ..models.registry import load_detector, load_segmenter
 
-    segmenter = load_segmenter(model, device=device)
-    detector = load_detector(grounder, device=device)
-    steps = run_demo(segmenter, detector, folder, count=count, seed=seed)
+    models = load_segmenter(model, device=device), load_detector(detector, device=device)
+    steps = run_demo(*models, folder, count=count, seed=seed)
     _show(steps)
     typer.echo(f"data set with images and masks: {out / 'dataset'}")
     typer.echo(f"overlays to look at: {out / 'overlays'}")

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..core.errors import DatasetError, PromptError
-from .common import Advance, as_json, end_if_failed, progress, report_writer, result_folder
+from .common import (
+    Adapter,
+    BoxThreshold,
+    DetectorName,
+    Device,
+    JsonFile,
+    Limit,
+    ModelName,
+    Side,
+    SplitFile,
+    TextThreshold,
+    as_json,
+    end_if_failed,
+    files_of,
+    progress,
+    read_chosen,
+    report_writer,
+    result_folder,
+)
 
 if TYPE_CHECKING:
-    from ..io.datasets import Dataset, DatasetItem
+    from ..io.datasets import Dataset
     from ..io.outputs import OutputFolder
     from ..lab.evaluation.evaluate import Scorer
 
-SIDES = ("train", "val", "test")
 RESULTS = (
     "report.json", "tables.md", "tables.json", "seen.csv", "unseen.csv", "others.csv", "worst.png"
 )  # fmt: skip
@@ -41,9 +57,7 @@ def evaluate(
         typer.Option(help="Write report.json, tables (Markdown, CSV, JSON) and worst.png in here."),
     ] = None,
     worst: Annotated[int, typer.Option(min=0, help="So many images on worst.png.")] = 16,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the report here.")
-    ] = None,
+    json_file: JsonFile = None,
     compare: Annotated[
         tuple[Path, Path] | None,
         typer.Option(metavar="A B", help="Compare two reports (--per-image) instead; B minus A."),
@@ -57,45 +71,35 @@ def evaluate(
         typer.Option(help="Score dark-blob or box-blob (image processing), or litemedsam."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Of the method, in the report.")] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="At most so many images of each data set.")
-    ] = None,
+    limit: Limit = None,
     seed: Annotated[int, typer.Option(help="Of --limit's draw, --jitter and shuffling.")] = 0,
     per_image: Annotated[bool, typer.Option(help="Report each image too.")] = False,
-    split: Annotated[
-        Path | None, typer.Option(help="Split file; scores only one --side of it.")
-    ] = None,
-    side: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    split: SplitFile = None,
+    side: Side = "test",
     jitter: Annotated[
         float, typer.Option(min=0, max=1, help="Shake box edges by this part of the box's side.")
     ] = 0.0,
     shuffle_prompts: Annotated[
         bool, typer.Option(help="Prompt with another image's box: Dice must collapse.")
     ] = False,
-    model: Annotated[str, typer.Option(help="Segmenter: a name or a checkpoint.")] = "nano",
-    grounder: Annotated[str, typer.Option(help="Detector: a name or a folder.")] = "nano",
-    adapter: Annotated[
-        Path | None, typer.Option(help="LoRA adapter folder on top of the grounder.")
-    ] = None,
+    model: ModelName = "nano",
+    detector: DetectorName = "nano",
+    adapter: Adapter = None,
     ppn: Annotated[
         Path | None, typer.Option(help="Folder of a prompt predictor, for ppn and ppn+box.")
     ] = None,
     include_trained: Annotated[
         bool, typer.Option(help="Also score images that the prompt predictor was trained on.")
     ] = False,
-    box_threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Least score of a box.")
-    ] = None,
-    text_threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Least score of a token.")
-    ] = None,
+    box_threshold: BoxThreshold = None,
+    text_threshold: TextThreshold = None,
     priors: Annotated[
         bool, typer.Option(help="Feed the detector's coarse masks to the segmenter.")
     ] = True,
     cleaning: Annotated[
         bool, typer.Option(help="Post-process masks as a person gets them.")
     ] = True,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Score a model, a baseline or anybody's predictions on labelled data sets; compare reports."""
     if compare is not None:
@@ -105,7 +109,7 @@ def evaluate(
     from ..lab.evaluation.methods import EvaluationRequest
     from ..segmentation.postprocess import PostprocessSettings
 
-    asked = Asked(prompt, model, grounder, adapter, ppn, predictions, baseline, name, device)
+    asked = Asked(prompt, model, detector, adapter, ppn, predictions, baseline, name, device)
     if (jitter or shuffle_prompts) and asked.kind != "box":
         raise PromptError("--jitter and --shuffle-prompts are for --prompt box")
     request = EvaluationRequest(
@@ -155,7 +159,7 @@ def _score(
         total = min(scorer.request.limit or len(dataset.items), len(dataset.items))
         with progress(total, dataset.name) as step:
             try:
-                result = scorer.score(dataset, partial(_count, step), take)
+                result = scorer.score(dataset, lambda item: step(""), take)
             except DatasetError as error:
                 failed.append(str(error))
                 continue
@@ -190,40 +194,6 @@ def _compare(first: Path, second: Path, json_file: Path | None, out: Path | None
         for name, data in zip(COMPARISON, (as_json(comparison), text.encode()), strict=True):
             folder.write(folder.root / name, data)
     write_report(comparison)
-
-
-def _count(step: Advance, item: DatasetItem) -> None:
-    step("")
-
-
-def files_of(datasets: Sequence[Dataset]) -> list[Path]:
-    """The images and masks of data sets."""
-    items = [item for dataset in datasets for item in dataset.items]
-    return [path for item in items for path in (item.image_path, item.mask_path)]
-
-
-def read_chosen(folders: Sequence[Path], split: Path | None, side: str) -> list[Dataset]:
-    """Read data sets, and keep one side of a split file where one is given.
-
-    Raises:
-        DatasetError: a folder or the split file cannot be used, or two data sets share a name.
-    """
-    from ..io.datasets import read_dataset, read_splits
-
-    if side not in SIDES:
-        raise PromptError(f"--side {side!r}: expected one of {', '.join(SIDES)}")
-    datasets = [read_dataset(folder) for folder in folders]
-    names = [dataset.name for dataset in datasets]
-    for folder, name in zip(folders, names, strict=True):
-        if names.count(name) > 1:
-            raise DatasetError(folder, f"another data set is named '{name}' too; give each once")
-    if split is None:
-        return datasets
-    splits = read_splits(split)
-    for name in names:
-        if name not in splits:
-            raise DatasetError(split, f"says nothing of '{name}', only of {', '.join(splits)}")
-    return [dataset.only(getattr(splits[dataset.name], side)) for dataset in datasets]
 
 
 def describe(name: str, entry: dict[str, Any]) -> str:

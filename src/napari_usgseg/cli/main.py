@@ -17,10 +17,24 @@ import typer
 from .. import __version__
 from ..core.errors import Cancelled, UsgsegError
 from ..io.notes import listening
-from . import ablate, benchmark, datasets, demo, evaluate, export, models, report, segment, train
+from . import (
+    ablate,
+    benchmark,
+    datasets,
+    demo,
+    evaluate,
+    export,
+    info,
+    models,
+    report,
+    segment,
+    train,
+)
 
 EXIT_WRONG_REQUEST = 1
 EXIT_INTERRUPTED = 130
+OLD_NAMES = {"grounder": "detector", "nano-grounder": "nano-detector"}
+"""Options and commands that have other names by now, and are still understood."""
 
 app = typer.Typer(
     name="usgseg",
@@ -28,6 +42,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"token_normalize_func": lambda name: OLD_NAMES.get(name, name)},
 )
 app.command("segment")(segment.segment)
 app.command("evaluate")(evaluate.evaluate)
@@ -39,9 +54,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(datasets.app, name="datasets")
 app.command("demo")(demo.demo)
 app.command("benchmark")(benchmark.benchmark)
-
-_ClickException = typer.BadParameter.__mro__[2]
-"""click's own base of wrong requests, wherever typer keeps click (newer ones bring their own)."""
+app.command("info")(info.info)
 
 
 def _print_version(wanted: bool) -> None:
@@ -86,10 +99,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         return EXIT_WRONG_REQUEST
     except UsgsegError as error:
         return _refuse(str(error))
-    except Exception as error:
-        if not isinstance(error, _ClickException):
-            raise
-        return _refuse(f"{error.format_message()} (see `usgseg --help`)")  # type: ignore[attr-defined]
+    except typer.TyperException as error:
+        return _refuse(f"{error.format_message()} (see `usgseg --help`)")
     if code == EXIT_INTERRUPTED:
         typer.echo("usgseg: stopped", err=True)
     return code if isinstance(code, int) else 0

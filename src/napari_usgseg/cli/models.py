@@ -1,4 +1,4 @@
-"""``usgseg models``: what is here, what can be had, and whether it is whole."""
+"""``usgseg models``: what is here, what can be had, whether it is whole, and how to convert it."""
 
 from __future__ import annotations
 
@@ -9,107 +9,10 @@ from typing import Annotated
 import typer
 
 from ..core.errors import CheckpointError, ModelNotFoundError
-from .common import EXIT_SOME_FAILED, print_table
-
-Base = Annotated[
-    str | None, typer.Option(help="Name or folder of its detector; else what the adapter says.")
-]
-
+from .common import EXIT_SOME_FAILED, end_if_failed, print_table
 
 NEAR = ("", "*/", "usgseg/models/*/", "usgseg/models/by-*/*/")
 """Where ``usgseg models`` looks for adapters below the current folder: there may be a lot else."""
-
-
-def adapters(
-    folders: Annotated[list[Path] | None, typer.Argument(metavar="FOLDER...")] = None,
-) -> None:
-    """List the LoRA adapters in folders and below; here where none is given."""
-    show_adapters_below(folders or [Path()])
-
-
-def show_adapters_below(folders: Iterable[Path]) -> None:
-    """Print a line for each adapter in ``folders`` and below, or that there is none.
-
-    Raises:
-        ModelNotFoundError: there is no such folder.
-        typer.Exit: some cannot be read; the others were printed.
-    """
-    from ..models.lora.card import find_adapters
-
-    for folder in folders:
-        if not folder.is_dir():
-            raise ModelNotFoundError(f"{folder}: no such folder; give one that holds adapters")
-    found = list(find_adapters(folders))
-    show_adapters(found)
-    if not found:
-        typer.echo("no adapter here; usgseg train lora makes one")
-
-
-def near_adapters() -> list[Path]:
-    """The adapters in the current folder, in those in it, and of its project."""
-    from ..models.lora.card import ADAPTER_CONFIG, is_adapter
-
-    configs = (file for place in NEAR for file in Path().glob(place + ADAPTER_CONFIG))
-    return sorted({file.parent for file in configs if is_adapter(file.parent)})
-
-
-def show_adapters(folders: Iterable[Path]) -> None:
-    """Print a line for each adapter.
-
-    Raises:
-        typer.Exit: some cannot be read; the others were printed.
-    """
-    damaged = False
-    for folder in folders:
-        try:
-            typer.echo(f"{folder}: {_described(folder)}")
-        except CheckpointError as error:
-            damaged = True
-            typer.echo(f"usgseg: {error}", err=True)
-    if damaged:
-        raise typer.Exit(EXIT_SOME_FAILED)
-
-
-def _described(folder: Path) -> str:
-    from ..models.lora.card import base_of, read_adapter_card
-
-    card = read_adapter_card(folder)
-    if card is None:
-        return f"adapter for {base_of(folder)}, made elsewhere"
-    score = card.scores.get("validation")
-    measured = f", validation {score:.3f}" if score is not None else ""
-    return (
-        f"adapter for {card.base}: {', '.join(card.targets)}; {card.preset}, rank {card.rank}, "
-        f"{len(card.images)} images{measured}"
-    )
-
-
-def merge_lora(
-    adapter: Annotated[Path, typer.Argument(help="Folder of the adapter.")],
-    out: Annotated[Path, typer.Option(help="New folder of the detector.")],
-    grounder: Base = None,
-) -> None:
-    """Write a detector with an adapter merged into it."""
-    from ..models.lora.convert import merge_to_folder
-
-    merge_to_folder(adapter, out, grounder)
-    typer.echo(f"{out}: use it with --grounder {out}")
-
-
-def import_lora(
-    file: Annotated[Path, typer.Argument(help="PyTorch file of GroundingDINO-US-SAM.")],
-    out: Annotated[Path, typer.Option(help="New folder of the adapter.")],
-    grounder: Annotated[
-        str, typer.Option(help="Name or folder of the Grounding DINO that it belongs to.")
-    ] = "grounding-dino-tiny",
-    alpha: Annotated[float | None, typer.Option(min=0, help="LoRA's; else the rank.")] = None,
-) -> None:
-    """Convert an adapter of the original Grounding DINO code into a PEFT folder."""
-    from ..models.lora.convert import import_lora as convert
-
-    preset = convert(file, out, grounder, alpha)
-    typer.echo(f"{out}: layers as in --preset {preset}; use it with --grounder {out}")
-
 
 app = typer.Typer()
 
@@ -137,13 +40,13 @@ def list_all(
         here = "yes" if info.present else "no"
         rows.append((info.name, info.kind, info.repo or info.source, here, size, info.licence))
     print_table(rows)
-    near = [] if folders else near_adapters()
+    near = [] if folders else _near_adapters()
     if folders or near:
         typer.echo("")
     if folders:
-        show_adapters_below(folders)
+        adapters(folders)
     else:
-        show_adapters(near)
+        _show_adapters(near)
 
 
 @app.command()
@@ -170,6 +73,108 @@ def verify() -> None:
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
-app.command("adapters")(adapters)
-app.command("merge-lora")(merge_lora)
-app.command("import-lora")(import_lora)
+@app.command()
+def adapters(
+    folders: Annotated[list[Path] | None, typer.Argument(metavar="FOLDER...")] = None,
+) -> None:
+    """List the LoRA adapters in folders and below; here where none is given."""
+    from ..models.lora.card import find_adapters
+
+    folders = folders or [Path()]
+    for folder in folders:
+        if not folder.is_dir():
+            raise ModelNotFoundError(f"{folder}: no such folder; give one that holds adapters")
+    found = list(find_adapters(folders))
+    _show_adapters(found)
+    if not found:
+        typer.echo("no adapter here; usgseg train lora makes one")
+
+
+def _near_adapters() -> list[Path]:
+    """The adapters in the current folder, in those in it, and of its project."""
+    from ..models.lora.card import ADAPTER_CONFIG, is_adapter
+
+    configs = (file for place in NEAR for file in Path().glob(place + ADAPTER_CONFIG))
+    return sorted({file.parent for file in configs if is_adapter(file.parent)})
+
+
+def _show_adapters(folders: Iterable[Path]) -> None:
+    """Print a line for each adapter; those that cannot be read are told last."""
+    damaged = []
+    for folder in folders:
+        try:
+            typer.echo(f"{folder}: {_described(folder)}")
+        except CheckpointError as error:
+            damaged.append(error)
+    end_if_failed(damaged)
+
+
+def _described(folder: Path) -> str:
+    from ..models.lora.card import base_of, read_adapter_card
+
+    card = read_adapter_card(folder)
+    if card is None:
+        return f"adapter for {base_of(folder)}, made elsewhere"
+    score = card.scores.get("validation")
+    measured = f", validation {score:.3f}" if score is not None else ""
+    return (
+        f"adapter for {card.base}: {', '.join(card.targets)}; {card.preset}, rank {card.rank}, "
+        f"{len(card.images)} images{measured}"
+    )
+
+
+@app.command()
+def merge_lora(
+    adapter: Annotated[Path, typer.Argument(help="Folder of the adapter.")],
+    out: Annotated[Path, typer.Option(help="New folder of the detector.")],
+    detector: Annotated[
+        str | None, typer.Option(help="Name or folder of its detector; else what the adapter says.")
+    ] = None,
+) -> None:
+    """Write a detector with an adapter merged into it."""
+    from ..models.lora.convert import merge_to_folder
+
+    merge_to_folder(adapter, out, detector)
+    typer.echo(f"{out}: use it with --detector {out}")
+
+
+@app.command()
+def import_lora(
+    file: Annotated[Path, typer.Argument(help="PyTorch file of GroundingDINO-US-SAM.")],
+    out: Annotated[Path, typer.Option(help="New folder of the adapter.")],
+    detector: Annotated[
+        str, typer.Option(help="Name or folder of the Grounding DINO that it belongs to.")
+    ] = "grounding-dino-tiny",
+    alpha: Annotated[float | None, typer.Option(min=0, help="LoRA's; else the rank.")] = None,
+) -> None:
+    """Convert an adapter of the original Grounding DINO code into a PEFT folder."""
+    from ..models.lora.convert import import_lora as convert
+
+    preset = convert(file, out, detector, alpha)
+    typer.echo(f"{out}: layers as in --preset {preset}; use it with --detector {out}")
+
+
+@app.command()
+def import_ppn(
+    file: Annotated[Path, typer.Argument(help="Weights of Sam2Rad's code: .pt, .pth, .ckpt ...")],
+    out: Annotated[Path, typer.Option(help="New folder of the prompt predictor.")],
+    model: Annotated[
+        str, typer.Option(help="The SAM or SAM 2 that it was trained on: a name or a checkpoint.")
+    ] = "nano",
+    classes: Annotated[
+        str | None,
+        typer.Option(help="Names of labels 1, 2, ...: femur,acetabulum; else class 1, class 2."),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Whose classes, where the file has those of several.")
+    ] = None,
+) -> None:
+    """Make a prompt predictor's folder of weights that Sam2Rad's own code saved."""
+    from ..io.outputs import check_model_folder
+    from ..models.ppn.published import import_published
+    from ..models.registry import load_segmenter
+
+    check_model_folder(out)
+    names = [name.strip() for name in classes.split(",")] if classes else []
+    card = import_published(file, out, load_segmenter(model), names, dataset)
+    typer.echo(f"{out}: {', '.join(card.classes.values())}; use it with --ppn {out}")

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..core.errors import PromptError, readable
-from .common import EXIT_SOME_FAILED, parse_box, parse_point, progress
+from .common import (
+    EXIT_SOME_FAILED,
+    Adapter,
+    BoxThreshold,
+    DetectorName,
+    Device,
+    ModelName,
+    TextThreshold,
+    parse_box,
+    parse_point,
+    progress,
+)
 
 if TYPE_CHECKING:
     from ..core.types import Prompts
@@ -67,17 +78,11 @@ def segment(
         Path | None,
         typer.Option(help="Folder of a prompt predictor: its classes, without any prompt."),
     ] = None,
-    model: Annotated[str, typer.Option(help="Segmenter: a name or a checkpoint.")] = "nano",
-    grounder: Annotated[str, typer.Option(help="Detector: a name or a folder.")] = "nano",
-    adapter: Annotated[
-        Path | None, typer.Option(help="LoRA adapter folder on top of the grounder.")
-    ] = None,
-    box_threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Least score of a box.")
-    ] = None,
-    text_threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Least score of a token.")
-    ] = None,
+    model: ModelName = "nano",
+    detector: DetectorName = "nano",
+    adapter: Adapter = None,
+    box_threshold: BoxThreshold = None,
+    text_threshold: TextThreshold = None,
     overlay: Annotated[bool, typer.Option(help="Also draw the labels over the images.")] = False,
     overwrite: Annotated[
         bool, typer.Option(help="Replace what this program wrote, and nothing else.")
@@ -85,7 +90,7 @@ def segment(
     recursive: Annotated[
         bool, typer.Option(help="Search the folders in a folder as well.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     cleaning: Cleaning = True,
     keep: Keep = None,
     min_area: MinArea = None,
@@ -134,13 +139,13 @@ def segment(
     from ..models.registry import load_detector, load_segmenter
 
     segmenter = load_segmenter(model, device=device)
-    auto, detector = None, None
+    auto, finds = None, None
     if ppn is not None:
         from ..models.ppn.model import load_ppn
 
         auto = load_ppn(ppn, segmenter)
     elif not objects:
-        detector = load_detector(grounder, adapter=adapter, device=device)
+        finds = load_detector(detector, adapter=adapter, device=device)
     counts = dict.fromkeys(("done", "kept", "failed"), 0)
     failed = [str(error) for error in found.problems]
     with progress(len(found.files), "segmenting") as step:
@@ -148,12 +153,12 @@ def segment(
             found.files,
             out,
             segmenter,
-            detector,
+            finds,
             request,
             auto,
             groups=found.groups,
             searched=found.folders,
-            reads=_model_files(model, grounder, adapter, ppn),
+            reads=_model_files(model, detector, adapter, ppn),
         ):
             counts[result.status] += 1
             name = readable(result.source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,9 +12,22 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+import platformdirs
+
 from ..core.errors import ModelNotFoundError
 from . import catalogue as hub
 from . import checkpoints
+
+CACHE_VARIABLE = "USGSEG_CACHE"
+
+
+def cache_folder() -> Path:
+    """The person's folder for what can be made anew: ``USGSEG_CACHE``, or the system's own."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        return Path(chosen)
+    return platformdirs.user_cache_path("napari-usgseg", appauthor=False, opinion=False)
+
 
 Kind = Literal["segmenter", "detector"]
 Source = Literal["embedded", "hub", "path"]

@@ -94,8 +94,8 @@ library_name: peft
 
 # A LoRA adapter for ultrasound
 
-Made by `usgseg train lora` of napari-usgseg. There: `--grounder BASE --adapter THIS_FOLDER`, or
-`--grounder THIS_FOLDER`. `usgseg.json` says what it was trained on.
+Made by `usgseg train lora` of napari-usgseg. There: `--detector BASE --adapter THIS_FOLDER`, or
+`--detector THIS_FOLDER`. `usgseg.json` says what it was trained on.
 
 Elsewhere, where the base is a Grounding DINO in transformers' format:
 

@@ -20,24 +20,14 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
-import platformdirs
 import torch
 from torch import Tensor, nn
 
 from ...core.errors import CheckpointError, LabelWriteError, ModelError
+from ..catalogue import CACHE_VARIABLE, cache_folder
 from ..checkpoints import read_checksums, sha256_of, write_checksums
 from .sam import SamSegmenter
 from .sam2 import Sam2Net
-
-CACHE_VARIABLE = "USGSEG_CACHE"
-
-
-def cache_folder() -> Path:
-    """The person's folder for what can be made anew: ``USGSEG_CACHE``, or the system's own."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    if chosen:
-        return Path(chosen)
-    return platformdirs.user_cache_path("napari-usgseg", appauthor=False, opinion=False)
 
 
 class Conversions:
