@@ -33,8 +33,8 @@ from napari_usgseg.jobs.inference import embed, segment_prompt
 from napari_usgseg.jobs.inference_process import MODULE
 from napari_usgseg.jobs.loaded_models import ImageSource
 from napari_usgseg.phantoms.phantom import make_phantom
-from napari_usgseg.project.project import ProjectStore
-from napari_usgseg.project.versions import Shelf
+from napari_usgseg.project.project import Project
+from napari_usgseg.project.versions import VersionStore
 from napari_usgseg.segmentation.postprocess import PostprocessSettings
 
 SIZE_HW = (480, 640)
@@ -81,17 +81,17 @@ class Person:
         self._process.wait()
 
 
-def write_project(folder: Path, model: str) -> Shelf:
+def write_project(folder: Path, model: str) -> VersionStore:
     """Committed phantoms, and the request of a training on them."""
     for seed in range(IMAGES):
         write_png(folder / f"{seed}.png", make_phantom(seed, SIZE_HW, "breast").image)
-    with closing(ProjectStore(folder)) as store:
+    with closing(Project(folder)) as store:
         store.write_classes((LabelClass(1, "tumor", "#e69f00"),))
         for seed, record in enumerate(store.records):
             labels = make_phantom(seed, SIZE_HW, "breast").labels == 1
             store.write_labels(record, labels.astype(np.uint8))
-        shelf = Shelf(store.models_folder)
-        shelf.begin(
+        version_store = VersionStore(store.models_folder)
+        version_store.begin(
             {
                 "annotator": "",
                 "segmenter": model,
@@ -104,7 +104,7 @@ def write_project(folder: Path, model: str) -> Shelf:
                 "plan": {"steps": None, "views": None, "seed": 0},
             }
         )
-    return shelf
+    return version_store
 
 
 def main() -> None:
@@ -120,12 +120,12 @@ def main() -> None:
     person = Person(chosen.model)
     person.clicks(5)
     with tempfile.TemporaryDirectory() as place:
-        shelf = write_project(Path(place), chosen.model)
+        version_store = write_project(Path(place), chosen.model)
         messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
         trainings = Trainings()
         idle = person.clicks(chosen.clicks)
         load = os.getloadavg()[0]
-        train(trainings, shelf, messages)
+        train(trainings, version_store, messages)
         steps, began = wait_for_step(messages, 3), time.monotonic()
         training = person.clicks(chosen.clicks)
         if trainings.process_id is None:
@@ -150,11 +150,11 @@ def main() -> None:
 def print_whole(model: str) -> None:
     """Train to the end and print the seconds of each phase."""
     with tempfile.TemporaryDirectory() as place:
-        shelf = write_project(Path(place), model)
+        version_store = write_project(Path(place), model)
         messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
         trainings = Trainings()
         began = time.monotonic()
-        train(trainings, shelf, messages)
+        train(trainings, version_store, messages)
         phases: list[tuple[str, float]] = []
         while True:
             message = messages.get(timeout=600)
@@ -171,12 +171,14 @@ def print_whole(model: str) -> None:
         trainings.close()
 
 
-def train(trainings: Trainings, shelf: Shelf, messages: queue.SimpleQueue[Message]) -> None:
-    """Begin the training whose request is on a shelf; its messages go to a queue."""
+def train(
+    trainings: Trainings, version_store: VersionStore, messages: queue.SimpleQueue[Message]
+) -> None:
+    """Begin the training whose request is on a version_store; its messages go to a queue."""
     jobs = Jobs(lambda job: trainings.submit(job, job.receive), trainings.cancel)
     jobs.submit(
-        f"napari_usgseg.learning.process.{shelf.kind}_training",
-        shelf.training.absolute(),
+        f"napari_usgseg.learning.process.{version_store.kind}_training",
+        version_store.training.absolute(),
         lane=Lane.TRAINING,
         told=messages.put,
         done=lambda code: messages.put({"kind": ENDED, "code": code}),

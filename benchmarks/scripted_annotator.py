@@ -120,12 +120,12 @@ class Desk:
 
     def new_object(self) -> None:
         """See where another object is, and Shift-Q where one is in the making."""
-        self.work.do("M" if self.session.draft.active is None else "MKK")
+        self.work.do("M" if self.session.proposal.active is None else "MKK")
         self.session.prompting.new_object()
 
     def drop(self, index: int) -> None:
         """Control-click on one proposed object."""
-        item = self.session.draft.objects[index]
+        item = self.session.proposal.objects[index]
         spot = next_click(item.proposal.mask, np.zeros_like(item.proposal.mask))
         assert spot is not None, "an empty object is not among those that a person sees"
         self.work.do("K" + CLICK)
@@ -173,7 +173,7 @@ def roughly_by_hand(desk: Desk, objects: list[BoolArray], aims: Aims) -> None:
 
 def by_prompts(desk: Desk, objects: list[BoolArray], aims: Aims) -> None:
     """Judge what a phrase found, drop what is mostly wrong, click the rest right."""
-    desk.work.do("M" * len(desk.session.draft.objects))
+    desk.work.do("M" * len(desk.session.proposal.objects))
     while (wrong := _mostly_wrong(desk, objects)) is not None:
         desk.drop(wrong)
     found = {n for n, match in enumerate(_matches(desk, objects)) if match is not None}
@@ -205,14 +205,14 @@ def by_prompts(desk: Desk, objects: list[BoolArray], aims: Aims) -> None:
 
 
 def _mask(desk: Desk, index: int) -> BoolArray:
-    proposal = desk.session.draft.objects[index].proposal
+    proposal = desk.session.proposal.objects[index].proposal
     assert proposal is not None
     return proposal.mask
 
 
 def _matches(desk: Desk, objects: list[BoolArray]) -> list[int | None]:
     """For each true object the proposed one that is meant to be it; the best pairs first."""
-    proposed = range(len(desk.session.draft.objects))
+    proposed = range(len(desk.session.proposal.objects))
     pairs = [(dice(t, _mask(desk, n)), k, n) for k, t in enumerate(objects) for n in proposed]
     found: list[int | None] = [None] * len(objects)
     for score, k, n in sorted(pairs, reverse=True):
@@ -234,7 +234,7 @@ def _mostly_wrong(desk: Desk, objects: list[BoolArray]) -> int | None:
         for match, score in zip(_matches(desk, objects), _scores(desk, objects), strict=True)
         if score >= HALF_RIGHT
     }
-    return next((n for n in range(len(desk.session.draft.objects)) if n not in good), None)
+    return next((n for n in range(len(desk.session.proposal.objects)) if n not in good), None)
 
 
 def _next_object(desk: Desk, objects: list[BoolArray], clicks: list[int], aims: Aims) -> int | None:

@@ -33,7 +33,7 @@ def test_no_gap_of_the_event_loop_is_long_while_an_image_is_embedded_and_predict
     session, watchdog, longest = person.session, Watchdog(), []
     person.open(write_images(tmp_path / "images", 13))
     person.click(256, 190)  # napari builds and compiles what it draws with at its first use
-    person.wait(lambda: session.draft.has_masks)
+    person.wait(lambda: session.proposal.has_masks)
     person.settle()
     for record in session.browser.records[4::4]:  # neither read nor embedded ahead
         watchdog.start()
@@ -41,7 +41,7 @@ def test_no_gap_of_the_event_loop_is_long_while_an_image_is_embedded_and_predict
         assert session.loaded is None
         person.wait(lambda: session.loaded is not None)
         session.prompting.add_point(200, 150)
-        person.wait(lambda: not session.is_waiting and session.draft.objects != ())
+        person.wait(lambda: not session.is_waiting and session.proposal.objects != ())
         session.prompting.add_point(220, 160, positive=False)
         person.settle()
         longest.append(watchdog.stop())

@@ -94,9 +94,9 @@ def take(images: Path, labels: Path, phrase: str, theme: str, out: Path) -> None
     wait(idle)
     shoot("2-found")
     height, width = session.labels.shape
-    draft = session.draft
-    if draft.has_masks:
-        x0, y0, x1, y1 = draft.objects[0].proposal.box
+    proposal = session.proposal
+    if proposal.has_masks:
+        x0, y0, x1, y1 = proposal.objects[0].proposal.box
         session.prompting.add_point(float(x0 + x1) / 2, float(y0 + 0.8 * (y1 - y0)), positive=True)
     else:
         session.prompting.add_box((0.3 * width, 0.3 * height), (0.6 * width, 0.6 * height))

@@ -15,10 +15,10 @@ def test_a_click_while_a_phrase_is_looked_for_gets_its_mask_too(bench) -> None:
     bench.session.prompting.find("cyst")
     bench.session.prompting.add_point(60, 50)
     bench.release()
-    draft = bench.session.draft
-    assert not draft.pending
-    assert [item.has_mask for item in draft.objects] == [True, True]
-    assert draft.objects[draft.active].mask_at(60, 50)
+    proposal = bench.session.proposal
+    assert not proposal.pending
+    assert [item.has_mask for item in proposal.objects] == [True, True]
+    assert proposal.objects[proposal.active].mask_at(60, 50)
 
 
 def test_what_was_looked_for_keeps_the_class_that_it_was_looked_for(bench) -> None:
@@ -30,7 +30,7 @@ def test_what_was_looked_for_keeps_the_class_that_it_was_looked_for(bench) -> No
     session.copying.alike()
     session.editing.pick_class(2)
     bench.release()
-    assert [item.class_id for item in session.draft.objects] == [1]
+    assert [item.class_id for item in session.proposal.objects] == [1]
 
 
 def test_a_warning_about_an_image_that_was_read_ahead_is_said_once_when_it_is_shown(bench) -> None:
@@ -60,7 +60,7 @@ def test_an_image_that_another_program_labelled_meanwhile_is_committed(bench, fo
     Image.fromarray(labels).save(folder / "usgseg" / "labels" / "z5.png")
     bench.session.walk.open_image("z5")
     assert np.array_equal(bench.session.labels, labels)
-    assert bench.session.state_of("z5") is ImageState.COMMITTED
+    assert bench.session.state_of("z5") is ImageState.ACCEPTED
 
 
 def test_an_export_leaves_the_open_image_and_its_file_in_step(bench, on_disk, tmp_path_factory):
@@ -86,7 +86,7 @@ def test_copying_from_an_image_leaves_its_labels_and_its_file_in_step(bench, on_
     theirs = with_square(np.zeros(SIZE_HW, np.uint8), at=40)
     Image.fromarray(theirs).save(bench.folder / "usgseg" / "labels" / "a.png")
     session.copying.masks()
-    assert session.draft.has_masks
+    assert session.proposal.has_masks
     session.walk.step(-1)
     session.editing.painted(with_square(session.labels, at=20))
     assert np.array_equal(on_disk("a"), session.labels)

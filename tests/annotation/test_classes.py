@@ -34,7 +34,7 @@ def names(session) -> list[str]:
 
 
 def proposed(session) -> list[str]:
-    return [session.table.get(item.class_id).name for item in session.draft.objects]
+    return [session.table.get(item.class_id).name for item in session.proposal.objects]
 
 
 # -- picking -----------------------------------------------------------------------------------
@@ -69,7 +69,7 @@ def test_no_order_of_picks_and_prompts_changes_the_class_of_what_is_there(
     drawn: dict[int, int] = {}
     for action, number in actions:
         x, y = PLACES[number]
-        at = [item for item in session.draft.objects if item.mask_at(x, y)]
+        at = [item for item in session.proposal.objects if item.mask_at(x, y)]
         labelled = int(session.labels[y, x])
         match action:
             case "pick":
@@ -90,7 +90,7 @@ def test_no_order_of_picks_and_prompts_changes_the_class_of_what_is_there(
                 session.prompting.find("septum")  # is not there
         for place, class_id in drawn.items():
             px, py = PLACES[place][0] - 4, PLACES[place][1]
-            here_now = {item.class_id for item in session.draft.objects if item.mask_at(px, py)}
+            here_now = {item.class_id for item in session.proposal.objects if item.mask_at(px, py)}
             assert here_now | {int(session.labels[py, px])} <= {0, class_id}
 
 
@@ -102,20 +102,20 @@ def test_a_picked_class_holds_for_the_next_object_and_that_is_said(plain):
     plain.prompting.add_box((20, 20), (40, 40))  # it overlaps the other one
     assert proposed(plain) == ["object", "ilium"]
     plain.prompting.add_point(30, 38)
-    assert len(plain.draft.objects) == 2, "a second prompt corrects the new object"
+    assert len(plain.proposal.objects) == 2, "a second prompt corrects the new object"
     plain.editing.pick_class(1)
     plain.prompting.add_point(15, 12)
     assert proposed(plain) == ["ilium", "object"]
-    assert len(plain.draft.objects) == 2, "of its own class an object is corrected"
+    assert len(plain.proposal.objects) == 2, "of its own class an object is corrected"
 
 
 def test_a_negative_prompt_corrects_what_it_meets_whatever_is_picked(plain):
     plain.prompting.add_box((5, 5), (35, 35))
-    before = plain.draft.objects[0].proposal.mask
+    before = plain.proposal.objects[0].proposal.mask
     plain.editing.add_class("ilium")
     plain.prompting.add_point(15, 15, positive=False)
     assert proposed(plain) == ["object"]
-    assert plain.draft.objects[0].proposal.mask.sum() < before.sum()
+    assert plain.proposal.objects[0].proposal.mask.sum() < before.sum()
     plain.prompting.add_point(15, 15)
     assert proposed(plain) == ["object", "ilium"], "the next positive one is of the picked class"
 
@@ -139,9 +139,9 @@ def test_who_is_quicker_than_the_model_loses_no_object(bench, plain):
     assert plain.is_waiting
     bench.release()
     assert proposed(plain) == ["object", "ilium", "ischium"]
-    assert all(item.has_mask for item in plain.draft.objects)
-    assert plain.draft.active == 2
-    masks = [item.proposal.mask for item in plain.draft.objects]
+    assert all(item.has_mask for item in plain.proposal.objects)
+    assert plain.proposal.active == 2
+    masks = [item.proposal.mask for item in plain.proposal.objects]
     assert masks[0][15, 15]
     assert masks[1][30, 30]
     assert masks[2][40, 57]
@@ -149,7 +149,7 @@ def test_who_is_quicker_than_the_model_loses_no_object(bench, plain):
     assert set(np.unique(plain.labels)) == {0, 1, 2, 3}
     while plain.history.next_undo is not None:
         plain.undo()
-    assert not plain.draft.objects
+    assert not plain.proposal.objects
     assert names(plain) == ["object"]
 
 
@@ -163,9 +163,9 @@ def test_what_is_left_to_segment_can_be_called_off(bench, plain):
     plain.prompting.cancel()
     bench.release()
     assert not plain.is_waiting
-    assert [item.has_mask for item in plain.draft.objects] == [False, True]
+    assert [item.has_mask for item in plain.proposal.objects] == [False, True]
     plain.prompting.add_point(57, 40, positive=False)
-    assert [item.has_mask for item in plain.draft.objects] == [True, True], "asked for again"
+    assert [item.has_mask for item in plain.proposal.objects] == [True, True], "asked for again"
 
 
 # -- an object's class -------------------------------------------------------------------------
@@ -177,7 +177,7 @@ def test_a_class_is_given_to_the_active_object_and_undo_takes_it_back(plain):
     plain.editing.add_class("cyst")
     plain.editing.give_class(2)
     assert proposed(plain) == ["object", "cyst"]
-    assert plain.draft.active == 1
+    assert plain.proposal.active == 1
     plain.undo()
     assert proposed(plain) == ["object", "object"]
     plain.editing.give_class(2, at=(15, 15))
@@ -217,8 +217,8 @@ def test_no_class_is_given_while_an_answer_is_awaited(bench, plain):
     assert proposed(plain) == ["cyst"]
     plain.undo()
     plain.undo()
-    assert not plain.draft.pending
-    assert plain.draft.has_masks
+    assert not plain.proposal.pending
+    assert plain.proposal.has_masks
 
 
 @pytest.mark.parametrize("labelling", ["semantic", "instance"])
@@ -366,7 +366,7 @@ def test_the_first_search_that_finds_names_the_first_class(plain):
     plain.prompting.find("septum")
     plain.prompting.find("nodule")
     assert names(plain) == ["nodule"]
-    assert [item.class_id for item in plain.draft.objects] == [1]
+    assert [item.class_id for item in plain.proposal.objects] == [1]
 
 
 def test_where_it_cannot_be_known_nothing_is_renamed(bench, plain):
@@ -396,7 +396,7 @@ def test_a_cancel_while_it_is_looked_up_leaves_all_as_it_was(bench, plain):
     plain.prompting.cancel()
     answer(held[0])
     assert names(plain) == ["object"]
-    assert not plain.draft.objects
+    assert not plain.proposal.objects
     assert not plain.is_waiting
 
 

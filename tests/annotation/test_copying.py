@@ -20,16 +20,16 @@ def cine(session):
 
 def test_the_prompts_of_the_previous_image_are_asked_on_this_one(cine):
     cine.copying.prompts()
-    first, second = cine.draft.objects
+    first, second = cine.proposal.objects
     assert first.prompts.point_coords.tolist() == [[20, 20]]
     assert second.prompts.box.tolist() == [45, 20, 70, 50]
     assert first.has_mask
     assert second.has_mask
     assert not cine.labels.any(), "they are proposed, not accepted"
     cine.undo()
-    assert not cine.draft.objects, "one step takes all of it back"
+    assert not cine.proposal.objects, "one step takes all of it back"
     cine.redo()
-    assert len(cine.draft.objects) == 2
+    assert len(cine.proposal.objects) == 2
 
 
 def test_what_a_phrase_found_is_copied_as_its_box(session):
@@ -37,24 +37,24 @@ def test_what_a_phrase_found_is_copied_as_its_box(session):
     session.editing.accept_and_next()
     session.prompting.clear_prompts()
     session.copying.prompts()
-    assert session.draft.objects[0].prompts.box.tolist() == [10, 10, 30, 30]
+    assert session.proposal.objects[0].prompts.box.tolist() == [10, 10, 30, 30]
 
 
 def test_the_masks_of_the_previous_image_are_fitted_to_this_one(bench, cine):
     cine.copying.masks()
-    assert len(cine.draft.objects) == 2
-    for item in cine.draft.objects:
+    assert len(cine.proposal.objects) == 2
+    for item in cine.proposal.objects:
         assert item.prompts.mask_input is not None
         assert item.prompts.box is not None
         assert item.has_mask
-    assert {item.class_id for item in cine.draft.objects} == {1}
+    assert {item.class_id for item in cine.proposal.objects} == {1}
 
 
 def test_a_mask_that_is_only_proposed_is_copied_too(session):
     session.prompting.add_box((45, 20), (70, 50))
     session.walk.step(1)
     session.copying.masks()
-    assert len(session.draft.objects) == 1
+    assert len(session.proposal.objects) == 1
 
 
 def test_a_copied_object_keeps_its_number_where_objects_are_told_apart(bench):
@@ -77,20 +77,20 @@ def test_prompts_are_copied_after_the_folder_was_closed_and_opened_again(cine, f
     again.walk.open_folder(folder)
     assert again.record.image_id == "b"
     again.copying.prompts()
-    assert len(again.draft.objects) == 2
+    assert len(again.proposal.objects) == 2
 
 
 def test_what_is_proposed_already_stays_beside_what_is_copied(cine):
     cine.prompting.add_point(75, 5)
-    own = cine.draft.objects[0]
+    own = cine.proposal.objects[0]
     cine.copying.prompts()
-    assert cine.draft.objects[0] is own
-    assert len(cine.draft.objects) == 3
+    assert cine.proposal.objects[0] is own
+    assert len(cine.proposal.objects) == 3
 
 
-def test_a_cancelled_copy_leaves_the_draft_as_it_was(bench, cine):
+def test_a_cancelled_copy_leaves_the_proposal_as_it_was(bench, cine):
     cine.prompting.add_point(75, 5)
-    before, steps = cine.draft, cine.history.position
+    before, steps = cine.proposal, cine.history.position
     bench.hold = True
     cine.copying.masks()
     assert cine.is_waiting
@@ -98,7 +98,7 @@ def test_a_cancelled_copy_leaves_the_draft_as_it_was(bench, cine):
     cine.prompting.cancel()
     assert not cine.is_waiting
     bench.release()
-    assert cine.draft is before
+    assert cine.proposal is before
     assert cine.history.position == steps
 
 
@@ -120,7 +120,7 @@ def test_nothing_is_copied_from_an_image_of_another_size(folder):
     session.editing.accept_and_next()
     session.copying.masks()
     assert "another size" in session.status.text
-    assert not session.draft.objects
+    assert not session.proposal.objects
 
 
 def test_all_of_a_class_are_found_by_its_name_but_not_what_is_there_already(session):
@@ -128,19 +128,19 @@ def test_all_of_a_class_are_found_by_its_name_but_not_what_is_there_already(sess
     session.prompting.add_box((5, 5), (20, 15))
     session.editing.accept()
     session.copying.alike()
-    (item,) = session.draft.objects
+    (item,) = session.proposal.objects
     assert item.class_id == 1
     assert item.proposal.phrase == "nodule"
     assert "found 1 more" in session.status.text
     session.copying.alike()
-    assert len(session.draft.objects) == 1
+    assert len(session.proposal.objects) == 1
     assert "No other 'nodule'" in session.status.text
     session.editing.accept()
     session.copying.alike()
-    assert not session.draft.objects, "it is labelled now"
+    assert not session.proposal.objects, "it is labelled now"
     session.undo()
     session.undo()
-    assert not session.draft.objects
+    assert not session.proposal.objects
 
 
 def test_all_of_a_class_wants_a_class_with_a_name_that_is_found(session):
@@ -152,17 +152,17 @@ def test_all_of_a_class_wants_a_class_with_a_name_that_is_found(session):
     assert session.history.next_undo.name == "rename class"
 
 
-def test_a_cancelled_search_for_all_leaves_the_draft_as_it_was(bench):
+def test_a_cancelled_search_for_all_leaves_the_proposal_as_it_was(bench):
     session = bench.session
     session.prompting.find("cyst")
-    before = session.draft
+    before = session.proposal
     session.editing.add_class("nodule")
     bench.hold = True
     session.copying.alike()
     assert session.is_waiting
     session.prompting.cancel()
     bench.release()
-    assert session.draft is before
+    assert session.proposal is before
 
 
 def test_a_click_while_a_copy_is_awaited_is_answered_too(bench, cine):
@@ -176,6 +176,6 @@ def test_a_click_while_a_copy_is_awaited_is_answered_too(bench, cine):
     assert cine.is_waiting
     bench.release()
     assert not cine.is_waiting
-    assert len(cine.draft.objects) == 3
-    assert all(item.has_mask for item in cine.draft.objects)
-    assert cine.draft.objects[cine.draft.active].mask_at(75, 5)
+    assert len(cine.proposal.objects) == 3
+    assert all(item.has_mask for item in cine.proposal.objects)
+    assert cine.proposal.objects[cine.proposal.active].mask_at(75, 5)

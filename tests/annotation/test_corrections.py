@@ -20,7 +20,7 @@ def asked(session):
 def test_a_first_click_corrects_nothing_and_a_second_one_the_answer_to_the_first(session):
     _look, previous = asked(session)
     session.prompting.add_point(20, 20)
-    first = session.draft.objects[0].proposal
+    first = session.proposal.objects[0].proposal
     session.prompting.add_point(23, 20, positive=False)
     assert previous[0] is None
     assert previous[1] is first.mask
@@ -36,6 +36,6 @@ def test_a_box_over_an_object_asks_for_a_new_mask(session):
 def test_a_click_on_what_a_phrase_found_corrects_it(session):
     _look, previous = asked(session)
     session.prompting.find("cyst")
-    found = session.draft.objects[0].proposal
+    found = session.proposal.objects[0].proposal
     session.prompting.add_point(31, 20)
     assert previous[0] is found.mask

@@ -187,7 +187,7 @@ def test_a_flag_keeps_labels_and_proposal_and_goes_with_a_second_press_or_an_und
     assert session.state_of("a") is FLAGGED
     session.walk.step(-1)
     assert (session.labels == labels).all()
-    assert session.draft.has_masks
+    assert session.proposal.has_masks
     session.walk.flag()
     assert session.state_of("a") is COMMITTED
     assert session.record.image_id == "a"

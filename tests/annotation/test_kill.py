@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from napari_usgseg.io.datasets import read_dataset
-from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.project import Project
 from tests.support.bench import SIZE_HW, Bench
 from tests.support.nursery import exported
 
@@ -100,7 +100,7 @@ def make_first_version(folder: Path, count: int) -> dict[str, np.ndarray]:
 
 def check(folder: Path, acknowledged: Path) -> int:
     """Open what a killed person left, and look at all of it; gives how many events there are."""
-    store = ProjectStore(folder)
+    store = Project(folder)
     journal = store._journal
     assert journal.database.rows("PRAGMA integrity_check") == [("ok",)]
     assert not [problem for problem in store.problems if "project.sqlite" in problem]
@@ -192,7 +192,7 @@ def test_killed_fifty_times_nothing_is_torn_and_at_most_the_last_action_is_missi
 def check_migrated(folder: Path, maps: dict[str, np.ndarray], log: Path) -> int:
     """The labels of the first version are all there, in the history, whatever was done since."""
     events = check(folder, log)
-    store = ProjectStore(folder, write=False)
+    store = Project(folder, write=False)
     imported = {
         event.image_id: event.body for event in store.events() if event.kind.value == "import"
     }

@@ -7,16 +7,16 @@ import pytest
 from PIL import Image
 
 from napari_usgseg.jobs.files import Opened
-from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.project import Project
 from napari_usgseg.project.records import ImageState
 from tests.support.bench import SIZE_HW, Bench, opened_again, with_square
 
 
 @pytest.mark.parametrize("restart", [False, True])
-@pytest.mark.parametrize("state", [ImageState.COMMITTED, ImageState.SKIPPED, ImageState.UNTOUCHED])
+@pytest.mark.parametrize("state", [ImageState.ACCEPTED, ImageState.SKIPPED, ImageState.UNTOUCHED])
 def test_without_its_flag_an_image_is_what_it_was_before(bench, state, restart) -> None:
     session = bench.session
-    if state is ImageState.COMMITTED:
+    if state is ImageState.ACCEPTED:
         session.editing.accept()
     elif state is ImageState.SKIPPED:
         session.walk.skip()
@@ -33,14 +33,14 @@ def test_without_its_flag_an_image_is_what_it_was_before(bench, state, restart) 
 def test_who_may_only_look_takes_nothing_back(bench) -> None:
     bench.session.editing.painted(with_square(bench.session.labels))
     bench.session.editing.accept()
-    store = ProjectStore(bench.folder, write=False)
+    store = Project(bench.folder, write=False)
     steps = store.steps()
     second = Bench(bench.folder)
     opened = Opened(store, store.states(), store.table(), store.settings(), steps)
     second.session.walk.use_store(opened)
     second.session.undo()
     assert second.session.labels.sum() == 16
-    assert second.session.state_of("a") is ImageState.COMMITTED
+    assert second.session.state_of("a") is ImageState.ACCEPTED
     assert second.session.history.position == len(steps.done)
     assert any("Nothing was changed" in text for _, text in second.notes)
 
@@ -57,7 +57,7 @@ def test_the_kind_of_labels_stays_where_another_annotator_has_some(bench) -> Non
     bench.session.editing.painted(with_square(bench.session.labels))
     second = opened_again(bench, annotator="Ann")
     assert not second.session.editing.set_labelling("instance")
-    assert ProjectStore(bench.folder, write=False).settings()["labelling"] == "semantic"
+    assert Project(bench.folder, write=False).settings()["labelling"] == "semantic"
 
 
 def test_undoing_a_class_keeps_those_that_the_image_shows(bench, folder) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from napari_usgseg.effort.efforts import efforts
 from napari_usgseg.learning.process.images import _labels
-from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.project import Project
 from napari_usgseg.project.records import ImageState
 from tests.support.bench import Bench, opened_again
 
@@ -45,7 +45,7 @@ def test_what_is_drawn_is_not_labelled_before_it_is_accepted(session, draw):
     assert session.state_of("a") is ImageState.PROPOSED
     assert counts(session) == {}
     assert session.editing.accept()
-    assert session.state_of("a") is ImageState.COMMITTED
+    assert session.state_of("a") is ImageState.ACCEPTED
     assert counts(session) == {1: 1}
     session.undo()
     assert session.state_of("a") is ImageState.PROPOSED, "the drawing is there, the accept is not"
@@ -67,7 +67,7 @@ def test_it_waits_through_other_images_and_a_restart(bench: Bench, draw):
     assert np.array_equal(again.labels, drawn)
     assert again.state_of("a") is ImageState.PROPOSED
     again.editing.accept()
-    assert again.state_of("a") is ImageState.COMMITTED
+    assert again.state_of("a") is ImageState.ACCEPTED
 
 
 def test_it_is_in_no_export_and_no_training(bench: Bench, draw, tmp_path_factory):
@@ -96,7 +96,7 @@ def test_a_training_reads_no_image_whose_accept_was_taken_back_meanwhile(bench: 
     asked = session.predictor.request(session.predictor._committed())
     session.undo()
     assert session.state_of("b") is ImageState.PROPOSED
-    store = ProjectStore(bench.folder, write=False)
+    store = Project(bench.folder, write=False)
     folder = tmp_path / "training"
     folder.mkdir()
     request = {**asked, "plan": {"seed": 0}}
@@ -108,13 +108,13 @@ def test_the_ledger_says_that_it_is_not_committed(bench: Bench, draw):
     session = bench.session
     draw(session)
     session.walk.step(1)
-    store = ProjectStore(bench.folder, write=False)
+    store = Project(bench.folder, write=False)
     first, *_ = efforts(store.events(), "", store.states())
     assert (first.image_id, first.accepted_at, first.way) == ("a", None, None)
     store.close()
     session.walk.step(-1)
     session.editing.accept()
-    store = ProjectStore(bench.folder, write=False)
+    store = Project(bench.folder, write=False)
     first, *_ = efforts(store.events(), "", store.states())
     assert first.accepted_at is not None
     assert first.way == "by hand"
@@ -127,13 +127,13 @@ def test_an_accepted_image_that_is_drawn_on_stays_accepted_as_it_is_now(bench: B
     session.editing.accept()
     draw(session)
     now = session.labels
-    assert session.state_of("a") is ImageState.COMMITTED
-    store = ProjectStore(bench.folder, write=False)
+    assert session.state_of("a") is ImageState.ACCEPTED
+    store = Project(bench.folder, write=False)
     assert np.array_equal(store.read_labels(session.browser.get("a")), now)
-    assert store.states()["a"] is ImageState.COMMITTED
+    assert store.states()["a"] is ImageState.ACCEPTED
     store.close()
     session.undo()
-    assert session.state_of("a") is ImageState.COMMITTED
+    assert session.state_of("a") is ImageState.ACCEPTED
     session.undo()
     assert session.state_of("a") is ImageState.PROPOSED
 
@@ -146,10 +146,10 @@ def test_an_accepted_object_that_is_taken_up_again_is_accepted_anew_or_not_at_al
     assert session.state_of("a") is ImageState.PROPOSED, "else it counts with a hole"
     assert counts(session) == {}
     session.undo()
-    assert session.state_of("a") is ImageState.COMMITTED
+    assert session.state_of("a") is ImageState.ACCEPTED
     session.redo()
     session.editing.accept()
-    assert session.state_of("a") is ImageState.COMMITTED
+    assert session.state_of("a") is ImageState.ACCEPTED
     assert session.labels[15, 15] == 1
 
 

@@ -33,7 +33,7 @@ def told_apart(session):
 
 
 def masks_of(session) -> list[np.ndarray]:
-    return [item.proposal.mask for item in session.draft.objects]
+    return [item.proposal.mask for item in session.proposal.objects]
 
 
 # -- proposed objects ------------------------------------------------------------------------------
@@ -43,27 +43,27 @@ def test_a_line_over_two_proposed_objects_makes_them_one(two):
     first, second = masks_of(two)
     two.editing.add_class("cyst")
     two.objects.merge(LINE)
-    (item,) = two.draft.objects
+    (item,) = two.proposal.objects
     assert np.array_equal(item.proposal.mask, first | second)
     assert item.class_id == 1, "the first object that the line meets gives the class"
-    assert two.draft.active == 0
+    assert two.proposal.active == 0
     two.undo()
     assert [mask.tolist() for mask in masks_of(two)] == [first.tolist(), second.tolist()]
 
 
 def test_a_line_over_one_object_merges_nothing_and_says_so(two):
-    before = two.draft
+    before = two.proposal
     two.objects.merge(line((5, 20), (25, 20)))
-    assert two.draft is before
+    assert two.proposal is before
     assert "from one object to another" in two.status.text
 
 
 def test_a_merged_object_is_corrected_by_a_click_and_kept_by_a_search(two):
     two.objects.merge(LINE)
     two.prompting.find("nodule")
-    assert len(two.draft.objects) == 2
+    assert len(two.proposal.objects) == 2
     two.prompting.add_point(8, 20, positive=False)
-    prompts = two.draft.objects[0].prompts
+    prompts = two.proposal.objects[0].prompts
     assert prompts.mask_input is not None
     assert prompts.box.tolist() == [5, 10, 65, 30]
 
@@ -73,36 +73,36 @@ def test_subtracting_takes_the_overlap_away_and_the_first_object_with_it(session
     session.prompting.new_object()
     session.prompting.add_lasso(line((20, 20), (30, 20), (30, 30), (20, 30)))
     outer = masks_of(session)[0]
-    assert len(session.draft.objects) == 1, "a lasso inside an object belongs to it"
+    assert len(session.proposal.objects) == 1, "a lasso inside an object belongs to it"
     session.prompting.clear_prompts()
     session.prompting.add_box((50, 30), (70, 50))
     session.prompting.add_box((5, 5), (45, 45))
     session.prompting.add_box((46, 1), (60, 28))
-    assert len(session.draft.objects) == 3
-    inner = session.draft.objects[0]
+    assert len(session.proposal.objects) == 3
+    inner = session.proposal.objects[0]
     moved = replace(
         inner, proposal=replace(inner.proposal, mask=np.roll(inner.proposal.mask, -30, axis=1))
     )
-    draft = replace(session.draft, objects=(moved, *session.draft.objects[1:]))
-    session.prompting.edit_draft("as if found by a phrase", draft)
+    proposal = replace(session.proposal, objects=(moved, *session.proposal.objects[1:]))
+    session.prompting.edit_proposal("as if found by a phrase", proposal)
     small, large, other = masks_of(session)
     assert (small & large).any()
     session.objects.subtract(line((30, 40), (12, 25)))
-    assert len(session.draft.objects) == 2
+    assert len(session.proposal.objects) == 2
     assert np.array_equal(masks_of(session)[-1], large & ~small)
     assert np.array_equal(masks_of(session)[0], other)
     session.undo()
     session.objects.subtract(line((30, 40), (12, 25)), keep=True)
-    assert len(session.draft.objects) == 3
+    assert len(session.proposal.objects) == 3
     assert outer.any()
 
 
 def test_subtracting_what_does_not_overlap_says_so(two):
-    before = two.draft
+    before = two.proposal
     two.objects.subtract(LINE)
-    assert two.draft is before, "the line ends outside"
+    assert two.proposal is before, "the line ends outside"
     two.objects.subtract(line((15, 20), (55, 20)))
-    assert two.draft is before
+    assert two.proposal is before
     assert "do not overlap" in two.status.text
 
 
@@ -121,21 +121,21 @@ def test_an_accepted_object_can_be_taken_away_from_a_proposed_one(session):
 def test_a_line_across_a_proposed_object_splits_it_and_loses_no_pixel(two):
     first, second = masks_of(two)
     two.objects.split(line((15, 2), (15, 38)))
-    assert len(two.draft.objects) == 3
+    assert len(two.proposal.objects) == 3
     parts = masks_of(two)[1:]
     assert np.array_equal(parts[0] | parts[1], first)
     assert not (parts[0] & parts[1]).any()
     assert np.array_equal(masks_of(two)[0], second)
     two.undo()
     two.objects.split(line((15, 20), (17, 22)))
-    assert len(two.draft.objects) == 2
+    assert len(two.proposal.objects) == 2
     assert "right across" in two.status.text
 
 
 def test_a_point_takes_the_pieces_of_a_proposed_object_apart(two):
     two.objects.merge(LINE)
     two.objects.split(line((15, 20)))
-    assert len(two.draft.objects) == 2
+    assert len(two.proposal.objects) == 2
     two.objects.split(line((15, 20)))
     assert "in one piece" in two.status.text
     two.objects.split(line((2, 55)))
@@ -145,12 +145,12 @@ def test_a_point_takes_the_pieces_of_a_proposed_object_apart(two):
 def test_nothing_is_merged_or_split_while_an_answer_is_awaited(bench, two):
     bench.hold = True
     two.prompting.add_point(55, 20)
-    before = two.draft
+    before = two.proposal
     two.objects.merge(LINE)
     two.objects.split(line((15, 2), (15, 38)))
     two.objects.subtract(LINE)
     two.objects.lift(15, 20)
-    assert two.draft is before
+    assert two.proposal is before
 
 
 # -- accepted labels, one for each class -----------------------------------------------------------
@@ -201,10 +201,10 @@ def test_a_proposed_object_is_cut_out_of_the_accepted_labels(session, on_disk):
     session.prompting.add_box((25, 15), (40, 35))
     hole = masks_of(session)[0]
     session.objects.subtract(line((30, 25), (10, 27)), accepted=True)
-    assert not session.draft.objects
+    assert not session.proposal.objects
     assert np.array_equal(on_disk("a") > 0, (before > 0) & ~hole)
     session.undo()
-    assert len(session.draft.objects) == 1, "one step takes back labels and proposal"
+    assert len(session.proposal.objects) == 1, "one step takes back labels and proposal"
     assert np.array_equal(on_disk("a"), before)
 
 
@@ -216,7 +216,7 @@ def test_an_accepted_object_is_taken_up_again_corrected_and_accepted(session, on
     assert not session.labels.any()
     assert np.array_equal(masks_of(session)[0], before > 0)
     session.prompting.add_point(20, 20, positive=False)
-    assert session.draft.objects[0].prompts.mask_input is not None
+    assert session.proposal.objects[0].prompts.mask_input is not None
     session.editing.accept()
     assert 0 < np.count_nonzero(on_disk("a")) < np.count_nonzero(before)
     for _ in range(3):

@@ -12,20 +12,20 @@ from PIL import Image
 from napari_usgseg.core.errors import LabelWriteError
 from napari_usgseg.io.labels import read_labels
 from napari_usgseg.project import locks, project
-from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.project import Project
 from tests.support.bench import SIZE_HW, Bench, with_square
 
 
 @pytest.fixture
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Nothing can be recorded until what this gives is called."""
-    record = ProjectStore.record
+    record = Project.record
 
     def refuse(self, events):
         raise LabelWriteError(self.root, "the disk is full")
 
-    monkeypatch.setattr(ProjectStore, "record", refuse)
-    return lambda: monkeypatch.setattr(ProjectStore, "record", record)
+    monkeypatch.setattr(Project, "record", refuse)
+    return lambda: monkeypatch.setattr(Project, "record", record)
 
 
 def test_work_that_could_not_be_saved_is_there_when_the_person_comes_back_to_it(

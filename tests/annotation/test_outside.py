@@ -11,7 +11,7 @@ from napari_usgseg.annotation.commands.painting import Painting
 from napari_usgseg.annotation.commands.prompting import Prompting
 from napari_usgseg.annotation.drafts import add_box
 from napari_usgseg.core.geometry import box_within, clip_box
-from napari_usgseg.project.records import Draft
+from napari_usgseg.project.records import ImageProposal
 from tests.support.bench import SIZE_HW
 
 HEIGHT, WIDTH = SIZE_HW
@@ -38,7 +38,7 @@ ACTS = {
 @pytest.mark.parametrize("act", ACTS)
 def test_beside_the_image_nothing_is_made_and_it_is_said(session, act, place) -> None:
     ACTS[act](session, FIGURE * 0.5 + np.array(BESIDE[place], np.float32))
-    assert not session.draft.objects
+    assert not session.proposal.objects
     assert not session.labels.any()
     assert session.history.count == 0
     assert "inside the image" in session.status.text
@@ -60,17 +60,17 @@ def test_beside_the_image_nothing_is_made_and_it_is_said(session, act, place) ->
 )
 def test_a_figure_without_area_makes_nothing_and_it_is_said(session, draw, word) -> None:
     draw(session)
-    assert not session.draft.objects
+    assert not session.proposal.objects
     assert not session.labels.any()
     assert word in session.status.text
 
 
 def test_of_what_is_partly_inside_that_part_counts(session) -> None:
     session.prompting.add_box((-30, -30), (20, 25))
-    assert session.draft.objects[0].prompts.box.tolist() == [0, 0, 20, 25]
+    assert session.proposal.objects[0].prompts.box.tolist() == [0, 0, 20, 25]
     session.prompting.clear_prompts()
     session.prompting.add_scribble(np.array([[-20, 30], [40, 30]], np.float32))
-    (line, sign) = session.draft.objects[0].prompts.scribbles[0]
+    (line, sign) = session.proposal.objects[0].prompts.scribbles[0]
     assert sign == 1
     assert line[:, 1].tolist() == [30] * len(line)
     assert (line[0, 0], line[-1, 0]) == (pytest.approx(0, abs=1), 40)
@@ -82,7 +82,7 @@ def test_of_what_is_partly_inside_that_part_counts(session) -> None:
 
 def test_a_fast_scribble_across_the_image_is_a_scribble_in_it(session) -> None:
     session.prompting.add_scribble(np.array([[-30, 20], [WIDTH + 30, 20]], np.float32))
-    line, _ = session.draft.objects[0].prompts.scribbles[0]
+    line, _ = session.proposal.objects[0].prompts.scribbles[0]
     assert line[:, 0].min() >= 0
     assert line[:, 0].max() <= WIDTH - 1
     assert np.ptp(line[:, 0]) > WIDTH - 3
@@ -105,5 +105,5 @@ def test_a_box_is_made_where_it_covers_some_of_the_image_and_nowhere_else(x, y, 
     assert (part is not None) == pixels.any()
     if part is not None:
         assert part.tolist() == clip_box(box, SIZE_HW).tolist()
-    draft = add_box(Draft(), box, SIZE_HW, 1)
-    assert bool(draft.objects) <= pixels.any()
+    proposal = add_box(ImageProposal(), box, SIZE_HW, 1)
+    assert bool(proposal.objects) <= pixels.any()

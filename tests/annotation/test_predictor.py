@@ -17,9 +17,9 @@ import pytest
 from napari_usgseg.annotation.settings import Mode
 from napari_usgseg.jobs import Lane, inference
 from napari_usgseg.jobs.loaded_models import LoadedModels
-from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.project import Project
 from napari_usgseg.project.records import EventKind, ImageState
-from napari_usgseg.project.versions import Shelf, read_request
+from napari_usgseg.project.versions import VersionStore, read_request
 from tests.support import loop_bench
 
 
@@ -74,8 +74,8 @@ def project(trained, tmp_path):
     return Path(shutil.copytree(trained, tmp_path / "copy" / "images"))
 
 
-def number_of(draft) -> set[int]:
-    return {item.ppn for item in draft.objects}
+def number_of(proposal) -> set[int]:
+    return {item.ppn for item in proposal.objects}
 
 
 def test_images_of_a_class_are_counted_and_a_training_is_offered(folder, make_bench):
@@ -129,19 +129,19 @@ def test_opening_shows_what_was_learnt_and_the_next_images_have_it_before(projec
     session = bench.session
     before = session.history.count
     session.walk.open_image("04")
-    assert number_of(session.draft) == {1}
-    assert session.predictor.badge(session.draft.model_id).startswith("PPN v1, held-out Dice")
+    assert number_of(session.proposal) == {1}
+    assert session.predictor.badge(session.proposal.model_id).startswith("PPN v1, held-out Dice")
     assert session.history.count == before  # nobody did anything
     states = {name: session.state_of(name) for name in ("03", "04", "05", "06")}
     assert states == {
-        "03": ImageState.COMMITTED,
+        "03": ImageState.ACCEPTED,
         "04": ImageState.PROPOSED,
         "05": ImageState.PROPOSED,
         "06": ImageState.PROPOSED,
     }
     asked = len(bench.proposed)
     session.walk.step(1)
-    assert number_of(session.draft) == {1}
+    assert number_of(session.proposal) == {1}
     assert [
         r for r in bench.proposed[asked:] if r.lane is not Lane.PREFETCH
     ] == []  # it was there already
@@ -154,27 +154,27 @@ def test_what_was_proposed_is_made_again_from_the_history(project, make_bench):
     bench = make_bench(project)
     bench.session.walk.open_image("04")
     bench.close()
-    with closing(ProjectStore(project)) as store:
-        before = store.states(), len(store.read_draft("04").objects)
+    with closing(Project(project)) as store:
+        before = store.states(), len(store.read_proposal("04").objects)
         store.rebuild()
-        assert (store.states(), len(store.read_draft("04").objects)) == before
+        assert (store.states(), len(store.read_proposal("04").objects)) == before
         assert before[0]["04"] is ImageState.PROPOSED
-        assert number_of(store.read_draft("04")) == {1}
+        assert number_of(store.read_proposal("04")) == {1}
 
 
 def test_a_click_on_top_refines_and_undo_brings_the_proposal_back(project, make_bench):
     bench = make_bench(project)
     session = bench.session
     session.walk.open_image("04")
-    proposal = session.draft
+    proposal = session.proposal
     rows, columns = np.nonzero(proposal.objects[0].proposal.mask)
     session.prompting.add_point(float(columns[0]), float(rows[0]), positive=False)
-    (item,) = session.draft.objects
+    (item,) = session.proposal.objects
     assert item.ppn == 1
     assert len(item.prompts.point_coords) == 1
-    assert session.draft.model_id.startswith("ppn-v1@nano-")
+    assert session.proposal.model_id.startswith("ppn-v1@nano-")
     session.undo()
-    assert session.draft is proposal
+    assert session.proposal is proposal
 
 
 def test_an_accepted_proposal_is_one_step_and_the_ledger_names_the_version(project, make_bench):
@@ -183,7 +183,7 @@ def test_an_accepted_proposal_is_one_step_and_the_ledger_names_the_version(proje
     bench = make_bench(project)
     session = bench.session
     session.walk.open_image("04")
-    mask = session.draft.objects[0].proposal.mask
+    mask = session.proposal.objects[0].proposal.mask
     assert session.editing.accept()
     np.testing.assert_array_equal(session.labels > 0, mask)
     assert session.history.steps[-1].name == "accept"
@@ -199,15 +199,15 @@ def test_semi_shows_nothing_by_itself_but_joins_and_manual_does_neither(project,
     session, predictor = bench.session, bench.session.predictor
     session.walk.open_image("04")
     predictor.set_mode(Mode.SEMI)
-    assert session.draft.objects == ()
+    assert session.proposal.objects == ()
     assert session.state_of("04") is ImageState.UNTOUCHED
     session.prompting.add_box((30, 20), (90, 70))
-    assert number_of(session.draft) == {1}
+    assert number_of(session.proposal) == {1}
     session.undo()
     predictor.set_mode(Mode.MANUAL)
     session.prompting.add_box((30, 20), (90, 70))
-    assert number_of(session.draft) == {0}
-    assert session.draft.model_id.startswith("nano-")
+    assert number_of(session.proposal) == {0}
+    assert session.proposal.model_id.startswith("nano-")
     again = make_bench(project, annotator="")
     assert again.session.predictor.mode is Mode.MANUAL  # kept with the project
 
@@ -218,7 +218,7 @@ def test_what_a_person_began_or_decided_is_never_touched(project, make_bench):
     predictor.choose(None)
     session.walk.open_image("04")
     session.prompting.add_box((30, 20), (90, 70))
-    drawn = session.draft
+    drawn = session.proposal
     session.walk.open_image("05")
     session.walk.skip()
     assert session.record.image_id == "06"
@@ -227,12 +227,12 @@ def test_what_a_person_began_or_decided_is_never_touched(project, make_bench):
     session.editing.painted(painted)
     committed = {n: session.store.read_labels(session.browser.get(n)) for n in ("00", "03")}
     predictor.choose(1)
-    assert session.draft.objects == ()
+    assert session.proposal.objects == ()
     for name in ("00", "03", "05"):
         session.walk.open_image(name)
-        assert session.draft.objects == ()
+        assert session.proposal.objects == ()
     session.walk.open_image("04")
-    assert session.draft.objects == drawn.objects
+    assert session.proposal.objects == drawn.objects
     for name, labels in committed.items():
         np.testing.assert_array_equal(session.store.read_labels(session.browser.get(name)), labels)
 
@@ -244,11 +244,11 @@ def test_cleared_proposals_do_not_come_back_by_themselves_but_when_asked_for(pro
     session.prompting.clear_prompts()
     session.walk.step(1)
     session.walk.step(-1)
-    assert session.draft.objects == ()
+    assert session.proposal.objects == ()
     session.predictor.propose()
-    assert number_of(session.draft) == {1}
+    assert number_of(session.proposal) == {1}
     session.undo()
-    assert session.draft.objects == ()
+    assert session.proposal.objects == ()
 
 
 def copy_of(project: Path, number: int, promoted: bool) -> None:
@@ -266,10 +266,10 @@ def test_after_a_promotion_untouched_proposals_are_made_anew(project, make_bench
     session.walk.open_image("04")
     session.walk.open_image("05")
     copy_of(project, 2, promoted=True)
-    session.predictor._use(Shelf(session.store.models_folder).read())
-    assert number_of(session.draft) == {2}
+    session.predictor._use(VersionStore(session.store.models_folder).read())
+    assert number_of(session.proposal) == {2}
     session.walk.open_image("04")
-    assert number_of(session.draft) == {2}
+    assert number_of(session.proposal) == {2}
 
 
 def test_an_older_version_can_be_chosen_again_or_none_and_that_is_kept(project, make_bench):
@@ -280,11 +280,11 @@ def test_an_older_version_can_be_chosen_again_or_none_and_that_is_kept(project, 
     assert [item.number for item in predictor.versions] == [1, 2, 3]
     assert predictor.current.number == 2
     session.walk.open_image("04")
-    assert number_of(session.draft) == {2}
+    assert number_of(session.proposal) == {2}
     predictor.choose(1)
-    assert number_of(session.draft) == {1}
+    assert number_of(session.proposal) == {1}
     predictor.choose(None)
-    assert session.draft.objects == ()
+    assert session.proposal.objects == ()
     assert predictor.why_not.startswith("No version is in use")
     assert make_bench(project).session.predictor.current is None
 
@@ -303,10 +303,10 @@ def test_a_version_of_another_segmenter_is_not_used_and_says_why(project, make_b
     bench = make_bench(project)
     session, predictor = bench.session, bench.session.predictor
     session.walk.open_image("04")
-    assert session.draft.objects == ()
+    assert session.proposal.objects == ()
     assert "was trained on sam2.1-hiera-tiny-0123abcd, not on nano-" in predictor.why_not
     session.prompting.add_box((30, 20), (90, 70))
-    assert number_of(session.draft) == {0}
+    assert number_of(session.proposal) == {0}
 
 
 def test_of_several_promoted_ones_the_newest_that_fits_the_segmenter_is_used(project, make_bench):
@@ -316,11 +316,11 @@ def test_of_several_promoted_ones_the_newest_that_fits_the_segmenter_is_used(pro
     session, predictor = bench.session, bench.session.predictor
     session.walk.open_image("04")
     assert predictor.current.number == predictor.in_use == 1
-    assert number_of(session.draft) == {1}
+    assert number_of(session.proposal) == {1}
     predictor.choose(2)
     assert predictor.current.number == 2
     assert "was trained on sam2.1-hiera-tiny-0123abcd" in predictor.why_not
-    assert session.draft.objects == ()
+    assert session.proposal.objects == ()
     assert make_bench(project).session.predictor.current.number == 2
 
 
@@ -329,11 +329,11 @@ def test_a_damaged_version_is_said_and_everything_else_works(project, make_bench
     bench = make_bench(project)
     session = bench.session
     session.walk.open_image("06")
-    assert session.draft.objects == ()
+    assert session.proposal.objects == ()
     warnings = [text for level, text in bench.notes if level == "warning"]
     assert any("PPN v1 cannot be used" in text for text in warnings)
     session.prompting.add_box((30, 20), (90, 70))
-    assert session.draft.has_masks
+    assert session.proposal.has_masks
 
 
 def test_another_annotator_has_versions_of_their_own(project, make_bench):
@@ -419,8 +419,8 @@ def test_closing_the_window_ends_it_and_opening_goes_on_with_the_same_labels(pro
     again.pump(lambda: again.session.predictor.training is None)
     version = again.session.predictor.last
     assert (version.number, version.images) == (2, 4)  # not the fifth, which came later
-    with closing(ProjectStore(project, write=False)) as store:
-        assert list(store.states().values()).count(ImageState.COMMITTED) == 5
+    with closing(Project(project, write=False)) as store:
+        assert list(store.states().values()).count(ImageState.ACCEPTED) == 5
 
 
 def test_a_training_begins_by_itself_where_that_was_chosen(folder, make_bench):
@@ -472,7 +472,7 @@ def test_no_other_training_begins_before_the_last_one_is_written_down(project, m
         bench.pump(lambda: predictor.running._closing)
 
     held = held_back(bench, end)
-    assert (held[-1].args[2], predictor.training.phase) == ("settle", "ending")
+    assert (held[-1].args[2], predictor.training.phase) == ("register", "ending")
     assert "already" in predictor.cannot_train
     assert session.tuner.cannot_train == predictor.busy
     predictor.cancel()  # too late
@@ -503,7 +503,7 @@ def test_a_proposal_that_was_asked_for_and_given_up_turns_no_later_one_into_an_e
     before = session.history.count
     assert held_back(bench, predictor.propose)
     predictor.choose(1)
-    assert number_of(session.draft) == {1}
+    assert number_of(session.proposal) == {1}
     assert session.history.count == before
 
 
@@ -513,10 +513,10 @@ def test_a_box_that_waits_for_its_answer_has_it_after_a_proposal_too(project, ma
     session.predictor.set_mode(Mode.SEMI)
     session.walk.open_image("04")
     assert held_back(bench, lambda: session.prompting.add_box((30, 20), (90, 70)))
-    assert session.draft.pending
+    assert session.proposal.pending
     session.predictor.propose()
-    assert not session.draft.pending
-    (item,) = session.draft.objects
+    assert not session.proposal.pending
+    (item,) = session.proposal.objects
     assert item.has_mask
     assert not item.prompts.is_empty
 
@@ -531,15 +531,15 @@ def test_a_damaged_version_lets_prompts_be_and_is_used_once_it_is_mended(project
     weights.write_bytes(b"torn")
     session.walk.open_image("04")
     session.prompting.add_box((30, 20), (90, 70))
-    assert session.draft.has_masks
-    assert number_of(session.draft) == {0}
+    assert session.proposal.has_masks
+    assert number_of(session.proposal) == {0}
     assert predictor.why_not.startswith("PPN v1 cannot be used")
     weights.write_bytes(whole)
     session.undo()
     predictor.choose(1)
     assert predictor.why_not == ""
     session.prompting.add_box((30, 20), (90, 70))
-    assert number_of(session.draft) == {1}
+    assert number_of(session.proposal) == {1}
 
 
 def test_what_is_proposed_ahead_survives_a_cancel(project, make_bench):
@@ -558,7 +558,7 @@ def test_what_is_proposed_ahead_survives_a_cancel(project, make_bench):
     assert late
     for job in late:
         bench.run(job)
-    assert number_of(session.browser.take_loaded("05").draft) == {2}
+    assert number_of(session.browser.take_loaded("05").proposal) == {2}
 
 
 def test_a_training_that_rests_is_not_woken_by_the_next_accepted_image(folder, make_bench):
@@ -567,9 +567,9 @@ def test_a_training_that_rests_is_not_woken_by_the_next_accepted_image(folder, m
     session, predictor = bench.session, bench.session.predictor
     for number in range(3):
         bench.commit(f"{number:02d}", truths[number])
-    shelf = Shelf(session.store.models_folder)
-    shelf.begin(predictor.request(["00", "01", "02"]))
-    predictor._use(shelf.pause())
+    version_store = VersionStore(session.store.models_folder)
+    version_store.begin(predictor.request(["00", "01", "02"]))
+    predictor._use(version_store.pause())
     session.set_settings(replace(session.settings, train_after=3, train_by_itself=True))
     bench.commit("03", truths[3])
     assert predictor.training is None

@@ -61,7 +61,7 @@ def test_the_first_click_finds_the_image_encoded_while_the_person_looked(bench, 
         before = encoded()
         assert expected in before, "before the click"
         session.prompting.add_point(20, 20)
-        assert session.draft.has_masks
+        assert session.proposal.has_masks
         assert encoded() == before
 
 
@@ -71,7 +71,7 @@ def test_a_click_that_comes_before_the_encoder_is_ready_encodes_once_only(bench,
     answer_next(bench, load_image)
     bench.session.prompting.add_point(20, 20)
     assert answer_next(bench, segment_prompt).lane is Lane.CLICKS
-    assert bench.session.draft.has_masks
+    assert bench.session.proposal.has_masks
     bench.release()
     assert encoded().count("e") == 1
 
@@ -93,7 +93,7 @@ def test_one_image_at_a_time_is_read_ahead_the_next_one_first(bench):
 def test_the_order_is_that_of_the_queue_as_it_is_filtered(bench, encoded):
     session = bench.session
     for image_id in "ef":
-        session.browser.set_state(image_id, ImageState.COMMITTED)
+        session.browser.set_state(image_id, ImageState.ACCEPTED)
     session.browser.only = ImageState.UNTOUCHED
     session.walk.open_image("d")
     assert encoded() == "abcdg", "e and f are filtered out, c was there"

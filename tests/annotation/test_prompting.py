@@ -15,7 +15,7 @@ def ring(x: float, y: float, radius: float) -> np.ndarray:
 
 def test_a_lasso_is_a_box_and_a_mask_for_the_segmenter(session):
     session.prompting.add_lasso(ring(40, 30, 12))
-    (item,) = session.draft.objects
+    (item,) = session.proposal.objects
     assert item.has_mask
     assert np.allclose(item.prompts.box, (28, 18, 52, 42), atol=1)
     assert (item.prompts.mask_input > 0).sum() == pytest.approx(np.pi * 144, rel=0.12)
@@ -25,31 +25,31 @@ def test_a_lasso_is_a_box_and_a_mask_for_the_segmenter(session):
 def test_a_lasso_elsewhere_is_another_object(session):
     session.prompting.add_lasso(ring(20, 20, 8))
     session.prompting.add_lasso(ring(60, 40, 8))
-    assert len(session.draft.objects) == 2
+    assert len(session.proposal.objects) == 2
 
 
 def test_a_lasso_over_a_part_adds_it_and_a_negative_one_takes_it_away(session):
     session.prompting.add_box((20, 15), (50, 45))
-    before = session.draft.objects[0].proposal.mask
+    before = session.proposal.objects[0].proposal.mask
     session.prompting.add_lasso(ring(52, 30, 8))
-    (item,) = session.draft.objects
+    (item,) = session.proposal.objects
     assert item.prompts.point_labels.tolist() == [1]
     x, y = item.prompts.point_coords[0]
     assert not before[int(y), int(x)], "the point lies in the part that is added"
     assert item.prompts.box[2] > 50
     session.undo()
     session.prompting.add_lasso(ring(24, 30, 8), positive=False)
-    prompts = session.draft.objects[0].prompts
+    prompts = session.proposal.objects[0].prompts
     assert prompts.point_labels.tolist() == [0]
     x, y = prompts.point_coords[0]
     assert before[int(y), int(x)]
-    assert session.draft.objects[0].proposal.mask.sum() < before.sum()
+    assert session.proposal.objects[0].proposal.mask.sum() < before.sum()
 
 
 def test_a_lasso_round_a_whole_object_draws_it_anew(session):
     session.prompting.add_point(40, 30)
     session.prompting.add_lasso(ring(40, 30, 15))
-    (item,) = session.draft.objects
+    (item,) = session.proposal.objects
     assert len(item.prompts.point_coords) == 0
     assert np.allclose(item.prompts.box, (25, 15, 55, 45), atol=1)
 
@@ -57,24 +57,24 @@ def test_a_lasso_round_a_whole_object_draws_it_anew(session):
 def test_a_negative_lasso_over_a_whole_object_drops_it(session):
     session.prompting.add_point(40, 30)
     session.prompting.add_lasso(ring(40, 30, 15), positive=False)
-    assert not session.draft.objects
-    assert not session.draft.pending
+    assert not session.proposal.objects
+    assert not session.proposal.pending
     session.undo()
-    assert len(session.draft.objects) == 1
+    assert len(session.proposal.objects) == 1
 
 
 def test_a_negative_lasso_over_nothing_is_explained(session):
     session.prompting.add_lasso(ring(40, 30, 15), positive=False)
-    assert not session.draft.objects
+    assert not session.proposal.objects
     assert "click an object first" in session.status.text
 
 
 def test_a_lasso_that_leaves_the_image_is_cut_off_there(session):
     session.prompting.add_lasso(ring(0, 0, 20))
-    assert session.draft.objects[0].prompts.box[:2].tolist() == [0, 0]
+    assert session.proposal.objects[0].prompts.box[:2].tolist() == [0, 0]
     session.prompting.clear_prompts()
     session.prompting.add_lasso(ring(300, 300, 20))
-    assert not session.draft.objects
+    assert not session.proposal.objects
 
 
 def test_a_lasso_of_the_real_model_follows_the_object(nano_segmenter):
@@ -85,7 +85,7 @@ def test_a_lasso_of_the_real_model_follows_the_object(nano_segmenter):
     from napari_usgseg.annotation.drafts import add_lasso
     from napari_usgseg.core.metrics import dice
     from napari_usgseg.phantoms.phantom import make_phantom
-    from napari_usgseg.project.records import Draft
+    from napari_usgseg.project.records import ImageProposal
     from napari_usgseg.segmentation.postprocess import PostprocessSettings
     from napari_usgseg.segmentation.propose import propose_prompts
 
@@ -95,20 +95,20 @@ def test_a_lasso_of_the_real_model_follows_the_object(nano_segmenter):
         mask = pieces(phantom.labels == 1)[0]
         around = ndimage.binary_dilation(np.pad(mask, 9), iterations=5)
         outline = max(find_contours(around, 0.5), key=len)[::12, ::-1] - 9
-        draft = add_lasso(Draft(), outline.astype(np.float32), True, mask.shape, 1)
+        proposal = add_lasso(ImageProposal(), outline.astype(np.float32), True, mask.shape, 1)
         embedding = nano_segmenter.embed(phantom.image)
-        prompts = draft.objects[0].prompts
+        prompts = proposal.objects[0].prompts
         found, _ = propose_prompts(nano_segmenter, embedding, prompts, PostprocessSettings())
         scores.append(dice(mask, found.mask))
     assert np.mean(scores) > 0.8
 
 
 @pytest.mark.parametrize("ask", ["point", "lasso", "box", "scribble", "find", "settings"])
-def test_cancel_leaves_the_draft_as_it_was(bench, ask):
+def test_cancel_leaves_the_proposal_as_it_was(bench, ask):
     session = bench.session
     session.prompting.find("cyst")
     session.prompting.add_point(60, 40)
-    before, steps = session.draft, session.history.position
+    before, steps = session.proposal, session.history.position
     bench.hold = True
     match ask:
         case "point":
@@ -127,13 +127,13 @@ def test_cancel_leaves_the_draft_as_it_was(bench, ask):
             session.set_settings(replace(session.settings, cleaning=cleaning))
     assert session.is_waiting
     session.prompting.cancel()
-    assert session.draft is before
+    assert session.proposal is before
     bench.release()
-    assert session.draft is before
+    assert session.proposal is before
     assert session.history.position == steps
     assert not session.is_waiting
     session.prompting.add_point(62, 42)
-    assert session.draft.has_masks, "the next prompt works"
+    assert session.proposal.has_masks, "the next prompt works"
 
 
 def test_cancel_after_an_undo_that_asks_again_keeps_the_other_objects(bench):
@@ -146,7 +146,7 @@ def test_cancel_after_an_undo_that_asks_again_keeps_the_other_objects(bench):
     bench.held.clear()
     bench.answer(newest)
     session.undo()
-    assert session.draft.pending, "the first click never had an answer"
+    assert session.proposal.pending, "the first click never had an answer"
     session.prompting.cancel()
-    assert [item.proposal.phrase for item in session.draft.objects] == ["cyst"]
-    assert not session.draft.pending
+    assert [item.proposal.phrase for item in session.proposal.objects] == ["cyst"]
+    assert not session.proposal.pending

@@ -13,9 +13,9 @@ from napari_usgseg.project.records import ImageState
 
 def test_a_click_makes_a_proposal_and_leaves_the_labels_alone(session, on_disk):
     session.prompting.add_point(20, 20)
-    assert session.draft.has_masks
-    assert not session.draft.pending
-    assert session.draft.objects[0].mask_at(20, 20)
+    assert session.proposal.has_masks
+    assert not session.proposal.pending
+    assert session.proposal.objects[0].mask_at(20, 20)
     assert not session.labels.any()
     assert on_disk("a") is None
     assert session.state_of("a") is ImageState.PROPOSED
@@ -23,68 +23,68 @@ def test_a_click_makes_a_proposal_and_leaves_the_labels_alone(session, on_disk):
 
 def test_accepting_writes_the_label_map_and_going_on_shows_the_next_image(session, on_disk):
     session.prompting.add_point(20, 20)
-    mask = session.draft.objects[0].proposal.mask
+    mask = session.proposal.objects[0].proposal.mask
     assert session.editing.accept_and_next()
     assert session.record.image_id == "b"
     assert np.array_equal(on_disk("a"), mask.astype(np.uint8))
-    assert session.state_of("a") is ImageState.COMMITTED
+    assert session.state_of("a") is ImageState.ACCEPTED
     assert session.status.text.count("saved")
 
 
 def test_a_second_click_corrects_the_same_object_and_feeds_the_mask_back(session):
     session.prompting.add_point(20, 20)
-    first = session.draft.objects[0].proposal
+    first = session.proposal.objects[0].proposal
     session.prompting.add_point(23, 20, positive=False)
-    assert len(session.draft.objects) == 1
-    prompts = session.draft.objects[0].prompts
+    assert len(session.proposal.objects) == 1
+    prompts = session.proposal.objects[0].prompts
     assert prompts.point_labels.tolist() == [1, 0]
     assert prompts.mask_input is first.low_res_logits
-    assert session.draft.objects[0].proposal.mask.sum() < first.mask.sum()
+    assert session.proposal.objects[0].proposal.mask.sum() < first.mask.sum()
 
 
 def test_a_negative_click_with_nothing_proposed_is_explained(session):
     session.prompting.add_point(20, 20, positive=False)
-    assert not session.draft.objects
+    assert not session.proposal.objects
     assert "click an object first" in session.status.text
 
 
 def test_a_click_outside_the_image_does_nothing(session):
     session.prompting.add_point(-3, 20)
     session.prompting.add_point(80, 20)
-    assert not session.draft.objects
+    assert not session.proposal.objects
 
 
 def test_a_box_elsewhere_is_another_object_and_a_box_over_the_object_replaces_its_box(session):
     session.prompting.add_box((5, 5), (20, 20))
     session.prompting.add_box((60, 50), (40, 30))
-    assert len(session.draft.objects) == 2
-    assert session.draft.objects[1].prompts.box.tolist() == [40, 30, 60, 50]
+    assert len(session.proposal.objects) == 2
+    assert session.proposal.objects[1].prompts.box.tolist() == [40, 30, 60, 50]
     session.prompting.add_box((42, 32), (64, 54))
-    assert len(session.draft.objects) == 2
-    assert session.draft.objects[1].prompts.box.tolist() == [42, 32, 64, 54]
+    assert len(session.proposal.objects) == 2
+    assert session.proposal.objects[1].prompts.box.tolist() == [42, 32, 64, 54]
 
 
 def test_a_positive_click_beyond_the_box_takes_the_box_away(session):
     session.prompting.add_box((10, 10), (30, 30))
     session.prompting.add_point(33, 20)
-    assert len(session.draft.objects) == 1
-    assert session.draft.objects[0].prompts.box is None
+    assert len(session.proposal.objects) == 1
+    assert session.proposal.objects[0].prompts.box is None
 
 
 def test_a_phrase_finds_what_is_there_and_says_what_is_not(session):
     session.prompting.find("cyst")
-    assert [item.proposal.phrase for item in session.draft.objects] == ["cyst"]
+    assert [item.proposal.phrase for item in session.proposal.objects] == ["cyst"]
     assert "found 1" in session.status.text
     assert session.table.classes[0].name == "cyst", "the nameless first class takes the phrase"
     session.prompting.find("fetal head")
     assert "No 'fetal head' found" in session.status.text
-    assert not session.draft.has_masks
+    assert not session.proposal.has_masks
 
 
 def test_each_of_several_phrases_gets_its_class(session):
     session.prompting.find("cyst. nodule.")
     assert [item.name for item in session.table.classes] == ["cyst", "nodule"]
-    assert [item.class_id for item in session.draft.objects] == [1, 2]
+    assert [item.class_id for item in session.proposal.objects] == [1, 2]
     session.editing.accept()
     assert set(np.unique(session.labels)) == {0, 1, 2}
     session.undo()
@@ -94,28 +94,28 @@ def test_each_of_several_phrases_gets_its_class(session):
 
 def test_a_click_on_what_a_phrase_found_corrects_that_object(session):
     session.prompting.find("cyst. nodule")
-    nodule = session.draft.objects[1].proposal
+    nodule = session.proposal.objects[1].proposal
     session.prompting.add_point(57, 35, positive=False)
-    assert session.draft.active == 1
-    assert session.draft.objects[1].prompts.box.tolist() == nodule.box.tolist()
-    assert session.draft.objects[1].proposal.mask.sum() < nodule.mask.sum()
+    assert session.proposal.active == 1
+    assert session.proposal.objects[1].prompts.box.tolist() == nodule.box.tolist()
+    assert session.proposal.objects[1].proposal.mask.sum() < nodule.mask.sum()
 
 
 def test_one_wrong_object_of_several_can_be_dropped(session):
     session.prompting.find("cyst. nodule")
     session.prompting.drop_object(20, 20)
-    assert [item.proposal.phrase for item in session.draft.objects] == ["nodule"]
+    assert [item.proposal.phrase for item in session.proposal.objects] == ["nodule"]
     session.prompting.drop_object(2, 2)
-    assert len(session.draft.objects) == 1
+    assert len(session.proposal.objects) == 1
     session.undo()
-    assert len(session.draft.objects) == 2
+    assert len(session.proposal.objects) == 2
 
 
 def test_finding_again_keeps_what_the_person_pointed_at(session):
     session.prompting.add_point(70, 5)
     session.prompting.find("cyst")
     session.prompting.find("cyst")
-    assert len(session.draft.objects) == 2
+    assert len(session.proposal.objects) == 2
 
 
 def test_accepting_leaves_other_labels_as_they_are_unless_told_to(session):
@@ -163,9 +163,9 @@ def test_an_answer_for_an_image_that_was_left_is_dropped(bench):
     for request in stale:
         bench.answer(request)
     assert session.record.image_id == "b"
-    assert not session.draft.objects
+    assert not session.proposal.objects
     session.walk.open_image("a")
-    assert not session.draft.objects, "a prompt that was never answered is gone"
+    assert not session.proposal.objects, "a prompt that was never answered is gone"
     assert session.history.next_undo is None
 
 
@@ -178,13 +178,13 @@ def test_only_the_newest_of_two_quick_clicks_counts_and_both_can_be_undone(bench
     bench.hold, bench.held = False, []
     bench.answer(newest)
     bench.answer(late)
-    assert session.draft.objects[0].prompts.point_labels.tolist() == [1, 1]
-    both = session.draft.objects[0].proposal.mask
+    assert session.proposal.objects[0].prompts.point_labels.tolist() == [1, 1]
+    both = session.proposal.objects[0].proposal.mask
     session.undo()
-    assert not session.draft.pending, "the first click is asked again, for it had no answer"
-    assert session.draft.objects[0].proposal.mask.sum() < both.sum()
+    assert not session.proposal.pending, "the first click is asked again, for it had no answer"
+    assert session.proposal.objects[0].proposal.mask.sum() < both.sum()
     session.undo()
-    assert not session.draft.objects
+    assert not session.proposal.objects
 
 
 def test_going_back_to_an_image_finds_its_proposal_again(session):
@@ -192,7 +192,7 @@ def test_going_back_to_an_image_finds_its_proposal_again(session):
     session.walk.step(1)
     assert session.state_of("a") is ImageState.PROPOSED
     session.walk.step(-1)
-    assert session.draft.has_masks
+    assert session.proposal.has_masks
 
 
 def test_undo_goes_back_to_the_image_where_it_was_done(session, on_disk):
@@ -201,7 +201,7 @@ def test_undo_goes_back_to_the_image_where_it_was_done(session, on_disk):
     session.undo()
     assert session.record.image_id == "a"
     assert not session.labels.any()
-    assert session.draft.has_masks
+    assert session.proposal.has_masks
     assert on_disk("a") is None
     session.redo()
     assert on_disk("a").any()
@@ -240,10 +240,10 @@ def test_a_model_that_cannot_be_loaded_is_said_and_the_prompt_taken_back(bench):
     assert session.status.error
     assert "choose another" in session.status.text
     assert ("error", "no model 'missing'; choose another") in bench.notes
-    assert not session.draft.objects
+    assert not session.proposal.objects
     session.set_settings(replace(session.settings, segmenter="nano"))
     session.prompting.add_point(20, 20)
-    assert session.draft.has_masks
+    assert session.proposal.has_masks
     assert not session.status.error
 
 
@@ -251,9 +251,9 @@ def test_a_phrase_is_looked_for_on_each_untouched_image_as_it_opens(session):
     session.prompting.find("cyst")
     session.editing.accept_and_next()
     assert session.record.image_id == "b"
-    assert session.draft.has_masks
+    assert session.proposal.has_masks
     session.walk.step(-1)
-    assert not session.draft.has_masks, "not on an image that is committed"
+    assert not session.proposal.has_masks, "not on an image that is committed"
 
 
 def test_the_folder_opens_where_the_person_was_with_models_and_phrase(bench, folder):
@@ -316,7 +316,7 @@ def test_undoing_everything_leads_back_to_the_beginning(folder, tmp_path_factory
     for image_id in "abc":
         session.walk.open_image(image_id)
         assert not session.labels.any()
-        assert not session.draft.has_masks
+        assert not session.proposal.has_masks
     for _ in range(count):
         session.redo()
     again = {path.name: path.read_bytes() for path in here.glob("usgseg/labels/*.png")}

@@ -76,7 +76,7 @@ def found_by(bench) -> str:
     """Who answers the phrase on the fourth image."""
     bench.session.walk.open_image("03")
     bench.session.prompting.find(PHRASE)
-    return bench.session.draft.model_id
+    return bench.session.proposal.model_id
 
 
 def test_one_that_finds_what_the_detector_did_not_is_promoted(project, make_bench):
@@ -112,7 +112,7 @@ def test_the_text_prompt_asks_the_version_in_use_and_the_detector_again_without_
     for name in ("00", "01", "02"):
         session.walk.open_image(name)
         found_by_again(session)
-        found |= {item.class_id for item in session.draft.objects}
+        found |= {item.class_id for item in session.proposal.objects}
     assert found == {1}
     session.copying.alike()
     assert "not among what this model" not in session.status.text
@@ -126,7 +126,7 @@ def test_the_text_prompt_asks_the_version_in_use_and_the_detector_again_without_
 
 def found_by_again(session) -> str:
     session.prompting.find(PHRASE)
-    return session.draft.model_id
+    return session.proposal.model_id
 
 
 def test_a_renamed_class_is_told_by_the_name_that_the_adapter_learnt(project, make_bench):

@@ -16,8 +16,8 @@ from napari_usgseg.annotation.undo import KEPT, History
 from napari_usgseg.io.atomic import write_over
 from napari_usgseg.io.labels import read_labels, write_labels
 from napari_usgseg.jobs.files import save
-from napari_usgseg.project.project import ProjectStore
-from napari_usgseg.project.records import Draft, Edit, EventKind, ImageState, Step, Steps
+from napari_usgseg.project.project import Project
+from napari_usgseg.project.records import Edit, EventKind, ImageProposal, ImageState, Step, Steps
 from tests.support.bench import Bench, act
 
 
@@ -55,9 +55,9 @@ def test_everything_can_be_undone_after_a_restart_in_order(session, again, on_di
     assert len(session.table.classes) == 1
     session.undo()
     assert on_disk("a") is None
-    assert session.draft.has_masks
+    assert session.proposal.has_masks
     session.undo()
-    assert not session.draft.objects
+    assert not session.proposal.objects
     for _ in range(4):
         session.redo()
     assert np.array_equal(on_disk("a"), painted)
@@ -70,20 +70,20 @@ def test_what_was_undone_before_a_restart_can_be_redone_after_it(session, again,
     session.undo()
     session = again().session
     assert session.history.next_redo.name == "accept"
-    assert session.draft.has_masks
+    assert session.proposal.has_masks
     session.redo()
     assert np.array_equal(on_disk("a"), accepted)
 
 
 def test_a_proposal_survives_a_restart_and_can_be_corrected_and_accepted(session, again, on_disk):
     session.prompting.add_point(20, 20)
-    mask = session.draft.objects[0].proposal.mask
+    mask = session.proposal.objects[0].proposal.mask
     bench = again()
     session = bench.session
     assert session.state_of("a") is ImageState.PROPOSED
-    assert np.array_equal(session.draft.objects[0].proposal.mask, mask)
+    assert np.array_equal(session.proposal.objects[0].proposal.mask, mask)
     session.prompting.add_point(26, 20)
-    assert session.draft.objects[0].prompts.point_labels.tolist() == [1, 1]
+    assert session.proposal.objects[0].prompts.point_labels.tolist() == [1, 1]
     session.editing.accept()
     assert on_disk("a")[20, 26] == 1
 
@@ -96,10 +96,10 @@ def test_a_prompt_without_an_answer_when_the_window_died_waits_for_nothing(bench
         bench.answer(job)
     other = Bench(bench.folder)
     other.session.walk.open_folder(bench.folder)
-    assert not other.session.draft.pending
+    assert not other.session.proposal.pending
     assert not other.session.is_waiting
     other.session.undo()
-    assert len(other.session.draft.objects) == 1
+    assert len(other.session.proposal.objects) == 1
 
 
 def test_undo_has_no_limit(session, again, on_disk):
@@ -201,7 +201,7 @@ def test_a_folder_that_somebody_else_labels_can_be_looked_at_and_nothing_is_chan
     session = other.session
     assert any("under a name of your own" in text for _, text in other.notes)
     session.prompting.add_point(20, 20)
-    assert session.draft.has_masks
+    assert session.proposal.has_masks
     session.editing.accept()
     assert not session.labels.any()
     assert "Nothing was changed" in session.status.text
@@ -269,7 +269,9 @@ def test_a_long_pause_does_not_count_as_work():
 def test_a_light_history_keeps_the_content_of_the_last_edits_only():
     history = History(Steps((Step(4, "accept", "a"),), (Step(7, "paint", "a"),), 9), kept=2)
     assert (history.next_undo.number, history.next_redo.number) == (4, 7)
-    numbers = [history.push(Edit("click", "a", (Draft(), Draft()))) for _ in range(3)]
+    numbers = [
+        history.push(Edit("click", "a", (ImageProposal(), ImageProposal()))) for _ in range(3)
+    ]
     assert numbers == [10, 11, 12]
     assert history.next_redo is None
     assert [history.content(number) is None for number in numbers] == [True, False, False]
@@ -316,7 +318,7 @@ def test_a_restart_at_any_point_changes_nothing_that_can_be_seen_or_undone(
     session.go_to(0)
     assert not list(here.glob("usgseg/labels/*.png"))
     session.go_to(session.history.count)
-    store = ProjectStore(here, write=False)
+    store = Project(here, write=False)
     for record in store.records:
         path = store.label_path(record.image_id)
         replayed = store._journal.replayed(record.image_id)
@@ -331,7 +333,7 @@ def seen(session) -> tuple[object, ...]:
     states = {
         record.image_id: session.state_of(record.image_id) for record in session.browser.records
     }
-    masks = [item.proposal.mask.tobytes() for item in session.draft.objects if item.proposal]
+    masks = [item.proposal.mask.tobytes() for item in session.proposal.objects if item.proposal]
     return (
         states,
         session.record.image_id,

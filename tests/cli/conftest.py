@@ -14,7 +14,7 @@ from PIL import Image
 
 from napari_usgseg.cli.main import run
 from napari_usgseg.core.types import LabelClass
-from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.project import Project
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def images(tmp_path) -> Path:
 @pytest.fixture
 def labelled(images):
     """The folder of images with two of the three labelled, as the widget leaves it."""
-    store = ProjectStore(images)
+    store = Project(images)
     store.write_classes((LabelClass(1, "cyst", "#e69f00"), LabelClass(2, "wall", "#56b4e9")))
     for value, record in enumerate(store.records[:2], start=1):
         labels = np.zeros(record.size_hw, np.uint8)

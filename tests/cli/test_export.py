@@ -12,7 +12,7 @@ from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.formats import FORMATS
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
-from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.project import Project
 from napari_usgseg.project.records import ImageState
 
 
@@ -71,10 +71,10 @@ def test_a_damaged_label_file_is_named_and_the_version_of_the_history_is_exporte
 
 
 def test_all_annotators_are_exported_but_those_who_have_nothing_yet(usgseg, images, tmp_path):
-    first = ProjectStore(images)
+    first = Project(images)
     first.write_state(first.records[0].image_id, ImageState.SKIPPED)
     first.close()
-    store = ProjectStore(images, annotator="Ann")
+    store = Project(images, annotator="Ann")
     store.write_labels(store.records[0], np.ones(store.records[0].size_hw, np.uint8))
     store.close()
     outcome = usgseg("export", images, "--out", tmp_path / "out", "--annotator", "all")
@@ -86,7 +86,7 @@ def test_all_annotators_are_exported_but_those_who_have_nothing_yet(usgseg, imag
 def annotate(folder, *names):
     """Label every image of a folder, once for each annotator."""
     for name in names or [""]:
-        store = ProjectStore(folder, annotator=name)
+        store = Project(folder, annotator=name)
         for record in store.records:
             store.write_labels(record, np.ones(record.size_hw, np.uint8))
         store.close()
@@ -205,7 +205,7 @@ def test_an_export_of_one_is_replaced_by_that_of_all_and_back(usgseg, images, tm
 def test_images_that_are_no_longer_labelled_leave_the_export(usgseg, labelled, tmp_path):
     out = tmp_path / "set"
     assert usgseg("export", labelled, "--out", out).code == 0
-    store = ProjectStore(labelled)
+    store = Project(labelled)
     store.write_labels(store.records[0], None)
     store.close()
     assert usgseg("export", labelled, "--out", out, "--overwrite").code == 0

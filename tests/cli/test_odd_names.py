@@ -16,7 +16,7 @@ from PIL import Image
 from napari_usgseg.core.types import LabelClass
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.names import safe_file_name
-from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.project import Project
 
 UTF8 = "Schilddru\u0308se.1", "Schilddr\u00fcse", "5% \\:?", "a\nb"
 STEMS = (b"latin\xe9", *(stem.encode() for stem in UTF8))
@@ -99,7 +99,7 @@ def test_a_project_of_any_names_is_exported_and_reported(
     strict, sam2rad: Path, tmp_path: Path
 ) -> None:
     images = sam2rad / "Train" / "imgs"
-    store = ProjectStore(images)
+    store = Project(images)
     assert len(store.records) == len(STEMS) - 1
     (problem,) = store.problems
     assert r"latin\xe9.png" in problem

@@ -12,7 +12,7 @@ from PIL import Image
 from napari_usgseg.cli.main import run
 from napari_usgseg.core.types import LabelClass
 from napari_usgseg.phantoms.phantom import write_phantom_dataset
-from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.project import Project
 
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 
@@ -21,7 +21,7 @@ def make_scene(root: Path) -> Path:
     """A data set whose images were labelled in the window, two reports, an adapter, and links."""
     data = write_phantom_dataset(root / "data", 2, 0, size_hw=(64, 80))
     (data / ".usgseg-written.jsonl").unlink()  # as if a person had made it
-    store = ProjectStore(data / "images")
+    store = Project(data / "images")
     store.write_classes((LabelClass(1, "cyst", "#e69f00"),))
     for record in store.records:
         store.write_labels(record, np.ones(record.size_hw, np.uint8))

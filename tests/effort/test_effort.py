@@ -23,14 +23,14 @@ from napari_usgseg.effort.ledger import (
 )
 from napari_usgseg.effort.page import timeline
 from napari_usgseg.effort.quality import QualityCache, compare, measure
-from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.project import Project
 from napari_usgseg.project.records import (
-    Draft,
-    DraftObject,
     Edit,
     Event,
     EventKind,
+    ImageProposal,
     ImageState,
+    ProposedObject,
     StoredEvent,
     difference,
 )
@@ -62,7 +62,12 @@ class Past:
 
     def found(self, document: str = "d1", phrase: str = "cyst", **where: Any) -> Past:
         self.add(
-            EventKind.EDIT, name="find", draft=[None, document], proposed=True, after=2.0, **where
+            EventKind.EDIT,
+            name="find",
+            proposal=[None, document],
+            proposed=True,
+            after=2.0,
+            **where,
         )
         return self.add(
             EventKind.SEARCH, phrase=phrase, found=1, phrases=[phrase], detector="words",
@@ -71,18 +76,18 @@ class Past:
 
     def clicked(self, before: str | None, pending: str, answer: str, **where: Any) -> Past:
         self.add(
-            EventKind.EDIT, name="click", draft=[before, pending], proposed=before is not None,
+            EventKind.EDIT, name="click", proposal=[before, pending], proposed=before is not None,
             **where,
         )  # fmt: skip
         return self.add(
-            EventKind.ANSWER, pending=pending, draft=answer, proposed=True, model="nano",
+            EventKind.ANSWER, pending=pending, proposal=answer, proposed=True, model="nano",
             seconds=0.25, **where,
         )  # fmt: skip
 
     def accepted(self, document: str | None, **where: Any) -> Past:
         patch = {} if document is None else {"patch": {}}
         return self.add(
-            EventKind.EDIT, name="accept", draft=[document, None], proposed=False, state=COMMIT,
+            EventKind.EDIT, name="accept", proposal=[document, None], proposed=False, state=COMMIT,
             **patch, **where,
         )  # fmt: skip
 
@@ -91,7 +96,7 @@ class Past:
 
     def rows(self, who: str = "", idle: float = 60.0) -> dict[str, ImageEffort]:
         ids = {event.image_id for event in self.events if event.image_id is not None}
-        states = dict.fromkeys(ids, ImageState.COMMITTED)
+        states = dict.fromkeys(ids, ImageState.ACCEPTED)
         return {row.image_id: row for row in efforts(self.events, who, states, idle)}
 
 
@@ -138,7 +143,7 @@ def test_work_is_never_longer_than_the_clock_says_nor_than_the_limit_allows(
 
 def test_prompts_models_and_waiting_are_counted() -> None:
     past = Past().add(EventKind.OPEN).found().clicked("d1", "p1", "d2").clicked("d2", "p2", "d3")
-    past.add(EventKind.UNDO, draft="d2", proposed=True).accepted("d2")
+    past.add(EventKind.UNDO, proposal="d2", proposed=True).accepted("d2")
     row = past.rows()["a"]
     assert (row.clicks, row.edits["find"], row.undone) == (2, 1, 1)
     assert row.models == ["words + nano", "nano"]
@@ -148,13 +153,13 @@ def test_prompts_models_and_waiting_are_counted() -> None:
     assert row.first.name == "phrase: words + nano"
 
 
-def test_a_search_that_is_written_before_its_draft_is_paired_with_it_too() -> None:
+def test_a_search_that_is_written_before_its_proposal_is_paired_with_it_too() -> None:
     past = Past().add(EventKind.OPEN)
     past.add(
         EventKind.SEARCH, phrase="Cyst. Rib", found=1, phrases=["cyst"], detector="words",
         segmenter="nano", seconds=0.5,
     )  # fmt: skip
-    past.add(EventKind.EDIT, name="find", draft=[None, "d1"], proposed=True).accepted("d1")
+    past.add(EventKind.EDIT, name="find", proposal=[None, "d1"], proposed=True).accepted("d1")
     row = past.rows()["a"]
     assert row.searches == [Search(("cyst", "rib"), 1, ("cyst",), "d1")]
     assert row.first is not None
@@ -171,7 +176,7 @@ def test_a_search_that_is_written_before_its_draft_is_paired_with_it_too() -> No
         (
             Past()
             .found()
-            .add(EventKind.EDIT, name="clear", draft=["d1", None], proposed=False)
+            .add(EventKind.EDIT, name="clear", proposal=["d1", None], proposed=False)
             .painted(),
             Way.DISCARDED,
         ),
@@ -184,24 +189,24 @@ def test_how_labels_came_about(history: Past, way: Way) -> None:
 
 
 def test_an_accept_that_was_taken_back_does_not_count() -> None:
-    past = Past().found().accepted("d1").add(EventKind.UNDO, draft="d1", proposed=True)
+    past = Past().found().accepted("d1").add(EventKind.UNDO, proposal="d1", proposed=True)
     past.clicked("d1", "p", "d2").accepted("d2")
     assert past.rows()["a"].way is Way.CHANGED
-    again = Past().found().accepted("d1").add(EventKind.UNDO, draft="d1", proposed=True)
-    again.add(EventKind.REDO, draft=None, proposed=False)
+    again = Past().found().accepted("d1").add(EventKind.UNDO, proposal="d1", proposed=True)
+    again.add(EventKind.REDO, proposal=None, proposed=False)
     assert again.rows()["a"].way is Way.UNCHANGED
 
 
 def test_an_image_that_is_not_committed_any_more_has_no_way_and_no_time_of_commit() -> None:
-    past = Past().found().accepted("d1").add(EventKind.UNDO, draft="d1", proposed=True)
+    past = Past().found().accepted("d1").add(EventKind.UNDO, proposal="d1", proposed=True)
     (row,) = efforts(past.events, "", {"a": ImageState.UNTOUCHED})
     assert (row.way, row.accepted_at, row.state) == (None, None, ImageState.UNTOUCHED)
 
 
 def test_an_answer_that_comes_too_late_is_no_proposal() -> None:
-    past = Past().add(EventKind.EDIT, name="click", draft=[None, "p"], proposed=False)
-    past.add(EventKind.TAKEN_BACK, draft=None, proposed=False)
-    past.add(EventKind.ANSWER, pending="p", draft="d", proposed=True, model="nano", seconds=1.0)
+    past = Past().add(EventKind.EDIT, name="click", proposal=[None, "p"], proposed=False)
+    past.add(EventKind.TAKEN_BACK, proposal=None, proposed=False)
+    past.add(EventKind.ANSWER, pending="p", proposal="d", proposed=True, model="nano", seconds=1.0)
     assert past.rows()["a"].first is None
 
 
@@ -224,15 +229,15 @@ def disc(x: int, y: int, radius: int = 6) -> np.ndarray:
     return (columns - x) ** 2 + (rows - y) ** 2 <= radius**2
 
 
-def proposed(mask: np.ndarray, class_id: int = 1, phrase: str = "") -> DraftObject:
+def proposed(mask: np.ndarray, class_id: int = 1, phrase: str = "") -> ProposedObject:
     box = np.zeros(4, np.float32)
-    return DraftObject(class_id, Prompts(), Proposal(mask, box, 0.9, phrase, 0.9))
+    return ProposedObject(class_id, Prompts(), Proposal(mask, box, 0.9, phrase, 0.9))
 
 
 def test_what_a_phrase_missed_lowers_its_dice_and_what_a_click_was_not_asked_for_does_not() -> None:
-    draft = Draft((proposed(disc(15, 20), phrase="cyst"),))
+    proposal = ImageProposal((proposed(disc(15, 20), phrase="cyst"),))
     labels = (disc(15, 20) | disc(45, 20)).astype(np.uint8)
-    by_phrase, by_click = compare(draft, labels, "phrase"), compare(draft, labels, "click")
+    by_phrase, by_click = compare(proposal, labels, "phrase"), compare(proposal, labels, "click")
     assert by_phrase is not None
     assert by_click is not None
     assert by_phrase.dice == pytest.approx(2 / 3)
@@ -241,15 +246,15 @@ def test_what_a_phrase_missed_lowers_its_dice_and_what_a_click_was_not_asked_for
 
 
 def test_a_proposal_that_was_thrown_away_has_no_overlap_left() -> None:
-    quality = compare(Draft((proposed(disc(15, 20)),)), blank().astype(np.uint8), "click")
+    quality = compare(ImageProposal((proposed(disc(15, 20)),)), blank().astype(np.uint8), "click")
     assert quality is not None
     assert quality.dice == 0.0
 
 
 def test_classes_are_compared_one_by_one() -> None:
-    draft = Draft((proposed(disc(15, 20), 1, "cyst"), proposed(disc(45, 20), 2, "rib")))
+    proposal = ImageProposal((proposed(disc(15, 20), 1, "cyst"), proposed(disc(45, 20), 2, "rib")))
     labels = disc(15, 20).astype(np.uint8)
-    quality = compare(draft, labels, "phrase")
+    quality = compare(proposal, labels, "phrase")
     assert quality is not None
     assert [(item.phrase, item.dice) for item in quality.classes] == [("cyst", 1.0), ("rib", 0.0)]
 
@@ -264,7 +269,7 @@ class Person:
         folder.mkdir(exist_ok=True)
         for name in names:
             Image.fromarray(np.full(SIZE_HW, 80, np.uint8)).save(folder / f"{name}.png")
-        self.store = ProjectStore(folder, annotator=annotator)
+        self.store = Project(folder, annotator=annotator)
         self.serial, self.at = 0, 1_700_000_000.0
         self.store.write_classes((LabelClass(1, "cyst", "#e69f00"),))
 
@@ -276,15 +281,15 @@ class Person:
         """Look for cysts, accept what a phrase found, and paint the rest by hand."""
         self.do(EventKind.OPEN, name)
         labels = blank().astype(np.uint8)
-        state = (ImageState.UNTOUCHED, ImageState.COMMITTED)
+        state = (ImageState.UNTOUCHED, ImageState.ACCEPTED)
         if found is not None:
-            draft = Draft((proposed(found, 1, "cyst"),))
-            self.do(EventKind.EDIT, name, edit=Edit("find", name, (Draft(), draft)))
+            proposal = ImageProposal((proposed(found, 1, "cyst"),))
+            self.do(EventKind.EDIT, name, edit=Edit("find", name, (ImageProposal(), proposal)))
             body = {"phrase": "cyst", "found": 1, "phrases": ["cyst"], "detector": "words",
                     "segmenter": "nano", "seconds": 0.1}  # fmt: skip
             self.do(EventKind.SEARCH, name, body=body)
             patch = difference(labels, found.astype(np.uint8))
-            edit = Edit("accept", name, (draft, Draft()), patch, state)
+            edit = Edit("accept", name, (proposal, ImageProposal()), patch, state)
             self.do(EventKind.EDIT, name, edit=edit)
             labels = found.astype(np.uint8)
         patch = difference(labels, final.astype(np.uint8))
@@ -312,7 +317,7 @@ def labelled(tmp_path: Path) -> Callable[[str], Path]:
 
 
 def test_a_project_says_what_its_models_saved(labelled: Callable[[str], Path]) -> None:
-    store = ProjectStore(labelled("abcdefghijkl"), write=False)
+    store = Project(labelled("abcdefghijkl"), write=False)
     ledger = read_ledger([store])
     by_hand, model = ledger.models.to_dict("records")
     assert (by_hand["first_proposal"], by_hand["images"]) == ("by hand", 6)
@@ -330,7 +335,7 @@ def test_a_project_says_what_its_models_saved(labelled: Callable[[str], Path]) -
 
 
 def test_too_few_images_say_nothing_of_what_a_model_saved(labelled: Callable[[str], Path]) -> None:
-    store = ProjectStore(labelled("abcd"), write=False)
+    store = Project(labelled("abcd"), write=False)
     assert read_ledger([store]).models["saved_s"].isna().all()
 
 
@@ -338,12 +343,12 @@ def test_what_was_measured_once_is_not_measured_again(
     labelled: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = labelled("abcdef")
-    store = ProjectStore(folder, write=False)
+    store = Project(folder, write=False)
     rows = efforts(store.events(), "", store.states())
     cache = QualityCache(tmp_path)
     first, _ = measure(store, rows, cache)
     cache.save()
-    monkeypatch.setattr(store, "draft", lambda document: pytest.fail("it was read again"))
+    monkeypatch.setattr(store, "proposal", lambda document: pytest.fail("it was read again"))
     again, _ = measure(store, rows, QualityCache(tmp_path))
     assert again == first
     assert len(again) == 3
@@ -352,16 +357,16 @@ def test_what_was_measured_once_is_not_measured_again(
 def test_a_project_that_is_only_read_keeps_what_was_measured_too(
     labelled: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = ProjectStore(labelled("ab"), write=False)
+    store = Project(labelled("ab"), write=False)
     first = read_ledger([store], cache_folder=cache_of([store]))
-    monkeypatch.setattr(store, "draft", lambda document: pytest.fail("it was read again"))
+    monkeypatch.setattr(store, "proposal", lambda document: pytest.fail("it was read again"))
     again = read_ledger([store], cache_folder=cache_of([store]))
     assert list(again.images["dice"].dropna()) == list(first.images["dice"].dropna()) == [1.0]
 
 
 def test_a_torn_cache_is_made_anew(labelled: Callable[[str], Path], tmp_path: Path) -> None:
     (tmp_path / "ledger.json").write_text('{"found": {"x": [[1')
-    store = ProjectStore(labelled("ab"), write=False)
+    store = Project(labelled("ab"), write=False)
     found, _ = measure(store, efforts(store.events(), "", store.states()), QualityCache(tmp_path))
     assert list(found) == [("", "a")]
 

@@ -18,7 +18,7 @@ from napari_usgseg.io.labels import read_labels
 from napari_usgseg.jobs import Lane
 from napari_usgseg.jobs.files import run_file_job
 from napari_usgseg.jobs.loaded_models import LoadedModels
-from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.project import Project
 
 HERE = Path(__file__).parent
 EXPECTED = json.loads((HERE / "expected.json").read_text())
@@ -51,11 +51,13 @@ class Desk:
 
     def seen(self) -> dict[str, object]:
         session = self.session
-        masks = [item.proposal.mask for item in session.draft.objects if item.proposal is not None]
+        masks = [
+            item.proposal.mask for item in session.proposal.objects if item.proposal is not None
+        ]
         return {
             "image": session.record.image_id,
             "labels": digest(session.labels),
-            "objects": len(session.draft.objects),
+            "objects": len(session.proposal.objects),
             "proposed": int(sum(mask.sum() for mask in masks)),
             "state": session.state_of(session.record.image_id).value,
         }
@@ -141,7 +143,7 @@ def test_a_folder_of_label_maps_is_gone_on_with_and_none_is_written_over(files, 
 
 
 def test_the_history_of_both_annotators_is_read(files):
-    store = ProjectStore(files / "scans", write=False)
+    store = Project(files / "scans", write=False)
     events = list(store.events())
     assert {"edit", "answer", "undo", "redo", "search", "open", "leave"} <= {
         event.kind.value for event in events

@@ -43,12 +43,12 @@ def test_another_frame_of_a_stack_is_shown_alone_and_takes_no_prompt(person, fra
     assert not person.layer("labels").visible, "nor when the window comes forward"
     person.click(40, 40)
     person.settle()
-    assert not person.session.draft.objects
+    assert not person.session.proposal.objects
     assert ("warning", ANOTHER_FRAME) in person.notes
     person.viewer.dims.set_current_step(0, 1)
     assert person.layer("labels").visible
     person.click(40, 40)
-    person.wait(lambda: bool(person.session.draft.objects))
+    person.wait(lambda: bool(person.session.proposal.objects))
     person.settle()
 
 

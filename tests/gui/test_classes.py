@@ -56,7 +56,7 @@ def names(person) -> list[str]:
 
 def proposed(person) -> list[str]:
     table = person.session.table
-    return [table.get(item.class_id).name for item in person.session.draft.objects]
+    return [table.get(item.class_id).name for item in person.session.proposal.objects]
 
 
 def inside(mask: np.ndarray, number: int) -> bool:
@@ -105,7 +105,7 @@ def test_a_box_that_overlaps_an_object_of_another_class_begins_one_of_the_picked
     drawing.drag((100, 100), (130, 120), (200, 180))
     drawing.wait(lambda: not drawing.session.is_waiting)
     assert proposed(drawing) == ["object", "os ilium"]
-    assert drawing.session.draft.objects[0].prompts.box[0] < 70, "the first is as it was"
+    assert drawing.session.proposal.objects[0].prompts.box[0] < 70, "the first is as it was"
 
 
 def test_a_picked_class_renames_nothing_and_says_how_that_is_done(drawing, phantom_folder):
@@ -270,7 +270,7 @@ def test_what_a_phrase_found_is_of_the_class_that_it_names(drawing, truth, phant
     click_chip(drawing, "cyst")
     find(drawing, "BREAST TUMOR")
     assert names(drawing) == ["object", "cyst", "breast tumor"]
-    if drawing.session.draft.objects:
+    if drawing.session.proposal.objects:
         assert set(proposed(drawing)) == {"breast tumor"}
     assert drawing.session.table.get(drawing.session.table.active).name == "breast tumor"
 
@@ -279,7 +279,7 @@ def test_a_search_that_fails_makes_no_class_and_the_next_one_names_the_first(
     drawing, phantom_folder
 ):
     find(drawing, "fetal head")
-    assert not drawing.session.draft.objects
+    assert not drawing.session.proposal.objects
     assert names(drawing) == ["object"]
     first = press_g(drawing, go_on=True)  # nothing there: a statement too
     find(drawing, "breast tumor")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from napari_usgseg.annotation.drafts import DraftObject
+from napari_usgseg.annotation.drafts import ProposedObject
 from napari_usgseg.core.types import Prompts
 from napari_usgseg.gui.canvas.layer_drawing import eroded, outlines
 from napari_usgseg.segmentation.propose import Proposal
@@ -16,8 +16,10 @@ from napari_usgseg.segmentation.propose import Proposal
 pytestmark = pytest.mark.gui
 
 
-def proposed(mask: np.ndarray, class_id: int = 1) -> DraftObject:
-    return DraftObject(class_id, Prompts(), Proposal(mask, np.zeros(4, np.float32), 1.0, "", 1.0))
+def proposed(mask: np.ndarray, class_id: int = 1) -> ProposedObject:
+    return ProposedObject(
+        class_id, Prompts(), Proposal(mask, np.zeros(4, np.float32), 1.0, "", 1.0)
+    )
 
 
 @settings(max_examples=40, deadline=None)

@@ -252,12 +252,12 @@ def test_progress_is_told_with_pace_and_what_is_left(monkeypatch):
     now = 0.0
     monkeypatch.setattr(image_queue.time, "monotonic", lambda: now)
     records = [ImageRecord(f"{n}", Path(f"{n}.png"), None, (4, 4)) for n in range(500)]
-    states = {str(n): ImageState.COMMITTED if n < 292 else ImageState.UNTOUCHED for n in range(500)}
+    states = {str(n): ImageState.ACCEPTED if n < 292 else ImageState.UNTOUCHED for n in range(500)}
     queue = ImageQueue(records, states)
     assert progress_text(queue) == "292 of 500 labelled"
     for n in range(292, 312):
         now += 88
-        queue.set_state(str(n), ImageState.COMMITTED)
+        queue.set_state(str(n), ImageState.ACCEPTED)
     assert progress_text(queue) == "312 of 500 labelled, 41 per hour, about 5 h left"
     for n in range(312, 470):
         queue.set_state(str(n), ImageState.SKIPPED)

@@ -153,7 +153,7 @@ def test_one_key_accepts_saves_goes_on_and_leaves_tool_and_class_in_hand(at_work
     at_work.widget.tools.arm(tool)
     ids = [record.image_id for record in session.browser.records]
     at_work.drag((200, 150), (230, 170), (280, 220))
-    at_work.wait(lambda: session.draft.has_masks and not session.is_waiting)
+    at_work.wait(lambda: session.proposal.has_masks and not session.is_waiting)
     at_work.press(Qt.Key.Key_QuoteLeft)
     for following in ids[1:3]:  # with a proposal, and with nothing to label
         at_work.press(Qt.Key.Key_G)
@@ -166,6 +166,6 @@ def test_one_key_accepts_saves_goes_on_and_leaves_tool_and_class_in_hand(at_work
         assert at_work.layer("labels").selected_label == 2
     assert session.browser.committed == 2
     at_work.drag((200, 150), (230, 170), (280, 220))
-    at_work.wait(lambda: session.draft.has_masks)
-    assert session.draft.objects[0].class_id == 2
+    at_work.wait(lambda: session.proposal.has_masks)
+    assert session.proposal.objects[0].class_id == 2
     assert keys.typing() is False

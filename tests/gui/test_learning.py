@@ -57,27 +57,27 @@ def test_ten_images_train_a_predictor_and_the_next_segments_itself(labeller, hea
         learn.view.version.setCurrentIndex(1)
         learn.view.version.activated.emit(1)
         labeller.wait(lambda: session.predictor.current is not None)
-    labeller.wait(lambda: bool(session.draft.objects))
+    labeller.wait(lambda: bool(session.proposal.objects))
     labeller.settle()
     assert assist.modes[Mode.AUTONOMOUS].isChecked()
-    assert {item.ppn for item in session.draft.objects} == {1}
+    assert {item.ppn for item in session.proposal.objects} == {1}
     assert assist.badge.text() == version.badge
     assert version.badge.startswith("PPN v1, held-out Dice")
     assert labeller.layer("proposal").data.any()
 
-    before = session.draft.objects[0].proposal.mask.copy()
+    before = session.proposal.objects[0].proposal.mask.copy()
     y, x = (int(v) for v in np.argwhere(~before)[0])
     labeller.click(x, y, shift=True)
-    labeller.wait(lambda: any(not i.prompts.is_empty for i in session.draft.objects))
+    labeller.wait(lambda: any(not i.prompts.is_empty for i in session.proposal.objects))
     labeller.settle()
     assert "with your prompts" in assist.badge.text()
 
     name = session.record.image_id
     labeller.press(Qt.Key.Key_G)
     labeller.wait(lambda: session.record.image_id != name and session.loaded is not None)
-    labeller.wait(lambda: bool(session.draft.objects))
-    assert session.state_of(name) is ImageState.COMMITTED
-    assert session.draft.objects[0].ppn == 1, "the next image has proposals too"
+    labeller.wait(lambda: bool(session.proposal.objects))
+    assert session.state_of(name) is ImageState.ACCEPTED
+    assert session.proposal.objects[0].ppn == 1, "the next image has proposals too"
 
     labeller.press(Qt.Key.Key_O, Qt.KeyboardModifier.ShiftModifier)
     labeller.settle()

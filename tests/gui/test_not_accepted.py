@@ -104,10 +104,10 @@ def test_an_accepted_image_that_is_painted_on_stays_accepted(at_work):
     DRAW["box"](at_work)
     at_work.press(Qt.Key.Key_G, Qt.KeyboardModifier.ShiftModifier)
     at_work.settle()
-    assert session.state_of(first) is ImageState.COMMITTED
+    assert session.state_of(first) is ImageState.ACCEPTED
     assert at_work.widget.accept.text().startswith("Keep and next")
     brush(at_work)
-    assert session.state_of(first) is ImageState.COMMITTED
+    assert session.state_of(first) is ImageState.ACCEPTED
     at_work.press(Qt.Key.Key_U)
     at_work.press(Qt.Key.Key_U)
     at_work.settle()
@@ -224,7 +224,7 @@ def test_beside_the_image_nothing_is_made_and_it_is_said(at_work, tool, on_label
     else:
         at_work.drag((-90, -90), (-50, -90), (-50, -60))
     at_work.settle()
-    assert not session.draft.objects
+    assert not session.proposal.objects
     assert not session.labels.any()
     assert at_work.widget.status.text().startswith("Draw inside the image.")
 
@@ -233,7 +233,7 @@ def test_a_box_without_area_makes_nothing_and_it_is_said(at_work):
     at_work.widget.tools.arm(Tool.BOX)
     at_work.drag((100, 100), (100, 100))
     at_work.settle()
-    assert not at_work.session.draft.objects
+    assert not at_work.session.proposal.objects
     assert "width and height" in at_work.widget.status.text()
 
 

@@ -11,8 +11,8 @@ pytestmark = pytest.mark.gui
 
 HOLDER = """
 import sys
-from napari_usgseg.project.project import ProjectStore
-store = ProjectStore(sys.argv[1])
+from napari_usgseg.project.project import Project
+store = Project(sys.argv[1])
 print("held", flush=True)
 sys.stdin.read()
 store.close()

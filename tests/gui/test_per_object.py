@@ -29,7 +29,7 @@ def test_per_object_can_be_chosen_after_a_folder_is_open(at_work, phantom_folder
     choose_labelling(at_work, "per object")
     assert at_work.session.settings.labelling == "instance"
     find(at_work, "breast tumor")
-    masks = [item.proposal.mask for item in at_work.session.draft.objects]
+    masks = [item.proposal.mask for item in at_work.session.proposal.objects]
     assert masks
     assert at_work.layer("proposal").data.any()
     assert at_work.layer("labels").selected_label == 1001
@@ -46,7 +46,7 @@ def test_the_labelling_may_change_as_often_as_nothing_is_labelled(at_work, phant
         choose_labelling(at_work, name)
         at_work.settle()
     find(at_work, "breast tumor")
-    assert at_work.session.draft.has_masks
+    assert at_work.session.proposal.has_masks
     assert at_work.layer("labels").selected_label == 1
     image_id = press_g(at_work)
     assert np.unique(labels_of(phantom_folder, image_id)).tolist() == [0, 1]
@@ -86,7 +86,7 @@ def test_a_class_of_any_number_can_be_picked_and_painted(person, phantom_folder,
     image_id = press_g(person)
     assert np.unique(labels_of(phantom_folder, image_id)).tolist() == [0, value]
     find(person, "breast tumor")
-    assert person.session.draft.has_masks
+    assert person.session.proposal.has_masks
     assert person.layer("proposal").data.any()
     assert not errors(person)
 
@@ -105,7 +105,7 @@ def test_a_find_that_cannot_be_drawn_loses_nothing(at_work, phantom_folder, monk
     with monkeypatch.context() as patch:
         patch.setattr(layer_drawing, place, broken)
         find(at_work, "breast tumor")
-        masks = [item.proposal.mask for item in at_work.session.draft.objects]
+        masks = [item.proposal.mask for item in at_work.session.proposal.objects]
         assert masks
         assert errors(at_work)
         assert all("RuntimeError" in text and "Nothing is lost" in text for text in errors(at_work))
@@ -117,7 +117,7 @@ def test_a_find_that_cannot_be_drawn_loses_nothing(at_work, phantom_folder, monk
     assert np.array_equal(found["breast tumor"], np.any(masks, axis=0))
     at_work.widget.tools.arm(Tool.BOX)
     at_work.drag((60, 60), (90, 80), (140, 130))
-    at_work.wait(lambda: at_work.session.draft.has_masks)
+    at_work.wait(lambda: at_work.session.proposal.has_masks)
     at_work.settle()
     assert np.array_equal(at_work.layer("labels").data > 0, found["breast tumor"]), "drawn again"
     assert at_work.layer("proposal").data.any()
@@ -139,11 +139,11 @@ def test_labels_that_could_not_be_drawn_are_not_taken_for_rubbed_out(
 
 
 def test_a_panel_that_fails_is_an_error_with_a_text(at_work):
-    at_work.session.draft_changed.connect(broken)
+    at_work.session.proposal_changed.connect(broken)
     find(at_work, "breast tumor")
-    assert at_work.session.draft.has_masks
+    assert at_work.session.proposal.has_masks
     assert any("RuntimeError" in text for text in errors(at_work))
-    at_work.session.draft_changed.disconnect(broken)
+    at_work.session.proposal_changed.disconnect(broken)
 
 
 def test_an_exception_without_words_is_called_by_its_kind():

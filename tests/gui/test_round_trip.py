@@ -36,7 +36,7 @@ def test_three_labelled_images_export_to_a_data_set_that_evaluates_near_one(
         rows, columns = np.nonzero(lesion)
         corners = (columns.min(), rows.min()), (columns.max(), rows.max())
         at_work.drag(corners[0], (columns.mean(), rows.mean()), corners[1])
-        at_work.wait(lambda: session.draft.has_masks)
+        at_work.wait(lambda: session.proposal.has_masks)
         at_work.settle()
         at_work.press(Qt.Key.Key_G)
         at_work.settle()

@@ -66,9 +66,9 @@ def test_a_lasso_round_a_lesion_proposes_it(at_work, lesion):
     at_work.press(Qt.Key.Key_W, Qt.KeyboardModifier.ShiftModifier)
     assert at_work.widget.tools.tool is Tool.LASSO
     at_work.drag(*around(lesion))
-    at_work.wait(lambda: at_work.session.draft.has_masks)
+    at_work.wait(lambda: at_work.session.proposal.has_masks)
     at_work.settle()
-    assert dice(lesion, at_work.session.draft.objects[0].proposal.mask) > 0.7
+    assert dice(lesion, at_work.session.proposal.objects[0].proposal.mask) > 0.7
     assert not at_work.session.labels.any()
     assert at_work.layer("proposal").data.any()
     shapes = at_work.layer("shapes")
@@ -84,7 +84,7 @@ def test_a_lasso_and_a_stroke_edit_the_labels_themselves(at_work, lesion, phanto
     at_work.drag(*around(lesion, 1.0))
     filled = on_disk(at_work, phantom_folder)
     assert dice(lesion, filled > 0) > 0.85
-    assert not at_work.session.draft.objects
+    assert not at_work.session.proposal.objects
     at_work.widget.correct.minus.click()
     at_work.widget.correct.tools[Tool.SCRIBBLE].click()
     at_work.layer("labels").brush_size = 9
@@ -114,12 +114,12 @@ def test_accepted_objects_are_split_deleted_and_taken_up_again(by_hand, phantom_
     control_click(by_hand, 300, 100)
     by_hand.settle()
     assert not session.labels[100, 300]
-    assert session.draft.objects[0].mask_at(300, 100)
+    assert session.proposal.objects[0].mask_at(300, 100)
     by_hand.widget.correct.on_proposal.click()
     by_hand.click(330, 70, shift=True)
     by_hand.wait(lambda: not session.is_waiting)
     by_hand.settle()
-    assert not session.draft.objects[0].mask_at(330, 70)
+    assert not session.proposal.objects[0].mask_at(330, 70)
 
 
 def test_proposed_objects_are_merged_and_cut_out_of_the_labels(by_hand, phantom_folder):
@@ -128,16 +128,16 @@ def test_proposed_objects_are_merged_and_cut_out_of_the_labels(by_hand, phantom_
     by_hand.widget.correct.on_proposal.click()
     tools.arm(Tool.BOX)
     by_hand.drag((120, 200), (150, 230), (180, 260))
-    by_hand.wait(lambda: not session.is_waiting and session.draft.has_masks)
+    by_hand.wait(lambda: not session.is_waiting and session.proposal.has_masks)
     by_hand.drag((120, 80), (150, 100), (190, 130))
-    by_hand.wait(lambda: not session.is_waiting and len(session.draft.objects) == 2)
+    by_hand.wait(lambda: not session.is_waiting and len(session.proposal.objects) == 2)
     by_hand.settle()
-    masks = [item.proposal.mask for item in session.draft.objects]
+    masks = [item.proposal.mask for item in session.proposal.objects]
     (start, end) = (np.argwhere(mask).mean(0)[::-1] for mask in masks)
     tools.arm(Tool.MERGE)
     by_hand.drag(tuple(start), tuple((start + end) / 2), tuple(end))
     by_hand.settle()
-    (item,) = session.draft.objects
+    (item,) = session.proposal.objects
     assert np.array_equal(item.proposal.mask, masks[0] | masks[1])
     by_hand.widget.correct.on_labels.click()
     tools.arm(Tool.SUBTRACT)
@@ -146,7 +146,7 @@ def test_proposed_objects_are_merged_and_cut_out_of_the_labels(by_hand, phantom_
     by_hand.drag(tuple(end), (100, 110), (70, 100))
     after = on_disk(by_hand, phantom_folder)
     assert np.array_equal(after > 0, (before > 0) & ~item.proposal.mask)
-    assert not session.draft.objects
+    assert not session.proposal.objects
 
 
 def test_objects_told_apart_have_codes_shades_and_a_brush_of_their_own(
@@ -195,15 +195,15 @@ def test_the_mask_of_the_previous_image_begins_this_one(at_work, lesion):
     session = at_work.session
     at_work.widget.tools.arm(Tool.LASSO)
     at_work.drag(*around(lesion))
-    at_work.wait(lambda: session.draft.has_masks)
+    at_work.wait(lambda: session.proposal.has_masks)
     first = session.record.image_id
     at_work.press(Qt.Key.Key_G)
     at_work.wait(lambda: session.record.image_id != first and session.loaded is not None)
     at_work.settle()
     at_work.press(Qt.Key.Key_T, Qt.KeyboardModifier.ShiftModifier)
-    at_work.wait(lambda: session.draft.has_masks)
+    at_work.wait(lambda: session.proposal.has_masks)
     at_work.settle()
-    assert session.draft.objects[0].prompts.mask_input is not None
+    assert session.proposal.objects[0].prompts.mask_input is not None
 
 
 def test_the_paint_button_is_down_while_naparis_brush_has_the_mouse(at_work):
@@ -242,9 +242,9 @@ def test_the_usual_key_takes_back_a_stroke_of_the_brush_and_a_click(at_work):
     at_work.widget.tools.arm(Tool.POINT)
     at_work.viewer.layers.selection.active = at_work.layer("image")
     at_work.click(300, 200)
-    at_work.wait(lambda: session.draft.has_masks)
+    at_work.wait(lambda: session.proposal.has_masks)
     at_work.settle()
     at_work.press(Qt.Key.Key_Z, control)
     at_work.settle()
-    assert not session.draft.objects
+    assert not session.proposal.objects
     assert session.labels.any()

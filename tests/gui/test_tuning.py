@@ -68,7 +68,7 @@ def test_accepted_images_tune_the_detector_and_find_uses_it(labeller, heads_fold
     widget.find_panel.run.click()
     labeller.settle()
     assert "uned v1" in widget.status.text(), "the status line says who was asked"
-    if session.draft.objects:
+    if session.proposal.objects:
         assert widget.assist.badge.text() == f"Found by the phrase '{PHRASE}', tuned v1"
 
     nano = session.settings
@@ -86,7 +86,7 @@ def test_accepted_images_tune_the_detector_and_find_uses_it(labeller, heads_fold
     widget.find_panel.run.click()
     labeller.settle()
     assert "tuned" not in widget.status.text().lower()
-    assert session.browser.places(ImageState.COMMITTED) == list(range(LABELLED))
+    assert session.browser.places(ImageState.ACCEPTED) == list(range(LABELLED))
 
 
 def test_a_tuning_that_is_cancelled_leaves_nothing(labeller, heads_folder):

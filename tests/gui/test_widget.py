@@ -31,9 +31,9 @@ def test_the_whole_way_from_a_folder_to_a_data_set(at_work, truth, phantom_folde
     x, y = centre_of(lesion)
 
     at_work.click(x, y)
-    at_work.wait(lambda: session.draft.has_masks)
+    at_work.wait(lambda: session.proposal.has_masks)
     at_work.settle()
-    mask = session.draft.objects[0].proposal.mask
+    mask = session.proposal.objects[0].proposal.mask
     assert mask[y, x]
     outline = at_work.layer("proposal").data.copy()
     assert outline.any()
@@ -43,9 +43,9 @@ def test_the_whole_way_from_a_folder_to_a_data_set(at_work, truth, phantom_folde
     assert np.allclose(at_work.layer("points").data[0], (y, x), atol=1.5)
 
     at_work.click(2, 2, shift=True)
-    at_work.wait(lambda: len(session.draft.objects[0].prompts.point_labels) == 2)
+    at_work.wait(lambda: len(session.proposal.objects[0].prompts.point_labels) == 2)
     at_work.settle()
-    assert session.draft.objects[0].prompts.point_labels.tolist() == [1, 0]
+    assert session.proposal.objects[0].prompts.point_labels.tolist() == [1, 0]
     at_work.press(Qt.Key.Key_U)
     at_work.settle()
     assert np.array_equal(at_work.layer("proposal").data, outline), "undo takes one click back"
@@ -55,7 +55,7 @@ def test_the_whole_way_from_a_folder_to_a_data_set(at_work, truth, phantom_folde
     at_work.settle()
     path = phantom_folder / "usgseg" / "labels" / f"{first}.png"
     assert np.array_equal(read_labels(path), mask.astype(np.uint8))
-    assert session.state_of(first) is ImageState.COMMITTED
+    assert session.state_of(first) is ImageState.ACCEPTED
     assert not at_work.layer("labels").data.any(), "the next image has no labels yet"
     assert not at_work.layer("proposal").data.any()
 
@@ -88,7 +88,7 @@ def test_a_phrase_that_is_typed_finds_the_lesion_of_a_phantom(at_work, truth):
         at_work.wait(lambda: session.loaded is not None and not session.is_waiting)
         at_work.settle()
         assert "found" in session.status.text
-        masks = [item.proposal.mask for item in session.draft.objects]
+        masks = [item.proposal.mask for item in session.proposal.objects]
         if masks:
             assert at_work.layer("proposal").data.any()
             scores.append(dice(truth(record.image_id) == 1, np.any(masks, axis=0)))
@@ -100,7 +100,7 @@ def test_what_is_not_there_is_said(at_work):
     at_work.widget.find_panel.phrase.setText("fetal head")
     at_work.widget.find_panel.find()
     at_work.settle()
-    assert not at_work.session.draft.has_masks
+    assert not at_work.session.proposal.has_masks
     assert "fetal head" in at_work.widget.status.text()
     assert "Nothing to label" in at_work.widget.accept.text()
 
@@ -113,7 +113,7 @@ def test_undo_after_accept_and_next_goes_back_to_the_image_and_takes_the_labels_
     session = at_work.session
     first = session.record.image_id
     at_work.click(256, 190)
-    at_work.wait(lambda: session.draft.has_masks)
+    at_work.wait(lambda: session.proposal.has_masks)
     at_work.press(Qt.Key.Key_G)
     at_work.wait(lambda: session.record.image_id != first and session.loaded is not None)
     at_work.settle()
@@ -121,7 +121,7 @@ def test_undo_after_accept_and_next_goes_back_to_the_image_and_takes_the_labels_
     at_work.wait(lambda: session.record.image_id == first)
     at_work.settle()
     assert not at_work.layer("labels").data.any()
-    assert session.draft.has_masks, "the proposal is there again"
+    assert session.proposal.has_masks, "the proposal is there again"
     assert session.state_of(first) is ImageState.PROPOSED
     assert not (phantom_folder / "usgseg" / "labels" / f"{first}.png").exists()
     at_work.press(Qt.Key.Key_U, Qt.KeyboardModifier.ShiftModifier)
@@ -136,15 +136,15 @@ def test_a_box_is_dragged_and_a_scribble_is_drawn_without_moving_the_view(at_wor
     at_work.press(Qt.Key.Key_W)
     assert at_work.widget.tools.tool is Tool.BOX
     at_work.drag((100, 90), (150, 120), (220, 200))
-    at_work.wait(lambda: len(session.draft.objects) == 1)
+    at_work.wait(lambda: len(session.proposal.objects) == 1)
     at_work.settle()
-    assert np.allclose(session.draft.objects[0].prompts.box, (100, 90, 220, 200), atol=2)
+    assert np.allclose(session.proposal.objects[0].prompts.box, (100, 90, 220, 200), atol=2)
     assert at_work.layer("shapes").shape_type == ["rectangle"]
     at_work.press(Qt.Key.Key_K)
     at_work.drag((300, 100), (320, 120), (340, 110), (360, 120))
-    at_work.wait(lambda: session.draft.objects[-1].prompts.scribbles != ())
+    at_work.wait(lambda: session.proposal.objects[-1].prompts.scribbles != ())
     at_work.settle()
-    line, sign = session.draft.objects[-1].prompts.scribbles[0]
+    line, sign = session.proposal.objects[-1].prompts.scribbles[0]
     assert sign == 1
     assert np.allclose(line[0], (300, 100), atol=2)
     assert "path" in at_work.layer("shapes").shape_type
@@ -167,13 +167,13 @@ def test_a_stroke_does_not_end_on_another_image_than_it_began_on(at_work, monkey
     at_work.drag((100, 90), (150, 120), (220, 200))
     at_work.settle()
     assert session.browser.position == 1
-    assert not session.draft.objects
+    assert not session.proposal.objects
 
 
 def test_with_the_point_tool_a_drag_pans_and_makes_no_prompt(at_work):
     camera = at_work.viewer.camera.center
     at_work.drag((100, 90), (150, 120), (220, 200))
-    assert not at_work.session.draft.objects
+    assert not at_work.session.proposal.objects
     assert at_work.viewer.camera.center != camera
 
 
@@ -189,7 +189,7 @@ def test_painting_by_hand_with_naparis_brush_is_saved(at_work, phantom_folder):
     assert painted[90, 130] == 1
     path = phantom_folder / "usgseg" / "labels" / f"{first}.png"
     assert np.array_equal(read_labels(path), painted)
-    assert not at_work.session.draft.objects, "the brush is not taken for a prompt"
+    assert not at_work.session.proposal.objects, "the brush is not taken for a prompt"
     at_work.press(Qt.Key.Key_U)
     at_work.settle()
     assert not at_work.layer("labels").data.any()
@@ -224,7 +224,7 @@ def test_reopening_the_folder_goes_on_where_the_person_was(at_work, phantom_fold
     session = at_work.session
     at_work.session.editing.rename_class(1, "nodule")
     at_work.click(256, 190)
-    at_work.wait(lambda: session.draft.has_masks)
+    at_work.wait(lambda: session.proposal.has_masks)
     session.editing.accept_and_next()
     at_work.settle()
     second = session.record.image_id
@@ -238,7 +238,7 @@ def test_layers_that_the_person_renames_or_deletes_do_no_harm(at_work):
     session = at_work.session
     at_work.layer("labels").name = "mine now"
     at_work.click(256, 190)
-    at_work.wait(lambda: session.draft.has_masks)
+    at_work.wait(lambda: session.proposal.has_masks)
     at_work.settle()
     for role in ("proposal", "points", "image"):
         at_work.viewer.layers.remove(at_work.layer(role))
@@ -261,7 +261,7 @@ def test_the_persons_own_layers_are_left_alone(person, phantom_folder):
     own = person.viewer.add_labels(np.ones((20, 30), np.uint8), name="labels (accepted)")
     person.open(phantom_folder)
     person.click(256, 190)
-    person.wait(lambda: person.session.draft.has_masks)
+    person.wait(lambda: person.session.proposal.has_masks)
     person.session.editing.accept()
     person.settle()
     assert own in person.viewer.layers
@@ -283,9 +283,11 @@ def test_an_open_image_layer_with_a_scale_is_labelled_in_its_place(person, rgb):
     assert np.allclose(person.layer("labels").scale, (0.2, 0.1))
     assert np.allclose(person.layer("labels").translate, (3, 5))
     person.click(150, 40)
-    person.wait(lambda: bool(person.session.draft.objects))
+    person.wait(lambda: bool(person.session.proposal.objects))
     person.settle()
-    assert np.allclose(person.session.draft.objects[0].prompts.point_coords, [[150, 40]], atol=0.6)
+    assert np.allclose(
+        person.session.proposal.objects[0].prompts.point_coords, [[150, 40]], atol=0.6
+    )
     assert np.allclose(person.layer("points").scale, (0.2, 0.1))
     assert person.layer("image") is layer
     assert np.array_equal(layer.data, image)
@@ -458,16 +460,16 @@ def at_a_large_image(person, phantom_set, tmp_path):
     return person
 
 
-def test_cancel_stops_a_search_and_leaves_the_draft_as_it_was(at_a_large_image):
+def test_cancel_stops_a_search_and_leaves_the_proposal_as_it_was(at_a_large_image):
     from qtpy.QtCore import Qt
     from qtpy.QtTest import QTest
 
     person = at_a_large_image
     session, widget = person.session, person.widget
     person.click(2000, 1500)
-    person.wait(lambda: session.draft.has_masks)
+    person.wait(lambda: session.proposal.has_masks)
     person.settle()
-    before, steps = session.draft, session.history.position
+    before, steps = session.proposal, session.history.position
     shown = person.layer("proposal").data.copy()
     assert not widget.status.cancel.isVisible()
     widget.find_panel.phrase.setText("breast tumor")
@@ -484,7 +486,7 @@ def test_cancel_stops_a_search_and_leaves_the_draft_as_it_was(at_a_large_image):
     assert widget.accept.isEnabled()
     person.wait(lambda: widget.workers.inference.is_idle)
     person.settle()
-    assert session.draft is before
+    assert session.proposal is before
     assert session.history.position == steps
     assert np.array_equal(person.layer("proposal").data, shown)
     person.click(1000, 900)

@@ -21,14 +21,14 @@ from napari_usgseg.jobs.inference import embed, segment_prompt
 from napari_usgseg.jobs.inference_process import InferenceProcess
 from napari_usgseg.jobs.loaded_models import KEPT_IMAGES, ImageSource
 from napari_usgseg.models.embedding_cache import CachePlace
-from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.project import Project
 from napari_usgseg.project.records import (
-    Draft,
-    DraftObject,
     Edit,
     Event,
     EventKind,
+    ImageProposal,
     ImageState,
+    ProposedObject,
     difference,
 )
 from napari_usgseg.segmentation.postprocess import PostprocessSettings
@@ -186,12 +186,12 @@ def test_the_file_thread_finishes_what_is_queued_before_it_ends(qtbot, tmp_path)
 
 def test_a_damaged_part_of_a_project_is_an_error_and_what_waits_is_still_saved(qtbot, tmp_path):
     Image.fromarray(np.zeros((20, 30), np.uint8)).save(tmp_path / "a.png")
-    store = ProjectStore(tmp_path)
+    store = Project(tmp_path)
     record = store.records[0]
-    proposal = Proposal(np.ones((20, 30), bool), np.zeros(4, np.float32), 0.9, "", 0.9)
-    draft = Draft((DraftObject(1, CLICK, proposal),), 0)
+    answer = Proposal(np.ones((20, 30), bool), np.zeros(4, np.float32), 0.9, "", 0.9)
+    proposal = ImageProposal((ProposedObject(1, CLICK, answer),), 0)
     patch = difference(np.zeros((20, 30), np.uint8), np.ones((20, 30), np.uint8))
-    store.record((Event(1, EventKind.EDIT, "a", Edit("click", "a", (Draft(), draft))),))
+    store.record((Event(1, EventKind.EDIT, "a", Edit("click", "a", (ImageProposal(), proposal))),))
     store.close()
     with sqlite3.connect(tmp_path / "usgseg" / "project.sqlite") as database:
         for (name,) in database.execute(
@@ -200,10 +200,10 @@ def test_a_damaged_part_of_a_project_is_an_error_and_what_waits_is_still_saved(q
             database.execute(f"DROP TRIGGER {name}")
         database.execute("UPDATE blob SET data = substr(data, 1, 8)")
     database.close()
-    store = ProjectStore(tmp_path)
+    store = Project(tmp_path)
     files = FileThread()
     desk = Desk(files, qtbot)
-    states = (ImageState.UNTOUCHED, ImageState.COMMITTED)
+    states = (ImageState.UNTOUCHED, ImageState.ACCEPTED)
     edit = Edit("paint", "a", None, patch, states)
     read, saved = desk.wait(
         desk.submit(load_image, store, record, lane=Lane.FILES),

@@ -22,14 +22,14 @@ from napari_usgseg.project.arrays import (
 )
 from napari_usgseg.project.records import (
     ClassTable,
-    Draft,
-    DraftObject,
     EventKind,
+    ImageProposal,
     ImageState,
+    ProposedObject,
     difference,
 )
 from napari_usgseg.segmentation.propose import Proposal
-from tests.support.labelling import some_draft
+from tests.support.labelling import some_proposal
 
 COORDINATES = st.floats(-4, 5000, width=32)
 SIDES = st.integers(8, 20)
@@ -63,13 +63,15 @@ def proposals(draw: st.DrawFn) -> Proposal:
 
 
 @st.composite
-def drafts(draw: st.DrawFn) -> Draft:
+def image_proposals(draw: st.DrawFn) -> ImageProposal:
     items = st.builds(
-        DraftObject, st.integers(1, 300), prompts(), st.none() | proposals(), st.booleans()
+        ProposedObject, st.integers(1, 300), prompts(), st.none() | proposals(), st.booleans()
     )
     objects = tuple(draw(st.lists(items, max_size=3)))
     active = draw(st.sampled_from([None, *range(len(objects))]))
-    return Draft(objects, active, draw(st.booleans()), draw(st.text(max_size=9)), ("a note",))
+    return ImageProposal(
+        objects, active, draw(st.booleans()), draw(st.text(max_size=9)), ("a note",)
+    )
 
 
 def same(a: object, b: object) -> bool:
@@ -89,11 +91,11 @@ def same(a: object, b: object) -> bool:
 
 
 @settings(max_examples=80, deadline=None)
-@given(drafts())
-def test_a_draft_comes_back_as_it_was(draft: Draft) -> None:
+@given(image_proposals())
+def test_a_proposal_comes_back_as_it_was(proposal: ImageProposal) -> None:
     encoder = Encoder()
-    name = encoder.draft(draft)
-    assert same(Decoder(encoder.blobs.__getitem__).draft(name), draft)
+    name = encoder.proposal(proposal)
+    assert same(Decoder(encoder.blobs.__getitem__).proposal(name), proposal)
 
 
 @settings(max_examples=80, deadline=None)
@@ -122,38 +124,38 @@ def test_logits_are_kept_to_half_precision(logits: np.ndarray) -> None:
     assert np.allclose(kept, np.clip(logits, -6e4, 6e4), rtol=1e-3, atol=1e-6)
 
 
-def test_the_same_mask_in_two_drafts_is_kept_once() -> None:
+def test_the_same_mask_in_two_proposals_is_kept_once() -> None:
     encoder = Encoder()
-    encoder.draft(some_draft(1))
+    encoder.proposal(some_proposal(1))
     before = len(encoder.blobs)
-    encoder.draft(some_draft(2))
+    encoder.proposal(some_proposal(2))
     assert len(encoder.blobs) == before + 1, "another document, with the same mask and logits"
 
 
 def stored(**change: object) -> Decoder:
-    """A decoder of one document, "it": a draft as on disk, with some of its values changed."""
+    """A decoder of one document, "it": a proposal as on disk, with some of its values changed."""
     encoder = Encoder()
-    values = unpack(encoder.blobs[encoder.draft(some_draft())])
+    values = unpack(encoder.blobs[encoder.proposal(some_proposal())])
     encoder.blobs["it"] = encoder.blobs[encoder.document(values | change)]
     return Decoder(encoder.blobs.__getitem__)
 
 
 def test_a_field_that_is_not_known_is_an_error_that_names_it() -> None:
     with pytest.raises(DatasetError, match=r"'Draft' with later.*update"):
-        stored(later=1).draft("it")
+        stored(later=1).proposal("it")
 
 
 def test_a_record_that_is_not_known_is_an_error_that_names_it() -> None:
     with pytest.raises(DatasetError, match=r"a record 'Sketch'.*update"):
-        stored(objects=[{"kind": "Sketch"}]).draft("it")
+        stored(objects=[{"kind": "Sketch"}]).proposal("it")
 
 
 def test_a_field_that_an_earlier_version_lacked_has_its_default() -> None:
     encoder = Encoder()
-    values = unpack(encoder.blobs[encoder.draft(some_draft())])
+    values = unpack(encoder.blobs[encoder.proposal(some_proposal())])
     values["objects"][0].pop("by_hand")
     name = encoder.document(values)
-    assert same(Decoder(encoder.blobs.__getitem__).draft(name), some_draft())
+    assert same(Decoder(encoder.blobs.__getitem__).proposal(name), some_proposal())
 
 
 def test_the_names_on_disk_stay() -> None:
@@ -179,8 +181,8 @@ def test_every_field_of_a_record_is_kept() -> None:
 
 
 def test_nothing_proposed_needs_no_document() -> None:
-    assert Encoder().draft(Draft()) is None
-    assert not Decoder({}.__getitem__).draft(None).objects
+    assert Encoder().proposal(ImageProposal()) is None
+    assert not Decoder({}.__getitem__).proposal(None).objects
 
 
 def test_classes_come_back_with_the_picked_one() -> None:

@@ -15,17 +15,17 @@ from PIL import Image
 from napari_usgseg.core.types import LabelClass
 from napari_usgseg.io.labels import read_labels
 from napari_usgseg.project.memory import MemoryStore
-from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.project import Project
 from napari_usgseg.project.records import (
     ClassTable,
-    Draft,
     Edit,
     Event,
     EventKind,
+    ImageProposal,
     ImageState,
     difference,
 )
-from tests.support.labelling import SIZE_HW, some_draft, some_labels
+from tests.support.labelling import SIZE_HW, some_labels, some_proposal
 
 DERIVED = ("step", "setting", "class_table")
 TABLE = ClassTable((LabelClass(1, "cyst", "#e69f00"),), 1)
@@ -34,60 +34,62 @@ TABLE = ClassTable((LabelClass(1, "cyst", "#e69f00"),), 1)
 def accept(serial: int, image_id: str = "1", before=None, after=None) -> Event:
     before = np.zeros(SIZE_HW, np.uint8) if before is None else before
     patch = difference(before, some_labels() if after is None else after)
-    states = (ImageState.UNTOUCHED, ImageState.COMMITTED)
-    edit = Edit("accept", image_id, (some_draft(), Draft()), patch, states)
+    states = (ImageState.UNTOUCHED, ImageState.ACCEPTED)
+    edit = Edit("accept", image_id, (some_proposal(), ImageProposal()), patch, states)
     return Event(serial, EventKind.EDIT, image_id, edit)
 
 
 def propose(serial: int, image_id: str = "1", x: float = 4.0) -> Event:
-    edit = Edit("click", image_id, (Draft(), some_draft(x)))
+    edit = Edit("click", image_id, (ImageProposal(), some_proposal(x)))
     return Event(serial, EventKind.EDIT, image_id, edit)
 
 
 def test_an_accept_is_there_with_state_steps_and_label_file_after_opening_again(
     folder: Path,
 ) -> None:
-    store = ProjectStore(folder)
+    store = Project(folder)
     store.record([propose(1), accept(2)])
     store.close()
-    again = ProjectStore(folder)
-    assert again.states()["1"] is ImageState.COMMITTED
+    again = Project(folder)
+    assert again.states()["1"] is ImageState.ACCEPTED
     assert np.array_equal(again.read_labels(again.records[0]), some_labels())
     steps = again.steps()
     assert [step.name for step in steps.done] == ["click", "accept"]
     assert steps.serial == 2
     edit = again.read_step(2)
-    assert edit.state == (ImageState.UNTOUCHED, ImageState.COMMITTED)
+    assert edit.state == (ImageState.UNTOUCHED, ImageState.ACCEPTED)
     assert np.array_equal(edit.patch.applied(np.zeros(SIZE_HW, np.uint8)), some_labels())
     assert np.array_equal(
-        edit.draft[0].objects[0].proposal.mask, some_draft().objects[0].proposal.mask
+        edit.proposal[0].objects[0].proposal.mask, some_proposal().objects[0].proposal.mask
     )
 
 
 def test_a_proposal_is_there_after_opening_again_and_the_image_says_so(folder: Path) -> None:
-    store = ProjectStore(folder)
+    store = Project(folder)
     store.record([propose(1, "2")])
     store.close()
-    again = ProjectStore(folder)
+    again = Project(folder)
     assert again.states()["2"] is ImageState.PROPOSED
-    assert again.read_draft("2").notes == ("a note",)
-    again.record([Event(2, EventKind.UNDO, "2", step=1, draft=Draft())])
+    assert again.read_proposal("2").notes == ("a note",)
+    again.record([Event(2, EventKind.UNDO, "2", step=1, proposal=ImageProposal())])
     assert again.states()["2"] is ImageState.UNTOUCHED
-    assert not again.read_draft("2").objects
+    assert not again.read_proposal("2").objects
 
 
 def test_what_was_undone_can_be_redone_after_opening_again_until_something_new_is_done(
     folder: Path,
 ) -> None:
-    store = ProjectStore(folder)
-    store.record([accept(1), Event(2, EventKind.UNDO, "1", step=1, draft=some_draft())])
+    store = Project(folder)
+    store.record([accept(1), Event(2, EventKind.UNDO, "1", step=1, proposal=some_proposal())])
     assert not store.label_path("1").exists()
     store.close()
-    again = ProjectStore(folder)
+    again = Project(folder)
     assert [step.number for step in again.steps().undone] == [1]
-    again.record([Event(3, EventKind.REDO, "1", step=1, draft=Draft())])
+    again.record([Event(3, EventKind.REDO, "1", step=1, proposal=ImageProposal())])
     assert np.array_equal(again.read_labels(again.records[0]), some_labels())
-    again.record([Event(4, EventKind.UNDO, "1", step=1, draft=some_draft()), propose(5, "10")])
+    again.record(
+        [Event(4, EventKind.UNDO, "1", step=1, proposal=some_proposal()), propose(5, "10")]
+    )
     assert not again.steps().undone
     assert [step.number for step in again.steps().done] == [5]
 
@@ -95,33 +97,33 @@ def test_what_was_undone_can_be_redone_after_opening_again_until_something_new_i
 def test_an_answer_takes_the_place_of_the_prompt_that_waited_for_it(folder: Path) -> None:
     from dataclasses import replace
 
-    store = ProjectStore(folder)
-    pending = replace(some_draft(), pending=True)
-    answered = some_draft()
-    edit = Edit("click", "1", (Draft(), pending))
-    second = Edit("click", "1", (answered, replace(some_draft(9), pending=True)))
+    store = Project(folder)
+    pending = replace(some_proposal(), pending=True)
+    answered = some_proposal()
+    edit = Edit("click", "1", (ImageProposal(), pending))
+    second = Edit("click", "1", (answered, replace(some_proposal(9), pending=True)))
     store.record([Event(1, EventKind.EDIT, "1", edit)])
-    assert store.read_draft("1").pending
+    assert store.read_proposal("1").pending
     body = {"model": "nano", "seconds": 0.1}
-    store.record([Event(2, EventKind.ANSWER, "1", step=1, draft=answered, body=body)])
-    assert not store.read_draft("1").pending
+    store.record([Event(2, EventKind.ANSWER, "1", step=1, proposal=answered, body=body)])
+    assert not store.read_proposal("1").pending
     store.record([Event(3, EventKind.EDIT, "1", second)])
-    late = Event(4, EventKind.ANSWER, "1", step=1, draft=answered, body=body)
+    late = Event(4, EventKind.ANSWER, "1", step=1, proposal=answered, body=body)
     store.record([late])
-    assert store.read_draft("1").pending, "a late answer to an earlier prompt changes nothing"
-    assert not store.read_step(1).draft[1].pending
-    assert store.read_step(3).draft[1].pending
+    assert store.read_proposal("1").pending, "a late answer to an earlier prompt changes nothing"
+    assert not store.read_step(1).proposal[1].pending
+    assert store.read_step(3).proposal[1].pending
 
 
 def test_events_that_are_sent_twice_are_kept_once(folder: Path) -> None:
-    store = ProjectStore(folder)
+    store = Project(folder)
     store.record([accept(1)])
     store.record([accept(1), propose(2, "2")])
     assert [event.kind for event in store.events()] == [EventKind.EDIT, EventKind.EDIT]
 
 
 def test_a_batch_that_cannot_be_written_leaves_no_part_of_itself(folder: Path) -> None:
-    store = ProjectStore(folder)
+    store = Project(folder)
     unknown = Event(2, EventKind.UNDO, "1", step=77)
     with pytest.raises(Exception, match="no step 77"):
         store.record([accept(1), unknown])
@@ -132,7 +134,7 @@ def test_a_batch_that_cannot_be_written_leaves_no_part_of_itself(folder: Path) -
 
 
 def test_the_history_can_be_neither_changed_nor_shortened(folder: Path) -> None:
-    store = ProjectStore(folder)
+    store = Project(folder)
     store.record([accept(1)])
     store.close()
     database = sqlite3.connect(folder / "usgseg" / "project.sqlite")
@@ -148,7 +150,7 @@ def test_the_history_can_be_neither_changed_nor_shortened(folder: Path) -> None:
 
 
 def test_classes_and_settings_belong_to_the_history_too(folder: Path) -> None:
-    store = ProjectStore(folder)
+    store = Project(folder)
     longer = ClassTable((*TABLE.classes, LabelClass(2, "wall", "#56b4e9")), 2)
     store.record(
         [
@@ -181,7 +183,7 @@ ACTIONS = st.lists(
 def test_label_files_states_and_steps_are_what_the_events_make(
     folder: Path, tmp_path_factory: pytest.TempPathFactory, actions: list[tuple[str, str, int]]
 ) -> None:
-    store = ProjectStore(folder, tmp_path_factory.mktemp("project"))
+    store = Project(folder, tmp_path_factory.mktemp("project"))
     done: list[tuple[int, str]] = []
     undone: list[tuple[int, str]] = []
     for serial, (action, image_id, at) in enumerate(actions, start=1):
@@ -195,11 +197,15 @@ def test_label_files_states_and_steps_are_what_the_events_make(
         elif action == "undo" and done:
             undone.append(done.pop())
             step, where = undone[-1]
-            store.record([Event(serial, EventKind.UNDO, where, step=step, draft=Draft())])
+            store.record(
+                [Event(serial, EventKind.UNDO, where, step=step, proposal=ImageProposal())]
+            )
         elif action == "redo" and undone:
             done.append(undone.pop())
             step, where = done[-1]
-            store.record([Event(serial, EventKind.REDO, where, step=step, draft=Draft())])
+            store.record(
+                [Event(serial, EventKind.REDO, where, step=step, proposal=ImageProposal())]
+            )
         elif action in ("accept", "propose"):
             new = action == "propose"
             event = propose(serial, image_id) if new else accept(serial, image_id, labels, changed)
@@ -222,25 +228,25 @@ def test_label_files_states_and_steps_are_what_the_events_make(
     store.close()
 
 
-def files_of(store: ProjectStore) -> dict[str, bytes]:
+def files_of(store: Project) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (store.root / "labels").glob("*.png")}
 
 
 def test_a_layer_in_memory_has_the_same_history(folder: Path) -> None:
     store = MemoryStore("1", np.zeros((*SIZE_HW, 3), np.uint8))
     store.record([propose(1), accept(2)])
-    assert store.states() == {"1": ImageState.COMMITTED}
+    assert store.states() == {"1": ImageState.ACCEPTED}
     assert np.array_equal(store.read_labels(store.records[0]), some_labels())
     assert store.read_step(2).name == "accept"
-    store.record([Event(3, EventKind.UNDO, "1", step=2, draft=some_draft())])
+    store.record([Event(3, EventKind.UNDO, "1", step=2, proposal=some_proposal())])
     assert store.read_labels(store.records[0]) is None
-    assert store.read_draft("1").has_masks
+    assert store.read_proposal("1").has_masks
 
 
 def test_making_all_anew_needs_no_memory_for_every_image(folder: Path) -> None:
     for n in range(60):
         Image.new("L", (400, 300), n).save(folder / f"large {n}.png")
-    store = ProjectStore(folder)
+    store = Project(folder)
     for record in store.records[-60:]:
         store.write_labels(record, np.eye(*record.size_hw, dtype=np.uint8))
     tracemalloc.start()

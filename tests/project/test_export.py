@@ -13,7 +13,7 @@ from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.labels import read_labels
 from napari_usgseg.project.export import export_store
 from napari_usgseg.project.memory import MemoryStore
-from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.project import Project
 
 CLASSES = (LabelClass(1, "cyst", "#e69f00"),)
 
@@ -23,7 +23,7 @@ def test_what_is_committed_is_exported_and_nothing_else(tmp_path: Path) -> None:
     images.mkdir()
     for name in "ab":
         Image.fromarray(np.full((12, 16), 90, np.uint8)).save(images / f"{name}.png")
-    store = ProjectStore(images)
+    store = Project(images)
     labels = np.zeros((12, 16), np.uint8)
     labels[2:5, 3:9] = 1
     store.write_labels(store.records[1], labels)
@@ -44,7 +44,7 @@ def test_a_project_of_objects_told_apart_is_exported_for_evaluate_and_with_its_c
     images = tmp_path / "in"
     images.mkdir()
     Image.fromarray(np.full((60, 80), 90, np.uint8)).save(images / "a.png")
-    store = ProjectStore(images)
+    store = Project(images)
     store.remember({"labelling": "instance"})
     labels = np.zeros((60, 80), np.uint16)
     labels[5:30, 5:30], labels[32:55, 40:70] = 1001, 1002
@@ -85,7 +85,7 @@ def test_the_frames_of_a_loop_are_one_group_without_a_rule(tmp_path: Path) -> No
     images.mkdir()
     for name in ("loop", "other"):
         tifffile.imwrite(images / f"{name}.tif", np.zeros((3, 8, 9), np.uint8), photometric=1)
-    store = ProjectStore(images)
+    store = Project(images)
     for record in store.records:
         store.write_labels(record, np.ones((8, 9), np.uint8))
     about = {"organ": "breast", "target": "cyst", "classes": CLASSES}
@@ -102,7 +102,7 @@ def test_a_folder_that_may_not_be_written_is_refused_before_any_label_is_read(
     images = tmp_path / "in"
     images.mkdir()
     Image.fromarray(np.zeros((8, 9), np.uint8)).save(images / "a.png")
-    store = ProjectStore(images)
+    store = Project(images)
     store.write_labels(store.records[0], np.ones((8, 9), np.uint8))
     monkeypatch.setattr(store, "read_labels", None)
     with pytest.raises(LabelWriteError, match="holds what this command reads"):

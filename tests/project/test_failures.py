@@ -16,21 +16,28 @@ import pytest
 from napari_usgseg.core.errors import DatasetError, LabelWriteError
 from napari_usgseg.io.labels import read_labels
 from napari_usgseg.project.database import MIGRATIONS
-from napari_usgseg.project.project import ProjectStore
-from napari_usgseg.project.records import Draft, Edit, Event, EventKind, ImageState, difference
-from tests.support.labelling import SIZE_HW, some_draft, some_labels
+from napari_usgseg.project.project import Project
+from napari_usgseg.project.records import (
+    Edit,
+    Event,
+    EventKind,
+    ImageProposal,
+    ImageState,
+    difference,
+)
+from tests.support.labelling import SIZE_HW, some_labels, some_proposal
 
 
 def noisy_accept(serial: int, image_id: str = "1") -> Event:
     """An accept whose content does not compress."""
     labels = np.random.default_rng(serial).integers(0, 65535, SIZE_HW).astype(np.uint16)
     patch = difference(np.zeros(SIZE_HW, np.uint8), labels)
-    states = (ImageState.UNTOUCHED, ImageState.COMMITTED)
-    edit = Edit("accept", image_id, (some_draft(), Draft()), patch, states)
+    states = (ImageState.UNTOUCHED, ImageState.ACCEPTED)
+    edit = Edit("accept", image_id, (some_proposal(), ImageProposal()), patch, states)
     return Event(serial, EventKind.EDIT, image_id, edit)
 
 
-def fill(store: ProjectStore) -> list[Event]:
+def fill(store: Project) -> list[Event]:
     """Record until nothing more can be; gives the events that were not taken."""
     for serial in range(1, 20_000):
         event = noisy_accept(serial)
@@ -44,7 +51,7 @@ def fill(store: ProjectStore) -> list[Event]:
 def test_when_the_database_cannot_grow_nothing_is_lost_and_the_same_batch_is_taken_later(
     folder: Path,
 ) -> None:
-    store = ProjectStore(folder)
+    store = Project(folder)
     database = store._journal.database
     (pages,) = database.row("PRAGMA page_count")
     database.execute(f"PRAGMA max_page_count = {pages + 12}")
@@ -66,7 +73,7 @@ def failed_labels(serial: int) -> np.ndarray:
 def test_a_label_file_that_cannot_be_written_is_written_with_the_next_save(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = ProjectStore(folder)
+    store = Project(folder)
     replaced = os.replace
 
     def full(source: object, target: object) -> None:
@@ -86,8 +93,8 @@ def test_a_label_file_that_cannot_be_written_is_written_with_the_next_save(
 LIMITED = """
 import resource, sys
 sys.path.insert(0, sys.argv[2])
-from tests.project.test_failures import fill, ProjectStore, LabelWriteError
-store = ProjectStore(sys.argv[1])
+from tests.project.test_failures import fill, Project, LabelWriteError
+store = Project(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
 (failed,) = fill(store)
 try:
@@ -138,7 +145,7 @@ def test_on_a_disk_that_is_really_full_nothing_is_lost_and_it_goes_on_after_free
     folder: Path, small_disk
 ) -> None:
     disk = small_disk("size=1m")
-    store = ProjectStore(folder, disk / "project")
+    store = Project(folder, disk / "project")
     (disk / "something else").write_bytes(bytes(200_000))
     (failed,) = fill(store)
     with pytest.raises(LabelWriteError, match="free some space"):
@@ -146,7 +153,7 @@ def test_on_a_disk_that_is_really_full_nothing_is_lost_and_it_goes_on_after_free
     (disk / "something else").unlink()
     store.record([failed])
     store.close()
-    again = ProjectStore(folder, disk / "project")
+    again = Project(folder, disk / "project")
     assert again._journal.database.rows("PRAGMA integrity_check") == [("ok",)]
     assert again.steps().serial == failed.serial
     assert np.array_equal(again.read_labels(again.records[0]), failed_labels(failed.serial))
@@ -175,10 +182,10 @@ def test_a_folder_that_may_not_be_written_can_be_looked_at(
     folder: Path, not_writable, labelled: bool
 ) -> None:
     if labelled:
-        store = ProjectStore(folder)
+        store = Project(folder)
         store.write_labels(store.records[0], some_labels())
         store.close()
-    store = ProjectStore(not_writable())
+    store = Project(not_writable())
     assert "choose a" in store.read_only
     assert store.read_image(store.records[0]).shape == (*SIZE_HW, 3)
     labels = store.read_labels(store.records[0])
@@ -188,35 +195,35 @@ def test_a_folder_that_may_not_be_written_can_be_looked_at(
 
 
 def test_a_damaged_database_is_named_with_the_cure_and_the_cure_works(folder: Path) -> None:
-    store = ProjectStore(folder)
+    store = Project(folder)
     store.write_labels(store.records[0], some_labels())
     store.close()
     file = folder / "usgseg" / "project.sqlite"
     file.write_bytes(b"not a database at all" * 400)
     with pytest.raises(DatasetError, match="move it away and open the folder again"):
-        ProjectStore(folder)
+        Project(folder)
     for left in file.parent.glob("project.sqlite*"):
         left.unlink()
-    store = ProjectStore(folder)
+    store = Project(folder)
     assert np.array_equal(store.read_labels(store.records[0]), some_labels())
 
 
 def test_a_project_of_a_newer_version_is_refused_and_left_alone(folder: Path) -> None:
-    ProjectStore(folder).close()
+    Project(folder).close()
     file = folder / "usgseg" / "project.sqlite"
     database = sqlite3.connect(file)
     database.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     database.close()
     for write in (True, False):
         with pytest.raises(DatasetError, match="update napari-usgseg"):
-            ProjectStore(folder, write=write)
+            Project(folder, write=write)
     database = sqlite3.connect(file)
     assert database.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS) + 1,)
     database.close()
 
 
 def test_a_label_file_that_is_in_the_way_holds_up_no_other(folder: Path) -> None:
-    store = ProjectStore(folder)
+    store = Project(folder)
     first, second = (record for record in store.records[:2])
     store.label_path(first.image_id).mkdir(parents=True)
     labels = np.ones(SIZE_HW, np.uint8)

@@ -17,28 +17,28 @@ from napari_usgseg.io.names import same_name_key
 from napari_usgseg.project import images
 from napari_usgseg.project.images import unique_ids
 from napari_usgseg.project.label_files import LabelFiles
-from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.project import Project
 from napari_usgseg.project.records import EventKind, ImageState
 from tests.support.labelling import SIZE_HW, some_labels
 
 
 def labelled(folder: Path) -> None:
     """Label image 2, which is read before, as in the window."""
-    store = ProjectStore(folder)
+    store = Project(folder)
     store.read_image(store.records[1])
     store.write_labels(store.records[1], some_labels())
     store.close()
 
 
 def test_a_second_opening_reads_no_header_and_no_pixels(folder: Path, monkeypatch) -> None:
-    ProjectStore(folder).close()
+    Project(folder).close()
 
     def never(path: Path) -> None:
         raise AssertionError(f"{path} was read")
 
     monkeypatch.setattr(images, "frame_sizes", never)
     monkeypatch.setattr(images, "content_hash", never)
-    store = ProjectStore(folder)
+    store = Project(folder)
     assert [record.size_hw for record in store.records] == [SIZE_HW] * 3
 
 
@@ -47,21 +47,21 @@ def test_a_renamed_image_keeps_its_id_its_labels_and_its_state(folder: Path) -> 
     content = (folder / "2.png").read_bytes()
     (folder / "2.png").unlink()
     (folder / "patient 7.png").write_bytes(content)  # another time, the same content
-    store = ProjectStore(folder)
+    store = Project(folder)
     record = next(item for item in store.records if item.path.name == "patient 7.png")
     assert record.image_id == "2"
-    assert store.states()["2"] is ImageState.COMMITTED
+    assert store.states()["2"] is ImageState.ACCEPTED
     assert np.array_equal(store.read_labels(record), some_labels())
     (event,) = [event for event in store.events() if event.kind is EventKind.IMAGE]
     assert event.body == {"path": "patient 7.png", "was": "2.png"}
 
 
 def test_an_image_that_was_never_read_is_known_by_its_size_and_time(folder: Path) -> None:
-    store = ProjectStore(folder)
+    store = Project(folder)
     store.write_labels(store.records[0], some_labels())
     store.close()
     (folder / "1.png").rename(folder / "first.png")
-    store = ProjectStore(folder)
+    store = Project(folder)
     assert {record.image_id: record.path.name for record in store.records}["1"] == "first.png"
 
 
@@ -75,7 +75,7 @@ def test_another_image_of_the_same_size_is_not_taken_for_the_one_that_is_gone(
     Image.fromarray(other).save(folder / "other.png")
     assert (folder / "other.png").stat().st_size == status.st_size
     os.utime(folder / "other.png", ns=(status.st_mtime_ns, status.st_mtime_ns))
-    store = ProjectStore(folder)
+    store = Project(folder)
     assert "2" not in store.states()
     assert store.states()["other"] is ImageState.UNTOUCHED
 
@@ -84,19 +84,19 @@ def test_the_labels_of_a_deleted_image_are_kept_and_it_is_said(folder: Path) -> 
     labelled(folder)
     content = (folder / "2.png").read_bytes()
     (folder / "2.png").unlink()
-    store = ProjectStore(folder)
+    store = Project(folder)
     assert [record.image_id for record in store.records] == ["1", "10"]
     assert any("2.png" in problem and "put the image back" in problem for problem in store.problems)
     assert store.label_path("2").is_file()
     store.close()
     (folder / "2.png").write_bytes(content)
-    again = ProjectStore(folder)
+    again = Project(folder)
     assert not again.problems
     assert np.array_equal(again.read_labels(again.records[1]), some_labels())
 
 
 def test_an_image_deleted_while_it_is_open_is_a_clear_error(folder: Path) -> None:
-    store = ProjectStore(folder)
+    store = Project(folder)
     (folder / "2.png").unlink()
     with pytest.raises(ImageReadError, match="no such file"):
         store.read_image(store.records[1])
@@ -107,7 +107,7 @@ def test_an_image_deleted_while_it_is_open_is_a_clear_error(folder: Path) -> Non
 def test_an_image_that_was_changed_keeps_its_labels_and_it_is_said(folder: Path) -> None:
     labelled(folder)
     Image.fromarray(np.full(SIZE_HW, 9, np.uint8)).save(folder / "2.png")
-    store = ProjectStore(folder)
+    store = Project(folder)
     store.read_image(store.records[1])
     (warning,) = store.take_warnings()
     assert "2.png" in warning
@@ -119,7 +119,7 @@ def test_an_image_that_was_changed_keeps_its_labels_and_it_is_said(folder: Path)
 
 
 def test_an_image_that_has_another_size_while_it_is_open_is_a_clear_error(folder: Path) -> None:
-    store = ProjectStore(folder)
+    store = Project(folder)
     Image.new("L", (7, 5)).save(folder / "1.png")
     with pytest.raises(ImageReadError, match=r"7 x 5 pixels now, not 30 x 20"):
         store.read_image(store.records[0])
@@ -130,7 +130,7 @@ def test_labels_of_an_image_that_has_another_size_by_now_are_kept_while_new_ones
 ) -> None:
     labelled(folder)
     Image.new("L", (12, 10)).save(folder / "2.png")
-    store = ProjectStore(folder)
+    store = Project(folder)
     record = store.records[1]
     with pytest.raises(ImageReadError, match=r"30 x 20 pixels.*12 x 10"):
         store.read_labels(record)
@@ -145,7 +145,7 @@ def test_labels_of_an_image_that_has_another_size_by_now_are_kept_while_new_ones
 def test_a_file_that_joins_later_changes_no_id(folder: Path) -> None:
     labelled(folder)
     Image.new("L", (8, 8)).save(folder / "2.jpg")
-    store = ProjectStore(folder)
+    store = Project(folder)
     ids = {record.path.name: record.image_id for record in store.records}
     assert ids["2.png"] == "2"
     assert ids["2.jpg"] == "2.jpg"
@@ -154,14 +154,14 @@ def test_a_file_that_joins_later_changes_no_id(folder: Path) -> None:
 def test_a_stem_that_joins_later_is_told_from_the_one_that_is_known(folder: Path) -> None:
     """Also where the new one is first by name, and where the known one is gone by then."""
     Image.new("L", (8, 8)).save(folder / "b.png")
-    ProjectStore(folder).close()
+    Project(folder).close()
     Image.new("L", (9, 9)).save(folder / "b.bmp")
-    store = ProjectStore(folder)
+    store = Project(folder)
     assert {r.path.name: r.image_id for r in store.records}["b.png"] == "b"
     store.close()
     (folder / "b.png").unlink()
     Image.new("L", (5, 5)).save(folder / "b.tif")
-    store = ProjectStore(folder)
+    store = Project(folder)
     ids = {record.path.name: record.image_id for record in store.records}
     assert (ids["b.bmp"], ids["b.tif"]) == ("b.bmp", "b.tif")
 
@@ -175,7 +175,7 @@ def write_pages(path: Path, *sizes_hw: tuple[int, int]) -> None:
 def test_each_page_of_a_tiff_has_its_own_size(tmp_path: Path) -> None:
     sizes = [(24, 32), (12, 16), (40, 8), (24, 32)]
     write_pages(tmp_path / "m.tif", *sizes)
-    for store in (ProjectStore(tmp_path), ProjectStore(tmp_path)):  # the second from its tables
+    for store in (Project(tmp_path), Project(tmp_path)):  # the second from its tables
         assert [record.size_hw for record in store.records] == sizes
         assert [store.read_image(record).shape[:2] for record in store.records] == sizes
     labels = np.ones((12, 16), np.uint8)
@@ -185,16 +185,16 @@ def test_each_page_of_a_tiff_has_its_own_size(tmp_path: Path) -> None:
 
 def test_sizes_that_an_older_version_kept_are_read_anew_at_the_next_opening(tmp_path: Path) -> None:
     write_pages(tmp_path / "m.tif", (24, 32), (12, 16))
-    store = ProjectStore(tmp_path)
+    store = Project(tmp_path)
     with store._database.transaction():
         store._database.execute("UPDATE image SET height = 24, width = 32")
     store.close()
-    store = ProjectStore(tmp_path)
+    store = Project(tmp_path)
     with pytest.raises(ImageReadError, match=r"16 x 12 pixels now, not 32 x 24; open the folder"):
         store.read_image(store.records[1])
     assert store.read_image(store.records[0]).shape[:2] == (24, 32)
     store.close()
-    store = ProjectStore(tmp_path)
+    store = Project(tmp_path)
     assert [store.read_image(r).shape[:2] for r in store.records] == [(24, 32), (12, 16)]
 
 
@@ -210,7 +210,7 @@ def touch_latin(folder: Path, name: bytes) -> Path:
 @pytest.mark.parametrize("name", [b"latin\xe9.png", b"\xff\xfe.png", b"line\n\xa0.PNG"])
 def test_a_name_that_is_no_utf8_is_told_and_the_others_open(folder: Path, name: bytes) -> None:
     path = touch_latin(folder, name)
-    store = ProjectStore(folder)
+    store = Project(folder)
     assert [record.image_id for record in store.records] == ["1", "2", "10"]
     (problem,) = store.problems
     shown = name.decode("ascii", "backslashreplace").replace("\n", "\\n")
@@ -218,7 +218,7 @@ def test_a_name_that_is_no_utf8_is_told_and_the_others_open(folder: Path, name: 
     assert "rename the file" in problem
     store.close()
     path.rename(folder / "renamed.png")
-    store = ProjectStore(folder)
+    store = Project(folder)
     assert not store.problems
     assert "renamed" in {record.image_id for record in store.records}
 
@@ -230,11 +230,11 @@ def test_an_image_that_gets_such_a_name_keeps_its_labels_for_a_better_one(folder
         (folder / "2.png").rename(odd)
     except OSError:
         pytest.skip("this file system takes UTF-8 only")
-    store = ProjectStore(folder)
+    store = Project(folder)
     assert len(store.problems) == 2
     store.close()
     odd.rename(folder / "two.png")
-    store = ProjectStore(folder)
+    store = Project(folder)
     record = next(item for item in store.records if item.path.name == "two.png")
     assert np.array_equal(store.read_labels(record), some_labels())
 
@@ -246,17 +246,17 @@ def test_a_folder_whose_name_is_no_utf8_is_labelled_and_found_again(tmp_path: Pa
     except OSError:
         pytest.skip("this file system takes UTF-8 only")
     Image.new("L", (30, 20)).save(folder / "1.png")
-    store = ProjectStore(folder, project)
+    store = Project(folder, project)
     assert store.name == r"pati\xe9nt"
     store.write_labels(store.records[0], some_labels())
     store.close()
-    again = ProjectStore(project)
+    again = Project(project)
     assert again.folder.resolve() == folder.resolve()
     assert np.array_equal(again.read_labels(again.records[0]), some_labels())
     again.close()
     folder.rename(tmp_path / "gone")
     with pytest.raises(DatasetError, match=r"pati\\xe9nt") as caught:
-        ProjectStore(project)
+        Project(project)
     assert str(caught.value).encode()
 
 
@@ -267,10 +267,10 @@ def test_an_image_of_any_name_can_be_labelled(tmp_path: Path, stem: str) -> None
         Image.new("L", (30, 20)).save(tmp_path / f"{stem}.jpg", format="PNG")
     except OSError:
         pytest.skip("this file system does not take the name")
-    store = ProjectStore(tmp_path)
+    store = Project(tmp_path)
     for value, record in enumerate(store.records, 1):
         store.write_labels(record, some_labels(value))
-    again = ProjectStore(tmp_path)
+    again = Project(tmp_path)
     assert [again.read_labels(r).max() for r in again.records] == [1, 2]
 
 
@@ -288,10 +288,10 @@ def test_frames_of_a_file_share_no_id_with_another_file(tmp_path: Path) -> None:
     frames = [Image.fromarray(np.full((8, 9), value, np.uint8)) for value in (10, 200)]
     frames[0].save(tmp_path / "cine.tif", save_all=True, append_images=frames[1:])
     frames[0].save(tmp_path / "cine_0000.png")
-    store = ProjectStore(tmp_path)
+    store = Project(tmp_path)
     assert len({record.image_id for record in store.records}) == 3
     store.close()
-    again = ProjectStore(tmp_path)
+    again = Project(tmp_path)
     assert [r.image_id for r in again.records] == [r.image_id for r in store.records]
 
 
@@ -299,7 +299,7 @@ def test_the_folder_can_be_moved_with_all_that_is_in_it(folder: Path, tmp_path: 
     labelled(folder)
     moved = tmp_path / "elsewhere"
     folder.rename(moved)
-    store = ProjectStore(moved)
+    store = Project(moved)
     assert np.array_equal(store.read_labels(store.records[1]), some_labels())
     assert store.read_image(store.records[1]).shape == (*SIZE_HW, 3)
 
@@ -308,10 +308,10 @@ def test_a_project_is_opened_by_its_own_folder_too_also_where_it_lies_elsewhere(
     folder: Path, tmp_path: Path
 ) -> None:
     project = tmp_path / "projects" / "cysts"
-    store = ProjectStore(folder, project)
+    store = Project(folder, project)
     store.write_labels(store.records[0], some_labels())
     store.close()
-    again = ProjectStore(project)
+    again = Project(project)
     assert again.folder.resolve() == folder.resolve()
     assert np.array_equal(again.read_labels(again.records[0]), some_labels())
     again.close()
@@ -319,16 +319,16 @@ def test_a_project_is_opened_by_its_own_folder_too_also_where_it_lies_elsewhere(
     together.mkdir()
     folder.rename(together / folder.name)
     (tmp_path / "projects").rename(together / "projects")
-    store = ProjectStore(together / "projects" / "cysts")
+    store = Project(together / "projects" / "cysts")
     assert store.folder.resolve() == (together / folder.name).resolve()
 
 
 def test_a_project_whose_images_are_gone_says_where_they_were(folder: Path, tmp_path: Path) -> None:
     project = tmp_path / "project"
-    ProjectStore(folder, project).close()
+    Project(folder, project).close()
     folder.rename(tmp_path / "hidden")
     with pytest.raises(DatasetError, match="images of a person"):
-        ProjectStore(project)
+        Project(project)
 
 
 @settings(max_examples=60, deadline=None)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from napari_usgseg.core.types import LabelClass
-from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.project import Project
 from napari_usgseg.project.records import EventKind, ImageState
 from tests.support.labelling import SIZE_HW, some_labels
 
@@ -39,10 +39,10 @@ def first_version(folder: Path) -> Path:
 @pytest.mark.parametrize("write", [True, False])
 def test_labels_classes_states_and_settings_are_all_there(first_version: Path, write: bool) -> None:
     before = np.asarray(Image.open(first_version / "usgseg" / "labels" / "1.png"))
-    store = ProjectStore(first_version, write=write)
+    store = Project(first_version, write=write)
     assert store.states() == {
-        "1": ImageState.COMMITTED,
-        "2": ImageState.COMMITTED,
+        "1": ImageState.ACCEPTED,
+        "2": ImageState.ACCEPTED,
         "10": ImageState.SKIPPED,
     }
     assert np.array_equal(store.read_labels(store.records[0]), before)
@@ -57,9 +57,9 @@ def test_what_was_taken_over_is_in_the_history_and_survives_the_loss_of_the_file
     first_version: Path,
 ) -> None:
     before = np.asarray(Image.open(first_version / "usgseg" / "labels" / "1.png"))
-    ProjectStore(first_version).close()
+    Project(first_version).close()
     (first_version / "usgseg" / "labels" / "1.png").unlink()
-    store = ProjectStore(first_version)
+    store = Project(first_version)
     assert np.array_equal(store.read_labels(store.records[0]), before)
     assert {event.kind for event in store.events()} == {EventKind.IMPORT, EventKind.SETTINGS}
 
@@ -67,17 +67,17 @@ def test_what_was_taken_over_is_in_the_history_and_survives_the_loss_of_the_file
 def test_the_first_versions_files_stay_as_they_are(first_version: Path) -> None:
     root = first_version / "usgseg"
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
-    ProjectStore(first_version).close()
+    Project(first_version).close()
     assert {path: path.read_bytes() for path in before} == before
 
 
 def test_it_is_taken_over_once(first_version: Path) -> None:
-    ProjectStore(first_version).close()
-    store = ProjectStore(first_version)
+    Project(first_version).close()
+    store = Project(first_version)
     count = len(list(store.events()))
     store.write_classes((LabelClass(1, "nodule", "#e69f00"),))
     store.close()
-    again = ProjectStore(first_version)
+    again = Project(first_version)
     assert len(list(again.events())) == count + 1
     assert [item.name for item in again.classes()] == ["nodule"]
 
@@ -86,17 +86,17 @@ def test_damaged_files_are_named_and_the_rest_is_taken_over(first_version: Path)
     (first_version / "usgseg" / "state.json").write_text("{half a fi")
     (first_version / "usgseg" / "labels" / "2.png").write_bytes(b"torn")
     (first_version / "usgseg" / "classes.json").write_text("[]")
-    store = ProjectStore(first_version)
+    store = Project(first_version)
     for name in ("state.json", "2.png", "classes.json"):
         assert any(name in problem for problem in store.problems), name
-    assert store.states()["1"] is ImageState.COMMITTED
+    assert store.states()["1"] is ImageState.ACCEPTED
     assert (first_version / "usgseg" / "labels" / "2.png").read_bytes() == b"torn"
 
 
 def test_it_is_taken_over_for_the_first_annotator_whoever_opens_it_first(
     first_version: Path,
 ) -> None:
-    other = ProjectStore(first_version, annotator="Ann")
+    other = Project(first_version, annotator="Ann")
     assert [item.name for item in other.classes()] == ["thyroid nodule", "Zyste"]
     assert other.settings()["labelling"] == "semantic"
     assert set(other.states().values()) == {ImageState.UNTOUCHED}

@@ -12,14 +12,14 @@ import pytest
 
 from napari_usgseg.core.errors import DatasetError, LabelWriteError
 from napari_usgseg.io.labels import read_labels
-from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.project import Project
 from napari_usgseg.project.records import ImageState
 from tests.support.labelling import some_labels
 
 OTHER_PERSON = """
 import sys
-from napari_usgseg.project.project import ProjectStore
-store = ProjectStore(sys.argv[1], annotator=sys.argv[2])
+from napari_usgseg.project.project import Project
+store = Project(sys.argv[1], annotator=sys.argv[2])
 for line in sys.stdin:
     if line.strip() == "label":
         import numpy as np
@@ -78,7 +78,7 @@ def test_the_second_person_can_look_and_is_told_who_has_it_since_when(
     first = other_person("")
     assert first.says == "done"
     first.do("label")
-    store = ProjectStore(folder)
+    store = Project(folder)
     assert f"process {first.process_id}" in store.read_only
     assert "Since " in store.read_only
     assert "a name of your own" in store.read_only
@@ -93,7 +93,7 @@ def test_under_a_name_of_their_own_both_label_and_neither_overwrites_the_other(
     folder: Path, other_person
 ) -> None:
     first = other_person("")
-    second = ProjectStore(folder, annotator="Ana")
+    second = Project(folder, annotator="Ana")
     assert not second.read_only
     assert first.do("label") == "done"
     second.write_labels(second.records[0], some_labels())
@@ -101,7 +101,7 @@ def test_under_a_name_of_their_own_both_label_and_neither_overwrites_the_other(
     second.close()
     first.die()
     for name, value in (("", 9), ("Ana", 1)):
-        store = ProjectStore(folder, annotator=name)
+        store = Project(folder, annotator=name)
         assert store.read_labels(store.records[0]).max() == value
         assert read_labels(store.label_path("1")).max() == value
         assert store.annotators() == ("", "Ana")
@@ -110,13 +110,13 @@ def test_under_a_name_of_their_own_both_label_and_neither_overwrites_the_other(
 
 
 def test_a_name_in_another_case_is_refused_for_its_files_could_be_the_same(folder: Path) -> None:
-    store = ProjectStore(folder, annotator="An\u00e4")
+    store = Project(folder, annotator="An\u00e4")
     store.write_labels(store.records[0], some_labels())
     store.close()
     for name in ("an\u00e4", "ANA\u0308"):
         with pytest.raises(DatasetError, match="'An\u00e4' labels here already"):
-            ProjectStore(folder, annotator=name)
-    assert ProjectStore(folder, annotator="Ana\u0308").annotator == "An\u00e4"
+            Project(folder, annotator=name)
+    assert Project(folder, annotator="Ana\u0308").annotator == "An\u00e4"
 
 
 def test_a_new_annotator_begins_with_the_firsts_classes_and_settings_but_no_labels(
@@ -124,11 +124,11 @@ def test_a_new_annotator_begins_with_the_firsts_classes_and_settings_but_no_labe
 ) -> None:
     from napari_usgseg.core.types import LabelClass
 
-    store = ProjectStore(folder)
+    store = Project(folder)
     store.write_classes((LabelClass(1, "cyst", "#e69f00"),))
     store.remember({"phrase": "cyst", "last": "10", "labelling": "instance"})
     store.write_labels(store.records[0], some_labels())
-    other = ProjectStore(folder, annotator="Bo")
+    other = Project(folder, annotator="Bo")
     assert [item.name for item in other.classes()] == ["cyst"]
     assert other.settings() == {"phrase": "cyst", "labelling": "instance"}
     assert set(other.states().values()) == {ImageState.UNTOUCHED}
@@ -139,15 +139,15 @@ def test_when_the_first_dies_the_next_has_it(folder: Path, other_person) -> None
     first = other_person("")
     first.do("label")
     first.die()
-    store = ProjectStore(folder)
+    store = Project(folder)
     assert not store.read_only
     store.write_labels(store.records[0], some_labels())
     assert np.array_equal(read_labels(store.label_path("1")), some_labels())
 
 
 def test_in_one_window_the_newest_opening_has_it(folder: Path) -> None:
-    old = ProjectStore(folder)
-    new = ProjectStore(folder)
+    old = Project(folder)
+    new = Project(folder)
     assert not new.read_only
     assert "opened again" in old.read_only
     with pytest.raises(LabelWriteError, match="opened again"):
@@ -161,12 +161,12 @@ def test_a_name_that_cannot_be_a_folder_or_means_something_else_is_refused(
     folder: Path, name: str
 ) -> None:
     with pytest.raises(DatasetError, match="annotator's name"):
-        ProjectStore(folder, annotator=name)
+        Project(folder, annotator=name)
 
 
 def test_another_way_to_the_same_folder_is_the_same_folder(folder: Path, tmp_path: Path) -> None:
     way = tmp_path / "another way"
     way.symlink_to(folder, target_is_directory=True)
-    old = ProjectStore(folder)
-    assert not ProjectStore(way).read_only
+    old = Project(folder)
+    assert not Project(way).read_only
     assert "opened again" in old.read_only

@@ -11,13 +11,13 @@ from napari_usgseg.core.errors import DatasetError, ImageReadError, LabelWriteEr
 from napari_usgseg.core.types import LabelClass
 from napari_usgseg.io.atomic import write_over
 from napari_usgseg.io.labels import read_labels, write_labels
-from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.project import Project
 from napari_usgseg.project.records import ClassTable, Edit, Event, EventKind, ImageState
 from tests.support.labelling import SIZE_HW, some_labels
 
 
 def test_images_come_in_natural_order_and_untouched(folder: Path) -> None:
-    store = ProjectStore(folder)
+    store = Project(folder)
     assert [record.image_id for record in store.records] == ["1", "2", "10"]
     assert set(store.states().values()) == {ImageState.UNTOUCHED}
     assert store.records[0].size_hw == (20, 30)
@@ -25,7 +25,7 @@ def test_images_come_in_natural_order_and_untouched(folder: Path) -> None:
 
 def test_opening_for_reading_writes_nothing(folder: Path) -> None:
     before = sorted(folder.rglob("*"))
-    store = ProjectStore(folder, write=False)
+    store = Project(folder, write=False)
     store.read_image(store.records[0])
     store.read_labels(store.records[0])
     store.close()
@@ -34,7 +34,7 @@ def test_opening_for_reading_writes_nothing(folder: Path) -> None:
 
 def test_opening_writes_beside_the_images_only_and_leaves_them_alone(folder: Path) -> None:
     before = {path: path.read_bytes() for path in folder.iterdir()}
-    ProjectStore(folder).close()
+    Project(folder).close()
     assert {p: p.read_bytes() for p in folder.iterdir() if p.is_file()} == before
     assert (folder / "usgseg" / "project.sqlite").is_file()
 
@@ -42,14 +42,14 @@ def test_opening_writes_beside_the_images_only_and_leaves_them_alone(folder: Pat
 def test_a_label_map_comes_back_as_it_was_written_when_the_folder_is_opened_again(
     folder: Path,
 ) -> None:
-    store = ProjectStore(folder)
+    store = Project(folder)
     report = store.write_labels(store.records[1], some_labels())
     store.write_classes((LabelClass(1, "nodule", "#e69f00"),))
     assert report.path == folder / "usgseg" / "labels" / "2.png"
-    again = ProjectStore(folder)
+    again = Project(folder)
     assert again.states() == {
         "1": ImageState.UNTOUCHED,
-        "2": ImageState.COMMITTED,
+        "2": ImageState.ACCEPTED,
         "10": ImageState.UNTOUCHED,
     }
     assert np.array_equal(again.read_labels(again.records[1]), some_labels())
@@ -57,18 +57,18 @@ def test_a_label_map_comes_back_as_it_was_written_when_the_folder_is_opened_agai
 
 
 def test_skipped_images_and_settings_are_remembered(folder: Path) -> None:
-    store = ProjectStore(folder)
+    store = Project(folder)
     store.write_state("10", ImageState.SKIPPED)
     store.remember({"phrase": "thyroid nodule", "last": "10"})
-    again = ProjectStore(folder)
+    again = Project(folder)
     assert again.states()["10"] is ImageState.SKIPPED
     assert again.settings() == {"phrase": "thyroid nodule", "last": "10"}
     again.write_state("10", ImageState.UNTOUCHED)
-    assert ProjectStore(folder).states()["10"] is ImageState.UNTOUCHED
+    assert Project(folder).states()["10"] is ImageState.UNTOUCHED
 
 
 def test_a_label_map_that_another_program_wrote_is_kept_as_a_backup(folder: Path) -> None:
-    store = ProjectStore(folder)
+    store = Project(folder)
     record = store.records[0]
     store.write_labels(record, some_labels())
     path = store.label_path(record.image_id)
@@ -84,7 +84,7 @@ def test_a_label_map_that_another_program_wrote_is_kept_as_a_backup(folder: Path
 
 def test_a_label_map_that_was_never_read_is_not_lost_either(folder: Path) -> None:
     foreign = np.full((20, 30), 3, np.uint8)
-    store = ProjectStore(folder)
+    store = Project(folder)
     write_labels(store.label_path("1"), foreign)
     report = store.write_labels(store.records[0], None)
     assert report.backup is not None
@@ -93,7 +93,7 @@ def test_a_label_map_that_was_never_read_is_not_lost_either(folder: Path) -> Non
 
 
 def test_a_label_map_of_another_size_is_refused_with_both_sizes(folder: Path) -> None:
-    store = ProjectStore(folder)
+    store = Project(folder)
     write_labels(store.label_path("1"), np.zeros((5, 6), np.uint8))
     with pytest.raises(ImageReadError, match=r"6 x 5 pixels.*30 x 20"):
         store.read_labels(store.records[0])
@@ -103,14 +103,14 @@ def test_a_label_map_of_another_size_is_refused_with_both_sizes(folder: Path) ->
 
 def test_files_that_are_no_images_are_named_and_the_others_go_on(folder: Path) -> None:
     (folder / "broken.png").write_bytes(b"not a picture")
-    store = ProjectStore(folder)
+    store = Project(folder)
     assert len(store.records) == 3
     assert any("broken.png" in problem for problem in store.problems)
 
 
 def test_labels_go_to_the_folder_that_the_person_chose(folder: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "labels of mine"
-    store = ProjectStore(folder, elsewhere)
+    store = Project(folder, elsewhere)
     store.write_labels(store.records[0], some_labels())
     assert (elsewhere / "labels" / "1.png").is_file()
     assert not (folder / "usgseg").exists()
@@ -119,7 +119,7 @@ def test_labels_go_to_the_folder_that_the_person_chose(folder: Path, tmp_path: P
 def test_the_images_folder_of_a_data_set_is_found(tmp_path: Path) -> None:
     (tmp_path / "wrist" / "images").mkdir(parents=True)
     Image.new("L", (8, 8)).save(tmp_path / "wrist" / "images" / "a.png")
-    store = ProjectStore(tmp_path / "wrist")
+    store = Project(tmp_path / "wrist")
     assert store.name == "wrist"
     assert store.folder == tmp_path / "wrist" / "images"
 
@@ -127,20 +127,20 @@ def test_the_images_folder_of_a_data_set_is_found(tmp_path: Path) -> None:
 def test_each_frame_of_a_file_is_an_image(tmp_path: Path) -> None:
     frames = [Image.fromarray(np.full((8, 9), value, np.uint8)) for value in (10, 200)]
     frames[0].save(tmp_path / "cine.tif", save_all=True, append_images=frames[1:])
-    store = ProjectStore(tmp_path)
+    store = Project(tmp_path)
     assert [record.image_id for record in store.records] == ["cine_0000", "cine_0001"]
     assert store.read_image(store.records[1]).shape == (8, 9, 3)
 
 
 def test_a_folder_without_images_says_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="expected PNG"):
-        ProjectStore(tmp_path)
+        Project(tmp_path)
     with pytest.raises(DatasetError, match="no such folder"):
-        ProjectStore(tmp_path / "nowhere")
+        Project(tmp_path / "nowhere")
 
 
 def test_a_label_file_that_another_program_changed_is_taken_into_the_history(folder: Path) -> None:
-    store = ProjectStore(folder)
+    store = Project(folder)
     store.write_labels(store.records[0], some_labels())
     foreign = some_labels(7)
     write_labels(store.label_path("1"), foreign, write_over)
@@ -148,7 +148,7 @@ def test_a_label_file_that_another_program_changed_is_taken_into_the_history(fol
     assert "changed by another program" in store.take_warnings()[0]
     assert not store.take_warnings()
     store.close()
-    again = ProjectStore(folder)
+    again = Project(folder)
     kinds = [event.kind.value for event in again.events()]
     assert kinds == ["written", "external"]
     assert np.array_equal(again.read_labels(again.records[0]), foreign)
@@ -157,25 +157,25 @@ def test_a_label_file_that_another_program_changed_is_taken_into_the_history(fol
 def test_label_files_that_were_changed_while_the_folder_was_closed_are_taken_in(
     folder: Path,
 ) -> None:
-    store = ProjectStore(folder)
+    store = Project(folder)
     store.write_labels(store.records[0], some_labels())
     store.close()
     write_labels(folder / "usgseg" / "labels" / "1.png", some_labels(3), write_over)
     write_labels(folder / "usgseg" / "labels" / "10.png", some_labels(2))
-    again = ProjectStore(folder)
-    assert again.states()["10"] is ImageState.COMMITTED
+    again = Project(folder)
+    assert again.states()["10"] is ImageState.ACCEPTED
     assert np.array_equal(again.read_labels(again.records[0]), some_labels(3))
     assert np.array_equal(again.read_labels(again.records[2]), some_labels(2))
 
 
 def test_label_files_that_are_gone_or_torn_come_back_from_the_history(folder: Path) -> None:
-    store = ProjectStore(folder)
+    store = Project(folder)
     for record in store.records:
         store.write_labels(record, some_labels())
     store.close()
     (folder / "usgseg" / "labels" / "1.png").unlink()
     (folder / "usgseg" / "labels" / "2.png").write_bytes(b"torn")
-    again = ProjectStore(folder)
+    again = Project(folder)
     assert any("written anew" in problem for problem in again.problems)
     assert any("2.png" in problem for problem in again.problems)
     assert np.array_equal(read_labels(again.label_path("1")), some_labels())
@@ -187,18 +187,18 @@ def test_label_files_that_are_gone_or_torn_come_back_from_the_history(folder: Pa
 
 
 def test_a_flagged_image_keeps_its_labels(folder: Path) -> None:
-    store = ProjectStore(folder)
+    store = Project(folder)
     store.write_labels(store.records[0], some_labels())
     store.write_state("1", ImageState.FLAGGED)
     store.close()
-    again = ProjectStore(folder)
+    again = Project(folder)
     assert again.states()["1"] is ImageState.FLAGGED
     assert np.array_equal(read_labels(again.label_path("1")), some_labels())
 
 
 def with_class(folder: Path, class_id: int) -> None:
     """A project that has just this class."""
-    store = ProjectStore(folder)
+    store = Project(folder)
     tables = ClassTable((), 0), ClassTable((LabelClass(class_id, "cyst", "#e69f00"),), class_id)
     store.record([Event(1, EventKind.EDIT, None, Edit("add class", table=tables))])
     store.close()
@@ -221,7 +221,7 @@ def test_a_mask_of_another_program_is_the_only_class(folder: Path, kind: str) ->
     path = folder / "usgseg" / "labels" / "1.png"
     path.parent.mkdir(exist_ok=True)
     mask.save(path)
-    store = ProjectStore(folder)
+    store = Project(folder)
     assert np.array_equal(store.read_labels(store.records[0]), expected)
     said = [line for line in (*store.problems, *store.take_warnings()) if str(path) in line]
     assert len(said) == (kind != "0 and 255")
@@ -231,13 +231,13 @@ def test_values_of_another_program_that_are_no_classes_are_named(folder: Path) -
     with_class(folder, 1)
     path = folder / "usgseg" / "labels" / "1.png"
     write_labels(path, some_labels(5))
-    store = ProjectStore(folder)
+    store = Project(folder)
     assert np.array_equal(store.read_labels(store.records[0]), some_labels(5))
     said = (*store.problems, *store.take_warnings())
     assert any("no classes yet, 5" in line for line in said)
     store.close()
     ramp = np.tile(np.arange(30, dtype=np.uint8) * 8, (20, 1))
     Image.fromarray(ramp).save(folder / "usgseg" / "labels" / "2.png")
-    again = ProjectStore(folder)
+    again = Project(folder)
     assert any("holds the values 8, 16, 24, 32, 40 (20, 20" in line for line in again.problems)
     assert np.array_equal(again.read_labels(again.records[0]), some_labels(5))

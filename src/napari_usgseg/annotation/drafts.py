@@ -8,38 +8,42 @@ import numpy as np
 
 from ..core.geometry import box_iou, box_within
 from ..core.types import FloatArray, Prompts
-from ..project.records import Draft, DraftObject
+from ..project.records import ImageProposal, ProposedObject
 from .commands.regions import as_logits, box_of, deepest, lasso_mask
 
 REDRAWN = 0.8
 """A lasso round this share of an object draws it anew instead of adding to it."""
 
 
-def add_point(draft: Draft, x: float, y: float, positive: bool, class_id: int) -> Draft:
-    """The draft after a click: it corrects the object that it means, or begins a new one."""
-    meant = _meant_or_new(draft, x, y, positive, class_id)
+def add_point(
+    proposal: ImageProposal, x: float, y: float, positive: bool, class_id: int
+) -> ImageProposal:
+    """The proposal after a click: it corrects the object that it means, or begins a new one."""
+    meant = _meant_or_new(proposal, x, y, positive, class_id)
     if meant is None:
-        return draft
+        return proposal
     index, item = meant
     prompts = _correction(item, x, y, positive)
-    return replace(draft.with_object(index, replace(item, prompts=prompts)), pending=True)
+    return replace(proposal.with_object(index, replace(item, prompts=prompts)), pending=True)
 
 
-def without_object_at(draft: Draft, x: float, y: float) -> Draft:
-    """The draft without the object under a point (the active one first); the same if none is."""
-    order = sorted(range(len(draft.objects)), key=lambda index: index != draft.active)
-    index = next((index for index in order if draft.objects[index].mask_at(x, y)), None)
+def without_object_at(proposal: ImageProposal, x: float, y: float) -> ImageProposal:
+    """The proposal without the object under a point (the active one first); the same if none is."""
+    order = sorted(range(len(proposal.objects)), key=lambda index: index != proposal.active)
+    index = next((index for index in order if proposal.objects[index].mask_at(x, y)), None)
     if index is None:
-        return draft
-    return _without(draft, index)
+        return proposal
+    return _without(proposal, index)
 
 
-def add_scribble(draft: Draft, line: FloatArray, positive: bool, class_id: int) -> Draft:
-    """The draft after a scribble (M, 2) XY; its middle says which object it means."""
+def add_scribble(
+    proposal: ImageProposal, line: FloatArray, positive: bool, class_id: int
+) -> ImageProposal:
+    """The proposal after a scribble (M, 2) XY; its middle says which object it means."""
     x, y = (float(value) for value in line[len(line) // 2])
-    meant = _meant_or_new(draft, x, y, positive, class_id)
+    meant = _meant_or_new(proposal, x, y, positive, class_id)
     if meant is None:
-        return draft
+        return proposal
     index, item = meant
     prompts = _seeded(item)
     box = prompts.box
@@ -47,19 +51,21 @@ def add_scribble(draft: Draft, line: FloatArray, positive: bool, class_id: int) 
         box = None
     scribbles = (*prompts.scribbles, (np.asarray(line, np.float32), int(positive)))
     prompts = replace(prompts, scribbles=scribbles, box=box)
-    return replace(draft.with_object(index, replace(item, prompts=prompts)), pending=True)
+    return replace(proposal.with_object(index, replace(item, prompts=prompts)), pending=True)
 
 
-def add_box(draft: Draft, box: FloatArray, size_hw: tuple[int, int], class_id: int) -> Draft:
-    """The draft after a box: over the active object it is that one's new box, else a new object.
+def add_box(
+    proposal: ImageProposal, box: FloatArray, size_hw: tuple[int, int], class_id: int
+) -> ImageProposal:
+    """The proposal after a box: over the active object it is that one's new box, else a new object.
 
-    The same draft where the box has no area or covers none of the image.
+    The same proposal where the box has no area or covers none of the image.
     """
     part = box_within(box, size_hw)
     if part is None or min(part[2] - part[0], part[3] - part[1]) <= 0:
-        return draft
+        return proposal
     box = part
-    index, current = draft.active, draft.current
+    index, current = proposal.active, proposal.current
     anchor = None
     if current is not None:
         anchor = current.prompts.box
@@ -67,17 +73,21 @@ def add_box(draft: Draft, box: FloatArray, size_hw: tuple[int, int], class_id: i
             anchor = current.proposal.box
     elsewhere = anchor is None or float(box_iou(box[None], anchor[None])[0, 0]) <= 0
     if index is None or current is None or elsewhere:
-        index = len(draft.objects)
-        item = DraftObject(class_id, Prompts(box=box))
+        index = len(proposal.objects)
+        item = ProposedObject(class_id, Prompts(box=box))
     else:
         item = replace(current, prompts=replace(current.prompts, box=box, mask_input=None))
-    return replace(draft.with_object(index, item), pending=True)
+    return replace(proposal.with_object(index, item), pending=True)
 
 
 def add_lasso(
-    draft: Draft, polygon: FloatArray, positive: bool, size_hw: tuple[int, int], class_id: int
-) -> Draft:
-    """The draft after a lasso (M, 2) XY; the object that it covers most of is the one it means.
+    proposal: ImageProposal,
+    polygon: FloatArray,
+    positive: bool,
+    size_hw: tuple[int, int],
+    class_id: int,
+) -> ImageProposal:
+    """The proposal after a lasso (M, 2) XY; the object that it covers most of is the one it means.
 
     A new object is its inside as ``mask_input`` and its box. Of an object that is there it adds or
     takes away a part, or draws it anew where it goes round nearly all of it.
@@ -85,13 +95,13 @@ def add_lasso(
     inside = lasso_mask(polygon, size_hw)
     shares = [
         0 if item.proposal is None else int(np.count_nonzero(item.proposal.mask & inside))
-        for item in draft.objects
+        for item in proposal.objects
     ]
     index = shares.index(max(shares)) if any(shares) else None
     if not inside.any() or (index is None and not positive):
-        return draft
-    item = DraftObject(class_id, Prompts()) if index is None else draft.objects[index]
-    index = len(draft.objects) if index is None else index
+        return proposal
+    item = ProposedObject(class_id, Prompts()) if index is None else proposal.objects[index]
+    index = len(proposal.objects) if index is None else index
     mask = inside
     prompts = replace(item.prompts, box=None, mask_input=None)
     if item.proposal is not None and not (
@@ -100,10 +110,10 @@ def add_lasso(
         old = item.proposal.mask
         mask = old | inside if positive else old & ~inside
         if not mask.any():
-            return _without(draft, index)
+            return _without(proposal, index)
         changed = mask ^ old
         if not changed.any():
-            return draft
+            return proposal
         prompts = replace(
             prompts,
             point_coords=np.concatenate([prompts.point_coords, deepest(changed)[None]]),
@@ -112,48 +122,48 @@ def add_lasso(
     elif item.proposal is not None:
         prompts = Prompts()
     prompts = replace(prompts, box=box_of(mask), mask_input=as_logits(mask))
-    return replace(draft.with_object(index, replace(item, prompts=prompts)), pending=True)
+    return replace(proposal.with_object(index, replace(item, prompts=prompts)), pending=True)
 
 
-def unasked(draft: Draft) -> Draft:
-    """A pending draft when its prompt is called off and what was there before is not known."""
-    if draft.active is not None and draft.objects[draft.active].proposal is None:
-        return _without(draft, draft.active)
-    return replace(draft, pending=False)
+def unasked(proposal: ImageProposal) -> ImageProposal:
+    """A pending proposal when its prompt is called off and what was there before is not known."""
+    if proposal.active is not None and proposal.objects[proposal.active].proposal is None:
+        return _without(proposal, proposal.active)
+    return replace(proposal, pending=False)
 
 
-def _without(draft: Draft, index: int) -> Draft:
-    objects = (*draft.objects[:index], *draft.objects[index + 1 :])
-    return replace(draft, objects=objects, active=None, pending=False)
+def _without(proposal: ImageProposal, index: int) -> ImageProposal:
+    objects = (*proposal.objects[:index], *proposal.objects[index + 1 :])
+    return replace(proposal, objects=objects, active=None, pending=False)
 
 
 def _meant_or_new(
-    draft: Draft, x: float, y: float, positive: bool, class_id: int
-) -> tuple[int, DraftObject] | None:
+    proposal: ImageProposal, x: float, y: float, positive: bool, class_id: int
+) -> tuple[int, ProposedObject] | None:
     """The object that a person means, or a new one; None where there is nothing to take from."""
-    index = _meant(draft, x, y, positive)
+    index = _meant(proposal, x, y, positive)
     if index is not None:
-        return index, draft.objects[index]
-    return (len(draft.objects), DraftObject(class_id, Prompts())) if positive else None
+        return index, proposal.objects[index]
+    return (len(proposal.objects), ProposedObject(class_id, Prompts())) if positive else None
 
 
-def _meant(draft: Draft, x: float, y: float, positive: bool) -> int | None:
+def _meant(proposal: ImageProposal, x: float, y: float, positive: bool) -> int | None:
     """Which object a prompt at a point corrects; None is a new one (or none, if negative)."""
-    order = list(range(len(draft.objects)))
-    if draft.active is not None:
-        order = [draft.active, *(index for index in order if index != draft.active)]
+    order = list(range(len(proposal.objects)))
+    if proposal.active is not None:
+        order = [proposal.active, *(index for index in order if index != proposal.active)]
     for index in order:
-        if draft.objects[index].mask_at(x, y):
+        if proposal.objects[index].mask_at(x, y):
             return index
     for index in order:
-        if draft.objects[index].is_near(x, y):
+        if proposal.objects[index].is_near(x, y):
             return index
-    if draft.active is not None and not draft.objects[draft.active].prompts.is_empty:
-        return draft.active
+    if proposal.active is not None and not proposal.objects[proposal.active].prompts.is_empty:
+        return proposal.active
     return None if positive or not order else order[0]
 
 
-def _seeded(item: DraftObject) -> Prompts:
+def _seeded(item: ProposedObject) -> Prompts:
     """The object's prompts with its last mask as ``mask_input``, and a phrase's box as its box."""
     prompts = item.prompts
     if item.proposal is None:
@@ -162,7 +172,7 @@ def _seeded(item: DraftObject) -> Prompts:
     return replace(prompts, box=box, mask_input=item.proposal.low_res_logits)
 
 
-def _correction(item: DraftObject, x: float, y: float, positive: bool) -> Prompts:
+def _correction(item: ProposedObject, x: float, y: float, positive: bool) -> Prompts:
     prompts = _seeded(item)
     box = prompts.box
     if positive and box is not None and not _inside(box, x, y):

@@ -13,7 +13,7 @@ from psygnal import Signal
 from ..core.types import ImageRecord
 from ..jobs.files import Loaded
 from ..project.records import ImageState, LabelMap, LabelStore
-from .drafts import Draft
+from .drafts import ImageProposal
 from .outbox import Outbox
 
 HOUR_S = 3600.0
@@ -100,7 +100,7 @@ class ImageQueue:
     def set_state(self, image_id: str, state: ImageState) -> None:
         """Note what was decided about an image."""
         before = self._decided[image_id]
-        if state is ImageState.COMMITTED and before is not state:
+        if state is ImageState.ACCEPTED and before is not state:
             self._commit_times.append(time.monotonic())
         if state is ImageState.FLAGGED and before is not state:
             self._unflagged[image_id] = before
@@ -152,7 +152,7 @@ class ImageQueue:
     @property
     def committed(self) -> int:
         """How many images are committed."""
-        return self.count(ImageState.COMMITTED)
+        return self.count(ImageState.ACCEPTED)
 
     @property
     def left(self) -> int:
@@ -227,7 +227,7 @@ class ImageQueue:
 
 KEPT_IMAGES = 5
 """The current one, two to come, the one before, and where the person came from."""
-KEPT_DRAFTS = 32
+KEPT_PROPOSALS = 32
 
 
 class Browser(ImageQueue):
@@ -251,19 +251,21 @@ class Browser(ImageQueue):
         self.store = store
         self._outbox = outbox
         self._loaded: OrderedDict[str, Loaded] = OrderedDict()
-        self._drafts: OrderedDict[str, Draft] = OrderedDict()
+        self._proposals: OrderedDict[str, ImageProposal] = OrderedDict()
 
-    def leave(self, loaded: Loaded | None, labels: LabelMap | None, draft: Draft) -> None:
+    def leave(
+        self, loaded: Loaded | None, labels: LabelMap | None, proposal: ImageProposal
+    ) -> None:
         """Keep what is worth keeping of the current image for coming back to it."""
         if loaded is None or labels is None:
             return
-        self.keep(replace(loaded, labels=labels, draft=draft))
+        self.keep(replace(loaded, labels=labels, proposal=proposal))
         image_id = loaded.record.image_id
-        self._drafts.pop(image_id, None)
-        if draft.objects:
-            self._drafts[image_id] = draft
-            while len(self._drafts) > KEPT_DRAFTS:
-                forgotten, _ = self._drafts.popitem(last=False)
+        self._proposals.pop(image_id, None)
+        if proposal.objects:
+            self._proposals[image_id] = proposal
+            while len(self._proposals) > KEPT_PROPOSALS:
+                forgotten, _ = self._proposals.popitem(last=False)
                 if self.store is not None and self.store.read_only:  # else the store has it
                     self.set_proposed(forgotten, False)
 
@@ -279,13 +281,13 @@ class Browser(ImageQueue):
             for image_id in [key for key in self._loaded if key not in unsaved][:surplus]:
                 del self._loaded[image_id]
 
-    def propose(self, image_id: str, draft: Draft) -> None:
+    def propose(self, image_id: str, proposal: ImageProposal) -> None:
         """Let something else be proposed on an image that is not shown."""
         if image_id in self._loaded:
-            self._loaded[image_id] = replace(self._loaded[image_id], draft=draft)
-        if self._drafts.pop(image_id, None) is not None and draft.objects:
-            self._drafts[image_id] = draft
-        self.set_proposed(image_id, draft.has_masks)
+            self._loaded[image_id] = replace(self._loaded[image_id], proposal=proposal)
+        if self._proposals.pop(image_id, None) is not None and proposal.objects:
+            self._proposals[image_id] = proposal
+        self.set_proposed(image_id, proposal.has_masks)
 
     def take_loaded(self, image_id: str) -> Loaded | None:
         """The image as read before, if it is still kept."""
@@ -293,9 +295,9 @@ class Browser(ImageQueue):
             self._loaded.move_to_end(image_id)
         return self._loaded.get(image_id)
 
-    def take_draft(self, image_id: str) -> Draft | None:
+    def take_proposal(self, image_id: str) -> ImageProposal | None:
         """What was proposed on an image when it was left; None where it was not kept here."""
-        return self._drafts.pop(image_id, None)
+        return self._proposals.pop(image_id, None)
 
     def nearby(self) -> tuple[ImageRecord, ...]:
         """The images that are likely to be wanted soon, the likeliest first."""

@@ -41,7 +41,7 @@ from .commands.navigation import Ahead, Walk
 from .commands.objects import Objects
 from .commands.painting import Painting
 from .commands.prompting import Prompting
-from .drafts import Draft
+from .drafts import ImageProposal
 from .image_queue import Browser
 from .learners.predictor import Predictor
 from .learners.tuner import Tuner
@@ -78,7 +78,7 @@ class SessionState:
     image_changed = Signal()
     image_loaded = Signal()
     labels_changed = Signal()
-    draft_changed = Signal()
+    proposal_changed = Signal()
     classes_changed = Signal()
     states_changed = Signal()
     settings_changed = Signal()
@@ -95,7 +95,7 @@ class SessionState:
         self.known_classes: tuple[LabelClass, ...] = ()
         self.loaded: Loaded | None = None
         self.labels: LabelMap | None = None
-        self._draft = Draft()
+        self._proposal = ImageProposal()
         self.history = History()
         self.target: int | None = None
         self.outbox = Outbox()
@@ -146,15 +146,15 @@ class SessionState:
         return self.browser.state_of(image_id)
 
     @property
-    def draft(self) -> Draft:
+    def proposal(self) -> ImageProposal:
         """What is proposed on the current image."""
-        return self._draft
+        return self._proposal
 
-    @draft.setter
-    def draft(self, draft: Draft) -> None:
-        self._draft = draft
+    @proposal.setter
+    def proposal(self, proposal: ImageProposal) -> None:
+        self._proposal = proposal
         if self.record is not None and self.labels is not None:
-            self.browser.set_proposed(self.record.image_id, draft.has_masks)
+            self.browser.set_proposed(self.record.image_id, proposal.has_masks)
 
     # -- history -------------------------------------------------------------------------------
 
@@ -192,32 +192,34 @@ class SessionState:
             table = replace(edit.table[1], active=active if active in ids else min(ids))
             self.table = commit.with_labels(table, self.labels, self.settings.labelling)
             changed.append(self.classes_changed)
-        if edit.draft is not None:
-            self.draft = edit.draft[1]
+        if edit.proposal is not None:
+            self.proposal = edit.proposal[1]
             self.facts.pop("note", None)
-            changed.append(self.draft_changed)
+            changed.append(self.proposal_changed)
         if edit.state is not None and edit.image_id is not None:
             self.browser.set_state(edit.image_id, edit.state[1])
         for signal in changed:
             signal.emit()
-        if edit.draft is not None and self.draft.pending:
+        if edit.proposal is not None and self.proposal.pending:
             self.ask_prompt()
         self.states_changed.emit()
 
-    def answer_step(self, pending: Draft, answered: Draft, body: dict[str, Any]) -> None:
-        """Put a model's answer in the place of the draft that waited for it."""
+    def answer_step(
+        self, pending: ImageProposal, answered: ImageProposal, body: dict[str, Any]
+    ) -> None:
+        """Put a model's answer in the place of the proposal that waited for it."""
         step = self.history.answer(pending, answered)
         if step is not None and self.record is not None:
             image_id = self.record.image_id
-            self.note(EventKind.ANSWER, image_id, step=step, draft=answered, body=body)
+            self.note(EventKind.ANSWER, image_id, step=step, proposal=answered, body=body)
 
-    def take_back(self, pending: Draft) -> Draft | None:
-        """Forget a prompt that had no answer; gives the draft before it, or None if unknown."""
+    def take_back(self, pending: ImageProposal) -> ImageProposal | None:
+        """Forget a prompt that had no answer; gives the proposal before it, or None if unknown."""
         found = self.history.take_back(pending)
         if found is None or self.record is None:
             return None
         step, before = found
-        self.note(EventKind.TAKEN_BACK, self.record.image_id, step=step, draft=before)
+        self.note(EventKind.TAKEN_BACK, self.record.image_id, step=step, proposal=before)
         return before
 
     def set_table(self, table: ClassTable) -> None:
@@ -243,7 +245,7 @@ class SessionState:
     @property
     def is_waiting(self) -> bool:
         """True while a proposal is awaited, so that there is nothing yet to accept."""
-        return self.labels is None or self.draft.pending or self.jobs.awaits(Scope.PROPOSAL)
+        return self.labels is None or self.proposal.pending or self.jobs.awaits(Scope.PROPOSAL)
 
     # -- the way out and back ------------------------------------------------------------------
 
@@ -338,7 +340,7 @@ class SessionState:
         serial: int | None = None,
         edit: Edit | None = None,
         step: int | None = None,
-        draft: Draft | None = None,
+        proposal: ImageProposal | None = None,
         body: dict[str, Any] | None = None,
         saving: bool = False,
     ) -> None:
@@ -350,7 +352,7 @@ class SessionState:
             serial: where one was given out for it already.
             edit: of kind ``edit``.
             step: the edit that it is about.
-            draft: what is proposed from now on.
+            proposal: what is proposed from now on.
             body: anything else, JSON values.
             saving: the status line says that something is saved.
         """
@@ -359,7 +361,7 @@ class SessionState:
         if kind in (EventKind.EDIT, EventKind.UNDO, EventKind.REDO, EventKind.OPEN):
             self.effort.touch()
         number = self.history.next_serial() if serial is None else serial
-        event = Event(number, kind, image_id, edit, step, draft, body or {})
+        event = Event(number, kind, image_id, edit, step, proposal, body or {})
         self.outbox.put(self.store, event)
         self.send(self.store, saving)
 
@@ -541,11 +543,13 @@ class AnnotationSession(SessionState):
                 self.prepare("Preparing the image...")
                 self.ahead.begin()
         changed = (old.segmenter, old.cleaning) != (settings.segmenter, settings.cleaning)
-        if changed and (current := self.draft.current) and not current.prompts.is_empty:
+        if changed and (current := self.proposal.current) and not current.prompts.is_empty:
             prompts = replace(current.prompts, mask_input=None)
-            assert self.draft.active is not None
-            again = self.draft.with_object(self.draft.active, replace(current, prompts=prompts))
-            self.prompting.edit_draft("redo with other settings", replace(again, pending=True))
+            assert self.proposal.active is not None
+            again = self.proposal.with_object(
+                self.proposal.active, replace(current, prompts=prompts)
+            )
+            self.prompting.edit_proposal("redo with other settings", replace(again, pending=True))
         ours = [
             (each.mode, each.train_after, each.train_by_itself, each.cleaning)
             for each in (old, settings)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..jobs import Lane, Scope, files
-from ..project.records import Draft, Edit, EventKind, Step, Steps
+from ..project.records import Edit, EventKind, ImageProposal, Step, Steps
 
 if TYPE_CHECKING:
     from .session import AnnotationSession
@@ -93,27 +93,29 @@ class History:
         self._position += 1
         return self._steps[self._position - 1]
 
-    def answer(self, pending: Draft, answered: Draft) -> int | None:
-        """Put the answered draft in the place of the pending one; gives the step that led to it."""
+    def answer(self, pending: ImageProposal, answered: ImageProposal) -> int | None:
+        """Put the answered proposal in the place of the pending one; gives the step behind it."""
         found = None
         for number, edit in self._content.items():
-            if edit.draft is None or pending not in edit.draft:
+            if edit.proposal is None or pending not in edit.proposal:
                 continue
-            if edit.draft[1] is pending:
+            if edit.proposal[1] is pending:
                 found = number
-            before, after = (answered if draft is pending else draft for draft in edit.draft)
-            self._content[number] = replace(edit, draft=(before, after))
+            before, after = (
+                answered if proposal is pending else proposal for proposal in edit.proposal
+            )
+            self._content[number] = replace(edit, proposal=(before, after))
         return found
 
-    def take_back(self, pending: Draft) -> tuple[int, Draft] | None:
-        """Forget the step that led to a draft; gives its number and the draft before, if known."""
+    def take_back(self, pending: ImageProposal) -> tuple[int, ImageProposal] | None:
+        """Forget the step that led to a proposal; gives its number and the one before, if known."""
         for index in reversed(range(self._position)):
             edit = self._content.get(self._steps[index].number)
-            if edit is not None and edit.draft is not None and edit.draft[1] is pending:
+            if edit is not None and edit.proposal is not None and edit.proposal[1] is pending:
                 number = self._steps.pop(index).number
                 del self._content[number]
                 self._position -= 1
-                return number, edit.draft[0]
+                return number, edit.proposal[0]
         return None
 
     def forget(self, image_id: str) -> None:
@@ -253,7 +255,7 @@ class Travel:
             EventKind.UNDO if back else EventKind.REDO,
             step.image_id,
             step=step.number,
-            draft=None if change.draft is None else change.draft[1],
+            proposal=None if change.proposal is None else change.proposal[1],
             saving=change.patch is not None or change.state is not None,
         )
         session.apply(change)

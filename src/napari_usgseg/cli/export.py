@@ -14,7 +14,7 @@ from ..io.formats import DEFAULT_FORMAT, FORMATS, export_format
 from .common import end_if_failed
 
 if TYPE_CHECKING:
-    from ..project.project import ProjectStore
+    from ..project.project import Project
 
 ALL, FIRST = "all", "first"
 FORMAT_HELP = " ".join(f"{name}: {each.summary}." for name, each in FORMATS.items())
@@ -96,10 +96,10 @@ def _export_all(
     place.remove_others(*folders.values())
 
 
-def _open(folder: Path, labels: Path | None, annotator: str) -> ProjectStore:
-    from ..project.project import ProjectStore
+def _open(folder: Path, labels: Path | None, annotator: str) -> Project:
+    from ..project.project import Project
 
-    return ProjectStore(folder, labels, annotator=annotator, write=False)
+    return Project(folder, labels, annotator=annotator, write=False)
 
 
 def _committed(folder: Path, labels: Path | None) -> list[str]:
@@ -114,13 +114,13 @@ def _committed(folder: Path, labels: Path | None) -> list[str]:
     found: list[str] = []
     for name in names:
         with closing(_open(folder, labels, name)) as store:
-            if ImageState.COMMITTED in store.states().values():
+            if ImageState.ACCEPTED in store.states().values():
                 found.append(name)
     return [name or FIRST for name in found] or [FIRST]
 
 
 def _export(
-    store: ProjectStore,
+    store: Project,
     out: Path,
     name: str | None,
     organ: str,
@@ -133,7 +133,7 @@ def _export(
     from ..project.export import export_store
     from ..project.records import ImageState
 
-    if ImageState.COMMITTED not in store.states().values():
+    if ImageState.ACCEPTED not in store.states().values():
         who = ", ".join(each or FIRST for each in store.annotators() if each != store.annotator)
         others = f" by {store.annotator or FIRST} (but by {who})" if who else ""
         raise DatasetError(

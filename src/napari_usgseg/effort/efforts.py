@@ -44,7 +44,7 @@ class First:
     Attributes:
         source: what it came from: "phrase", "click", "box", ...
         model: that made it.
-        document: of the proposal, to be read with ``LabelStore.draft``.
+        document: of the proposal, to be read with ``LabelStore.proposal``.
     """
 
     source: str
@@ -241,7 +241,7 @@ class _Follower:
         row.edits[name] += 1
         if "state" in body:
             row.state = ImageState(body["state"][1])
-        accepts = "state" in body and row.state is ImageState.COMMITTED
+        accepts = "state" in body and row.state is ImageState.ACCEPTED
         if accepts:
             row.accepted_at = event.at
         if "draft" not in body:
@@ -311,7 +311,7 @@ class _Follower:
     def finished(self, state: ImageState) -> ImageEffort:
         row = self.row
         row.state, row.visits = state, max(row.visits, 1)
-        if state is not ImageState.COMMITTED:
+        if state is not ImageState.ACCEPTED:
             row.accepted_at = None
         row.way = None if row.accepted_at is None else self._way()
         return row

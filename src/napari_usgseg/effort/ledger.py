@@ -15,7 +15,7 @@ from ..core.errors import DatasetError
 from ..core.types import LabelClass
 from ..io.atomic import Write
 from ..io.labels import labelling_in
-from ..project.project import ProjectStore
+from ..project.project import Project
 from ..project.records import LabelStore
 from .efforts import ImageEffort, Way, efforts
 from .quality import Qualities, QualityCache, measure
@@ -265,7 +265,7 @@ def _written(column: pd.Series[Any]) -> pd.Series[Any]:
 
 def open_for_report(
     folder: Path, labels_root: Path | None = None, annotator: str | None = None
-) -> list[ProjectStore]:
+) -> list[Project]:
     """Open a project for reading, once for each annotator; nobody is locked out.
 
     Args:
@@ -276,7 +276,7 @@ def open_for_report(
     Raises:
         DatasetError: there is no project, or nobody of that name labelled in it.
     """
-    first = ProjectStore(folder, labels_root, write=False)
+    first = Project(folder, labels_root, write=False)
     names = first.annotators() or ("",)
     wanted = names if annotator is None else (annotator,)
     try:
@@ -286,7 +286,7 @@ def open_for_report(
                 folder, f"nobody called {annotator!r} labelled anything here; choose from {known}"
             )
         return [
-            ProjectStore(folder, labels_root, annotator=name, write=False) if name else first
+            Project(folder, labels_root, annotator=name, write=False) if name else first
             for name in wanted
         ]
     finally:
@@ -294,6 +294,6 @@ def open_for_report(
             first.close()
 
 
-def cache_of(stores: Sequence[ProjectStore]) -> Path:
+def cache_of(stores: Sequence[Project]) -> Path:
     """Where a project keeps what can be made anew, also where its store only reads."""
     return stores[0].root / "cache"

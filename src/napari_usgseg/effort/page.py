@@ -21,7 +21,7 @@ from scipy import ndimage
 
 from ..core.errors import FileError
 from ..io.atomic import Write
-from ..project.records import Draft, LabelStore
+from ..project.records import ImageProposal, LabelStore
 from .efforts import IDLE_SECONDS, Way, span
 from .ledger import FEW, Ledger
 from .quality import proposed_map
@@ -163,8 +163,8 @@ def _overlays(ledger: Ledger, stores: Sequence[LabelStore]) -> Iterator[dict[str
         shown = {"row": row, "picture": "", "failure": ""}
         try:
             record = next(r for r in store.records if r.image_id == row["image_id"])
-            draft = store.draft(None if first is None else first.document)
-            drawn = overlay(store.read_image(record), draft, store.read_labels(record))
+            proposal = store.proposal(None if first is None else first.document)
+            drawn = overlay(store.read_image(record), proposal, store.read_labels(record))
         except FileError as error:
             shown["failure"] = str(error)
         else:
@@ -175,13 +175,13 @@ def _overlays(ledger: Ledger, stores: Sequence[LabelStore]) -> Iterator[dict[str
 
 
 def overlay(
-    image: NDArray[np.uint8], draft: Draft, labels: NDArray[np.integer] | None
+    image: NDArray[np.uint8], proposal: ImageProposal, labels: NDArray[np.integer] | None
 ) -> NDArray[np.uint8]:
     """A small picture with the outlines of a proposal and of what was accepted.
 
     Args:
         image: (H, W, 3) RGB uint8.
-        draft: whose masks are (H, W).
+        proposal: whose masks are (H, W).
         labels: (H, W), or None.
 
     Returns:
@@ -193,7 +193,7 @@ def overlay(
     rows = (np.arange(size[0]) * height / size[0]).astype(int)
     columns = (np.arange(size[1]) * width / size[1]).astype(int)
     drawn = np.array(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
-    masks = [(mask, PROPOSED) for mask in proposed_map(draft).values()]
+    masks = [(mask, PROPOSED) for mask in proposed_map(proposal).values()]
     if labels is not None:
         masks += [(labels == value, ACCEPTED) for value in np.unique(labels) if value]
     for mask, color in masks:

@@ -22,7 +22,7 @@ from ..core.metrics import dice, hd95
 from ..core.types import BoolArray, ImageRecord
 from ..io.atomic import write_atomically
 from ..io.labels import Labelling, semantic
-from ..project.records import Draft, LabelMap, LabelStore
+from ..project.records import ImageProposal, LabelMap, LabelStore
 from .efforts import BY_PHRASE, First, ImageEffort, Way
 
 CACHE_FILE = "ledger.json"
@@ -59,24 +59,24 @@ Qualities = dict[tuple[str, str], Quality]
 """By annotator and image id."""
 
 
-def proposed_map(draft: Draft) -> dict[int, BoolArray]:
-    """The mask (H, W) of each class that a draft proposes."""
+def proposed_map(proposal: ImageProposal) -> dict[int, BoolArray]:
+    """The mask (H, W) of each class that a proposal proposes."""
     masks: dict[int, BoolArray] = {}
-    for item in draft.objects:
+    for item in proposal.objects:
         if item.proposal is not None and item.has_mask:
             mask = item.proposal.mask
             masks[item.class_id] = masks.get(item.class_id, np.zeros_like(mask)) | mask
     return masks
 
 
-def compare(draft: Draft, labels: LabelMap, source: str) -> Quality | None:
+def compare(proposal: ImageProposal, labels: LabelMap, source: str) -> Quality | None:
     """A proposal beside the accepted classes (H, W).
 
     Returns:
-        None where the draft has no mask, or one of another size than the labels.
+        None where the proposal has no mask, or one of another size than the labels.
     """
     found = []
-    for class_id, mask in proposed_map(draft).items():
+    for class_id, mask in proposed_map(proposal).items():
         if mask.shape != labels.shape:
             return None
         accepted: BoolArray = labels == class_id
@@ -85,7 +85,7 @@ def compare(draft: Draft, labels: LabelMap, source: str) -> Quality | None:
             accepted = np.any(touched, axis=0) if touched else np.zeros_like(mask)
         phrases = (
             item.proposal.phrase
-            for item in draft.objects
+            for item in proposal.objects
             if item.proposal is not None and item.class_id == class_id
         )
         phrase = next((phrase for phrase in phrases if phrase), "")
@@ -93,11 +93,11 @@ def compare(draft: Draft, labels: LabelMap, source: str) -> Quality | None:
     return Quality(tuple(found)) if found else None
 
 
-def as_it_came(draft: Draft) -> Quality | None:
+def as_it_came(proposal: ImageProposal) -> Quality | None:
     """The quality of a proposal that was accepted without a change."""
     phrases = {
         item.class_id: item.proposal.phrase
-        for item in draft.objects
+        for item in proposal.objects
         if item.proposal is not None and item.has_mask
     }
     classes = tuple(ClassQuality(class_id, name, 1.0, 0.0) for class_id, name in phrases.items())
@@ -186,8 +186,8 @@ def measure(
 def _measured(
     store: LabelStore, record: ImageRecord, first: First, way: Way, labelling: Labelling
 ) -> Quality | None:
-    draft = store.draft(first.document)
+    proposal = store.proposal(first.document)
     if way is Way.UNCHANGED:
-        return as_it_came(draft)
+        return as_it_came(proposal)
     labels = store.read_labels(record)
-    return None if labels is None else compare(draft, semantic(labels, labelling), first.source)
+    return None if labels is None else compare(proposal, semantic(labels, labelling), first.source)

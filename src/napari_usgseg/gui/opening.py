@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 from ..annotation.session import AnnotationSession
 from ..core.errors import UsgsegError
 from ..project.locks import checked_name
-from ..project.project import ProjectStore
+from ..project.project import Project
 from . import preferences
 from .parts import WARNING, button
 
@@ -71,7 +71,7 @@ class Opening:
     def set_annotator(self, name: str) -> None:
         """Label under a name from now on; "" is the first annotator."""
         store = self._session.store
-        project = store if isinstance(store, ProjectStore) else None
+        project = store if isinstance(store, Project) else None
         try:
             self.annotator = checked_name(project.root if project else Path(), name)
         except UsgsegError as error:  # it is not kept: no folder could be opened with it
@@ -165,7 +165,7 @@ class TitleBar(QWidget):
             return
         self.title.setText(f"{store.name} - {store.annotator}" if store.annotator else store.name)
         lines = ["An image layer; its labels are in this window only."]
-        if isinstance(store, ProjectStore):
+        if isinstance(store, Project):
             lines = [f"Images: {store.folder}", f"Labels: {store.root}"]
             lines.append(f"Annotator: {store.annotator or '(the first, without a name)'}")
         self.title.setToolTip("\n".join(lines))

@@ -23,19 +23,19 @@ from ..io.search import left_out
 from ..project.export import export_store
 from ..project.images import TO_SEARCH
 from ..project.memory import MemoryStore
-from ..project.project import ProjectStore
+from ..project.project import Project
 from ..project.records import (
     ClassTable,
-    Draft,
     Edit,
     Event,
+    ImageProposal,
     ImageState,
     LabelMap,
     LabelStore,
     SaveReport,
     Steps,
 )
-from ..project.versions import ModelKind, Shelf, Versions
+from ..project.versions import ModelKind, Versions, VersionStore
 from .runner import Job, Outcome, outcome_of
 
 
@@ -48,7 +48,7 @@ class Loaded:
         key: names this content for good.
         pixels: (H, W, 3) RGB uint8.
         labels: (H, W).
-        draft: what was proposed on it when it was read.
+        proposal: what was proposed on it when it was read.
         state: what was decided about it, by whoever wrote its labels last.
         unflagged: the state that it has again when its flag is taken away.
         warning: a sentence for the person who looks at it, or "".
@@ -58,7 +58,7 @@ class Loaded:
     key: str
     pixels: NDArray[np.uint8]
     labels: LabelMap
-    draft: Draft = field(default_factory=Draft)
+    proposal: ImageProposal = field(default_factory=ImageProposal)
     state: ImageState = ImageState.UNTOUCHED
     unflagged: ImageState = ImageState.UNTOUCHED
     warning: str = ""
@@ -87,13 +87,13 @@ class Opened:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prior:
-    """What a person made of an image: its label map (H, W) or None, and the draft behind it.
+    """What a person made of an image: its label map (H, W) or None, and the proposal behind it.
 
-    The draft is what is proposed there, or else what was accepted last.
+    The proposal is what is proposed there, or else what was accepted last.
     """
 
     labels: LabelMap | None
-    draft: Draft
+    proposal: ImageProposal
 
 
 class FileThread:
@@ -135,7 +135,7 @@ def run_file_job(job: Job) -> Outcome:
 
 def open_folder(folder: Path, labels_root: Path | None = None, annotator: str = "") -> Opened:
     """Look through a folder of images, for an annotator: "" is the first, who needs no name."""
-    return _opened(ProjectStore(folder, labels_root, annotator=annotator))
+    return _opened(Project(folder, labels_root, annotator=annotator))
 
 
 def open_array(name: str, array: NDArray[Any]) -> Opened:
@@ -146,7 +146,7 @@ def open_array(name: str, array: NDArray[Any]) -> Opened:
 def _opened(store: LabelStore) -> Opened:
     others = tuple(name for name in store.annotators() if name != store.annotator)
     beside: tuple[str, ...] = ()
-    if isinstance(store, ProjectStore):
+    if isinstance(store, Project):
         beside = tuple(left_out(store.folder).sentences(TO_SEARCH))
     return Opened(
         store,
@@ -165,13 +165,13 @@ def _opened(store: LabelStore) -> Opened:
 def _versions(store: LabelStore, kind: ModelKind) -> Versions:
     if store.models_folder is None:
         return Versions()
-    shelf = Shelf(store.models_folder, kind)
+    version_store = VersionStore(store.models_folder, kind)
     if store.read_only:
-        return shelf.read()
+        return version_store.read()
     try:
-        return shelf.settle()
+        return version_store.register()
     except UsgsegError as error:
-        found = shelf.read()
+        found = version_store.read()
         return replace(found, problems=(*found.problems, str(error)))
 
 
@@ -186,10 +186,10 @@ def load_image(store: LabelStore, record: ImageRecord) -> Loaded:
         warning = f"{error} (it is kept as a backup when you save this image)"
     if labels is None:
         labels = np.zeros(pixels.shape[:2], np.uint8)
-    draft = store.read_draft(record.image_id)
+    proposal = store.read_proposal(record.image_id)
     states = store.read_state(record.image_id)
     warning = " ".join(filter(None, (warning, *store.take_warnings())))
-    return Loaded(record, content_key(pixels), pixels, labels, draft, *states, warning)
+    return Loaded(record, content_key(pixels), pixels, labels, proposal, *states, warning)
 
 
 def save(store: LabelStore, events: tuple[Event, ...]) -> tuple[SaveReport, str]:
@@ -215,17 +215,17 @@ def read_prior(store: LabelStore, record: ImageRecord) -> Prior:
     """Read what a person made of another image, to begin with it on the current one."""
     image_id = record.image_id
     labels = store.read_labels(record, take_in=False)
-    draft = store.read_draft(image_id)
-    if not draft.objects:
+    proposal = store.read_proposal(image_id)
+    if not proposal.objects:
         accepts = (
             step
             for step in store.steps().done
             if (step.name, step.image_id) == ("accept", image_id)
         )
         last = max(accepts, key=lambda step: step.number, default=None)
-        drafts = None if last is None else store.read_step(last.number).draft
-        draft = draft if drafts is None else drafts[0]
-    return Prior(labels, draft)
+        proposals = None if last is None else store.read_step(last.number).proposal
+        proposal = proposal if proposals is None else proposals[0]
+    return Prior(labels, proposal)
 
 
 def classes_present(store: LabelStore, images: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
@@ -252,8 +252,8 @@ def find_use(store: LabelStore, class_id: int, but: str = "") -> str:
     for record in store.records:
         if record.image_id == but:
             continue
-        draft = store.read_draft(record.image_id)
-        if any(item.class_id == class_id for item in draft.objects):
+        proposal = store.read_proposal(record.image_id)
+        if any(item.class_id == class_id for item in proposal.objects):
             return record.image_id
         try:
             labels = store.read_labels(record, take_in=False)
@@ -265,11 +265,13 @@ def find_use(store: LabelStore, class_id: int, but: str = "") -> str:
 
 
 def change_versions(store: LabelStore, kind: ModelKind, action: str, *values: Any) -> Versions:
-    """Change what is kept of what was trained here: an action of ``Shelf``, with its arguments."""
+    """Change the model versions: an action of ``VersionStore``, with its arguments."""
     if store.models_folder is None:
         return Versions()
-    shelf = Shelf(store.models_folder, kind)
-    changed: Versions = shelf.read() if store.read_only else getattr(shelf, action)(*values)
+    version_store = VersionStore(store.models_folder, kind)
+    changed: Versions = (
+        version_store.read() if store.read_only else getattr(version_store, action)(*values)
+    )
     return changed
 
 

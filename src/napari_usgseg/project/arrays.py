@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from ..core.errors import DatasetError
 from ..core.types import LabelClass, Prompts
 from ..segmentation.propose import Proposal
-from .records import ClassTable, Draft, DraftObject, LabelMap, LabelPatch
+from .records import ClassTable, ImageProposal, LabelMap, LabelPatch, ProposedObject
 
 TAGS: dict[str, tuple[type[Any], dict[str, str]]] = {
     "Draft": (
-        Draft,
+        ImageProposal,
         {
             "objects": "objects",
             "active": "active",
@@ -33,7 +33,7 @@ TAGS: dict[str, tuple[type[Any], dict[str, str]]] = {
         },
     ),
     "DraftObject": (
-        DraftObject,
+        ProposedObject,
         {
             "class_id": "class_id",
             "prompts": "prompts",
@@ -123,8 +123,8 @@ def unpack(blob: bytes) -> Any:
 class Encoder:
     """From records to JSON values; what they refer to is collected in ``blobs`` by name.
 
-    The names of arrays that were encoded lately are remembered, because a draft shares nearly all
-    of its masks with the one before.
+    The names of arrays that were encoded lately are remembered, because a proposal shares nearly
+    all of its masks with the one before.
     """
 
     def __init__(self) -> None:
@@ -150,11 +150,11 @@ class Encoder:
         self.blobs[name] = blob
         return name
 
-    def draft(self, draft: Draft) -> str | None:
-        """The name of a draft's document; None for the empty one."""
-        if not draft.objects and not draft.notes and not draft.pending:
+    def proposal(self, proposal: ImageProposal) -> str | None:
+        """The name of a proposal's document; None for the empty one."""
+        if not proposal.objects and not proposal.notes and not proposal.pending:
             return None
-        return self.document(self._values(draft))
+        return self.document(self._values(proposal))
 
     def patch(self, patch: LabelPatch, size_hw: tuple[int, int]) -> dict[str, Any]:
         """A patch of a label map of ``size_hw``."""
@@ -191,13 +191,13 @@ class Decoder:
     def __init__(self, read: BlobReader) -> None:
         self._read = read
 
-    def draft(self, name: str | None) -> Draft:
-        """The draft of a document.
+    def proposal(self, name: str | None) -> ImageProposal:
+        """The proposal of a document.
 
         Raises:
             DatasetError: it holds a record or a field that this version does not know.
         """
-        return Draft() if name is None else self._value(unpack(self._read(name)))
+        return ImageProposal() if name is None else self._value(unpack(self._read(name)))
 
     def patch(self, body: dict[str, Any]) -> LabelPatch:
         """The patch of a body."""

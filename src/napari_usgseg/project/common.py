@@ -14,10 +14,10 @@ from ..io.labels import as_label_map
 from .event_log import ImageRow, Journal
 from .records import (
     ClassTable,
-    Draft,
     Edit,
     Event,
     EventKind,
+    ImageProposal,
     ImageState,
     LabelMap,
     SaveReport,
@@ -29,7 +29,7 @@ from .records import (
 
 def has_file(row: ImageRow, labels: LabelMap | None) -> bool:
     """True where an image has a label file: it is committed, or something is labelled on it."""
-    return row.state is ImageState.COMMITTED or (labels is not None and bool(labels.any()))
+    return row.state is ImageState.ACCEPTED or (labels is not None and bool(labels.any()))
 
 
 class JournalStore:
@@ -68,7 +68,7 @@ class JournalStore:
         """The images with labels that nobody accepted, by their label files."""
         rows = self._journal.images().values()
         kept = (row for row in rows if row.fingerprint is not None)
-        return frozenset(row.image_id for row in kept if row.state is not ImageState.COMMITTED)
+        return frozenset(row.image_id for row in kept if row.state is not ImageState.ACCEPTED)
 
     def table(self) -> ClassTable | None:
         """The classes and the picked one; None where none are written down yet."""
@@ -92,9 +92,9 @@ class JournalStore:
         state = self._journal.image(image_id).state
         return state, self._journal.unflagged(image_id) if state is ImageState.FLAGGED else state
 
-    def read_draft(self, image_id: str) -> Draft:
+    def read_proposal(self, image_id: str) -> ImageProposal:
         """What is proposed on an image and not yet accepted."""
-        return self._journal.draft(self._journal.image(image_id).draft)
+        return self._journal.proposal(self._journal.image(image_id).proposal)
 
     def record(self, events: Sequence[Event]) -> SaveReport:
         """Add events to the history; see ``LabelStore.record``.
@@ -121,9 +121,9 @@ class JournalStore:
         """The events of all annotators in order, from the one that follows ``after``."""
         return self._journal.events(after)
 
-    def draft(self, document: str | None) -> Draft:
-        """The draft that an event names by its document."""
-        return self._journal.draft(document)
+    def proposal(self, document: str | None) -> ImageProposal:
+        """The proposal that an event names by its document."""
+        return self._journal.proposal(document)
 
     def write_labels(self, record: ImageRecord, labels: LabelMap | None) -> SaveReport:
         """Keep a label map as committed; None takes it back, so that the image is untouched.
@@ -145,7 +145,7 @@ class JournalStore:
         if before is None or before.shape != record.size_hw:
             before = np.zeros(record.size_hw, np.uint8)
         after = np.zeros_like(before) if labels is None else labels
-        state = ImageState.UNTOUCHED if labels is None else ImageState.COMMITTED
+        state = ImageState.UNTOUCHED if labels is None else ImageState.ACCEPTED
         states = (self._journal.image(image_id).state, state)
         patch = difference(before, after)
 

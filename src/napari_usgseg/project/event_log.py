@@ -14,10 +14,10 @@ from .arrays import Decoder, Encoder, patched, table_from_json, table_to_json, u
 from .database import Database
 from .records import (
     ClassTable,
-    Draft,
     Edit,
     Event,
     EventKind,
+    ImageProposal,
     ImageState,
     LabelMap,
     LabelPatch,
@@ -52,7 +52,7 @@ class ImageRow:
     Attributes:
         image_id: of the image.
         state: that was decided, never ``proposed``.
-        draft: document of what is proposed, or None.
+        proposal: document of what is proposed, or None.
         proposed: True where that has masks.
         label_seq: of the last event that changed the label map or the state; 0 where none did.
         written_seq: of the event up to which the label file is written.
@@ -61,7 +61,7 @@ class ImageRow:
 
     image_id: str
     state: ImageState = ImageState.UNTOUCHED
-    draft: str | None = None
+    proposal: str | None = None
     proposed: bool = False
     label_seq: int = 0
     written_seq: int = 0
@@ -75,10 +75,10 @@ _COLUMNS = (
 
 
 def _image_row(values: tuple[Any, ...]) -> ImageRow:
-    image_id, state, draft, proposed, label_seq, written_seq, mtime_ns, size = values
+    image_id, state, proposal, proposed, label_seq, written_seq, mtime_ns, size = values
     fingerprint = None if mtime_ns is None else (mtime_ns, size)
     return ImageRow(
-        image_id, ImageState(state), draft, bool(proposed), label_seq, written_seq, fingerprint
+        image_id, ImageState(state), proposal, bool(proposed), label_seq, written_seq, fingerprint
     )
 
 
@@ -222,19 +222,19 @@ class HistoryReader:
             DatasetError: there is no such edit.
         """
         seq, image_id, body = self.edit_body(number)
-        drafts = None
+        proposals = None
         if "draft" in body:
             before, after = body["draft"]
-            drafts = (
-                self.decoder.draft(self._answered(image_id, before, seq)),
-                self.decoder.draft(self._answered(image_id, after)),
+            proposals = (
+                self.decoder.proposal(self._answered(image_id, before, seq)),
+                self.decoder.proposal(self._answered(image_id, after)),
             )
         tables = body.get("table")
         states = body.get("state")
         return Edit(
             body["name"],
             image_id,
-            drafts,
+            proposals,
             self.decoder.patch(body["patch"]) if "patch" in body else None,
             None if states is None else (ImageState(states[0]), ImageState(states[1])),
             None if tables is None else (table_from_json(tables[0]), table_from_json(tables[1])),
@@ -243,7 +243,7 @@ class HistoryReader:
     def _answered(
         self, image_id: str | None, document: str | None, before: int = END
     ) -> str | None:
-        """The document of the answered draft where a pending one had an answer, else the same."""
+        """The document of the answered proposal where a pending one had an answer."""
         if document is None or not unpack(self.database.blob(document))["pending"]:
             return document
         found = self.database.rows(
@@ -257,9 +257,9 @@ class HistoryReader:
 
     # -- the rest ------------------------------------------------------------------------------
 
-    def draft(self, document: str | None) -> Draft:
-        """The draft of a document."""
-        return self.decoder.draft(document)
+    def proposal(self, document: str | None) -> ImageProposal:
+        """The proposal of a document."""
+        return self.decoder.proposal(document)
 
     def table(self) -> ClassTable | None:
         """The classes; a new annotator begins with the first one's."""
@@ -397,18 +397,18 @@ class Journal(HistoryReader):
         kind, image_id, edit = event.kind, event.image_id, event.edit
         if edit is not None:
             body["name"] = edit.name
-            if edit.draft is not None:
-                body["draft"] = [self._encoder.draft(draft) for draft in edit.draft]
-                body["proposed"] = edit.draft[1].has_masks
+            if edit.proposal is not None:
+                body["draft"] = [self._encoder.proposal(proposal) for proposal in edit.proposal]
+                body["proposed"] = edit.proposal[1].has_masks
             if edit.patch is not None and image_id is not None:
                 body["patch"] = self._encoder.patch(edit.patch, self.size_of(image_id))
             if edit.state is not None:
                 body["state"] = list(edit.state)
             if edit.table is not None:
                 body["table"] = [table_to_json(table) for table in edit.table]
-        elif event.draft is not None:
-            body["draft"] = self._encoder.draft(event.draft)
-            body["proposed"] = event.draft.has_masks
+        elif event.proposal is not None:
+            body["draft"] = self._encoder.proposal(event.proposal)
+            body["proposed"] = event.proposal.has_masks
         if kind is EventKind.ANSWER and event.step is not None:
             body["pending"] = self.edit_body(event.step)[2]["draft"][1]
         seq = self._insert(event.at, event.serial, kind, image_id, event.step, body)
@@ -438,7 +438,7 @@ class Journal(HistoryReader):
                 )
                 self._change(seq, body, image_id, 1, maps)
                 if "draft" in body and image_id is not None:
-                    self._set_draft(image_id, body["draft"][1], body["proposed"])
+                    self._set_proposal(image_id, body["draft"][1], body["proposed"])
             case EventKind.UNDO | EventKind.REDO:
                 assert step is not None
                 after = kind is EventKind.REDO
@@ -457,9 +457,9 @@ class Journal(HistoryReader):
             case _:
                 pass
         if kind is not EventKind.EDIT and "draft" in body and image_id is not None:
-            if kind is EventKind.ANSWER and self.image(image_id).draft != body["pending"]:
+            if kind is EventKind.ANSWER and self.image(image_id).proposal != body["pending"]:
                 return  # the prompt that it answers is not the last one any more
-            self._set_draft(image_id, body["draft"], body["proposed"])
+            self._set_proposal(image_id, body["draft"], body["proposed"])
 
     def _insert(
         self,
@@ -509,7 +509,7 @@ class Journal(HistoryReader):
         labels = self.shortcut(row)
         return self.replayed(image_id, before=seq) if labels is None else labels
 
-    def _set_draft(self, image_id: str, document: str | None, proposed: bool) -> None:
+    def _set_proposal(self, image_id: str, document: str | None, proposed: bool) -> None:
         self._set(image_id, "draft", document)
         self._set(image_id, "proposed", int(proposed))
 

@@ -53,7 +53,7 @@ class MemoryStore(JournalStore):
         image_id = self.records[0].image_id
         labels = self._journal.labels(image_id)
         waits = labels is not None and bool(labels.any())
-        accepted = self._journal.image(image_id).state is ImageState.COMMITTED
+        accepted = self._journal.image(image_id).state is ImageState.ACCEPTED
         return frozenset((image_id,)) if waits and not accepted else frozenset()
 
     def take_warnings(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
     <images>/usgseg/project.sqlite   the history, which is the truth
     <images>/usgseg/labels/          label maps, for other programs; made from the history
     <images>/usgseg/classes.json     the classes, for other programs
-    <images>/usgseg/models/          prompt predictors trained here and adapters (``shelf``)
+    <images>/usgseg/models/          prompt predictors trained here and adapters (``version_store``)
     <images>/usgseg/locks/           who has it open
 
 An event is first in the history, then the label file is written beside its place and renamed, then
@@ -47,7 +47,7 @@ from .records import EventKind, LabelMap, SaveReport
 LABEL_FOLDER = "usgseg"
 
 
-class ProjectStore(JournalStore):
+class Project(JournalStore):
     """A folder of images, their labels, and the whole history.
 
     Args:

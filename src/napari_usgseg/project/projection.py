@@ -183,9 +183,9 @@ class Projection:
         if before is None or before.shape != labels.shape:
             before = np.zeros(record.size_hw, np.uint8)
         patch = difference(before, labels)
-        kept = row.state in (ImageState.COMMITTED, ImageState.FLAGGED)
+        kept = row.state in (ImageState.ACCEPTED, ImageState.FLAGGED)
         if patch is not None or not kept:
-            state = None if kept else (row.state, ImageState.COMMITTED)
+            state = None if kept else (row.state, ImageState.ACCEPTED)
             kind = EventKind.EXTERNAL if row.written_seq else EventKind.IMPORT
             journal.take(kind, image_id, patch=patch, state=state)
             if row.written_seq:
@@ -258,7 +258,7 @@ class Projection:
     def _bring_up(self, image_id: str) -> SaveReport:
         row, labels = self._journal.image(image_id), self._journal.labels(image_id)
         wanted = labels if has_file(row, labels) else None
-        if wanted is None and row.state is ImageState.COMMITTED:
+        if wanted is None and row.state is ImageState.ACCEPTED:
             wanted = np.zeros(self._journal.size_of(image_id), np.uint8)
         on_disk = self.files.fingerprint(image_id)
         backup = None

@@ -30,13 +30,13 @@ class ImageState(StrEnum):
 
     UNTOUCHED = "untouched"
     PROPOSED = "proposed"
-    COMMITTED = "committed"
+    ACCEPTED = "committed"
     SKIPPED = "skipped"
     FLAGGED = "flagged"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class DraftObject:
+class ProposedObject:
     """One object in the making.
 
     Attributes:
@@ -87,7 +87,7 @@ class DraftObject:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Draft:
+class ImageProposal:
     """All proposed objects of an image.
 
     Attributes:
@@ -98,7 +98,7 @@ class Draft:
         notes: sentences for the person ("No 'cyst' found in this image ...").
     """
 
-    objects: tuple[DraftObject, ...] = ()
+    objects: tuple[ProposedObject, ...] = ()
     active: int | None = None
     pending: bool = False
     model_id: str = ""
@@ -110,12 +110,12 @@ class Draft:
         return any(item.has_mask for item in self.objects)
 
     @property
-    def current(self) -> DraftObject | None:
+    def current(self) -> ProposedObject | None:
         """The active object."""
         return None if self.active is None else self.objects[self.active]
 
-    def with_object(self, index: int, item: DraftObject) -> Draft:
-        """The same draft with object ``index`` (or a new one, at the end) replaced and active."""
+    def with_object(self, index: int, item: ProposedObject) -> ImageProposal:
+        """The same with object ``index`` (or a new one, at the end) replaced and active."""
         objects = (*self.objects[:index], item, *self.objects[index + 1 :])
         return replace(self, objects=objects, active=index)
 
@@ -191,7 +191,7 @@ class Edit:
 
     name: str
     image_id: str | None = None
-    draft: tuple[Draft, Draft] | None = None
+    proposal: tuple[ImageProposal, ImageProposal] | None = None
     patch: LabelPatch | None = None
     state: tuple[ImageState, ImageState] | None = None
     table: tuple[ClassTable, ClassTable] | None = None
@@ -201,7 +201,7 @@ class Edit:
         return Edit(
             self.name,
             self.image_id,
-            None if self.draft is None else self.draft[::-1],
+            None if self.proposal is None else self.proposal[::-1],
             None if self.patch is None else self.patch.inverse(),
             None if self.state is None else self.state[::-1],
             None if self.table is None else self.table[::-1],
@@ -240,7 +240,7 @@ class Event:
         image_id: of the image that it belongs to, or None.
         edit: of kind ``edit``.
         step: the serial of the edit that is answered, undone, redone or taken back.
-        draft: what is proposed on the image from now on (``answer``, ``undo``, ``redo``,
+        proposal: what is proposed on the image from now on (``answer``, ``undo``, ``redo``,
             ``taken back``, ``proposal``), or None where the event does not touch it.
         body: anything else, JSON values.
         at: seconds since 1970, UTC.
@@ -251,7 +251,7 @@ class Event:
     image_id: str | None = None
     edit: Edit | None = None
     step: int | None = None
-    draft: Draft | None = None
+    proposal: ImageProposal | None = None
     body: dict[str, Any] = field(default_factory=dict)
     at: float = field(default_factory=time.time)
 
@@ -406,7 +406,7 @@ class LabelStore(Protocol):
         """What was decided about an image, and what is decided without its flag."""
         ...
 
-    def read_draft(self, image_id: str) -> Draft:
+    def read_proposal(self, image_id: str) -> ImageProposal:
         """What is proposed on an image and not yet accepted."""
         ...
 
@@ -439,8 +439,8 @@ class LabelStore(Protocol):
         """The events of all annotators in order, from the one that follows ``after``."""
         ...
 
-    def draft(self, document: str | None) -> Draft:
-        """The draft that an event names by its document."""
+    def proposal(self, document: str | None) -> ImageProposal:
+        """The proposal that an event names by its document."""
         ...
 
     # -- for programs without a session ----------------------------------------------------------

@@ -8,9 +8,9 @@
     <project>/models/tuning/           the same of an adapter
     <project>/models/by-<name>/...     all of it of another annotator
 
-A training writes into its folder only, and ``version.json`` last. `Shelf.settle` then gives the
-whole folder its number by renaming it: a version is there or it is not. In use is the newest that
-was promoted, unless the person chose another one, or none, since then.
+A training writes into its folder only, and ``version.json`` last. `VersionStore.register` then
+gives the whole folder its number by renaming it: a version is there or it is not. In use is the
+newest that was promoted, unless the person chose another one, or none, since then.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ _TRAININGS: dict[ModelKind, str] = {"ppn": "training", "lora": "tuning"}
 _CHOICES: dict[ModelKind, str] = {"ppn": "chosen.json", "lora": "chosen-lora.json"}
 
 
-class Shelf:
+class VersionStore:
     """An annotator's versions of one kind.
 
     Args:
@@ -197,7 +197,7 @@ class Shelf:
         unfinished = self._unfinished(problems)
         return Versions(tuple(items), current, chosen, unfinished, tuple(problems))
 
-    def settle(self) -> Versions:
+    def register(self) -> Versions:
         """Give a training that is done its number.
 
         Raises:
@@ -241,7 +241,7 @@ class Shelf:
         Raises:
             LabelWriteError: it cannot be written.
         """
-        self.settle()
+        self.register()
         self.discard()
         entry = {"schema": SCHEMA, **request, "paused": False}
         write_atomically(self.training / REQUEST_FILE, _json(entry), overwrite=True)
@@ -349,7 +349,7 @@ def read_request(folder: Path) -> dict[str, Any]:
 
 
 def write_version(folder: Path, version: ModelVersion) -> None:
-    """Write ``version.json`` of a training that is done; its number is given by `Shelf.settle`.
+    """Write ``version.json`` of a training that is done; `VersionStore.register` numbers it.
 
     Raises:
         LabelWriteError: it cannot be written.

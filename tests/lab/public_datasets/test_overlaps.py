@@ -19,7 +19,7 @@ from napari_usgseg.io.datasets import read_dataset, read_pair
 from napari_usgseg.io.export import export_images
 from napari_usgseg.lab.public_datasets.source_csv import COLUMNS
 from napari_usgseg.phantoms.phantom import write_phantom_dataset
-from napari_usgseg.project.project import ProjectStore
+from napari_usgseg.project.project import Project
 
 CYST = LabelClass(1, "cyst", "#e69f00")
 
@@ -39,7 +39,7 @@ def scene(tmp_path: Path) -> Path:
     data = write_phantom_dataset(root / "data", 3, 0, size_hw=(40, 48))
     (data / ".usgseg-written.jsonl").unlink()
     for annotator in ("", "Ann"):
-        store = ProjectStore(data / "images", annotator=annotator)
+        store = Project(data / "images", annotator=annotator)
         store.write_classes((CYST,))
         for record in store.records:
             store.write_labels(record, np.ones(record.size_hw, np.uint8))

@@ -10,7 +10,7 @@ import numpy as np
 from ...core.types import BoolArray, Prompts
 from ...io.labels import class_of, instance_of, semantic, values_in
 from ...jobs import Lane, Scope, files
-from ...project.records import ClassTable, DraftObject, Edit
+from ...project.records import ClassTable, Edit, ProposedObject
 from . import commit
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Classes:
     def _picked(self, say: bool = True) -> None:
         session = self._session
         session.prompting.class_is_new = True
-        current, table = session.draft.current, session.table
+        current, table = session.proposal.current, session.table
         if say and current is not None and current.class_id != table.active:
             session.say(
                 f"{_name(table, table.active)} is for the next object; the one under work stays "
@@ -95,7 +95,7 @@ class Classes:
         index = session.objects.proposed_under_work(at)
         found = None if index is not None else session.objects.accepted_under_work(at)
         if index is not None:
-            old = session.draft.objects[index].class_id
+            old = session.proposal.objects[index].class_id
         elif found is not None:
             old = class_of(int(session.labels[found][0]), session.settings.labelling)
         else:
@@ -111,16 +111,18 @@ class Classes:
         """Give a class to a proposed object, or to an accepted one; False where it is refused."""
         session, labels = self._session, self._session.labels
         if index is not None:
-            item = session.draft.objects[index]
+            item = session.proposal.objects[index]
             item = replace(item, class_id=class_id, by_hand=True, number=0)
-            draft = session.draft.with_object(index, item)
-            session.prompting.edit_draft("class", replace(draft, active=session.draft.active))
+            proposal = session.proposal.with_object(index, item)
+            session.prompting.edit_proposal(
+                "class", replace(proposal, active=session.proposal.active)
+            )
             return True
         assert labels is not None
         assert found is not None
         code = class_id
         if instance_of(int(labels[found][0]), session.settings.labelling):
-            (code,) = commit.numbered([DraftObject(class_id, Prompts())], values_in(labels))
+            (code,) = commit.numbered([ProposedObject(class_id, Prompts())], values_in(labels))
         after = labels.astype(np.promote_types(labels.dtype, np.min_scalar_type(code)))
         after[found] = code
         session.editing.relabel("class", after)
@@ -167,7 +169,7 @@ class Classes:
         where = elsewhere
         if session.record is not None and session.labels is not None:
             labels = semantic(session.labels, session.settings.labelling)
-            proposed = any(item.class_id == class_id for item in session.draft.objects)
+            proposed = any(item.class_id == class_id for item in session.proposal.objects)
             if proposed or class_id in values_in(labels):
                 where = session.record.image_id
         if where:

@@ -1,4 +1,4 @@
-"""From a draft to the label map: what an accept does to pixels and classes."""
+"""From a proposal to the label map: what an accept does to pixels and classes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ...io.labels import (
     free_numbers,
     values_in,
 )
-from ...project.records import ClassTable, Draft, DraftObject, LabelMap
+from ...project.records import ClassTable, ImageProposal, LabelMap, ProposedObject
 from ...segmentation.propose import compose
 
 FIRST_CLASS = "object"
@@ -33,7 +33,7 @@ def first_table() -> ClassTable:
 
 def merged(
     labels: LabelMap,
-    objects: Sequence[DraftObject],
+    objects: Sequence[ProposedObject],
     overwrite: bool = False,
     labelling: Labelling = "semantic",
 ) -> tuple[LabelMap, int]:
@@ -59,7 +59,7 @@ def merged(
     return np.where(free, new, labels).astype(dtype), int(np.count_nonzero((new > 0) & ~free))
 
 
-def numbered(objects: Sequence[DraftObject], used: Sequence[int]) -> list[int]:
+def numbered(objects: Sequence[ProposedObject], used: Sequence[int]) -> list[int]:
     """A code for each object: with the number that it wants, if that is free, else the next one.
 
     An object beyond the 999th of its class, or of a class above 64, gets the bare class number:
@@ -169,6 +169,6 @@ def classes_for_phrases(
     return table, found
 
 
-def kept_by_person(draft: Draft) -> tuple[DraftObject, ...]:
+def kept_by_person(proposal: ImageProposal) -> tuple[ProposedObject, ...]:
     """The objects that a person pointed at or made; a new search does not replace them."""
-    return tuple(item for item in draft.objects if item.by_hand or not item.prompts.is_empty)
+    return tuple(item for item in proposal.objects if item.by_hand or not item.prompts.is_empty)

@@ -13,7 +13,7 @@ from ...jobs import Lane, Scope, files, inference
 from ...jobs.files import Prior
 from ...jobs.inference import Found
 from ...models.grounding.phrases import as_phrase
-from ...project.records import DraftObject, LabelMap
+from ...project.records import LabelMap, ProposedObject
 from ..status import MODEL
 from . import regions
 from .commit import FIRST_CLASS
@@ -96,7 +96,7 @@ class Copying:
             done=lambda found: self._take(name, items, found),
         )
 
-    def _take(self, name: str, items: tuple[DraftObject, ...], found: Found) -> None:
+    def _take(self, name: str, items: tuple[ProposedObject, ...], found: Found) -> None:
         """Propose what was copied, with the masks that it has on this image."""
         session = self._session
         session.credit(found)
@@ -148,14 +148,14 @@ class Copying:
         if session.labels is None:
             return
         covered = session.labels > 0
-        for item in session.draft.objects:
+        for item in session.proposal.objects:
             if item.proposal is not None:
                 covered = covered | item.proposal.mask
-        made: list[DraftObject] = []
+        made: list[ProposedObject] = []
         for proposal in answer.proposals:
             size = np.count_nonzero(proposal.mask)
             if np.count_nonzero(proposal.mask & covered) <= KNOWN * size:
-                made.append(DraftObject(class_id, Prompts(), proposal))
+                made.append(ProposedObject(class_id, Prompts(), proposal))
                 covered = covered | proposal.mask
         known = session.table.get(class_id)
         name = "" if known is None else known.name
@@ -165,41 +165,41 @@ class Copying:
         self._propose(ALIKE, made, answer)
         session.say(f"found {len(made)} more of '{name}'")
 
-    def _propose(self, name: str, made: list[DraftObject], answer: Found) -> None:
-        """Add objects to the draft; a prompt that came meanwhile goes on correcting its own."""
-        draft = self._session.draft
-        objects = (*draft.objects, *made)
+    def _propose(self, name: str, made: list[ProposedObject], answer: Found) -> None:
+        """Add objects to the proposal; a prompt that came meanwhile goes on correcting its own."""
+        proposal = self._session.proposal
+        objects = (*proposal.objects, *made)
         active = len(objects) - 1 if len(made) == 1 else None
-        if draft.pending:
-            active = draft.active
-        new = replace(draft, objects=objects, active=active, model_id=answer.model_id)
-        self._session.prompting.edit_draft(name, new)
+        if proposal.pending:
+            active = proposal.active
+        new = replace(proposal, objects=objects, active=active, model_id=answer.model_id)
+        self._session.prompting.edit_proposal(name, new)
 
-    def _masked(self, prior: Prior) -> tuple[DraftObject, ...]:
+    def _masked(self, prior: Prior) -> tuple[ProposedObject, ...]:
         """The previous image's accepted objects, or failing that its proposed ones."""
         labels, labelling = prior.labels, self._session.settings.labelling
-        found: list[DraftObject] = []
+        found: list[ProposedObject] = []
         if labels is not None:
             for value in values_in(labels):
                 number = instance_of(value, labelling)
                 parts = [labels == value] if number else _components(labels, value)
-                item = DraftObject(class_of(value, labelling), Prompts(), number=number)
+                item = ProposedObject(class_of(value, labelling), Prompts(), number=number)
                 found.extend(_prompted(item, part) for part in parts)
         if not found:
-            proposed = ((item, item.proposal) for item in prior.draft.objects if item.has_mask)
+            proposed = ((item, item.proposal) for item in prior.proposal.objects if item.has_mask)
             found = [_prompted(item, proposal.mask) for item, proposal in proposed if proposal]
         return tuple(found)
 
 
-def pointed_at(prior: Prior) -> tuple[DraftObject, ...]:
+def pointed_at(prior: Prior) -> tuple[ProposedObject, ...]:
     """The prompts of the previous image; where a phrase found an object, its box."""
-    found: list[DraftObject] = []
-    for item in prior.draft.objects:
+    found: list[ProposedObject] = []
+    for item in prior.proposal.objects:
         prompts = replace(item.prompts, mask_input=None)
         if prompts.is_empty and item.proposal is not None:
             prompts = Prompts(box=item.proposal.box)
         if not prompts.is_empty:
-            found.append(DraftObject(item.class_id, prompts, number=item.number))
+            found.append(ProposedObject(item.class_id, prompts, number=item.number))
     return tuple(found)
 
 
@@ -208,6 +208,6 @@ def _components(labels: LabelMap, value: int) -> list[BoolArray]:
     return [part for part in regions.pieces(labels == value) if np.count_nonzero(part) >= least]
 
 
-def _prompted(item: DraftObject, mask: BoolArray) -> DraftObject:
+def _prompted(item: ProposedObject, mask: BoolArray) -> ProposedObject:
     prompts = Prompts(box=regions.box_of(mask), mask_input=regions.as_logits(mask))
-    return DraftObject(item.class_id, prompts, number=item.number)
+    return ProposedObject(item.class_id, prompts, number=item.number)

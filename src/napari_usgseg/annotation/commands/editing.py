@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from ...io.labels import Labelling
-from ...project.records import Draft, Edit, ImageState, LabelMap, difference
+from ...project.records import Edit, ImageProposal, ImageState, LabelMap, difference
 from . import commit
 from .classes import Classes
 
@@ -28,15 +28,15 @@ class Editing(Classes):
         image_id = session.record.image_id
         after, yielded = commit.merged(
             session.labels,
-            session.draft.objects,
+            session.proposal.objects,
             session.settings.overwrite,
             session.settings.labelling,
         )
         state = session.browser.decided(image_id)
         patch = difference(session.labels, after)
-        if patch is not None or state is not ImageState.COMMITTED or session.draft.objects:
-            states = (state, ImageState.COMMITTED)
-            session.do(Edit("accept", image_id, (session.draft, Draft()), patch, states))
+        if patch is not None or state is not ImageState.ACCEPTED or session.proposal.objects:
+            states = (state, ImageState.ACCEPTED)
+            session.do(Edit("accept", image_id, (session.proposal, ImageProposal()), patch, states))
         if yielded:
             session.say(f"{yielded} pixels of other labels were left as they are.")
         return True
@@ -53,7 +53,11 @@ class Editing(Classes):
         self.relabel("paint", session.painting.numbered(labels))
 
     def relabel(
-        self, name: str, after: LabelMap, draft: Draft | None = None, reopen: bool = False
+        self,
+        name: str,
+        after: LabelMap,
+        proposal: ImageProposal | None = None,
+        reopen: bool = False,
     ) -> None:
         """Make ``after`` (H, W) the current image's labels, as an edit called ``name``.
 
@@ -63,7 +67,7 @@ class Editing(Classes):
         Args:
             name: of the edit.
             after: the labels; what they hold of new classes is added to the classes.
-            draft: what is proposed from now on, or None where that stays.
+            proposal: what is proposed from now on, or None where that stays.
             reopen: an accepted object is proposed again, so that the image is not accepted before
                 it is.
         """
@@ -71,17 +75,17 @@ class Editing(Classes):
         if session.record is None or session.labels is None:
             return
         patch = difference(session.labels, after)
-        if patch is None and draft is None:
+        if patch is None and proposal is None:
             return
         image_id = session.record.image_id
         values = [] if patch is None else np.unique(patch.after).tolist()
         table = commit.with_values(session.table, values, session.settings.labelling)
         states = None
-        if reopen and session.browser.decided(image_id) is ImageState.COMMITTED:
-            states = (ImageState.COMMITTED, ImageState.UNTOUCHED)
-        drafts = None if draft is None else (session.draft, draft)
+        if reopen and session.browser.decided(image_id) is ImageState.ACCEPTED:
+            states = (ImageState.ACCEPTED, ImageState.UNTOUCHED)
+        proposals = None if proposal is None else (session.proposal, proposal)
         tables = None if table is session.table else (session.table, table)
-        session.do(Edit(name, image_id, drafts, patch, states, tables))
+        session.do(Edit(name, image_id, proposals, patch, states, tables))
 
     def set_labelling(self, labelling: Labelling) -> bool:
         """Choose one label for each class, or one for each object, before anything is labelled.
@@ -112,5 +116,5 @@ class Editing(Classes):
         session.set_settings(replace(session.settings, labelling=labelling))
         session.painting.new_object()
         session.labels_changed.emit()
-        session.draft_changed.emit()
+        session.proposal_changed.emit()
         return True

@@ -12,7 +12,7 @@ from ...io.labels import semantic, values_in
 from ...jobs import Lane, Scope, files
 from ...jobs.inference import Found
 from ...models.grounding.phrases import split_phrases
-from ...project.records import ClassTable, Draft, DraftObject, Edit, EventKind
+from ...project.records import ClassTable, Edit, EventKind, ImageProposal, ProposedObject
 from ...segmentation.propose import Proposal
 from . import commit
 
@@ -101,7 +101,7 @@ class Finding:
     def _has(self, class_id: int) -> bool:
         """True where the shown image has the class, in its labels or in what a person made."""
         session = self._session
-        kept = commit.kept_by_person(session.draft)
+        kept = commit.kept_by_person(session.proposal)
         if any(item.class_id == class_id for item in kept) or session.labels is None:
             return True
         return class_id in values_in(semantic(session.labels, session.settings.labelling))
@@ -132,26 +132,26 @@ class Finding:
             table = table.picking(ids[wanted[0]])
         class_ids = [ids[names[item.phrase]] for item in answer.proposals]
         found = tuple(
-            DraftObject(class_id, Prompts(), item)
+            ProposedObject(class_id, Prompts(), item)
             for class_id, item in zip(class_ids, answer.proposals, strict=True)
         )
-        kept = commit.kept_by_person(session.draft)
-        pending = session.draft.pending  # a prompt that came meanwhile goes on asking for its own
-        active = next((n for n, item in enumerate(kept) if item is session.draft.current), None)
-        draft = Draft(
+        kept = commit.kept_by_person(session.proposal)
+        pending = session.proposal.pending  # a prompt that came meanwhile goes on
+        active = next((n for n, item in enumerate(kept) if item is session.proposal.current), None)
+        proposal = ImageProposal(
             (*kept, *found), active if pending else None, pending, answer.model_id, answer.notes
         )
         session.prompting.class_is_new = False
         self._note(search, answer)
-        if found or session.draft.objects:
+        if found or session.proposal.objects:
             tables = None if table.classes == before.classes else (before, table)
-            edit = Edit("find", session.record.image_id, (session.draft, draft), table=tables)
+            edit = Edit("find", session.record.image_id, (session.proposal, proposal), table=tables)
             session.do(edit)
             if tables is None:
                 session.set_table(table)
         else:
-            session.draft = draft
-            session.draft_changed.emit()
+            session.proposal = proposal
+            session.proposal_changed.emit()
         said = [_summary(answer.proposals, class_ids, before, table)] if found else []
         said += answer.notes
         drawn = table.get(table.active)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ...jobs import Lane, Scope, files, inference
 from ...jobs.files import Loaded, Opened
 from ...project.records import Edit, EventKind, ImageState
-from ..drafts import Draft, unasked
+from ..drafts import ImageProposal, unasked
 from ..image_queue import Browser
 from ..settings import Settings
 from ..stopwatch import Stopwatch
@@ -165,7 +165,7 @@ class Walk:
         if former is not None and former not in session.outbox.stores():
             session.close_store(former)
         kept = dict(opened.settings)
-        if ImageState.COMMITTED in opened.states.values():
+        if ImageState.ACCEPTED in opened.states.values():
             kept.setdefault("labelling", "semantic")
         session.settings = Settings.from_json({**session.settings.to_json(), **kept})
         session.table = opened.table or commit.first_table()
@@ -201,7 +201,7 @@ class Walk:
         session.jobs.cancel(Scope.IMAGE)
         session.prompting.cancel()
         session.note_effort()
-        session.browser.leave(session.loaded, session.labels, session.draft)
+        session.browser.leave(session.loaded, session.labels, session.proposal)
         self._close_image()
         session.browser.go(image_id)
         session.image_changed.emit()
@@ -246,14 +246,14 @@ class Walk:
         self.warn(loaded)
         loaded = replace(loaded, warning="")
         session.loaded, session.labels = loaded, loaded.labels
-        draft = session.browser.take_draft(image_id) or loaded.draft
-        session.draft = unasked(draft) if draft.pending else draft
+        proposal = session.browser.take_proposal(image_id) or loaded.proposal
+        session.proposal = unasked(proposal) if proposal.pending else proposal
         session.browser.set_drawn(image_id, bool(loaded.labels.any()))
         labelling = session.settings.labelling
         session.set_table(commit.with_labels(session.table, loaded.labels, labelling))
         session.image_loaded.emit()
         session.labels_changed.emit()
-        session.draft_changed.emit()
+        session.proposal_changed.emit()
         session.prepare(f"Preparing {loaded.record.path.name}...")
         waiting, session.after_load = session.after_load, []
         for action in waiting:
@@ -274,7 +274,7 @@ class Walk:
 
     def _close_image(self) -> None:
         session = self._session
-        session.loaded, session.labels, session.draft = None, None, Draft()
+        session.loaded, session.labels, session.proposal = None, None, ImageProposal()
         session.failures.clear()
         for fact in ("note", "time"):
             session.facts.pop(fact, None)
@@ -326,10 +326,15 @@ class Walk:
         if session.record is None or session.labels is None:
             return
         state = session.browser.decided(session.record.image_id)
-        if state not in (ImageState.COMMITTED, ImageState.FLAGGED):
+        if state not in (ImageState.ACCEPTED, ImageState.FLAGGED):
             states = (state, ImageState.SKIPPED)
             session.do(
-                Edit("skip", session.record.image_id, (session.draft, Draft()), state=states)
+                Edit(
+                    "skip",
+                    session.record.image_id,
+                    (session.proposal, ImageProposal()),
+                    state=states,
+                )
             )
         self.step(1)
 

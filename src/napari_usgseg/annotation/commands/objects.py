@@ -9,7 +9,7 @@ import numpy as np
 
 from ...core.types import BoolArray, FloatArray, Prompts
 from ...io.labels import STEP, class_of, code_of, free_numbers, values_in
-from ...project.records import Draft, DraftObject, LabelMap
+from ...project.records import ImageProposal, LabelMap, ProposedObject
 from ...segmentation.propose import Proposal
 from . import regions
 
@@ -56,9 +56,9 @@ class Objects:
         if len(touched) < 2:
             self._session.say(TWO_OBJECTS)
             return
-        items = [self._session.draft.objects[index] for index in touched]
+        items = [self._session.proposal.objects[index] for index in touched]
         whole = by_hand(items[0], np.any([_mask(item) for item in items], axis=0))
-        self._redraft("merge", touched, (whole,))
+        self._propose_anew("merge", touched, (whole,))
 
     def subtract(self, line: FloatArray, accepted: bool = False, keep: bool = False) -> None:
         """Take the object at a line's beginning away from the one at its end.
@@ -78,15 +78,15 @@ class Objects:
         if accepted:
             taken = self._proposed_at(*start)
             whole = regions.object_at(labels, *end, labelling)
-            away = None if taken is None else _mask(session.draft.objects[taken])
+            away = None if taken is None else _mask(session.proposal.objects[taken])
         else:
             target = self._proposed_at(*end)
             taken = self._proposed_at(*start, other_than=target)
-            whole = None if target is None else _mask(session.draft.objects[target])
+            whole = None if target is None else _mask(session.proposal.objects[target])
             away = (
                 regions.object_at(labels, *start, labelling)
                 if taken is None
-                else _mask(session.draft.objects[taken])
+                else _mask(session.proposal.objects[taken])
             )
         if whole is None or away is None:
             session.say("Draw from the object that is taken away to the one that it is taken from.")
@@ -101,8 +101,8 @@ class Objects:
             session.editing.relabel("subtract", after, self._without(gone))
         else:
             assert target is not None
-            rest = by_hand(session.draft.objects[target], whole & ~away)
-            self._redraft("subtract", (target, *gone), (rest,))
+            rest = by_hand(session.proposal.objects[target], whole & ~away)
+            self._propose_anew("subtract", (target, *gone), (rest,))
 
     def split(self, line: FloatArray, accepted: bool = False) -> None:
         """Cut an object along a line; at a single point, take its pieces apart.
@@ -121,10 +121,10 @@ class Objects:
         if not touched:
             session.say(NOTHING_HERE)
             return
-        made: list[DraftObject] = []
+        made: list[ProposedObject] = []
         severed: list[int] = []
         for index in touched:
-            item = session.draft.objects[index]
+            item = session.proposal.objects[index]
             parts = _parts(_mask(item), line)
             if len(parts) > 1:
                 severed.append(index)
@@ -133,7 +133,7 @@ class Objects:
         if not severed:
             session.say(NOT_ACROSS if len(line) > 1 else ONE_PIECE)
         else:
-            self._redraft("split", tuple(severed), tuple(made))
+            self._propose_anew("split", tuple(severed), tuple(made))
 
     def _split_accepted(self, labels: LabelMap, line: FloatArray) -> None:
         session, labelling = self._session, self._session.settings.labelling
@@ -180,9 +180,9 @@ class Objects:
         item = taken_over(class_of(value, labelling), found, value % STEP if value >= STEP else 0)
         after = session.labels.copy()
         after[found] = 0
-        objects = (*session.draft.objects, item)
-        draft = replace(session.draft, objects=objects, active=len(objects) - 1)
-        session.editing.relabel("take up again", after, draft, reopen=True)
+        objects = (*session.proposal.objects, item)
+        proposal = replace(session.proposal, objects=objects, active=len(objects) - 1)
+        session.editing.relabel("take up again", after, proposal, reopen=True)
 
     def proposed_under_work(self, at: tuple[float, float] | None) -> int | None:
         """The index of the proposed object that a person means.
@@ -190,13 +190,13 @@ class Objects:
         At a point it is the one there, or the active one where that is near; without a point it is
         the active one, or the only one.
         """
-        draft = self._session.draft
+        proposal = self._session.proposal
         if at is None:
-            return 0 if draft.active is None and len(draft.objects) == 1 else draft.active
+            return 0 if proposal.active is None and len(proposal.objects) == 1 else proposal.active
         index = self._proposed_at(*at)
-        near = draft.current is not None and draft.current.is_near(*at)
+        near = proposal.current is not None and proposal.current.is_near(*at)
         if index is None and near and self.accepted_under_work(at) is None:
-            return draft.active
+            return proposal.active
         return index
 
     def accepted_under_work(self, at: tuple[float, float] | None) -> BoolArray | None:
@@ -209,7 +209,7 @@ class Objects:
         if session.labels is None:
             return None
         labels, labelling = session.labels, session.settings.labelling
-        if at is None and not session.draft.objects:
+        if at is None and not session.proposal.objects:
             at = session.painting.pointed
             if at is None and labels.any():
                 row, column = np.argwhere(labels)[0]
@@ -229,49 +229,53 @@ class Objects:
 
     def _proposed_at(self, x: float, y: float, other_than: int | None = None) -> int | None:
         """The proposed object at a point; of several the smallest, which lies within the others."""
-        objects = self._session.draft.objects
+        objects = self._session.proposal.objects
         hit = [n for n, item in enumerate(objects) if n != other_than and item.mask_at(x, y)]
         return min(hit, key=lambda n: np.count_nonzero(_mask(objects[n])), default=None)
 
     def _proposed_along(self, line: FloatArray) -> tuple[int, ...]:
         """The proposed objects that a line touches, in the order in which it meets them."""
-        objects = self._session.draft.objects
+        objects = self._session.proposal.objects
         met: dict[int, None] = {}
         for x, y in regions.along(line):
             met.update({n: None for n, item in enumerate(objects) if item.mask_at(x, y)})
         return tuple(met)
 
-    def _without(self, gone: tuple[int, ...]) -> Draft | None:
-        """The draft without some of its objects, or None where it stays."""
+    def _without(self, gone: tuple[int, ...]) -> ImageProposal | None:
+        """The proposal without some of its objects, or None where it stays."""
         if not gone:
             return None
-        objects = self._session.draft.objects
+        objects = self._session.proposal.objects
         kept = tuple(item for n, item in enumerate(objects) if n not in gone)
-        return replace(self._session.draft, objects=kept, active=None)
+        return replace(self._session.proposal, objects=kept, active=None)
 
-    def _redraft(self, name: str, gone: tuple[int, ...], made: tuple[DraftObject, ...]) -> None:
+    def _propose_anew(
+        self, name: str, gone: tuple[int, ...], made: tuple[ProposedObject, ...]
+    ) -> None:
         """Put objects that have pixels in the place of others; a single new one is the active."""
-        draft = self._without(gone)
-        assert draft is not None
-        objects = (*draft.objects, *(item for item in made if item.has_mask))
+        proposal = self._without(gone)
+        assert proposal is not None
+        objects = (*proposal.objects, *(item for item in made if item.has_mask))
         active = len(objects) - 1 if len(made) == 1 and made[0].has_mask else None
-        self._session.prompting.edit_draft(name, replace(draft, objects=objects, active=active))
+        self._session.prompting.edit_proposal(
+            name, replace(proposal, objects=objects, active=active)
+        )
 
 
-def by_hand(item: DraftObject, mask: BoolArray) -> DraftObject:
+def by_hand(item: ProposedObject, mask: BoolArray) -> ProposedObject:
     """A proposed object with another mask, as a person cut or merged it."""
     old = item.proposal
     score, phrase = (1.0, "") if old is None else (old.score, old.phrase)
     proposal = Proposal(mask, regions.box_of(mask), score, phrase, score, regions.as_logits(mask))
-    return DraftObject(item.class_id, Prompts(), proposal, by_hand=True, number=item.number)
+    return ProposedObject(item.class_id, Prompts(), proposal, by_hand=True, number=item.number)
 
 
-def taken_over(class_id: int, mask: BoolArray, number: int = 0) -> DraftObject:
+def taken_over(class_id: int, mask: BoolArray, number: int = 0) -> ProposedObject:
     """A mask that was there before as a proposed object; it keeps its number if that is free."""
-    return by_hand(DraftObject(class_id, Prompts(), number=number), mask)
+    return by_hand(ProposedObject(class_id, Prompts(), number=number), mask)
 
 
-def _mask(item: DraftObject) -> BoolArray:
+def _mask(item: ProposedObject) -> BoolArray:
     assert item.proposal is not None
     return item.proposal.mask
 

@@ -16,7 +16,7 @@ from ...models.grounding.phrases import split_phrases
 from ...project.records import Edit
 from ...project.versions import number_in
 from .. import drafts
-from ..drafts import Draft, DraftObject
+from ..drafts import ImageProposal, ProposedObject
 from ..status import MODEL, TEXT
 from . import regions
 
@@ -80,7 +80,7 @@ class Prompting:
     def ask(self) -> None:
         """Have the active object segmented."""
         session, chosen = self._session, self._session.settings
-        current = session.draft.current
+        current = session.proposal.current
         if current is None or session.loaded is None:
             return
         session.ask(
@@ -100,8 +100,8 @@ class Prompting:
         )
 
     def _predicted(self, found: Found) -> None:
-        """Put what was found in the place of the draft that waits for it."""
-        session, pending = self._session, self._session.draft
+        """Put what was found in the place of the proposal that waits for it."""
+        session, pending = self._session, self._session.proposal
         current = pending.current
         if current is None or not pending.pending:
             return
@@ -113,13 +113,13 @@ class Prompting:
         )
         body = {"model": found.model_id, "seconds": round(found.seconds, 4)}
         session.answer_step(pending, answered, body)
-        session.draft = answered
+        session.proposal = answered
         session.credit(found)
         if not item.has_mask:
             session.facts["note"] = NOTHING_THERE
         if found.notes:  # why learned prompts did not join
             session.predictor.is_broken(" ".join(found.notes))
-        session.draft_changed.emit()
+        session.proposal_changed.emit()
         session.states_changed.emit()
         self._ask_left()
 
@@ -135,7 +135,7 @@ class Prompting:
             class_id = session.table.active
             self._prompt(
                 "click",
-                lambda draft: drafts.add_point(draft, x, y, positive, class_id),
+                lambda proposal: drafts.add_point(proposal, x, y, positive, class_id),
                 positive,
             )
 
@@ -150,7 +150,7 @@ class Prompting:
             session.say(reason)
             return
         size_hw, class_id = session.labels.shape, session.table.active
-        self._prompt("box", lambda draft: drafts.add_box(draft, box, size_hw, class_id))
+        self._prompt("box", lambda proposal: drafts.add_box(proposal, box, size_hw, class_id))
 
     def add_scribble(self, line: FloatArray, positive: bool = True) -> None:
         """A scribble (M, 2) in XY pixels."""
@@ -165,7 +165,7 @@ class Prompting:
         class_id = session.table.active
         self._prompt(
             "scribble",
-            lambda draft: drafts.add_scribble(draft, line, positive, class_id),
+            lambda proposal: drafts.add_scribble(proposal, line, positive, class_id),
             positive,
         )
 
@@ -182,36 +182,36 @@ class Prompting:
         size_hw, class_id = session.labels.shape, session.table.active
         self._prompt(
             "lasso",
-            lambda draft: drafts.add_lasso(draft, polygon, positive, size_hw, class_id),
+            lambda proposal: drafts.add_lasso(proposal, polygon, positive, size_hw, class_id),
             positive,
         )
 
     def drop_object(self, x: float, y: float) -> None:
         """Take away the one proposed object at XY pixels."""
         session = self._session
-        new = drafts.without_object_at(session.draft, x, y)
-        if new is not session.draft and not session.draft.pending:
-            self.edit_draft("drop object", new)
+        new = drafts.without_object_at(session.proposal, x, y)
+        if new is not session.proposal and not session.proposal.pending:
+            self.edit_proposal("drop object", new)
 
     def new_object(self) -> None:
         """The next prompt begins another object, and so does the next stroke of a brush."""
         session = self._session
         session.painting.new_object()
-        if session.draft.active is not None and not session.draft.pending:
-            self.edit_draft("new object", replace(session.draft, active=None))
+        if session.proposal.active is not None and not session.proposal.pending:
+            self.edit_proposal("new object", replace(session.proposal, active=None))
 
     def clear_prompts(self) -> None:
         """Take back everything that is proposed on this image."""
         self.cancel()
-        if self._session.draft.objects:
-            self.edit_draft("clear", Draft())
+        if self._session.proposal.objects:
+            self.edit_proposal("clear", ImageProposal())
 
     def _ask_left(self) -> None:
         """Have those objects segmented whose prompt had no answer when the next one came."""
         session, chosen = self._session, self._session.settings
         left = tuple(
             item
-            for item in session.draft.objects
+            for item in session.proposal.objects
             if item.proposal is None and not item.prompts.is_empty
         )
         if not left:
@@ -220,12 +220,12 @@ class Prompting:
         def take(found: Found) -> None:
             session.credit(found)
             made = dict(zip(map(id, left), found.proposals, strict=True))
-            draft = session.draft
+            proposal = session.proposal
             objects = tuple(
                 replace(item, proposal=made[id(item)]) if id(item) in made else item
-                for item in draft.objects
+                for item in proposal.objects
             )
-            self.edit_draft("segment", replace(draft, objects=objects))
+            self.edit_proposal("segment", replace(proposal, objects=objects))
 
         session.ask(
             inference.segment_objects,
@@ -250,22 +250,24 @@ class Prompting:
     def drop_pending(self) -> None:
         """Take back a prompt that has no answer."""
         session = self._session
-        while session.draft.pending:
-            before = session.take_back(session.draft)
-            session.draft = drafts.unasked(session.draft) if before is None else before
-            session.draft_changed.emit()
+        while session.proposal.pending:
+            before = session.take_back(session.proposal)
+            session.proposal = drafts.unasked(session.proposal) if before is None else before
+            session.proposal_changed.emit()
 
-    def _prompt(self, name: str, add: Callable[[Draft], Draft], positive: bool = True) -> None:
-        """Do what ``add`` does to the draft, or to the part of it that the prompt can mean."""
-        session, draft = self._session, self._session.draft
+    def _prompt(
+        self, name: str, add: Callable[[ImageProposal], ImageProposal], positive: bool = True
+    ) -> None:
+        """Do what ``add`` does to the proposal, or to the part of it that the prompt can mean."""
+        session, proposal = self._session, self._session.proposal
         picked = session.table.active
-        others: tuple[DraftObject, ...] = ()
+        others: tuple[ProposedObject, ...] = ()
         if self.class_is_new and positive:
-            others = tuple(item for item in draft.objects if item.class_id != picked)
-        meant = draft
+            others = tuple(item for item in proposal.objects if item.class_id != picked)
+        meant = proposal
         if others:
-            same = tuple(item for item in draft.objects if item.class_id == picked)
-            meant = replace(draft, objects=same, active=None, pending=False)
+            same = tuple(item for item in proposal.objects if item.class_id == picked)
+            meant = replace(proposal, objects=same, active=None, pending=False)
         new = add(meant)
         if new is meant:
             session.say(NO_PROPOSAL)
@@ -274,10 +276,10 @@ class Prompting:
         if others:
             active = None if new.active is None else len(others) + new.active
             new = replace(new, objects=(*others, *new.objects), active=active)
-        self.edit_draft(name, new)
+        self.edit_proposal(name, new)
 
-    def edit_draft(self, name: str, new: Draft) -> None:
+    def edit_proposal(self, name: str, new: ImageProposal) -> None:
         """Replace what is proposed on the current image, as an edit called ``name``."""
         session = self._session
         if session.record is not None:
-            session.do(Edit(name, session.record.image_id, draft=(session.draft, new)))
+            session.do(Edit(name, session.record.image_id, proposal=(session.proposal, new)))

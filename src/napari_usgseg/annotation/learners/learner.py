@@ -11,7 +11,14 @@ from psygnal import Signal
 from ...jobs import Job, Lane, Scope, files
 from ...jobs.background import Message
 from ...project.records import ImageState
-from ...project.versions import ModelKind, ModelVersion, Shelf, Unfinished, Versions, title_of
+from ...project.versions import (
+    ModelKind,
+    ModelVersion,
+    Unfinished,
+    Versions,
+    VersionStore,
+    title_of,
+)
 from .progress import TrainingPlan, TrainingProgress, as_curve, with_point
 
 if TYPE_CHECKING:
@@ -102,7 +109,7 @@ class Running:
         self._outcome = ""
         self._job = session.ask(
             f"napari_usgseg.learning.process.{kind}_training",
-            Shelf(session.store.models_folder, kind).training.absolute(),
+            VersionStore(session.store.models_folder, kind).training.absolute(),
             lane=Lane.TRAINING,
             key="training",
             scope=Scope.FOLDER,
@@ -163,7 +170,7 @@ class Running:
         if progress is None:
             return
         if self._outcome == "done" and self._ending != "discard":
-            self._close("settle")
+            self._close("register")
         elif self._ending:
             self._over()
         elif self._outcome == "failed":
@@ -342,7 +349,7 @@ class Learner:
         if committed < LEAST_IMAGES:
             return f"Accept {LEAST_IMAGES} images at least; {committed} are accepted."
         records = session.browser.records
-        places = session.browser.places(ImageState.COMMITTED)
+        places = session.browser.places(ImageState.ACCEPTED)
         first = records[places[0]]
         if all(records[n].frame is not None and records[n].path == first.path for n in places[1:]):
             return (
@@ -421,7 +428,7 @@ class Learner:
 
     def _committed(self) -> list[str]:
         browser = self._session.browser
-        return [browser.records[n].image_id for n in browser.places(ImageState.COMMITTED)]
+        return [browser.records[n].image_id for n in browser.places(ImageState.ACCEPTED)]
 
     # -- what comes from elsewhere ---------------------------------------------------------------
 
@@ -441,7 +448,7 @@ class Learner:
     def change_versions(
         self, action: str, *values: Any, then: Callable[[bool], None] | None = None
     ) -> None:
-        """Change what is kept of the versions, by an action of ``Shelf`` with its values.
+        """Change what is kept of the versions, by an action of ``VersionStore`` with its values.
 
         ``then`` hears whether that succeeded; not where another folder is shown by then.
         """
@@ -457,7 +464,7 @@ class Learner:
         def done(versions: Versions) -> None:
             before = self.last
             self._use(versions)
-            if action == "settle" and self.last is not None and self.last != before:
+            if action == "register" and self.last is not None and self.last != before:
                 outcome = "in use now" if self.last.promoted else "not used, Learn says why"
                 session.say(f"{self.last.title}: {outcome}")
                 session.notified.emit("info", f"{self.last.title}: {self.last.measured}")

@@ -64,7 +64,7 @@ class Counting:
             return False
         self._seen = seen
         found: tuple[int, ...] = ()
-        if state is ImageState.COMMITTED:
+        if state is ImageState.ACCEPTED:
             found = tuple(values_in(semantic(session.labels, session.settings.labelling)))
         return self._set(image_id, found)
 
@@ -89,7 +89,7 @@ class Counting:
         del self._unread[: len(images)]
         here = None if session.record is None else session.record.image_id
         for image_id, found in present.items():
-            if session.browser.decided(image_id) is ImageState.COMMITTED and image_id != here:
+            if session.browser.decided(image_id) is ImageState.ACCEPTED and image_id != here:
                 self._set(image_id, found)
         self._read_on()
         session.predictor.counted()

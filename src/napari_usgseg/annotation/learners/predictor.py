@@ -59,7 +59,7 @@ class Predictor(Learner):
         return self.mode is Mode.AUTONOMOUS and not self.why_not
 
     def badge(self, model_id: str) -> str:
-        """What a person reads of who made a proposal (``draft.model_id``); "" if not a PPN."""
+        """What a person reads of who made a proposal (``proposal.model_id``); "" if not a PPN."""
         return self._badge(number_in(model_id))
 
     def propose(self) -> None:

@@ -12,7 +12,7 @@ from ...core.types import Prompts
 from ...jobs import Lane, Scope, inference
 from ...jobs.files import Loaded
 from ...jobs.inference import Found
-from ...project.records import Draft, DraftObject, EventKind, ImageState, LabelMap
+from ...project.records import EventKind, ImageProposal, ImageState, LabelMap, ProposedObject
 from ...project.versions import number_in
 from ..commands import commit
 from ..status import MODEL
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from ..session import AnnotationSession
 
 
-def is_untouched(draft: Draft) -> bool:
-    """True where a person has no part in a draft: it is empty, or a prompt predictor's own."""
-    return not draft.pending and all(
-        item.ppn and item.prompts.is_empty and not item.by_hand for item in draft.objects
+def is_untouched(proposal: ImageProposal) -> bool:
+    """True where a person has no part in a proposal: it is empty, or a prompt predictor's own."""
+    return not proposal.pending and all(
+        item.ppn and item.prompts.is_empty and not item.by_hand for item in proposal.objects
     )
 
 
@@ -45,13 +45,13 @@ class Proposals:
         if session.record is None or session.loaded is None or session.labels is None:
             return
         image_id = session.record.image_id
-        if not self._is_free(image_id, session.draft, session.labels):
+        if not self._is_free(image_id, session.proposal, session.labels):
             return
         number = self._number
         if number is None:
-            if session.draft.objects:
-                self._stand(image_id, Draft(), {})
-        elif not session.draft.objects or any(o.ppn != number for o in session.draft.objects):
+            if session.proposal.objects:
+                self._stand(image_id, ImageProposal(), {})
+        elif not session.proposal.objects or any(o.ppn != number for o in session.proposal.objects):
             self._ask()
 
     def refresh(self) -> None:
@@ -71,15 +71,15 @@ class Proposals:
     def ask_ahead(self, loaded: Loaded) -> bool:
         """Have an image segmented that was read ahead; False where nothing is to be proposed."""
         session, number = self._session, self._number
-        image_id, draft = loaded.record.image_id, loaded.draft
+        image_id, proposal = loaded.record.image_id, loaded.proposal
         learned = session.predictor.learned()
         if (
             number is None
             or learned is None
             or session.read_only
             or self._nothing.get(image_id) == number
-            or not self._is_free(image_id, draft, loaded.labels)
-            or (draft.objects and all(item.ppn == number for item in draft.objects))
+            or not self._is_free(image_id, proposal, loaded.labels)
+            or (proposal.objects and all(item.ppn == number for item in proposal.objects))
         ):
             return False
         session.ask(
@@ -105,13 +105,13 @@ class Proposals:
             return None
         return predictor.current.number
 
-    def _is_free(self, image_id: str, draft: Draft, labels: LabelMap) -> bool:
+    def _is_free(self, image_id: str, proposal: ImageProposal, labels: LabelMap) -> bool:
         """True where nobody has decided, labelled or begun anything."""
         session = self._session
         history = session.history
         return (
             session.browser.decided(image_id) is ImageState.UNTOUCHED
-            and is_untouched(draft)
+            and is_untouched(proposal)
             and not labels.any()
             and all(step.image_id != image_id for step in history.steps[: history.position])
         )
@@ -141,30 +141,30 @@ class Proposals:
         session = self._session
         if session.record is None or session.labels is None:
             return
-        image_id, before = session.record.image_id, session.draft
+        image_id, before = session.record.image_id, session.proposal
         if not by_person and not self._is_free(image_id, before, session.labels):
             return  # the person was quicker
-        draft = self._draft(found, commit.kept_by_person(before) if by_person else ())
+        proposal = self._proposal(found, commit.kept_by_person(before) if by_person else ())
         session.facts["model"] = found.model_id
         if by_person:
-            session.prompting.edit_draft("propose", draft)
-        elif draft.objects or before.objects:
-            self._stand(image_id, draft, {"seconds": round(found.seconds, 4)})
+            session.prompting.edit_proposal("propose", proposal)
+        elif proposal.objects or before.objects:
+            self._stand(image_id, proposal, {"seconds": round(found.seconds, 4)})
         count = len(found.proposals)
         session.facts["note"] = f"{count} proposed" if count else " ".join(found.notes)
 
     def _take_ahead(self, image_id: str, found: Found) -> None:
         """Keep what a prompt predictor proposes on an image that was read ahead."""
         loaded = self._session.browser.take_loaded(image_id)
-        if loaded is None or not self._is_free(image_id, loaded.draft, loaded.labels):
+        if loaded is None or not self._is_free(image_id, loaded.proposal, loaded.labels):
             return
-        draft = self._draft(found, ())
-        if draft.objects or loaded.draft.objects:
-            self._stand(image_id, draft, {"seconds": round(found.seconds, 4)})
-        if not draft.objects and self._number is not None:
+        proposal = self._proposal(found, ())
+        if proposal.objects or loaded.proposal.objects:
+            self._stand(image_id, proposal, {"seconds": round(found.seconds, 4)})
+        if not proposal.objects and self._number is not None:
             self._nothing[image_id] = self._number
 
-    def _draft(self, answer: Found, kept: tuple[DraftObject, ...]) -> Draft:
+    def _proposal(self, answer: Found, kept: tuple[ProposedObject, ...]) -> ImageProposal:
         """What is proposed, beside what is kept of the person's."""
         session = self._session
         number = number_in(answer.model_id)
@@ -172,25 +172,28 @@ class Proposals:
         ids = {} if version is None else {name: value for value, name in version.classes.items()}
         taken = {item.class_id for item in kept}
         found = tuple(
-            DraftObject(ids[item.phrase], Prompts(), item, ppn=number)
+            ProposedObject(ids[item.phrase], Prompts(), item, ppn=number)
             for item in answer.proposals
             if session.table.get(ids.get(item.phrase, 0)) is not None
             and ids[item.phrase] not in taken
         )
-        pending = bool(kept) and session.draft.pending  # a prompt that came meanwhile asks on
-        active = next((n for n, item in enumerate(kept) if item is session.draft.current), None)
-        return Draft((*kept, *found), active if pending else None, pending, answer.model_id)
+        pending = bool(kept) and session.proposal.pending  # a prompt that came meanwhile asks on
+        active = next((n for n, item in enumerate(kept) if item is session.proposal.current), None)
+        return ImageProposal((*kept, *found), active if pending else None, pending, answer.model_id)
 
-    def _stand(self, image_id: str, draft: Draft, body: dict[str, float]) -> None:
-        """Let a draft stand on an image, and write that down."""
+    def _stand(self, image_id: str, proposal: ImageProposal, body: dict[str, float]) -> None:
+        """Let a proposal stand on an image, and write that down."""
         session = self._session
         here = session.record is not None and session.record.image_id == image_id
         session.note(
-            EventKind.PROPOSAL, image_id, draft=draft, body={"model": draft.model_id, **body}
+            EventKind.PROPOSAL,
+            image_id,
+            proposal=proposal,
+            body={"model": proposal.model_id, **body},
         )
         if not here:
-            session.browser.propose(image_id, draft)
+            session.browser.propose(image_id, proposal)
             return
-        session.draft = draft
-        session.draft_changed.emit()
+        session.proposal = proposal
+        session.proposal_changed.emit()
         session.states_changed.emit()

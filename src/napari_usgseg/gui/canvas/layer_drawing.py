@@ -24,7 +24,7 @@ from ...io.labels import (
     instance_color,
     instance_of,
 )
-from ...project.records import ClassTable, DraftObject
+from ...project.records import ClassTable, ProposedObject
 from .pictures import Pictures
 from .tagged import NAMES, TaggedLayers, place_like
 
@@ -53,7 +53,7 @@ def put(layer: Labels, labels: NDArray[Any]) -> bool:
 
 
 def outlines(
-    objects: tuple[DraftObject, ...], shape: tuple[int, ...], labelling: Labelling = "semantic"
+    objects: tuple[ProposedObject, ...], shape: tuple[int, ...], labelling: Labelling = "semantic"
 ) -> NDArray[Any]:
     """Label values along the inner border of what is proposed, (H, W), 0 elsewhere.
 
@@ -111,7 +111,7 @@ def eroded(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
     return inner
 
 
-def prompt_marks(objects: tuple[DraftObject, ...]) -> list[Mark]:
+def prompt_marks(objects: tuple[ProposedObject, ...]) -> list[Mark]:
     """Boxes and scribbles of all objects."""
     marks: list[Mark] = []
     for item in objects:
@@ -220,20 +220,20 @@ class LayerDrawing:
                 forget()
 
     def _draw_proposal(self) -> None:
-        labels, draft = self._session.labels, self._session.draft
+        labels, proposal = self._session.labels, self._session.proposal
         assert labels is not None
         if self._layers.find("proposal") is None:
             self._color(self._layers.labels("proposal", labels.shape))
         layer = self._layers.labels("proposal", labels.shape)
         place_like(layer, self._adopted.layer)
-        put(layer, outlines(draft.objects, labels.shape, self._session.settings.labelling))
-        layer.metadata["model"] = draft.model_id
+        put(layer, outlines(proposal.objects, labels.shape, self._session.settings.labelling))
+        layer.metadata["model"] = proposal.model_id
         if layer.name.startswith(NAMES["proposal"]):
-            maker = f" by {draft.model_id}" if draft.has_masks and draft.model_id else ""
+            maker = f" by {proposal.model_id}" if proposal.has_masks and proposal.model_id else ""
             layer.name = NAMES["proposal"] + maker
 
     def _draw_points(self) -> None:
-        objects = self._session.draft.objects
+        objects = self._session.proposal.objects
         coords = [item.prompts.point_coords for item in objects]
         signs = np.concatenate([np.zeros(0), *(item.prompts.point_labels for item in objects)])
         points = xy_to_rc(np.concatenate([np.zeros((0, 2)), *coords]))
@@ -248,7 +248,7 @@ class LayerDrawing:
         layer.selected_data = set()
 
     def _draw_shapes(self) -> None:
-        marks = [*prompt_marks(self._session.draft.objects), *self.stroke]
+        marks = [*prompt_marks(self._session.proposal.objects), *self.stroke]
         layer = self._layers.shapes()
         place_like(layer, self._adopted.layer)
         if not marks and not layer.nshapes:

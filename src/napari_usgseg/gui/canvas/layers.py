@@ -57,7 +57,7 @@ class LayerBridge:
         self._listening = (
             (session.image_loaded, self._on_image),
             (session.labels_changed, self._on_labels),
-            (session.draft_changed, self._on_draft),
+            (session.proposal_changed, self._on_proposal),
             (session.classes_changed, self._on_classes),
             (session.flushing, self.pull),
             (session.opened, self._on_opened),
@@ -111,7 +111,7 @@ class LayerBridge:
     def _on_labels(self) -> None:
         self._draw_soon("labels")
 
-    def _on_draft(self) -> None:
+    def _on_proposal(self) -> None:
         self._draw_soon("proposal", "shapes", "points")
 
     def show_stroke(self, line: Sequence[FloatArray], shape: str) -> None:

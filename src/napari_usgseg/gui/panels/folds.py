@@ -26,7 +26,7 @@ from ...annotation.session import AnnotationSession
 from ...annotation.settings import Settings
 from ...io.formats import FORMATS
 from ...models.catalogue import CATALOGUE
-from ...project.project import ProjectStore
+from ...project.project import Project
 from ...segmentation.postprocess import PostprocessSettings
 from ..parts import button, row
 from .ledger_panel import LedgerDialog
@@ -262,7 +262,7 @@ class ExportForm(QWidget):
     def _beside(self) -> Path:
         """The folder that the images' folder is in: exports do not go among images."""
         store = self._session.store
-        return store.folder.absolute().parent if isinstance(store, ProjectStore) else Path.home()
+        return store.folder.absolute().parent if isinstance(store, Project) else Path.home()
 
     def export_to(self, out: Path) -> None:
         """Export into a folder."""

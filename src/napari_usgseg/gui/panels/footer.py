@@ -33,7 +33,7 @@ class PrimaryButton(QPushButton):
         self.setMinimumHeight(36)
         self.setStyleSheet(PRIMARY)
         self.clicked.connect(self.press)
-        session.draft_changed.connect(self.refresh)
+        session.proposal_changed.connect(self.refresh)
         session.labels_changed.connect(self.refresh)
         session.status_changed.connect(self.refresh)
         session.states_changed.connect(self.refresh)
@@ -50,14 +50,14 @@ class PrimaryButton(QPushButton):
     def _is_accepted(self) -> bool:
         record = self._session.record
         decided = None if record is None else self._session.browser.decided(record.image_id)
-        return decided is ImageState.COMMITTED
+        return decided is ImageState.ACCEPTED
 
     @property
     def _is_retry(self) -> bool:
         session = self._session
         unread = session.record is not None and session.loaded is None
         again = bool(session.unsaved) or unread or session.failed in (TEXT, MODEL)
-        return session.status.error and again and not session.draft.has_masks
+        return session.status.error and again and not session.proposal.has_masks
 
     def _retry(self) -> None:
         session = self._session
@@ -79,7 +79,7 @@ class PrimaryButton(QPushButton):
             text = "Retry"
         elif session.is_waiting:
             text, enabled = "Please wait...", False
-        elif session.draft.has_masks:
+        elif session.proposal.has_masks:
             text = f"Accept{onwards}"
         elif session.labels is not None and session.labels.any():
             text = f"{'Keep' if self._is_accepted else 'Accept'}{onwards}"

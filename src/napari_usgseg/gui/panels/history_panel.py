@@ -98,7 +98,7 @@ class HistoryPanel(QWidget):
         layout.addWidget(self.list)
         for signal in (
             session.opened,
-            session.draft_changed,
+            session.proposal_changed,
             session.labels_changed,
             session.classes_changed,
             session.states_changed,

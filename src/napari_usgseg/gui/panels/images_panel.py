@@ -137,14 +137,14 @@ def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 MARKS = {
     ImageState.UNTOUCHED: "○",
     ImageState.PROPOSED: "◐",
-    ImageState.COMMITTED: "●",
+    ImageState.ACCEPTED: "●",
     ImageState.SKIPPED: "–",
     ImageState.FLAGGED: "⚑",
 }
 WORDS = {
     ImageState.UNTOUCHED: "",
     ImageState.PROPOSED: "proposed",
-    ImageState.COMMITTED: "labelled",
+    ImageState.ACCEPTED: "labelled",
     ImageState.SKIPPED: "skipped",
     ImageState.FLAGGED: "for review",
 }
@@ -258,7 +258,7 @@ FILTERS: dict[str, ImageState | None] = {
     "all": None,
     "untouched": ImageState.UNTOUCHED,
     "proposed": ImageState.PROPOSED,
-    "labelled": ImageState.COMMITTED,
+    "labelled": ImageState.ACCEPTED,
     "skipped": ImageState.SKIPPED,
     "for review": ImageState.FLAGGED,
 }

@@ -28,7 +28,7 @@ from ...annotation.session import AnnotationSession
 from ...core.errors import Cancelled, UsgsegError
 from ...effort.efforts import IDLE_SECONDS, Way, span
 from ...io.outputs import OutputFolder
-from ...project.project import ProjectStore
+from ...project.project import Project
 from ..parts import button, row
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ class LedgerDialog(QDialog):
 
     def _start(self, out: Path | None) -> None:
         store = self._session.store
-        project = store if isinstance(store, ProjectStore) else None
+        project = store if isinstance(store, Project) else None
         self.refresh.setEnabled(project is not None)
         self.write.setEnabled(project is not None)
         if project is None:

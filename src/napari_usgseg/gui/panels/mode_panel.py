@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QButtonGroup, QLabel, QWidget
 from ...annotation.session import AnnotationSession
 from ...annotation.settings import Mode
 from ...models.grounding.phrases import as_phrase
-from ...project.records import DraftObject
+from ...project.records import ProposedObject
 from ...project.versions import tuned_number_in
 from ..keys import tip
 from ..parts import OneLine, Section, button, heading, row, toggle
@@ -66,7 +66,7 @@ class ModePanel(Section):
         self.body.addWidget(self.offer_line)
         self._room = True
         session.predictor.changed.connect(self.refresh)
-        session.draft_changed.connect(self.refresh)
+        session.proposal_changed.connect(self.refresh)
         session.settings_changed.connect(self.refresh)
         session.opened.connect(self.refresh)
         self.refresh()
@@ -105,7 +105,7 @@ class ModePanel(Section):
         """Who made what is proposed; where nothing is, who will."""
         session = self._session
         predictor = session.predictor
-        shown = [item for item in session.draft.objects if item.has_mask]
+        shown = [item for item in session.proposal.objects if item.has_mask]
         if not shown:
             version = predictor.current
             if predictor.why_not or version is None or predictor.mode is Mode.MANUAL:
@@ -114,7 +114,7 @@ class ModePanel(Section):
         parts = [self._maker(item) for item in shown]
         return "; ".join(dict.fromkeys(parts))
 
-    def _maker(self, item: DraftObject) -> str:
+    def _maker(self, item: ProposedObject) -> str:
         session = self._session
         prompted = not item.prompts.is_empty
         if item.ppn:
@@ -131,7 +131,7 @@ class ModePanel(Section):
     def _tuned(self, phrase: str) -> str:
         """Which tuned detector was asked; it answers for what it was taught only."""
         tuner = self._session.tuner
-        version = tuner.get(tuned_number_in(self._session.draft.model_id))
+        version = tuner.get(tuned_number_in(self._session.proposal.model_id))
         if version is None:
             return ""
         taught = {as_phrase(name) for name in version.classes.values()}

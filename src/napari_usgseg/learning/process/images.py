@@ -22,7 +22,7 @@ from ...io.images import content_key
 from ...io.labels import labelling_in, semantic
 from ...models.embedding_cache import CachePlace, EmbeddingCache
 from ...models.grounding.phrases import as_phrase
-from ...project.project import ProjectStore
+from ...project.project import Project
 from ...project.records import ImageState
 from ...project.versions import LABELS_FILE
 
@@ -52,14 +52,14 @@ def read_images(
         Cancelled: ``is_ending()`` turned true.
     """
     root = folder.parents[2] if request["annotator"] else folder.parents[1]
-    with closing(ProjectStore(root, annotator=request["annotator"], write=False)) as store:
+    with closing(Project(root, annotator=request["annotator"], write=False)) as store:
         return _read_images(folder, request, store, segmenter, is_ending), store.name
 
 
 def _read_images(
     folder: Path,
     request: Mapping[str, Any],
-    store: ProjectStore,
+    store: Project,
     segmenter: Segmenter,
     is_ending: Callable[[], bool],
 ) -> list[LabelledImage]:
@@ -103,13 +103,13 @@ def nbytes(embedding: ImageEmbedding) -> int:
 
 
 def _labels(
-    folder: Path, request: Mapping[str, Any], store: ProjectStore
+    folder: Path, request: Mapping[str, Any], store: Project
 ) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
     """Image id -> class map (H, W); read from the project once, and from the copy afterwards."""
     path = folder / LABELS_FILE
     if not path.is_file():
         states = store.states()  # an accept may have been taken back since it was asked for
-        accepted = (r for r in store.records if states[r.image_id] is ImageState.COMMITTED)
+        accepted = (r for r in store.records if states[r.image_id] is ImageState.ACCEPTED)
         known = {record.image_id: record for record in accepted}
         ids = [image_id for image_id in request["images"] if image_id in known]
         drawn = random.Random(int(request["plan"]["seed"]))
