@@ -64,7 +64,7 @@ class Past:
         self.add(
             EventKind.EDIT,
             name="find",
-            proposal=[None, document],
+            draft=[None, document],
             proposed=True,
             after=2.0,
             **where,
@@ -76,18 +76,18 @@ class Past:
 
     def clicked(self, before: str | None, pending: str, answer: str, **where: Any) -> Past:
         self.add(
-            EventKind.EDIT, name="click", proposal=[before, pending], proposed=before is not None,
+            EventKind.EDIT, name="click", draft=[before, pending], proposed=before is not None,
             **where,
         )  # fmt: skip
         return self.add(
-            EventKind.ANSWER, pending=pending, proposal=answer, proposed=True, model="nano",
+            EventKind.ANSWER, pending=pending, draft=answer, proposed=True, model="nano",
             seconds=0.25, **where,
         )  # fmt: skip
 
     def accepted(self, document: str | None, **where: Any) -> Past:
         patch = {} if document is None else {"patch": {}}
         return self.add(
-            EventKind.EDIT, name="accept", proposal=[document, None], proposed=False, state=COMMIT,
+            EventKind.EDIT, name="accept", draft=[document, None], proposed=False, state=COMMIT,
             **patch, **where,
         )  # fmt: skip
 
@@ -143,7 +143,7 @@ def test_work_is_never_longer_than_the_clock_says_nor_than_the_limit_allows(
 
 def test_prompts_models_and_waiting_are_counted() -> None:
     past = Past().add(EventKind.OPEN).found().clicked("d1", "p1", "d2").clicked("d2", "p2", "d3")
-    past.add(EventKind.UNDO, proposal="d2", proposed=True).accepted("d2")
+    past.add(EventKind.UNDO, draft="d2", proposed=True).accepted("d2")
     row = past.rows()["a"]
     assert (row.clicks, row.edits["find"], row.undone) == (2, 1, 1)
     assert row.models == ["words + nano", "nano"]
@@ -159,7 +159,7 @@ def test_a_search_that_is_written_before_its_proposal_is_paired_with_it_too() ->
         EventKind.SEARCH, phrase="Cyst. Rib", found=1, phrases=["cyst"], detector="words",
         segmenter="nano", seconds=0.5,
     )  # fmt: skip
-    past.add(EventKind.EDIT, name="find", proposal=[None, "d1"], proposed=True).accepted("d1")
+    past.add(EventKind.EDIT, name="find", draft=[None, "d1"], proposed=True).accepted("d1")
     row = past.rows()["a"]
     assert row.searches == [Search(("cyst", "rib"), 1, ("cyst",), "d1")]
     assert row.first is not None
@@ -176,7 +176,7 @@ def test_a_search_that_is_written_before_its_proposal_is_paired_with_it_too() ->
         (
             Past()
             .found()
-            .add(EventKind.EDIT, name="clear", proposal=["d1", None], proposed=False)
+            .add(EventKind.EDIT, name="clear", draft=["d1", None], proposed=False)
             .painted(),
             Way.DISCARDED,
         ),
@@ -189,24 +189,24 @@ def test_how_labels_came_about(history: Past, way: Way) -> None:
 
 
 def test_an_accept_that_was_taken_back_does_not_count() -> None:
-    past = Past().found().accepted("d1").add(EventKind.UNDO, proposal="d1", proposed=True)
+    past = Past().found().accepted("d1").add(EventKind.UNDO, draft="d1", proposed=True)
     past.clicked("d1", "p", "d2").accepted("d2")
     assert past.rows()["a"].way is Way.CHANGED
-    again = Past().found().accepted("d1").add(EventKind.UNDO, proposal="d1", proposed=True)
-    again.add(EventKind.REDO, proposal=None, proposed=False)
+    again = Past().found().accepted("d1").add(EventKind.UNDO, draft="d1", proposed=True)
+    again.add(EventKind.REDO, draft=None, proposed=False)
     assert again.rows()["a"].way is Way.UNCHANGED
 
 
 def test_an_image_that_is_not_committed_any_more_has_no_way_and_no_time_of_commit() -> None:
-    past = Past().found().accepted("d1").add(EventKind.UNDO, proposal="d1", proposed=True)
+    past = Past().found().accepted("d1").add(EventKind.UNDO, draft="d1", proposed=True)
     (row,) = efforts(past.events, "", {"a": ImageState.UNTOUCHED})
     assert (row.way, row.accepted_at, row.state) == (None, None, ImageState.UNTOUCHED)
 
 
 def test_an_answer_that_comes_too_late_is_no_proposal() -> None:
-    past = Past().add(EventKind.EDIT, name="click", proposal=[None, "p"], proposed=False)
-    past.add(EventKind.TAKEN_BACK, proposal=None, proposed=False)
-    past.add(EventKind.ANSWER, pending="p", proposal="d", proposed=True, model="nano", seconds=1.0)
+    past = Past().add(EventKind.EDIT, name="click", draft=[None, "p"], proposed=False)
+    past.add(EventKind.TAKEN_BACK, draft=None, proposed=False)
+    past.add(EventKind.ANSWER, pending="p", draft="d", proposed=True, model="nano", seconds=1.0)
     assert past.rows()["a"].first is None
 
 
