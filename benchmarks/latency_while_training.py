@@ -34,6 +34,14 @@ from napari_usgseg.jobs.inference_process import MODULE
 from napari_usgseg.jobs.loaded_models import ImageSource
 from napari_usgseg.phantoms.phantom import make_phantom
 from napari_usgseg.project.project import Project
+from napari_usgseg.project.records import (
+    ClassTable,
+    Edit,
+    Event,
+    EventKind,
+    ImageState,
+    difference,
+)
 from napari_usgseg.project.versions import VersionStore
 from napari_usgseg.segmentation.postprocess import PostprocessSettings
 
@@ -82,14 +90,23 @@ class Person:
 
 
 def write_project(folder: Path, model: str) -> VersionStore:
-    """Committed phantoms, and the request of a training on them."""
+    """Accepted phantoms, and the request of a training on them."""
     for seed in range(IMAGES):
         write_png(folder / f"{seed}.png", make_phantom(seed, SIZE_HW, "breast").image)
     with closing(Project(folder)) as store:
-        store.write_classes((LabelClass(1, "tumor", "#e69f00"),))
+        table = ClassTable((LabelClass(1, "tumor", "#e69f00"),), 1)
+        edits = [Edit("add class", table=(table, table))]
+        accepted = (ImageState.UNTOUCHED, ImageState.ACCEPTED)
         for seed, record in enumerate(store.records):
-            labels = make_phantom(seed, SIZE_HW, "breast").labels == 1
-            store.write_labels(record, labels.astype(np.uint8))
+            labels = (make_phantom(seed, SIZE_HW, "breast").labels == 1).astype(np.uint8)
+            patch = difference(np.zeros_like(labels), labels)
+            edits.append(Edit("paint", record.image_id, patch=patch, state=accepted))
+        store.record(
+            [
+                Event(serial, EventKind.EDIT, edit.image_id, edit)
+                for serial, edit in enumerate(edits, 1)
+            ]
+        )
         version_store = VersionStore(store.models_folder)
         version_store.begin(
             {

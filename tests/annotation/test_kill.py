@@ -19,6 +19,7 @@ from PIL import Image
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.project.project import Project
 from tests.support.bench import SIZE_HW, Bench
+from tests.support.labelling import follow_anew, tables
 from tests.support.nursery import exported
 
 KILLS = 50
@@ -101,13 +102,13 @@ def make_first_version(folder: Path, count: int) -> dict[str, np.ndarray]:
 def check(folder: Path, acknowledged: Path) -> int:
     """Open what a killed person left, and look at all of it; gives how many events there are."""
     store = Project(folder)
-    journal = store._journal
-    assert journal.database.rows("PRAGMA integrity_check") == [("ok",)]
+    log = store.log
+    assert log.database.rows("PRAGMA integrity_check") == [("ok",)]
     assert not [problem for problem in store.problems if "project.sqlite" in problem]
     done = acknowledged.read_text().splitlines() if acknowledged.is_file() else []
-    assert journal.serial >= (int(done[-1]) if done else 0)
+    assert log.serial >= (int(done[-1]) if done else 0)
     for record in store.records:
-        replayed = journal.replayed(record.image_id)
+        replayed = log.replayed(record.image_id)
         if replayed is None:
             replayed = np.zeros(SIZE_HW, np.uint8)
         path = store.label_path(record.image_id)
@@ -121,13 +122,12 @@ def check(folder: Path, acknowledged: Path) -> int:
             image.load()
     if (exported(folder) / "dataset.json").is_file():
         json.loads((exported(folder) / "dataset.json").read_text())
-    kept = {name: journal.database.rows(f"SELECT * FROM {name}") for name in ("step", "setting")}
-    journal_length = journal.serial
-    journal.rebuild()
-    assert {name: journal.database.rows(f"SELECT * FROM {name}") for name in kept} == kept
+    kept, serial = tables(store), log.serial
+    follow_anew(store)
+    assert tables(store) == kept
     store.close()
     acknowledged.unlink(missing_ok=True)
-    return journal_length
+    return serial
 
 
 def check_undo(folder: Path) -> None:
@@ -197,7 +197,7 @@ def check_migrated(folder: Path, maps: dict[str, np.ndarray], log: Path) -> int:
         event.image_id: event.body for event in store.events() if event.kind.value == "import"
     }
     for image_id, labels in maps.items():
-        patch = store._journal.decoder.patch(imported[image_id]["patch"])
+        patch = store.log.decoder.patch(imported[image_id]["patch"])
         blank = np.zeros(SIZE_HW, np.uint8)
         assert np.array_equal(patch.applied(blank), labels)
     assert [item.name for item in store.classes()][:2] == ["c1", "c2"]

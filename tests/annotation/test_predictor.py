@@ -21,6 +21,7 @@ from napari_usgseg.project.project import Project
 from napari_usgseg.project.records import EventKind, ImageState
 from napari_usgseg.project.versions import VersionStore, read_request
 from tests.support import loop_bench
+from tests.support.labelling import follow_anew
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +157,7 @@ def test_what_was_proposed_is_made_again_from_the_history(project, make_bench):
     bench.close()
     with closing(Project(project)) as store:
         before = store.states(), len(store.read_proposal("04").objects)
-        store.rebuild()
+        follow_anew(store)
         assert (store.states(), len(store.read_proposal("04").objects)) == before
         assert before[0]["04"] is ImageState.PROPOSED
         assert number_of(store.read_proposal("04")) == {1}

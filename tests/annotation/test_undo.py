@@ -150,7 +150,7 @@ def test_presses_of_undo_add_up_while_an_image_is_read(bench, on_disk):
 
 def fill_disk(session):
     """Let the database take nothing more; gives what frees the disk again."""
-    database = session.store._journal.database
+    database = session.store.log.database
     (pages,) = database.row("PRAGMA page_count")
     database.execute(f"PRAGMA max_page_count = {pages}")
     numbers = itertools.count()
@@ -321,7 +321,7 @@ def test_a_restart_at_any_point_changes_nothing_that_can_be_seen_or_undone(
     store = Project(here, write=False)
     for record in store.records:
         path = store.label_path(record.image_id)
-        replayed = store._journal.replayed(record.image_id)
+        replayed = store.log.replayed(record.image_id)
         if path.is_file():
             labels = read_labels(path)
             assert np.array_equal(labels, 0 * labels if replayed is None else replayed)

@@ -15,6 +15,7 @@ from PIL import Image
 from napari_usgseg.cli.main import run
 from napari_usgseg.core.types import LabelClass
 from napari_usgseg.project.project import Project
+from tests.support.labelling import accept_labels, set_classes
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,10 @@ def images(tmp_path) -> Path:
 def labelled(images):
     """The folder of images with two of the three labelled, as the widget leaves it."""
     store = Project(images)
-    store.write_classes((LabelClass(1, "cyst", "#e69f00"), LabelClass(2, "wall", "#56b4e9")))
+    set_classes(store, (LabelClass(1, "cyst", "#e69f00"), LabelClass(2, "wall", "#56b4e9")))
     for value, record in enumerate(store.records[:2], start=1):
         labels = np.zeros(record.size_hw, np.uint8)
         labels[10:40, 10:50] = value
-        store.write_labels(record, labels)
+        accept_labels(store, record, labels)
     store.close()
     return images

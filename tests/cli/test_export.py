@@ -14,6 +14,7 @@ from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
 from napari_usgseg.project.project import Project
 from napari_usgseg.project.records import ImageState
+from tests.support.labelling import accept_labels, set_state
 
 
 def test_labelled_images_become_a_data_set_that_evaluate_reads(
@@ -72,10 +73,10 @@ def test_a_damaged_label_file_is_named_and_the_version_of_the_history_is_exporte
 
 def test_all_annotators_are_exported_but_those_who_have_nothing_yet(usgseg, images, tmp_path):
     first = Project(images)
-    first.write_state(first.records[0].image_id, ImageState.SKIPPED)
+    set_state(first, first.records[0].image_id, ImageState.SKIPPED)
     first.close()
     store = Project(images, annotator="Ann")
-    store.write_labels(store.records[0], np.ones(store.records[0].size_hw, np.uint8))
+    accept_labels(store, store.records[0], np.ones(store.records[0].size_hw, np.uint8))
     store.close()
     outcome = usgseg("export", images, "--out", tmp_path / "out", "--annotator", "all")
     assert (outcome.code, outcome.err) == (0, "")
@@ -88,7 +89,7 @@ def annotate(folder, *names):
     for name in names or [""]:
         store = Project(folder, annotator=name)
         for record in store.records:
-            store.write_labels(record, np.ones(record.size_hw, np.uint8))
+            accept_labels(store, record, np.ones(record.size_hw, np.uint8))
         store.close()
 
 
@@ -206,7 +207,7 @@ def test_images_that_are_no_longer_labelled_leave_the_export(usgseg, labelled, t
     out = tmp_path / "set"
     assert usgseg("export", labelled, "--out", out).code == 0
     store = Project(labelled)
-    store.write_labels(store.records[0], None)
+    accept_labels(store, store.records[0], None)
     store.close()
     assert usgseg("export", labelled, "--out", out, "--overwrite").code == 0
     assert [item.item_id for item in read_dataset(out).items] == ["scan 1"]

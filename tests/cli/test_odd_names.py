@@ -17,6 +17,7 @@ from napari_usgseg.core.types import LabelClass
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.names import safe_file_name
 from napari_usgseg.project.project import Project
+from tests.support.labelling import accept_labels, set_classes
 
 UTF8 = "Schilddru\u0308se.1", "Schilddr\u00fcse", "5% \\:?", "a\nb"
 STEMS = (b"latin\xe9", *(stem.encode() for stem in UTF8))
@@ -103,9 +104,9 @@ def test_a_project_of_any_names_is_exported_and_reported(
     assert len(store.records) == len(STEMS) - 1
     (problem,) = store.problems
     assert r"latin\xe9.png" in problem
-    store.write_classes((LabelClass(1, "cyst", "#e69f00"),))
+    set_classes(store, (LabelClass(1, "cyst", "#e69f00"),))
     for record in store.records:
-        store.write_labels(record, np.ones(record.size_hw, np.uint8))
+        accept_labels(store, record, np.ones(record.size_hw, np.uint8))
     store.close()
     said = strict("export", images, "--out", tmp_path / "set", code=3)
     assert r"latin\xe9.png" in said.err

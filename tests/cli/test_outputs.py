@@ -13,6 +13,7 @@ from napari_usgseg.cli.main import run
 from napari_usgseg.core.types import LabelClass
 from napari_usgseg.phantoms.phantom import write_phantom_dataset
 from napari_usgseg.project.project import Project
+from tests.support.labelling import accept_labels, set_classes
 
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 
@@ -22,9 +23,9 @@ def make_scene(root: Path) -> Path:
     data = write_phantom_dataset(root / "data", 2, 0, size_hw=(64, 80))
     (data / ".usgseg-written.jsonl").unlink()  # as if a person had made it
     store = Project(data / "images")
-    store.write_classes((LabelClass(1, "cyst", "#e69f00"),))
+    set_classes(store, (LabelClass(1, "cyst", "#e69f00"),))
     for record in store.records:
-        store.write_labels(record, np.ones(record.size_hw, np.uint8))
+        accept_labels(store, record, np.ones(record.size_hw, np.uint8))
     store.close()
     for name in ("a.json", "b.json", *ADAPTER, "model.pth", "index.html", "tables.md"):
         (data / name).write_text("{}")

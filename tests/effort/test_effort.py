@@ -35,6 +35,7 @@ from napari_usgseg.project.records import (
     difference,
 )
 from napari_usgseg.segmentation.propose import Proposal
+from tests.support.labelling import set_classes
 
 COMMIT = ["untouched", "committed"]
 SIZE_HW = (40, 60)
@@ -271,7 +272,7 @@ class Person:
             Image.fromarray(np.full(SIZE_HW, 80, np.uint8)).save(folder / f"{name}.png")
         self.store = Project(folder, annotator=annotator)
         self.serial, self.at = 0, 1_700_000_000.0
-        self.store.write_classes((LabelClass(1, "cyst", "#e69f00"),))
+        set_classes(self.store, (LabelClass(1, "cyst", "#e69f00"),))
 
     def do(self, kind: EventKind, image_id: str, seconds: float = 1.0, **values: Any) -> None:
         self.serial, self.at = self.serial + 1, self.at + seconds

@@ -12,8 +12,8 @@ from napari_usgseg.core.types import LabelClass
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.labels import read_labels
 from napari_usgseg.project.export import export_store
-from napari_usgseg.project.memory import MemoryStore
-from napari_usgseg.project.project import Project
+from napari_usgseg.project.project import MemoryStore, Project
+from tests.support.labelling import accept_labels, keep_settings
 
 CLASSES = (LabelClass(1, "cyst", "#e69f00"),)
 
@@ -26,7 +26,7 @@ def test_what_is_committed_is_exported_and_nothing_else(tmp_path: Path) -> None:
     store = Project(images)
     labels = np.zeros((12, 16), np.uint8)
     labels[2:5, 3:9] = 1
-    store.write_labels(store.records[1], labels)
+    accept_labels(store, store.records[1], labels)
     out = export_store(
         store, tmp_path / "out", organ="breast", target="cyst", classes=CLASSES
     ).whole()
@@ -45,10 +45,10 @@ def test_a_project_of_objects_told_apart_is_exported_for_evaluate_and_with_its_c
     images.mkdir()
     Image.fromarray(np.full((60, 80), 90, np.uint8)).save(images / "a.png")
     store = Project(images)
-    store.remember({"labelling": "instance"})
+    keep_settings(store, {"labelling": "instance"})
     labels = np.zeros((60, 80), np.uint16)
     labels[5:30, 5:30], labels[32:55, 40:70] = 1001, 1002
-    store.write_labels(store.records[0], labels)
+    accept_labels(store, store.records[0], labels)
     out = export_store(
         store, tmp_path / "out", organ="breast", target="cyst", classes=CLASSES
     ).whole()
@@ -65,7 +65,7 @@ def test_an_image_without_a_file_is_exported_with_its_pixels(tmp_path: Path) -> 
     pixels = np.random.default_rng(0).integers(0, 255, (10, 14, 3)).astype(np.uint8)
     store = MemoryStore("a layer", pixels)
     labels = np.ones((10, 14), np.uint8)
-    store.write_labels(store.records[0], labels)
+    accept_labels(store, store.records[0], labels)
     out = export_store(
         store, tmp_path / "out", organ="breast", target="cyst", classes=CLASSES
     ).whole()
@@ -87,7 +87,7 @@ def test_the_frames_of_a_loop_are_one_group_without_a_rule(tmp_path: Path) -> No
         tifffile.imwrite(images / f"{name}.tif", np.zeros((3, 8, 9), np.uint8), photometric=1)
     store = Project(images)
     for record in store.records:
-        store.write_labels(record, np.ones((8, 9), np.uint8))
+        accept_labels(store, record, np.ones((8, 9), np.uint8))
     about = {"organ": "breast", "target": "cyst", "classes": CLASSES}
     items = read_dataset(export_store(store, tmp_path / "out", **about).whole()).items
     assert [item.group for item in items] == ["loop"] * 3 + ["other"] * 3
@@ -103,7 +103,7 @@ def test_a_folder_that_may_not_be_written_is_refused_before_any_label_is_read(
     images.mkdir()
     Image.fromarray(np.zeros((8, 9), np.uint8)).save(images / "a.png")
     store = Project(images)
-    store.write_labels(store.records[0], np.ones((8, 9), np.uint8))
+    accept_labels(store, store.records[0], np.ones((8, 9), np.uint8))
     monkeypatch.setattr(store, "read_labels", None)
     with pytest.raises(LabelWriteError, match="holds what this command reads"):
         export_store(store, images, organ="", target="x", classes=CLASSES, overwrite=True)

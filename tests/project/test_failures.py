@@ -25,7 +25,7 @@ from napari_usgseg.project.records import (
     ImageState,
     difference,
 )
-from tests.support.labelling import SIZE_HW, some_labels, some_proposal
+from tests.support.labelling import SIZE_HW, accept_labels, set_state, some_labels, some_proposal
 
 
 def noisy_accept(serial: int, image_id: str = "1") -> Event:
@@ -52,7 +52,7 @@ def test_when_the_database_cannot_grow_nothing_is_lost_and_the_same_batch_is_tak
     folder: Path,
 ) -> None:
     store = Project(folder)
-    database = store._journal.database
+    database = store.log.database
     (pages,) = database.row("PRAGMA page_count")
     database.execute(f"PRAGMA max_page_count = {pages + 12}")
     (failed,) = fill(store)
@@ -104,7 +104,7 @@ except LabelWriteError as error:
 print(failed.serial)
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 store.record([failed])
-print(store._journal.database.rows("PRAGMA integrity_check") == [("ok",)], store.steps().serial)
+print(store.log.database.rows("PRAGMA integrity_check") == [("ok",)], store.steps().serial)
 """
 
 
@@ -154,7 +154,7 @@ def test_on_a_disk_that_is_really_full_nothing_is_lost_and_it_goes_on_after_free
     store.record([failed])
     store.close()
     again = Project(folder, disk / "project")
-    assert again._journal.database.rows("PRAGMA integrity_check") == [("ok",)]
+    assert again.log.database.rows("PRAGMA integrity_check") == [("ok",)]
     assert again.steps().serial == failed.serial
     assert np.array_equal(again.read_labels(again.records[0]), failed_labels(failed.serial))
 
@@ -183,7 +183,7 @@ def test_a_folder_that_may_not_be_written_can_be_looked_at(
 ) -> None:
     if labelled:
         store = Project(folder)
-        store.write_labels(store.records[0], some_labels())
+        accept_labels(store, store.records[0], some_labels())
         store.close()
     store = Project(not_writable())
     assert "choose a" in store.read_only
@@ -191,12 +191,12 @@ def test_a_folder_that_may_not_be_written_can_be_looked_at(
     labels = store.read_labels(store.records[0])
     assert np.array_equal(labels, some_labels()) if labelled else labels is None
     with pytest.raises(LabelWriteError, match="choose"):
-        store.write_labels(store.records[0], some_labels())
+        accept_labels(store, store.records[0], some_labels())
 
 
 def test_a_damaged_database_is_named_with_the_cure_and_the_cure_works(folder: Path) -> None:
     store = Project(folder)
-    store.write_labels(store.records[0], some_labels())
+    accept_labels(store, store.records[0], some_labels())
     store.close()
     file = folder / "usgseg" / "project.sqlite"
     file.write_bytes(b"not a database at all" * 400)
@@ -228,10 +228,10 @@ def test_a_label_file_that_is_in_the_way_holds_up_no_other(folder: Path) -> None
     store.label_path(first.image_id).mkdir(parents=True)
     labels = np.ones(SIZE_HW, np.uint8)
     with pytest.raises(LabelWriteError, match=r"1\.png"):
-        store.write_labels(first, labels)
+        accept_labels(store, first, labels)
     with pytest.raises(LabelWriteError, match=r"1\.png"):
-        store.write_labels(second, labels)
+        accept_labels(store, second, labels)
     assert np.array_equal(read_labels(store.label_path(second.image_id)), labels)
     store.label_path(first.image_id).rmdir()
-    store.write_state(second.image_id, ImageState.FLAGGED)
+    set_state(store, second.image_id, ImageState.FLAGGED)
     assert np.array_equal(read_labels(store.label_path(first.image_id)), labels)

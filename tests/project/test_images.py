@@ -19,14 +19,14 @@ from napari_usgseg.project.images import unique_ids
 from napari_usgseg.project.label_files import LabelFiles
 from napari_usgseg.project.project import Project
 from napari_usgseg.project.records import EventKind, ImageState
-from tests.support.labelling import SIZE_HW, some_labels
+from tests.support.labelling import SIZE_HW, accept_labels, some_labels
 
 
 def labelled(folder: Path) -> None:
     """Label image 2, which is read before, as in the window."""
     store = Project(folder)
     store.read_image(store.records[1])
-    store.write_labels(store.records[1], some_labels())
+    accept_labels(store, store.records[1], some_labels())
     store.close()
 
 
@@ -58,7 +58,7 @@ def test_a_renamed_image_keeps_its_id_its_labels_and_its_state(folder: Path) -> 
 
 def test_an_image_that_was_never_read_is_known_by_its_size_and_time(folder: Path) -> None:
     store = Project(folder)
-    store.write_labels(store.records[0], some_labels())
+    accept_labels(store, store.records[0], some_labels())
     store.close()
     (folder / "1.png").rename(folder / "first.png")
     store = Project(folder)
@@ -100,7 +100,7 @@ def test_an_image_deleted_while_it_is_open_is_a_clear_error(folder: Path) -> Non
     (folder / "2.png").unlink()
     with pytest.raises(ImageReadError, match="no such file"):
         store.read_image(store.records[1])
-    store.write_labels(store.records[1], some_labels())
+    accept_labels(store, store.records[1], some_labels())
     assert np.array_equal(store.read_labels(store.records[1]), some_labels())
 
 
@@ -135,10 +135,10 @@ def test_labels_of_an_image_that_has_another_size_by_now_are_kept_while_new_ones
     with pytest.raises(ImageReadError, match=r"30 x 20 pixels.*12 x 10"):
         store.read_labels(record)
     new = np.ones((10, 12), np.uint8)
-    store.write_labels(record, new)
+    accept_labels(store, record, new)
     assert np.array_equal(store.read_labels(record), new)
     first = next(event for event in store.events() if event.image_id == "2")
-    old = store._journal.decoder.patch(first.body["patch"])
+    old = store.log.decoder.patch(first.body["patch"])
     assert np.array_equal(old.applied(np.zeros(SIZE_HW, np.uint8)), some_labels())
 
 
@@ -179,7 +179,7 @@ def test_each_page_of_a_tiff_has_its_own_size(tmp_path: Path) -> None:
         assert [record.size_hw for record in store.records] == sizes
         assert [store.read_image(record).shape[:2] for record in store.records] == sizes
     labels = np.ones((12, 16), np.uint8)
-    store.write_labels(store.records[1], labels)
+    accept_labels(store, store.records[1], labels)
     assert np.array_equal(store.read_labels(store.records[1]), labels)
 
 
@@ -248,7 +248,7 @@ def test_a_folder_whose_name_is_no_utf8_is_labelled_and_found_again(tmp_path: Pa
     Image.new("L", (30, 20)).save(folder / "1.png")
     store = Project(folder, project)
     assert store.name == r"pati\xe9nt"
-    store.write_labels(store.records[0], some_labels())
+    accept_labels(store, store.records[0], some_labels())
     store.close()
     again = Project(project)
     assert again.folder.resolve() == folder.resolve()
@@ -269,7 +269,7 @@ def test_an_image_of_any_name_can_be_labelled(tmp_path: Path, stem: str) -> None
         pytest.skip("this file system does not take the name")
     store = Project(tmp_path)
     for value, record in enumerate(store.records, 1):
-        store.write_labels(record, some_labels(value))
+        accept_labels(store, record, some_labels(value))
     again = Project(tmp_path)
     assert [again.read_labels(r).max() for r in again.records] == [1, 2]
 
@@ -309,7 +309,7 @@ def test_a_project_is_opened_by_its_own_folder_too_also_where_it_lies_elsewhere(
 ) -> None:
     project = tmp_path / "projects" / "cysts"
     store = Project(folder, project)
-    store.write_labels(store.records[0], some_labels())
+    accept_labels(store, store.records[0], some_labels())
     store.close()
     again = Project(project)
     assert again.folder.resolve() == folder.resolve()

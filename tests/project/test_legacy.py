@@ -12,7 +12,7 @@ from PIL import Image
 from napari_usgseg.core.types import LabelClass
 from napari_usgseg.project.project import Project
 from napari_usgseg.project.records import EventKind, ImageState
-from tests.support.labelling import SIZE_HW, some_labels
+from tests.support.labelling import SIZE_HW, keep_settings, set_classes, some_labels
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_it_is_taken_over_once(first_version: Path) -> None:
     Project(first_version).close()
     store = Project(first_version)
     count = len(list(store.events()))
-    store.write_classes((LabelClass(1, "nodule", "#e69f00"),))
+    set_classes(store, (LabelClass(1, "nodule", "#e69f00"),))
     store.close()
     again = Project(first_version)
     assert len(list(again.events())) == count + 1
@@ -100,6 +100,6 @@ def test_it_is_taken_over_for_the_first_annotator_whoever_opens_it_first(
     assert [item.name for item in other.classes()] == ["thyroid nodule", "Zyste"]
     assert other.settings()["labelling"] == "semantic"
     assert set(other.states().values()) == {ImageState.UNTOUCHED}
-    other.remember({"last": "1"})
+    keep_settings(other, {"last": "1"})
     other.close()
     test_labels_classes_states_and_settings_are_all_there(first_version, True)

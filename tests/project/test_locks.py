@@ -14,18 +14,19 @@ from napari_usgseg.core.errors import DatasetError, LabelWriteError
 from napari_usgseg.io.labels import read_labels
 from napari_usgseg.project.project import Project
 from napari_usgseg.project.records import ImageState
-from tests.support.labelling import some_labels
+from tests.support.labelling import accept_labels, keep_settings, set_classes, some_labels
 
 OTHER_PERSON = """
 import sys
 from napari_usgseg.project.project import Project
+from tests.support.labelling import accept_labels
 store = Project(sys.argv[1], annotator=sys.argv[2])
 for line in sys.stdin:
     if line.strip() == "label":
         import numpy as np
         labels = np.zeros((20, 30), np.uint8)
         labels[:4] = 9
-        store.write_labels(store.records[0], labels)
+        accept_labels(store, store.records[0], labels)
     print(store.read_only or "done", flush=True)
 """
 
@@ -39,6 +40,7 @@ class OtherPerson:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            cwd=Path(__file__).parents[2],
         )
         self.says = self.do("open")
 
@@ -84,7 +86,7 @@ def test_the_second_person_can_look_and_is_told_who_has_it_since_when(
     assert "a name of your own" in store.read_only
     assert store.read_labels(store.records[0]).any()
     with pytest.raises(LabelWriteError, match="name of your own"):
-        store.write_labels(store.records[0], some_labels())
+        accept_labels(store, store.records[0], some_labels())
     first.do("label")
     assert store.read_labels(store.records[0])[0, 0] == 9
 
@@ -96,7 +98,7 @@ def test_under_a_name_of_their_own_both_label_and_neither_overwrites_the_other(
     second = Project(folder, annotator="Ana")
     assert not second.read_only
     assert first.do("label") == "done"
-    second.write_labels(second.records[0], some_labels())
+    accept_labels(second, second.records[0], some_labels())
     assert first.do("label") == "done"
     second.close()
     first.die()
@@ -111,7 +113,7 @@ def test_under_a_name_of_their_own_both_label_and_neither_overwrites_the_other(
 
 def test_a_name_in_another_case_is_refused_for_its_files_could_be_the_same(folder: Path) -> None:
     store = Project(folder, annotator="An\u00e4")
-    store.write_labels(store.records[0], some_labels())
+    accept_labels(store, store.records[0], some_labels())
     store.close()
     for name in ("an\u00e4", "ANA\u0308"):
         with pytest.raises(DatasetError, match="'An\u00e4' labels here already"):
@@ -125,9 +127,9 @@ def test_a_new_annotator_begins_with_the_firsts_classes_and_settings_but_no_labe
     from napari_usgseg.core.types import LabelClass
 
     store = Project(folder)
-    store.write_classes((LabelClass(1, "cyst", "#e69f00"),))
-    store.remember({"phrase": "cyst", "last": "10", "labelling": "instance"})
-    store.write_labels(store.records[0], some_labels())
+    set_classes(store, (LabelClass(1, "cyst", "#e69f00"),))
+    keep_settings(store, {"phrase": "cyst", "last": "10", "labelling": "instance"})
+    accept_labels(store, store.records[0], some_labels())
     other = Project(folder, annotator="Bo")
     assert [item.name for item in other.classes()] == ["cyst"]
     assert other.settings() == {"phrase": "cyst", "labelling": "instance"}
@@ -141,7 +143,7 @@ def test_when_the_first_dies_the_next_has_it(folder: Path, other_person) -> None
     first.die()
     store = Project(folder)
     assert not store.read_only
-    store.write_labels(store.records[0], some_labels())
+    accept_labels(store, store.records[0], some_labels())
     assert np.array_equal(read_labels(store.label_path("1")), some_labels())
 
 
@@ -151,9 +153,9 @@ def test_in_one_window_the_newest_opening_has_it(folder: Path) -> None:
     assert not new.read_only
     assert "opened again" in old.read_only
     with pytest.raises(LabelWriteError, match="opened again"):
-        old.write_labels(old.records[0], some_labels())
+        accept_labels(old, old.records[0], some_labels())
     old.close()
-    new.write_labels(new.records[0], some_labels())
+    accept_labels(new, new.records[0], some_labels())
 
 
 @pytest.mark.parametrize("name", ["all", "first", "_first", "a/b", "..", "x" * 41])

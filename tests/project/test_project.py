@@ -12,8 +12,16 @@ from napari_usgseg.core.types import LabelClass
 from napari_usgseg.io.atomic import write_over
 from napari_usgseg.io.labels import read_labels, write_labels
 from napari_usgseg.project.project import Project
-from napari_usgseg.project.records import ClassTable, Edit, Event, EventKind, ImageState
-from tests.support.labelling import SIZE_HW, some_labels
+from napari_usgseg.project.records import ClassTable, Edit, Event, EventKind, ImageState, difference
+from tests.support.labelling import (
+    SIZE_HW,
+    accept_labels,
+    do,
+    keep_settings,
+    set_classes,
+    set_state,
+    some_labels,
+)
 
 
 def test_images_come_in_natural_order_and_untouched(folder: Path) -> None:
@@ -43,8 +51,8 @@ def test_a_label_map_comes_back_as_it_was_written_when_the_folder_is_opened_agai
     folder: Path,
 ) -> None:
     store = Project(folder)
-    report = store.write_labels(store.records[1], some_labels())
-    store.write_classes((LabelClass(1, "nodule", "#e69f00"),))
+    report = accept_labels(store, store.records[1], some_labels())
+    set_classes(store, (LabelClass(1, "nodule", "#e69f00"),))
     assert report.path == folder / "usgseg" / "labels" / "2.png"
     again = Project(folder)
     assert again.states() == {
@@ -58,35 +66,35 @@ def test_a_label_map_comes_back_as_it_was_written_when_the_folder_is_opened_agai
 
 def test_skipped_images_and_settings_are_remembered(folder: Path) -> None:
     store = Project(folder)
-    store.write_state("10", ImageState.SKIPPED)
-    store.remember({"phrase": "thyroid nodule", "last": "10"})
+    set_state(store, "10", ImageState.SKIPPED)
+    keep_settings(store, {"phrase": "thyroid nodule", "last": "10"})
     again = Project(folder)
     assert again.states()["10"] is ImageState.SKIPPED
     assert again.settings() == {"phrase": "thyroid nodule", "last": "10"}
-    again.write_state("10", ImageState.UNTOUCHED)
+    set_state(again, "10", ImageState.UNTOUCHED)
     assert Project(folder).states()["10"] is ImageState.UNTOUCHED
 
 
 def test_a_label_map_that_another_program_wrote_is_kept_as_a_backup(folder: Path) -> None:
     store = Project(folder)
     record = store.records[0]
-    store.write_labels(record, some_labels())
+    accept_labels(store, record, some_labels())
     path = store.label_path(record.image_id)
     foreign = np.full((20, 30), 7, np.uint8)
     write_labels(path, foreign, write_over)
     os.utime(path, ns=(1, 1))
-    report = store.write_labels(record, some_labels())
+    report = accept_labels(store, record, some_labels())
     assert report.backup is not None
     assert np.array_equal(read_labels(report.backup), foreign)
     assert np.array_equal(read_labels(path), some_labels())
-    assert store.write_labels(record, some_labels()).backup is None
+    assert accept_labels(store, record, some_labels()).backup is None
 
 
 def test_a_label_map_that_was_never_read_is_not_lost_either(folder: Path) -> None:
     foreign = np.full((20, 30), 3, np.uint8)
     store = Project(folder)
     write_labels(store.label_path("1"), foreign)
-    report = store.write_labels(store.records[0], None)
+    report = accept_labels(store, store.records[0], None)
     assert report.backup is not None
     assert np.array_equal(read_labels(report.backup), foreign)
     assert store.states()["1"] is ImageState.UNTOUCHED
@@ -97,8 +105,16 @@ def test_a_label_map_of_another_size_is_refused_with_both_sizes(folder: Path) ->
     write_labels(store.label_path("1"), np.zeros((5, 6), np.uint8))
     with pytest.raises(ImageReadError, match=r"6 x 5 pixels.*30 x 20"):
         store.read_labels(store.records[0])
-    with pytest.raises(LabelWriteError, match="reload"):
-        store.write_labels(store.records[0], np.zeros((5, 6), np.uint8))
+
+
+def test_a_label_map_of_another_size_than_the_image_is_not_recorded(folder: Path) -> None:
+    store = Project(folder)
+    for size_hw in ((5, 6), (40, 60)):
+        patch = difference(np.zeros(size_hw, np.uint8), np.ones(size_hw, np.uint8))
+        with pytest.raises(LabelWriteError, match=r"\(20, 30\); reload"):
+            do(store, Edit("paint", "1", patch=patch))
+    assert not list(store.events())
+    assert store.read_labels(store.records[0]) is None
 
 
 def test_files_that_are_no_images_are_named_and_the_others_go_on(folder: Path) -> None:
@@ -111,7 +127,7 @@ def test_files_that_are_no_images_are_named_and_the_others_go_on(folder: Path) -
 def test_labels_go_to_the_folder_that_the_person_chose(folder: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "labels of mine"
     store = Project(folder, elsewhere)
-    store.write_labels(store.records[0], some_labels())
+    accept_labels(store, store.records[0], some_labels())
     assert (elsewhere / "labels" / "1.png").is_file()
     assert not (folder / "usgseg").exists()
 
@@ -141,7 +157,7 @@ def test_a_folder_without_images_says_what_was_expected(tmp_path: Path) -> None:
 
 def test_a_label_file_that_another_program_changed_is_taken_into_the_history(folder: Path) -> None:
     store = Project(folder)
-    store.write_labels(store.records[0], some_labels())
+    accept_labels(store, store.records[0], some_labels())
     foreign = some_labels(7)
     write_labels(store.label_path("1"), foreign, write_over)
     assert np.array_equal(store.read_labels(store.records[0]), foreign)
@@ -150,7 +166,7 @@ def test_a_label_file_that_another_program_changed_is_taken_into_the_history(fol
     store.close()
     again = Project(folder)
     kinds = [event.kind.value for event in again.events()]
-    assert kinds == ["written", "external"]
+    assert kinds == ["edit", "external"]
     assert np.array_equal(again.read_labels(again.records[0]), foreign)
 
 
@@ -158,7 +174,7 @@ def test_label_files_that_were_changed_while_the_folder_was_closed_are_taken_in(
     folder: Path,
 ) -> None:
     store = Project(folder)
-    store.write_labels(store.records[0], some_labels())
+    accept_labels(store, store.records[0], some_labels())
     store.close()
     write_labels(folder / "usgseg" / "labels" / "1.png", some_labels(3), write_over)
     write_labels(folder / "usgseg" / "labels" / "10.png", some_labels(2))
@@ -171,7 +187,7 @@ def test_label_files_that_were_changed_while_the_folder_was_closed_are_taken_in(
 def test_label_files_that_are_gone_or_torn_come_back_from_the_history(folder: Path) -> None:
     store = Project(folder)
     for record in store.records:
-        store.write_labels(record, some_labels())
+        accept_labels(store, record, some_labels())
     store.close()
     (folder / "usgseg" / "labels" / "1.png").unlink()
     (folder / "usgseg" / "labels" / "2.png").write_bytes(b"torn")
@@ -181,15 +197,15 @@ def test_label_files_that_are_gone_or_torn_come_back_from_the_history(folder: Pa
     assert np.array_equal(read_labels(again.label_path("1")), some_labels())
     assert np.array_equal(again.read_labels(again.records[1]), some_labels())
     assert "history" in again.take_warnings()[0]
-    report = again.write_labels(again.records[1], some_labels(2))
+    report = accept_labels(again, again.records[1], some_labels(2))
     assert report.backup is not None
     assert report.backup.read_bytes() == b"torn"
 
 
 def test_a_flagged_image_keeps_its_labels(folder: Path) -> None:
     store = Project(folder)
-    store.write_labels(store.records[0], some_labels())
-    store.write_state("1", ImageState.FLAGGED)
+    accept_labels(store, store.records[0], some_labels())
+    set_state(store, "1", ImageState.FLAGGED)
     store.close()
     again = Project(folder)
     assert again.states()["1"] is ImageState.FLAGGED

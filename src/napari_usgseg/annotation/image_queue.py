@@ -12,7 +12,8 @@ from psygnal import Signal
 
 from ..core.types import ImageRecord
 from ..jobs.files import Loaded
-from ..project.records import ImageState, LabelMap, LabelStore
+from ..project.project import LabelStore
+from ..project.records import ImageState, LabelMap
 from .drafts import ImageProposal
 from .outbox import Outbox
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..project.records import Event, EventKind, LabelStore
+from ..project.project import LabelStore
+from ..project.records import Event, EventKind
 
 CHANGES = (
     EventKind.EDIT,

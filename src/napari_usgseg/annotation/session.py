@@ -21,17 +21,8 @@ from ..jobs.files import Loaded
 from ..jobs.inference import Found
 from ..jobs.loaded_models import ImageSource
 from ..models.embedding_cache import CachePlace
-from ..project.memory import MemoryStore
-from ..project.records import (
-    ClassTable,
-    Edit,
-    Event,
-    EventKind,
-    ImageState,
-    LabelMap,
-    LabelStore,
-    SaveReport,
-)
+from ..project.project import LabelStore, MemoryStore
+from ..project.records import ClassTable, Edit, Event, EventKind, ImageState, LabelMap, SaveReport
 from ..project.versions import readable
 from .commands import commit
 from .commands.copying import Copying

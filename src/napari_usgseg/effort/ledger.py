@@ -15,8 +15,7 @@ from ..core.errors import DatasetError
 from ..core.types import LabelClass
 from ..io.atomic import Write
 from ..io.labels import labelling_in
-from ..project.project import Project
-from ..project.records import LabelStore
+from ..project.project import LabelStore, Project
 from .efforts import ImageEffort, Way, efforts
 from .quality import Qualities, QualityCache, measure
 

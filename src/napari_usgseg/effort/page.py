@@ -21,7 +21,8 @@ from scipy import ndimage
 
 from ..core.errors import FileError
 from ..io.atomic import Write
-from ..project.records import ImageProposal, LabelStore
+from ..project.project import LabelStore
+from ..project.records import ImageProposal
 from .efforts import IDLE_SECONDS, Way, span
 from .ledger import FEW, Ledger
 from .quality import proposed_map

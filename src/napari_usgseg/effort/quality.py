@@ -22,7 +22,8 @@ from ..core.metrics import dice, hd95
 from ..core.types import BoolArray, ImageRecord
 from ..io.atomic import write_atomically
 from ..io.labels import Labelling, semantic
-from ..project.records import ImageProposal, LabelMap, LabelStore
+from ..project.project import LabelStore
+from ..project.records import ImageProposal, LabelMap
 from .efforts import BY_PHRASE, First, ImageEffort, Way
 
 CACHE_FILE = "ledger.json"

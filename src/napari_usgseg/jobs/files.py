@@ -22,8 +22,7 @@ from ..io.labels import labelling_in, semantic, values_in
 from ..io.search import left_out
 from ..project.export import export_store
 from ..project.images import TO_SEARCH
-from ..project.memory import MemoryStore
-from ..project.project import Project
+from ..project.project import LabelStore, MemoryStore, Project
 from ..project.records import (
     ClassTable,
     Edit,
@@ -31,7 +30,6 @@ from ..project.records import (
     ImageProposal,
     ImageState,
     LabelMap,
-    LabelStore,
     SaveReport,
     Steps,
 )

@@ -9,60 +9,37 @@ import hashlib
 import json
 import struct
 import zlib
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from ..core.errors import DatasetError
 from ..core.types import LabelClass, Prompts
 from ..segmentation.propose import Proposal
-from .records import ClassTable, ImageProposal, LabelMap, LabelPatch, ProposedObject
+from .records import ClassTable, ImageProposal, LabelPatch, ProposedObject
+
+
+def _keys(*same: str, **other: str) -> dict[str, str]:
+    """Name in the code -> key on disk, for fields that are called the same and for others."""
+    return {name: name for name in same} | other
+
 
 TAGS: dict[str, tuple[type[Any], dict[str, str]]] = {
-    "Draft": (
-        ImageProposal,
-        {
-            "objects": "objects",
-            "active": "active",
-            "pending": "pending",
-            "model_id": "model_id",
-            "notes": "notes",
-        },
-    ),
+    "Draft": (ImageProposal, _keys("objects", "active", "pending", "model_id", "notes")),
     "DraftObject": (
         ProposedObject,
-        {
-            "class_id": "class_id",
-            "prompts": "prompts",
-            "proposal": "proposal",
-            "by_hand": "by_hand",
-            "number": "number",
-            "ppn": "ppn",
-        },
+        _keys("class_id", "prompts", "proposal", "by_hand", "number", "ppn"),
     ),
     "Prompts": (
         Prompts,
-        {
-            "point_coords": "point_coords",
-            "point_labels": "point_labels",
-            "box": "box",
-            "scribbles": "scribbles",
-            "mask_input": "mask_input",
-        },
+        _keys("point_coords", "point_labels", "box", "scribbles", "mask_input"),
     ),
     "Proposal": (
         Proposal,
-        {
-            "mask": "mask",
-            "box": "box",
-            "score": "score",
-            "phrase": "phrase",
-            "iou_prediction": "iou_prediction",
-            "low_res_logits": "low_res_logits",
-        },
+        _keys("mask", "box", "score", "phrase", "iou_prediction", "low_res_logits"),
     ),
 }
 """Tag on disk -> the record, and its fields: name in the code -> key on disk.
@@ -78,8 +55,6 @@ LEVEL = 4
 KEPT_NAMES = 24
 GREATEST = 6e4
 """Logits beyond it are cut, for float16 ends at 65504."""
-
-BlobReader = Callable[[str], bytes]
 
 
 def packed(code: str, shape: tuple[int, ...], raw: bytes) -> tuple[str, bytes]:
@@ -121,45 +96,43 @@ def unpack(blob: bytes) -> Any:
 
 
 class Encoder:
-    """From records to JSON values; what they refer to is collected in ``blobs`` by name.
+    """Encoder of records to JSON values; ``keep`` is given the name and bytes of every blob.
 
     The names of arrays that were encoded lately are remembered, because a proposal shares nearly
     all of its masks with the one before.
     """
 
-    def __init__(self) -> None:
-        self.blobs: dict[str, bytes] = {}
-        self._names: OrderedDict[int, tuple[Any, str]] = OrderedDict()
+    def __init__(self, keep: Callable[[str, bytes], object]) -> None:
+        self._keep = keep
+        self._names: LRUCache[int, tuple[NDArray[Any], str]] = LRUCache(KEPT_NAMES)
 
     def array(self, values: NDArray[Any]) -> str:
         """The name of an array's blob."""
         known = self._names.get(id(values))
-        if known is not None and known[0] is values and known[1] in self.blobs:
+        if known is not None:  # the array is kept with its name, so its id is no other's
             return known[1]
         name, blob = pack_array(values)
-        self.blobs[name] = blob
-        self._names[id(values)] = (values, name)
-        while len(self._names) > KEPT_NAMES:
-            self._names.popitem(last=False)
+        self._keep(name, blob)
+        self._names[id(values)] = values, name
         return name
 
     def document(self, values: Any) -> str:
         """The name of a document's blob."""
         text = json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
         name, blob = packed("j", (), text)
-        self.blobs[name] = blob
+        self._keep(name, blob)
         return name
 
     def proposal(self, proposal: ImageProposal) -> str | None:
-        """The name of a proposal's document; None for the empty one."""
+        """The name of the document of what is proposed; None for nothing."""
         if not proposal.objects and not proposal.notes and not proposal.pending:
             return None
         return self.document(self._values(proposal))
 
-    def patch(self, patch: LabelPatch, size_hw: tuple[int, int]) -> dict[str, Any]:
-        """A patch of a label map of ``size_hw``."""
+    def patch(self, patch: LabelPatch) -> dict[str, Any]:
+        """A patch as a body."""
         return {
-            "size": [int(size_hw[0]), int(size_hw[1])],
+            "size": list(patch.size_hw),
             "row": patch.row,
             "column": patch.column,
             "before": self.array(patch.before),
@@ -186,13 +159,13 @@ class Encoder:
 
 
 class Decoder:
-    """From JSON values back to records; ``read`` gives the bytes of a blob by its name."""
+    """Decoder of JSON values to records; ``read`` gives the bytes of a blob by its name."""
 
-    def __init__(self, read: BlobReader) -> None:
+    def __init__(self, read: Callable[[str], bytes]) -> None:
         self._read = read
 
     def proposal(self, name: str | None) -> ImageProposal:
-        """The proposal of a document.
+        """What is proposed in a document; None is nothing.
 
         Raises:
             DatasetError: it holds a record or a field that this version does not know.
@@ -202,7 +175,7 @@ class Decoder:
     def patch(self, body: dict[str, Any]) -> LabelPatch:
         """The patch of a body."""
         before, after = unpack(self._read(body["before"])), unpack(self._read(body["after"]))
-        return LabelPatch(body["row"], body["column"], before, after)
+        return LabelPatch(body["row"], body["column"], before, after, tuple(body["size"]))
 
     def _value(self, value: Any) -> Any:
         if isinstance(value, list):
@@ -230,13 +203,6 @@ def _unknown(what: str) -> DatasetError:
     return DatasetError(
         "project", f"its history holds {what}, which this version does not know; update it"
     )
-
-
-def patched(labels: LabelMap | None, patch: LabelPatch, size_hw: tuple[int, int]) -> LabelMap:
-    """A label map with a patch in it; None, or a map of another size, begins as zeros."""
-    if labels is None or labels.shape != tuple(size_hw):
-        labels = np.zeros(size_hw, np.uint8)
-    return patch.applied(labels)
 
 
 def table_to_json(table: ClassTable) -> dict[str, Any]:

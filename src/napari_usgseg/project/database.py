@@ -251,6 +251,10 @@ class Database:
             )
         return found[0]
 
+    def keep_blob(self, name: str, data: bytes) -> None:
+        """Keep a blob by the SHA-256 of its content, once."""
+        self.execute("INSERT OR IGNORE INTO blob VALUES (?, ?)", (name, data))
+
     @property
     def writable(self) -> bool:
         """True where rows can be added: to the file itself, to a copy, or in memory."""

@@ -15,8 +15,8 @@ from ..io.export import ExportReport, export_images
 from ..io.formats import DEFAULT_FORMAT
 from ..io.groups import group_images, is_table
 from ..io.labels import LabelMap, labelling_in
-from .project import ProjectStore
-from .records import ImageState, LabelStore
+from .project import LabelStore
+from .records import ImageState
 
 
 def export_store(
@@ -54,8 +54,7 @@ def export_store(
     done = [item for item in store.records if states[item.image_id] is ImageState.COMMITTED]
     if not done:
         raise DatasetError(store.name, "nothing is labelled yet; accept at least one image first")
-    folder = store.folder if isinstance(store, ProjectStore) else None
-    grouped = group_images(store.records, folder, groups)
+    grouped = group_images(store.records, store.folder, groups)
     reads = [groups] if groups is not None and is_table(groups) else []
 
     def read(record: ImageRecord) -> tuple[NDArray[np.uint8], LabelMap]:

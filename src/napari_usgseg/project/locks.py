@@ -1,4 +1,4 @@
-"""One annotator's labels are written by one window at a time."""
+"""Lock of one annotator's labels, which one window at a time writes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class AnnotatorLock:
     """The right to write one annotator's labels; the system takes it back when a process ends.
 
     In one process the newest holder has it: ``lost`` is called for the one before as soon as the
-    new one is settled, so that a store that could not be opened takes nothing from another.
+    new one has taken over, so that a store that could not be opened takes nothing from another.
     """
 
     def __init__(self, root: Path, annotator: str, lost: Callable[[], None]) -> None:
@@ -97,7 +97,7 @@ class AnnotatorLock:
             raise
         return True
 
-    def settle(self) -> None:
+    def take_over(self) -> None:
         """Take it from whoever had it in this process."""
         earlier, self._earlier = self._earlier, None
         if earlier is not None and _held.get(self._path) is earlier:

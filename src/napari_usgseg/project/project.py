@@ -1,37 +1,37 @@
-"""A project on disk: a folder of images and what people made of them.
+"""Project on disk: a folder of images and what people made of them; and the same in memory.
 
-    <images>/usgseg/project.sqlite   the history, which is the truth
-    <images>/usgseg/labels/          label maps, for other programs; made from the history
+    <images>/usgseg/project.sqlite   the event log, which is the truth
+    <images>/usgseg/labels/          label maps, for other programs; they follow from the events
     <images>/usgseg/classes.json     the classes, for other programs
-    <images>/usgseg/models/          prompt predictors trained here and adapters (``version_store``)
+    <images>/usgseg/models/          prompt predictors and adapters trained here (``versions``)
     <images>/usgseg/locks/           who has it open
 
-An event is first in the history, then the label file is written beside its place and renamed, then
-it is noted that the file shows the event. So whatever is killed when: no file is torn, and what the
+An event is first in the log, then the label file is written beside its place and renamed, then it
+is noted that the file shows the event. So whatever is killed when: no file is torn, and what the
 files lack is written at the next opening.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import DatasetError, ImageReadError, LabelWriteError, readable
-from ..core.types import ImageRecord
+from ..core.types import ImageRecord, LabelClass
 from ..io.images import read_image
 from ..io.names import same_name_key
-from .common import JournalStore
 from .database import FILE, Database
-from .event_log import ImageRow, Journal
+from .event_log import EventLog, ImageRow
 from .images import (
     ImageFile,
-    Scan,
     as_record,
     content_hash,
     find_images,
@@ -40,15 +40,220 @@ from .images import (
     known_images,
     scan,
 )
+from .label_files import Projection, has_file
 from .locks import AnnotatorLock, checked_name
-from .projection import Projection
-from .records import EventKind, LabelMap, SaveReport
+from .records import (
+    ClassTable,
+    Edit,
+    Event,
+    EventKind,
+    ImageProposal,
+    ImageState,
+    LabelMap,
+    SaveReport,
+    Steps,
+    StoredEvent,
+)
 
 LABEL_FOLDER = "usgseg"
 
 
-class Project(JournalStore):
-    """A folder of images, their labels, and the whole history.
+class LabelStore(ABC):
+    """Images, label maps, classes, settings, and the event log that all but the images follow from.
+
+    One thread at a time calls the methods (the file thread); the attributes are fixed once it is
+    open.
+
+    Attributes:
+        name: what a person calls it: the folder's or the layer's name.
+        annotator: whose labels these are; "" for the first annotator, who needs no name.
+        read_only: why nothing can be written here, and the cure; "" where it can.
+        root: of the project, or None in memory.
+        folder: of the images, or None in memory.
+        records: the images, in the order in which they are labelled.
+        problems: sentences about files that cannot be used.
+        log: the events.
+    """
+
+    name: str
+    annotator: str = ""
+    read_only: str = ""
+    root: Path | None = None
+    folder: Path | None = None
+    records: tuple[ImageRecord, ...]
+    problems: tuple[str, ...] = ()
+    log: EventLog
+
+    def __init__(self) -> None:
+        self._warnings: list[str] = []
+
+    @abstractmethod
+    def read_image(self, record: ImageRecord) -> NDArray[np.uint8]:
+        """(H, W, 3) RGB uint8."""
+
+    @abstractmethod
+    def read_labels(self, record: ImageRecord, *, take_in: bool = True) -> LabelMap | None:
+        """The label map (H, W), or None where there is none yet.
+
+        What another program wrote is taken into the event log, unless ``take_in`` is False: for a
+        reader beside the person who has the image open and would not see it change.
+        """
+
+    @abstractmethod
+    def drawn(self) -> frozenset[str]:
+        """The images with labels that nobody accepted."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let others have it; nothing can be read or written here any more."""
+
+    @property
+    def cache_folder(self) -> Path | None:
+        """Where what can be made anew (embeddings) may be kept; None where nothing may."""
+        return None if self.root is None or self.read_only else self.root / "cache"
+
+    @property
+    def models_folder(self) -> Path | None:
+        """Where this annotator's prompt predictors are; None where there can be none."""
+        if self.root is None:
+            return None
+        return self.root / "models" / (f"by-{self.annotator}" if self.annotator else "")
+
+    def take_warnings(self) -> tuple[str, ...]:
+        """Sentences about what was found amiss since the last call (a label file taken in, ...)."""
+        found = tuple(self._warnings)
+        self._warnings.clear()
+        return found
+
+    # -- what follows from the events ------------------------------------------------------------
+
+    def states(self) -> dict[str, ImageState]:
+        """The state of every image by its id.
+
+        An untouched one with a proposal, or with labels that nobody accepted, is proposed.
+        """
+        rows, drawn = self.log.images(), self.drawn()
+
+        def state(image_id: str) -> ImageState:
+            row = rows.get(image_id, ImageRow(image_id))
+            waits = row.proposed or image_id in drawn
+            proposed = waits and row.state is ImageState.UNTOUCHED
+            return ImageState.PROPOSED if proposed else row.state
+
+        return {record.image_id: state(record.image_id) for record in self.records}
+
+    def table(self) -> ClassTable | None:
+        """The classes and the picked one; None where none are written down yet."""
+        return self.log.table()
+
+    def classes(self) -> tuple[LabelClass, ...]:
+        """The classes of the label maps; () where none are written down yet."""
+        table = self.log.table()
+        return () if table is None else table.classes
+
+    def settings(self) -> dict[str, Any]:
+        """The settings that were kept, and ``last``: the image that was shown last."""
+        return self.log.settings()
+
+    def annotators(self) -> tuple[str, ...]:
+        """The names of those who labelled here, "" (the first, who needs none) ahead."""
+        return self.log.annotators()
+
+    def read_state(self, image_id: str) -> tuple[ImageState, ImageState]:
+        """What was decided about an image, and what is decided without its flag."""
+        state = self.log.image(image_id).state
+        return state, self.log.unflagged(image_id) if state is ImageState.FLAGGED else state
+
+    def read_proposal(self, image_id: str) -> ImageProposal:
+        """What is proposed on an image and not yet accepted."""
+        return self.proposal(self.log.image(image_id).document)
+
+    # -- the events ------------------------------------------------------------------------------
+
+    def record(self, events: Sequence[Event]) -> SaveReport:
+        """Add events in one transaction, and bring the label files up to date.
+
+        Events that are there already (by their serial) are passed over, so that a batch that
+        failed can be sent again with what came after it.
+
+        Raises:
+            LabelWriteError: they cannot be written, or a label map has another size than its
+                image; nothing of the batch is lost by sending it again.
+        """
+        if self.read_only:
+            raise LabelWriteError(self.root or "memory", self.read_only)
+        return self._follow(self.log.record(events))
+
+    def _follow(self, changed: Sequence[str]) -> SaveReport:
+        """Bring up to date what is kept beside the events."""
+        return SaveReport(None)
+
+    def steps(self) -> Steps:
+        """The edits that can be undone and redone."""
+        return self.log.steps()
+
+    def read_step(self, number: int) -> Edit:
+        """An edit with all its content.
+
+        Raises:
+            DatasetError: there is no such edit.
+        """
+        return self.log.read_step(number)
+
+    def events(self, after: int = 0) -> Iterator[StoredEvent]:
+        """The events of all annotators in order, from the one that follows ``after``."""
+        return self.log.events(after)
+
+    def proposal(self, document: str | None) -> ImageProposal:
+        """What was proposed, by the document that an event names."""
+        return self.log.decoder.proposal(document)
+
+
+class MemoryStore(LabelStore):
+    """One image in memory, such as a napari layer, whose labels last as long as the window.
+
+    Args:
+        name: what the person calls the image.
+        image: (H, W, 3) RGB uint8.
+    """
+
+    def __init__(self, name: str, image: NDArray[np.uint8]) -> None:
+        super().__init__()
+        self.name = name
+        image_id = (
+            "".join(c if c.isalnum() or c in "-_. " else "_" for c in name).strip() or "image"
+        )
+        size_hw = image.shape[:2]
+        self.records = (ImageRecord(image_id, Path(name), None, size_hw),)
+        self._image = image
+        self.log = EventLog(Database(None), "", lambda _: size_hw)
+
+    def read_image(self, record: ImageRecord) -> NDArray[np.uint8]:
+        """(H, W, 3) RGB uint8."""
+        return self._image
+
+    def read_labels(self, record: ImageRecord, *, take_in: bool = True) -> LabelMap | None:
+        """The label map, or None; no other program can write it."""
+        row, labels = self.log.image(record.image_id), self.log.labels(record.image_id)
+        if not has_file(row, labels):
+            return None
+        return np.zeros(record.size_hw, np.uint8) if labels is None else labels
+
+    def drawn(self) -> frozenset[str]:
+        """The image, where it has labels that nobody accepted."""
+        image_id = self.records[0].image_id
+        labels = self.log.labels(image_id)
+        waits = labels is not None and bool(labels.any())
+        accepted = self.log.image(image_id).state is ImageState.ACCEPTED
+        return frozenset((image_id,)) if waits and not accepted else frozenset()
+
+    def close(self) -> None:
+        """Forget it."""
+        self.log.database.close()
+
+
+class Project(LabelStore):
+    """Folder of images, their labels, and everything that was done to them.
 
     Args:
         folder: of images (where it has none itself but has an ``images`` folder, that one), or of a
@@ -70,6 +275,7 @@ class Project(JournalStore):
         annotator: str = "",
         write: bool = True,
     ) -> None:
+        super().__init__()
         given = Path(folder)
         is_project = (given / FILE).is_file()
         if is_project:
@@ -80,25 +286,27 @@ class Project(JournalStore):
         self.annotator = checked_name(self.root, annotator)
         self.read_only = "" if write else "it was opened for reading only"
         self._lock = AnnotatorLock(self.root, self.annotator, self._lost)
-        self._warnings: list[str] = []
         self._stale: set[str] = set()
         database = self._open()
         try:
             if is_project:
                 self.folder, paths = find_images(_images_of(database, self.root))
-            self._journal = Journal(
-                database, self.annotator, lambda name: self._images[name].size_hw
-            )
+            self.log = EventLog(database, self.annotator, lambda name: self._images[name].size_hw)
             self._check_annotator()
-            self._projection = Projection(self.root, self._journal, self._warnings)
+            images = self.folder.parent if self.folder.name == "images" else self.folder
+            self.name = readable(images.name)
+            self._projection = Projection(self.root, self.log, self._warnings)
             self._images = known_images(database)
             problems = self._look_through(paths)
-            problems += self._projection.take_over(self.records, write=not self.read_only)
-            self._problems = (*problems, *self.take_warnings())
-            self._lock.settle()
+            problems += self._projection.open(self.records, write=not self.read_only)
+            self.problems = (*problems, *self.take_warnings())
+            self._lock.take_over()
         except BaseException:
             self.close()
             raise
+
+    root: Path
+    folder: Path
 
     # -- opening and closing -------------------------------------------------------------------
 
@@ -129,7 +337,7 @@ class Project(JournalStore):
         Raises:
             DatasetError: there is one already.
         """
-        names, key = self._journal.annotators(), same_name_key(self.annotator, ignore_case=True)
+        names, key = self.log.annotators(), same_name_key(self.annotator, ignore_case=True)
         for name in names:
             if self.annotator not in names and same_name_key(name, ignore_case=True) == key:
                 raise DatasetError(
@@ -157,8 +365,11 @@ class Project(JournalStore):
                 keep_images(database, (i for i in found.files if known.get(i.image_id) != i))
                 _keep_place(database, self.root, self.folder)
         if found.moved and not self.read_only:
-            self._journal.together(lambda: self._note_moved(found))
-        rows = self._journal.images() if found.gone else {}
+            with self.log.transaction():
+                for old, path in found.moved:
+                    body = {"path": path, "was": old.path}
+                    self.log.add(EventKind.IMAGE, old.image_id, body=body)
+        rows = self.log.images() if found.gone else {}
         lost = [item for item in found.gone if rows.get(item.image_id, ImageRow("")).label_seq]
         return [
             *found.problems,
@@ -168,38 +379,6 @@ class Project(JournalStore):
                 for item in lost
             ),
         ]
-
-    def _note_moved(self, found: Scan) -> None:
-        for old, path in found.moved:
-            body = {"path": path, "was": old.path}
-            self._journal.take(EventKind.IMAGE, old.image_id, body=body)
-
-    @property
-    def name(self) -> str:
-        """The folder's name; the data set's where the images are in its ``images`` folder."""
-        folder = self.folder.parent if self.folder.name == "images" else self.folder
-        return readable(folder.name)
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """Sentences about files that cannot be used, found at opening."""
-        return self._problems
-
-    def take_warnings(self) -> tuple[str, ...]:
-        """Sentences about what was found amiss since the last call."""
-        found = tuple(self._warnings)
-        self._warnings.clear()
-        return found
-
-    @property
-    def cache_folder(self) -> Path | None:
-        """Where what can be made anew may be kept."""
-        return None if self.read_only else self.root / "cache"
-
-    @property
-    def models_folder(self) -> Path | None:
-        """Where this annotator's prompt predictors are."""
-        return self.root / "models" / (f"by-{self.annotator}" if self.annotator else "")
 
     # -- images --------------------------------------------------------------------------------
 
@@ -234,8 +413,8 @@ class Project(JournalStore):
         path = self._images[record.image_id].path
         self._stale.add(path)
         stale = [replace(i, stat=(0, 0)) for i in self._images.values() if i.path == path]
-        with suppress(LabelWriteError):  # then it is said again
-            self._journal.together(lambda: keep_images(self._database, stale))
+        with suppress(LabelWriteError), self.log.transaction():  # else it is said again
+            keep_images(self._database, stale)
 
     def _note_content(self, item: ImageFile, path: Path) -> None:
         """Keep the hash of an image's content, and say so where it is another than before."""
@@ -247,19 +426,18 @@ class Project(JournalStore):
         same = [other for other in self._images.values() if other.path == item.path]
         fresh = [replace(other, stat=stat, sha256=sha256, checked=True) for other in same]
 
-        def work() -> None:
-            keep_images(self._database, fresh)
-            if item.sha256 is not None and sha256 != item.sha256:
-                body = {"path": item.path, "sha256": sha256, "was": item.sha256}
-                self._journal.take(EventKind.IMAGE, item.image_id, body=body)
-
+        another = item.sha256 is not None and sha256 != item.sha256
         try:
-            self._journal.together(work)
+            with self.log.transaction():
+                keep_images(self._database, fresh)
+                if another:
+                    body = {"path": item.path, "sha256": sha256, "was": item.sha256}
+                    self.log.add(EventKind.IMAGE, item.image_id, body=body)
         except LabelWriteError as error:  # the image can be looked at all the same
             self._warnings.append(str(error))
             return
         self._images.update((other.image_id, other) for other in fresh)
-        if item.sha256 is not None and sha256 != item.sha256:
+        if another:
             self._warnings.append(
                 f"{path}: the image was changed since it was read last; its labels are kept, "
                 "check that they still fit"
@@ -282,23 +460,14 @@ class Project(JournalStore):
         """
         return self._projection.read(record, take_in)
 
+    def drawn(self) -> frozenset[str]:
+        """The images with labels that nobody accepted, by their label files."""
+        rows = self.log.images().values()
+        kept = (row for row in rows if row.fingerprint is not None)
+        return frozenset(row.image_id for row in kept if row.state is not ImageState.ACCEPTED)
+
     def _follow(self, changed: Sequence[str]) -> SaveReport:
         return self._projection.follow(changed)
-
-    def rebuild(self) -> int:
-        """Make states, steps and label files anew from the history; gives how many files.
-
-        Raises:
-            LabelWriteError: they cannot be written.
-        """
-        self._check_writable()
-        self._journal.rebuild()
-        rows = self._journal.images().values()
-        self._follow([row.image_id for row in rows if row.label_seq])
-        return len(self._projection.files.fingerprints())
-
-    def _place(self) -> Path:
-        return self.root
 
 
 def _images_of(database: Database, root: Path) -> Path:

@@ -8,16 +8,14 @@ of event holds.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..core.types import BoolArray, ImageRecord, LabelClass, Prompts
+from ..core.types import BoolArray, LabelClass, Prompts
 from ..io.labels import LabelMap
 from ..segmentation.propose import Proposal
 
@@ -124,20 +122,24 @@ class ImageProposal:
 class LabelPatch:
     """The part of a label map that changed.
 
-    ``before`` and ``after`` are of one shape; their first pixel is at (``row``, ``column``).
+    ``before`` and ``after`` are of one shape; their first pixel is at (``row``, ``column``) of a
+    map of ``size_hw``.
     """
 
     row: int
     column: int
     before: LabelMap
     after: LabelMap
+    size_hw: tuple[int, int]
 
     def inverse(self) -> LabelPatch:
         """The patch that takes this one back."""
-        return LabelPatch(self.row, self.column, self.after, self.before)
+        return replace(self, before=self.after, after=self.before)
 
-    def applied(self, labels: LabelMap) -> LabelMap:
-        """A label map (H, W) with the patch in it."""
+    def applied(self, labels: LabelMap | None) -> LabelMap:
+        """A label map (H, W) with the patch in it; None or another size begins as zeros."""
+        if labels is None or labels.shape != self.size_hw:
+            labels = np.zeros(self.size_hw, np.uint8)
         height, width = self.after.shape
         changed = labels.astype(np.promote_types(labels.dtype, self.after.dtype))
         changed[self.row : self.row + height, self.column : self.column + width] = self.after
@@ -158,7 +160,8 @@ def difference(before: LabelMap, after: LabelMap) -> LabelPatch | None:
         return None
     top, left = int(rows[0]), int(columns[0])
     part = (slice(top, int(rows[-1]) + 1), slice(left, int(columns[-1]) + 1))
-    return LabelPatch(top, left, before[part].copy(), after[part].copy())
+    height, width = after.shape
+    return LabelPatch(top, left, before[part].copy(), after[part].copy(), (height, width))
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +284,8 @@ class Steps:
 class StoredEvent:
     """An event as it is read back: ``body`` is the JSON that ``docs/format.md`` describes.
 
-    ``seq`` orders the events of all annotators; ``annotator`` is "" for the first.
+    ``seq`` orders the events of all annotators; ``annotator`` is "" for the first; ``serial`` is
+    None for events of the program's own.
     """
 
     seq: int
@@ -291,19 +295,7 @@ class StoredEvent:
     image_id: str | None
     step: int | None
     body: dict[str, Any]
-
-
-__all__ = [
-    "Event",
-    "EventKind",
-    "ImageState",
-    "LabelMap",
-    "LabelStore",
-    "SaveReport",
-    "Step",
-    "Steps",
-    "StoredEvent",
-]
+    serial: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,150 +309,3 @@ class SaveReport:
 
     path: Path | None
     backup: Path | None = None
-
-
-class LabelStore(Protocol):
-    """Images, label maps, classes, a person's settings, and the history of all of it.
-
-    One thread at a time calls the methods (the file worker); the properties are fixed once the
-    store is open.
-    """
-
-    @property
-    def name(self) -> str:
-        """What a person calls it: the folder's or the layer's name."""
-        ...
-
-    @property
-    def annotator(self) -> str:
-        """Whose labels these are; "" for the first annotator, who needs no name."""
-        ...
-
-    @property
-    def read_only(self) -> str:
-        """Why nothing can be written here, and the cure; "" where it can."""
-        ...
-
-    @property
-    def cache_folder(self) -> Path | None:
-        """Where what can be made anew (embeddings) may be kept; None where nothing may."""
-        ...
-
-    @property
-    def models_folder(self) -> Path | None:
-        """Where this annotator's prompt predictors are; None where there can be none."""
-        ...
-
-    @property
-    def records(self) -> tuple[ImageRecord, ...]:
-        """The images, in the order in which they are labelled."""
-        ...
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """Sentences about files that cannot be used."""
-        ...
-
-    # -- what the history makes of it ------------------------------------------------------------
-
-    def states(self) -> dict[str, ImageState]:
-        """The state of every image by its id.
-
-        An untouched one with a proposal, or with labels that nobody accepted, is proposed.
-        """
-        ...
-
-    def drawn(self) -> frozenset[str]:
-        """The images with labels that nobody accepted."""
-        ...
-
-    def table(self) -> ClassTable | None:
-        """The classes and the picked one; None where none are written down yet."""
-        ...
-
-    def classes(self) -> tuple[LabelClass, ...]:
-        """The classes of the label maps; () where none are written down yet."""
-        ...
-
-    def settings(self) -> dict[str, Any]:
-        """The settings that were kept, and ``last``: the image that was shown last."""
-        ...
-
-    def read_image(self, record: ImageRecord) -> NDArray[np.uint8]:
-        """(H, W, 3) RGB uint8."""
-        ...
-
-    def annotators(self) -> tuple[str, ...]:
-        """The names of those who labelled here, "" (the first, who needs none) ahead."""
-        ...
-
-    def read_labels(self, record: ImageRecord, *, take_in: bool = True) -> LabelMap | None:
-        """The label map, or None where there is none yet.
-
-        What another program wrote is taken into the history, unless ``take_in`` is False: for a
-        reader beside the person who has the image open and would not see it change.
-        """
-        ...
-
-    def read_state(self, image_id: str) -> tuple[ImageState, ImageState]:
-        """What was decided about an image, and what is decided without its flag."""
-        ...
-
-    def read_proposal(self, image_id: str) -> ImageProposal:
-        """What is proposed on an image and not yet accepted."""
-        ...
-
-    def take_warnings(self) -> tuple[str, ...]:
-        """Sentences about what was found amiss since the last call (a label file taken in, ...)."""
-        ...
-
-    # -- the history -----------------------------------------------------------------------------
-
-    def record(self, events: Sequence[Event]) -> SaveReport:
-        """Add events to the history, in one transaction, and bring the label files up to date.
-
-        Events that are in the history already (by their serial) are passed over, so that a batch
-        that failed can be sent again with what came after it.
-
-        Raises:
-            LabelWriteError: it cannot be written; nothing of the batch is lost by sending it again.
-        """
-        ...
-
-    def steps(self) -> Steps:
-        """The edits that can be undone and redone."""
-        ...
-
-    def read_step(self, number: int) -> Edit:
-        """An edit with all its content."""
-        ...
-
-    def events(self, after: int = 0) -> Iterator[StoredEvent]:
-        """The events of all annotators in order, from the one that follows ``after``."""
-        ...
-
-    def proposal(self, document: str | None) -> ImageProposal:
-        """The proposal that an event names by its document."""
-        ...
-
-    # -- for programs without a session ----------------------------------------------------------
-
-    def write_labels(self, record: ImageRecord, labels: LabelMap | None) -> SaveReport:
-        """Keep a label map as committed; None takes it back, so that the image is untouched."""
-        ...
-
-    def write_state(self, image_id: str, state: ImageState) -> None:
-        """Keep the state of an image."""
-        ...
-
-    def write_classes(self, classes: tuple[LabelClass, ...]) -> None:
-        """Keep the classes."""
-        ...
-
-    def remember(self, values: dict[str, Any]) -> None:
-        """Keep settings (JSON values) beside those that are there."""
-        ...
-
-    def close(self) -> None:
-        """Let others have it; nothing can be read or written here any more."""
-        ...

@@ -20,6 +20,7 @@ from napari_usgseg.io.export import export_images
 from napari_usgseg.lab.public_datasets.source_csv import COLUMNS
 from napari_usgseg.phantoms.phantom import write_phantom_dataset
 from napari_usgseg.project.project import Project
+from tests.support.labelling import accept_labels, set_classes
 
 CYST = LabelClass(1, "cyst", "#e69f00")
 
@@ -40,9 +41,9 @@ def scene(tmp_path: Path) -> Path:
     (data / ".usgseg-written.jsonl").unlink()
     for annotator in ("", "Ann"):
         store = Project(data / "images", annotator=annotator)
-        store.write_classes((CYST,))
+        set_classes(store, (CYST,))
         for record in store.records:
-            store.write_labels(record, np.ones(record.size_hw, np.uint8))
+            accept_labels(store, record, np.ones(record.size_hw, np.uint8))
         store.close()
     rows = "".join(f"{record.image_id},P1\n" for record in store.records)
     (data / "groups.csv").write_text(f"image,group\n{rows}", encoding="utf-8")

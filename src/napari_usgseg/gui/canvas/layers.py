@@ -21,7 +21,7 @@ from qtpy.QtCore import QTimer
 from ...annotation.session import AnnotationSession
 from ...core.geometry import rc_to_xy
 from ...core.types import FloatArray
-from ...project.memory import MemoryStore
+from ...project.project import MemoryStore
 from ..parts import reason
 from .layer_drawing import ORDER, LayerDrawing
 from .tagged import NAMES, AdoptedImage, TaggedLayers
