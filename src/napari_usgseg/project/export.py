@@ -51,7 +51,7 @@ def export_store(
         PromptError: ``groups`` is no rule, or there is no such format.
     """
     states = store.states()
-    done = [item for item in store.records if states[item.image_id] is ImageState.COMMITTED]
+    done = [item for item in store.records if states[item.image_id] is ImageState.ACCEPTED]
     if not done:
         raise DatasetError(store.name, "nothing is labelled yet; accept at least one image first")
     grouped = group_images(store.records, store.folder, groups)
