@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import queue
 import threading
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_usgseg.core.types import Prompts, TextPrompt
-from napari_usgseg.jobs import Lane, Outcome
+from napari_usgseg.jobs import Job, Jobs, Lane, Outcome
 from napari_usgseg.jobs.inference import embed, segment_prompt, segment_text
-from napari_usgseg.jobs.inference_process import DROPPED, serve
+from napari_usgseg.jobs.inference_process import DROPPED, InferenceProcess, serve
 from napari_usgseg.jobs.loaded_models import ImageSource, LoadedModels
 from napari_usgseg.jobs.wire import receive, send
 from napari_usgseg.segmentation.postprocess import PostprocessSettings
 from tests.support.bench import BoxDetector, DiscSegmenter
+from tests.support.work import mean_of, wait_for
 
 WAIT_S = 60
 SETTINGS = PostprocessSettings()
@@ -168,3 +172,55 @@ def test_a_fault_of_a_model_is_an_answer_and_the_next_request_is_served(pipe, he
     del held.predict
     pipe.ask(click(2))
     assert pipe.words(1)[2].result.proposals
+
+
+class Window:
+    """The jobs of a window with a process of its own; outcomes are taken on the test's thread."""
+
+    def __init__(self) -> None:
+        self.process = InferenceProcess()
+        self.words: queue.SimpleQueue[tuple[Job, object]] = queue.SimpleQueue()
+        self.jobs = Jobs(self._run, self.process.cancel)
+
+    def _run(self, job: Job) -> None:
+        self.process.submit(job, lambda word: self.words.put((job, word)))
+
+    def take(self, count: int) -> None:
+        for _ in range(count):
+            job, word = self.words.get(timeout=WAIT_S)
+            job.receive(word)
+
+
+@pytest.fixture
+def window(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    window = Window()
+    yield window
+    window.process.close()
+
+
+def test_new_work_is_a_function_and_nothing_else_needs_to_know_it(window):
+    found = []
+    image = ImageSource("a", np.full((4, 5, 3), 7, np.uint8))
+    for lane in (Lane.CLICKS, Lane.PHRASES, Lane.PREFETCH):
+        window.jobs.submit(mean_of, image, lane=lane, done=found.append)
+    window.take(3)
+    assert found == [7.0, 7.0, 7.0]
+
+
+def test_pixels_that_went_with_a_superseded_click_are_sent_again_with_the_newer_one(
+    window, tmp_path
+):
+    """The process drops the older click and its pixels; the newer one was sent without any."""
+    found, gate = [], tmp_path / "gate"
+    image = ImageSource("a", np.full((4, 5, 3), 7, np.uint8))
+    window.jobs.submit(wait_for, str(gate), lane=Lane.CLICKS)
+    for _ in range(3):
+        window.jobs.submit(mean_of, image, lane=Lane.CLICKS, key="click", done=found.append)
+        deadline = time.monotonic() + WAIT_S
+        while "a" not in window.process._sent and time.monotonic() < deadline:
+            time.sleep(0.01)
+    gate.touch()
+    window.take(2)
+    assert found == [7.0]
+    assert window.process.is_idle

@@ -18,7 +18,7 @@ from napari_usgseg.jobs.loaded_models import (
     ImageSource,
     LoadedModels,
     MissingImageError,
-    Turns,
+    PrefetchGate,
 )
 from napari_usgseg.models.embedding_cache import CachePlace
 from napari_usgseg.models.sam.nano import NanoSam
@@ -183,7 +183,7 @@ def test_an_encoding_ahead_that_is_under_way_lets_a_click_go_first(models, segme
     segmenter.held[there.key] = threading.Event()
     prefetch = start(lambda: do("prefetch", lambda: ahead(models, there)))
     assert segmenter.reached.wait(WAIT_S)
-    with models._turns.urgent():
+    with models._gate.urgent():
         segmenter.held[there.key].set()
         prefetch.join(0.3)
         assert prefetch.is_alive(), "it waits, though nothing but our block holds it up"
@@ -193,21 +193,21 @@ def test_an_encoding_ahead_that_is_under_way_lets_a_click_go_first(models, segme
 
 
 def test_work_ahead_goes_on_when_a_person_needs_just_that():
-    turns, through = Turns(), threading.Event()
-    with turns.urgent():
-        waiting = start(lambda: (turns.give_way("next"), through.set()))
+    gate, through = PrefetchGate(), threading.Event()
+    with gate.urgent():
+        waiting = start(lambda: (gate.give_way("next"), through.set()))
         waiting.join(0.05)
         assert not through.is_set()
-        with turns.needing("next"):
+        with gate.needing("next"):
             assert through.wait(WAIT_S)
-    assert turns.give_way("another")
+    assert gate.give_way("another")
 
 
 def test_work_ahead_stands_still_for_a_while_only(monkeypatch):
     monkeypatch.setattr("napari_usgseg.jobs.loaded_models.PATIENCE_SECONDS", 0.01)
-    turns = Turns()
-    with turns.urgent():
-        assert not turns.give_way("next")
+    gate = PrefetchGate()
+    with gate.urgent():
+        assert not gate.give_way("next")
 
 
 def test_what_is_not_used_for_longest_is_forgotten(models, segmenter):
@@ -217,3 +217,34 @@ def test_what_is_not_used_for_longest_is_forgotten(models, segmenter):
     assert click(models, replace(images[-1], pixels=None)).result.proposals
     with pytest.raises(MissingImageError):
         click(models, replace(images[0], pixels=None))
+
+
+def test_a_model_that_could_not_be_loaded_is_tried_again(segmenter):
+    faults = [MemoryError(), None]
+
+    def load(name: str) -> Counting:
+        if (fault := faults.pop(0)) is not None:
+            raise fault
+        return segmenter
+
+    models = LoadedModels(load)
+    assert "smaller model" in models.run(load_segmenter, "nano").error
+    assert models.run(load_segmenter, "nano").result == segmenter.model_id
+
+
+def test_a_model_that_two_lanes_ask_for_at_once_is_loaded_once(segmenter):
+    loaded, go = [], threading.Event()
+
+    def load(name: str) -> Counting:
+        loaded.append(name)
+        go.wait(WAIT_S)
+        return segmenter
+
+    models, results = LoadedModels(load), []
+    threads = [start(lambda: results.append(models.segmenter("nano"))) for _ in range(2)]
+    threads[1].join(0.1)
+    go.set()
+    for thread in threads:
+        thread.join(WAIT_S)
+    assert loaded == ["nano"]
+    assert results == [segmenter, segmenter]

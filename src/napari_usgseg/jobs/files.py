@@ -5,9 +5,9 @@ To add one, write it here and submit it where its result is used.
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -98,25 +98,16 @@ class FileThread:
     """Runner of ``Lane.FILES``: does everything that it was given, in order, saves above all."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[tuple[Job, Callable[[Outcome], None]] | None] = (
-            queue.SimpleQueue()
-        )
-        self._thread = threading.Thread(target=self._run, name="usgseg-files", daemon=True)
-        self._thread.start()
+        self._pool = ThreadPoolExecutor(1, "usgseg-files")
 
     def submit(self, job: Job, answer: Callable[[Outcome], None]) -> None:
         """Do a job; ``answer`` is called with its outcome, on this thread."""
-        self._queue.put((job, answer))
+        with suppress(RuntimeError):  # it is closed, and nobody waits for anything any more
+            self._pool.submit(lambda: answer(run_file_job(job)))
 
     def close(self) -> None:
         """Finish what is queued and stop; a second time does nothing."""
-        self._queue.put(None)
-        self._thread.join()
-
-    def _run(self) -> None:
-        while (item := self._queue.get()) is not None:
-            job, answer = item
-            answer(run_file_job(job))
+        self._pool.shutdown()
 
 
 def run_file_job(job: Job) -> Outcome:

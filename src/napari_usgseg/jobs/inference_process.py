@@ -18,10 +18,11 @@ import queue
 import subprocess
 import sys
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, cast
+
+from cachetools import LRUCache
 
 from .loaded_models import KEPT_IMAGES, ImageSource, LoadedModels, MissingImageError
 from .runner import Job, Lane, Outcome, Scope
@@ -62,7 +63,7 @@ class InferenceProcess:
         self._numbers = itertools.count(1)
         self._owed: dict[int, _Owed] = {}
         self._guard = threading.Lock()
-        self._sent: OrderedDict[str, None] = OrderedDict()
+        self._sent: LRUCache[str, None] = LRUCache(KEPT_IMAGES)
         self._closing = False
         self._sender = threading.Thread(target=self._send, name="usgseg-sender", daemon=True)
         self._sender.start()
@@ -161,9 +162,6 @@ class InferenceProcess:
             return value
         known = value.key in self._sent
         self._sent[value.key] = None
-        self._sent.move_to_end(value.key)
-        while len(self._sent) > KEPT_IMAGES:
-            self._sent.popitem(last=False)
         return replace(value, pixels=None) if known else value
 
     def _receive(self, process: subprocess.Popen[bytes]) -> None:

@@ -6,14 +6,16 @@ import contextlib
 import sys
 import threading
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
+from cachetools import LRUCache, cached
+from cachetools.keys import hashkey
 from numpy.typing import NDArray
 
 from ..core.types import ImageEmbedding
@@ -21,12 +23,31 @@ from ..models.embedding_cache import CachePlace, CacheWriter, EmbeddingCache
 from ..models.interfaces import AutoSegmenter, Detector, Segmenter
 from .runner import Lane, Outcome, outcome_of
 
+KEPT_IMAGES = 6
+KEPT_MODELS = 2
 PATIENCE_SECONDS = 10.0
-"""The longest that work ahead stands still at once, whatever happens elsewhere."""
+"""The longest that a prefetch stands still at once, whatever happens elsewhere."""
 
 
-class Turns:
-    """Work ahead waits while a person's own is being done, unless that one waits for it."""
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageSource:
+    """Pixels to work on: ``key`` names this content for good, ``pixels`` are (H, W, 3) uint8.
+
+    ``pixels`` is None on the way to a process that has the image already. ``cache`` is where its
+    embedding may be kept on disk, or None.
+    """
+
+    key: str
+    pixels: NDArray[np.uint8] | None
+    cache: CachePlace | None = None
+
+
+class MissingImageError(Exception):
+    """A job came without pixels, and they are not kept here."""
+
+
+class PrefetchGate:
+    """Gate that holds prefetches up while a person's own job is done, unless that awaits them."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -47,7 +68,7 @@ class Turns:
 
     @contextmanager
     def needing(self, key: str) -> Iterator[None]:
-        """The block may wait for what is done ahead under ``key``, so that must not stand still."""
+        """The block may wait for the prefetch of ``key``, so that must not stand still."""
         with self._changed:
             self._needed[key] += 1
             self._changed.notify_all()
@@ -55,9 +76,7 @@ class Turns:
             yield
         finally:
             with self._changed:
-                self._needed[key] -= 1
-                if not self._needed[key]:
-                    del self._needed[key]
+                self._needed -= Counter((key,))  # which drops what is not needed any more
 
     def give_way(self, key: str) -> bool:
         """Return once nothing urgent is going on, or ``key`` is needed for it.
@@ -71,119 +90,41 @@ class Turns:
             )
 
 
-T = TypeVar("T")
-
-
-class Recent:
-    """A few values by key; each is made once, even when two threads ask at the same time."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._values: OrderedDict[object, object] = OrderedDict()
-        self._guard = threading.Lock()
-        self._making: dict[object, threading.Lock] = {}
-
-    def get(self, key: object) -> object | None:
-        """The value, or None where it is not (or no longer) kept."""
-        with self._guard:
-            if key in self._values:
-                self._values.move_to_end(key)
-            return self._values.get(key)
-
-    def put(self, key: object, value: object) -> None:
-        """Keep a value; the one not used for longest goes."""
-        with self._guard:
-            self._values[key] = value
-            self._values.move_to_end(key)
-            while len(self._values) > self._size:
-                self._values.popitem(last=False)
-
-    def get_or_make(self, key: object, make: Callable[[], T]) -> T:
-        """The value, made now if it is not kept; a second thread waits for the first."""
-        with self._guard:
-            lock = self._making.setdefault(key, threading.Lock())
-        try:
-            with lock:
-                value = self.get(key)
-                if value is None:
-                    value = make()
-                    self.put(key, value)
-        finally:
-            with self._guard:
-                self._making.pop(key, None)
-        return value  # type: ignore[return-value]
-
-
-_here = threading.local()
-_installed = threading.Lock()
-_hook: Any = None
-
-
 @contextmanager
 def pausing(wait: Callable[[], None]) -> Iterator[None]:
     """Call ``wait`` before every part (``torch.nn.Module``) that this thread runs in the block.
 
     ``wait`` returns at once or later, or raises to give the work up. Other threads are not touched.
     """
-    # SAM 2.1 tiny on two busy cores, clicks while another image is encoded ahead, 60 each, in turn:
+    # SAM 2.1 tiny on two busy cores, clicks while another image is prefetched, 60 each, in turn:
     # 246 ms in the median with this and 313 without; of the slowest 5 in 100, 382 and 450.
-    _install()
-    before = getattr(_here, "wait", None)
-    _here.wait = wait
+    if "torch" not in sys.modules:
+        yield  # then no network of torch's can be what is about to run
+        return
+    from torch.nn.modules.module import register_module_forward_pre_hook
+
+    thread = threading.get_ident()
+
+    def before(module: Any, inputs: Any) -> None:
+        if threading.get_ident() == thread:
+            wait()
+
+    hook = register_module_forward_pre_hook(before)
     try:
         yield
     finally:
-        _here.wait = before
+        hook.remove()
 
 
-def _install() -> None:
-    """One hook for the process; without a ``wait`` in its thread it does nothing."""
-    global _hook
-    if "torch" not in sys.modules:
-        return  # then no network of torch's can be what is about to run
-    from torch.nn.modules.module import register_module_forward_pre_hook
-
-    with _installed:
-        if _hook is None:
-            _hook = register_module_forward_pre_hook(_before)
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-def _before(module: Any, inputs: Any) -> None:
-    wait = getattr(_here, "wait", None)
-    if wait is not None:
-        wait()
-
-
-KEPT_IMAGES = 6
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ImageSource:
-    """Pixels to work on: ``key`` names this content for good, ``pixels`` are (H, W, 3) uint8.
-
-    ``pixels`` is None on the way to a process that has the image already. ``cache`` is where its
-    embedding may be kept on disk, or None.
-    """
-
-    key: str
-    pixels: NDArray[np.uint8] | None
-    cache: CachePlace | None = None
-
-
-class MissingImageError(Exception):
-    """A job came without pixels, and they are not kept here."""
-
-
-def _registry_segmenter(name: str) -> Segmenter:
-    from ..models.registry import load_segmenter
-
-    return load_segmenter(name)
-
-
-def _registry_detector(name: str) -> Detector:
-    from ..models.registry import load_detector
-
-    return load_detector(name)
+def _keeping(
+    count: int, make: Callable[P, T], key: Callable[..., Hashable] = hashkey
+) -> Callable[P, T]:
+    """A function whose newest values are kept; two threads that ask for one get the same one."""
+    return cached(LRUCache(count), key, condition=threading.Condition())(make)
 
 
 class LoadedModels:
@@ -193,24 +134,32 @@ class LoadedModels:
     job of another lane is done.
 
     Args:
-        load_segmenter: from a name; the registry's where it is left out.
-        load_detector: from a name; the registry's where it is left out.
+        load_segmenter: from a name; None is the registry's.
+        load_detector: from a name; None is the registry's.
+
+    Attributes:
+        segmenter: gives a segmenter by its name, loaded where it is not.
+        detector: the same of a detector.
+        ppn: gives the prompt predictor of a folder for a segmenter, loaded where it is not.
     """
 
     def __init__(
         self,
-        load_segmenter: Callable[[str], Segmenter] = _registry_segmenter,
-        load_detector: Callable[[str], Detector] = _registry_detector,
+        load_segmenter: Callable[[str], Segmenter] | None = None,
+        load_detector: Callable[[str], Detector] | None = None,
     ) -> None:
-        self._load_segmenter = load_segmenter
-        self._load_detector = load_detector
-        self._segmenters = Recent(2)
-        self._detectors = Recent(2)
-        self._images = Recent(KEPT_IMAGES)
-        self._embeddings = Recent(KEPT_IMAGES)
-        self._caches = Recent(2)
-        self._ppns = Recent(2)
-        self._turns = Turns()
+        from ..models import registry
+
+        self.segmenter = _keeping(KEPT_MODELS, load_segmenter or registry.load_segmenter)
+        self.detector = _keeping(KEPT_MODELS, load_detector or registry.load_detector)
+        self.ppn = _keeping(KEPT_MODELS, _load_ppn, lambda folder, of: (folder, of.model_id))
+        self._cache = _keeping(KEPT_MODELS, EmbeddingCache)
+        self._embedding = _keeping(
+            KEPT_IMAGES, self._encode, lambda segmenter, source: (source.key, segmenter.model_id)
+        )
+        self._images: LRUCache[str, NDArray[np.uint8]] = LRUCache(KEPT_IMAGES)
+        self._images_lock = threading.Lock()
+        self._gate = PrefetchGate()
         self._job = threading.local()
         self.writer = CacheWriter()
 
@@ -220,7 +169,7 @@ class LoadedModels:
         Raises:
             MissingImageError: its pixels are needed.
         """
-        self._job.is_ahead = lane is Lane.PREFETCH
+        self._job.is_prefetch = lane is Lane.PREFETCH
         self._job.start = time.perf_counter()
         missing = False
 
@@ -231,7 +180,7 @@ class LoadedModels:
             except MissingImageError:
                 missing = True
 
-        with contextlib.nullcontext() if self._job.is_ahead else self._turns.urgent():
+        with contextlib.nullcontext() if self._job.is_prefetch else self._gate.urgent():
             outcome = outcome_of(
                 work, "try another model", "not enough memory; choose a smaller model"
             )
@@ -243,36 +192,18 @@ class LoadedModels:
         """Seconds since this thread's job began."""
         return time.perf_counter() - float(self._job.start)
 
-    def segmenter(self, name: str) -> Segmenter:
-        """A segmenter, loaded where it is not."""
-        return self._segmenters.get_or_make(name, lambda: self._load_segmenter(name))
-
-    def detector(self, name: str) -> Detector:
-        """A detector, loaded where it is not."""
-        return self._detectors.get_or_make(name, lambda: self._load_detector(name))
-
-    def ppn(self, folder: Path, segmenter: Segmenter) -> AutoSegmenter:
-        """A prompt predictor of a segmenter, loaded where it is not."""
-
-        def load() -> AutoSegmenter:
-            from ..models.ppn.model import load_ppn
-
-            return load_ppn(folder, segmenter)
-
-        return self._ppns.get_or_make((folder, segmenter.model_id), load)
-
     def pixels(self, source: ImageSource) -> NDArray[np.uint8]:
         """The pixels (H, W, 3), from the job or from an earlier one.
 
         Raises:
             MissingImageError: neither has them.
         """
-        if source.pixels is not None:
-            self._images.put(source.key, source.pixels)
-        pixels = self._images.get(source.key)
-        if pixels is None:
-            raise MissingImageError
-        return cast(NDArray[np.uint8], pixels)
+        with self._images_lock:
+            if source.pixels is not None:
+                self._images[source.key] = source.pixels
+            if source.key not in self._images:
+                raise MissingImageError
+            return self._images[source.key]
 
     def embedding(self, source: ImageSource, segmenter_name: str) -> ImageEmbedding:
         """The embedding of an image: from an earlier job, from the disk, or made now.
@@ -282,27 +213,21 @@ class LoadedModels:
         """
         if source.pixels is not None:
             self.pixels(source)
-        ahead = self._job.is_ahead
-        if ahead:
-            self._turns.give_way(source.key)
+        if self._job.is_prefetch:
+            self._gate.give_way(source.key)
+            return self._embedding(self.segmenter(segmenter_name), source)
         segmenter = self.segmenter(segmenter_name)
-        with contextlib.nullcontext() if ahead else self._turns.needing(source.key):
-            return self._embeddings.get_or_make(
-                (source.key, segmenter.model_id), lambda: self._encode(segmenter, source)
-            )
+        with self._gate.needing(source.key):
+            return self._embedding(segmenter, source)
 
     def _encode(self, segmenter: Segmenter, source: ImageSource) -> ImageEmbedding:
         """The embedding from the disk, or made now and put there."""
-        cache = None
-        if source.cache is not None:
-            place = source.cache
-            cache = self._caches.get_or_make(place, lambda: EmbeddingCache(place))
-            kept = cache.get(source.key, segmenter.model_id)
-            if kept is not None:
-                return kept
+        cache = None if source.cache is None else self._cache(source.cache)
+        found = None if cache is None else cache.get(source.key, segmenter.model_id)
+        if found is not None:
+            return found
         pixels = self.pixels(source)
-        ahead = self._job.is_ahead
-        with self._pausing(source.key) if ahead else contextlib.nullcontext():
+        with self._pausing(source.key) if self._job.is_prefetch else contextlib.nullcontext():
             embedding = segmenter.embed(pixels, source.key)
         if cache is not None:
             self.writer.put(cache, embedding)
@@ -313,6 +238,12 @@ class LoadedModels:
 
         def wait() -> None:
             nonlocal patient
-            patient = patient and self._turns.give_way(key)
+            patient = patient and self._gate.give_way(key)
 
         return pausing(wait)
+
+
+def _load_ppn(folder: Path, segmenter: Segmenter) -> AutoSegmenter:
+    from ..models.ppn.model import load_ppn
+
+    return load_ppn(folder, segmenter)

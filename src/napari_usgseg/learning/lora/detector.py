@@ -148,9 +148,7 @@ class TunableDetector:
     def box_threshold(self) -> float:
         """The least score of a box that it goes by itself."""
         found = self.detector
-        return (
-            found.box_threshold if isinstance(found, NanoDetector) else self._dino.box_threshold
-        )
+        return found.box_threshold if isinstance(found, NanoDetector) else self._dino.box_threshold
 
     @property
     def _dino(self) -> GroundingDino:
