@@ -267,6 +267,9 @@ class Project(LabelStore):
             of a newer version, or the annotator's name cannot be used.
     """
 
+    root: Path
+    folder: Path
+
     def __init__(
         self,
         folder: str | Path,
@@ -304,9 +307,6 @@ class Project(LabelStore):
         except BaseException:
             self.close()
             raise
-
-    root: Path
-    folder: Path
 
     # -- opening and closing -------------------------------------------------------------------
 
