@@ -15,7 +15,6 @@ from napari_usgseg.core.types import LabelClass, Prompts
 from napari_usgseg.effort.efforts import IDLE_SECONDS, ImageEffort, Search, Way, efforts, span
 from napari_usgseg.effort.ledger import (
     Ledger,
-    cache_of,
     image_table,
     model_table,
     phrase_table,
@@ -359,9 +358,9 @@ def test_a_project_that_is_only_read_keeps_what_was_measured_too(
     labelled: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Project(labelled("ab"), write=False)
-    first = read_ledger([store], cache_folder=cache_of([store]))
+    first = read_ledger([store])
     monkeypatch.setattr(store, "proposal", lambda document: pytest.fail("it was read again"))
-    again = read_ledger([store], cache_folder=cache_of([store]))
+    again = read_ledger([store])
     assert list(again.images["dice"].dropna()) == list(first.images["dice"].dropna()) == [1.0]
 
 

@@ -25,9 +25,8 @@ def test_the_window_shows_the_figures_of_the_report(at_work, phantom_folder: Pat
         paint_and_accept(at_work)
     dialog = at_work.widget.export.show_effort()
     at_work.wait(lambda: dialog.models.rowCount() > 0)
-    stores = open_for_report(phantom_folder)
-    ledger = read_ledger(stores)
-    stores[0].close()
+    with open_for_report(phantom_folder) as stores:
+        ledger = read_ledger(stores)
     assert len(ledger.accepted) == 2
     assert dialog.totals.text().startswith(f"2 of {ledger.image_count} images accepted")
     assert dialog.models.item(0, 0).text() == "by hand"

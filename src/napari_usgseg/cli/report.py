@@ -22,19 +22,15 @@ def report(
 ) -> None:
     """Report seconds, clicks, models, and how much of the proposals was changed, per image."""
     from ..effort.efforts import span
-    from ..effort.ledger import FILES, cache_of, open_for_report, read_ledger, write_csv
+    from ..effort.ledger import FILES, open_for_report, read_ledger, write_csv
     from ..effort.page import write_page
 
-    stores = open_for_report(project, labels, annotator)
-    try:
+    with open_for_report(project, labels, annotator) as stores:
         folder = result_folder(out, *FILES)
         with progress(sum(len(store.records) for store in stores), "images") as advance:
-            ledger = read_ledger(stores, lambda done, total: advance(""), cache_of(stores))
+            ledger = read_ledger(stores, lambda done, total: advance(""))
         write_csv(ledger, out, folder.write)
         write_page(ledger, stores, out / "index.html", folder.write)
-    finally:
-        for store in stores:
-            store.close()
     for line in ledger.failures:
         typer.echo(f"usgseg: {line}", err=True)
     if not ledger.efforts:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from ..core.errors import DatasetError
 from ..core.types import LabelClass
 from ..io.atomic import Write
 from ..io.labels import labelling_in
-from ..project.project import LabelStore, Project
+from ..project.project import Project
 from .efforts import ImageEffort, Way, efforts
 from .quality import Qualities, QualityCache, measure
 
@@ -39,8 +40,6 @@ MODEL_COLUMNS = (
 PHRASE_COLUMNS = ("class", "phrase", "images_searched", "images_found", "dice")
 DIGITS = {"active_s": 3, "waited_s": 3, "dice": 4, "hd95_px": 2}
 """Decimals in the CSV files; other fractions have one."""
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,16 +90,13 @@ class Ledger:
 
 
 def read_ledger(
-    stores: Sequence[LabelStore],
-    progress: Progress = lambda done, total: None,
-    cache_folder: Path | None = None,
+    stores: Sequence[Project], progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Ledger:
     """Read the history of a project and make its ledger.
 
     Args:
         stores: of one project, one for each annotator who is to be counted.
         progress: called with (images measured, images in all); may raise ``Cancelled``.
-        cache_folder: where what was measured is kept, or None.
     """
     rows = [efforts(store.events(), store.annotator, store.states()) for store in stores]
     total, done = sum(map(len, rows)), 0
@@ -112,7 +108,7 @@ def read_ledger(
 
     qualities: Qualities = {}
     failures: list[str] = []
-    cache = QualityCache(cache_folder)
+    cache = QualityCache(stores[0].root / "cache")
     for store, some in zip(stores, rows, strict=True):
         try:
             labelling = labelling_in(store.settings())
@@ -262,9 +258,10 @@ def _written(column: pd.Series[Any]) -> pd.Series[Any]:
     return column
 
 
+@contextmanager
 def open_for_report(
     folder: Path, labels_root: Path | None = None, annotator: str | None = None
-) -> list[Project]:
+) -> Iterator[list[Project]]:
     """Open a project for reading, once for each annotator; nobody is locked out.
 
     Args:
@@ -275,24 +272,16 @@ def open_for_report(
     Raises:
         DatasetError: there is no project, or nobody of that name labelled in it.
     """
-    first = Project(folder, labels_root, write=False)
-    names = first.annotators() or ("",)
-    wanted = names if annotator is None else (annotator,)
-    try:
+    with ExitStack() as opened:
+
+        def read(name: str) -> Project:
+            store = Project(folder, labels_root, annotator=name, write=False)
+            return opened.enter_context(closing(store))
+
+        names = read("").annotators() or ("",)
         if annotator is not None and annotator not in names:
             known = ", ".join(name or '"" (the first)' for name in names)
             raise DatasetError(
                 folder, f"nobody called {annotator!r} labelled anything here; choose from {known}"
             )
-        return [
-            Project(folder, labels_root, annotator=name, write=False) if name else first
-            for name in wanted
-        ]
-    finally:
-        if "" not in wanted:
-            first.close()
-
-
-def cache_of(stores: Sequence[Project]) -> Path:
-    """Where a project keeps what can be made anew, also where its store only reads."""
-    return stores[0].root / "cache"
+        yield [read(name) for name in (names if annotator is None else (annotator,))]

@@ -109,20 +109,19 @@ class QualityCache:
     """What was measured before, in a file that can be made anew at any time.
 
     Args:
-        folder: of the cache, or None where nothing may be kept.
+        folder: of the cache.
     """
 
-    def __init__(self, folder: Path | None) -> None:
-        self._path = None if folder is None else folder / CACHE_FILE
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / CACHE_FILE
         self._known: dict[str, Quality | None] = {}
         self._changed = False
-        if self._path is not None:
-            with suppress(OSError, ValueError, KeyError, TypeError):  # torn, or of another version
-                found = json.loads(self._path.read_text("utf-8"))["found"]
-                self._known = {
-                    key: rows and Quality(tuple(ClassQuality(*row) for row in rows))
-                    for key, rows in found.items()
-                }
+        with suppress(OSError, ValueError, KeyError, TypeError):  # torn, or of another version
+            found = json.loads(self._path.read_text("utf-8"))["found"]
+            self._known = {
+                key: rows and Quality(tuple(ClassQuality(*row) for row in rows))
+                for key, rows in found.items()
+            }
 
     def get(self, key: str, measure: Callable[[], Quality | None]) -> Quality | None:
         """What is known under a key, or else what ``measure`` gives."""
@@ -133,7 +132,7 @@ class QualityCache:
 
     def save(self) -> None:
         """Keep what was measured; a folder that cannot be written is no fault."""
-        if self._path is None or not self._changed:
+        if not self._changed:
             return
         found = {
             key: quality and [astuple(item) for item in quality.classes]

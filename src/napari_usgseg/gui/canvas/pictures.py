@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass, replace
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Qt, Signal
 
@@ -41,7 +41,7 @@ class Pictures(QObject):
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._kept: OrderedDict[tuple[str, View], Pixels] = OrderedDict()
+        self._kept: LRUCache[tuple[str, View], Pixels] = LRUCache(KEPT)
         self._awaited: tuple[str, View] | None = None
         self._wishes: queue.SimpleQueue[Wish | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -61,7 +61,6 @@ class Pictures(QObject):
             return pixels
         name = (key, wanted)
         if name in self._kept:
-            self._kept.move_to_end(name)
             return self._kept[name]
         if self._awaited != name:
             self._awaited = name
@@ -97,8 +96,6 @@ class Pictures(QObject):
     def _on_made(self, wish: Wish, pixels: Pixels) -> None:
         name = (wish.key, wish.view)
         self._kept[name] = pixels
-        while len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
         if self._awaited == name:
             self._awaited = None
             self.ready.emit()

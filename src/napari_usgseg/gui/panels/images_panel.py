@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections import OrderedDict, deque
+from collections import deque
 from typing import Any
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 from PIL import Image
 from qtpy.QtCore import QAbstractListModel, QModelIndex, QObject, QSize, Qt, Signal
@@ -46,7 +47,7 @@ class Thumbnails(QObject):
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._kept: OrderedDict[str, QIcon] = OrderedDict()
+        self._kept: LRUCache[str, QIcon] = LRUCache(KEPT)
         self._wanted: deque[ImageRecord] = deque(maxlen=WAITING)
         self._asked: dict[str, ImageRecord] = {}
         self._guard = threading.Condition()
@@ -58,7 +59,6 @@ class Thumbnails(QObject):
         """The thumbnail of an image, or None while it is made; ``made`` says when it is there."""
         found = self._kept.get(record.image_id)
         if found is not None:
-            self._kept.move_to_end(record.image_id)
             return found
         if record.image_id not in self._asked and not self._closed:
             if self._thread is None:
@@ -119,8 +119,6 @@ class Thumbnails(QObject):
         icon = QIcon(pixmap)
         icon.addPixmap(pixmap, QIcon.Mode.Selected)  # in its own grey also where it is selected
         self._kept[record.image_id] = icon
-        while len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
         self.made.emit(record.image_id)
 
 

@@ -123,15 +123,11 @@ class LedgerReader(QObject):
             report = OutputFolder(out, overwrite=True) if out is not None else None
             if report is not None:
                 report.check(*(report.root / name for name in effort.FILES))
-            stores = effort.open_for_report(folder, root)
-            try:
-                ledger = effort.read_ledger(stores, progress, effort.cache_of(stores))
+            with effort.open_for_report(folder, root) as stores:
+                ledger = effort.read_ledger(stores, progress)
                 if report is not None:
                     effort.write_csv(ledger, report.root, report.write)
                     page.write_page(ledger, stores, report.root / "index.html", report.write)
-            finally:
-                for store in stores:
-                    store.close()
             plot = page.timeline(ledger) if len(ledger.accepted) else b""
             if number == self._asked:
                 self.read.emit(Reading(ledger, plot, page.key(ledger)))

@@ -7,13 +7,14 @@ on (seed, image, view) alone and not on when it is made: an interrupted training
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from cachetools import LRUCache
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -71,22 +72,17 @@ class ViewCache:
         self.encoded = 0
         self._segmenter, self._seed, self._how = segmenter, seed, how
         self._values = list(values)
-        self._limit, self._held = limit, 0
-        self._kept: OrderedDict[tuple[int, int], View] = OrderedDict()
+        self._kept: LRUCache[tuple[int, int], View] = LRUCache(limit, lambda view: view.nbytes)
 
     def get(self, index: int, view: int) -> View:
         """View ``view`` of image ``index``."""
         key = (index, view)
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
-        made = self._make(index, view)
-        self._kept[key] = made
-        self._held += made.nbytes
-        while self._held > self._limit and len(self._kept) > 1:
-            _, dropped = self._kept.popitem(last=False)
-            self._held -= dropped.nbytes
-        return made
+        found = self._kept.get(key)
+        if found is None:
+            found = self._make(index, view)
+            with suppress(ValueError):  # it alone is above the limit
+                self._kept[key] = found
+        return found
 
     def part(self, indices: Sequence[int], values: Sequence[int]) -> ViewPart:
         """Some of the images and classes; what one part has encoded, all have."""
