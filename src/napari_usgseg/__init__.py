@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .api import export, segment_prompts, segment_text
     from .io.images import read_image
     from .models.registry import load_detector, load_segmenter
-    from .project.project import ProjectStore as Project
+    from .project.project import Project
 
 __version__ = "0.1.0"
 
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "Project": ("project.project", "ProjectStore"),
+    "Project": ("project.project", "Project"),
     "export": ("api", "export"),
     "load_detector": ("models.registry", "load_detector"),
     "load_segmenter": ("models.registry", "load_segmenter"),

@@ -20,7 +20,7 @@ from .io.formats import DEFAULT_FORMAT
 from .io.images import to_rgb_uint8
 from .models.interfaces import Detector, Segmenter
 from .project.export import export_store
-from .project.project import ProjectStore
+from .project.project import Project
 from .segmentation.postprocess import PostprocessSettings
 from .segmentation.propose import Proposal, Proposals, propose_prompts, propose_text
 
@@ -133,7 +133,7 @@ def segment_prompts(
 
 
 def export(
-    project: ProjectStore | str | Path,
+    project: Project | str | Path,
     folder: str | Path,
     *,
     name: str | None = None,
@@ -165,8 +165,8 @@ def export(
         LabelWriteError: ``folder`` holds anything else, or cannot be written.
         PromptError: ``groups`` is no rule, or there is no such format.
     """
-    if not isinstance(project, ProjectStore):
-        with closing(ProjectStore(project, write=False)) as opened:
+    if not isinstance(project, Project):
+        with closing(Project(project, write=False)) as opened:
             return export(
                 opened,
                 folder,
