@@ -528,7 +528,7 @@ def test_a_damaged_version_lets_prompts_be_and_is_used_once_it_is_mended(project
     bench = make_bench(project)
     session, predictor = bench.session, bench.session.predictor
     predictor.set_mode(Mode.SEMI)
-    bench.models._ppns = type(bench.models._ppns)(2)
+    bench.models.ppn.cache.clear()
     weights.write_bytes(b"torn")
     session.walk.open_image("04")
     session.prompting.add_box((30, 20), (90, 70))

@@ -157,7 +157,7 @@ def test_an_adapter_of_another_detector_is_not_asked_and_says_why(project, make_
 def test_a_broken_adapter_is_said_once_and_the_text_prompt_works(project, make_bench, models, file):
     bench = make_bench(project)
     session, tuner = bench.session, bench.session.tuner
-    models._detectors = type(models._detectors)(2)
+    models.detector.cache.clear()
     whole = (tuner.current.folder / file).read_bytes()
     (tuner.current.folder / file).write_bytes(b"torn")
     model_id = found_by(bench)

@@ -270,8 +270,8 @@ class Person:
         for name in names:
             Image.fromarray(np.full(SIZE_HW, 80, np.uint8)).save(folder / f"{name}.png")
         self.store = Project(folder, annotator=annotator)
-        self.serial, self.at = 0, 1_700_000_000.0
         set_classes(self.store, (LabelClass(1, "cyst", "#e69f00"),))
+        self.serial, self.at = self.store.log.serial, 1_700_000_000.0
 
     def do(self, kind: EventKind, image_id: str, seconds: float = 1.0, **values: Any) -> None:
         self.serial, self.at = self.serial + 1, self.at + seconds
@@ -346,12 +346,14 @@ def test_what_was_measured_once_is_not_measured_again(
     store = Project(folder, write=False)
     rows = efforts(store.events(), "", store.states())
     cache = QualityCache(tmp_path)
-    first, _ = measure(store, rows, cache)
+    assert not measure(store, rows, cache)
+    first = [row.quality for row in rows]
     cache.save()
     monkeypatch.setattr(store, "proposal", lambda document: pytest.fail("it was read again"))
-    again, _ = measure(store, rows, QualityCache(tmp_path))
-    assert again == first
-    assert len(again) == 3
+    again = efforts(store.events(), "", store.states())
+    assert not measure(store, again, QualityCache(tmp_path))
+    assert [row.quality for row in again] == first
+    assert len([quality for quality in first if quality is not None]) == 3
 
 
 def test_a_project_that_is_only_read_keeps_what_was_measured_too(
@@ -367,8 +369,9 @@ def test_a_project_that_is_only_read_keeps_what_was_measured_too(
 def test_a_torn_cache_is_made_anew(labelled: Callable[[str], Path], tmp_path: Path) -> None:
     (tmp_path / "ledger.json").write_text('{"found": {"x": [[1')
     store = Project(labelled("ab"), write=False)
-    found, _ = measure(store, efforts(store.events(), "", store.states()), QualityCache(tmp_path))
-    assert list(found) == [("", "a")]
+    rows = efforts(store.events(), "", store.states())
+    assert not measure(store, rows, QualityCache(tmp_path))
+    assert [row.image_id for row in rows if row.quality is not None] == ["a"]
 
 
 def test_an_empty_project_has_an_empty_ledger(tmp_path: Path) -> None:
@@ -392,17 +395,17 @@ def test_a_phrase_that_found_nothing_counts_against_it_only_where_the_class_was(
             **({} if painted else {"document": None}), image_id=image_id
         )
     rows = tuple(missed.rows().values())
-    (row,) = phrase_table(rows, {}, [LabelClass(1, "Cyst", "#e69f00")]).to_dict("records")
+    (row,) = phrase_table(rows, [LabelClass(1, "Cyst", "#e69f00")]).to_dict("records")
     assert (row["class"], row["images_searched"]) == ("Cyst", 2)
     assert (row["images_found"], row["dice"]) == (0, 0.5)
-    images = image_table(rows, {})
+    images = image_table(rows)
     assert set(model_table(images)["first_proposal"]) == {"by hand", "nothing there"}
     assert images["dice"].isna().all()
 
 
 def test_a_plot_of_ten_thousand_images_stays_small() -> None:
     rows = [ImageEffort(str(n), "", 0.0, float(n), n % 7, way=Way.BY_HAND) for n in range(10_000)]
-    images = image_table(rows, {})
+    images = image_table(rows)
     drawn = timeline(Ledger("p", len(rows), tuple(rows), images, model_table(images), images))
     assert drawn.startswith(b"\x89PNG")
     assert len(drawn) < 500_000

@@ -70,6 +70,33 @@ class Search:
     document: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ClassQuality:
+    """One class of a proposal beside what was accepted of it; ``phrase`` found it, or ""."""
+
+    class_id: int
+    phrase: str
+    dice: float
+    hd95_px: float
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """A proposal beside what was accepted: means over its classes."""
+
+    classes: tuple[ClassQuality, ...]
+
+    @property
+    def dice(self) -> float:
+        """In [0, 1]; 1 where nothing was changed."""
+        return sum(item.dice for item in self.classes) / len(self.classes)
+
+    @property
+    def hd95_px(self) -> float:
+        """In pixels; 0 where nothing was changed."""
+        return sum(item.hd95_px for item in self.classes) / len(self.classes)
+
+
 @dataclass(slots=True)
 class ImageEffort:
     """What one annotator did on one image.
@@ -90,6 +117,7 @@ class ImageEffort:
         way: how the accepted labels came about; None where nothing is accepted.
         labels_seq: of the last event that touched the labels.
         state: of the image now.
+        quality: of the first proposal beside what was accepted, once it was measured.
     """
 
     image_id: str
@@ -107,6 +135,7 @@ class ImageEffort:
     way: Way | None = None
     labels_seq: int = 0
     state: ImageState = ImageState.UNTOUCHED
+    quality: Quality | None = None
 
     @property
     def clicks(self) -> int:

@@ -18,7 +18,7 @@ from ..io.atomic import Write
 from ..io.labels import labelling_in
 from ..project.project import Project
 from .efforts import ImageEffort, Way, efforts
-from .quality import Qualities, QualityCache, measure
+from .quality import QualityCache, measure
 
 FEW = 5
 """Fewer images than this are too few to say what a model saved."""
@@ -101,41 +101,37 @@ def read_ledger(
     rows = [efforts(store.events(), store.annotator, store.states()) for store in stores]
     total, done = sum(map(len, rows)), 0
 
-    def advance(_: str) -> None:
+    def advance() -> None:
         nonlocal done
         done += 1
         progress(done, total)
 
-    qualities: Qualities = {}
     failures: list[str] = []
     cache = QualityCache(stores[0].root / "cache")
     for store, some in zip(stores, rows, strict=True):
         try:
             labelling = labelling_in(store.settings())
-            found, failed = measure(store, some, cache, labelling, advance)
+            failures += measure(store, some, cache, labelling, advance)
         finally:
             cache.save()
-        qualities |= found
-        failures += failed
     classes = {item.class_id: item for store in stores for item in store.classes()}
     everything = tuple(row for some in rows for row in some)
-    images = image_table(everything, qualities)
+    images = image_table(everything)
     return Ledger(
         stores[0].name,
         len(stores[0].records),
         everything,
         images,
         model_table(images),
-        phrase_table(everything, qualities, classes.values()),
+        phrase_table(everything, classes.values()),
         tuple(failures),
     )
 
 
-def image_table(rows: Iterable[ImageEffort], qualities: Qualities) -> pd.DataFrame:
+def image_table(rows: Iterable[ImageEffort]) -> pd.DataFrame:
     """The table ``images`` of a ledger."""
 
     def row(item: ImageEffort) -> tuple[object, ...]:
-        quality = qualities.get((item.annotator, item.image_id))
         prompts = [item.edits[name] for name in PROMPTS]
         phrases = dict.fromkeys(phrase for search in item.searches for phrase in search.phrases)
         return (
@@ -154,8 +150,8 @@ def image_table(rows: Iterable[ImageEffort], qualities: Qualities) -> pd.DataFra
             ". ".join(phrases),
             "" if item.first is None else item.first.name,
             str(item.way or ""),
-            np.nan if quality is None else quality.dice,
-            np.nan if quality is None else quality.hd95_px,
+            np.nan if item.quality is None else item.quality.dice,
+            np.nan if item.quality is None else item.quality.hd95_px,
         )
 
     table = pd.DataFrame(map(row, rows), columns=list(IMAGE_COLUMNS))
@@ -190,20 +186,18 @@ def model_table(images: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(MODEL_COLUMNS))
 
 
-def phrase_table(
-    rows: Iterable[ImageEffort], qualities: Qualities, classes: Iterable[LabelClass]
-) -> pd.DataFrame:
+def phrase_table(rows: Sequence[ImageEffort], classes: Iterable[LabelClass]) -> pd.DataFrame:
     """The table ``phrases`` of a ledger.
 
     A phrase that found nothing on an image is counted for the class that it finds elsewhere, or
     else for the class of its name.
     """
     names = {item.class_id: item.name for item in classes}
-    usual = {name.casefold(): class_id for class_id, name in names.items()} | _usual(qualities)
+    usual = {name.casefold(): class_id for class_id, name in names.items()} | _usual(rows)
     searches: list[tuple[str, str, bool, float]] = []
     for item in rows:
-        quality = qualities.get((item.annotator, item.image_id))
-        hits = {} if quality is None else {c.phrase.casefold(): c for c in quality.classes}
+        found = () if item.quality is None else item.quality.classes
+        hits = {entry.phrase.casefold(): entry for entry in found}
         successes = {name for search in item.searches for name in search.found_phrases}
         for phrase in dict.fromkeys(name for search in item.searches for name in search.phrases):
             hit = hits.get(phrase)
@@ -224,13 +218,13 @@ def phrase_table(
     return counted.loc[order.sort_values(["class", "rank", "phrase"]).index].reset_index(drop=True)
 
 
-def _usual(qualities: Qualities) -> dict[str, int]:
+def _usual(rows: Iterable[ImageEffort]) -> dict[str, int]:
     """The class that each phrase finds most often."""
     counts = Counter(
-        (item.phrase.casefold(), item.class_id)
-        for quality in qualities.values()
-        for item in quality.classes
-        if item.phrase
+        (entry.phrase.casefold(), entry.class_id)
+        for item in rows
+        for entry in (() if item.quality is None else item.quality.classes)
+        if entry.phrase
     )
     # the most frequent comes first, and the first one of a phrase stays
     return dict(reversed([key for key, _ in counts.most_common()]))

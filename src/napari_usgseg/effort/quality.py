@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from functools import partial
 from pathlib import Path
 
@@ -24,40 +24,9 @@ from ..io.atomic import write_atomically
 from ..io.labels import Labelling, semantic
 from ..project.project import LabelStore
 from ..project.records import ImageProposal, LabelMap
-from .efforts import BY_PHRASE, First, ImageEffort, Way
+from .efforts import BY_PHRASE, ClassQuality, First, ImageEffort, Quality, Way
 
 CACHE_FILE = "ledger.json"
-
-
-@dataclass(frozen=True, slots=True)
-class ClassQuality:
-    """One class of a proposal beside what was accepted of it; ``phrase`` found it, or ""."""
-
-    class_id: int
-    phrase: str
-    dice: float
-    hd95_px: float
-
-
-@dataclass(frozen=True, slots=True)
-class Quality:
-    """A proposal beside what was accepted: means over its classes."""
-
-    classes: tuple[ClassQuality, ...]
-
-    @property
-    def dice(self) -> float:
-        """In [0, 1]; 1 where nothing was changed."""
-        return sum(item.dice for item in self.classes) / len(self.classes)
-
-    @property
-    def hd95_px(self) -> float:
-        """In pixels; 0 where nothing was changed."""
-        return sum(item.hd95_px for item in self.classes) / len(self.classes)
-
-
-Qualities = dict[tuple[str, str], Quality]
-"""By annotator and image id."""
 
 
 def proposed_map(proposal: ImageProposal) -> dict[int, BoolArray]:
@@ -150,22 +119,21 @@ def measure(
     efforts: Iterable[ImageEffort],
     cache: QualityCache,
     labelling: Labelling = "semantic",
-    progress: Callable[[str], None] = lambda image_id: None,
-) -> tuple[Qualities, tuple[str, ...]]:
+    progress: Callable[[], None] = lambda: None,
+) -> tuple[str, ...]:
     """Compare the first proposals of accepted images with what was accepted.
 
     Args:
         store: of the annotator whose efforts these are.
-        efforts: those without a proposal or an accept are passed over.
+        efforts: their ``quality`` is set, where there is a proposal and an accept.
         cache: of what was measured before.
         labelling: of the project.
-        progress: called with each image's id when it is done.
+        progress: called when an image is done.
 
     Returns:
-        The qualities, and a sentence for each image that could not be read.
+        A sentence for each image that could not be read.
     """
     records = {record.image_id: record for record in store.records}
-    found: Qualities = {}
     failed: list[str] = []
     for effort in efforts:
         first, record = effort.first, records.get(effort.image_id)
@@ -173,14 +141,11 @@ def measure(
             key = f"{effort.annotator}/{effort.image_id}/{first.document[:16]}/{effort.labels_seq}"
             fresh = partial(_measured, store, record, first, effort.way, labelling)
             try:
-                quality = cache.get(key, fresh)
+                effort.quality = cache.get(key, fresh)
             except FileError as error:
                 failed.append(f"{effort.image_id}: {error}")
-            else:
-                if quality is not None:
-                    found[effort.annotator, effort.image_id] = quality
-        progress(effort.image_id)
-    return found, tuple(failed)
+        progress()
+    return tuple(failed)
 
 
 def _measured(
