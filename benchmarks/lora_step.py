@@ -24,7 +24,7 @@ from napari_usgseg.learning.lora.detector import AdapterTask
 from napari_usgseg.learning.lora.dino_task import DinoTask
 from napari_usgseg.learning.lora.questions import Questioner
 from napari_usgseg.learning.trainer import TrainerSettings, train
-from napari_usgseg.models.lora.adapter import DINO_PRESETS, add_adapter, trained
+from napari_usgseg.models.lora.adapter import DINO_PRESETS, add_adapter
 from napari_usgseg.models.registry import load_detector
 from napari_usgseg.phantoms.phantom import write_phantom_dataset
 
@@ -61,7 +61,7 @@ def main() -> None:
     steps = [b - a for a, b in zip([0.0, *seconds], seconds, strict=False)]
     report = {
         "parameters": sum(p.numel() for p in model.parameters()),
-        "trained": sum(p.numel() for p in trained(model).values()),
+        "trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "side": arguments.side,
         "batch": arguments.batch,
         "preset": arguments.preset,

@@ -30,8 +30,8 @@ from napari_usgseg.io.datasets import Split, read_dataset, read_splits
 from napari_usgseg.io.images import read_image
 from napari_usgseg.lab.evaluation.evaluate import EvaluationRequest, evaluate_dataset
 from napari_usgseg.learning.lora.train import LoraSettings, train_lora
+from napari_usgseg.models.grounding.routing import RoutedDetector
 from napari_usgseg.models.interfaces import Detector, Segmenter
-from napari_usgseg.models.lora.routing import RoutedDetector
 from napari_usgseg.models.registry import load_detector, load_segmenter
 
 STRANGERS = 40

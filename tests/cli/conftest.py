@@ -60,8 +60,7 @@ def checkpoint(tmp_path_factory) -> Path:
     """An untrained nano segmenter: it answers every prompt, with nonsense."""
     import torch
 
-    from napari_usgseg.models.checkpoints import save_nano_segmenter
-    from napari_usgseg.models.sam.nano import NanoSam
+    from napari_usgseg.models.sam.nano import NanoSam, save_nano_segmenter
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("models") / "untrained.safetensors"

@@ -16,8 +16,8 @@ from napari_usgseg.learning.process.measuring import (
     labelled_images,
     text_scores,
 )
+from napari_usgseg.models.grounding.routing import RoutedDetector
 from napari_usgseg.models.lora.card import AdapterCard
-from napari_usgseg.models.lora.routing import RoutedDetector
 from tests.support.bench import BoxDetector, DiscSegmenter
 
 SIZE_HW = (60, 80)

@@ -12,14 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from napari_usgseg.core.errors import CheckpointError, ModelNotFoundError
 from napari_usgseg.core.types import Prompts
-from napari_usgseg.models.checkpoints import (
-    load_nano_segmenter,
-    read_checksums,
-    save_nano_segmenter,
-    sha256_of,
-    write_checksums,
-)
-from napari_usgseg.models.sam.nano import NanoSam
+from napari_usgseg.models.checkpoints import read_checksums, sha256_of, write_checksums
+from napari_usgseg.models.sam.nano import NanoSam, load_nano_segmenter, save_nano_segmenter
 from napari_usgseg.models.sam.sam import SamSegmenter
 
 

@@ -18,6 +18,7 @@ from napari_usgseg.models.grounding.grounding_dino import (
     load_grounding_dino,
 )
 from napari_usgseg.models.lora.card import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from napari_usgseg.models.registry import load_detector
 
 SIZE_HW = (120, 200)
 EVERYTHING = {"box_threshold": 0.0, "text_threshold": 0.0}
@@ -140,20 +141,22 @@ def test_an_image_that_is_not_rgb_uint8_is_refused(detector):
 def test_a_lora_adapter_changes_the_boxes_and_the_model_id(
     detector, dino_folder, lora_folder, image
 ):
-    tuned = load_grounding_dino(dino_folder, lora_folder)
+    tuned = detector.with_adapter(lora_folder)
     assert tuned.model_id.startswith(f"{detector.model_id}+my-organ-")
     plain, other = (d.detect(image, TextPrompt("kidney", **EVERYTHING)) for d in (detector, tuned))
     assert len(plain) != len(other) or np.abs(plain.boxes - other.boxes).max() > 1
 
 
-def test_a_missing_folder_or_adapter_is_named(dino_folder, tmp_path):
-    with pytest.raises(ModelNotFoundError, match=r"nowhere.*grounding-dino-tiny"):
+def test_a_missing_folder_or_adapter_is_named(detector, tmp_path):
+    with pytest.raises(ModelNotFoundError, match="nowhere"):
         load_grounding_dino(tmp_path / "nowhere")
+    with pytest.raises(ModelNotFoundError, match=r"nowhere.*grounding-dino-tiny"):
+        load_detector(tmp_path / "nowhere")
     with pytest.raises(ModelNotFoundError, match=ADAPTER_CONFIG):
-        load_grounding_dino(dino_folder, tmp_path)
+        detector.with_adapter(tmp_path)
 
 
-def test_an_adapter_of_another_model_is_refused(dino_folder, lora_folder, tmp_path):
+def test_an_adapter_of_another_model_is_refused(detector, lora_folder, tmp_path):
     from safetensors.torch import load_file, save_file
 
     folder = shutil.copytree(lora_folder, tmp_path / "other")
@@ -161,10 +164,10 @@ def test_an_adapter_of_another_model_is_refused(dino_folder, lora_folder, tmp_pa
     renamed = {name.replace("text_projection", "no_such"): t for name, t in tensors.items()}
     save_file(renamed, folder / ADAPTER_WEIGHTS)
     with pytest.raises(CheckpointError, match=r"do not fit this model.*no_such|text_projection"):
-        load_grounding_dino(dino_folder, folder)
+        detector.with_adapter(folder)
     save_file({name: t[:1].contiguous() for name, t in tensors.items()}, folder / ADAPTER_WEIGHTS)
     with pytest.raises(CheckpointError, match="not an adapter of this model"):
-        load_grounding_dino(dino_folder, folder)
+        detector.with_adapter(folder)
 
 
 def test_only_safetensors_are_read(dino_folder, tmp_path):

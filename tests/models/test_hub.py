@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -13,7 +14,7 @@ import pytest
 from huggingface_hub import constants
 
 from napari_usgseg.core.errors import ModelNotFoundError
-from napari_usgseg.models import catalogue as hub
+from napari_usgseg.models.registry import Model
 
 REPO = "someone/model"
 COMMIT = "a" * 40
@@ -22,6 +23,8 @@ FILES = {
     "config.json": b'{"model_type": "test"}',
     "pytorch_model.bin": b"never fetched",
 }
+ONE_FILE = Model("m", "segmenter", "weights.bin", REPO)
+FOLDER = replace(ONE_FILE, others=("config.json",))
 
 
 class SmallHub(BaseHTTPRequestHandler):
@@ -100,31 +103,34 @@ def requests(cache, monkeypatch) -> Iterator[list[str]]:
 
 
 def test_a_file_is_fetched_once_and_then_comes_from_the_cache(requests):
-    path = hub.fetch_file("m", REPO, "weights.bin")
+    assert not ONE_FILE.present
+    path = ONE_FILE.fetch()
     assert path.read_bytes() == FILES["weights.bin"]
     asked = len(requests)
-    assert hub.fetch_file("m", REPO, "weights.bin") == path
+    assert ONE_FILE.fetch() == path == ONE_FILE.path
     assert len(requests) == asked
 
 
 def test_a_folder_is_fetched_without_the_files_that_nobody_needs(requests):
-    files = ("weights.bin", "config.json")
-    folder = hub.fetch_folder("m", REPO, files, ("weights.bin", "*.json"))
-    assert {path.name for path in folder.iterdir()} == {"weights.bin", "config.json"}
-    assert hub.cached_folder(REPO, files) == folder
-    assert hub.cached_folder(REPO, ("config.json", "tokenizer.json")) is None
+    path = FOLDER.fetch()
+    assert {file.name for file in path.parent.iterdir()} == {"weights.bin", "config.json"}
+    assert FOLDER.path == path
+    assert replace(FOLDER, others=("config.json", "tokenizer.json")).path is None
 
 
-def test_the_cache_knows_the_checksum_of_a_large_file(requests, tmp_path):
-    path = hub.fetch_file("m", REPO, "weights.bin")
-    assert hub.recorded_sha256(path) == _etag(FILES["weights.bin"])
-    (tmp_path / "loose.bin").write_bytes(b"")
-    assert hub.recorded_sha256(tmp_path / "loose.bin") is None
+def test_the_cache_knows_the_checksum_of_a_large_file(requests):
+    path = ONE_FILE.fetch()
+    assert ONE_FILE.sha256 == _etag(FILES["weights.bin"])
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content)  # a copy, as on a system without links
+    assert ONE_FILE.sha256 is None
+    assert ONE_FILE.present
 
 
 def test_a_file_that_the_repository_lacks_is_an_error_that_names_it(requests):
-    with pytest.raises(ModelNotFoundError, match=r"m is not on this machine.*someone/model"):
-        hub.fetch_file("m", REPO, "absent.bin")
+    with pytest.raises(ModelNotFoundError, match=r"m is not on.*someone/model.*absent\.bin"):
+        replace(ONE_FILE, weights="absent.bin").fetch()
 
 
 @pytest.mark.parametrize("offline", [True, False])
@@ -135,9 +141,6 @@ def test_without_network_the_message_names_model_cause_and_cure_at_once(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
     cause = "HF_HUB_OFFLINE is set" if offline else r"no connection to 127\.0\.0\.1"
     cure = "usgseg models download sam2.* or pass the path of a checkpoint"
-    for fetch in (
-        lambda: hub.fetch_file("sam2", REPO, "weights.bin"),
-        lambda: hub.fetch_folder("sam2", REPO, ("weights.bin",), ("*.bin",)),
-    ):
+    for model in (ONE_FILE, FOLDER):
         with pytest.raises(ModelNotFoundError, match=f"sam2 is not on this.*{cause}.*{cure}"):
-            fetch()
+            replace(model, name="sam2").fetch()

@@ -12,7 +12,7 @@ from huggingface_hub import constants
 
 from napari_usgseg.core.errors import CheckpointError, ModelError, ModelNotFoundError
 from napari_usgseg.models import checkpoints
-from napari_usgseg.models.checkpoints import NANO_FILE, save_nano_segmenter, write_checksums
+from napari_usgseg.models.checkpoints import write_checksums
 from napari_usgseg.models.grounding.grounding_dino import GroundingDino
 from napari_usgseg.models.registry import (
     download_model,
@@ -22,7 +22,9 @@ from napari_usgseg.models.registry import (
     resolve_device,
     verify_models,
 )
-from napari_usgseg.models.sam.nano import NanoSam
+from napari_usgseg.models.sam.nano import NanoSam, save_nano_segmenter
+
+NANO_FILE = "nano-segmenter.safetensors"
 
 
 @pytest.fixture

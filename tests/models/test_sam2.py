@@ -18,7 +18,6 @@ from napari_usgseg.models.sam.sam2 import (
     Sam2Net,
     build_sam2,
     infer_variant,
-    load_sam2,
     load_sam2_checkpoint,
 )
 
@@ -191,8 +190,3 @@ def test_a_checkpoint_of_sam_2_0_is_told_apart(official, tmp_path):
     torch.save({"model": state}, path)
     with pytest.raises(CheckpointError, match=r"SAM 2\.0"):
         load_sam2_checkpoint(path)
-
-
-def test_an_unknown_name_lists_the_names():
-    with pytest.raises(ModelNotFoundError, match=r"sam2\.1-hiera-tiny"):
-        load_sam2("sam3")

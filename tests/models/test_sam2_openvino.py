@@ -15,8 +15,14 @@ import torch
 
 from napari_usgseg.core.errors import ModelError
 from napari_usgseg.core.types import Prompts
-from napari_usgseg.models.catalogue import CACHE_VARIABLE, CATALOGUE, OPENVINO
-from napari_usgseg.models.registry import list_models, load_segmenter, verify_models
+from napari_usgseg.models.checkpoints import CACHE_VARIABLE
+from napari_usgseg.models.registry import (
+    OPENVINO,
+    SEGMENTERS,
+    list_models,
+    load_segmenter,
+    verify_models,
+)
 from napari_usgseg.models.sam import openvino as sam2_openvino
 from napari_usgseg.models.sam import sam2
 from napari_usgseg.models.sam.nano import NanoSam
@@ -252,8 +258,8 @@ def test_without_the_extra_no_such_model_is_offered():
 
 def test_with_the_extra_every_sam_2_is_offered_and_its_file_is_verified_once():
     pytest.importorskip("openvino")
-    offered = {model.name: model for model in CATALOGUE if model.name.endswith(OPENVINO)}
-    assert set(offered) == {f"{name}{OPENVINO}" for name in sam2.SAM2_VARIANTS}
+    offered = {name for name in SEGMENTERS if name.endswith(OPENVINO)}
+    assert offered == {f"{name}{OPENVINO}" for name in sam2.SAM2_VARIANTS}
     assert {info.repo for info in list_models() if info.name in offered} == {
         f"facebook/{name}" for name in sam2.SAM2_VARIANTS
     }

@@ -47,7 +47,7 @@ def describe_installation() -> dict[str, Any]:
     """Versions, devices, models on this machine, and caches with their sizes in bytes."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    from ..models.catalogue import cache_folder
+    from ..models.checkpoints import cache_folder
     from ..models.registry import list_models
 
     return {

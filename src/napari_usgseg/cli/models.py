@@ -132,7 +132,7 @@ def merge_lora(
     ] = None,
 ) -> None:
     """Write a detector with an adapter merged into it."""
-    from ..models.lora.convert import merge_to_folder
+    from ..models.registry import merge_to_folder
 
     merge_to_folder(adapter, out, detector)
     typer.echo(f"{out}: use it with --detector {out}")

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from ..core.types import ImageEmbedding
 from ..models.embedding_cache import CachePlace, CacheWriter, EmbeddingCache
-from ..models.interfaces import AutoSegmenter, Detector, Segmenter
+from ..models.interfaces import Detector, Segmenter
+from ..models.ppn.card import AutoSegmenter
 from .runner import Lane, Outcome, outcome_of
 
 KEPT_IMAGES = 6

@@ -1,30 +1,37 @@
-"""The embedded models' files: where they are, how they are written, read and checked.
-
-The segmenter is one safetensors file in half precision. Its header says which network it belongs
-to ("arch") and at which size it was trained ("image_size"). Batch-norm statistics stay in single
-precision: they are few, and half precision would lose the small ones.
-"""
+"""Files of models: where the embedded ones are, checksums, and readers that run no code."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import platformdirs
 
 from ..core.errors import CheckpointError, ModelNotFoundError
 from ..io.atomic import write_atomically
 from ..io.names import hidden_or_appledouble
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
-    from .sam.sam import SamSegmenter
-
-NANO_ARCH = "nano-sam-1"
-NANO_FILE = "nano-segmenter.safetensors"
 CHECKSUMS_FILE = "SHA256SUMS.json"
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+"""The two files of a model in transformers' format."""
+
+
+CACHE_VARIABLE = "USGSEG_CACHE"
+
+
+def cache_folder() -> Path:
+    """The person's folder for what can be made anew: ``USGSEG_CACHE``, or the system's own."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        return Path(chosen)
+    return platformdirs.user_cache_path("napari-usgseg", appauthor=False, opinion=False)
 
 
 def weights_folder() -> Path:
@@ -63,15 +70,20 @@ def write_checksums(folder: str | Path) -> None:
         LabelWriteError: it cannot be written.
     """
     folder = Path(folder)
-    paths = sorted(folder.rglob("*"))
-    files = [path for path in paths if path.is_file() and not hidden_or_appledouble(path)]
     sums = {
-        path.relative_to(folder).as_posix(): sha256_of(path)
-        for path in files
+        name: sha256_of(path)
+        for name, path in files_below(folder, folder).items()
         if path.name != CHECKSUMS_FILE and path.suffix not in {".py", ".pyc"}
     }
     text = json.dumps(sums, indent=1) + "\n"
     write_atomically(folder / CHECKSUMS_FILE, text.encode(), overwrite=True)
+
+
+def files_below(location: Path, root: Path) -> dict[str, Path]:
+    """The file at ``location``, or those in that folder, by their names from ``root`` on."""
+    inside = sorted(location.rglob("*")) if location.is_dir() else [location]
+    paths = [path for path in inside if path.is_file() and not hidden_or_appledouble(path)]
+    return {path.relative_to(root).as_posix(): path for path in paths}
 
 
 def read_tensors(path: str | Path, *entries: str) -> dict[str, Tensor]:
@@ -108,80 +120,62 @@ def read_tensors(path: str | Path, *entries: str) -> dict[str, Tensor]:
     return state
 
 
-def save_nano_segmenter(net: nn.Module, path: str | Path, metadata: Mapping[str, str]) -> None:
-    """Write a `NanoSam` in half precision, through a temporary file and an atomic rename.
+def model_type_of(folder: str | Path) -> str | None:
+    """Which model of transformers a folder's ``config.json`` is of; None where it says nothing."""
+    try:
+        card = json.loads((Path(folder) / CONFIG_FILE).read_text(encoding="utf-8"))
+        return str(card["model_type"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def read_pretrained(folder: Path, model_class: Any, *others: Any) -> tuple[Any, ...]:
+    """A model in single precision from a folder in transformers' format, and what else it brings.
+
+    Only safetensors are read, and every weight of the model must be there.
 
     Args:
-        net: the network, on any device.
-        path: where to; an existing file is replaced.
-        metadata: what to keep in the header beside "arch" and "image_size" (command, seed, ...).
+        folder: as ``save_pretrained`` writes it.
+        model_class: transformers' class of the model.
+        others: further classes with ``from_pretrained`` (a processor).
 
     Raises:
-        CheckpointError: a weight is not finite, or too large for half precision.
-        LabelWriteError: the file cannot be written.
+        ModelNotFoundError: there is no such folder.
+        CheckpointError: a file is missing, damaged or another model's.
     """
-    from safetensors.torch import save
+    import torch
+    from safetensors import SafetensorError
 
-    path = Path(path)
-    tensors = {name: _to_half(name, tensor) for name, tensor in net.state_dict().items()}
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise CheckpointError(f"{path}: {name} is not finite in half precision; not written")
-    header = {**metadata, "arch": NANO_ARCH, "image_size": str(net.image_size)}
-    write_atomically(path, save(tensors, metadata=header), overwrite=True)
-
-
-def load_nano_segmenter(path: str | Path, device: str = "cpu") -> SamSegmenter:
-    """The nano segmenter from its file.
-
-    Raises:
-        ModelNotFoundError: there is no such file.
-        CheckpointError: the file is damaged, or belongs to another network.
-    """
-    from .sam.nano import NanoSam
-    from .sam.sam import SamSegmenter
-
-    file = Path(path)
-    header, tensors = _read_safetensors(file)
-    image_size = _image_size(header, file)
-    net = NanoSam(image_size)
+    kind = model_class.config_class.model_type
+    if not folder.is_dir():
+        raise ModelNotFoundError(f"{folder}: no such folder")
+    for file in (WEIGHTS_FILE, CONFIG_FILE):
+        if not (folder / file).is_file():
+            raise CheckpointError(
+                f"{folder / file}: missing; expected a folder of a {kind} as save_pretrained of "
+                "transformers writes it, with safetensors"
+            )
+    if model_type_of(folder) != kind:
+        raise CheckpointError(f"{folder / CONFIG_FILE}: model_type is not {kind!r}")
     try:
-        net.load_state_dict(tensors, strict=True)  # copies into single precision
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"{file}: its tensors do not fit {NANO_ARCH}: {' '.join(str(error).split())[:300]}"
-        ) from error
-    return SamSegmenter(net, f"nano-{sha256_of(file)[:8]}", device)
-
-
-def _read_safetensors(file: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    from safetensors import SafetensorError, safe_open
-
-    if not file.is_file():
-        raise ModelNotFoundError(
-            f"{file}: no such file; the embedded models come with the package: reinstall "
-            "napari-usgseg, or give the path of a nano segmenter"
+        model, info = model_class.from_pretrained(
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
         )
-    try:
-        with safe_open(file, framework="pt") as handle:
-            header = dict(handle.metadata() or {})
-            return header, {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+        rest = [other.from_pretrained(folder, local_files_only=True) for other in others]
+    except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
         raise CheckpointError(
-            f"{file}: not a whole safetensors file ({error}); download it or reinstall again"
+            f"{folder}: cannot be read as a {kind} ({' '.join(str(error).split())[:300]}); "
+            "download it again"
         ) from error
-
-
-def _image_size(header: Mapping[str, str], file: Path) -> int:
-    arch, size = header.get("arch"), header.get("image_size", "")
-    if arch != NANO_ARCH:
-        raise CheckpointError(f"{file}: expected a {NANO_ARCH}, its header says {arch!r}")
-    if not size.isdecimal() or int(size) == 0 or int(size) % 32:
-        raise CheckpointError(f"{file}: image_size {size!r} is not a positive multiple of 32")
-    return int(size)
-
-
-def _to_half(name: str, tensor: Tensor) -> Tensor:
-    tensor = tensor.detach().cpu().clone().contiguous()
-    is_statistic = name.endswith((".running_mean", ".running_var"))
-    return tensor.half() if tensor.is_floating_point() and not is_statistic else tensor
+    # transformers makes up what a file lacks, and says so in a log at most.
+    gone = sorted(info["missing_keys"]) + sorted(key for key, *_ in info["mismatched_keys"])
+    if gone:
+        raise CheckpointError(
+            f"{folder / WEIGHTS_FILE}: {len(gone)} weights are missing or of another shape, "
+            f"for instance {gone[0]}; the file and {CONFIG_FILE} do not belong together"
+        )
+    return model, *rest

@@ -1,4 +1,4 @@
-"""The two interfaces behind which every model stands."""
+"""The two interfaces behind which every model with a name stands."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.types import Detections, ImageEmbedding, Prediction, Prompts, TextPrompt
-from .ppn.card import PpnCard
 
 
 class Segmenter(Protocol):
@@ -51,35 +50,5 @@ class Detector(Protocol):
 
         Raises:
             PromptError: the prompt has no phrase.
-        """
-        ...
-
-
-class AutoSegmenter(Protocol):
-    """Masks of learned classes without a prompt: a trained prompt predictor on its segmenter."""
-
-    @property
-    def model_id(self) -> str:
-        """Name and content hash of segmenter and prompt predictor."""
-        ...
-
-    @property
-    def card(self) -> PpnCard:
-        """What is known of it: classes, training images, scores."""
-        ...
-
-    def predict(self, embedding: ImageEmbedding) -> dict[int, Prediction]:
-        """Label value -> prediction; one with ``object_score`` below 0 is not in the image.
-
-        Raises:
-            ModelError: the embedding is another model's.
-        """
-        ...
-
-    def for_class(self, class_id: int) -> Segmenter:
-        """A segmenter whose prompts refine what was learned of one class.
-
-        Raises:
-            ModelError: there is no such class.
         """
         ...

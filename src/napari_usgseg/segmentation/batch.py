@@ -49,7 +49,8 @@ from ..io.labels import (
 from ..io.notes import listening
 from ..io.outputs import OutputFolder
 from ..models.grounding.phrases import listed_phrases, split_phrases, wanted_phrases
-from ..models.interfaces import AutoSegmenter, Detector, Segmenter
+from ..models.interfaces import Detector, Segmenter
+from ..models.ppn.card import AutoSegmenter
 from .postprocess import PostprocessSettings
 from .propose import Proposals, compose, propose_auto, propose_prompts, propose_text
 from .run_file import ImageId, RunFile, alone_in, content_hash, match_ids

@@ -23,7 +23,8 @@ from ..core.types import (
 )
 from ..io.datasets import Dataset, DatasetItem
 from ..models.grounding.phrases import split_phrases
-from ..models.interfaces import AutoSegmenter, Detector, Segmenter
+from ..models.interfaces import Detector, Segmenter
+from ..models.ppn.card import AutoSegmenter
 from .postprocess import PostprocessSettings, bounding_window, pointed_pixels, postprocess
 
 SAME_OBJECT = 0.8

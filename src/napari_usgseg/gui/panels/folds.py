@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
 from ...annotation.session import AnnotationSession
 from ...annotation.settings import Settings
 from ...io.formats import FORMATS
-from ...models.catalogue import CATALOGUE
+from ...models.registry import DETECTORS, SEGMENTERS
 from ...project.project import Project
 from ...segmentation.postprocess import PostprocessSettings
 from ..parts import button, row
@@ -173,7 +173,7 @@ class ModelForm(QWidget):
 
 def _names(kind: str, tooltip: str) -> QComboBox:
     box = QComboBox()
-    box.addItems([model.name for model in CATALOGUE if model.kind == kind])
+    box.addItems(list(SEGMENTERS if kind == "segmenter" else DETECTORS))
     box.addItem(CHOOSE_FILE)
     box.setToolTip(tooltip)
     box.setMinimumContentsLength(12)

@@ -21,8 +21,9 @@ from ...core.errors import DatasetError, FileError, PromptError, UsgsegError
 from ...core.metrics import dice, hd95, iou
 from ...io.datasets import Dataset, DatasetItem, read_mask
 from ...io.images import image_size, read_image
-from ...models.interfaces import AutoSegmenter, Detector, Segmenter
+from ...models.interfaces import Detector, Segmenter
 from ...models.lora.card import read_adapter_card
+from ...models.ppn.card import AutoSegmenter
 from ...segmentation.propose import classes_for, untrained_items
 from .annotator import objects_of
 from .methods import (

@@ -24,7 +24,8 @@ from ...io.masks import cut_at_half, read_mask_file
 from ...io.names import NameFinder, pair_by_name, safe_file_name
 from ...io.search import IMAGE_SUFFIXES
 from ...models.grounding.phrases import split_phrases, wanted_phrases
-from ...models.interfaces import AutoSegmenter, Detector, Segmenter
+from ...models.interfaces import Detector, Segmenter
+from ...models.ppn.card import AutoSegmenter
 from ...segmentation.postprocess import PostprocessSettings, postprocess
 from ...segmentation.propose import auto_masks, compose, propose_text
 from .annotator import NOC_TARGETS, REPORTED_CLICKS, foreign_boxes, simulate_clicks, tight_box

@@ -107,7 +107,7 @@ def train(
         phantoms: number of phantoms in the pool.
         resume: go on from the checkpoints in ``out``.
     """
-    from ...models.checkpoints import save_nano_segmenter
+    from ...models.sam.nano import save_nano_segmenter
 
     out.mkdir(parents=True, exist_ok=True)
     datasets = [read_dataset(folder) for folder in data]

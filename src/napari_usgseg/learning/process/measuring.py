@@ -188,7 +188,7 @@ def text_scores(
 
 def _is_taught(detector: Detector, phrase: str) -> bool:
     """Whether an adapter answers a phrase; all others are answered as without it."""
-    from ...models.lora.routing import RoutedDetector
+    from ...models.grounding.routing import RoutedDetector
 
     if not isinstance(detector, RoutedDetector):
         return True

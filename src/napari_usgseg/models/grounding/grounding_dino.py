@@ -20,15 +20,10 @@ from numpy.typing import NDArray
 from ...core.errors import PromptError
 from ...core.geometry import clip_box, nms
 from ...core.types import BoolArray, Detections, FloatArray, TextPrompt
-from ..catalogue import DINO_HUB
-from ..checkpoints import sha256_of
-from ..lora.adapter import merge_adapter, same_base
-from ..lora.card import ADAPTER_WEIGHTS, check_adapter, read_adapter_card
+from ..checkpoints import WEIGHTS_FILE, read_pretrained, sha256_of
+from ..lora.adapter import merged_copy
 from ..sam.sam import check_image
-from ..transformers_folder import TransformersKind
 from .phrases import PhraseSpan, phrase_scores, phrase_spans, wanted_phrases
-
-DINO = TransformersKind("Grounding DINO", "grounding-dino", DINO_HUB)
 
 DEFAULT_BOX_THRESHOLD = 0.25
 DEFAULT_TEXT_THRESHOLD = 0.25
@@ -60,6 +55,20 @@ class GroundingDino:
     def box_threshold(self) -> float:
         """Least score of a box where a prompt does not say."""
         return self._threshold(TextPrompt(""))
+
+    def with_adapter(self, adapter: Path) -> GroundingDino:
+        """A copy with a LoRA adapter merged into its weights; it answers every phrase with them.
+
+        Raises:
+            ModelNotFoundError: the adapter's folder or a file of it is missing.
+            CheckpointError: it is damaged, or of another detector.
+        """
+        model, model_id, card = merged_copy(self.model, self.model_id, adapter)
+        tuned = GroundingDino(model, self, model_id, self._device)
+        if card is not None and card.box_thresholds:
+            least = card.least_score(self.box_threshold)
+            model.config.box_threshold = model.config.text_threshold = least
+        return tuned
 
     @torch.inference_mode()
     def detect(self, image: NDArray[np.uint8], prompt: TextPrompt) -> Detections:
@@ -143,36 +152,24 @@ def _select(
 
 
 def load_grounding_dino(
-    name_or_path: str | Path,
-    adapter: str | Path | None = None,
-    device: str = "cpu",
+    folder: str | Path, device: str = "cpu", name: str | None = None
 ) -> GroundingDino:
-    """Grounding DINO by name (`DINO_HUB`) or from a folder in transformers' format.
+    """Grounding DINO from a folder in transformers' format.
 
     Args:
-        name_or_path: "grounding-dino-tiny", "grounding-dino-base", or a folder.
-        adapter: folder of a PEFT LoRA adapter to merge into the weights.
+        folder: as ``save_pretrained`` writes it, with the processor's files.
         device: "cpu", "cuda", ...
+        name: for its ``model_id``; else that of the folder.
 
     Raises:
-        ModelNotFoundError: no such folder or adapter; or not cached and no network.
+        ModelNotFoundError: there is no such folder.
         CheckpointError: files are missing, damaged, or of another model.
     """
     from transformers import GroundingDinoForObjectDetection, GroundingDinoProcessor
 
-    folder, model_id = DINO.find(name_or_path)
-    model, processor = DINO.read(folder, GroundingDinoForObjectDetection, GroundingDinoProcessor)
-    card = None
-    if adapter is not None:
-        adapter = Path(adapter)
-        check_adapter(adapter)
-        card = read_adapter_card(adapter)
-        if card is not None:
-            same_base(model_id, card.base_id, adapter)
-        model = merge_adapter(model, adapter)
-        model_id += f"+{adapter.name}-{sha256_of(adapter / ADAPTER_WEIGHTS)[:8]}"
-    detector = GroundingDino(model, processor, model_id, device)
-    if card is not None and card.box_thresholds:
-        least = card.least_score(detector.box_threshold)
-        model.config.box_threshold = model.config.text_threshold = least
-    return detector
+    folder = Path(folder)
+    model, processor = read_pretrained(
+        folder, GroundingDinoForObjectDetection, GroundingDinoProcessor
+    )
+    model_id = f"{name or folder.resolve().name}-{sha256_of(folder / WEIGHTS_FILE)[:8]}"
+    return GroundingDino(model, processor, model_id, device)

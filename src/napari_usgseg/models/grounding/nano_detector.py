@@ -30,8 +30,7 @@ from ...core.errors import CheckpointError
 from ...core.geometry import components, mask_to_box
 from ...core.types import Detections, TextPrompt
 from ..checkpoints import sha256_of
-from ..lora.adapter import merge_adapter, same_base
-from ..lora.card import ADAPTER_WEIGHTS, check_adapter, read_adapter_card
+from ..lora.adapter import merged_copy
 from ..sam.nano import TRUNK, TRUNK_CHANNELS
 from ..sam.sam import to_pixels
 from .phrases import wanted_phrases, words_of
@@ -173,6 +172,8 @@ def _up(x: Tensor, like: Tensor) -> Tensor:
 
 
 CARD_FILE = "grounder.json"
+TEXT_FILES = ("text.json", "tokenizer.json", "text.safetensors")
+"""Of the sentence encoder, beside the detector's own two files."""
 
 BOX_THRESHOLD = 0.8
 """Default least score: presence, that the phrase is in the image, times the box's mean mask.
@@ -300,6 +301,20 @@ class NanoDetector:
         self.known = known
         self.box_threshold = box_threshold
 
+    def with_adapter(self, adapter: Path) -> NanoDetector:
+        """A copy with a LoRA adapter merged into its weights; it answers every phrase with them.
+
+        Raises:
+            ModelNotFoundError: the adapter's folder or a file of it is missing.
+            CheckpointError: it is damaged, or of another detector.
+        """
+        net, model_id, card = merged_copy(self.net, self.model_id, adapter)
+        known, threshold = self.known, self.box_threshold
+        if card is not None:
+            known = known.taught(card.targets, card.phrases, self.encoder)
+            threshold = card.least_score(threshold)
+        return NanoDetector(net, self.encoder, model_id, known, threshold)
+
     @torch.inference_mode()
     def detect(self, image: NDArray[np.uint8], prompt: TextPrompt) -> Detections:
         """Boxes for every phrase of ``prompt`` in an image, (H, W, 3) RGB uint8, best first.
@@ -390,11 +405,10 @@ def save_nano_detector(detector: NanoDetector, folder: Path, half: bool = True) 
     save_file(state, folder / "grounder.safetensors")
 
 
-def load_nano_detector(folder: Path, adapter: str | Path | None = None) -> NanoDetector:
-    """Read a model folder, and merge a LoRA adapter into the network where one is given.
+def load_nano_detector(folder: Path) -> NanoDetector:
+    """Read a model folder.
 
     Raises:
-        ModelNotFoundError: the adapter's folder or a file of it is missing.
         CheckpointError: a file is missing, damaged or of another model.
     """
     try:
@@ -415,8 +429,7 @@ def load_nano_detector(folder: Path, adapter: str | Path | None = None) -> NanoD
             "check with 'usgseg models verify'"
         ) from error
     encoder = load_sentence_encoder(folder)
-    detector = NanoDetector(net, encoder, f"nano-{digest}", known, threshold)
-    return detector if adapter is None else _with_adapter(detector, Path(adapter))
+    return NanoDetector(net, encoder, f"nano-{digest}", known, threshold)
 
 
 def learned_phrases(folder: Path) -> Tensor:
@@ -424,16 +437,3 @@ def learned_phrases(folder: Path) -> Tensor:
     with safe_open(folder / "grounder.safetensors", framework="pt") as tensors:
         vectors: Tensor = tensors.get_tensor(LEARNED)
     return vectors.float()
-
-
-def _with_adapter(detector: NanoDetector, adapter: Path) -> NanoDetector:
-    check_adapter(adapter)
-    card = read_adapter_card(adapter)
-    known, threshold = detector.known, detector.box_threshold
-    if card is not None:
-        same_base(detector.model_id, card.base_id, adapter)
-        known = known.taught(card.targets, card.phrases, detector.encoder)
-        threshold = card.least_score(threshold)
-    model_id = f"{detector.model_id}+{adapter.name}-{sha256_of(adapter / ADAPTER_WEIGHTS)[:8]}"
-    net = merge_adapter(detector.net, adapter)
-    return NanoDetector(net, detector.encoder, model_id, known, threshold)

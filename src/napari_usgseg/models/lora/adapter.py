@@ -9,17 +9,18 @@ merging would add all of their differences to the one tensor, so they are untied
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from ...core.errors import CheckpointError, ModelError
-from .card import ADAPTER_WEIGHTS, check_adapter
+from ..checkpoints import sha256_of
+from .card import ADAPTER_WEIGHTS, AdapterCard, check_adapter, read_adapter_card
 
 GUARDED = "phrase"
 """The preset that forgets nothing, whatever is done with the adapter."""
@@ -72,7 +73,7 @@ NANO_PRESETS = {
 }
 """For the `nano` detector, which has no attention. "decoder": the layers of neck and head; merged
 for good it forgets what was known, so an adapter answers its own phrases only
-(``lora.routing``). "phrase": only where the phrase steers the image's features, and held
+(``grounding.routing``). "phrase": only where the phrase steers the image's features, and held
 where old phrases do not feel it (``learning.lora``): weaker, but it may be merged."""
 
 
@@ -193,6 +194,26 @@ def merge_adapter(model: Any, adapter: str | Path) -> Any:
     return load_adapter(model, adapter).merge_and_unload()
 
 
+def merged_copy(
+    model: Any, model_id: str, adapter: Path
+) -> tuple[Any, str, AdapterCard | None]:
+    """A copy of a detector's network with an adapter merged, its ``model_id``, the adapter's card.
+
+    Raises:
+        ModelNotFoundError: the folder or one of its two files is missing.
+        CheckpointError: the adapter is damaged, or was trained on other weights.
+    """
+    check_adapter(adapter)
+    card = read_adapter_card(adapter)
+    if card is not None and card.base_id != model_id:
+        raise CheckpointError(
+            f"{adapter}: was trained on {card.base_id}, this is {model_id}; "
+            "an adapter works on the model that it was trained on"
+        )
+    merged = merge_adapter(copy.deepcopy(model), adapter)
+    return merged, f"{model_id}+{adapter.name}-{sha256_of(adapter / ADAPTER_WEIGHTS)[:8]}", card
+
+
 def prepare_for_lora(model: Any) -> None:
     """What a Grounding DINO needs before PEFT takes it; any other network is left as it is."""
     if _is_dino(model):
@@ -241,17 +262,3 @@ def _share_twins(model: Any) -> None:
             if tensor.requires_grad:
                 owner, _, leaf = name.rpartition(".")
                 setattr(following.get_submodule(owner), leaf, source[name])
-
-
-def same_base(given: str, wanted: str, folder: Path) -> None:
-    """Raise CheckpointError where an adapter was trained on other weights than the given ones."""
-    if given != wanted:
-        raise CheckpointError(
-            f"{folder}: was trained on {wanted}, this is {given}; "
-            "an adapter works on the model that it was trained on"
-        )
-
-
-def trained(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The tensors that a training changes, by name."""
-    return {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}

@@ -8,7 +8,6 @@ box head for every decoder layer, twice, where the original has one.
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 from torch import Tensor
@@ -16,48 +15,8 @@ from torch import Tensor
 from ...core.errors import CheckpointError
 from ...io.outputs import check_model_folder
 from ..checkpoints import read_tensors
-from ..grounding.grounding_dino import GroundingDino
-from ..grounding.nano_detector import NanoDetector, save_nano_detector
-from ..registry import embedded_detector, load_detector
 from .adapter import DINO_PRESETS, USE
-from .card import ADAPTER_WEIGHTS, base_of
-from .routing import RoutedDetector
-
-TEXT_FILES = ("text.json", "tokenizer.json", "text.safetensors")
-
-
-def merge_to_folder(adapter: Path, out: Path, base: str | None = None) -> Path:
-    """Write the detector with ``adapter`` merged, in single precision, to ``out``.
-
-    A merged detector answers every phrase with the tuned weights; what that costs the other phrases
-    is measured in docs/lora-study.md.
-
-    Args:
-        adapter: folder of the adapter.
-        out: a new folder, or an empty one.
-        base: name or folder of its detector; None takes the one that it says.
-
-    Raises:
-        LabelWriteError: ``out`` holds something.
-        ModelNotFoundError: the adapter or its detector is not there.
-        CheckpointError: they do not belong together.
-    """
-    check_model_folder(out)
-    name = base or base_of(adapter)
-    detector = load_detector(name, adapter)
-    if isinstance(detector, RoutedDetector):
-        detector = detector.tuned
-    if isinstance(detector, NanoDetector):
-        save_nano_detector(detector, out, half=False)
-        folder = embedded_detector() if name == "nano" else Path(name)
-        for file in TEXT_FILES:
-            shutil.copyfile(folder / file, out / file)
-    elif isinstance(detector, GroundingDino):
-        detector.model.save_pretrained(out)
-        detector.tokenizer.save_pretrained(out)
-        detector.image_processor.save_pretrained(out)
-    return out
-
+from .card import ADAPTER_WEIGHTS
 
 NAMES = (
     (r"feat_map", r"model.text_projection"),

@@ -1,4 +1,4 @@
-"""What is known of a trained prompt predictor without loading it; light to import.
+"""The card of a trained prompt predictor, and its interface; light to import.
 
 <folder>/ppn.json          the card
 <folder>/ppn.safetensors   the weights
@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ...core.errors import CheckpointError, ModelNotFoundError
+from ...core.types import ImageEmbedding, Prediction
 from ...io.atomic import write_atomically
+from ..interfaces import Segmenter
 
 CARD_FILE = "ppn.json"
 WEIGHTS_FILE = "ppn.safetensors"
@@ -56,6 +58,36 @@ class PpnCard:
         """The label value of a class by its name, or None."""
         names = {known.casefold(): value for value, known in self.classes.items()}
         return names.get(name.casefold())
+
+
+class AutoSegmenter(Protocol):
+    """Masks of learned classes without a prompt: a trained prompt predictor on its segmenter."""
+
+    @property
+    def model_id(self) -> str:
+        """Name and content hash of segmenter and prompt predictor."""
+        ...
+
+    @property
+    def card(self) -> PpnCard:
+        """What is known of it: classes, training images, scores."""
+        ...
+
+    def predict(self, embedding: ImageEmbedding) -> dict[int, Prediction]:
+        """Label value -> prediction; one with ``object_score`` below 0 is not in the image.
+
+        Raises:
+            ModelError: the embedding is another model's.
+        """
+        ...
+
+    def for_class(self, class_id: int) -> Segmenter:
+        """A segmenter whose prompts refine what was learned of one class.
+
+        Raises:
+            ModelError: there is no such class.
+        """
+        ...
 
 
 def write_card(folder: Path, card: PpnCard) -> None:

@@ -4,18 +4,32 @@ EfficientNet-Lite0 (timm's ``tf_efficientnet_lite0``) looks at the image squashe
 its strides 16 and 32 become the image embedding, its strides 4 and 8 the decoder's
 high-resolution features (SAM 2, arXiv 2408.00714, appendix C: mask decoder). Prompt encoder, mask
 decoder and two-way transformer are the ``sam2`` package's own classes.
+
+Its file is safetensors in half precision, whose header says which network it belongs to ("arch")
+and at which size it was trained ("image_size").
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import timm
 import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save
 from sam2.modeling.sam.mask_decoder import MaskDecoder
 from sam2.modeling.sam.prompt_encoder import PromptEncoder
 from sam2.modeling.sam.transformer import TwoWayTransformer
 from sam2.modeling.sam2_utils import LayerNorm2d
 from torch import Tensor, nn
 
+from ...core.errors import CheckpointError, ModelNotFoundError
+from ...io.atomic import write_atomically
+from ..checkpoints import read_tensors, sha256_of
+from .sam import SamSegmenter
+
+ARCH = "nano-sam-1"
 EMBED_DIM = 256
 STRIDE = 16
 TRUNK = "tf_efficientnet_lite0"
@@ -106,3 +120,61 @@ class NanoSam(nn.Module):
     def encode(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Normalised pixels (B, 3, S, S) -> image embedding and [stride 4, stride 8] features."""
         return self.neck(self.trunk(pixels))
+
+
+def save_nano_segmenter(net: NanoSam, path: str | Path, metadata: Mapping[str, str]) -> None:
+    """Write the network in half precision; an existing file is replaced.
+
+    Args:
+        net: on any device.
+        path: where to.
+        metadata: what to keep in the header beside "arch" and "image_size" (command, seed, ...).
+
+    Raises:
+        CheckpointError: a weight is not finite, or too large for half precision.
+        LabelWriteError: the file cannot be written.
+    """
+    tensors = {name: _to_half(name, tensor) for name, tensor in net.state_dict().items()}
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise CheckpointError(f"{path}: {name} is not finite in half precision; not written")
+    header = {**metadata, "arch": ARCH, "image_size": str(net.image_size)}
+    write_atomically(path, save(tensors, metadata=header), overwrite=True)
+
+
+def load_nano_segmenter(path: str | Path, device: str = "cpu") -> SamSegmenter:
+    """The nano segmenter from its file.
+
+    Raises:
+        ModelNotFoundError: there is no such file.
+        CheckpointError: the file is damaged, or belongs to another network.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise ModelNotFoundError(
+            f"{file}: no such file; the embedded models come with the package: reinstall "
+            "napari-usgseg, or give the path of a nano segmenter"
+        )
+    tensors = read_tensors(file)
+    with safe_open(file, framework="pt") as handle:
+        header = handle.metadata() or {}
+    arch, size = header.get("arch"), header.get("image_size", "")
+    if arch != ARCH:
+        raise CheckpointError(f"{file}: expected a {ARCH}, its header says {arch!r}")
+    if not size.isdecimal() or int(size) == 0 or int(size) % 32:
+        raise CheckpointError(f"{file}: image_size {size!r} is not a positive multiple of 32")
+    net = NanoSam(int(size))
+    try:
+        net.load_state_dict(tensors, strict=True)  # copies into single precision
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{file}: its tensors do not fit {ARCH}: {' '.join(str(error).split())[:300]}"
+        ) from error
+    return SamSegmenter(net, f"nano-{sha256_of(file)[:8]}", device)
+
+
+def _to_half(name: str, tensor: Tensor) -> Tensor:
+    tensor = tensor.detach().cpu().contiguous()
+    # Batch-norm statistics are few, and half precision would lose the small ones.
+    is_statistic = name.endswith((".running_mean", ".running_var"))
+    return tensor.half() if tensor.is_floating_point() and not is_statistic else tensor

@@ -24,8 +24,13 @@ import torch
 from torch import Tensor, nn
 
 from ...core.errors import CheckpointError, LabelWriteError, ModelError
-from ..catalogue import CACHE_VARIABLE, cache_folder
-from ..checkpoints import read_checksums, sha256_of, write_checksums
+from ..checkpoints import (
+    CACHE_VARIABLE,
+    cache_folder,
+    read_checksums,
+    sha256_of,
+    write_checksums,
+)
 from .sam import SamSegmenter
 from .sam2 import Sam2Net
 

@@ -22,11 +22,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..catalogue import SAM1_HUB
-from ..transformers_folder import TransformersKind
+from ..checkpoints import WEIGHTS_FILE, read_pretrained, sha256_of
 from .sam import BOX_CORNER_LABELS, PIXEL_MEAN, PIXEL_STD, SamSegmenter, check_image
-
-SAM1 = TransformersKind("SAM", "sam", SAM1_HUB)
 
 RENAMED = (
     (r"^shared_embedding\.positional_embedding$", "pe_layer.positional_encoding_gaussian_matrix"),
@@ -106,22 +103,25 @@ class Sam1Segmenter(SamSegmenter):
         return self._net.prompt_encoder(points=points, boxes=box, masks=mask)
 
 
-def load_sam1(name_or_path: str | Path, device: str = "cpu") -> Sam1Segmenter:
-    """SAM's first version by name (`SAM1_HUB`), or from a folder in transformers' format.
+def load_sam1(
+    folder: str | Path, device: str = "cpu", name: str | None = None
+) -> Sam1Segmenter:
+    """SAM's first version from a folder in transformers' format.
 
     Args:
-        name_or_path: "sam-vit-base|large|huge", "medsam-vit-base", or a folder with
-            ``config.json`` and ``model.safetensors``.
+        folder: with ``config.json`` and ``model.safetensors``.
         device: "cpu", "cuda", ...
+        name: for its ``model_id``; else that of the folder.
 
     Raises:
-        ModelNotFoundError: no such folder; or it is not cached and there is no network.
+        ModelNotFoundError: there is no such folder.
         CheckpointError: files are missing, damaged, or of another model.
     """
     from transformers import SamModel
 
-    folder, model_id = SAM1.find(name_or_path)
-    (model,) = SAM1.read(folder, SamModel)
+    folder = Path(folder)
+    (model,) = read_pretrained(folder, SamModel)
+    model_id = f"{name or folder.resolve().name}-{sha256_of(folder / WEIGHTS_FILE)[:8]}"
     return Sam1Segmenter(Sam1Net(model.eval()), model_id, device)
 
 

@@ -10,8 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ...core.errors import CheckpointError, ModelNotFoundError
-from ..catalogue import SAM2_HUB
+from ...core.errors import CheckpointError
 from ..checkpoints import read_tensors, sha256_of
 from .sam import SamSegmenter
 
@@ -104,22 +103,6 @@ def build_sam2(variant: Sam2Variant, image_size: int = 1024) -> Any:
     return instantiate(config.model, _recursive_=True)
 
 
-def load_sam2(name: str, device: str = "cpu") -> SamSegmenter:
-    """SAM 2.1 by name, from the Hugging Face cache or hub.
-
-    Args:
-        name: a key of `SAM2_HUB` ("sam2.1-hiera-tiny", ...).
-        device: "cpu", "cuda", ...
-
-    Raises:
-        ModelNotFoundError: no such name; or it is not cached and there is no network.
-        CheckpointError: the file is damaged.
-    """
-    if name not in SAM2_HUB:
-        raise ModelNotFoundError(f"no SAM 2.1 named {name!r}; there are {', '.join(SAM2_HUB)}")
-    return load_sam2_checkpoint(SAM2_HUB[name].fetch(), device)
-
-
 def load_sam2_checkpoint(path: str | Path, device: str = "cpu") -> SamSegmenter:
     """SAM 2.1 from an official checkpoint file (a torch file with the key "model").
 
@@ -158,7 +141,7 @@ def infer_variant(state: Mapping[str, Tensor], path: str | Path = "checkpoint") 
             if "no_obj_embed_spatial" not in state:
                 raise CheckpointError(
                     f"{path}: a checkpoint of SAM 2.0; take the one of {variant.name}, "
-                    f"https://huggingface.co/{SAM2_HUB[variant.name].repo}"
+                    f"https://huggingface.co/facebook/{variant.name}"
                 )
             return variant
     raise CheckpointError(

@@ -10,21 +10,60 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ...core.types import Detections, TextPrompt
-from ..grounding.nano_detector import SentenceEncoder
-from ..grounding.phrases import split_phrases
 from ..interfaces import Detector
+from ..lora.card import read_adapter_card
+from .grounding_dino import GroundingDino
+from .nano_detector import NanoDetector, SentenceEncoder, learned_phrases, load_sentence_encoder
+from .phrases import split_phrases
 
 TAUGHT = 0.7
 """A phrase as similar as this (cosine) to one that was taught means the same."""
 ROUNDING = 1e-3
 """The base's vectors are in half precision: what it knows too and the adapter was taught is as near
 to either, and the adapter answers it."""
+
+
+def with_routed_adapter(
+    base: NanoDetector | GroundingDino, adapter: Path, nano_folder: Path
+) -> Detector:
+    """A detector whose adapter answers what it was taught; all other phrases are the base's.
+
+    An adapter that brings no card, or no phrases, answers everything.
+
+    Args:
+        base: the detector that the adapter belongs to.
+        adapter: the adapter's folder.
+        nano_folder: of the embedded `nano` detector; its sentence encoder stands in for the one
+            that a Grounding DINO does not have.
+
+    Raises:
+        ModelNotFoundError: the adapter's folder or a file of it is missing.
+        CheckpointError: it is damaged, or of another detector.
+    """
+    card = read_adapter_card(adapter)
+    if card is None or not card.phrases:
+        return base.with_adapter(adapter)
+    tuned: NanoDetector | GroundingDino
+    if isinstance(base, NanoDetector):
+        encoder, known = base.encoder, base.known.learned
+        tuned = base.with_adapter(adapter)
+        share_tensors(tuned.net, base.net)
+        # What the person is told of a phrase that neither knows names the new targets, too.
+        base.known = replace(base.known, names=tuned.known.names, words=tuned.known.words)
+    else:
+        # "breast tumor" is near "thyroid nodule", and another thing: so what nano knows counts.
+        encoder, known = load_sentence_encoder(nano_folder), learned_phrases(nano_folder)
+        tuned = base.with_adapter(adapter)
+        share_tensors(tuned.model, base.model)
+    taught = TaughtPhrases(card.phrases, encoder, known, card.box_thresholds)
+    return RoutedDetector(base, tuned, taught, taught.least_score)
 
 
 class TaughtPhrases:
