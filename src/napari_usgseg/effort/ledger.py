@@ -37,7 +37,6 @@ MODEL_COLUMNS = (
     "first_proposal", "images", *(str(way).replace(" ", "_") for way in Way), "median_s",
     "median_unchanged_s", "median_changed_s", "saved_s", "dice", "hd95_px",
 )  # fmt: skip
-PHRASE_COLUMNS = ("class", "phrase", "images_searched", "images_found", "dice")
 DIGITS = {"active_s": 3, "waited_s": 3, "dice": 4, "hd95_px": 2}
 """Decimals in the CSV files; other fractions have one."""
 
@@ -57,8 +56,9 @@ class Ledger:
             ``MODEL_COLUMNS``: made by hand first, then by how many images. ``saved_s`` is by how
             much the median is below that of the images made by hand, where there are at least
             ``FEW`` of both.
-        phrases: a row for each phrase and class that it found, with ``PHRASE_COLUMNS``, the best
-            phrase of each class first. Nothing found counts 0 where the class was there.
+        phrases: a row for each phrase and class that it found, with ``class``, ``phrase``,
+            ``images_searched``, ``images_found`` and ``dice``, the best phrase of each class
+            first. Nothing found counts 0 where the class was there.
         failures: a sentence for each image that could not be measured.
     """
 

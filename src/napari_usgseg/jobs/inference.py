@@ -138,14 +138,14 @@ def segment_text(
     """
     network, fell_back = models.segmenter(segmenter), ""
     try:
-        finder = models.detector(detector)
+        phrase_model = models.detector(detector)
     except UsgsegError as error:
         if not fallback:
             raise
-        finder, fell_back = models.detector(fallback), str(error)
+        phrase_model, fell_back = models.detector(fallback), str(error)
     embedding = models.embedding(source, segmenter)
-    found = propose_text(network, finder, models.pixels(source), prompt, cleaning, embedding)
-    model_id = f"{finder.model_id} + {network.model_id}"
+    found = propose_text(network, phrase_model, models.pixels(source), prompt, cleaning, embedding)
+    model_id = f"{phrase_model.model_id} + {network.model_id}"
     return Found(found.items, model_id, models.elapsed(), found.notes, fell_back)
 
 

@@ -303,16 +303,16 @@ class EventLog:
         "" where the classes did.
         """
         changed: list[str] = []
-        self._changed = {}
         try:
             with self.database.transaction():
                 yield changed
+            changed += self._changed
+            self._maps.update((key, kept) for key, kept in self._changed.items() if key)
         except BaseException:
             self._encoder = Encoder(self.database.keep_blob)  # its blobs were not kept
             raise
-        changed += self._changed
-        self._changed.pop("", None)
-        self._maps.update(self._changed)
+        finally:
+            self._changed = {}
 
     def record(self, events: Sequence[Event]) -> list[str]:
         """Add events in one transaction; those that are there already are passed over.
