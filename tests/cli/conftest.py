@@ -14,6 +14,7 @@ from PIL import Image
 
 from napari_usgseg.cli.main import run
 from napari_usgseg.core.types import LabelClass
+from napari_usgseg.models import registry
 from napari_usgseg.project.project import Project
 from tests.support.labelling import accept_labels, set_classes
 
@@ -39,6 +40,31 @@ def usgseg(capsys):
         return Outcome(code, *capsys.readouterr())
 
     return call
+
+
+@pytest.fixture(scope="package", autouse=True)
+def models_stay_loaded():
+    """Load each model once for all calls in this process: no model holds anything between calls."""
+    patch = pytest.MonkeyPatch()
+    for name in ("load_segmenter", "load_detector"):
+        patch.setattr(registry, name, _once(getattr(registry, name)))
+    yield
+    patch.undo()
+
+
+def _once(load):
+    kept = {}
+
+    def loaded(model="nano", adapter=None, device="cpu"):
+        if adapter is not None:
+            return load(model, adapter=adapter, device=device)
+        path = Path(model)
+        key = str(model), device, path.stat().st_mtime_ns if path.is_file() else path.exists()
+        if key not in kept:
+            kept[key] = load(model, device=device)
+        return kept[key]
+
+    return loaded
 
 
 @pytest.fixture

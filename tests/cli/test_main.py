@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 import time
@@ -119,15 +120,17 @@ def test_who_interrupts_is_told_that_it_stopped(usgseg, monkeypatch, interruptio
 
 
 def test_names_that_the_output_has_no_letters_for_are_still_told(
-    usgseg_process, checkpoint, tmp_path, monkeypatch
+    usgseg, checkpoint, tmp_path, monkeypatch
 ):
-    monkeypatch.setenv("PYTHONIOENCODING", "cp1252")  # a pipe on Windows
+    pipe = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")  # as on Windows
+    monkeypatch.setattr(sys, "stdout", pipe)
     image = tmp_path / "μαστός.png"
     Image.new("L", (40, 30)).save(image)
     words = ["--box", "5,5,30,20", "--out", tmp_path / "out", "--model", checkpoint]
-    outcome = usgseg_process("segment", image, *words)
+    outcome = usgseg("segment", image, *words)
     assert (outcome.code, outcome.err) == (0, "")
-    assert "\\u03bc\\u03b1" in outcome.out
+    pipe.flush()
+    assert b"\\u03bc\\u03b1" in pipe.buffer.getvalue()
     assert (tmp_path / "out" / image.name).is_file()
 
 

@@ -151,20 +151,15 @@ def read_phrasings(path: Path) -> dict[str, list[str]]:
     Raises:
         PromptError: it is not such a file.
     """
+    from pydantic import TypeAdapter
+
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-        found = {
-            str(target).casefold(): [str(phrase) for phrase in phrases]
-            for target, phrases in card.items()
-            if isinstance(phrases, list)
-        }
-        if len(found) < len(card):
-            raise ValueError("a target without a list")
-    except (OSError, ValueError, AttributeError) as error:
+        card = TypeAdapter(dict[str, list[str]]).validate_json(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise PromptError(
             f'--phrases {path}: {error}; expected JSON such as {{"breast tumor": ["lump"]}}'
         ) from error
-    return found
+    return {target.casefold(): phrases for target, phrases in card.items()}
 
 
 def _adapter_name(folder: Path) -> str:

@@ -143,15 +143,15 @@ def convert(
 ) -> None:
     """Between this layout, GroundingDINO-US-SAM's CSV and Sam2Rad's Train and Test folders."""
     from ..io.datasets import read_dataset, read_splits, split_by_group
-    from ..lab.public_datasets.source_csv import is_source_csv, read_source_csv, write_source_csv
-    from ..lab.public_datasets.source_folders import write_png_layout, write_sam2rad
+    from ..lab.public_datasets import conversions
 
     check_choice("--to", to, LAYOUTS)
-    if to == "png" and is_source_csv(source):
-        images, remarks = read_source_csv(source, out, organ=organ, overwrite=overwrite)
+    if to == "png" and conversions.is_source_csv(source):
+        images, remarks = conversions.read_source_csv(source, out, organ=organ, overwrite=overwrite)
         said = f"{images} images"
     elif to == "png":
-        images, remarks = write_png_layout(read_dataset(source), out, overwrite=overwrite)
+        dataset = read_dataset(source)
+        images, remarks = conversions.write_png_layout(dataset, out, overwrite=overwrite)
         said = f"{images} images"
     else:
         dataset = read_dataset(source)
@@ -160,7 +160,7 @@ def convert(
         if split is None and splits is not None:
             raise DatasetError(splits, f"holds no split of {dataset.name}; leave out --splits")
         split = split or split_by_group(dataset, seed)
-        write = write_source_csv if to == "csv" else write_sam2rad
+        write = conversions.write_source_csv if to == "csv" else conversions.write_sam2rad
         said, remarks = write(dataset, split, out, overwrite=overwrite)
     typer.echo(f"{said} in {out}")
     _say(remarks)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .common import EXIT_SOME_FAILED, progress, result_folder
+from .common import end_if_failed, progress, result_folder
 
 
 def report(
@@ -31,8 +31,6 @@ def report(
             ledger = read_ledger(stores, lambda done, total: advance(""))
         write_csv(ledger, out, folder.write)
         write_page(ledger, stores, out / "index.html", folder.write)
-    for line in ledger.failures:
-        typer.echo(f"usgseg: {line}", err=True)
     if not ledger.efforts:
         typer.echo(f"nothing is recorded in {ledger.name} yet")
     else:
@@ -42,5 +40,4 @@ def report(
             f"{span(images['active_s'].sum())} of work, {images['click'].sum()} clicks"
         )
     typer.echo(f"report: {out / 'index.html'}")
-    if ledger.failures:
-        raise typer.Exit(EXIT_SOME_FAILED)
+    end_if_failed(ledger.failures)

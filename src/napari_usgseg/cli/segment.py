@@ -10,13 +10,13 @@ import typer
 
 from ..core.errors import PromptError, readable
 from .common import (
-    EXIT_SOME_FAILED,
     Adapter,
     BoxThreshold,
     DetectorName,
     Device,
     ModelName,
     TextThreshold,
+    end_if_failed,
     parse_box,
     parse_point,
     progress,
@@ -25,35 +25,6 @@ from .common import (
 if TYPE_CHECKING:
     from ..core.types import Prompts
     from ..io.search import FoundImages
-    from ..segmentation.postprocess import PostprocessSettings
-
-
-Cleaning = Annotated[bool, typer.Option(help="Clean the masks at all.")]
-Keep = Annotated[
-    str | None, typer.Option(help="Pieces to keep: prompted (the default), largest or all.")
-]
-MinArea = Annotated[int | None, typer.Option(help="Drop pieces with fewer pixels.")]
-FillHoles = Annotated[
-    float | None, typer.Option(help="Fill holes up to this fraction of the area; 1 fills all.")
-]
-Opening = Annotated[int | None, typer.Option(help="Cut off spurs: radius in pixels.")]
-Closing = Annotated[int | None, typer.Option(help="Bridge gaps: radius in pixels.")]
-Smoothing = Annotated[float | None, typer.Option(help="Round the border: deviation in pixels.")]
-Dilation = Annotated[int | None, typer.Option(help="Grow the result by so many pixels.")]
-
-
-def read_settings(**given: Any) -> PostprocessSettings:
-    """The settings with what was given on the command line.
-
-    Raises:
-        UsgsegError: a value that means nothing.
-    """
-    from ..segmentation.postprocess import PostprocessSettings
-
-    return PostprocessSettings(
-        **{name: value for name, value in given.items() if value is not None}
-    )
-
 
 TO_SEARCH = "--recursive searches them too"
 
@@ -91,14 +62,22 @@ def segment(
         bool, typer.Option(help="Search the folders in a folder as well.")
     ] = False,
     device: Device = "auto",
-    cleaning: Cleaning = True,
-    keep: Keep = None,
-    min_area: MinArea = None,
-    fill_holes: FillHoles = None,
-    opening: Opening = None,
-    closing: Closing = None,
-    smoothing: Smoothing = None,
-    dilation: Dilation = None,
+    cleaning: Annotated[bool, typer.Option(help="Clean the masks at all.")] = True,
+    keep: Annotated[
+        str | None, typer.Option(help="Pieces to keep: prompted (the default), largest or all.")
+    ] = None,
+    min_area: Annotated[int | None, typer.Option(help="Drop pieces with fewer pixels.")] = None,
+    fill_holes: Annotated[
+        float | None, typer.Option(help="Fill holes up to this fraction of the area; 1 fills all.")
+    ] = None,
+    opening: Annotated[int | None, typer.Option(help="Cut off spurs: radius in pixels.")] = None,
+    closing: Annotated[int | None, typer.Option(help="Bridge gaps: radius in pixels.")] = None,
+    smoothing: Annotated[
+        float | None, typer.Option(help="Round the border: deviation in pixels.")
+    ] = None,
+    dilation: Annotated[
+        int | None, typer.Option(help="Grow the result by so many pixels.")
+    ] = None,
 ) -> None:
     """Find what a phrase names, what boxes and points show, or what a PPN has learned, as PNGs.
 
@@ -108,7 +87,9 @@ def segment(
     """
     from ..core.types import TextPrompt
     from ..models.grounding.phrases import wanted_phrases
+    from ..models.registry import load_detector, load_segmenter
     from ..segmentation.batch import BatchRequest, check_place, segment_files
+    from ..segmentation.postprocess import PostprocessSettings
 
     several = text is not None and len(wanted_phrases(text, "--text")) > 1
     objects = _objects(
@@ -119,25 +100,25 @@ def segment(
     if ppn is not None and (text is not None or objects):
         raise PromptError("--ppn needs no prompt: leave --text, --box and --point out")
     found = _find_images(inputs, recursive)
+    steps: dict[str, Any] = {
+        "keep": keep,
+        "min_area": min_area,
+        "fill_holes": fill_holes,
+        "opening": opening,
+        "closing": closing,
+        "smoothing": smoothing,
+        "dilation": dilation,
+    }
     request = BatchRequest(
         text=TextPrompt(text, box_threshold, text_threshold) if text is not None else None,
         objects=objects,
-        settings=read_settings(
-            enabled=cleaning,
-            keep=keep,
-            min_area=min_area,
-            fill_holes=fill_holes,
-            opening=opening,
-            closing=closing,
-            smoothing=smoothing,
-            dilation=dilation,
+        settings=PostprocessSettings(
+            enabled=cleaning, **{name: value for name, value in steps.items() if value is not None}
         ),
         overlay=overlay,
         overwrite=overwrite,
     )
     check_place(out, found.files, found.folders, overlay=overlay)
-    from ..models.registry import load_detector, load_segmenter
-
     segmenter = load_segmenter(model, device=device)
     auto, finds = None, None
     if ppn is not None:
@@ -165,25 +146,18 @@ def segment(
             if result.status == "failed":
                 failed.append(f"{name}: {result.message}")
                 step("")
-            else:
-                outcome = (
-                    "kept from an earlier run"
-                    if result.status == "kept"
-                    else (
-                        f"{result.objects} object{'' if result.objects == 1 else 's'}, "
-                        f"{result.seconds:.2f} s"
-                    )
-                )
-                step(" ".join(filter(None, (f"{name}: {outcome}.", result.message))))
+                continue
+            plural = "" if result.objects == 1 else "s"
+            outcome = f"{result.objects} object{plural}, {result.seconds:.2f} s"
+            if result.status == "kept":
+                outcome = "kept from an earlier run"
+            step(f"{name}: {outcome}. {result.message}".rstrip())
     for line in found.left_out.sentences(TO_SEARCH):
         typer.echo(line)
-    for line in failed:
-        typer.echo(f"usgseg: {line}", err=True)
     kept = f", {counts['kept']} kept" if counts["kept"] else ""
     where = readable(out)
     typer.echo(f"{counts['done']} written{kept}, {len(failed)} failed; label maps are in {where}")
-    if failed:
-        raise typer.Exit(EXIT_SOME_FAILED)
+    end_if_failed(failed)
 
 
 def _objects(

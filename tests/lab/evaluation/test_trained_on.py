@@ -12,7 +12,7 @@ def test_the_embedded_models_know_their_six_data_sets(data_folder):
 
 
 @pytest.mark.parametrize(
-    ("segmenter", "grounder", "ppn", "expected"),
+    ("segmenter", "detector", "ppn", "expected"),
     [
         ("sam2.1-hiera-tiny", None, "", set()),
         ("sam2.1-hiera-tiny@openvino", "grounding-dino-base", "", set()),
@@ -22,8 +22,8 @@ def test_the_embedded_models_know_their_six_data_sets(data_folder):
         ("nano", "my/folder", "", None),
     ],
 )
-def test_other_models_by_what_they_learned_from(segmenter, grounder, ppn, expected):
-    assert trained_on(segmenter, grounder, ppn=ppn) == expected
+def test_other_models_by_what_they_learned_from(segmenter, detector, ppn, expected):
+    assert trained_on(segmenter, detector, ppn=ppn) == expected
 
 
 def test_an_adapter_adds_its_data_sets(tmp_path):

@@ -24,8 +24,13 @@ from napari_usgseg.io.datasets import (
 )
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
-from napari_usgseg.lab.public_datasets.source_csv import COLUMNS, read_source_csv, write_source_csv
-from napari_usgseg.lab.public_datasets.source_folders import write_png_layout, write_sam2rad
+from napari_usgseg.lab.public_datasets.conversions import (
+    COLUMNS,
+    read_source_csv,
+    write_png_layout,
+    write_sam2rad,
+    write_source_csv,
+)
 
 NAMES = [
     "tumor/left", "tumor_left", "x/../../../../evil", "../evil", "..", ".", "CON", "con", "nul.png",

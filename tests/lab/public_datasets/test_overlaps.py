@@ -17,7 +17,7 @@ from napari_usgseg.core.errors import UsgsegError
 from napari_usgseg.core.types import ImageRecord, LabelClass
 from napari_usgseg.io.datasets import read_dataset, read_pair
 from napari_usgseg.io.export import export_images
-from napari_usgseg.lab.public_datasets.source_csv import COLUMNS
+from napari_usgseg.lab.public_datasets.conversions import COLUMNS
 from napari_usgseg.phantoms.phantom import write_phantom_dataset
 from napari_usgseg.project.project import Project
 from tests.support.labelling import accept_labels, set_classes

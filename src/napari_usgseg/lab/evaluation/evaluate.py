@@ -90,23 +90,16 @@ def evaluate_dataset(
     segmenter: Segmenter,
     detector: Detector | None,
     request: EvaluationRequest,
-    on_image: Callable[[DatasetItem], None] = lambda item: None,
     auto: AutoSegmenter | None = None,
-    on_scored: OnScored = lambda score, scene, answer: None,
 ) -> DatasetEvaluation:
-    """Score models on every image of a data set, in an order drawn by ``request.seed``.
-
-    ``box``, ``clicks`` and ``ppn+box`` leave out images without an object; ``ppn`` and ``ppn+box``
-    those that the prompt predictor was trained on; ``limit`` counts the scored ones.
+    """Score models that are loaded already on a data set; see ``Scorer.score``.
 
     Args:
         dataset: what to score on.
         segmenter: turns prompts into masks.
         detector: turns phrases into boxes; for "text" only.
         request: what to measure.
-        on_image: called after each image, for a progress bar.
         auto: prompt predictor on ``segmenter``; for "ppn" and "ppn+box".
-        on_scored: called with each score and what it was made of.
 
     Raises:
         PromptError: "text" without a detector, "ppn" without a prompt predictor or without one
@@ -117,8 +110,7 @@ def evaluate_dataset(
     def method_for(dataset: Dataset) -> Method:
         return _model_method(dataset, segmenter, detector, request, auto)
 
-    scorer = Scorer(request, segmenter.model_id, method_for, auto=auto)
-    return scorer.score(dataset, on_image, on_scored)
+    return Scorer(request, segmenter.model_id, method_for, auto=auto).score(dataset)
 
 
 def _model_method(
@@ -137,43 +129,7 @@ def _model_method(
             raise PromptError(f"{request.prompt} prompts need a prompt predictor: name its folder")
         make = ppn_method if request.prompt == "ppn" else ppn_box_method
         return make(segmenter, auto, classes_for(auto, dataset), request)
-    if request.prompt in ("box", "clicks"):
-        return (box_method if request.prompt == "box" else clicks_method)(segmenter, request)
-    raise PromptError(f"'{request.prompt}' names no prompt of a model")
-
-
-def score_dataset(
-    dataset: Dataset,
-    method: Method,
-    request: EvaluationRequest,
-    on_image: Callable[[DatasetItem], None] = lambda item: None,
-    on_scored: OnScored = lambda score, scene, answer: None,
-) -> DatasetEvaluation:
-    """Score any method on a data set; see ``evaluate_dataset``.
-
-    Raises:
-        DatasetError: nothing can be scored.
-    """
-    scores: list[ImageScore] = []
-    failures: list[tuple[DatasetItem, UsgsegError]] = []
-    for item, other in drawn_items(dataset, request.seed):
-        if request.limit is not None and len(scores) >= request.limit:
-            break
-        try:
-            scored = score_item(dataset, item, other, method, request.seed)
-        except FileError as error:
-            failures.append((item, error))
-        else:
-            if scored is not None:
-                scores.append(scored[0])
-                on_scored(*scored)
-        on_image(item)
-    if not scores:
-        cause = str(failures[0][1]) if failures else "no mask has an object to prompt"
-        raise DatasetError(dataset.name, f"no image to score with {request.prompt}: {cause}")
-    return DatasetEvaluation(
-        tuple(sorted(scores, key=lambda score: score.item.item_id)), tuple(failures)
-    )
+    return (box_method if request.prompt == "box" else clicks_method)(segmenter, request)
 
 
 def drawn_items(dataset: Dataset, seed: int) -> Sequence[tuple[DatasetItem, DatasetItem]]:
@@ -232,21 +188,21 @@ PHOTOGRAPHS = ("sam2.1-", "sam-vit-", "grounding-dino-")
 
 
 def trained_on(
-    segmenter: str, grounder: str | None = None, adapter: Path | None = None, ppn: str = ""
+    segmenter: str, detector: str | None = None, adapter: Path | None = None, ppn: str = ""
 ) -> frozenset[str] | None:
     """Names of the data sets, in lower case; None where a part's training is not known.
 
     Args:
         segmenter: its name.
-        grounder: the detector's, or None.
-        adapter: folder of a LoRA adapter on the grounder.
+        detector: its name, or None.
+        adapter: folder of a LoRA adapter on the detector.
         ppn: the data set or project that taught a prompt predictor.
 
     Raises:
         CheckpointError: the adapter's card is damaged.
     """
     names = frozenset({ppn.casefold()} if ppn else ())
-    for model in (segmenter, grounder):
+    for model in (segmenter, detector):
         if model in ("nano", "nano-dino"):
             names |= EMBEDDED
         elif model is not None and not model.startswith(PHOTOGRAPHS):
@@ -270,13 +226,12 @@ class Asked:
     Attributes:
         prompt: of ``PROMPT_KINDS``, for a model.
         model: the segmenter.
-        grounder: the detector, for "text".
-        adapter: LoRA on the grounder.
+        detector: for "text".
+        adapter: LoRA on the detector.
         ppn: folder of a prompt predictor, for "ppn" and "ppn+box".
         predictions: folder of label maps.
         baseline: of ``BASELINES``.
         name: for the report; None takes the model's or the folder's.
-        device: "auto", "cpu", "cuda".
 
     Raises:
         PromptError: they do not go together.
@@ -284,7 +239,7 @@ class Asked:
 
     prompt: str | None
     model: str = "nano"
-    grounder: str = "nano"
+    detector: str = "nano"
     adapter: Path | None = None
     ppn: Path | None = None
     predictions: Path | None = None
@@ -327,7 +282,7 @@ class Scorer:
         request: what is measured.
         model: its name.
         method_for: the method for a data set, whose classes it may have to know.
-        grounder: name of the detector, or None where none is used.
+        detector: its name, or None where none is used.
         ppn: what the report says of a prompt predictor.
         adapter: name of the LoRA adapter on the detector.
         trained_on: data sets that taught the models; None where that is not known.
@@ -337,7 +292,7 @@ class Scorer:
     request: EvaluationRequest
     model: str
     method_for: Callable[[Dataset], Method]
-    grounder: str | None = None
+    detector: str | None = None
     ppn: dict[str, Any] | None = None
     adapter: str | None = None
     trained_on: frozenset[str] | None = None
@@ -349,11 +304,41 @@ class Scorer:
         on_image: Callable[[DatasetItem], None] = lambda item: None,
         on_scored: OnScored = lambda score, scene, answer: None,
     ) -> DatasetEvaluation:
-        """Score it on a data set; see ``evaluate_dataset``."""
-        method = self.method_for(dataset)
-        if self.auto is not None and not self.request.include_trained:
+        """Score it on the images of a data set, in an order drawn by ``request.seed``.
+
+        ``box``, ``clicks`` and ``ppn+box`` leave out images without an object; ``ppn`` and
+        ``ppn+box`` those that the prompt predictor was trained on; ``limit`` counts the scored.
+
+        Args:
+            dataset: what to score on.
+            on_image: called after each image, for a progress bar.
+            on_scored: called with each score and what it was made of.
+
+        Raises:
+            DatasetError: nothing can be scored.
+        """
+        method, request = self.method_for(dataset), self.request
+        if self.auto is not None and not request.include_trained:
             dataset = dataset.only(item.item_id for item in untrained_items(self.auto, dataset))
-        return score_dataset(dataset, method, self.request, on_image, on_scored)
+        scores: list[ImageScore] = []
+        failures: list[tuple[DatasetItem, UsgsegError]] = []
+        for item, other in drawn_items(dataset, request.seed):
+            if request.limit is not None and len(scores) >= request.limit:
+                break
+            try:
+                scored = score_item(dataset, item, other, method, request.seed)
+            except FileError as error:
+                failures.append((item, error))
+            else:
+                if scored is not None:
+                    scores.append(scored[0])
+                    on_scored(*scored)
+            on_image(item)
+        if not scores:
+            cause = str(failures[0][1]) if failures else "no mask has an object to prompt"
+            raise DatasetError(dataset.name, f"no image to score with {request.prompt}: {cause}")
+        scores.sort(key=lambda score: score.item.item_id)
+        return DatasetEvaluation(tuple(scores), tuple(failures))
 
 
 def load_scorer(asked: Asked, request: EvaluationRequest) -> Scorer:
@@ -369,10 +354,10 @@ def load_scorer(asked: Asked, request: EvaluationRequest) -> Scorer:
     from ...models.registry import load_detector, load_segmenter
 
     segmenter = load_segmenter(asked.model, device=asked.device)
-    detector, grounder, adapter, auto, used = None, None, None, None, None
+    detector, detector_name, adapter, auto, used = None, None, None, None, None
     if asked.prompt == "text":
-        grounder, adapter = asked.grounder, asked.adapter
-        detector = load_detector(grounder, adapter=adapter, device=asked.device)
+        detector_name, adapter = asked.detector, asked.adapter
+        detector = load_detector(asked.detector, adapter=adapter, device=asked.device)
     if asked.ppn is not None:
         from ...models.ppn.model import load_ppn
 
@@ -382,10 +367,10 @@ def load_scorer(asked: Asked, request: EvaluationRequest) -> Scorer:
         request,
         asked.name or asked.model,
         lambda dataset: _model_method(dataset, segmenter, detector, request, auto),
-        grounder,
+        detector_name,
         used,
         adapter.name if adapter else None,
-        trained_on(asked.model, grounder, adapter, auto.card.source if auto else ""),
+        trained_on(asked.model, detector_name, adapter, auto.card.source if auto else ""),
         auto,
     )
 

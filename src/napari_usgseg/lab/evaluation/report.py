@@ -165,7 +165,7 @@ def evaluation_report(scorer: Scorer, datasets: Mapping[str, Mapping[str, Any]])
         "schema": SCHEMA,
         "prompt": request.prompt,
         "segmenter": scorer.model,
-        "grounder": scorer.grounder,
+        "grounder": scorer.detector,
         **({"ppn": scorer.ppn} if scorer.ppn else {}),
         **({"adapter": scorer.adapter} if scorer.adapter else {}),
         "trained_on": None if scorer.trained_on is None else sorted(scorer.trained_on),
@@ -399,7 +399,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 class WorstCases:
     """Keeps the ``count`` images with the lowest Dice, as small pictures.
 
-    Pass ``take`` to ``evaluate_dataset(on_scored=...)``.
+    Pass ``take`` to ``Scorer.score(on_scored=...)``.
     """
 
     def __init__(self, count: int) -> None:

@@ -201,6 +201,7 @@ def _binary(values: NDArray[Any], notes: list[str], lossy: bool) -> BoolArray:
 def _filled(line: BoolArray, notes: list[str]) -> BoolArray:
     """The inside of a closed line; what is filled already stays, an open line gets its hull."""
     from scipy.ndimage import binary_fill_holes, find_objects
+    from skimage.morphology import convex_hull_image
 
     filled = np.zeros(line.shape, bool)
     for box in find_objects(line.view(np.uint8)):  # one: where the line is
@@ -208,28 +209,11 @@ def _filled(line: BoolArray, notes: list[str]) -> BoolArray:
     area = int(filled.sum())
     if not area or area > 2 * int(line.sum()):
         return filled
-    hull = _hull(line)
+    hull = np.asarray(convex_hull_image(line, include_borders=False), bool)
     if area >= _CLOSED * int(hull.sum()):
         return filled
     notes.append("the line is not closed; its convex hull is taken")
     return hull
-
-
-def _hull(mask: BoolArray) -> BoolArray:
-    """The convex hull of a mask (H, W) that has pixels."""
-    from scipy.spatial import ConvexHull, QhullError
-
-    rows = np.flatnonzero(mask.any(axis=1))  # the ends of each row are enough
-    first = mask[rows].argmax(axis=1)
-    last = mask.shape[1] - 1 - mask[rows, ::-1].argmax(axis=1)
-    points = np.concatenate([np.stack([first, rows], 1), np.stack([last, rows], 1)])
-    try:
-        corners = points[ConvexHull(points).vertices]
-    except QhullError:  # all in one row or column, or on one slanting line
-        return mask
-    canvas = Image.new("1", mask.shape[::-1])
-    ImageDraw.Draw(canvas).polygon([tuple(map(int, p)) for p in corners], fill=1, outline=1)
-    return np.asarray(canvas, bool) | mask
 
 
 def _by_color(rule: MaskRule, values: NDArray[Any], notes: list[str]) -> Masks:

@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any, Literal
+from typing import Literal
+
+from pydantic import TypeAdapter
 
 from ...core.errors import DatasetError
 
@@ -114,35 +116,35 @@ class KnownDataset:
         organ: what the images show.
         target: the phrase for label 1 when labels are merged.
         phrases: ways to say it, ``target`` first.
-        merged: the classes of the original that label 1 holds then.
         kept: the labels when they are kept apart; the first has value 1.
         homepage: where it can be had.
         licence: as stated there or by its authors; "not stated" where nothing was found.
         size: what it holds, by its authors.
+        groups: what keeps images together in a split, in words.
+        layout: where its files are.
+        merged: the classes of the original that label 1 holds when labels are merged.
         images: how many the paper (arXiv 2506.23903, its table of data sets) counts, None for the
             extras. Its scripts count lesions or label files, not always images; see ``note``.
         split: the paper's (train, val, test) counts, or None.
         seen: whether the paper's model was tuned on it; None for the extras.
-        groups: what keeps images together in a split, in words.
         note: what to know before drawing conclusions.
-        layout: where its files are.
     """
 
     name: str
     organ: str
     target: str
     phrases: tuple[str, ...]
-    merged: tuple[str, ...]
     kept: tuple[LabelRule, ...]
     homepage: str
     licence: str
     size: str
-    images: int | None
-    split: tuple[int, int, int] | None
-    seen: bool | None
     groups: str
-    note: str
     layout: Layout
+    merged: tuple[str, ...] = ("object",)
+    images: int | None = None
+    split: tuple[int, int, int] | None = None
+    seen: bool | None = None
+    note: str = ""
 
     def label_rules(self, keep: bool) -> tuple[LabelRule, ...]:
         """The labels of the prepared data set: one for all, or those of the original."""
@@ -153,7 +155,12 @@ class KnownDataset:
 def known_datasets() -> tuple[KnownDataset, ...]:
     """All of them, the paper's first and in its order."""
     text = resources.files(__package__).joinpath("registry.toml").read_text(encoding="utf-8")
-    return tuple(_entry(card) for card in tomllib.loads(text)["dataset"])
+    cards = tomllib.loads(text)["dataset"]
+    for card in cards:
+        card["phrases"] = [card["target"], *card.get("phrases", ())]
+        merged = card.get("merged", ["object"])
+        card.setdefault("kept", [{"name": card["target"], "classes": merged}])
+    return TypeAdapter(tuple[KnownDataset, ...]).validate_python(cards)
 
 
 def known_dataset(name: str) -> KnownDataset:
@@ -176,41 +183,3 @@ def find_dataset(name: str) -> KnownDataset | None:
 
 def _plain(name: str) -> str:
     return re.sub(r"[\s_-]", "", name).casefold()
-
-
-def _entry(card: dict[str, Any]) -> KnownDataset:
-    target, merged = card["target"], tuple(card.pop("merged", ["object"]))
-    kept = tuple(LabelRule(k["name"], tuple(k["classes"])) for k in card.pop("kept", []))
-    split = card.pop("split", None)
-    return KnownDataset(
-        phrases=(target, *card.pop("phrases", ())),
-        merged=merged,
-        kept=kept or (LabelRule(target, merged),),
-        images=card.pop("images", None),
-        split=tuple(split) if split else None,
-        seen=card.pop("seen", None),
-        note=card.pop("note", ""),
-        layout=_layout(card.pop("layout")),
-        **card,
-    )
-
-
-def _layout(card: dict[str, Any]) -> Layout:
-    table = card.pop("table", None)
-    masks = tuple(_mask_rule(each) for each in card.pop("masks"))
-    return Layout(
-        image=tuple(card.pop("image")),
-        files=card.pop("files"),
-        masks=masks,
-        table=TableRule(**table) if table else None,
-        ignore=tuple(card.pop("ignore", ())),
-        empty_findings=tuple(card.pop("empty_findings", ())),
-        **card,
-    )
-
-
-def _mask_rule(card: dict[str, Any]) -> MaskRule:
-    classes = card.pop("classes", None)
-    if classes is not None:
-        classes = {key: tuple(v) if isinstance(v, list) else v for key, v in classes.items()}
-    return MaskRule(classes=classes, **card)

@@ -1,11 +1,21 @@
-"""The layout of GroundingDINO-US-SAM: a CSV a side with one row a box, and folders of images.
+"""Conversions between the protocol's layout and those of the two source systems.
+
+GroundingDINO-US-SAM, a CSV a side with one row a box (README.md and DatabaseScrtips/dataSaver.py of
+its repository):
 
     train.CSV  val.CSV  test.CSV      train/  val/  test_image/  test_mask/
     label_name,bbox_x,bbox_y,bbox_width,bbox_height,image_name,image_width,image_height,dataset
 
 Boxes are in whole pixels, the first one and how many, as OpenCV's ``boundingRect`` gives them.
 Image names are in small letters and begin with the data set's. Masks (0 and 255) are there for the
-test side only. From its repository: README.md and DatabaseScrtips/dataSaver.py.
+test side only.
+
+Sam2Rad, whose masks hold label values 1.. as ours do (it has no ``classes.json``, their names):
+
+    Train/{imgs,gts}/<id>.png      Test/{imgs,gts}/<id>.png      classes.json
+
+``io.datasets.read_dataset`` reads Sam2Rad's and ours. Files of an id that is no plain file name
+have a safe one.
 """
 
 from __future__ import annotations
@@ -24,26 +34,35 @@ from numpy.typing import NDArray
 
 from ...core.errors import DatasetError, FileError, readable
 from ...core.geometry import components, mask_to_box
-from ...core.types import BoolArray
+from ...core.types import BoolArray, LabelClass
 from ...io.datasets import (
     CARD,
     Dataset,
+    DatasetItem,
     Split,
     card_ids,
     image_entry,
+    read_pair,
     save_splits,
     write_card,
     write_pair,
 )
 from ...io.images import read_image
-from ...io.labels import write_image, write_png
+from ...io.labels import (
+    LabelMap,
+    default_color,
+    values_in,
+    write_classes,
+    write_image,
+    write_labels,
+    write_png,
+)
 from ...io.masks import object_mask
 from ...io.names import safe_file_names, same_name_key
 from ...io.outputs import OutputFolder
 from ...io.tables import read_table
 from .finding import Remark
 from .registry import find_dataset
-from .source_folders import check_any, on_no_side, open_output, read_items
 
 COLUMNS = (
     "label_name", "bbox_x", "bbox_y", "bbox_width", "bbox_height",
@@ -54,21 +73,127 @@ FROM_BOX = "box"
 """What ``mask_from`` of an item says where its mask is the filled box."""
 
 
-@dataclass(slots=True)
-class _Image:
-    side: str
-    boxes: list[tuple[str, tuple[int, int, int, int]]] = field(default_factory=list)
+class _Conversion:
+    """A data set on its way into a folder that holds nothing else.
+
+    Args:
+        dataset: what is read.
+        out: the folder.
+        overwrite: replace an earlier conversion that nobody changed since.
+        split: where given, items on none of its sides are remarked on.
+
+    Raises:
+        LabelWriteError: the folder holds anything else, or what the data set is read from.
+    """
+
+    def __init__(
+        self, dataset: Dataset, out: Path, overwrite: bool, split: Split | None = None
+    ) -> None:
+        reads = [path for item in dataset.items for path in (item.image_path, item.mask_path)]
+        self.folder = OutputFolder(out, reads=reads, overwrite=overwrite)
+        self.folder.check_only_own()
+        self.dataset = dataset
+        self.files = safe_file_names(item.item_id for item in dataset.items)
+        self.names = dict(dataset.labels)
+        """Of each label value, those included that only a mask has."""
+        sides = {*split.train, *split.val, *split.test} if split else self.files
+        self.remarks = [
+            Remark("missing", item.item_id, "on no side of the split")
+            for item in dataset.items
+            if item.item_id not in sides
+        ]
+
+    def read(
+        self, ids: Iterable[str] | None = None
+    ) -> Iterator[tuple[DatasetItem, NDArray[np.uint8], LabelMap]]:
+        """Items with image (H, W, 3) and labels (H, W); one that fails is remarked on."""
+        for item in self.dataset.items if ids is None else self.dataset.only(ids).items:
+            try:
+                image, labels = read_pair(item)
+            except FileError as error:
+                self.remarks.append(Remark("failed", item.item_id, str(error)))
+                continue
+            for value in values_in(labels):
+                self.names.setdefault(value, f"label {value}")
+            yield item, image, labels
+
+    def check_any(self, count: int) -> None:
+        """Refuse a data set of which ``count`` items, none, could be used; say why the first not.
+
+        Raises:
+            DatasetError: there are none.
+        """
+        if not count:
+            why = f"; the first: {self.remarks[0].text}" if self.remarks else ""
+            raise DatasetError(self.dataset.name, f"no image of it could be used{why}")
 
 
-def is_source_csv(folder: Path) -> bool:
-    """Whether a folder holds such CSV files."""
-    return folder.is_dir() and any(True for _ in _tables(folder))
+def write_png_layout(
+    dataset: Dataset, out: Path, *, overwrite: bool = False
+) -> tuple[int, tuple[Remark, ...]]:
+    """Write a data set in the layout of the protocol; an item that fails stops no other.
+
+    Returns:
+        How many images, and remarks on those that were left out.
+
+    Raises:
+        DatasetError: no item could be used.
+        LabelWriteError: ``out`` holds anything else, or a file cannot be written.
+    """
+    made = _Conversion(dataset, out, overwrite)
+    folder, ids = made.folder, card_ids(made.files)
+    items: list[dict[str, Any]] = []
+    for item, image, labels in made.read():
+        folder.remove(out / CARD)  # what is cut off is no data set, and not half of each
+        write_pair(out, made.files[item.item_id], image, labels, folder.write)
+        more = {"finding": item.finding, "pixel_size_mm": item.spacing_mm}
+        items.append(image_entry(ids[item.item_id], item.group, labels, **more))
+    made.check_any(len(items))
+    write_card(
+        out, folder.write, name=dataset.name, organ=dataset.organ, target=dataset.target,
+        labels=made.names, items=items,
+    )  # fmt: skip
+    folder.remove_others()
+    return len(items), tuple(made.remarks)
+
+
+def write_sam2rad(
+    dataset: Dataset, split: Split, out: Path, *, overwrite: bool = False
+) -> tuple[str, tuple[Remark, ...]]:
+    """Write a data set as Sam2Rad's folders: training and validation to Train, test to Test.
+
+    Images become 8-bit PNGs by the rule of ``io.images``, masks what is read of them.
+
+    Returns:
+        How many images are in each, and remarks on those that were left out.
+
+    Raises:
+        DatasetError: no item could be used.
+        LabelWriteError: ``out`` holds anything else, or a file cannot be written.
+    """
+    made = _Conversion(dataset, out, overwrite, split)
+    write = made.folder.write
+    counts = {"Train": 0, "Test": 0}
+    for side, ids in (("Train", {*split.train, *split.val}), ("Test", set(split.test))):
+        for item, image, labels in made.read(ids):
+            file = f"{made.files[item.item_id]}.png"
+            write_image(out / side / "imgs" / file, image, write)
+            write_labels(out / side / "gts" / file, labels, write)
+            counts[side] += 1
+    made.check_any(sum(counts.values()))
+    classes = [
+        LabelClass(value, readable(name).strip() or f"label {value}", default_color(value))
+        for value, name in made.names.items()
+    ]
+    write_classes(out / "classes.json", classes, write)
+    made.folder.remove_others()
+    return f"Train {counts['Train']}, Test {counts['Test']} images", tuple(made.remarks)
 
 
 def write_source_csv(
     dataset: Dataset, split: Split, out: Path, *, overwrite: bool = False
 ) -> tuple[str, tuple[Remark, ...]]:
-    """Write a data set in this layout, one row for each object of each label.
+    """Write a data set as GroundingDINO-US-SAM's, one row for each object of each label.
 
     A data set of several labels gives each image once for each of its labels, as the source
     system's own scripts do, with the label in the name. An image without an object has no row.
@@ -80,44 +205,42 @@ def write_source_csv(
         DatasetError: no item could be used.
         LabelWriteError: ``out`` holds anything else, or a file cannot be written.
     """
+    made = _Conversion(dataset, out, overwrite, split)
+    folder, names = made.folder, _image_names(dataset)
     rows: dict[str, list[list[object]]] = {side: [] for side in SIDES}
-    place = open_output(dataset, out, overwrite)
-    names = _image_names(dataset)
-    remarks = on_no_side(dataset, split)
     images = 0
     for side in SIDES:
-        for item, image, labels in read_items(dataset.only(getattr(split, side)), remarks):
+        for item, image, labels in made.read(getattr(split, side)):
             for table in SIDES:
-                place.remove(out / f"{table}.CSV")  # what is cut off is none, not half of each
-            found = 0
+                folder.remove(out / f"{table}.CSV")  # what is cut off is none, not half of each
+            size = [labels.shape[1], labels.shape[0], readable(dataset.name.lower())]
+            before = images
             for value in dataset.labels:
                 mask = labels == value
                 boxes = [box for part in components(mask) if (box := mask_to_box(part)) is not None]
                 if not boxes:
                     continue
+                images += 1
                 name = f"{names[item.item_id, value]}.png"
-                folder = "test_image" if side == "test" else side
-                write_image(out / folder / name, image, place.write)
+                write_image(
+                    out / ("test_image" if side == "test" else side) / name, image, folder.write
+                )
                 if side == "test":
                     marked = mask.astype(np.uint8) * 255
-                    write_png(out / "test_mask" / name, marked, place.write)
-                size = [mask.shape[1], mask.shape[0], readable(dataset.name.lower())]
+                    write_png(out / "test_mask" / name, marked, folder.write)
                 phrase = readable(dataset.phrase(value))
                 for x0, y0, x1, y1 in (map(int, box) for box in boxes):
-                    box_xywh = [x0, y0, x1 - x0 + 1, y1 - y0 + 1]
-                    rows[side].append([phrase, *box_xywh, name, *size])
-                found += 1
-            if not found:
+                    rows[side].append([phrase, x0, y0, x1 - x0 + 1, y1 - y0 + 1, name, *size])
+            if images == before:
                 why = "shows none of the labels, and this layout has rows of objects only"
-                remarks.append(Remark("missing", item.item_id, why))
-            images += found
-    check_any(dataset, images, remarks)
+                made.remarks.append(Remark("missing", item.item_id, why))
+    made.check_any(images)
     for side, lines in rows.items():
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([list(COLUMNS), *lines])
-        place.write(out / f"{side}.CSV", text.getvalue().encode("utf-8"))
-    place.remove_others()
-    return f"{sum(map(len, rows.values()))} boxes of {images} images", tuple(remarks)
+        folder.write(out / f"{side}.CSV", text.getvalue().encode("utf-8"))
+    folder.remove_others()
+    return f"{sum(map(len, rows.values()))} boxes of {images} images", tuple(made.remarks)
 
 
 def _image_names(dataset: Dataset) -> dict[tuple[str, int], str]:
@@ -137,10 +260,21 @@ def _image_names(dataset: Dataset) -> dict[tuple[str, int], str]:
     return {key: safe[name] for key, name in wanted.items()}
 
 
+@dataclass(slots=True)
+class _Image:
+    side: str
+    boxes: list[tuple[str, tuple[int, int, int, int]]] = field(default_factory=list)
+
+
+def is_source_csv(folder: Path) -> bool:
+    """Whether a folder holds CSV files of GroundingDINO-US-SAM."""
+    return folder.is_dir() and any(True for _ in _tables(folder))
+
+
 def read_source_csv(
     folder: Path, out: Path, *, organ: str = "unknown", overwrite: bool = False
 ) -> tuple[int, tuple[Remark, ...]]:
-    """Read this layout and write ours: one data set in ``out``, several in folders of it.
+    """Read GroundingDINO-US-SAM's, write ours: one data set in ``out``, several in folders of it.
 
     Where there is no mask, the filled box stands for it, and the item's ``mask_from`` says so:
     good for tuning a detector, not for measuring masks. ``splits.json`` keeps the sides.

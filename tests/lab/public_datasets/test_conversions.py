@@ -11,14 +11,15 @@ from napari_usgseg.io.atomic import write_new
 from napari_usgseg.io.datasets import Split, read_dataset, read_splits, write_card, write_pair
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
-from napari_usgseg.lab.public_datasets.source_csv import (
+from napari_usgseg.lab.public_datasets.conversions import (
     COLUMNS,
     SIDES,
     is_source_csv,
     read_source_csv,
+    write_png_layout,
+    write_sam2rad,
     write_source_csv,
 )
-from napari_usgseg.lab.public_datasets.source_folders import write_png_layout, write_sam2rad
 
 BOXES = {"a": (10, 8, 20, 15), "b": (0, 0, 6, 5), "c": (50, 30, 14, 18), "d": (3, 40, 60, 8)}
 SPLIT = Split(("a", "b"), ("c",), ("d",))
