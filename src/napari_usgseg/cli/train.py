@@ -14,17 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..core.errors import DatasetError
-from .common import (
-    Advance,
-    Datasets,
-    DetectorName,
-    Device,
-    ModelName,
-    check_choice,
-    check_names,
-    end_if_failed,
-    progress,
-)
+from . import common
+from .common import Advance, Datasets, DetectorName, Device, ModelName
 
 if TYPE_CHECKING:
     from ..io.datasets import Dataset
@@ -77,15 +68,9 @@ def nano_segmenter(
     stages = [replace(s, steps=steps or s.steps, minutes=minutes) for s in STAGES]
     stages[-1] = replace(stages[-1], image_size=image_size or stages[-1].image_size)
     train(
-        data,
-        out,
-        splits=splits,
-        seed=seed,
-        teacher_cache=teacher_cache,
-        stages=stages,
-        resume=resume,
-        say=typer.echo,
-    )
+        data, out, splits=splits, seed=seed, teacher_cache=teacher_cache, stages=stages,
+        resume=resume, say=typer.echo,
+    )  # fmt: skip
 
 
 @app.command()
@@ -106,17 +91,9 @@ def nano_detector(
 
     check_model_folder(out, resume=resume)
     train(
-        data,
-        out,
-        splits=splits,
-        seed=seed,
-        steps=steps,
-        minutes=minutes,
-        image_size=image_size,
-        leave_out=leave_out or (),
-        resume=resume,
-        say=typer.echo,
-    )
+        data, out, splits=splits, seed=seed, steps=steps, minutes=minutes, image_size=image_size,
+        leave_out=leave_out or (), resume=resume, say=typer.echo,
+    )  # fmt: skip
 
 
 @app.command()
@@ -140,18 +117,9 @@ def nano_dino(
 
     check_model_folder(out, resume=resume)
     train(
-        data,
-        out,
-        splits=splits,
-        seed=seed,
-        steps=steps,
-        minutes=minutes,
-        image_size=image_size,
-        leave_out=leave_out or (),
-        trunk=trunk,
-        resume=resume,
-        say=typer.echo,
-    )
+        data, out, splits=splits, seed=seed, steps=steps, minutes=minutes, image_size=image_size,
+        leave_out=leave_out or (), trunk=trunk, resume=resume, say=typer.echo,
+    )  # fmt: skip
 
 
 @app.command()
@@ -205,7 +173,7 @@ def ppn(
     segmenter = load_segmenter(model, device=device)
     typer.echo(f"{dataset.name}: {len(training)} images, {', '.join(classes.values())}")
     started = time.monotonic()
-    with progress(settings.steps, "training") as step:
+    with common.progress(settings.steps, "training") as step:
         trained = train_ppn(
             training,
             classes,
@@ -222,7 +190,7 @@ def ppn(
     score = trained.card.scores.get("held_out_dice")
     measured = f", held-out Dice {score:.3f}" if score is not None else ""
     typer.echo(f"{trained.card.ppn_id} in {out}, {time.monotonic() - started:.0f} s{measured}")
-    end_if_failed(failures)
+    common.end_if_failed(failures)
 
 
 @app.command()
@@ -277,27 +245,16 @@ def lora(
     from ..io.outputs import check_model_folder
     from ..learning.lora.train import LoraSettings, train_lora
 
-    check_choice("--decay", decay, ("cosine", "step"))
-    check_choice("--precision", precision, ("auto", "no", "bf16", "fp16"))
+    common.check_choice("--decay", decay, ("cosine", "step"))
+    common.check_choice("--precision", precision, ("auto", "no", "bf16", "fp16"))
     settings = LoraSettings(
-        preset=preset,
-        rank=rank,
-        alpha=alpha,
-        steps=steps,
-        epochs=epochs,
-        batch=batch,
-        accumulate=accumulate,
-        lr=lr,
-        decay="cosine" if decay == "cosine" else "step",
-        patience=patience,
-        minutes=minutes,
-        precision=precision,
-        image_size=image_size,
-        seed=seed,
-    )
+        preset, rank, alpha, steps, epochs, batch, accumulate, lr,
+        decay="cosine" if decay == "cosine" else "step", patience=patience, minutes=minutes,
+        precision=precision, image_size=image_size, seed=seed,
+    )  # fmt: skip
     check_model_folder(out, resume=resume)
     started = time.monotonic()
-    with _labelled(data) as datasets, progress(steps or 0, "tuning") as step:
+    with _labelled(data) as datasets, common.progress(steps or 0, "tuning") as step:
         card = train_lora(
             datasets,
             out,
@@ -349,7 +306,7 @@ def _labelled(folders: Sequence[Path]) -> Iterator[list[Dataset]]:
                 place = Path(scratch) / str(index)
                 export(folder, place, name=folder.resolve().name)
             datasets.append(read_dataset(place))
-        check_names(folders, datasets)
+        common.check_names(folders, datasets)
         yield datasets
 
 

@@ -28,6 +28,7 @@ from ..phantoms.phantom import Phantom, make_phantom
 from ..segmentation.batch import write_overlay
 from ..segmentation.postprocess import PostprocessSettings
 from ..segmentation.propose import Proposal, Proposals, compose, propose_prompts, propose_text
+from .evaluation.annotator import add_click
 
 SETTINGS = PostprocessSettings()
 
@@ -145,12 +146,8 @@ def correct(
     (x, y), label = click
     meant = next((thing for thing in objects if thing[y, x]), None)
     mended = _proposal_at(found.items, x, y, meant)
-    prompts = Prompts(
-        point_coords=np.array([[x, y]], np.float32),
-        point_labels=np.array([label], np.int32),
-        box=mended.box if mended else None,
-        mask_input=mended.low_res_logits if mended else None,
-    )
+    asked = Prompts(box=mended.box if mended else None)
+    prompts = add_click(asked, click, mended.low_res_logits if mended else None)
     previous = mended.mask if mended else None
     proposal, _ = propose_prompts(segmenter, found.embedding, prompts, SETTINGS, previous)
     rest = tuple(item for item in found.items if item is not mended)

@@ -28,7 +28,7 @@ def test_the_lowest_scores_are_kept_worst_first():
     worst = WorstCases(2)
     for name, value in (("a", 0.9), ("b", 0.2), ("c", 0.5), ("d", 0.1)):
         worst.take(*case(name, value))
-    names = [words for _, _, words, _ in sorted(worst._kept, reverse=True)]
+    names = [words for _, words, _ in worst.kept]
     assert names == ["made / d  Dice 0.100", "made / b  Dice 0.200"]
 
 

@@ -8,7 +8,6 @@ not know are listed apart. Every row also says where the paper has its data set.
 
 from __future__ import annotations
 
-import heapq
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -404,20 +403,17 @@ class WorstCases:
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._kept: list[tuple[float, int, str, NDArray[np.uint8]]] = []
-        self._taken = 0
+        self.kept: list[tuple[float, str, NDArray[np.uint8]]] = []
+        """Dice, a line of words and a tile of each, worst first."""
 
     def take(self, score: ImageScore, scene: Scene, answer: Answer) -> None:
         """Keep an image if it is among the worst so far."""
-        self._taken += 1
-        if len(self._kept) == self.count and -self._kept[0][0] <= score.dice:
+        if len(self.kept) == self.count and self.kept[-1][0] <= score.dice:
             return
         words = f"{scene.dataset.name} / {score.item.item_id}  Dice {score.dice:.3f}"
-        entry = (-score.dice, -self._taken, words, _tile(scene, answer))
-        if len(self._kept) < self.count:
-            heapq.heappush(self._kept, entry)
-        else:
-            heapq.heapreplace(self._kept, entry)
+        self.kept.append((score.dice, words, _tile(scene, answer)))
+        self.kept.sort(key=lambda entry: entry[0])
+        del self.kept[self.count :]
 
     def save(self, path: Path, write: Write) -> None:
         """Write the sheet as a PNG, worst first.
@@ -425,19 +421,18 @@ class WorstCases:
         Raises:
             LabelWriteError: the file may not or cannot be written.
         """
-        if self._kept:
+        if self.kept:
             write_png(path, self.sheet(), write)
 
     def sheet(self) -> NDArray[np.uint8]:
         """(H, W, 3) RGB uint8."""
-        tiles = sorted(self._kept, reverse=True)
-        columns = min(COLUMNS, len(tiles))
-        rows = -(-len(tiles) // columns)
+        columns = min(COLUMNS, len(self.kept))
+        rows = -(-len(self.kept) // columns)
         canvas = Image.new("RGB", (columns * TILE, rows * (TILE + CAPTION) + CAPTION), "black")
         draw = ImageDraw.Draw(canvas)
         draw.text((4, 3), "truth", fill=TRUTH)
         draw.text((44, 3), "answer", fill=ANSWER)
-        for place, (_, _, words, tile) in enumerate(tiles):
+        for place, (_, words, tile) in enumerate(self.kept):
             left, top = place % columns * TILE, place // columns * (TILE + CAPTION) + CAPTION
             draw.text((left + 4, top + 3), words[: TILE // 6], fill="white")
             canvas.paste(Image.fromarray(tile), (left, top + CAPTION))
