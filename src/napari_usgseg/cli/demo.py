@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import DetectorName, Device, JsonFile, ModelName, report_writer
+from .common import DetectorName, Device, JsonFile, ModelName, print_table, report_writer
 
 if TYPE_CHECKING:
     from ..lab.demo import DemoStep
@@ -45,21 +45,11 @@ def demo(
 
 
 def _show(steps: list[DemoStep]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("phantom", "phrase", "found", "Dice: phrase", "Dice: + 1 click", "click")
+    rows = [("phantom", "phrase", "found", "Dice: phrase", "Dice: + 1 click", "click")]
     for step in steps:
-        table.add_row(
-            step.image_id,
-            step.phrase,
-            str(step.found),
-            f"{step.dice_text:.3f}",
-            f"{step.dice_click:.3f}",
-            step.click_text,
-        )
+        dices = f"{step.dice_text:.3f}", f"{step.dice_click:.3f}"
+        rows.append((step.image_id, step.phrase, str(step.found), *dices, step.click_text))
     mean_text = sum(step.dice_text for step in steps) / len(steps)
     mean_click = sum(step.dice_click for step in steps) / len(steps)
-    table.add_section()
-    table.add_row("mean", "", "", f"{mean_text:.3f}", f"{mean_click:.3f}", "")
-    Console().print(table)
+    rows.append(("mean", "", "", f"{mean_text:.3f}", f"{mean_click:.3f}", ""))
+    print_table(rows)

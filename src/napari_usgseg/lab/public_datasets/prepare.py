@@ -138,6 +138,10 @@ class PrepareReport:
 class _Missing(DatasetError):
     """An image has no annotation."""
 
+    def __init__(self, found: FoundImage) -> None:
+        finding = f" ({found.finding})" if found.finding else ""
+        super().__init__(found.path, f"an image{finding} without its annotation")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Frame:
@@ -189,7 +193,10 @@ def prepare_dataset(
         LabelWriteError: ``out`` holds anything else, or the result cannot be written.
     """
     folder, out = Path(folder), Path(out)
-    written = _check_places(folder, out, overwrite)
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise DatasetError(out, f"is inside {folder}, which is only read; choose another --out")
+    written = OutputFolder(out, reads=[folder], overwrite=overwrite)
+    written.check_only_own()
     findings = find_images(entry, folder)
     remarks, rules = list(findings.remarks), entry.label_rules(keep_labels)
     writing = Lock()
@@ -255,7 +262,10 @@ def _prepare_image(
             if not labels.any() and not keep_empty:
                 continue
             write_pair(out, frame.item_id, frame.image, labels, write)
-            result.items.append(_item(found, frame, labels, source))
+            group, spacing = found.group or frame.item_id, card_entry(frame.spacing_mm)
+            about = {"source": source, "finding": found.finding, "part": found.part}
+            entry = image_entry(frame.item_id, group, labels, **about, pixel_size_mm=spacing)
+            result.items.append(entry)
             result.hashes.append(average_hash(frame.image))
     except FileError as error:
         kind: RemarkKind = "missing" if isinstance(error, _Missing) else "failed"
@@ -267,14 +277,6 @@ def _prepare_image(
 
 def _relative(path: Path, folder: Path) -> str:
     return readable(path.relative_to(folder).as_posix())
-
-
-def _check_places(folder: Path, out: Path, overwrite: bool) -> OutputFolder:
-    if out.resolve().is_relative_to(folder.resolve()):
-        raise DatasetError(out, f"is inside {folder}, which is only read; choose another --out")
-    written = OutputFolder(out, reads=[folder], overwrite=overwrite)
-    written.check_only_own()
-    return written
 
 
 def _frames(
@@ -293,8 +295,9 @@ def _frames(
             _note(remarks, path, folder, notes)
             said |= own is not None
             _join(masks, own or {})
-        if rule.required and not said and not _is_empty(found):
-            raise _Missing(found.path, _missing(found))
+        empty = found.finding is not None and found.finding in found.empty_findings
+        if rule.required and not said and not empty:
+            raise _Missing(found)
     said_mm = found.spacing_mm
     spacing = read_spacing(found.path) if said_mm is None else (said_mm, said_mm)
     yield _Frame(found.item_id, image, masks, spacing)
@@ -307,7 +310,7 @@ def _slices(
     annotations: list[tuple[Any, Path, Volume]] = []
     for rule, paths in found.annotations:
         if rule.required and not paths:
-            raise _Missing(found.path, _missing(found))
+            raise _Missing(found)
         for path in paths:
             marked = read_nifti(path)
             if marked.values.shape[:3] != volume.values.shape[:3]:
@@ -342,15 +345,6 @@ def _note(remarks: list[Remark], path: Path, folder: Path, notes: list[str]) -> 
     remarks += [Remark("odd", _relative(path, folder), note) for note in notes]
 
 
-def _is_empty(found: FoundImage) -> bool:
-    return found.finding is not None and found.finding in found.empty_findings
-
-
-def _missing(found: FoundImage) -> str:
-    finding = f" ({found.finding})" if found.finding else ""
-    return f"an image{finding} without its annotation"
-
-
 def _label_map(frame: _Frame, rules: tuple[LabelRule, ...]) -> NDArray[np.uint8]:
     """(H, W): label values 1.. in the order of ``rules``; the first lies on top."""
     labels = np.zeros(frame.image.shape[:2], np.uint8)
@@ -360,20 +354,6 @@ def _label_map(frame: _Frame, rules: tuple[LabelRule, ...]) -> NDArray[np.uint8]
             if mask is not None:
                 labels[mask] = value
     return labels
-
-
-def _item(
-    found: FoundImage, frame: _Frame, labels: NDArray[np.uint8], source: str
-) -> dict[str, Any]:
-    return image_entry(
-        frame.item_id,
-        found.group or frame.item_id,
-        labels,
-        source=source,
-        finding=found.finding,
-        part=found.part,
-        pixel_size_mm=card_entry(frame.spacing_mm),
-    )
 
 
 def _finish(
