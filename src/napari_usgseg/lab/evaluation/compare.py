@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...core.errors import DatasetError
 from .report import PairedDifference, figure, markdown_table, paired_difference, span
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 METRICS = ("dice", "iou", "hd95_px")
 ALL = "all images"
@@ -29,35 +32,30 @@ def compare_reports(first: Path, second: Path) -> dict[str, Any]:
     Raises:
         DatasetError: a file is no such report, or the two have no image in common.
     """
+    import pandas as pd
+
     reports = [_read(path) for path in (first, second)]
-    paths = (first, second)
-    scores = [_by_image(path, report) for path, report in zip(paths, reports, strict=True)]
-    shared = [name for name in scores[0] if name in scores[1]]
-    pairs: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
-    unpaired: dict[str, list[str]] = {}
-    for name in dict.fromkeys([*scores[0], *scores[1]]):
-        a, b = (side.get(name, {}) for side in scores)
-        common = sorted(a.keys() & b.keys())
-        if common:
-            pairs[name] = [(a[key], b[key]) for key in common]
-        if a.keys() ^ b.keys():
-            unpaired[name] = sorted(a.keys() ^ b.keys())
-    if not pairs:
+    a, b = (_images(path, report) for path, report in zip((first, second), reports, strict=True))
+    pairs = a.merge(b, on=["dataset", "id"], suffixes=("", "_b"))
+    if pairs.empty:
+        shared = dict.fromkeys(name for name in a["dataset"] if name in set(b["dataset"]))
         raise DatasetError(
             second,
             f"has no image in common with {first}; compare reports of the same data sets "
             f"(shared names: {', '.join(shared) or 'none'})",
         )
-    everything = [(name, pair) for name, found in pairs.items() for pair in found]
+    alone = pd.concat([a, b]).drop_duplicates(["dataset", "id"], keep=False)
     return {
         "schema": 1,
         "first": _who(first, reports[0]),
         "second": _who(second, reports[1]),
         "datasets": {
-            name: _differences([(name, pair) for pair in found]) for name, found in pairs.items()
+            name: _differences(members) for name, members in pairs.groupby("dataset", sort=False)
         },
-        "all": _differences(everything),
-        "unpaired": unpaired,
+        "all": _differences(pairs),
+        "unpaired": {
+            name: sorted(members["id"]) for name, members in alone.groupby("dataset", sort=False)
+        },
     }
 
 
@@ -98,16 +96,10 @@ def _row(name: str, found: PairedDifference) -> tuple[str, ...]:
     )
 
 
-def _differences(
-    named: list[tuple[str, tuple[dict[str, Any], dict[str, Any]]]],
-) -> dict[str, dict[str, Any]]:
-    groups = [f"{name}/{a.get('group', a['id'])}" for name, (a, _) in named]
+def _differences(pairs: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    groups = pairs["dataset"] + "/" + pairs["group"]
     return {
-        metric: asdict(
-            paired_difference(
-                [a[metric] for _, (a, _) in named], [b[metric] for _, (_, b) in named], groups
-            )
-        )
+        metric: asdict(paired_difference(pairs[metric], pairs[f"{metric}_b"], groups))
         for metric in METRICS
     }
 
@@ -126,13 +118,18 @@ def _read(path: Path) -> dict[str, Any]:
     return report
 
 
-def _by_image(path: Path, report: dict[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
-    if not any("per_image" in entry for entry in report["datasets"].values()):
-        raise DatasetError(path, "has no scores per image; evaluate again with --per-image")
-    return {
-        name: {str(image["id"]): image for image in entry.get("per_image", ())}
+def _images(path: Path, report: dict[str, Any]) -> pd.DataFrame:
+    """One row an image: "dataset", "id", "group" and the metrics."""
+    import pandas as pd
+
+    rows = [
+        {"group": image["id"], **image, "dataset": name, "id": str(image["id"])}
         for name, entry in report["datasets"].items()
-    }
+        for image in entry.get("per_image", ())
+    ]
+    if not rows:
+        raise DatasetError(path, "has no scores per image; evaluate again with --per-image")
+    return pd.DataFrame(rows)[["dataset", "id", "group", *METRICS]]
 
 
 def _who(path: Path, report: dict[str, Any]) -> dict[str, str]:
