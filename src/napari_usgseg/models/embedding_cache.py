@@ -14,13 +14,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import queue
 import re
 import sys
 import threading
 import time
 import traceback
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ class EmbeddingCache:
     def __init__(self, place: CachePlace) -> None:
         self.place = place
         self._guard = threading.Lock()
-        self._unseen: int | None = None
+        self._unseen = LOOK_EVERY_BYTES  # so the first new file means a look round
         self._total = 0
 
     def path(self, key: str, model_id: str) -> Path:
@@ -100,38 +100,35 @@ class EmbeddingCache:
 
     def _make_room(self, added: int) -> None:
         """Remove the files used least recently where the limit is passed."""
+        limit = self.place.limit_bytes
         with self._guard:
             self._total += added
-            unseen = None if self._unseen is None else self._unseen + added
-            if unseen is not None and unseen < LOOK_EVERY_BYTES:
-                self._unseen = unseen
-                if self._total <= self.place.limit_bytes:
-                    return
-            files = self._files()
-            self._unseen, self._total = 0, sum(size for _, size, _ in files)
-            if self._total <= self.place.limit_bytes:
+            self._unseen += added
+            if self._unseen < LOOK_EVERY_BYTES and self._total <= limit:
                 return
-            for _, size, path in sorted(files):
-                if self._total <= ROOM_AFTER_EVICTION * self.place.limit_bytes:
+            files = sorted(self._files())
+            self._unseen, self._total = 0, sum(size for _, size, _ in files)
+            if self._total <= limit:
+                return
+            for _, size, path in files:
+                if self._total <= ROOM_AFTER_EVICTION * limit:
                     return
                 with contextlib.suppress(OSError):
-                    os.unlink(path)
+                    path.unlink()
                     self._total -= size
 
-    def _files(self) -> list[tuple[int, int, str]]:
+    def _files(self) -> list[tuple[int, int, Path]]:
         """(time of last use in ns, bytes, path) of every embedding; abandoned scraps go."""
         found = []
         too_old = time.time() - ABANDONED_SECONDS
-        for folder in _entries(self.place.folder):
-            if not folder.is_dir(follow_symlinks=False):
-                continue
-            for entry in _entries(folder.path):
-                with contextlib.suppress(OSError):
-                    status = entry.stat(follow_symlinks=False)
-                    if entry.name.endswith(SUFFIX):
-                        found.append((status.st_mtime_ns, status.st_size, entry.path))
-                    elif entry.name.endswith(".tmp") and status.st_mtime < too_old:
-                        os.unlink(entry.path)
+        folders = (f for f in self.place.folder.glob("*") if not f.is_symlink())
+        for path in (path for folder in folders for path in folder.glob("*")):
+            with contextlib.suppress(OSError):
+                status = path.lstat()
+                if path.suffix == SUFFIX:
+                    found.append((status.st_mtime_ns, status.st_size, path))
+                elif path.suffix == ".tmp" and status.st_mtime < too_old:
+                    path.unlink()
         return found
 
 
@@ -139,35 +136,25 @@ class CacheWriter:
     """Puts embeddings on the disk behind the back of whoever waits for a mask."""
 
     def __init__(self) -> None:
-        self._waiting: queue.Queue[tuple[EmbeddingCache, ImageEmbedding]] = queue.Queue(
-            WRITES_WAITING
-        )
-        self._guard = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._thread = ThreadPoolExecutor(1, "usgseg-cache")
+        self._room = threading.Semaphore(WRITES_WAITING)
 
     def put(self, cache: EmbeddingCache, embedding: ImageEmbedding) -> None:
         """Have an embedding kept; a disk that cannot follow keeps fewer."""
-        with self._guard:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="usgseg-cache", daemon=True)
-                self._thread.start()
-        with contextlib.suppress(queue.Full):
-            self._waiting.put_nowait((cache, embedding))
+        if self._room.acquire(blocking=False):
+            self._thread.submit(self._write, cache, embedding)
 
     def finish(self) -> None:
         """Wait until all that was put is on the disk."""
-        self._waiting.join()
+        self._thread.submit(int).result()
 
-    def _run(self) -> None:
-        while True:
-            cache, embedding = self._waiting.get()
-            try:
-                cache.put(embedding)
-            except Exception:
-                traceback.print_exc(file=sys.stderr)  # the thread must live on
-            finally:
-                del cache, embedding
-                self._waiting.task_done()
+    def _write(self, cache: EmbeddingCache, embedding: ImageEmbedding) -> None:
+        try:
+            cache.put(embedding)
+        except Exception:
+            traceback.print_exc(file=sys.stderr)  # an embedding that is not kept costs time only
+        finally:
+            self._room.release()
 
 
 def encode(embedding: ImageEmbedding) -> bytes | None:
@@ -228,11 +215,3 @@ def _checksum(tensors: dict[str, Any]) -> str:
 def _safe(name: str) -> str:
     """A name that every file system takes; the file's header holds the whole one."""
     return re.sub(r"[^A-Za-z0-9_.@+-]", "_", name)[:120].strip(".") or "_"
-
-
-def _entries(folder: Path | str) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except OSError:
-        return []
