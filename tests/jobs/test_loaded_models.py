@@ -128,7 +128,7 @@ def test_a_torn_embedding_is_made_anew(segmenter, tmp_path):
 def test_another_model_does_not_take_the_embedding_of_the_first(tmp_path):
     image = source(1, CachePlace(tmp_path))
     both = {"one": Counting(), "two": Counting()}
-    both["two"]._model_id = "nano-other"
+    both["two"].model_id = "nano-other"
     for name in both:
         models = LoadedModels(lambda name: both[name])
         assert click(models, image, name).result.model_id == both[name].model_id

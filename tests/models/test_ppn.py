@@ -21,7 +21,6 @@ from napari_usgseg.models.ppn.model import (
     agreement,
     join,
     load_ppn,
-    person_points,
     save_ppn,
 )
 from napari_usgseg.models.ppn.network import ClassPrompter, PpnShape, PromptPredictor
@@ -193,12 +192,11 @@ def test_a_person_is_not_fought_by_what_was_learnt_wrongly(model, image):
     for _ in range(5):
         coords = rng.uniform((0, 0), (119, 89), (2, 2)).astype(np.float32)
         prompts = Prompts(coords, np.array([1, 0], np.int32))
-        points = person_points(prompts)
         predicted = model.for_class(1).predict(embedding, Prompts())
         on_top = replace(prompts, mask_input=predicted.low_res_logits[0])
         plain = model.segmenter.predict(embedding, on_top)
         joined = model.for_class(1).predict(embedding, prompts)
-        assert agreement(joined, points) >= agreement(plain, points)
+        assert agreement(joined, prompts) >= agreement(plain, prompts)
 
 
 def test_agreement_is_the_share_of_points_on_their_side():
@@ -210,8 +208,8 @@ def test_agreement_is_the_share_of_points_on_their_side():
         np.array([[2.0, 2.0], [3.0, 9.0]], np.float32), np.array([1, 0], np.int32),
         scribbles=((line, 1),),
     )  # fmt: skip
-    assert agreement(answer, person_points(prompts)) == 0.75
-    assert agreement(answer, []) == 1.0
+    assert agreement(answer, prompts) == 0.75
+    assert agreement(answer, Prompts()) == 1.0
 
 
 def test_an_embedding_of_another_segmenter_is_refused(model, image):

@@ -245,26 +245,20 @@ def join(
     return sparse, dense, logits
 
 
-def person_points(prompts: Prompts) -> list[tuple[int, int, int]]:
-    """(column, row, label) of every click, and of every vertex of a scribble."""
+def agreement(prediction: Prediction, prompts: Prompts) -> float:
+    """The share of clicks and of scribbles' vertices that the best mask agrees with.
+
+    A positive one must be in the mask, a negative one out of it; 1 where there is none.
+    """
     lines = [(prompts.point_coords, prompts.point_labels)]
     lines += [(line, np.full(len(line), label)) for line, label in prompts.scribbles]
-    return [
-        (round(float(x)), round(float(y)), int(label))
-        for coords, labels in lines
-        for (x, y), label in zip(coords, labels, strict=True)
-    ]
-
-
-def agreement(prediction: Prediction, points: Sequence[tuple[int, int, int]]) -> float:
-    """The share of points that the best mask agrees with: in it where positive, else out of it."""
+    labels = np.concatenate([label for _, label in lines])
+    if len(labels) == 0:
+        return 1.0
     mask = prediction.masks[0]
-    height, width = mask.shape
-    right = [
-        bool(mask[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)]) == bool(label)
-        for x, y, label in points
-    ]
-    return float(np.mean(right)) if right else 1.0
+    columns, rows = np.rint(np.concatenate([coords for coords, _ in lines])).astype(int).T
+    inside = mask[rows.clip(0, mask.shape[0] - 1), columns.clip(0, mask.shape[1] - 1)]
+    return float((inside == (labels > 0)).mean())
 
 
 def within_box(logits: Tensor, box: Tensor, margin: float = 0.05) -> Tensor:
@@ -275,9 +269,8 @@ def within_box(logits: Tensor, box: Tensor, margin: float = 0.05) -> Tensor:
     rows = torch.arange(logits.shape[-2], device=logits.device) + 0.5
     columns = torch.arange(logits.shape[-1], device=logits.device) + 0.5
     x0, y0, x1, y1 = low_high.T[:, :, None]
-    inside = ((y0 <= rows) & (rows <= y1))[:, :, None] & ((x0 <= columns) & (columns <= x1))[
-        :, None
-    ]
+    in_rows, in_columns = (y0 <= rows) & (rows <= y1), (x0 <= columns) & (columns <= x1)
+    inside = in_rows[:, :, None] & in_columns[:, None]
     return torch.where(inside[:, None], logits, logits.clamp(max=-LOGIT_LIMIT / 4))
 
 
@@ -306,20 +299,10 @@ class PpnModel:
         decoder: FrozenDecoder | None = None,
     ) -> None:
         check_segmenter(card, segmenter)
-        self._segmenter, self._card = segmenter, card
+        self.segmenter, self.card = segmenter, card
         self._decoder = decoder or FrozenDecoder(segmenter)
         self._prompter = prompter.to(self._decoder.device).eval()
         self._rows = {value: row for row, value in enumerate(card.classes)}
-
-    @property
-    def segmenter(self) -> Segmenter:
-        """The segmenter itself."""
-        return self._segmenter
-
-    @property
-    def card(self) -> PpnCard:
-        """What is known of it."""
-        return self._card
 
     @property
     def model_id(self) -> str:
@@ -369,19 +352,18 @@ class PpnModel:
         if prompts.is_empty:
             decoded = self._decoder(features, sparse, dense)
             return self._prediction(blended(decoded, learned.mask_logits), 0, embedding)
-        points = person_points(prompts)
 
         def obeys(answer: Prediction) -> float:
-            return agreement(answer, points)
+            return agreement(answer, prompts)
 
         if prompts.mask_input is not None:
-            plain = self._segmenter.predict(embedding, prompts)
+            plain = self.segmenter.predict(embedding, prompts)
             joined = self._prediction(self._decoder(features, sparse, dense), 0, embedding)
             return max((joined, plain), key=lambda a: (obeys(a), float(a.iou_predictions[0])))
         if prompts.box is not None:
-            plain = self._segmenter.predict(embedding, prompts)
+            plain = self.segmenter.predict(embedding, prompts)
             beside = replace(prompts, mask_input=logits[0, 0].cpu().numpy())
-            second = self._segmenter.predict(embedding, beside)
+            second = self.segmenter.predict(embedding, beside)
             both = mean_of(plain, second, embedding, self._decoder.image_size)
             if obeys(both) == 1:
                 return both
@@ -392,7 +374,7 @@ class PpnModel:
             return joined
         now = self.refine(embedding, class_id, Prompts())
         corrected = replace(prompts, mask_input=now.low_res_logits[0])
-        return max((joined, self._segmenter.predict(embedding, corrected)), key=obeys)
+        return max((joined, self.segmenter.predict(embedding, corrected)), key=obeys)
 
     def for_class(self, class_id: int) -> ClassSegmenter:
         """A `Segmenter` whose prompts refine what was learned of one class.

@@ -7,7 +7,6 @@ encoder and mask decoder stay torch's, and so whatever takes an embedding works 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import secrets
@@ -95,13 +94,9 @@ def _move_in(scratch: Path, place: Path) -> Path:
     try:
         os.replace(scratch, place)
     except OSError:
-        if _is_whole(place):
-            return place
-        torn = place.with_name(f".{secrets.token_hex(8)}.tmp")
-        with contextlib.suppress(FileNotFoundError):
-            os.replace(place, torn)
-        shutil.rmtree(torn, ignore_errors=True)
-        os.replace(scratch, place)
+        if not _is_whole(place):
+            shutil.rmtree(place, ignore_errors=True)
+            os.replace(scratch, place)
     return place
 
 

@@ -266,14 +266,9 @@ class SamSegmenter:
     def __init__(self, net: SamNet, model_id: str, device: str = "cpu") -> None:
         self._net = net.to(device).eval()
         self._device = torch.device(device)
-        self._model_id = model_id
+        self.model_id = model_id
         with torch.inference_mode():
             self._dense_pe = self._net.prompt_encoder.get_dense_pe()
-
-    @property
-    def model_id(self) -> str:
-        """Name and content hash of the weights: the key of an embedding."""
-        return self._model_id
 
     @property
     def net(self) -> SamNet:
@@ -291,7 +286,7 @@ class SamSegmenter:
         image_embed, high_res = self._net.encode(pixels.to(self._device))
         features = {"image_embed": image_embed}
         features.update({f"high_res_{level}": tensor for level, tensor in enumerate(high_res)})
-        return ImageEmbedding(image_id, self._model_id, image.shape[:2], features, covered)
+        return ImageEmbedding(image_id, self.model_id, image.shape[:2], features, covered)
 
     def _on_square(self, image: NDArray[np.uint8]) -> tuple[Tensor, tuple[float, float]]:
         """Normalised pixels (1, 3, S, S), and the share of them that the image covers."""
@@ -370,10 +365,10 @@ class SamSegmenter:
         return self._net.prompt_encoder(points=points, boxes=None, masks=mask)
 
     def _check_is_mine(self, embedding: ImageEmbedding) -> None:
-        if embedding.model_id != self._model_id:
+        if embedding.model_id != self.model_id:
             raise ModelError(
                 f"the embedding of image {embedding.image_id!r} was made by {embedding.model_id}, "
-                f"this segmenter is {self._model_id}: embed the image again with it"
+                f"this segmenter is {self.model_id}: embed the image again with it"
             )
 
 
