@@ -11,7 +11,11 @@ from ..core.types import Detections, ImageEmbedding, Prediction, Prompts, TextPr
 
 
 class Segmenter(Protocol):
-    """Prompts to masks. ``embed`` and ``predict`` are pure: no image is held between calls."""
+    """Prompts to masks: promptable segmentation as SAM defines it (arXiv 2304.02643, section 2).
+
+    ``embed`` and ``predict`` are pure: no image is held between calls, so that several threads may
+    use one segmenter. Coordinates are XY pixels of the original image.
+    """
 
     @property
     def model_id(self) -> str:
@@ -19,36 +23,55 @@ class Segmenter(Protocol):
         ...
 
     def embed(self, image: NDArray[np.uint8], image_id: str = "") -> ImageEmbedding:
-        """Encode an image, (H, W, 3) RGB uint8."""
+        """Encode an image once, for any number of prompts.
+
+        Args:
+            image: (H, W, 3) RGB uint8, as `read_image` gives it.
+            image_id: kept in the embedding, for messages and caches.
+
+        Raises:
+            ModelError: the array is not such an image.
+        """
         ...
 
     def predict(
         self, embedding: ImageEmbedding, prompts: Prompts, multimask: bool | None = None
     ) -> Prediction:
-        """Masks for one object, best first by ``iou_predictions``.
+        """Masks (N, H, W) for one object, best first by the model's own estimate of their IoU.
 
-        ``multimask`` asks for three candidates; None asks for them where the prompt is ambiguous
-        (a single point and nothing else), as SAM's authors advise.
+        Args:
+            embedding: from this segmenter's ``embed``.
+            prompts: points, box, scribbles and previous logits, in any combination.
+            multimask: True gives three candidates, False one. None gives one, too: the best of
+                three where the prompt is ambiguous (a single point and nothing else), as SAM's
+                authors advise.
 
         Raises:
             ModelError: the embedding is another model's.
-            PromptError: there is neither a point, a box, a scribble nor a mask.
+            PromptError: there is neither a point, a box, a scribble nor a mask, or one of them is
+                malformed or outside the image.
         """
         ...
 
 
 class Detector(Protocol):
-    """Phrases to boxes."""
+    """Phrases to boxes: open-vocabulary detection (Grounding DINO, arXiv 2303.05499)."""
 
     @property
     def model_id(self) -> str:
-        """Name and content hash of the weights."""
+        """Name and content hash of the weights, and of an adapter on them."""
         ...
 
     def detect(self, image: NDArray[np.uint8], prompt: TextPrompt) -> Detections:
-        """Boxes for every phrase of ``prompt`` in an image, (H, W, 3) RGB uint8, best first.
+        """Boxes (N, 4) XYXY pixels for every phrase of a prompt, best first.
+
+        Args:
+            image: (H, W, 3) RGB uint8.
+            prompt: phrases, separated by full stops or commas; thresholds in [0, 1] where they
+                are not to be the detector's own.
 
         Raises:
-            PromptError: the prompt has no phrase.
+            PromptError: the prompt has no phrase, or a threshold is not in [0, 1].
+            ModelError: the array is not such an image.
         """
         ...

@@ -72,15 +72,11 @@ class GroundingDino:
 
     @torch.inference_mode()
     def detect(self, image: NDArray[np.uint8], prompt: TextPrompt) -> Detections:
-        """Boxes for every phrase of ``prompt`` in an image, (H, W, 3) RGB uint8, best first.
+        """As `Detector.detect`.
 
         A box stays where its best phrase scores at least ``box_threshold`` and
         ``text_threshold``, and no better box of the same phrase overlaps it by more than
-        `NMS_IOU`. Boxes are clipped to the image.
-
-        Raises:
-            PromptError: the prompt has no phrase, is too long, or a threshold is not in [0, 1].
-            ModelError: the array is not such an image.
+        `NMS_IOU`. Boxes are clipped to the image. A prompt with too many tokens is a PromptError.
         """
         check_image(image)
         threshold = self._threshold(prompt)

@@ -317,12 +317,9 @@ class NanoDetector:
 
     @torch.inference_mode()
     def detect(self, image: NDArray[np.uint8], prompt: TextPrompt) -> Detections:
-        """Boxes for every phrase of ``prompt`` in an image, (H, W, 3) RGB uint8, best first.
+        """As `Detector.detect`, with a coarse mask for each box (``priors``).
 
         ``text_threshold`` has no meaning here: every box belongs to its phrase by construction.
-
-        Raises:
-            PromptError: the prompt has no phrase.
         """
         phrases = wanted_phrases(prompt.text)
         threshold = self.box_threshold if prompt.box_threshold is None else prompt.box_threshold

@@ -136,11 +136,7 @@ class RoutedDetector:
         return self.tuned.model_id
 
     def detect(self, image: NDArray[np.uint8], prompt: TextPrompt) -> Detections:
-        """Boxes for every phrase of ``prompt`` in an image, (H, W, 3) RGB uint8, best first.
-
-        Raises:
-            PromptError: the prompt has no phrase, or one of the two cannot use it.
-        """
+        """As `Detector.detect`."""
         phrases = split_phrases(prompt.text)
         taught = self.is_taught(phrases) if phrases else []
         if not any(taught):

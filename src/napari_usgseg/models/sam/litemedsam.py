@@ -54,7 +54,7 @@ class LiteMedSam:
 
     @torch.inference_mode()
     def embed(self, image: NDArray[np.uint8], image_id: str = "") -> ImageEmbedding:
-        """Encode an image, (H, W, 3) RGB uint8."""
+        """As `Segmenter.embed`."""
         height, width = image.shape[:2]
         scale = SIDE / max(height, width)
         size = round(height * scale), round(width * scale)

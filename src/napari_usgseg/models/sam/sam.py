@@ -277,11 +277,7 @@ class SamSegmenter:
 
     @torch.inference_mode()
     def embed(self, image: NDArray[np.uint8], image_id: str = "") -> ImageEmbedding:
-        """Encode an image, (H, W, 3) RGB uint8.
-
-        Raises:
-            ModelError: the array is not such an image.
-        """
+        """As `Segmenter.embed`."""
         pixels, covered = self._on_square(image)
         image_embed, high_res = self._net.encode(pixels.to(self._device))
         features = {"image_embed": image_embed}
@@ -296,21 +292,7 @@ class SamSegmenter:
     def predict(
         self, embedding: ImageEmbedding, prompts: Prompts, multimask: bool | None = None
     ) -> Prediction:
-        """Masks for one object, best first by ``iou_predictions``.
-
-        Args:
-            embedding: from this segmenter's ``embed``.
-            prompts: points, box, scribbles, previous logits, in any combination. A box that
-                reaches over the image's border is cut off there, and so is a scribble.
-            multimask: True gives the three candidates; False the single-mask output; None gives
-                one mask, the best of three where the prompt is ambiguous (a single point and
-                nothing else), the single-mask output elsewhere.
-
-        Raises:
-            ModelError: the embedding is another model's.
-            PromptError: there is neither a point, a box, a scribble nor a mask, or one of them is
-                malformed, not finite or outside the image.
-        """
+        """As `Segmenter.predict`; what reaches over the image's border is cut off there."""
         self._check_is_mine(embedding)
         covered = embedding.covered
         points = prompt_points(prompts, embedding.size_hw, self._net.image_size, covered)
