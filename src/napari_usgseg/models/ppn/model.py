@@ -356,25 +356,24 @@ class PpnModel:
         def obeys(answer: Prediction) -> float:
             return agreement(answer, prompts)
 
+        def joined() -> Prediction:
+            return self._prediction(self._decoder(features, sparse, dense), 0, embedding)
+
         if prompts.mask_input is not None:
             plain = self.segmenter.predict(embedding, prompts)
-            joined = self._prediction(self._decoder(features, sparse, dense), 0, embedding)
-            return max((joined, plain), key=lambda a: (obeys(a), float(a.iou_predictions[0])))
+            return max((joined(), plain), key=lambda a: (obeys(a), float(a.iou_predictions[0])))
         if prompts.box is not None:
             plain = self.segmenter.predict(embedding, prompts)
             beside = replace(prompts, mask_input=logits[0, 0].cpu().numpy())
             second = self.segmenter.predict(embedding, beside)
             both = mean_of(plain, second, embedding, self._decoder.image_size)
-            if obeys(both) == 1:
-                return both
-            joined = self._prediction(self._decoder(features, sparse, dense), 0, embedding)
-            return max((both, joined), key=obeys)
-        joined = self._prediction(self._decoder(features, sparse, dense), 0, embedding)
-        if obeys(joined) == 1:
-            return joined
+            return both if obeys(both) == 1 else max((both, joined()), key=obeys)
+        answer = joined()
+        if obeys(answer) == 1:
+            return answer
         now = self.refine(embedding, class_id, Prompts())
         corrected = replace(prompts, mask_input=now.low_res_logits[0])
-        return max((joined, self.segmenter.predict(embedding, corrected)), key=obeys)
+        return max((answer, self.segmenter.predict(embedding, corrected)), key=obeys)
 
     def for_class(self, class_id: int) -> ClassSegmenter:
         """A `Segmenter` whose prompts refine what was learned of one class.
