@@ -1,4 +1,4 @@
-"""Constants of corrections (``segmentation.propose``), chosen on validation sides and phantoms.
+"""Constants of corrections (``segmentation.correction``), chosen on validation sides and phantoms.
 
     python benchmarks/corrections.py DATASET... [--split benchmarks/splits.json] [--side val]
         [--phantoms 30] [--limit N] [--model nano]
@@ -28,7 +28,7 @@ from napari_usgseg.lab.evaluation.annotator import add_click, prompt_for
 from napari_usgseg.models.interfaces import Segmenter
 from napari_usgseg.models.registry import load_segmenter
 from napari_usgseg.phantoms.phantom import make_phantom
-from napari_usgseg.segmentation import propose as correction
+from napari_usgseg.segmentation import correction
 from napari_usgseg.segmentation.postprocess import PostprocessSettings
 from napari_usgseg.segmentation.propose import propose_prompts
 

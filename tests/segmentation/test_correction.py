@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 
 from napari_usgseg.core.metrics import iou
 from napari_usgseg.core.types import Prompts
-from napari_usgseg.segmentation import propose as correction
-from napari_usgseg.segmentation.postprocess import PostprocessSettings
-from napari_usgseg.segmentation.propose import (
+from napari_usgseg.segmentation import correction
+from napari_usgseg.segmentation.correction import (
     LEAST_AGREEMENT,
     REACH,
     merge_correction,
     merged_logits,
-    propose_prompts,
 )
+from napari_usgseg.segmentation.postprocess import PostprocessSettings
+from napari_usgseg.segmentation.propose import propose_prompts
 
 HEIGHT, WIDTH = 70, 90
 ROWS, COLUMNS = np.mgrid[:HEIGHT, :WIDTH]

@@ -12,9 +12,10 @@ from napari_usgseg.core.errors import DatasetError, PromptError
 from napari_usgseg.core.types import Prediction, Prompts
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.lab.evaluation.evaluate import EvaluationRequest, evaluate_dataset
+from napari_usgseg.lab.evaluation.methods import classes_for
 from napari_usgseg.models.ppn.card import PpnCard
 from napari_usgseg.segmentation.postprocess import PostprocessSettings
-from napari_usgseg.segmentation.propose import classes_for, propose_auto
+from napari_usgseg.segmentation.propose import propose_auto
 
 SIZE = (60, 80)
 

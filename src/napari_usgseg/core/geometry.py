@@ -64,6 +64,19 @@ def mask_to_box(mask: ArrayLike) -> FloatArray | None:
     return np.array([columns[0], rows[0], columns[-1], rows[-1]], np.float32)
 
 
+def mask_window(mask: BoolArray, margin: int = 0) -> tuple[slice, slice]:
+    """Rows and columns of a mask's bounding box with a margin, cut at the image's edge.
+
+    Work on a window makes small objects in large images fast. The mask must not be empty.
+    """
+    sides = []
+    for axis in (0, 1):
+        inside = np.flatnonzero(mask.any(axis=1 - axis))
+        first, last = int(inside[0]), int(inside[-1])
+        sides.append(slice(max(0, first - margin), min(mask.shape[axis], last + margin + 1)))
+    return sides[0], sides[1]
+
+
 def box_iou(a: ArrayLike, b: ArrayLike) -> FloatArray:
     """IoU of every box of ``a`` (N, 4) with every box of ``b`` (M, 4), as (N, M) in [0, 1].
 

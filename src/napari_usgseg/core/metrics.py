@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .geometry import mask_window
 from .types import BoolArray
 
 
@@ -39,7 +40,7 @@ def hd95(a: ArrayLike, b: ArrayLike) -> float:
     first, second = _pair(a, b)
     if not first.any() or not second.any():
         return float(np.hypot(*first.shape)) if first.any() or second.any() else 0.0
-    window = _window(first | second)
+    window = mask_window(first | second)
     surfaces = [_surface(mask[window]) for mask in (first, second)]
     to_first, to_second = (ndimage.distance_transform_edt(~surface) for surface in surfaces)
     distances = np.concatenate([to_second[surfaces[0]], to_first[surfaces[1]]])
@@ -78,11 +79,6 @@ def _pair(a: ArrayLike, b: ArrayLike) -> tuple[BoolArray, BoolArray]:
     return first, second
 
 
-def _window(mask: BoolArray) -> tuple[slice, slice]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-
-
 def _surface(mask: BoolArray) -> BoolArray:
     from scipy import ndimage
 
@@ -95,6 +91,6 @@ def _depth(region: BoolArray) -> NDArray[np.float64]:
 
     depth = np.zeros(region.shape)
     if region.any():
-        window = _window(region)
+        window = mask_window(region)
         depth[window] = ndimage.distance_transform_edt(np.pad(region[window], 1))[1:-1, 1:-1]
     return depth

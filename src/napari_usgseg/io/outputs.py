@@ -52,7 +52,7 @@ class OutputFolder:
         self.root = Path(root)
         self.overwrite = overwrite
         read = [Path(path) for path in reads]
-        self._reads = {identity for path in read for identity in _identities(path)}
+        self._reads = {identity for path in read for identity in file_identities(path)}
         self._read_places = [_real(path) for path in read]
         self._written: set[Path] = set()
         self._records: dict[Path, dict[str, set[str]]] = {}
@@ -66,17 +66,16 @@ class OutputFolder:
                 f"is in {project}, where a project keeps its labels; choose a place outside of it",
             )
 
-    def check(self, *paths: Path, overwrite: bool | None = None) -> None:
+    def check(self, *paths: Path) -> None:
         """Refuse files that may not be written, before the work that would fill them.
 
         Raises:
             LabelWriteError: one may not be; it says why, and what to do.
         """
-        replace = self.overwrite if overwrite is None else overwrite
         for path in paths:
             if path.is_dir() and not path.is_symlink():
                 raise LabelWriteError(path, "is a folder; choose a file name")
-            if _identities(path) & self._reads:
+            if file_identities(path) & self._reads:
                 raise LabelWriteError(path, "is read by this command; choose another place for it")
             if project_around(path.parent) is not None:
                 raise LabelWriteError(
@@ -90,7 +89,7 @@ class OutputFolder:
                     "is there already and is not known to be of this program, so it is left as it "
                     "is; choose another place",
                 )
-            if not replace:
+            if not self.overwrite:
                 raise LabelWriteError(
                     path, "is there already, from an earlier run; choose another place"
                 )
@@ -162,25 +161,19 @@ class OutputFolder:
         """
         if not path.is_file() or self.is_own(path):
             return
-        if path.is_symlink() or _identities(path) & self._reads:
+        if path.is_symlink() or file_identities(path) & self._reads:
             raise LabelWriteError(path, "is read by this command; choose another place for it")
         self._remember(path, hashlib.sha256(path.read_bytes()).hexdigest())
 
-    def write(self, path: Path, data: bytes, *, overwrite: bool | None = None) -> None:
+    def write(self, path: Path, data: bytes) -> None:
         """Write a file below ``root``, whole or not at all, and remember it as the program's own.
-
-        Args:
-            path: the file.
-            data: all of it.
-            overwrite: replace the program's own; None takes what the folder was opened with.
 
         Raises:
             LabelWriteError: as for ``check``, or it cannot be written.
         """
-        replace = self.overwrite if overwrite is None else overwrite
-        self.check(path, overwrite=replace)
+        self.check(path)
         self._remember(path, hashlib.sha256(data).hexdigest())
-        write_atomically(path, data, overwrite=replace)
+        write_atomically(path, data, overwrite=self.overwrite)
         self._written.add(_place(path))
 
     def remove(self, path: Path) -> None:
@@ -189,7 +182,7 @@ class OutputFolder:
         Raises:
             LabelWriteError: it cannot be removed.
         """
-        if self.overwrite and self.is_own(path) and not _identities(path) & self._reads:
+        if self.overwrite and self.is_own(path) and not file_identities(path) & self._reads:
             _unlink(path)
 
     @contextlib.contextmanager
@@ -259,7 +252,7 @@ class OutputFolder:
         if digest in known:
             return
         place = root / RECORD_FILE
-        if place.is_symlink() or _identities(place) & self._reads:
+        if place.is_symlink() or file_identities(place) & self._reads:
             raise LabelWriteError(place, "is no record of this program; choose another folder")
         line = json.dumps({"path": name, "sha256": digest})
         try:
@@ -314,14 +307,13 @@ def project_around(folder: Path) -> Path | None:
     return next((each for each in (place, *place.parents) if (each / PROJECT_FILE).is_file()), None)
 
 
-def _identities(path: Path) -> set[object]:
-    """What names a file whatever the way to it: its place without links, and its number on disk."""
+def file_identities(path: Path) -> set[object]:
+    """What names a file or folder whatever the way to it: its real path, its number on the disk."""
     found: set[object] = {os.path.realpath(path)}
-    try:
+    with contextlib.suppress(OSError, ValueError):
         status = path.stat()
-    except (OSError, ValueError):
-        return found
-    return found | {(status.st_dev, status.st_ino)}
+        found.add((status.st_dev, status.st_ino))
+    return found
 
 
 def _real(path: Path) -> Path:

@@ -27,7 +27,6 @@ class Scan:
     Attributes:
         visible: (H, W) bool, where there is an image at all.
         depth: (H, W) pixels from the probe's surface along the beam.
-        lateral: (H, W) pixels across the beams, 0 in the middle.
         beam_yx: (2, H, W) unit vectors along the beam, as (row, column).
         to_beams: (2, samples, beams) rows and columns in the image of every sample of every beam;
             None where beams are the columns of the rectangle ``window`` (linear probe).
@@ -37,7 +36,6 @@ class Scan:
 
     visible: BoolArray
     depth: FloatArray
-    lateral: FloatArray
     beam_yx: FloatArray
     to_beams: FloatArray | None
     to_image: FloatArray | None
@@ -51,11 +49,10 @@ def linear_scan(size_hw: tuple[int, int], margins: tuple[int, int, int, int]) ->
     window = (slice(top, height - bottom), slice(left, width - right))
     visible = np.zeros(size_hw, bool)
     visible[window] = True
-    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    rows = np.mgrid[:height, :width][0].astype(np.float32)
     beam = np.zeros((2, height, width), np.float32)
     beam[0] = 1.0
-    middle = (left + width - right - 1) / 2
-    return Scan(visible, rows - top, columns - middle, beam, None, None, window)
+    return Scan(visible, rows - top, beam, None, None, window)
 
 
 def fan_scan(
@@ -95,7 +92,6 @@ def fan_scan(
     return Scan(
         visible,
         distance - np.float32(start),
-        angle * distance,
         beam,
         to_beams,
         to_image,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..core.errors import UsgsegError
-from ..core.geometry import scribble_to_points
+from ..core.geometry import mask_window, scribble_to_points
 from ..core.types import BoolArray, FloatArray, Prompts
 
 Keep = Literal["prompted", "largest", "all"]
@@ -74,7 +74,7 @@ def postprocess(
     reach = int(
         np.ceil(max(settings.opening, settings.closing, 4 * settings.smoothing, settings.dilation))
     )
-    window = bounding_window(given, reach + 2)
+    window = mask_window(given, reach + 2)
     work = _shaped(given[window], settings)
     if settings.fill_holes:
         work = _without_holes(
@@ -89,16 +89,6 @@ def postprocess(
     cleaned = np.zeros_like(given)
     cleaned[window] = work
     return cleaned
-
-
-def bounding_window(mask: BoolArray, margin: int) -> tuple[slice, slice]:
-    """The mask's bounding box with a margin, so that small objects in large images are fast."""
-    sides = []
-    for axis in (0, 1):
-        inside = np.flatnonzero(mask.any(axis=1 - axis))
-        first, last = int(inside[0]), int(inside[-1])
-        sides.append(slice(max(0, first - margin), min(mask.shape[axis], last + margin + 1)))
-    return sides[0], sides[1]
 
 
 def _shaped(mask: BoolArray, settings: PostprocessSettings) -> BoolArray:

@@ -240,8 +240,10 @@ class RunFile:
         self._started = time.perf_counter()
 
     @classmethod
-    def open(cls, out: OutputFolder, request: dict[str, Any]) -> RunFile:
+    def open(cls, out: OutputFolder, request: dict[str, Any], *, overwrite: bool) -> RunFile:
         """Start a run, or go on with an earlier one of the same request; nothing is written yet.
+
+        With ``overwrite`` the label maps of another request may be replaced.
 
         Raises:
             LabelWriteError: the folder holds the label maps of another request, which are not to be
@@ -251,7 +253,7 @@ class RunFile:
         earlier = _read(path) if os.path.lexists(path) else {"request": request, "files": {}}
         if earlier["request"] == request:
             return cls(out, request, dict(earlier["files"]), earlier["files"])
-        if not out.overwrite and _holds_labels(earlier):
+        if not overwrite and _holds_labels(earlier):
             raise LabelWriteError(
                 path,
                 "this folder holds the label maps of another request "
@@ -266,7 +268,7 @@ class RunFile:
             LabelWriteError: it may not or cannot be written.
         """
         self._out.adopt(self._out.root / RUN_FILE)
-        self._save()
+        self.save()
 
     def status(self, image_id: str) -> str | None:
         """What a run of this request says of an image ("done", "writing", ...)."""
@@ -280,10 +282,10 @@ class RunFile:
     def begin(self, image_id: str, source: Path, **details: Any) -> None:
         """Say that this image's label map is about to be written."""
         self.record(image_id, source, "writing", **details)
-        self._save()
+        self.save()
 
     def record(self, image_id: str, source: Path, status: str, **details: Any) -> None:
-        """Note what became of an image; saved with the next ``begin``, or by ``close``."""
+        """Note what became of an image; saved with the next ``begin``, or by ``save``."""
         entry = {"source": place_of(source), "status": status, **details}
         self._files[image_id] = {key: value for key, value in entry.items() if value != ""}
 
@@ -292,11 +294,12 @@ class RunFile:
         now = {"source": place_of(source), **details}
         self._files[image_id] |= {key: value for key, value in now.items() if value != ""}
 
-    def close(self) -> None:
-        """Save what is still unsaved."""
-        self._save()
+    def save(self) -> None:
+        """Write the file as it stands.
 
-    def _save(self) -> None:
+        Raises:
+            LabelWriteError: it may not or cannot be written.
+        """
         card = {
             "schema": SCHEMA,
             "request": self._request,
@@ -306,7 +309,7 @@ class RunFile:
             "files": self._files,
         }
         data = (json.dumps(card, indent=1) + "\n").encode()
-        self._out.write(self._out.root / RUN_FILE, data, overwrite=True)
+        self._out.write(self._out.root / RUN_FILE, data)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -24,7 +24,6 @@ from ...io.images import image_size, read_image
 from ...models.interfaces import Detector, Segmenter
 from ...models.lora.card import read_adapter_card
 from ...models.ppn.card import AutoSegmenter
-from ...segmentation.propose import classes_for, untrained_items
 from .annotator import objects_of
 from .methods import (
     PROMPT_KINDS,
@@ -35,12 +34,14 @@ from .methods import (
     PromptKind,
     Scene,
     box_method,
+    classes_for,
     clicks_method,
     dark_blob_method,
     ppn_box_method,
     ppn_method,
     predictions_method,
     text_method,
+    untrained_items,
 )
 
 

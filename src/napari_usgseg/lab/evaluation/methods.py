@@ -27,7 +27,7 @@ from ...models.grounding.phrases import split_phrases, wanted_phrases
 from ...models.interfaces import Detector, Segmenter
 from ...models.ppn.card import AutoSegmenter
 from ...segmentation.postprocess import PostprocessSettings, postprocess
-from ...segmentation.propose import auto_masks, compose, propose_text
+from ...segmentation.propose import compose, propose_auto, propose_text
 from .annotator import NOC_TARGETS, REPORTED_CLICKS, foreign_boxes, simulate_clicks, tight_box
 
 PromptKind = Literal["text", "box", "clicks", "ppn", "ppn+box", "predictions", "none"]
@@ -385,3 +385,43 @@ def _middle(part: BoolArray) -> BoolArray:
         for side in part.shape
     )
     return part[top:bottom, left:right]
+
+
+def classes_for(auto: AutoSegmenter, dataset: Dataset) -> dict[int, int | None]:
+    """Which class of a prompt predictor stands for each label of a data set; None where none does.
+
+    By name where any label's name is known, else by label value.
+
+    Raises:
+        PromptError: no label has a class.
+    """
+    names = dataset.class_names()
+    by_name = {label: auto.card.value_of(name) for label, name in names.items()}
+    if any(value is not None for value in by_name.values()):
+        return by_name
+    by_value = {label: label if label in auto.card.classes else None for label in dataset.labels}
+    if all(value is None for value in by_value.values()):
+        known = ", ".join(f"{value} ({name})" for value, name in auto.card.classes.items())
+        raise PromptError(
+            f"{dataset.name}: the prompt predictor knows none of its labels, only {known}"
+        )
+    return by_value
+
+
+def untrained_items(auto: AutoSegmenter, dataset: Dataset) -> list[DatasetItem]:
+    """The items of a data set that the prompt predictor was not trained on."""
+    learnt = set(auto.card.images) if auto.card.source == dataset.name else set()
+    return [item for item in dataset.items if item.item_id not in learnt]
+
+
+def auto_masks(
+    auto: AutoSegmenter,
+    embedding: ImageEmbedding,
+    classes: Mapping[int, int | None],
+    settings: PostprocessSettings,
+) -> list[BoolArray]:
+    """The cleaned mask of each label of ``classes`` (`classes_for`), empty where it is absent."""
+    found = {item.phrase: item.mask for item in propose_auto(auto, embedding, settings).items}
+    names = [None if value is None else auto.card.classes[value] for value in classes.values()]
+    empty = np.zeros(embedding.size_hw, bool)
+    return [empty if name is None else found.get(name, empty) for name in names]
