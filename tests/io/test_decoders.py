@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from napari_usgseg.core.errors import ImageReadError
-from napari_usgseg.io.decoders import read_pixels, read_stored
-from napari_usgseg.io.images import frame_count, frame_sizes, image_size, read_image, to_rgb_uint8
+from napari_usgseg.io.decoders import frame_sizes, read_stored
+from napari_usgseg.io.images import frame_count, image_size, read_image, to_rgb_uint8
 from napari_usgseg.io.labels import read_labels
 from napari_usgseg.io.notes import listening
 
@@ -111,7 +111,8 @@ def test_every_lossless_tiff_gives_the_array_that_was_written(tmp_path, drawn):
         tifffile.imwrite(path, written, **keywords)
     except Exception:  # not a combination that tifffile writes
         assume(False)
-    values, orientation = read_pixels(path, None)
+    stored = read_stored(path)
+    values, orientation = stored.values, stored.orientation
     assert orientation == 1
     assert values.dtype == pixels.dtype
     np.testing.assert_array_equal(values, pixels)
@@ -144,7 +145,7 @@ def test_a_lossy_tiff_is_what_imagecodecs_decodes(tmp_path, compression, decode,
     with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
         (start,), (count,) = tiff.pages[0].dataoffsets, tiff.pages[0].databytecounts
     data = (tmp_path / "a.tif").read_bytes()[start : start + count]
-    values = read_pixels(tmp_path / "a.tif", None)[0]
+    values = read_stored(tmp_path / "a.tif").values
     np.testing.assert_array_equal(values, decode(data).reshape(pixels.shape))
     assert not np.array_equal(values, pixels)
     assert np.abs(values.astype(int) - pixels).mean() < 8
@@ -621,7 +622,7 @@ def test_a_jpeg_of_more_than_8_bits_is_read(tmp_path, bits):
     pixels = smooth(top=2**bits - 1, dtype=np.uint16)
     data = imagecodecs.ljpeg_encode(pixels, bitspersample=bits)
     (tmp_path / "a.jpg").write_bytes(data)
-    np.testing.assert_array_equal(read_pixels(tmp_path / "a.jpg", None)[0], pixels)
+    np.testing.assert_array_equal(read_stored(tmp_path / "a.jpg").values, pixels)
     assert image_size(tmp_path / "a.jpg") == pixels.shape
     (tmp_path / "a.jpg").write_bytes(data[: len(data) // 2])
     with pytest.raises(ImageReadError, match="truncated or damaged"):

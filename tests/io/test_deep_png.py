@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from napari_usgseg.core.errors import ImageReadError
-from napari_usgseg.io.decoders import read_pixels
+from napari_usgseg.io.decoders import read_stored
 from napari_usgseg.io.images import read_image, to_rgb_uint8
 
 COLOR_TYPES = {2: 4, 3: 2, 4: 6}
@@ -64,7 +64,8 @@ def test_every_filter_gives_the_pixels_that_were_stored(tmp_path, pixels, data):
     filters = data.draw(st.lists(st.integers(0, 4), min_size=rows, max_size=rows))
     path = tmp_path / "a.png"
     path.write_bytes(png_bytes(pixels, filters))
-    values, orientation = read_pixels(path, None)
+    stored = read_stored(path)
+    values, orientation = stored.values, stored.orientation
     assert orientation == 1
     assert values.dtype == np.uint16
     assert np.array_equal(values, pixels)

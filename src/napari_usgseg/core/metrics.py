@@ -1,4 +1,4 @@
-"""How good a mask is, and where a person would click next.
+"""Metrics of a mask (Dice, IoU, HD95), and where a person would click next.
 
 Masks are (H, W), anything but 0 counts as inside. Conventions for empty masks: where both are
 empty, Dice and IoU are 1 and HD95 is 0; where one is, Dice and IoU are 0 and HD95 is the image's

@@ -1,1 +1,1 @@
-"""Images, label maps, data sets, exports and phantoms on disk."""
+"""Images, label maps, data sets and exports on disk."""

@@ -1,4 +1,4 @@
-"""From an image file to the values that are stored in it, images and label maps alike.
+"""Decoders of image files: the values that are stored, of images and label maps alike.
 
 TIFF is read by tifffile with imagecodecs; PNG, JPEG and BMP by Pillow, save what Pillow would cut
 to 8 bits or cannot read (PNGs of 16 bits in colour, JPEGs of 12 bits or without loss), which
@@ -13,7 +13,6 @@ makes no sense is passed over.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -27,87 +26,6 @@ from PIL import Image, UnidentifiedImageError
 
 from ..core.errors import ImageReadError
 
-
-def color_channels(path: Path, stored: Stored) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Grey (H, W, 1) or RGB (H, W, 3) of a file, not turned upright; and its alpha (H, W) or None.
-
-    Bits below 8 are multiplied up to uint8; deeper values stay what they are. Alpha that the
-    colours have been multiplied by already is None, for over black nothing is left to do.
-
-    Raises:
-        ImageReadError: the values are of a kind that cannot be converted.
-    """
-    values = stored.values if stored.values.ndim == 3 else stored.values[..., None]
-    alpha = None
-    if stored.alpha is not None and not stored.premultiplied:
-        alpha = _spread(values[..., stored.alpha], stored.bits)
-    color = values[..., : CHANNELS[stored.kind]]
-    if stored.palette is not None:
-        table = stored.palette
-        looked_up = table[np.clip(color[..., 0].astype(np.int64), 0, len(table) - 1)]
-        if looked_up.shape[2] == 4 and alpha is None:
-            alpha = looked_up[..., 3]
-        return looked_up[..., :3], alpha
-    if stored.white_is_zero:
-        color = _turned(color, stored.bits)
-    color = _spread(color, stored.bits)
-    if stored.kind in ("grey", "rgb"):
-        return color, alpha
-    if color.dtype not in (np.uint8, np.uint16):
-        raise unsupported(path, f"{stored.kind} colours of type {color.dtype} are not supported")
-    if stored.kind == "cmyk":
-        return _from_cmyk(color), alpha
-    if stored.kind == "ycbcr":
-        return _from_ycbcr(color), alpha
-    return _from_lab(color, signed=stored.kind == "lab"), alpha
-
-
-def _spread(values: NDArray[Any], bits: int) -> NDArray[Any]:
-    """Values of 2 to 7 bits over 0..255."""
-    if values.dtype != np.uint8 or not 2 <= bits <= 7:
-        return values
-    return np.rint(values * (255 / (2**bits - 1))).astype(np.uint8)
-
-
-def _turned(values: NDArray[Any], bits: int) -> NDArray[Any]:
-    if values.dtype.kind == "u":
-        return values.dtype.type(2**bits - 1) - values
-    return -values if values.dtype.kind == "f" else ~values
-
-
-def _from_cmyk(values: NDArray[Any]) -> NDArray[Any]:
-    full = float(np.iinfo(values.dtype).max)
-    light = 1 - values.astype(np.float32) / full
-    return np.rint(light[..., :3] * light[..., 3:] * full).astype(values.dtype)
-
-
-def _from_ycbcr(values: NDArray[Any]) -> NDArray[Any]:
-    """By ITU-R BT.601 over the full range, as JPEG has it and TIFF where nothing else is said."""
-    full = float(np.iinfo(values.dtype).max)
-    luma = values[..., 0].astype(np.float32)
-    blue, red = (values[..., c].astype(np.float32) - (full + 1) / 2 for c in (1, 2))
-    rgb = (luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue)
-    return np.rint(np.clip(np.stack(rgb, -1), 0, full)).astype(values.dtype)
-
-
-def _from_lab(values: NDArray[Any], signed: bool) -> NDArray[np.uint8]:
-    """CIE L*a*b* to sRGB; white is white, whatever the illuminant of the file was."""
-    from skimage.color import lab2rgb
-
-    deep = values.dtype == np.uint16
-    light = values[..., 0].astype(np.float32) * (100 / np.iinfo(values.dtype).max)
-    chroma = values[..., 1:]
-    if signed:
-        chroma = chroma.view(np.int16 if deep else np.int8).astype(np.float32)
-    else:
-        chroma = chroma.astype(np.float32) - (32768 if deep else 128)
-    lab = np.concatenate([light[..., None], chroma / (256 if deep else 1)], axis=-1)
-    return np.rint(lab2rgb(lab) * 255).astype(np.uint8)
-
-
-Spacing = tuple[float, float]
-"""Millimetres per pixel (row, column)."""
-
 MAX_PIXELS = 89_000_000
 """Larger images are refused before they are decoded (Pillow's own limit; about 9400 x 9400)."""
 
@@ -116,6 +34,9 @@ Kind = Literal["grey", "palette", "rgb", "cmyk", "ycbcr", "lab", "icclab"]
 CHANNELS: dict[Kind, int] = {
     "grey": 1, "palette": 1, "rgb": 3, "cmyk": 4, "ycbcr": 3, "lab": 3, "icclab": 3,
 }  # fmt: skip
+
+TURNED = (5, 6, 7, 8)
+"""Orientations (EXIF) whose rows are stored as columns."""
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -133,13 +54,6 @@ _DEEP_PNG_TYPES = (2, 4, 6)
 _PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _NOT_THERE = ("unsupported", "not supported", "cannot handle", "not available", "not implemented")
 _SAVE_PLAIN = "save it as PNG, or as TIFF without compression, of 8 or 16 bits"
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What a file says of itself; ``sizes`` are (H, W) of each frame, of the upright image."""
-
-    sizes: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,12 +83,16 @@ class Stored:
     lossy: bool = False
 
 
-def read_header(path: Path) -> Header:
-    """Size of each frame, without decoding the pixels.
+def frame_sizes(path: str | Path) -> list[tuple[int, int]]:
+    """(H, W) of each frame after its orientation, from the file's header only.
+
+    Frames are the pages of a TIFF, without its thumbnails and smaller copies; any other file has
+    one.
 
     Raises:
         ImageReadError: the file is missing, empty, too large or no such image.
     """
+    path = Path(path)
     with read_errors(path):
         if _magic(path) in _TIFF_MAGIC:
             with _open_tiff(path) as tiff:
@@ -184,18 +102,15 @@ def read_header(path: Path) -> Header:
                 ]
         else:
             stored = [_pillow_header(path)]
-        sizes = []
-        for height, width, orientation in stored:
-            sizes.append((width, height) if orientation >= 5 else (height, width))
         check_size(path, *stored[0][:2])
-        return Header(tuple(sizes))
+    return [(w, h) if orientation in TURNED else (h, w) for h, w, orientation in stored]
 
 
 def read_stored(path: Path, frame: int | None = None) -> Stored:
     """Decode a file, or one frame of it (None: the first).
 
     Raises:
-        ImageReadError: as for ``read_header``; or the data are truncated, damaged or stored in a
+        ImageReadError: as for ``frame_sizes``; or the data are truncated, damaged or stored in a
             way that is not supported, or the file has no such frame.
     """
     with read_errors(path):
@@ -207,19 +122,9 @@ def read_stored(path: Path, frame: int | None = None) -> Stored:
         return _read_pillow(path)
 
 
-def read_pixels(path: Path, frame: int | None) -> tuple[NDArray[Any], int]:
-    """The stored values (H, W) or (H, W, C), and the orientation (EXIF 1..8) to turn them by.
-
-    Raises:
-        ImageReadError: as for ``read_stored``.
-    """
-    stored = read_stored(path, frame)
-    return stored.values, stored.orientation
-
-
 def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Apply an EXIF orientation 1..8 to (H, W, ...); anything else is taken as 1."""
-    if orientation in (5, 6, 7, 8):
+    if orientation in TURNED:
         array = array.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
         array = array[::-1]
@@ -311,6 +216,86 @@ def _orientation(value: Any) -> int:
     except (TypeError, ValueError, ArithmeticError):
         return 1
     return number if 1 <= number <= 8 else 1
+
+
+# From what is stored to grey or RGB
+
+
+def color_channels(path: Path, stored: Stored) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Grey (H, W, 1) or RGB (H, W, 3) of a file, not turned upright; and its alpha (H, W) or None.
+
+    Bits below 8 are multiplied up to uint8; deeper values stay what they are. Alpha that the
+    colours have been multiplied by already is None, for over black nothing is left to do.
+
+    Raises:
+        ImageReadError: the values are of a kind that cannot be converted.
+    """
+    values = stored.values if stored.values.ndim == 3 else stored.values[..., None]
+    alpha = None
+    if stored.alpha is not None and not stored.premultiplied:
+        alpha = _spread(values[..., stored.alpha], stored.bits)
+    color = values[..., : CHANNELS[stored.kind]]
+    if stored.palette is not None:
+        table = stored.palette
+        looked_up = table[np.clip(color[..., 0].astype(np.int64), 0, len(table) - 1)]
+        if looked_up.shape[2] == 4 and alpha is None:
+            alpha = looked_up[..., 3]
+        return looked_up[..., :3], alpha
+    if stored.white_is_zero:
+        color = _turned(color, stored.bits)
+    color = _spread(color, stored.bits)
+    if stored.kind in ("grey", "rgb"):
+        return color, alpha
+    if color.dtype not in (np.uint8, np.uint16):
+        raise unsupported(path, f"{stored.kind} colours of type {color.dtype} are not supported")
+    if stored.kind == "cmyk":
+        return _from_cmyk(color), alpha
+    if stored.kind == "ycbcr":
+        return _from_ycbcr(color), alpha
+    return _from_lab(color, signed=stored.kind == "lab"), alpha
+
+
+def _spread(values: NDArray[Any], bits: int) -> NDArray[Any]:
+    """Values of 2 to 7 bits over 0..255."""
+    if values.dtype != np.uint8 or not 2 <= bits <= 7:
+        return values
+    return np.rint(values * (255 / (2**bits - 1))).astype(np.uint8)
+
+
+def _turned(values: NDArray[Any], bits: int) -> NDArray[Any]:
+    if values.dtype.kind == "u":
+        return values.dtype.type(2**bits - 1) - values
+    return -values if values.dtype.kind == "f" else ~values
+
+
+def _from_cmyk(values: NDArray[Any]) -> NDArray[Any]:
+    full = float(np.iinfo(values.dtype).max)
+    light = 1 - values.astype(np.float32) / full
+    return np.rint(light[..., :3] * light[..., 3:] * full).astype(values.dtype)
+
+
+def _from_ycbcr(values: NDArray[Any]) -> NDArray[Any]:
+    """By ITU-R BT.601 over the full range, as JPEG has it and TIFF where nothing else is said."""
+    full = float(np.iinfo(values.dtype).max)
+    luma = values[..., 0].astype(np.float32)
+    blue, red = (values[..., c].astype(np.float32) - (full + 1) / 2 for c in (1, 2))
+    rgb = (luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue)
+    return np.rint(np.clip(np.stack(rgb, -1), 0, full)).astype(values.dtype)
+
+
+def _from_lab(values: NDArray[Any], signed: bool) -> NDArray[np.uint8]:
+    """CIE L*a*b* to sRGB; white is white, whatever the illuminant of the file was."""
+    from skimage.color import lab2rgb
+
+    deep = values.dtype == np.uint16
+    light = values[..., 0].astype(np.float32) * (100 / np.iinfo(values.dtype).max)
+    chroma = values[..., 1:]
+    if signed:
+        chroma = chroma.view(np.int16 if deep else np.int8).astype(np.float32)
+    else:
+        chroma = chroma.astype(np.float32) - (32768 if deep else 128)
+    lab = np.concatenate([light[..., None], chroma / (256 if deep else 1)], axis=-1)
+    return np.rint(lab2rgb(lab) * 255).astype(np.uint8)
 
 
 # PNG, JPEG, BMP
@@ -576,94 +561,3 @@ def _subsampled(path: Path, page: Any) -> Stored:
         raise unsupported(path, "colours at half resolution without JPEG are not supported")
     with Image.open(path, formats=("TIFF",)) as image:  # (it turns a TIFF by itself)
         return Stored(np.asarray(image.convert("RGB")), "rgb")
-
-
-MAX_VOXELS = 2_000_000_000
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Volume:
-    """A volume; ``values[:, :, k]`` is a slice with columns first, so an image is its transpose.
-
-    Attributes:
-        values: (X, Y, Z) or (X, Y, Z, C), scaled as the header says.
-        spacing_mm: along X, Y, Z; NaN where the header gives none.
-    """
-
-    values: NDArray[Any]
-    spacing_mm: tuple[float, float, float]
-
-    @property
-    def slices(self) -> int:
-        """How many slices there are along the third axis."""
-        return int(self.values.shape[2])
-
-    def image(self, index: int, channel: int | None = None) -> NDArray[Any]:
-        """(H, W) values of a slice, rows along Y.
-
-        Raises:
-            IndexError: there is no such slice or channel.
-        """
-        slab = self.values[:, :, index]
-        if slab.ndim == 3:
-            slab = slab[..., 0 if channel is None else channel]
-        return np.ascontiguousarray(slab.T)
-
-    @property
-    def pixel_size_mm(self) -> Spacing | None:
-        """Millimetres per pixel (row, column) of a slice; None where they are not stated."""
-        x, y = (float(size) for size in self.spacing_mm[:2])
-        return (y, x) if min(x, y) > 0 and math.isfinite(x + y) else None
-
-
-def is_nifti(path: str | Path) -> bool:
-    """Whether a file has the name of a NIfTI volume."""
-    return str(path).lower().endswith((".nii", ".nii.gz"))
-
-
-def read_nifti(path: str | Path) -> Volume:
-    """Read a volume of two to four axes.
-
-    Raises:
-        ImageReadError: the file is missing, damaged or no such volume.
-    """
-    from nibabel.arrayproxy import ArrayProxy
-
-    path = Path(path)
-    with read_errors(path):
-        header = _header(path)
-        shape = _shape(path, header["dim"])
-        if header.get_data_dtype().kind not in "iuf":
-            code = int(header["datatype"])
-            raise ImageReadError(path, f"holds values of type {code}; expected integers or floats")
-        values = np.array(ArrayProxy(str(path), header)).reshape(shape, order="F")
-    x, y, z = (float(size) if size > 0 else math.nan for size in header["pixdim"][1:4])
-    return Volume(values, (x, y, z))
-
-
-def _header(path: Path) -> Any:
-    """The header as it stands: nibabel's check would make 1 mm of a spacing that is not given."""
-    from nibabel.nifti1 import Nifti1Header
-    from nibabel.openers import ImageOpener
-    from nibabel.wrapstruct import WrapStructError
-
-    try:
-        with ImageOpener(str(path)) as file:
-            header = Nifti1Header.from_fileobj(file, check=False)
-    except WrapStructError:  # too short
-        header = None
-    if header is None or header["sizeof_hdr"] != header.sizeof_hdr:
-        raise ImageReadError(path, "no NIfTI-1 header; expected a .nii or .nii.gz volume")
-    if header["magic"] == header.pair_magic:
-        raise ImageReadError(path, "a header without its values; convert the pair to one .nii")
-    return header
-
-
-def _shape(path: Path, dims: NDArray[Any]) -> tuple[int, ...]:
-    axes = int(dims[0])
-    lengths = [int(n) for n in dims[1 : axes + 1]] if 2 <= axes <= 7 else []
-    while len(lengths) > 4 and lengths[-1] == 1:
-        lengths.pop()
-    if not 2 <= len(lengths) <= 4 or min(lengths) < 1 or math.prod(lengths) > MAX_VOXELS:
-        raise ImageReadError(path, f"a volume of {lengths}; expected two to four axes")
-    return tuple(lengths + [1] * (3 - len(lengths)))

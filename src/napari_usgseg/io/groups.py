@@ -1,4 +1,4 @@
-r"""Which images belong together: of one patient, case or loop, so that a split tears none apart.
+r"""Groups of images: of one patient, case or loop, so that a split tears none apart.
 
 Without a rule, images in folders below the folder of images have the first of these as their group
 (a folder for each patient), the frames of one file are a group, and every other image is one of its

@@ -1,4 +1,4 @@
-"""Reading images: PNG, JPEG, BMP and TIFF, of any depth, to RGB uint8 by one rule.
+"""Images (PNG, JPEG, BMP and TIFF, of any depth) as RGB uint8, by one rule.
 
 The rule (``to_rgb_uint8``):
 
@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import ImageReadError
-from .decoders import Spacing, color_channels, read_header, read_stored, upright
+from .decoders import TURNED, color_channels, frame_sizes, read_stored, upright
 from .notes import remark
 from .search import search_images
 
@@ -80,18 +80,6 @@ def image_size(path: str | Path, frame: int | None = None) -> tuple[int, int]:
     if not 0 <= (frame or 0) < len(sizes):
         raise ImageReadError(path, f"no frame {frame}: it has frames 0 to {len(sizes) - 1}")
     return sizes[frame or 0]
-
-
-def frame_sizes(path: str | Path) -> list[tuple[int, int]]:
-    """(H, W) of each frame after its orientation, from the file's header only.
-
-    Frames are the pages of a TIFF, without its thumbnails and smaller copies; any other file has
-    one.
-
-    Raises:
-        ImageReadError: as for ``image_size``.
-    """
-    return list(read_header(Path(path)).sizes)
 
 
 def frame_count(path: str | Path) -> int:
@@ -194,6 +182,9 @@ def _range(finite: NDArray[Any]) -> tuple[float, float]:
     return max(least, low - margin), min(greatest, high + margin)
 
 
+Spacing = tuple[float, float]
+"""Millimetres per pixel (row, column)."""
+
 # Pixel sizes. The resolution of a PNG, a JPEG or a plain TIFF is for printing (72, 96 or 300 dots
 # per inch) and no measure of what is shown. Only two kinds are believed: a TIFF of ImageJ with a
 # unit of length, as "Set Scale" leaves it, and an OME-TIFF with ``PhysicalSizeX``.
@@ -207,8 +198,6 @@ _MM = {
 _PRINTED_PER_INCH = (72, 96, 100, 120, 144, 150, 200, 240, 300, 360, 400, 600, 720, 1200)
 _RANGE_MM = (1e-4, 10.0)
 """What a pixel of an ultrasound image can be: from acoustic microscopes to small overviews."""
-_TURNED = (5, 6, 7, 8)
-"""Orientations whose rows are stored as columns."""
 
 
 def read_spacing(path: str | Path, frame: int | None = None) -> Spacing | None:
@@ -230,7 +219,7 @@ def read_spacing(path: str | Path, frame: int | None = None) -> Spacing | None:
     low, high = _RANGE_MM
     if spacing is None or not all(low <= size <= high for size in spacing):
         return None
-    turned = orientation is not None and orientation.value in _TURNED
+    turned = orientation is not None and orientation.value in TURNED
     return spacing[::-1] if turned else spacing
 
 

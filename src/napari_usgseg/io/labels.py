@@ -1,4 +1,4 @@
-"""Semantic and instance label maps: one map of integers, two ways to read it.
+"""Label maps, semantic and instance: one map of integers, two ways to read it.
 
 A semantic map holds class numbers. An instance map holds the codes of the Cityscapes data set
 (Cordts et al., CVPR 2016): ``class_id * 1000 + n`` for the n-th object of a class, n from 1, and a

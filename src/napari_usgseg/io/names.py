@@ -1,4 +1,4 @@
-"""Names of files: which two are the same, which is safe, which is none of the person's.
+"""File names: which two are the same, which is safe, which is none of the person's.
 
 File systems differ: macOS takes "ü" of one code point and of two for the same name, macOS and
 Windows ignore case, Windows keeps some names and signs for itself. What a person or a card says

@@ -1,4 +1,4 @@
-"""Where a command or button may write, and the record of what it wrote there.
+"""Output folders: where a command may write, and the record of what it wrote there.
 
 Every command that writes files goes through ``OutputFolder``. It never writes over
 

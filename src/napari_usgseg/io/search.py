@@ -1,4 +1,4 @@
-"""Which images are among files and folders, and what was left out there, in words.
+"""Search for images among files and folders; what was left out there, in words.
 
 A folder gives the files directly in it that have a suffix of an image. What else is in it is
 counted, so that nobody takes "3 images" for all there is. Hidden files and the program's own (a
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -100,43 +100,15 @@ def search_images(inputs: Iterable[str | Path], *, recursive: bool = False) -> F
         recursive: search the folders in a folder as well, links to folders included, save those
             with results of the program.
     """
-    files: dict[tuple[object, ...], Path] = {}
-    groups: dict[Path, str] = {}
-    folders: list[Path] = []
-    problems: list[ImageReadError] = []
-    others: Counter[str] = Counter()
-    looked, dicom = 0, 0
-    passed: dict[str, str] = {}
-    seen: set[str] = set()
+    search = _Search(recursive)
     for entry in map(Path, inputs):
-        if not entry.is_dir():
-            if entry.exists():
-                files.setdefault(_identity(entry), entry)
-            else:
-                problems.append(ImageReadError(entry, "no such file or folder; check the path"))
-            continue
-        for folder, inside in _folders(entry, recursive, seen, passed, problems):
-            folders.append(folder)
-            group = folder.relative_to(entry).as_posix()
-            for path in inside:
-                if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
-                    if files.setdefault(_identity(path), path) == path and group != ".":
-                        groups[path] = group
-                elif path.suffix.lower() in IMAGE_SUFFIXES and path.is_symlink():
-                    cause = f"a link to {readable(path.readlink())}, which is not there"
-                    problems.append(ImageReadError(path, f"{cause}; mend or remove it"))
-                elif path.name not in OWN_FILES and path.is_file():
-                    others[path.suffix.lower()] += 1
-                    looked += 1
-                    dicom += looked <= LOOKED_INTO and is_dicom(path)
-    unsearched = tuple(name for real, name in passed.items() if real not in seen)
-    return FoundImages(
-        tuple(files.values()),
-        groups,
-        tuple(folders),
-        LeftOut(dict(others), dicom, unsearched),
-        tuple(problems),
-    )
+        if entry.is_dir():
+            search.add_folder(entry)
+        elif entry.exists():
+            search.add_file(entry)
+        else:
+            search.problems.append(ImageReadError(entry, "no such file or folder; check the path"))
+    return search.found()
 
 
 def left_out(folder: str | Path, *, recursive: bool = False) -> LeftOut:
@@ -159,43 +131,75 @@ def natural_order(name: str) -> list[tuple[int, str]]:
     return [*((int(p), "") if p.isdecimal() else (-1, p) for p in parts), (-1, name)]
 
 
-def _folders(
-    top: Path,
-    recursive: bool,
-    seen: set[str],
-    passed: dict[str, str],
-    problems: list[ImageReadError],
-) -> Iterator[tuple[Path, list[Path]]]:
-    """A folder and, where asked for, those below it, each once, with the files in each.
+class _Search:
+    """A search under way: what was found, and which folders were searched."""
 
-    Args:
-        top: the folder.
-        recursive: those below it too.
-        seen: real paths of the folders that were searched; gets more.
-        passed: gets real path -> name of those that were not.
-        problems: gets those that cannot be read.
-    """
-    waiting = [top]
-    while waiting:
-        folder = waiting.pop()
-        real = os.path.realpath(folder)
-        if real in seen:
-            continue
-        seen.add(real)
-        try:
-            entries = [path for path in folder.iterdir() if not hidden_or_appledouble(path)]
-        except OSError as error:
-            cause = f"the folder cannot be read ({error.strerror or error}); check who may read it"
-            problems.append(ImageReadError(folder, cause))
-            continue
-        entries.sort(key=lambda path: natural_order(path.name))
-        inside = [path for path in entries if path.is_dir()]
-        below = [path for path in inside if not _is_own(path)]
-        if recursive:
-            waiting += reversed(below)
-        else:
-            passed |= {os.path.realpath(path): readable(path.relative_to(top)) for path in below}
-        yield folder, [path for path in entries if path not in inside]
+    def __init__(self, recursive: bool) -> None:
+        self.problems: list[ImageReadError] = []
+        self._recursive = recursive
+        self._files: dict[tuple[object, ...], Path] = {}
+        self._groups: dict[Path, str] = {}
+        self._folders: list[Path] = []
+        self._searched: set[str] = set()  # real paths
+        self._passed: dict[str, str] = {}  # real path -> name, of those that were not searched
+        self._others: Counter[str] = Counter()
+        self._looked = self._dicom = 0
+
+    def found(self) -> FoundImages:
+        unsearched = (name for real, name in self._passed.items() if real not in self._searched)
+        return FoundImages(
+            tuple(self._files.values()),
+            self._groups,
+            tuple(self._folders),
+            LeftOut(dict(self._others), self._dicom, tuple(unsearched)),
+            tuple(self.problems),
+        )
+
+    def add_file(self, path: Path) -> bool:
+        """Take a file; False where it is there already by another way."""
+        return self._files.setdefault(_identity(path), path) == path
+
+    def add_folder(self, top: Path) -> None:
+        """Search a folder and, where asked for, those below it, each once."""
+        waiting = [top]
+        while waiting:
+            folder = waiting.pop()
+            real = os.path.realpath(folder)
+            if real in self._searched:
+                continue
+            self._searched.add(real)
+            try:
+                entries = [path for path in folder.iterdir() if not hidden_or_appledouble(path)]
+            except OSError as error:
+                cause = f"cannot be read ({error.strerror or error}); check who may read it"
+                self.problems.append(ImageReadError(folder, f"the folder {cause}"))
+                continue
+            self._folders.append(folder)
+            entries.sort(key=lambda path: natural_order(path.name))
+            inside = [path for path in entries if path.is_dir()]
+            below = [path for path in inside if not _is_own(path)]
+            if self._recursive:
+                waiting += reversed(below)
+            else:
+                names = {os.path.realpath(each): readable(each.relative_to(top)) for each in below}
+                self._passed |= names
+            group = folder.relative_to(top).as_posix()
+            for path in entries:
+                if path not in inside:
+                    self._look_at(path, "" if group == "." else group)
+
+    def _look_at(self, path: Path, group: str) -> None:
+        suffix = path.suffix.lower()
+        if suffix in IMAGE_SUFFIXES and path.is_file():
+            if self.add_file(path) and group:
+                self._groups[path] = group
+        elif suffix in IMAGE_SUFFIXES and path.is_symlink():
+            cause = f"a link to {readable(path.readlink())}, which is not there; mend or remove it"
+            self.problems.append(ImageReadError(path, cause))
+        elif path.name not in OWN_FILES and path.is_file():
+            self._others[suffix] += 1
+            self._looked += 1
+            self._dicom += self._looked <= LOOKED_INTO and is_dicom(path)
 
 
 def _is_own(folder: Path) -> bool:

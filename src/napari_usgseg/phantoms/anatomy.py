@@ -1,4 +1,4 @@
-"""What is drawn into a phantom: one function for each kind of examination."""
+"""Anatomies: what is drawn into a phantom, a function for each kind of examination."""
 
 from __future__ import annotations
 

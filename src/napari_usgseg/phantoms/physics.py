@@ -1,4 +1,4 @@
-"""From tissue maps to a B-mode image: pulse, speckle, attenuation, compression, scan conversion.
+"""Physics of a B-mode image: pulse, speckle, attenuation, compression, scan conversion.
 
 The received signal is the convolution of random scatterers with a point-spread function: a
 modulated Gaussian pulse along the beam, a Gaussian beam profile across it. It is computed

@@ -1,4 +1,4 @@
-"""A scene of tissue maps into which layers, streaks and labelled objects are drawn.
+"""Scene of tissue maps into which layers, streaks and labelled objects are drawn.
 
 Lengths are pixels of the image. A shape is a *level* map (H, W): negative inside, 0 on the border.
 """

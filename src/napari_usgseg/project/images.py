@@ -14,7 +14,8 @@ from pathlib import Path
 
 from ..core.errors import DatasetError, ImageReadError, readable
 from ..core.types import ImageRecord
-from ..io.images import frame_sizes, image_files
+from ..io.decoders import frame_sizes
+from ..io.images import image_files
 from ..io.names import numbered_name, safe_file_name, same_name_key
 from ..io.search import left_out
 from .database import Database

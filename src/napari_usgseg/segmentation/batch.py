@@ -1,4 +1,4 @@
-"""Segment many images into label maps on disk; one bad file never stops the others.
+"""Batch segmentation of images into label maps; one bad file never stops the others.
 
     <out>/<id>.png            label map of exactly the image's size
     <out>/overlays/<id>.png   the labels drawn over the image, where asked for

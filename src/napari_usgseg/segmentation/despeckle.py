@@ -1,4 +1,4 @@
-"""Speckle taken out of an image for looking at it; models and labels never see the result."""
+"""Despeckling of an image for looking at it; models and labels never see the result."""
 
 from __future__ import annotations
 

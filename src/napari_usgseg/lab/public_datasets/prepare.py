@@ -31,7 +31,6 @@ from ...core.errors import DatasetError, FileError, readable
 from ...core.types import BoolArray, LabelClass
 from ...io.atomic import Write
 from ...io.datasets import CARD, Split, image_entry, save_splits, write_card, write_pair
-from ...io.decoders import Volume, is_nifti, read_nifti
 from ...io.groups import average_hash, join_groups
 from ...io.images import Spacing, card_entry, read_image, read_spacing, to_rgb_uint8
 from ...io.labels import default_color, write_classes
@@ -40,6 +39,7 @@ from ...io.notes import listening
 from ...io.outputs import OutputFolder
 from .annotations import AnnotationReader, Masks
 from .finding import FoundImage, Remark, RemarkKind, find_images
+from .nifti import Volume, is_nifti, read_nifti
 from .registry import KnownDataset, LabelRule
 
 EXTRA_SPLIT = (70, 20, 10)

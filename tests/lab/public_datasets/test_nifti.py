@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_usgseg.core.errors import ImageReadError
-from napari_usgseg.io.decoders import is_nifti, read_nifti
+from napari_usgseg.lab.public_datasets.nifti import is_nifti, read_nifti
 
 CODES = {"u1": 2, "i2": 4, "i4": 8, "f4": 16, "f8": 64, "i1": 256, "u2": 512}
 
