@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from napari_usgseg.core.errors import ImageReadError
+from napari_usgseg.core.notes import listening
 from napari_usgseg.io.decoders import frame_sizes, read_stored
 from napari_usgseg.io.images import frame_count, image_size, read_image, to_rgb_uint8
 from napari_usgseg.io.labels import read_labels
-from napari_usgseg.io.notes import listening
 
 CASES = Path(__file__).parents[1] / "cases"
 quick = settings(

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFilter
 
 from napari_usgseg.core.errors import DatasetError, ImageReadError
+from napari_usgseg.core.notes import listening
 from napari_usgseg.io.datasets import DatasetItem, read_dataset, read_mask, read_pair
 from napari_usgseg.io.labels import read_labels
 from napari_usgseg.io.masks import IN_ALPHA, SOFT, black_and_white, object_mask
-from napari_usgseg.io.notes import listening
 
 CASES = Path(__file__).parents[1] / "cases"
 SIZE = (96, 128)

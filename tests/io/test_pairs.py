@@ -12,9 +12,9 @@ from PIL import Image
 
 from napari_usgseg.core.errors import DatasetError
 from napari_usgseg.core.metrics import dice
+from napari_usgseg.core.notes import listening
 from napari_usgseg.io.datasets import DatasetItem, read_mask, read_pair
 from napari_usgseg.io.masks import RESCALED, same_shape
-from napari_usgseg.io.notes import listening
 
 CASES = Path(__file__).parents[1] / "cases"
 

@@ -16,7 +16,7 @@ from napari_usgseg.core.errors import (
     ModelError,
     ModelNotFoundError,
 )
-from napari_usgseg.io.notes import listening
+from napari_usgseg.core.notes import listening
 from napari_usgseg.models.ppn.card import read_card
 from napari_usgseg.models.ppn.model import load_ppn, sam_net
 from napari_usgseg.models.ppn.network import ClassPrompter, PpnShape

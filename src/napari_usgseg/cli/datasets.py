@@ -170,7 +170,7 @@ def convert(
 
 def _say(remarks: Sequence[Remark], report: Path | None = None) -> None:
     """Say what was left out or is odd, each once; ``report`` is the file that says it of each."""
-    from ..io.notes import counted
+    from ..core.notes import counted
 
     files: dict[tuple[str, str], list[str]] = {}
     for remark in remarks:

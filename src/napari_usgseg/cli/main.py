@@ -16,7 +16,7 @@ import typer
 
 from .. import __version__
 from ..core.errors import Cancelled, UsgsegError
-from ..io.notes import listening
+from ..core.notes import listening
 from . import (
     ablate,
     benchmark,
@@ -78,7 +78,7 @@ def _main(
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run ``usgseg`` with ``arguments`` (None: the process's own) and return its exit code.
 
-    What readers noticed of files that they could read is told at the end (``io.notes``).
+    What readers noticed of files that they could read is told at the end (``core.notes``).
     """
     with listening() as notes:
         code = _run(arguments)

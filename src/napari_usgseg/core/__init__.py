@@ -1,1 +1,1 @@
-"""Records, geometry, metrics and errors that everything else is written in."""
+"""Records, geometry, metrics, errors and notes that everything else is written in."""

@@ -12,7 +12,7 @@ The rule (``to_rgb_uint8``):
   the rest. Where the percentiles are equal, the least and greatest value are taken; a constant
   image becomes black. NaN and -inf become 0, +inf 255.
 * Grey is repeated to three channels. Alpha is dropped by laying the image over black, save an alpha
-  that would leave nothing to see: it is ignored, and said (``io.notes``). Channels that the file
+  that would leave nothing to see: it is ignored, and said (``core.notes``). Channels that the file
   does not call alpha are none.
 * The EXIF (or TIFF) orientation is applied, so that sizes and coordinates are of the upright image.
 """
@@ -29,8 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import ImageReadError
+from ..core.notes import remark
 from .decoders import TURNED, color_channels, frame_sizes, read_stored, upright
-from .notes import remark
 from .search import search_images
 
 _PERCENTILES = (0.1, 99.9)

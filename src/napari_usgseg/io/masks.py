@@ -5,7 +5,7 @@ Whoever reads a mask reads it here, so that all see the same truth:
 * The stored values count, upright; a palette's indices too. Where 0 is white (TIFF's MinIsWhite)
   nothing is turned.
 * A colour image is a mask where its channels are equal. Alpha is the mask where the colours say
-  nothing (constant, or constant wherever something is to be seen), and is said (``io.notes``).
+  nothing (constant, or constant wherever something is to be seen), and is said (``core.notes``).
 * ``as_labels``: where a data set names one label, a mask of 0 and 255, or of anything like it with
   soft edges (JPEG, anti-aliasing, blur), is cut at half, and is said. All other values that are no
   label are refused, with how many pixels have them.
@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import DatasetError, ImageReadError
+from ..core.notes import remark
 from ..core.types import BoolArray
 from .decoders import CHANNELS, Stored, color_channels, read_stored, upright
-from .notes import remark
 
 HALF = 128
 """From this of 255 on a pixel is the object where a mask has grey values in between."""

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import DatasetError, ImageReadError, LabelWriteError
+from ..core.notes import listening, remark
 from ..core.types import ImageRecord, LabelClass
 from ..io.atomic import write_atomically, write_over
 from ..io.images import image_size
 from ..io.labels import STEP, read_classes, read_labels, write_classes, write_labels
 from ..io.masks import as_labels, read_mask_file, whole_numbers
 from ..io.names import safe_file_name
-from ..io.notes import listening, remark
 from .event_log import EventLog, ImageRow
 from .records import ClassTable, EventKind, ImageState, LabelMap, SaveReport, difference
 

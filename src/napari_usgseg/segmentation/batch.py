@@ -34,6 +34,7 @@ from ..core.errors import (
     readable,
 )
 from ..core.geometry import box_within
+from ..core.notes import listening
 from ..core.types import LabelClass, Prompts, TextPrompt
 from ..io.atomic import Write, write_new
 from ..io.images import frame_count, image_size, read_image
@@ -45,7 +46,6 @@ from ..io.labels import (
     write_labels,
     write_png,
 )
-from ..io.notes import listening
 from ..io.outputs import OutputFolder, file_identities
 from ..models.grounding.phrases import listed_phrases, split_phrases, wanted_phrases
 from ..models.interfaces import Detector, Segmenter

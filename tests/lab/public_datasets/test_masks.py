@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from napari_usgseg.core.errors import DatasetError
+from napari_usgseg.core.notes import listening
 from napari_usgseg.io.masks import RESCALED
-from napari_usgseg.io.notes import listening
 from napari_usgseg.lab.public_datasets.annotations import (
     AnnotationReader,
     ddti_polygons,

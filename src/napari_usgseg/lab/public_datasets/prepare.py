@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import DatasetError, FileError, readable
+from ...core.notes import listening
 from ...core.types import BoolArray, LabelClass
 from ...io.atomic import Write
 from ...io.datasets import CARD, Split, image_entry, save_splits, write_card, write_pair
@@ -35,7 +36,6 @@ from ...io.groups import average_hash, join_groups
 from ...io.images import Spacing, card_entry, read_image, read_spacing, to_rgb_uint8
 from ...io.labels import default_color, write_classes
 from ...io.names import safe_file_names
-from ...io.notes import listening
 from ...io.outputs import OutputFolder
 from .annotations import AnnotationReader, Masks
 from .finding import FoundImage, Remark, RemarkKind, find_images

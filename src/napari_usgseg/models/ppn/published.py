@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...core.errors import CheckpointError, ModelError
-from ...io.notes import remark
+from ...core.notes import remark
 from ...io.outputs import check_model_folder
 from ..checkpoints import read_tensors
 from ..interfaces import Segmenter
@@ -35,7 +35,7 @@ def import_published(
 
     Only prompt predictor and class queries are taken. Where the file shows that its SAM was not
     ``segmenter`` as it is (another prompt encoder, adapters in the image encoder, a tuned mask
-    decoder), this is remarked on (``io.notes``) and kept in the card: the masks may be poor.
+    decoder), this is remarked on (``core.notes``) and kept in the card: the masks may be poor.
 
     Args:
         path: a checkpoint of Sam2Rad's training, or a file with the same tensors (``.safetensors``,

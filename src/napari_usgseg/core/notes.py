@@ -1,4 +1,4 @@
-"""Notes on files that could be read, from their readers to whoever listens.
+"""Notes on files that could be read: from their readers to whoever listens.
 
 A reader says it where it sees it, ``remark(path, "...")``, and goes on. A command that wants to
 tell it to a person listens around its work; what is the same for many files is one line:
