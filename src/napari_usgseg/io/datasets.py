@@ -26,7 +26,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PureWindowsPath
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -149,7 +149,7 @@ def _check_ids(path: Path, ids: list[str]) -> None:
     """
     seen: set[str] = set()
     for item_id in ids:
-        if Path(item_id).anchor or ".." in re.split(r"[/\\]", item_id):
+        if _leads_out(item_id, Path):
             raise DatasetError(
                 path,
                 f"the id {item_id!r} leads out of the data set's folder; give the name of a file "
@@ -388,15 +388,15 @@ def card_ids(file_names: Mapping[str, str]) -> dict[str, str]:
     counts = Counter(keys.values())
     return {
         item_id: item_id
-        if item_id and not _leads_out(item_id) and counts[keys[item_id]] == 1
+        if item_id and not _leads_out(item_id, PureWindowsPath) and counts[keys[item_id]] == 1
         else file_name
         for item_id, file_name in file_names.items()
     }
 
 
-def _leads_out(item_id: str) -> bool:
-    anchor = PureWindowsPath(item_id).anchor  # also that of a POSIX path
-    return bool(anchor) or ".." in re.split(r"[/\\]", item_id)
+def _leads_out(item_id: str, system: type[PurePath]) -> bool:
+    """Whether an id leads out of its folder, on this system or on Windows (and so on any)."""
+    return bool(system(item_id).anchor) or ".." in re.split(r"[/\\]", item_id)
 
 
 def write_card(

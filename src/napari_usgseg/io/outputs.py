@@ -54,8 +54,8 @@ class OutputFolder:
         read = [Path(path) for path in reads]
         self._reads = {identity for path in read for identity in file_identities(path)}
         self._read_places = [_real(path) for path in read]
+        self._record = _Record(_real(self.root))
         self._written: set[Path] = set()
-        self._records: dict[Path, dict[str, set[str]]] = {}
         there = next(place for place in (self.root, *self.root.parents) if place.exists())
         if not there.is_dir():
             raise LabelWriteError(there, "is a file, not a folder; choose another place")
@@ -75,8 +75,7 @@ class OutputFolder:
         for path in paths:
             if path.is_dir() and not path.is_symlink():
                 raise LabelWriteError(path, "is a folder; choose a file name")
-            if file_identities(path) & self._reads:
-                raise LabelWriteError(path, "is read by this command; choose another place for it")
+            self._check_not_read(path)
             if project_around(path.parent) is not None:
                 raise LabelWriteError(
                     path, "is in a project's own folder; choose a place outside of it"
@@ -139,17 +138,7 @@ class OutputFolder:
         """Whether the program wrote this file, and nobody changed it since."""
         if path.is_symlink() or not path.is_file():
             return False
-        place = _place(path)
-        known = {
-            digest
-            for folder in place.parents
-            for digest in self._record(folder).get(_name(place, folder), ())
-        }
-        try:
-            with place.open("rb") as file:
-                return bool(known) and hashlib.file_digest(file, "sha256").hexdigest() in known
-        except OSError:
-            return False
+        return self._record.knows(_place(path))
 
     def adopt(self, path: Path) -> None:
         """Take a file as the program's own that it wrote before it kept a record.
@@ -161,9 +150,8 @@ class OutputFolder:
         """
         if not path.is_file() or self.is_own(path):
             return
-        if path.is_symlink() or file_identities(path) & self._reads:
-            raise LabelWriteError(path, "is read by this command; choose another place for it")
-        self._remember(path, hashlib.sha256(path.read_bytes()).hexdigest())
+        self._check_not_read(path)
+        self._remember(path, path.read_bytes())
 
     def write(self, path: Path, data: bytes) -> None:
         """Write a file below ``root``, whole or not at all, and remember it as the program's own.
@@ -172,7 +160,7 @@ class OutputFolder:
             LabelWriteError: as for ``check``, or it cannot be written.
         """
         self.check(path)
-        self._remember(path, hashlib.sha256(data).hexdigest())
+        self._remember(path, data)
         write_atomically(path, data, overwrite=self.overwrite)
         self._written.add(_place(path))
 
@@ -232,38 +220,78 @@ class OutputFolder:
                 if name not in PASSED_OVER and not is_half_written(name):
                     yield Path(place) / name
 
-    def _record(self, folder: Path) -> dict[str, set[str]]:
+    def _check_not_read(self, path: Path) -> None:
+        if file_identities(path) & self._reads:
+            raise LabelWriteError(path, "is read by this command; choose another place for it")
+
+    def _remember(self, path: Path, data: bytes) -> None:
+        """Say that ``path`` is about to hold ``data``; a record that is another file is refused."""
+        record = self._record.path
+        if record.is_symlink() or file_identities(record) & self._reads:
+            raise LabelWriteError(record, "is no record of this program; choose another folder")
+        try:
+            self._record.add(_place(path), hashlib.sha256(data).hexdigest())
+        except OSError as error:
+            raise LabelWriteError(path, write_cure(error)) from error
+
+
+class _Record:
+    """What the program wrote, by content: a line for each file in ``RECORD_FILE`` of a folder.
+
+    Args:
+        root: the folder that gets the new lines; those above it are read as well.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.path = root / RECORD_FILE
+        self._root = root
+        self._folders: dict[Path, dict[str, set[str]]] = {}
+
+    def knows(self, place: Path) -> bool:
+        """Whether a file, by its real place, is as the program wrote it."""
+        known = {
+            digest
+            for folder in place.parents
+            for digest in self._of(folder).get(_name(place, folder), ())
+        }
+        try:
+            with place.open("rb") as file:
+                return bool(known) and hashlib.file_digest(file, "sha256").hexdigest() in known
+        except OSError:
+            return False
+
+    def add(self, place: Path, digest: str) -> None:
+        """Note the SHA-256 of a file that is about to be written; ``OSError`` where that fails."""
+        name = _name(place, self._root)
+        known = self._of(self._root).setdefault(name, set())
+        if digest in known:
+            return
+        line = json.dumps({"path": name, "sha256": digest})
+        self._root.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a+b") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read() != b"\n":  # a crash cut the last line off
+                    file.write(b"\n")
+            file.write(f"{line}\n".encode())
+        known.add(digest)
+
+    def _of(self, folder: Path) -> dict[str, set[str]]:
         """File name below ``folder`` -> the hashes under which the program wrote it."""
-        if folder not in self._records:
+        if folder not in self._folders:
             written: dict[str, set[str]] = {}
-            for line in _lines(folder / RECORD_FILE):
+            try:
+                text = (folder / RECORD_FILE).read_text(encoding="utf-8", errors="replace")
+            except OSError:
+                text = ""
+            for line in text.splitlines():
                 try:
                     entry = json.loads(line)
                     written.setdefault(str(entry["path"]), set()).add(str(entry["sha256"]))
                 except (ValueError, KeyError, TypeError):  # a line that a crash cut off
                     continue
-            self._records[folder] = written
-        return self._records[folder]
-
-    def _remember(self, path: Path, digest: str) -> None:
-        root = _real(self.root)
-        name = _name(_place(path), root)
-        known = self._record(root).setdefault(name, set())
-        if digest in known:
-            return
-        place = root / RECORD_FILE
-        if place.is_symlink() or file_identities(place) & self._reads:
-            raise LabelWriteError(place, "is no record of this program; choose another folder")
-        line = json.dumps({"path": name, "sha256": digest})
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-            with place.open("ab") as file:
-                if _ends_inside_a_line(place):
-                    file.write(b"\n")
-                file.write(f"{line}\n".encode())
-        except OSError as error:
-            raise LabelWriteError(path, write_cure(error)) from error
-        known.add(digest)
+            self._folders[folder] = written
+        return self._folders[folder]
 
 
 def output_file(path: str | Path, *, reads: Iterable[str | Path] = ()) -> OutputFolder:
@@ -343,18 +371,3 @@ def _place(path: Path) -> Path:
 
 def _name(place: Path, folder: Path) -> str:
     return os.path.relpath(place, folder).replace(os.sep, "/")
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
-
-
-def _ends_inside_a_line(path: Path) -> bool:
-    with path.open("rb") as file:
-        if file.seek(0, os.SEEK_END) == 0:
-            return False
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) != b"\n"

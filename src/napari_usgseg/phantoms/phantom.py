@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.geometry import components
-from ..io.datasets import CARD, write_card
-from ..io.labels import write_labels, write_png
+from ..io.datasets import CARD, write_card, write_pair
 from ..io.outputs import OutputFolder
 from .anatomy import ANATOMIES
 from .physics import Scan, b_mode, fan_scan, linear_scan
@@ -101,8 +100,7 @@ def write_phantom_dataset(
     for index in range(count):
         phantom = make_phantom(seed + index, size_hw, kind)
         item_id = f"{kind}-{seed + index:05d}"
-        write_png(out / "images" / f"{item_id}.png", phantom.image[..., 0], folder.write)
-        write_labels(out / "masks" / f"{item_id}.png", phantom.labels, folder.write)
+        write_pair(out, item_id, phantom.image, phantom.labels, folder.write)
         items.append({"id": item_id, "group": item_id})
     anatomy = ANATOMIES[kind]
     write_card(

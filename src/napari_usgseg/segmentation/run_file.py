@@ -24,10 +24,16 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
+from .. import __version__
 from ..core.errors import LabelWriteError
 from ..io.names import numbered_name, safe_file_name, same_name_key
 from ..io.outputs import OutputFolder
 from ..io.search import natural_order
+
+RUN_FILE = "run.json"
+SCHEMA = 1
+PACKAGES = ("sam2", "torch", "transformers", "numpy")
+"""Whose versions are noted, beside our own and Python's."""
 
 Standing = Literal["new", "known", "unproved", "replaced", "taken"]
 
@@ -97,6 +103,7 @@ def match_ids(
         found[index] = ImageId(image_id, standing)
         free.discard(image_id)
 
+    # The image that was at this place, if it is the same, has its id.
     for index, path in enumerate(paths):
         image_id = at_path.get(path)
         if image_id in free:
@@ -105,6 +112,7 @@ def match_ids(
                 claim(index, image_id, "unproved")
             elif noted == contents[index]:
                 claim(index, image_id, "known")
+    # One that was moved or renamed has the id of its content; of several, that of its file name.
     for index, content in enumerate(contents):
         if index in found or content is None:
             continue
@@ -119,6 +127,7 @@ def match_ids(
         alike.sort(key=lambda image_id: Path(str(earlier[image_id].get("source"))).name != name)
         if alike:
             claim(index, alike[0], "known")
+    # What is left at a known place is another image; an id that went elsewhere is not free for it.
     for index, path in enumerate(paths):
         image_id = at_path.get(path)
         if index not in found and image_id in free:
@@ -183,11 +192,6 @@ def _key(image_id: str) -> str:
 
 def _keys(image_ids: Iterable[str]) -> tuple[str, ...]:
     return tuple(map(_key, image_ids))
-
-
-RUN_FILE = "run.json"
-SCHEMA = 1
-PACKAGES = ("napari-usgseg", "sam2", "torch", "transformers", "numpy")
 
 
 @contextmanager
@@ -303,7 +307,7 @@ class RunFile:
         card = {
             "schema": SCHEMA,
             "request": self._request,
-            "versions": {"python": platform.python_version()} | _versions(),
+            "versions": _versions(),
             "started": self._started_at,
             "seconds": round(time.perf_counter() - self._started, 3),
             "files": self._files,
@@ -341,7 +345,7 @@ def _summary(card: dict[str, Any]) -> str:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    found = {"python": platform.python_version(), "napari-usgseg": __version__}
     for name in PACKAGES:
         try:
             found[name] = version(name)
