@@ -1,7 +1,7 @@
 """The records that flow through napari-usgseg.
 
 Coordinates are XY pixels of the original image (the centre of the top-left pixel is ``(0, 0)``),
-boxes are XYXY, sizes are ``(H, W)``. Only ``gui.layers`` turns them into napari's (row, column).
+boxes are XYXY, sizes are ``(H, W)``. Only ``gui.canvas`` turns them into napari's (row, column).
 Records are frozen and compare by identity, because they hold arrays.
 """
 

@@ -289,7 +289,7 @@ class _Finder:
             ValueError: two files could be meant.
         """
         for position, index in enumerate(self._indexes):
-            for name in self._ways(text):
+            for name in self._readings(text):
                 images = index.get(same_name_key(name, position >= len(self._indexes) // 2), [])
                 files = sorted({file for file, _ in images})
                 if len(files) > 1:
@@ -300,7 +300,7 @@ class _Finder:
                     return [image_id for _, image_id in images]
         return []
 
-    def _ways(self, text: str) -> Iterator[str]:
+    def _readings(self, text: str) -> Iterator[str]:
         """The name as it stands, and what is left of it below the folder of the images."""
         yield text
         parts = [part for part in text.replace("\\", "/").split("/") if part not in ("", ".")]
