@@ -72,12 +72,12 @@ def scenes(arguments: argparse.Namespace) -> Iterator[tuple[np.ndarray, list[Boo
 def ask(segmenter: Segmenter, embedding: ImageEmbedding, truth: BoolArray, kind: str) -> list[Case]:
     """The answer to one corrective click; nothing where the first one was perfect."""
     prompts = prompt_for(truth, kind)
-    before, _ = propose_prompts(segmenter, embedding, prompts, CLEANING)
+    before = propose_prompts(segmenter, embedding, prompts, CLEANING)
     click = next_click(truth, before.mask)
     if click is None or not before.mask.any():
         return []
     prompts = add_click(prompts, click, before.low_res_logits)
-    after, _ = propose_prompts(segmenter, embedding, prompts, CLEANING)
+    after = propose_prompts(segmenter, embedding, prompts, CLEANING)
     return [Case(kind, truth, before.mask, after.mask, prompts)]
 
 

@@ -115,7 +115,7 @@ def main() -> None:
             for mask in objects_of(read_labels(item.mask_path)):
                 for name, way in ways(mask, rng).items():
                     if isinstance(way, Prompts):
-                        found, _ = propose_prompts(segmenter, embedding, way, PostprocessSettings())
+                        found = propose_prompts(segmenter, embedding, way, PostprocessSettings())
                         way = found.mask
                     by_set = scores.setdefault(name, {}).setdefault(dataset.name, [])
                     by_set.append(dice(mask, way))

@@ -122,14 +122,13 @@ def segment_prompts(
         box=None if box is None else np.asarray(box, np.float32),
         mask_input=None if previous is None else previous.low_res_logits,
     )
-    proposal, _ = propose_prompts(
+    return propose_prompts(
         segmenter,
         embedding or segmenter.embed(to_rgb_uint8(image)),
         prompts,
         settings or PostprocessSettings(),
         None if previous is None else previous.mask,
     )
-    return proposal
 
 
 def export(

@@ -109,7 +109,8 @@ def test_very_few_groups_still_train(count):
 
 def test_splits_come_back_from_their_file(tmp_path):
     datasets = [dataset_of([str(n) for n in range(30)], name) for name in ("a", "b")]
-    write_splits(datasets, tmp_path / "splits.json", seed=3)
+    splits = {each.name: split_by_group(each, 3) for each in datasets}
+    write_splits(splits, tmp_path / "splits.json", seed=3)
     assert read_splits(tmp_path / "splits.json") == {
         dataset.name: split_by_group(dataset, 3) for dataset in datasets
     }

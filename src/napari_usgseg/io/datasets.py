@@ -470,15 +470,10 @@ def split_by_group(dataset: Dataset, seed: int = 0, val: float = 0.10, test: flo
     return Split(*(tuple(sorted(sides[side])) for side in ("train", "val", "test")))
 
 
-def write_splits(datasets: Iterable[Dataset], path: str | Path, seed: int = 0) -> None:
-    """Write the splits of ``datasets`` as JSON: {"seed": ..., "datasets": {name: {side: ids}}}."""
-    save_splits({dataset.name: split_by_group(dataset, seed) for dataset in datasets}, path, seed)
-
-
-def save_splits(
+def write_splits(
     splits: Mapping[str, Split], path: str | Path, seed: int = 0, write: Write = write_over
 ) -> None:
-    """Write splits that were made elsewhere, by the name of their data set."""
+    """Write splits as JSON: {"seed": ..., "datasets": {name of the data set: {side: ids}}}."""
     sides = {
         name: {side: list(getattr(split, side)) for side in ("train", "val", "test")}
         for name, split in splits.items()

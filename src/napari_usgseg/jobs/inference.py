@@ -98,7 +98,7 @@ def segment_prompt(
             if learned.class_id in ppn.card.classes:
                 network = ppn.for_class(learned.class_id)
                 model_id = f"{learned.name}@{model_id}"
-    proposal, _ = propose_prompts(network, embedding, prompts, cleaning, previous)
+    proposal = propose_prompts(network, embedding, prompts, cleaning, previous)
     return Found((proposal,), model_id, models.elapsed(), notes)
 
 
@@ -112,7 +112,7 @@ def segment_objects(
     """Segment several objects, each by its own prompts; one proposal for each in their order."""
     network = models.segmenter(segmenter)
     embedding = models.embedding(source, segmenter)
-    found = tuple(propose_prompts(network, embedding, each, cleaning)[0] for each in prompts)
+    found = tuple(propose_prompts(network, embedding, each, cleaning) for each in prompts)
     return Found(found, network.model_id, models.elapsed())
 
 

@@ -149,7 +149,7 @@ def correct(
     asked = Prompts(box=mended.box if mended else None)
     prompts = add_click(asked, click, mended.low_res_logits if mended else None)
     previous = mended.mask if mended else None
-    proposal, _ = propose_prompts(segmenter, found.embedding, prompts, SETTINGS, previous)
+    proposal = propose_prompts(segmenter, found.embedding, prompts, SETTINGS, previous)
     rest = tuple(item for item in found.items if item is not mended)
     return (*rest, proposal), (x, y, label)
 

@@ -217,7 +217,7 @@ def _propose_objects(
         _check_prompts(prompts, image.shape[:2])
     embedding = segmenter.embed(image)
     items = (
-        replace(propose_prompts(segmenter, embedding, prompts, request.settings)[0], phrase=name)
+        replace(propose_prompts(segmenter, embedding, prompts, request.settings), phrase=name)
         for prompts, name in zip(request.objects, request.names, strict=True)
     )
     return Proposals(tuple(item for item in items if item.mask.any()), (), embedding)

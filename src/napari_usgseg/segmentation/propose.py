@@ -18,7 +18,6 @@ from ..core.types import (
     Detections,
     FloatArray,
     ImageEmbedding,
-    Prediction,
     Prompts,
     TextPrompt,
 )
@@ -166,7 +165,7 @@ def propose_prompts(
     prompts: Prompts,
     settings: PostprocessSettings,
     previous: BoolArray | None = None,
-) -> tuple[Proposal, Prediction]:
+) -> Proposal:
     """Segment the one object that a person points at, or correct it.
 
     Args:
@@ -178,7 +177,7 @@ def propose_prompts(
             more of it than ``merge_correction`` allows; None where there was none.
 
     Returns:
-        The cleaned proposal, whose ``low_res_logits`` seed the next click, and the raw prediction.
+        The cleaned proposal, whose ``low_res_logits`` seed the next click.
 
     Raises:
         PromptError: there is nothing to go by in ``prompts``.
@@ -192,7 +191,7 @@ def propose_prompts(
         logits = merged_logits(logits, mask, embedding.covered)
     box = prompts.box if prompts.box is not None else mask_to_box(mask)
     score = float(prediction.iou_predictions[0])
-    proposal = Proposal(
+    return Proposal(
         mask=mask,
         box=np.zeros(4, np.float32) if box is None else np.asarray(box, np.float32),
         score=score,
@@ -200,7 +199,6 @@ def propose_prompts(
         iou_prediction=score,
         low_res_logits=logits,
     )
-    return proposal, prediction
 
 
 def compose(

@@ -24,7 +24,6 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
-from .. import __version__
 from ..core.errors import LabelWriteError
 from ..io.names import numbered_name, safe_file_name, same_name_key
 from ..io.outputs import OutputFolder
@@ -32,8 +31,8 @@ from ..io.search import natural_order
 
 RUN_FILE = "run.json"
 SCHEMA = 1
-PACKAGES = ("sam2", "torch", "transformers", "numpy")
-"""Whose versions are noted, beside our own and Python's."""
+PACKAGES = ("napari-usgseg", "sam2", "torch", "transformers", "numpy")
+"""Whose versions are noted, beside Python's."""
 
 Standing = Literal["new", "known", "unproved", "replaced", "taken"]
 
@@ -345,7 +344,7 @@ def _summary(card: dict[str, Any]) -> str:
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "napari-usgseg": __version__}
+    found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
             found[name] = version(name)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from napari_usgseg.core.types import Prompts, TextPrompt
-from napari_usgseg.io.datasets import read_dataset, write_splits
+from napari_usgseg.io.datasets import read_dataset, split_by_group, write_splits
 from napari_usgseg.models.grounding.grounding_dino import load_grounding_dino
 from napari_usgseg.models.grounding.nano_detector import load_nano_detector
 from napari_usgseg.models.sam.nano import load_nano_segmenter
@@ -23,7 +23,8 @@ def corpus(tmp_path_factory) -> tuple[Path, Path]:
     root = tmp_path_factory.mktemp("corpus")
     write_phantom_dataset(root / "breast", 12, seed=5)
     splits = root / "splits.json"
-    write_splits([read_dataset(root / "breast")], splits)
+    dataset = read_dataset(root / "breast")
+    write_splits({dataset.name: split_by_group(dataset)}, splits)
     return root / "breast", splits
 
 

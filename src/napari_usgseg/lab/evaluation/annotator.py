@@ -93,7 +93,7 @@ def simulate_clicks(
         if click is None:
             break
         prompts = add_click(prompts, click, low_res)
-        proposal, _ = propose_prompts(segmenter, embedding, prompts, settings, previous)
+        proposal = propose_prompts(segmenter, embedding, prompts, settings, previous)
         mask = previous = proposal.mask
         low_res = proposal.low_res_logits
         dices.append(dice(truth, mask))
@@ -163,10 +163,10 @@ def correction_gain(
     answered as in the window: the previous mask is fed back and corrected, not replaced.
     """
     prompts = prompt_for(truth, kind)
-    before, _ = propose_prompts(segmenter, embedding, prompts, settings)
+    before = propose_prompts(segmenter, embedding, prompts, settings)
     click = next_click(truth, before.mask)
     if click is None:
         return None
     prompts = add_click(prompts, click, before.low_res_logits)
-    after, _ = propose_prompts(segmenter, embedding, prompts, settings, previous=before.mask)
+    after = propose_prompts(segmenter, embedding, prompts, settings, previous=before.mask)
     return dice(truth, after.mask) - dice(truth, before.mask)

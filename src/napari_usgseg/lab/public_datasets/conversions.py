@@ -43,9 +43,9 @@ from ...io.datasets import (
     card_ids,
     image_entry,
     read_pair,
-    save_splits,
     write_card,
     write_pair,
+    write_splits,
 )
 from ...io.images import read_image
 from ...io.labels import (
@@ -379,7 +379,7 @@ def _write_ours(
             labels={value: word for word, value in values.items()}, items=items,
         )  # fmt: skip
         split = Split(*(tuple(sorted(sides[side])) for side in SIDES))
-        save_splits({name: split}, out / "splits.json", write=folder.write)
+        write_splits({name: split}, out / "splits.json", write=folder.write)
     boxed = sum("mask_from" in item for item in items)
     if boxed:
         text = f"{boxed} of {len(items)} masks are the filled boxes: for detectors, not for masks"

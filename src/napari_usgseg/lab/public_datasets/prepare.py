@@ -31,7 +31,7 @@ from ...core.errors import DatasetError, FileError, readable
 from ...core.notes import listening
 from ...core.types import BoolArray, LabelClass
 from ...io.atomic import Write
-from ...io.datasets import CARD, Split, image_entry, save_splits, write_card, write_pair
+from ...io.datasets import CARD, Split, image_entry, write_card, write_pair, write_splits
 from ...io.groups import average_hash, join_groups
 from ...io.images import Spacing, card_entry, read_image, read_spacing, to_rgb_uint8
 from ...io.labels import default_color, write_classes
@@ -386,7 +386,7 @@ def _finish(
     write_classes(
         out / "classes.json", [LabelClass(v, n, default_color(v)) for v, n in names.items()], write
     )
-    save_splits({entry.name: split}, out / "splits.json", seed, write)
+    write_splits({entry.name: split}, out / "splits.json", seed, write)
     card = {
         "schema": 1,
         "dataset": entry.name,
