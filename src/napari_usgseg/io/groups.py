@@ -26,49 +26,6 @@ from ..core.types import ImageRecord
 from .names import same_name_key
 from .tables import read_table
 
-HASH_SIDE, DUPLICATE_BITS = 16, 8
-"""Images whose average hashes differ in at most so many of 256 bits are near duplicates."""
-
-_ROWS_AT_ONCE = 512
-
-
-def average_hash(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """(256,) bits of an image (H, W) or (H, W, 3): which of 16 x 16 means are above their mean."""
-    small = Image.fromarray(image).convert("L").resize((HASH_SIDE, HASH_SIDE), Image.Resampling.BOX)
-    values = np.asarray(small, np.float32).ravel()
-    return values > values.mean()
-
-
-def join_groups(groups: Sequence[str], hashes: ArrayLike) -> list[str]:
-    """The group of each image; groups that share near duplicates become one.
-
-    Args:
-        groups: the group of each of N images.
-        hashes: (N, 256) bool, of ``average_hash``.
-
-    Returns:
-        N names; a joined group has the name that comes first in the alphabet.
-    """
-    parent = {group: group for group in groups}
-
-    def root(group: str) -> str:
-        while parent[group] != group:
-            parent[group] = parent[parent[group]]
-            group = parent[group]
-        return group
-
-    bits = np.asarray(hashes, np.float32).reshape(len(groups), HASH_SIDE**2)
-    ones = bits.sum(1)
-    for start in range(0, len(groups), _ROWS_AT_ONCE):
-        rows = bits[start : start + _ROWS_AT_ONCE]
-        differing = ones[start : start + len(rows), None] + ones[None] - 2 * rows @ bits.T
-        for row, other in np.argwhere(differing <= DUPLICATE_BITS).tolist():
-            if other < start + row:
-                first, second = sorted((root(groups[start + row]), root(groups[other])))
-                parent[second] = first
-    return [root(group) for group in groups]
-
-
 TABLES = (".csv", ".xlsx")
 NAMED = 10
 """So many images or rows are named at most; the rest is counted."""
@@ -308,3 +265,46 @@ class _Finder:
         for count in range(1, len(parts)):
             if self._folder is not None and list(self._folder[-count:]) == parts[:count]:
                 yield "/".join(parts[count:])
+
+
+# Near duplicates: images of one patient that no file name tells of
+
+HASH_SIDE, DUPLICATE_BITS = 16, 8
+"""Images whose average hashes differ in at most so many of 256 bits are near duplicates."""
+
+_ROWS_AT_ONCE = 512
+
+
+def average_hash(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """(256,) bits of an image (H, W) or (H, W, 3): which of 16 x 16 means are above their mean."""
+    small = Image.fromarray(image).convert("L").resize((HASH_SIDE, HASH_SIDE), Image.Resampling.BOX)
+    values = np.asarray(small, np.float32).ravel()
+    return values > values.mean()
+
+
+def join_groups(groups: Sequence[str], hashes: ArrayLike) -> list[str]:
+    """The group of each image; groups that share near duplicates become one.
+
+    Args:
+        groups: the group of each of N images.
+        hashes: (N, 256) bool, of ``average_hash``.
+
+    Returns:
+        N names; a joined group has the name that comes first in the alphabet.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    names, of = np.unique(np.asarray(groups, object), return_inverse=True)
+    bits = np.asarray(hashes, np.float32).reshape(len(groups), HASH_SIDE**2)
+    ones = bits.sum(1)
+    component = np.arange(len(names))
+    for start in range(0, len(groups), _ROWS_AT_ONCE):
+        rows = bits[start : start + _ROWS_AT_ONCE]
+        differing = ones[start : start + len(rows), None] + ones[None] - 2 * rows @ bits.T
+        first, second = np.nonzero(differing <= DUPLICATE_BITS)
+        pairs = component[of[start + first]], component[of[second]]
+        graph = coo_array((np.ones(len(first), bool), pairs), (len(names), len(names)))
+        component = connected_components(graph, directed=False)[1][component]
+    _, first_of = np.unique(component, return_index=True)  # in the alphabet, as ``names`` are
+    return [str(names[first_of[component[group]]]) for group in of]

@@ -70,7 +70,6 @@ class BatchRequest:
         settings: cleaning of the masks.
         overlay: also write the labels drawn over the image.
         overwrite: replace what the program wrote.
-        use_priors: see ``propose_text``.
 
     Raises:
         PromptError: the text has no phrase, or several and not as many as there are objects.
@@ -81,7 +80,6 @@ class BatchRequest:
     settings: PostprocessSettings = field(default_factory=PostprocessSettings)
     overlay: bool = False
     overwrite: bool = False
-    use_priors: bool = True
 
     def __post_init__(self) -> None:
         if self.text is None:
@@ -197,12 +195,7 @@ def _prepare(
         raise PromptError("nothing to look for: give a phrase, a box or a point")
     if detector is None:
         raise PromptError("a phrase needs a detector: name one")
-    return (
-        lambda image: propose_text(
-            segmenter, detector, image, text, settings, use_priors=request.use_priors
-        ),
-        classes,
-    )
+    return lambda image: propose_text(segmenter, detector, image, text, settings), classes
 
 
 def _propose_objects(
@@ -288,7 +281,7 @@ def _describe(
         ],
         "segmenter": segmenter.model_id,
         "grounder": detector.model_id if detector is not None else None,
-        "use_priors": request.use_priors,
+        "use_priors": True,  # as ``propose_text`` does; runs of earlier versions say it too
         "postprocess": asdict(request.settings),
     }
 
