@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
+from pycocotools.coco import COCO
 
 from napari_usgseg.core.errors import (
     DatasetError,
@@ -417,3 +418,69 @@ def test_a_format_that_is_not_there_is_named_before_anything_is_written(tmp_path
     with pytest.raises(PromptError, match="'docx': expected one of png"):
         export_pairs([pair], tmp_path / "out", **ABOUT, format="docx")
     assert not (tmp_path / "out").exists()
+
+
+def coco_of(folder):
+    """The export as COCO's own reader has it: annotations and masks of each image, by file name."""
+    coco = COCO(folder / "annotations.json")
+    return coco, {
+        image["file_name"]: [
+            (each, coco.annToMask(each).astype(bool))
+            for each in coco.loadAnns(coco.getAnnIds(imgIds=[number]))
+        ]
+        for number, image in coco.imgs.items()
+    }
+
+
+def test_cocos_own_reader_gets_every_object_told_apart(tmp_path):
+    labels = np.zeros((20, 30), np.uint16)
+    labels[2:6, 3:9], labels[2:6, 9:12], labels[10:, 20:], labels[0, 0] = 1001, 1002, 2001, 2001
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30), np.uint8)
+    records = [
+        record_of(tmp_path / "in", "a", pixels, labels, spacing_mm=(0.25, 0.2)),
+        record_of(tmp_path / "in", "nothing", pixels, np.zeros_like(labels)),
+    ]
+    options = {"labelling": "instance", "format": "coco", "groups": {"a": "patient 7"}}
+    out = export_pairs(records, tmp_path / "out", **ABOUT, **options).whole()
+    assert sorted(files_of(out)) == [
+        ".usgseg-written.jsonl", "annotations.json", "images/a.png", "images/nothing.png",
+    ]  # fmt: skip
+    assert np.array_equal(read_image(out / "images" / "a.png")[..., 0], pixels)
+    coco, found = coco_of(out)
+    assert {c["id"]: c["name"] for c in coco.loadCats(coco.getCatIds())} == {
+        1: "breast tumor",
+        2: "cyst",
+    }
+    first = coco.imgs[1]
+    assert (first["width"], first["height"]) == (30, 20)
+    assert (first["group"], first["pixel_size_mm"]) == ("patient 7", [0.25, 0.2])
+    assert found["nothing.png"] == []
+    assert [(each["category_id"], each["area"]) for each, _ in found["a.png"]] == [
+        (1, 24), (1, 12), (2, 101),
+    ]  # fmt: skip
+    for (each, mask), code in zip(found["a.png"], (1001, 1002, 2001), strict=True):
+        assert np.array_equal(mask, labels == code)
+        assert each["iscrowd"] == 0
+    assert found["a.png"][1][0]["bbox"] == [9, 2, 3, 4]
+
+
+def test_in_coco_a_class_is_one_object_for_each_of_its_pieces(tmp_path, pair):
+    labels = np.zeros((20, 30), np.uint8)
+    labels[1:3, 1:3], labels[3, 3], labels[10:12, 10:20], labels[15, 15] = 1, 1, 1, 7
+    two = record_of(tmp_path / "in", "two", np.zeros((20, 30), np.uint8), labels)
+    out = export_pairs([pair, two], tmp_path / "out", **ABOUT, format="coco").whole()
+    coco, found = coco_of(out)
+    assert [(e["category_id"], e["area"]) for e, _ in found["two.png"]] == [(1, 5), (1, 20), (7, 1)]
+    together = sum(each["category_id"] * mask for each, mask in found["two.png"])
+    assert np.array_equal(together, labels)
+    assert coco.cats[7]["name"] == "label 7"
+    assert sorted(coco.anns) == [1, 2, 3, 4]
+
+
+def test_one_format_replaces_the_other_whole(tmp_path, pair):
+    out = export_pairs([pair], tmp_path / "out", **ABOUT).whole()
+    export_pairs([pair], out, **ABOUT, format="coco", overwrite=True).whole()
+    assert sorted(files_of(out)) == [".usgseg-written.jsonl", "annotations.json", "images/a.png"]
+    export_pairs([pair], out, **ABOUT, overwrite=True).whole()
+    assert not (out / "annotations.json").exists()
+    assert len(read_dataset(out).items) == 1

@@ -10,7 +10,7 @@ in ``FORMATS``: ``usgseg export --format`` and the window's form offer it from t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -127,12 +127,87 @@ def _write_png_card(folder: OutputFolder, about: ExportAbout, entries: Sequence[
     )
 
 
+COCO_CARD = "annotations.json"
+
+
+def _write_coco_image(folder: OutputFolder, item: ExportImage) -> Entry:
+    from pycocotools import mask as run_lengths
+
+    from .images import card_entry
+    from .labels import write_image
+
+    file = f"{item.file_name}.png"
+    write_image(folder.root / "images" / file, item.image, folder.write)
+    height, width = item.labels.shape
+    image: dict[str, Any] = {"file_name": file, "width": width, "height": height}
+    image["group"] = item.group
+    if (spacing := card_entry(item.spacing_mm)) is not None:
+        image["pixel_size_mm"] = spacing
+    objects = []
+    for class_id, mask in _objects(item):
+        runs = run_lengths.encode(mask.astype("uint8", order="F"))
+        objects.append(
+            {
+                "category_id": class_id,
+                "segmentation": {"size": [height, width], "counts": runs["counts"].decode()},
+                "bbox": run_lengths.toBbox(runs).tolist(),
+                "area": int(mask.sum()),
+                "iscrowd": 0,
+            }
+        )
+    return {"image": image, "annotations": objects}
+
+
+def _objects(item: ExportImage) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+    """Class and mask (H, W) of each object: of each piece of a class, if none were told apart."""
+    from ..core.geometry import components
+    from .labels import class_of, values_in
+
+    if item.codes is not None:
+        for code in values_in(item.codes):
+            yield class_of(code, "instance"), item.codes == code
+        return
+    for class_id in values_in(item.labels):
+        for piece in components(item.labels == class_id, min_fraction=0):
+            yield class_id, piece
+
+
+def _write_coco_card(folder: OutputFolder, about: ExportAbout, entries: Sequence[Entry]) -> None:
+    import json
+
+    images = [{"id": number, **entry["image"]} for number, entry in enumerate(entries, start=1)]
+    objects = [
+        {"image_id": number, **each}
+        for number, entry in enumerate(entries, start=1)
+        for each in entry["annotations"]
+    ]
+    card = {
+        "info": {"description": about.name, "organ": about.organ, "target": about.target},
+        "licenses": [],
+        "categories": [
+            {"id": value, "name": name, "supercategory": about.organ}
+            for value, name in sorted(about.labels.items())
+        ],
+        "images": images,
+        "annotations": [{"id": number, **each} for number, each in enumerate(objects, start=1)],
+    }
+    text = json.dumps(card, ensure_ascii=False) + "\n"
+    folder.write(folder.root / COCO_CARD, text.encode("utf-8", "backslashreplace"))
+
+
 FORMATS: Mapping[str, ExportFormat] = {
     "png": ExportFormat(
         "images/, masks/ and dataset.json, which evaluate and train read",
         "dataset.json",
         _write_png_image,
         _write_png_card,
+    ),
+    "coco": ExportFormat(
+        "images/ and annotations.json: COCO instances, masks as run lengths; an object each, or a "
+        "connected piece of a class where objects were not told apart",
+        COCO_CARD,
+        _write_coco_image,
+        _write_coco_card,
     ),
 }
 """Name -> format; the first is what is taken where none is named."""
