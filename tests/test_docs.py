@@ -17,6 +17,7 @@ from napari_usgseg.core.types import LabelClass
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.labels import write_png
 from napari_usgseg.phantoms.phantom import make_phantom
+from tests.support.labelling import accept_labels, set_classes
 
 ROOT = Path(__file__).resolve().parent.parent
 API_PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
@@ -33,8 +34,8 @@ def test_what_the_page_of_the_api_shows_runs(tmp_path, monkeypatch, capsys):
     write_png(tmp_path / "scan.png", nerve.image)
     write_png(tmp_path / "scans" / "a.png", nerve.image)
     with closing(us.Project(tmp_path / "scans")) as project:
-        project.write_classes((LabelClass(1, "nerve", "#ff0000"),))
-        project.write_labels(project.records[0], (nerve.labels == 1).astype(np.uint8))
+        set_classes(project, (LabelClass(1, "nerve", "#ff0000"),))
+        accept_labels(project, project.records[0], (nerve.labels == 1).astype(np.uint8))
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     for block in re.findall(r"^```python\n(.*?)^```", API_PAGE, re.MULTILINE | re.DOTALL):

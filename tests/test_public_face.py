@@ -23,6 +23,7 @@ from napari_usgseg.core.types import LabelClass
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.labels import write_png
 from napari_usgseg.phantoms.phantom import Phantom, make_phantom
+from tests.support.labelling import accept_labels, set_classes
 
 SQLITES_OWN = ("-shm", "-wal")
 
@@ -45,8 +46,8 @@ def labelled(tmp_path, phantom) -> Path:
     for name in ("a", "b"):
         write_png(folder / f"{name}.png", phantom.image)
     with closing(us.Project(folder)) as project:
-        project.write_classes((LabelClass(1, phantom.phrase, "#ff0000"),))
-        project.write_labels(project.records[0], (phantom.labels == 1).astype(np.uint8))
+        set_classes(project, (LabelClass(1, phantom.phrase, "#ff0000"),))
+        accept_labels(project, project.records[0], (phantom.labels == 1).astype(np.uint8))
     return folder
 
 
