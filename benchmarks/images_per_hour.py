@@ -48,7 +48,7 @@ from scripted_annotator import (
     roughly_by_hand,
 )
 
-from napari_usgseg.annotation.learners.predictor import TrainingPlan
+from napari_usgseg.annotation.learners.training import TrainingPlan
 from napari_usgseg.core.geometry import components
 from napari_usgseg.core.metrics import dice
 from napari_usgseg.core.types import BoolArray

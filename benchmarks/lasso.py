@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import find_contours
 
-from napari_usgseg.annotation.commands import regions
+from napari_usgseg.annotation import regions
 from napari_usgseg.core.geometry import components, jitter_box, mask_to_box
 from napari_usgseg.core.metrics import dice
 from napari_usgseg.core.types import BoolArray, FloatArray, Prompts

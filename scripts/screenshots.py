@@ -17,7 +17,7 @@ from napari.settings import get_settings
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
-from napari_usgseg.annotation.learners.progress import TrainingPlan
+from napari_usgseg.annotation.learners.training import TrainingPlan
 from napari_usgseg.gui.widget import UltrasoundWidget
 from napari_usgseg.phantoms.phantom import write_phantom_dataset
 

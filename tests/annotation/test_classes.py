@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from napari_usgseg.annotation.commands import commit
+from napari_usgseg.annotation import class_table
 from napari_usgseg.core.types import LabelClass
 from napari_usgseg.jobs.files import find_use
 from napari_usgseg.jobs.inference import segment_prompt
@@ -257,7 +257,7 @@ def test_the_accepted_object_that_was_pointed_at_last_is_given_the_class(plain):
     assert plain.labels[40, 57] == 2
     plain.walk.step(1)
     plain.walk.step(-1)
-    assert plain.painting.pointed is None
+    assert plain.state.pointed is None
 
 
 # -- phrases -----------------------------------------------------------------------------------
@@ -278,8 +278,8 @@ def test_a_phrase_goes_to_the_class_of_its_name_whatever_is_picked(plain, phrase
 @pytest.mark.parametrize("name", ["Fetal Head", " fetal  head", "ｆｅｔａｌ head", "FETAL\thead"])
 def test_one_name_may_be_written_in_many_ways(name):
     classes = (LabelClass(1, "nerve", "#e69f00"), LabelClass(2, "fetal head", "#56b4e9"))
-    assert commit.named(ClassTable(classes, 1), name) is classes[1]
-    assert commit.named(ClassTable(classes, 1), f"{name}s") is None
+    assert class_table.named(ClassTable(classes, 1), name) is classes[1]
+    assert class_table.named(ClassTable(classes, 1), f"{name}s") is None
 
 
 def test_a_new_phrase_makes_a_class_and_says_so(plain):
@@ -473,12 +473,12 @@ def test_a_table_without_a_class_keeps_the_others_and_gives_no_number_twice(ids,
     classes = tuple(LabelClass(value, f"class {value}", "#e69f00") for value in sorted(ids))
     active, gone = data.draw(st.sampled_from(sorted(ids))), data.draw(st.sampled_from(sorted(ids)))
     before = ClassTable(classes, active)
-    after = commit.without_class(before, gone)
+    after = class_table.without_class(before, gone)
     assert after.classes == tuple(item for item in classes if item.class_id != gone)
     assert after.active in ids - {gone}
     assert active == gone or after.active == active
     assert table_from_json(table_to_json(after)) == after
-    added = commit.with_class(after, "new")
+    added = class_table.with_class(after, "new")
     assert added.active not in ids or max(ids) == 65535
     assert len({item.class_id for item in added.classes}) == len(added.classes)
     assert all(1 <= item.class_id <= 65535 for item in added.classes)

@@ -79,7 +79,7 @@ def test_it_is_in_no_export_and_no_training(bench: Bench, draw, tmp_path_factory
     assert not out.exists()
     assert session.status.error
     assert session.predictor.request(["a"])["counts"] == {}
-    assert session.predictor._committed() == []
+    assert session.accepted == []
     draw(session)
     session.editing.accept()
     session.walk.step(1)
@@ -93,7 +93,7 @@ def test_a_training_reads_no_image_whose_accept_was_taken_back_meanwhile(bench: 
     for _ in "ab":
         session.painting.stroke(LINE, 7)
         session.editing.accept_and_next()
-    asked = session.predictor.request(session.predictor._committed())
+    asked = session.predictor.request([item.image_id for item in session.accepted])
     session.undo()
     assert session.state_of("b") is ImageState.PROPOSED
     store = Project(bench.folder, write=False)

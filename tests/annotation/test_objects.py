@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_usgseg.annotation.commands import regions
+from napari_usgseg.annotation import regions
 
 LINE = np.array([[5, 20], [75, 20]], np.float32)
 
@@ -84,7 +84,7 @@ def test_subtracting_takes_the_overlap_away_and_the_first_object_with_it(session
         inner, proposal=replace(inner.proposal, mask=np.roll(inner.proposal.mask, -30, axis=1))
     )
     proposal = replace(session.proposal, objects=(moved, *session.proposal.objects[1:]))
-    session.prompting.edit_proposal("as if found by a phrase", proposal)
+    session.edit_proposal("as if found by a phrase", proposal)
     small, large, other = masks_of(session)
     assert (small & large).any()
     session.objects.subtract(line((30, 40), (12, 25)))

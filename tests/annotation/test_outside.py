@@ -7,9 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_usgseg.annotation.commands.painting import Painting
-from napari_usgseg.annotation.commands.prompting import Prompting
-from napari_usgseg.annotation.drafts import add_box
+from napari_usgseg.annotation.commands.prompts import with_box
 from napari_usgseg.core.geometry import box_within, clip_box
 from napari_usgseg.project.records import ImageProposal
 from tests.support.bench import SIZE_HW
@@ -47,10 +45,10 @@ def test_beside_the_image_nothing_is_made_and_it_is_said(session, act, place) ->
 @pytest.mark.parametrize(
     ("draw", "word"),
     [
-        (lambda p: Prompting.add_box(p.prompting, (20, 20), (20, 20)), "width and height"),
-        (lambda p: Prompting.add_box(p.prompting, (20, 20), (60, 20)), "width and height"),
-        (lambda p: Painting.box(p.painting, (20, 20), (20, 50)), "width and height"),
-        (lambda p: Painting.box(p.painting, (20, 20), (20, 20)), "width and height"),
+        (lambda p: p.prompting.add_box((20, 20), (20, 20)), "width and height"),
+        (lambda p: p.prompting.add_box((20, 20), (60, 20)), "width and height"),
+        (lambda p: p.painting.box((20, 20), (20, 50)), "width and height"),
+        (lambda p: p.painting.box((20, 20), (20, 20)), "width and height"),
         (lambda p: p.prompting.add_box((-50, 10), (0, 40)), "inside the image"),
         (lambda p: p.prompting.add_lasso(FIGURE[:1]), "round the object"),
         (lambda p: p.prompting.add_lasso(FIGURE[[0, 1, 0]]), "round the object"),
@@ -105,5 +103,5 @@ def test_a_box_is_made_where_it_covers_some_of_the_image_and_nowhere_else(x, y, 
     assert (part is not None) == pixels.any()
     if part is not None:
         assert part.tolist() == clip_box(box, SIZE_HW).tolist()
-    proposal = add_box(ImageProposal(), box, SIZE_HW, 1)
+    proposal = with_box(ImageProposal(), box, SIZE_HW, 1)
     assert bool(proposal.objects) <= pixels.any()

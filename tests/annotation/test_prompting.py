@@ -81,8 +81,8 @@ def test_a_lasso_of_the_real_model_follows_the_object(nano_segmenter):
     from scipy import ndimage
     from skimage.measure import find_contours
 
-    from napari_usgseg.annotation.commands.regions import pieces
-    from napari_usgseg.annotation.drafts import add_lasso
+    from napari_usgseg.annotation.commands.prompts import with_lasso
+    from napari_usgseg.annotation.regions import pieces
     from napari_usgseg.core.metrics import dice
     from napari_usgseg.phantoms.phantom import make_phantom
     from napari_usgseg.project.records import ImageProposal
@@ -95,7 +95,7 @@ def test_a_lasso_of_the_real_model_follows_the_object(nano_segmenter):
         mask = pieces(phantom.labels == 1)[0]
         around = ndimage.binary_dilation(np.pad(mask, 9), iterations=5)
         outline = max(find_contours(around, 0.5), key=len)[::12, ::-1] - 9
-        proposal = add_lasso(ImageProposal(), outline.astype(np.float32), True, mask.shape, 1)
+        proposal = with_lasso(ImageProposal(), outline.astype(np.float32), True, mask.shape, 1)
         embedding = nano_segmenter.embed(phantom.image)
         prompts = proposal.objects[0].prompts
         found = propose_prompts(nano_segmenter, embedding, prompts, PostprocessSettings())

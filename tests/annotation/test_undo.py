@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from napari_usgseg.annotation.undo import KEPT, History
+from napari_usgseg.annotation.undo import KEPT, UndoStack
 from napari_usgseg.io.atomic import write_over
 from napari_usgseg.io.labels import read_labels, write_labels
 from napari_usgseg.jobs.files import save
@@ -253,7 +253,7 @@ def test_the_history_tells_how_long_a_person_was_at_work_and_what_was_looked_for
 
 
 def test_a_long_pause_does_not_count_as_work():
-    from napari_usgseg.annotation.stopwatch import IDLE_SECONDS, Stopwatch
+    from napari_usgseg.effort.stopwatch import IDLE_SECONDS, Stopwatch
 
     now = [0.0]
     watch = Stopwatch(lambda: now[0])
@@ -267,7 +267,7 @@ def test_a_long_pause_does_not_count_as_work():
 
 
 def test_a_light_history_keeps_the_content_of_the_last_edits_only():
-    history = History(Steps((Step(4, "accept", "a"),), (Step(7, "paint", "a"),), 9), kept=2)
+    history = UndoStack(Steps((Step(4, "accept", "a"),), (Step(7, "paint", "a"),), 9), kept=2)
     assert (history.next_undo.number, history.next_redo.number) == (4, 7)
     numbers = [
         history.push(Edit("click", "a", (ImageProposal(), ImageProposal()))) for _ in range(3)

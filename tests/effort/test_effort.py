@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from napari_usgseg.annotation import stopwatch
 from napari_usgseg.core.types import LabelClass, Prompts
+from napari_usgseg.effort import stopwatch
 from napari_usgseg.effort.efforts import IDLE_SECONDS, ImageEffort, Search, Way, efforts, span
 from napari_usgseg.effort.ledger import (
     Ledger,

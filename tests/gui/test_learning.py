@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_usgseg.annotation.learners.predictor import TrainingPlan
+from napari_usgseg.annotation.learners.training import TrainingPlan
 from napari_usgseg.annotation.settings import Mode
 from napari_usgseg.gui.panels.mode_panel import NOBODY
 from napari_usgseg.project.records import ImageState

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.gui
 @pytest.fixture
 def lesion(at_work, truth) -> np.ndarray:
     """The true mask of the largest lesion of the first phantom."""
-    from napari_usgseg.annotation.commands.regions import pieces
+    from napari_usgseg.annotation.regions import pieces
 
     return pieces(truth(at_work.session.record.image_id) == 1)[0]
 
@@ -100,7 +100,7 @@ def test_a_lasso_and_a_stroke_edit_the_labels_themselves(at_work, lesion, phanto
 
 
 def test_accepted_objects_are_split_deleted_and_taken_up_again(by_hand, phantom_folder):
-    from napari_usgseg.annotation.commands.regions import pieces
+    from napari_usgseg.annotation.regions import pieces
 
     tools, session = by_hand.widget.tools, by_hand.session
     tools.arm(Tool.SPLIT)

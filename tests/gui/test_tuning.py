@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from napari_usgseg.annotation.learners.progress import TrainingPlan
+from napari_usgseg.annotation.learners.training import TrainingPlan
 from napari_usgseg.gui.panels.learn_panel import TRAIN, TUNE
 from napari_usgseg.project.records import ImageState
 

@@ -6,7 +6,7 @@ import queue
 import time
 from pathlib import Path
 
-from napari_usgseg.annotation.learners.predictor import TrainingPlan
+from napari_usgseg.annotation.learners.training import TrainingPlan
 from napari_usgseg.annotation.session import AnnotationSession
 from napari_usgseg.annotation.settings import Settings
 from napari_usgseg.io.labels import write_png

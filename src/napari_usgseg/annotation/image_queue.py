@@ -1,4 +1,4 @@
-"""The images of a store: which is shown, how far each is, and what is kept of those left."""
+"""Image queue of a store: which is shown, how far each is, and what is kept of those left."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from psygnal import Signal
 from ..core.types import ImageRecord
 from ..jobs.files import Loaded
 from ..project.project import LabelStore
-from ..project.records import ImageState, LabelMap
-from .drafts import ImageProposal
-from .outbox import Outbox
+from ..project.records import ImageProposal, ImageState, LabelMap
+from .undo import Outbox
 
 HOUR_S = 3600.0
 LEAST_TIMES = 4
-"""So many commits must be known before a pace is told."""
+"""So many accepted images must be known before a pace is told."""
+KEPT_IMAGES = 5
+"""The current one, two to come, the one before, and where the person came from."""
+KEPT_PROPOSALS = 32
 
 
 class ImageQueue:
-    """Records with their states.
+    """Images with their states; those in each state are kept in order, so no step looks at all.
 
     ``state_changed`` carries the id of the one image whose state is shown otherwise from now on.
 
@@ -31,6 +33,11 @@ class ImageQueue:
         records: of the images, in order.
         states: of every image by its id.
         drawn: the images with labels that nobody accepted.
+        store: of the images, or None before anything is opened.
+        outbox: what the store is not known to have; images that it is about are not let go.
+
+    Attributes:
+        only: the state of the images to go through, or None for all.
     """
 
     state_changed = Signal(str)
@@ -40,7 +47,10 @@ class ImageQueue:
         records: Sequence[ImageRecord] = (),
         states: dict[str, ImageState] | None = None,
         drawn: Collection[str] = (),
+        store: LabelStore | None = None,
+        outbox: Outbox | None = None,
     ) -> None:
+        self.store = store
         self.records: tuple[ImageRecord, ...] = tuple(records)
         self.only: ImageState | None = None
         self._index = {record.image_id: n for n, record in enumerate(self.records)}
@@ -52,6 +62,9 @@ class ImageQueue:
         self._shown: dict[str, ImageState] = {}
         self._places: dict[ImageState, list[int]] = {state: [] for state in ImageState}
         self._commit_times: deque[float] = deque()
+        self._outbox = outbox or Outbox()
+        self._loaded: OrderedDict[str, Loaded] = OrderedDict()
+        self._proposals: OrderedDict[str, ImageProposal] = OrderedDict()
         for n, record in enumerate(self.records):
             state = (states or {}).get(record.image_id, ImageState.UNTOUCHED)
             self._decided[record.image_id] = state
@@ -146,6 +159,11 @@ class ImageQueue:
         self._shown[image_id] = state
         self.state_changed.emit(image_id)
 
+    @property
+    def accepted(self) -> list[ImageRecord]:
+        """The accepted images, in order."""
+        return [self.records[place] for place in self._places[ImageState.ACCEPTED]]
+
     def count(self, state: ImageState) -> int:
         """How many images are shown in a state."""
         return len(self._places[state])
@@ -225,34 +243,7 @@ class ImageQueue:
         pace = self.per_hour()
         return self.left / pace if pace else None
 
-
-KEPT_IMAGES = 5
-"""The current one, two to come, the one before, and where the person came from."""
-KEPT_PROPOSALS = 32
-
-
-class Browser(ImageQueue):
-    """A walk through the images of a store.
-
-    Args:
-        store: of the images, or None before anything is opened.
-        states: of every image by its id.
-        outbox: what the store is not known to have; images that it is about are not let go.
-        drawn: the images with labels that nobody accepted.
-    """
-
-    def __init__(
-        self,
-        store: LabelStore | None = None,
-        states: dict[str, ImageState] | None = None,
-        outbox: Outbox | None = None,
-        drawn: Collection[str] = (),
-    ) -> None:
-        super().__init__(() if store is None else store.records, states, drawn)
-        self.store = store
-        self._outbox = outbox
-        self._loaded: OrderedDict[str, Loaded] = OrderedDict()
-        self._proposals: OrderedDict[str, ImageProposal] = OrderedDict()
+    # -- what is kept ------------------------------------------------------------------------
 
     def leave(
         self, loaded: Loaded | None, labels: LabelMap | None, proposal: ImageProposal
@@ -276,9 +267,7 @@ class Browser(ImageQueue):
         self._loaded.move_to_end(loaded.record.image_id)
         surplus = len(self._loaded) - KEPT_IMAGES
         if surplus > 0:
-            unsaved = set[str]()
-            if self._outbox is not None and self.store is not None:
-                unsaved = self._outbox.changed(self.store)
+            unsaved = set() if self.store is None else self._outbox.changed(self.store)
             for image_id in [key for key in self._loaded if key not in unsaved][:surplus]:
                 del self._loaded[image_id]
 

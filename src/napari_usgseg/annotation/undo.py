@@ -1,27 +1,28 @@
-"""Undo, redo, and any step of the history, on whatever image it was done."""
+"""Undo stack of a session, and the outbox of events that are not yet known to be in a store.
+
+An edit's step has the serial of its event, and the stack gives out all serials.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from ..jobs import Lane, Scope, files
-from ..project.records import Edit, EventKind, ImageProposal, Step, Steps
-
-if TYPE_CHECKING:
-    from .session import AnnotationSession
-
+from ..project.project import LabelStore
+from ..project.records import Edit, Event, EventKind, ImageProposal, Step, Steps
 
 KEPT = 48
 
 
-class History:
-    """What was done, in order, and how far of it is undone.
+class UndoStack:
+    """What was done, in order, and how far of it is undone; kept in memory and in the event log.
 
     Args:
         steps: from before; those that were undone can be redone.
         kept: so many edits keep their content in memory.
+
+    Attributes:
+        target: the position that undo and redo are on their way to, or None.
     """
 
     def __init__(self, steps: Steps | None = None, kept: int = KEPT) -> None:
@@ -30,6 +31,7 @@ class History:
         self._position = len(steps.done)
         self._serial = steps.serial
         self._kept = kept
+        self.target: int | None = None
         self._content: OrderedDict[int, Edit] = OrderedDict()
 
     @property
@@ -64,7 +66,7 @@ class History:
 
     def push(self, edit: Edit) -> int:
         """Add what was just done; what was undone before is gone. Gives the number of the step."""
-        number = self.next_serial()
+        self.target, number = None, self.next_serial()
         for step in self._steps[self._position :]:
             self._content.pop(step.number, None)
         del self._steps[self._position :]
@@ -94,7 +96,7 @@ class History:
         return self._steps[self._position - 1]
 
     def answer(self, pending: ImageProposal, answered: ImageProposal) -> int | None:
-        """Put the answered proposal in the place of the pending one; gives the step behind it."""
+        """Put an answered proposal in the place of a pending one; gives the step that led to it."""
         found = None
         for number, edit in self._content.items():
             if edit.proposal is None or pending not in edit.proposal:
@@ -108,7 +110,7 @@ class History:
         return found
 
     def take_back(self, pending: ImageProposal) -> tuple[int, ImageProposal] | None:
-        """Forget the step that led to a proposal; gives its number and the one before, if known."""
+        """Forget the step that led to a proposal; gives its number and what was proposed before."""
         for index in reversed(range(self._position)):
             edit = self._content.get(self._steps[index].number)
             if edit is not None and edit.proposal is not None and edit.proposal[1] is pending:
@@ -125,138 +127,60 @@ class History:
         self._steps, self._position = [*done, *undone], len(done)
 
 
-NOTHING = "Nothing to take back or do again."
+CHANGES = (
+    EventKind.EDIT,
+    EventKind.ANSWER,
+    EventKind.UNDO,
+    EventKind.REDO,
+    EventKind.TAKEN_BACK,
+    EventKind.PROPOSAL,
+)
+"""What changes labels, states or proposals."""
 
 
-class Travel:
-    """``session.travel``: the way through the history, one step at a time.
+class Outbox:
+    """Events on their way to the store; each stays here until the store says that it has it.
 
-    A step on another image opens that image, and an old step is read from the store; the way goes
-    on when that has come. So presses of the key add up while something is awaited.
+    So when a save fails (a full disk), nothing is lost: the next save, or a retry, sends it again
+    with all that came after it, in order. The store passes over what it has.
     """
 
-    def __init__(self, session: AnnotationSession) -> None:
-        self._session = session
-        self._going = False
+    def __init__(self) -> None:
+        self._waiting: dict[int, tuple[LabelStore, list[Event]]] = {}
 
-    def undo(self) -> None:
-        """Take back the last edit; where it was on another image, go there first."""
-        self._by(-1)
+    def put(self, store: LabelStore, event: Event) -> None:
+        """Add an event."""
+        self._waiting.setdefault(id(store), (store, []))[1].append(event)
 
-    def redo(self) -> None:
-        """Do again what was undone last; where it was on another image, go there first."""
-        self._by(1)
+    def of(self, store: LabelStore) -> tuple[Event, ...]:
+        """What a store is not known to have, in order."""
+        return tuple(self._waiting.get(id(store), (store, []))[1])
 
-    def go_to(self, position: int) -> None:
-        """Undo or redo until so many steps are done."""
-        session = self._session
-        session.flushing.emit()
-        if not 0 <= position <= session.history.count:
-            session.say(NOTHING)
-            return
-        session.target = position
-        self.go_on()
+    def changed(self, store: LabelStore) -> set[str]:
+        """The images of which a store is not known to have everything that was done."""
+        return {
+            event.image_id for event in self.of(store) if event.image_id and event.kind in CHANGES
+        }
 
-    def _by(self, steps: int) -> None:
-        session = self._session
-        session.flushing.emit()
-        here = session.history.position if session.target is None else session.target
-        self.go_to(here + steps)
+    def arrived(self, store: LabelStore, serial: int) -> None:
+        """A store has everything up to an event."""
+        kept = [event for event in self.of(store) if event.serial > serial]
+        self._waiting.pop(id(store), None)
+        if kept:
+            self._waiting[id(store)] = (store, kept)
 
-    def stop(self) -> None:
-        """Stay at this step."""
-        self._session.target = None
-        if self.go_on in self._session.after_load:
-            self._session.after_load.remove(self.go_on)
+    def inherit(self, store: LabelStore, serial: int) -> None:
+        """A store has taken the place of another of the same annotator's labels.
 
-    def go_on(self) -> None:
-        """Go as far as can be gone without waiting."""
-        if self._going:
-            return
-        self._going = True
-        try:
-            while self._step():
-                pass
-        finally:
-            self._going = False
+        Args:
+            store: that was opened.
+            serial: of the last event in it.
+        """
+        here = getattr(store, "root", store), store.annotator
+        for former in self.stores():
+            if (getattr(former, "root", former), former.annotator) == here:
+                self.arrived(former, serial)
 
-    def _take(self, number: int, edit: Edit) -> None:
-        """Take an edit that was read from the store, and go on."""
-        self._session.history.keep(number, edit)
-        self.go_on()
-
-    def _step(self) -> bool:
-        """Take one step; False where there is none, or where something is awaited first."""
-        session, history = self._session, self._session.history
-        if session.target is None or session.target == history.position:
-            session.target = None
-            return False
-        back = session.target < history.position
-        step = history.next_undo if back else history.next_redo
-        if step is None:
-            session.target = None
-            return False
-        if not self._arrive(step):
-            return False
-        edit = history.content(step.number)
-        if edit is None:
-            assert session.store is not None
-            session.ask(
-                files.read_step,
-                session.store,
-                step.number,
-                lane=Lane.FILES,
-                key="step",
-                scope=Scope.FOLDER,
-                text=f"Reading '{step.name}'...",
-                done=lambda edit: self._take(step.number, edit),
-            )
-            return history.content(step.number) is not None  # answered at once
-        return self._apply(edit, step, back)
-
-    def _arrive(self, step: Step) -> bool:
-        """Go to the image of a step; False while it is read, or where it is gone."""
-        session = self._session
-        if step.image_id is None:
-            return True
-        if step.image_id not in session.browser:
-            session.target = None
-            session.say(
-                f"The image of {step.image_id} is gone; put it back to take this step.", "warning"
-            )
-            return False
-        if session.record is None or session.record.image_id != step.image_id:
-            session.after_load.append(self.go_on)
-            session.walk.open_image(step.image_id)
-        elif session.labels is None and self.go_on not in session.after_load:
-            session.after_load.append(self.go_on)
-        return session.labels is not None
-
-    def _apply(self, edit: Edit, step: Step, back: bool) -> bool:
-        session = self._session
-        change = edit.inverse() if back else edit
-        if session.read_only and (change.patch is not None or change.state is not None):
-            session.target = None
-            session.say(f"Nothing was changed: {session.read_only}.", "warning")
-            return False
-        labels = session.labels
-        if change.patch is not None and labels is not None and not change.patch.fits(labels):
-            session.history.forget(step.image_id or "")
-            session.note(EventKind.FORGET, step.image_id)
-            session.target = None
-            session.say("The labels were changed elsewhere; this step cannot be taken.", "warning")
-            return False
-        session.jobs.cancel(Scope.PROPOSAL)
-        if back:
-            session.history.back()
-        else:
-            session.history.forth()
-        session.note(
-            EventKind.UNDO if back else EventKind.REDO,
-            step.image_id,
-            step=step.number,
-            proposal=None if change.proposal is None else change.proposal[1],
-            saving=change.patch is not None or change.state is not None,
-        )
-        session.apply(change)
-        return True
+    def stores(self) -> tuple[LabelStore, ...]:
+        """The stores that are not known to have everything."""
+        return tuple(store for store, _ in self._waiting.values())

@@ -1,186 +1,148 @@
-"""The classes: adding, naming and picking them, giving one to an object, deleting one."""
+"""Classes: adding, naming, picking and deleting them, and giving one to an object."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...core.types import BoolArray, Prompts
 from ...io.labels import class_of, instance_of, semantic, values_in
-from ...jobs import Lane, Scope, files
-from ...project.records import ClassTable, Edit, ProposedObject
-from . import commit
-
-if TYPE_CHECKING:
-    from ..session import AnnotationSession
-
+from ...project.records import Edit, ProposedObject
+from .. import class_table
+from ..class_table import title
+from ..state import AnnotationState, Change, Refused
+from .accept import codes_of
+from .objects import accepted_under_work, proposed_under_work
 
 WHICH = "Which object? Point at it with the mouse and press the key of 'class of the object'."
 NOT_YET = "Wait for the proposal, then give it the class."
 
 
-class Classes:
-    """The part of ``session.editing`` that is about classes."""
+def add_class(state: AnnotationState, name: str) -> Change:
+    """Add a class and pick it; one that is there already is picked."""
+    table = state.table
+    name = " ".join(name.split()) or f"class {class_table.with_class(table, '').active}"
+    there = class_table.named(table, name)
+    if there is not None:
+        said = f"There is a class '{there.name}' already; it is picked."
+        return replace(pick_class(state, there.class_id), said=said)
+    new = class_table.with_class(table, name)
+    edit = Edit("add class", table=(table, new))
+    said = _said_of_work(replace(state, table=new))
+    return Change(edit, replace(state, class_is_new=True), said)
 
-    def __init__(self, session: AnnotationSession) -> None:
-        self._session = session
 
-    def add_class(self, name: str) -> None:
-        """Add a class and pick it; one that is there already is picked."""
-        session = self._session
-        name = " ".join(name.split()) or f"class {commit.with_class(session.table, '').active}"
-        there = commit.named(session.table, name)
-        if there is not None:
-            self.pick_class(there.class_id)
-            session.say(f"There is a class '{there.name}' already; it is picked.")
-            return
-        table = commit.with_class(session.table, name)
-        session.do(Edit("add class", table=(session.table, table)))
-        self._picked()
+def rename_class(state: AnnotationState, class_id: int, name: str) -> Change:
+    """Give a class another name, which no other class has."""
+    table, name = state.table, name.strip()
+    old, other = table.get(class_id), class_table.named(table, name)
+    if other is not None and other.class_id != class_id:
+        raise Refused(
+            f"Class {other.class_id} is called '{other.name}' already; choose another name.",
+            "warning",
+        )
+    if old is None or name in ("", old.name):
+        raise Refused
+    new = class_table.with_name(table, class_id, name)
+    return Change(Edit("rename class", table=(table, new)))
 
-    def rename_class(self, class_id: int, name: str) -> None:
-        """Give a class another name, which no other class has."""
-        session = self._session
-        old = session.table.get(class_id)
-        other = commit.named(session.table, name)
-        if other is not None and other.class_id != class_id:
-            session.say(
-                f"Class {other.class_id} is called '{other.name}' already; choose another name.",
-                "warning",
-            )
-            return
-        if old is not None and name.strip() and name.strip() != old.name:
-            table = commit.with_name(session.table, class_id, name.strip())
-            session.do(Edit("rename class", table=(session.table, table)))
 
-    def pick_class(self, class_id: int, say: bool = True) -> None:
-        """Take a class for what is proposed or painted next; what is there keeps its own.
+def pick_class(state: AnnotationState, class_id: int, say: bool = True) -> Change:
+    """Take a class for what is proposed or painted next; what is there keeps its own.
 
-        Args:
-            class_id: of the class.
-            say: a word on the object under work, where that is of another class.
-        """
-        session = self._session
-        if session.table.get(class_id) is not None:
-            session.set_table(session.table.picking(class_id))
-            self._picked(say)
+    Args:
+        class_id: of the class.
+        say: a word on the object under work, where that is of another class.
+    """
+    if state.table.get(class_id) is None:
+        raise Refused
+    state = replace(state, table=state.table.picking(class_id), class_is_new=True)
+    return Change(state=state, said=_said_of_work(state) if say else "")
 
-    def _picked(self, say: bool = True) -> None:
-        session = self._session
-        session.prompting.class_is_new = True
-        current, table = session.proposal.current, session.table
-        if say and current is not None and current.class_id != table.active:
-            session.say(
-                f"{_name(table, table.active)} is for the next object; the one under work stays "
-                f"{_name(table, current.class_id)} (Shift+click a class gives it that one)."
-            )
 
-    def give_class(self, class_id: int, at: tuple[float, float] | None = None) -> None:
-        """Give another class to an object that is there, proposed or accepted.
+def _said_of_work(state: AnnotationState) -> str:
+    current, table = state.proposal.current, state.table
+    if current is None or current.class_id == table.active:
+        return ""
+    return (
+        f"{title(table, table.active)} is for the next object; the one under work stays "
+        f"{title(table, current.class_id)} (Shift+click a class gives it that one)."
+    )
 
-        Args:
-            class_id: of the class; the picked one stays.
-            at: a point (x, y) of the object; None means the one under work: the active one, the
-                only one that is proposed, or the accepted one that was pointed at last.
-        """
-        session = self._session
-        session.flushing.emit()
-        if session.labels is None or session.table.get(class_id) is None:
-            return
-        if session.is_waiting:
-            session.say(NOT_YET)
-            return
-        index = session.objects.proposed_under_work(at)
-        found = None if index is not None else session.objects.accepted_under_work(at)
-        if index is not None:
-            old = session.proposal.objects[index].class_id
-        elif found is not None:
-            old = class_of(int(session.labels[found][0]), session.settings.labelling)
-        else:
-            session.say(WHICH)
-            return
-        name = _name(session.table, class_id)
-        if old == class_id:
-            session.say(f"This object is {name} already.")
-        elif self._give(class_id, index, found):
-            session.say(f"This object is {name} now; it was {_name(session.table, old)}.")
 
-    def _give(self, class_id: int, index: int | None, found: BoolArray | None) -> bool:
-        """Give a class to a proposed object, or to an accepted one; False where it is refused."""
-        session, labels = self._session, self._session.labels
-        if index is not None:
-            item = session.proposal.objects[index]
-            item = replace(item, class_id=class_id, by_hand=True, number=0)
-            proposal = session.proposal.with_object(index, item)
-            session.prompting.edit_proposal(
-                "class", replace(proposal, active=session.proposal.active)
-            )
-            return True
-        assert labels is not None
+def give_class(
+    state: AnnotationState, class_id: int, at: tuple[float, float] | None = None
+) -> Change:
+    """Give another class to an object that is there, proposed or accepted.
+
+    Args:
+        class_id: of the class; the picked one stays.
+        at: a point (x, y) of the object; None means the one under work: the active one, the only
+            one that is proposed, or the accepted one that was pointed at last.
+    """
+    labels, table, proposal = state.shown_labels(), state.table, state.proposal
+    if table.get(class_id) is None:
+        raise Refused
+    if state.is_waiting:
+        raise Refused(NOT_YET)
+    index = proposed_under_work(state, at)
+    found = None if index is not None else accepted_under_work(state, at)
+    if index is not None:
+        old = proposal.objects[index].class_id
+    elif found is not None:
+        old = class_of(int(labels[found][0]), state.labelling)
+    else:
+        raise Refused(WHICH)
+    if old == class_id:
+        raise Refused(f"This object is {title(table, class_id)} already.")
+    if index is not None:
+        item = replace(proposal.objects[index], class_id=class_id, by_hand=True, number=0)
+        new = replace(proposal.with_object(index, item), active=proposal.active)
+        edit: Edit | None = state.propose("class", new)
+    else:
         assert found is not None
-        code = class_id
-        if instance_of(int(labels[found][0]), session.settings.labelling):
-            (code,) = commit.numbered([ProposedObject(class_id, Prompts())], values_in(labels))
-        after = labels.astype(np.promote_types(labels.dtype, np.min_scalar_type(code)))
-        after[found] = code
-        session.editing.relabel("class", after)
-        return session.labels is not labels
-
-    def delete_class(self, class_id: int) -> None:
-        """Delete a class that no image has, in its labels or its proposals; undo brings it back."""
-        session = self._session
-        session.flushing.emit()
-        item = session.table.get(class_id)
-        if item is None or session.store is None or session.is_waiting:
-            return
-        if session.read_only or session.unsaved:
-            reason = session.read_only or session.unsaved
-            session.say(f"Nothing was changed: {reason}.", "warning")
-        elif len(session.table.classes) == 1:
-            session.say("The only class cannot be deleted; double-click it to rename it.")
-        elif not self._says_used(class_id):
-            session.ask(
-                files.find_use,
-                session.store,
-                class_id,
-                "" if session.record is None else session.record.image_id,
-                lane=Lane.FILES,
-                key="delete class",
-                scope=Scope.PROPOSAL,
-                text=f"Looking whether an image has '{item.name}'...",
-                done=lambda used: self._delete_unused(class_id, used),
-            )
-
-    def _delete_unused(self, class_id: int, used: str) -> None:
-        """Delete a class where no image (``used``) has it."""
-        session = self._session
-        if session.table.get(class_id) is None or self._says_used(class_id, used):
-            return
-        name = _name(session.table, class_id)
-        table = commit.without_class(session.table, class_id)
-        session.do(Edit("delete class", table=(session.table, table)))
-        session.say(f"{name} is deleted; undo brings it back.")
-
-    def _says_used(self, class_id: int, elsewhere: str = "") -> bool:
-        """True where the shown image, or the one named, has the class; then that is said."""
-        session = self._session
-        where = elsewhere
-        if session.record is not None and session.labels is not None:
-            labels = semantic(session.labels, session.settings.labelling)
-            proposed = any(item.class_id == class_id for item in session.proposal.objects)
-            if proposed or class_id in values_in(labels):
-                where = session.record.image_id
-        if where:
-            session.say(
-                f"{_name(session.table, class_id)} is on image {where}, so it is not deleted. Give "
-                "its objects another class there (Shift+click a class), or take them away.",
-                "warning",
-            )
-        return bool(where)
+        edit = _relabelled(state, class_id, found)
+    said = f"This object is {title(table, class_id)} now; it was {title(table, old)}."
+    return Change(edit, said=said)
 
 
-def _name(table: ClassTable, class_id: int) -> str:
-    item = table.get(class_id)
-    return f"class {class_id}" if item is None else f"'{item.name}'"
+def _relabelled(state: AnnotationState, class_id: int, found: BoolArray) -> Edit | None:
+    """Give an accepted object (H, W) another class, with the next free number of that."""
+    labels, code = state.shown_labels(), class_id
+    if instance_of(int(labels[found][0]), state.labelling):
+        (code,) = codes_of([ProposedObject(class_id, Prompts())], values_in(labels))
+    after = labels.astype(np.promote_types(labels.dtype, np.min_scalar_type(code)))
+    after[found] = code
+    return state.relabel("class", after)
+
+
+def check_deletable(state: AnnotationState, class_id: int) -> Change:
+    """See whether a class can be deleted, as far as the shown image tells; changes nothing."""
+    if state.table.get(class_id) is None:
+        raise Refused
+    if len(state.table.classes) == 1:
+        raise Refused("The only class cannot be deleted; double-click it to rename it.")
+    if state.labels is not None:
+        proposed = any(item.class_id == class_id for item in state.proposal.objects)
+        if proposed or class_id in values_in(semantic(state.labels, state.labelling)):
+            raise _in_use(state, class_id, state.image_id)
+    return Change()
+
+
+def delete_class(state: AnnotationState, class_id: int, used_on: str) -> Change:
+    """Delete a class that no image has; ``used_on`` is another image that has it, or ""."""
+    check_deletable(state, class_id)
+    if used_on:
+        raise _in_use(state, class_id, used_on)
+    table = class_table.without_class(state.table, class_id)
+    said = f"{title(state.table, class_id)} is deleted; undo brings it back."
+    return Change(Edit("delete class", table=(state.table, table)), said=said)
+
+
+def _in_use(state: AnnotationState, class_id: int, image_id: str) -> Refused:
+    return Refused(
+        f"{title(state.table, class_id)} is on image {image_id}, so it is not deleted. Give its "
+        "objects another class there (Shift+click a class), or take them away.",
+        "warning",
+    )

@@ -1,57 +1,57 @@
-"""The prompt predictor (PPN) of a project: which is in use, what it does, when a new one is made.
+"""Prompt predictor (PPN) of a project: which is in use, what it does, when a new one is made.
 
 ``session.predictor``. Everything here is quick; the training is a process of its own
-(``ppn_training``), versions are read and written by the file worker.
+(``learning.process.ppn_training``), versions are read and written by the file thread.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from ...jobs.inference import LearnedPrompts
+from ...core.types import Prompts
+from ...jobs import Lane, Scope, inference
+from ...jobs.files import Loaded
+from ...jobs.inference import Found, LearnedPrompts
+from ...project.records import EventKind, ImageProposal, ImageState, LabelMap, ProposedObject
 from ...project.versions import ModelVersion, Versions, number_in
+from ..commands.search import beside_the_persons, kept_by_person
+from ..document import AnnotationDocument
+from ..prefetch import Prefetch
 from ..settings import Mode
+from ..state import MODEL
 from .learner import Learner
-from .offers import Offers
-from .progress import Curve, TrainingPlan, TrainingProgress
-from .proposals import Proposals
-
-if TYPE_CHECKING:
-    from ..session import AnnotationSession
-
-
-__all__ = ["Curve", "Predictor", "TrainingPlan", "TrainingProgress"]
+from .trigger import ClassCounts, TrainingTrigger
 
 
 class Predictor(Learner):
     """``session.predictor``: modes, versions, trainings.
 
     Attributes:
-        offers: counts, and when a training is offered.
         proposals: on the image that is shown and those around it.
     """
 
     kind = "ppn"
     busy = "A prompt predictor is being trained: wait until that is done, or stop it."
 
-    def __init__(self, session: AnnotationSession) -> None:
-        super().__init__(session)
+    def __init__(self, document: AnnotationDocument, prefetch: Prefetch) -> None:
+        self._document = document
         self._segmenter_id = ""
-        self.offers = Offers(session)
-        self.proposals = Proposals(session)
-        session.states_changed.connect(self.look)
+        self._counts = ClassCounts(document, self._counted)
+        self._trigger = TrainingTrigger(document, self._counts, lambda: self.last)
+        super().__init__(document, [])
+        self.proposals = Proposals(document, self, prefetch)
+        document.states_changed.connect(self.look)
 
-    # -- what is in use --------------------------------------------------------------------------
+    # -- what is in use ------------------------------------------------------------------------
 
     @property
     def mode(self) -> Mode:
         """What the prompt predictor does; kept with the project."""
-        return self._session.settings.mode
+        return self._document.settings.mode
 
     def set_mode(self, mode: Mode) -> None:
         """Choose what the prompt predictor does; what is shown and untouched follows at once."""
-        self._session.set_settings(replace(self._session.settings, mode=mode))
+        self._document.set_settings(replace(self._document.settings, mode=mode))
 
     @property
     def shows_by_itself(self) -> bool:
@@ -64,9 +64,8 @@ class Predictor(Learner):
 
     def propose(self) -> None:
         """Have the current image segmented by the PPN now; the person's objects stay."""
-        reason = self.why_not
-        if reason:
-            self._session.say(reason, "warning")
+        if self.why_not:
+            self._document.say(self.why_not, "warning")
         else:
             self.proposals.now()
 
@@ -84,48 +83,55 @@ class Predictor(Learner):
             return None
         return replace(learned, class_id=class_id) if class_id in current.classes else None
 
-    # -- training --------------------------------------------------------------------------------
+    # -- training ------------------------------------------------------------------------------
 
     @property
     def counts(self) -> dict[int, int]:
-        """Class id -> in how many committed images it is."""
-        return self.offers.counting.counts
+        """Class id -> in how many accepted images it is."""
+        return self._counts.by_class
 
     @property
     def until_offer(self) -> int:
-        """How many more images have to be committed until a training is offered; 0: it is."""
-        return self.offers.until_offer
+        """How many more images have to be accepted until a training is offered; 0: it is."""
+        return self._trigger.left
 
     @property
     def offer(self) -> str:
         """The sentence "10 images with 'nerve' are accepted: train?", or ""."""
-        return self.offers.offer
+        return "" if self.cannot_train else self._trigger.offer
 
     def dismiss(self) -> None:
         """No training now; it is offered again after half as many new images."""
-        self.offers.dismiss()
+        self._trigger.dismiss()
+        self.changed.emit()
 
-    # -- what comes from elsewhere ---------------------------------------------------------------
+    def begin_if_wanted(self) -> None:
+        """Train, where the person chose that it begins by itself and it is time."""
+        wanted = self._document.settings.train_by_itself and not self.paused
+        if wanted and self._counts.is_complete and self.offer:
+            self.train()
+
+    # -- what comes from elsewhere -------------------------------------------------------------
 
     def opened(self, versions: Versions) -> None:
         """Another folder is shown."""
-        store = self._session.store
+        store = self._document.store
         self.proposals.forget()
-        self.offers.forget()
-        if store is not None and store.models_folder is not None:
-            self.offers.counting.opened(self._committed())
+        self._trigger.forget()
+        kept = store is not None and store.models_folder is not None
+        accepted = self._document.accepted if kept else []
+        self._counts.begin(tuple(item.image_id for item in accepted))
         super().opened(versions)
 
     def look(self) -> None:
         """Something happened to the shown image."""
-        if self.offers.counting.look():
-            self.counted()
+        self._counts.look()
 
     def settings_changed(self) -> None:
         """Another mode, segmenter or number of images."""
         self.changed.emit()
         self.proposals.refresh()
-        self.offers.begin_if_wanted()
+        self.begin_if_wanted()
 
     def segmenter_is(self, model_id: str) -> None:
         """The chosen segmenter is loaded; "" as long as it is not."""
@@ -141,17 +147,16 @@ class Predictor(Learner):
         """A training was given up or failed; it is not offered again at once."""
         self.dismiss()
 
-    def counted(self) -> None:
+    def _counted(self) -> None:
         """Other images are known to be accepted, or other classes on them."""
-        for learner in self._session.learners:
-            learner.changed.emit()
-        self.offers.begin_if_wanted()
+        self.turned()
+        self.begin_if_wanted()
 
     def _used(self) -> None:
         self.proposals.refresh()
 
     def _nothing_yet(self) -> str:
-        after = self._session.settings.train_after
+        after = self._document.settings.train_after
         return f"Nothing is learnt yet: accept {after} images with a class, then train."
 
     def _of_another(self, current: ModelVersion) -> str:
@@ -161,3 +166,184 @@ class Predictor(Learner):
             f"{current.title} was trained on {current.base}, not on {self._segmenter_id}: choose "
             "that segmenter, or train again on this one."
         )
+
+
+def is_untouched(proposal: ImageProposal) -> bool:
+    """True where a person has no part in a proposal: it is empty, or a prompt predictor's own."""
+    return not proposal.pending and all(
+        item.ppn and item.prompts.is_empty and not item.by_hand for item in proposal.objects
+    )
+
+
+class Proposals:
+    """``session.predictor.proposals``: on the image that is shown, and on those around it.
+
+    None of it is an edit: nobody did it. It is shown on images that nobody has begun with, and made
+    anew (or taken away) there when another version, or none, comes into use.
+    """
+
+    def __init__(
+        self, document: AnnotationDocument, predictor: Predictor, prefetch: Prefetch
+    ) -> None:
+        self._document, self._predictor, self._prefetch = document, predictor, prefetch
+        self._nothing: dict[str, int] = {}
+
+    def forget(self) -> None:
+        """Another folder is shown."""
+        self._nothing.clear()
+
+    def shown(self) -> None:
+        """Bring the image that was just opened up to date."""
+        document = self._document
+        if document.record is None or document.loaded is None or document.labels is None:
+            return
+        image_id = document.record.image_id
+        if not self._is_free(image_id, document.proposal, document.labels):
+            return
+        number = self._number
+        if number is None:
+            if document.proposal.objects:
+                self._stand(image_id, ImageProposal(), {})
+        elif not document.proposal.objects or any(
+            o.ppn != number for o in document.proposal.objects
+        ):
+            self._ask()
+
+    def refresh(self) -> None:
+        """Another version, mode or segmenter: look at the shown image and those around it again."""
+        document = self._document
+        document.jobs.cancel("propose")
+        self._nothing.clear()
+        self.shown()
+        if document.loaded is not None and document.store is not None:
+            self._prefetch.begin()
+
+    def now(self) -> None:
+        """The person wants the shown image segmented; what they pointed at or made stays."""
+        if self._document.loaded is not None and self._predictor.learned() is not None:
+            self._ask(by_person=True)
+
+    def ask_ahead(self, loaded: Loaded) -> bool:
+        """Have an image segmented that was read ahead; False where nothing is to be proposed."""
+        document, number = self._document, self._number
+        image_id, proposal = loaded.record.image_id, loaded.proposal
+        learned = self._predictor.learned()
+        if (
+            number is None
+            or learned is None
+            or document.read_only
+            or self._nothing.get(image_id) == number
+            or not self._is_free(image_id, proposal, loaded.labels)
+            or (proposal.objects and all(item.ppn == number for item in proposal.objects))
+        ):
+            return False
+        document.ask(
+            inference.segment_learned,
+            document.source(loaded),
+            document.settings.segmenter,
+            learned,
+            document.settings.cleaning,
+            lane=Lane.PREFETCH,
+            scope=Scope.AHEAD,
+            done=lambda found: self._take_ahead(image_id, found),
+            failed=self._predictor.is_broken,
+        )
+        return True
+
+    # -- the parts -----------------------------------------------------------------------------
+
+    @property
+    def _number(self) -> int | None:
+        """The version that proposes by itself now, or None."""
+        current = self._predictor.current
+        return None if current is None or not self._predictor.shows_by_itself else current.number
+
+    def _is_free(self, image_id: str, proposal: ImageProposal, labels: LabelMap) -> bool:
+        """True where nobody has decided, labelled or begun anything."""
+        document = self._document
+        history = document.history
+        return (
+            document.browser.decided(image_id) is ImageState.UNTOUCHED
+            and is_untouched(proposal)
+            and not labels.any()
+            and all(step.image_id != image_id for step in history.steps[: history.position])
+        )
+
+    def _ask(self, by_person: bool = False) -> None:
+        """Have the shown image segmented; what the person did not ask for is no edit."""
+        document, learned = self._document, self._predictor.learned()
+        if learned is None:
+            return
+        document.ask(
+            inference.segment_learned,
+            document.source(),
+            document.settings.segmenter,
+            learned,
+            document.settings.cleaning,
+            lane=Lane.PHRASES,
+            key="propose",
+            scope=Scope.PROPOSAL,
+            text="Proposing...",
+            kind=MODEL,
+            done=lambda found: self._take(found, by_person),
+            failed=self._predictor.is_broken,
+        )
+
+    def _take(self, found: Found, by_person: bool) -> None:
+        """Show what a prompt predictor proposes on the image that is shown."""
+        document = self._document
+        if document.record is None or document.labels is None:
+            return
+        image_id, before = document.record.image_id, document.proposal
+        if not by_person and not self._is_free(image_id, before, document.labels):
+            return  # the person was quicker
+        proposal = self._proposal(found, before)
+        document.facts["model"] = found.model_id
+        if by_person:
+            document.edit_proposal("propose", proposal)
+        elif proposal.objects or before.objects:
+            self._stand(image_id, proposal, {"seconds": round(found.seconds, 4)})
+        count = len(found.proposals)
+        document.facts["note"] = f"{count} proposed" if count else " ".join(found.notes)
+
+    def _take_ahead(self, image_id: str, found: Found) -> None:
+        """Keep what a prompt predictor proposes on an image that was read ahead."""
+        loaded = self._document.browser.take_loaded(image_id)
+        if loaded is None or not self._is_free(image_id, loaded.proposal, loaded.labels):
+            return
+        proposal = self._proposal(found, ImageProposal())
+        if proposal.objects or loaded.proposal.objects:
+            self._stand(image_id, proposal, {"seconds": round(found.seconds, 4)})
+        if not proposal.objects and self._number is not None:
+            self._nothing[image_id] = self._number
+
+    def _proposal(self, answer: Found, before: ImageProposal) -> ImageProposal:
+        """What is proposed, beside what a person pointed at or made."""
+        number = number_in(answer.model_id)
+        version = self._predictor.get(number)
+        ids = {} if version is None else {name: value for value, name in version.classes.items()}
+        taken = {item.class_id for item in kept_by_person(before)}
+        found = tuple(
+            ProposedObject(ids[item.phrase], Prompts(), item, ppn=number)
+            for item in answer.proposals
+            if self._document.table.get(ids.get(item.phrase, 0)) is not None
+            and ids[item.phrase] not in taken
+        )
+        return beside_the_persons(before, found, answer.model_id)
+
+    def _stand(self, image_id: str, proposal: ImageProposal, body: dict[str, float]) -> None:
+        """Let a proposal stand on an image, and write that down."""
+        document = self._document
+        here = document.record is not None and document.record.image_id == image_id
+        document.note(
+            EventKind.PROPOSAL,
+            image_id,
+            proposal=proposal,
+            body={"model": proposal.model_id, **body},
+        )
+        if not here:
+            document.browser.propose(image_id, proposal)
+            return
+        document.set_state(proposal=proposal)
+        document.proposal_changed.emit()
+        document.states_changed.emit()

@@ -1,32 +1,37 @@
-"""The detector of a project, tuned to its own targets with LoRA: which adapter is in use.
+"""Adapter tuning: the detector of a project, tuned to its own targets with LoRA.
 
-``session.tuner``. The training is a process of its own (``lora_training``).
+``session.tuner``. The training is a process of its own (``learning.process.lora_training``).
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...jobs import Lane, inference
 from ...models.grounding.phrases import as_phrase
 from ...models.lora.card import is_adapter
 from ...project.versions import ModelVersion, Versions, tuned_number_in
-from ..commands.commit import FIRST_CLASS
+from ..class_table import FIRST_CLASS
 from .learner import LEAST_IMAGES, Learner
-
-if TYPE_CHECKING:
-    from ..session import AnnotationSession
+from .predictor import Predictor
+from .training import Host
 
 
 class Tuner(Learner):
-    """``session.tuner``: versions, trainings, and the detector that the text prompt asks."""
+    """``session.tuner``: versions, trainings, and the detector that the text prompt asks.
+
+    Args:
+        host: what it knows of the session.
+        predictor: that counts the accepted images, and takes turns with this one.
+    """
 
     kind = "lora"
     busy = "The detector is being tuned: wait until that is done, or stop it."
 
-    def __init__(self, session: AnnotationSession) -> None:
-        super().__init__(session)
+    def __init__(self, host: Host, predictor: Predictor) -> None:
+        super().__init__(host, predictor.peers)
+        self._predictor = predictor
         self._warm = ""
 
     @property
@@ -34,19 +39,19 @@ class Tuner(Learner):
         """What the text prompt asks: the folder of the adapter in use, or the chosen detector."""
         current = self.current
         if current is None or self.in_use is None:
-            return self._session.settings.detector
+            return self._host.settings.detector
         return str(current.folder.absolute())
 
     @property
     def detector_name(self) -> str:
         """The same for the history, which names no folder: "nano", "nano+lora-v1"."""
-        chosen, current = self._session.settings.detector, self.current
+        chosen, current = self._host.settings.detector, self.current
         return chosen if current is None or self.in_use is None else f"{chosen}+{current.name}"
 
     @property
     def fallback(self) -> str:
         """The detector to ask where ``detector`` cannot be loaded; "" where that is the same."""
-        chosen = self._session.settings.detector
+        chosen = self._host.settings.detector
         return "" if self.detector == chosen else chosen
 
     def badge(self, model_id: str) -> str:
@@ -59,19 +64,23 @@ class Tuner(Learner):
         reason = super().cannot_train
         if reason or self.paused:
             return reason
-        detector = self._session.settings.detector
+        detector = self._host.settings.detector
         if is_adapter(detector):
             return (
                 f"{detector} is an adapter already: choose the detector that it belongs to, or "
                 "merge it (usgseg models merge-lora)."
             )
-        counts = self._session.predictor.counts
-        if not any(counts.get(value) for value in self._phrases()):
+        if not any(self.counts.get(value) for value in self._phrases()):
             return (
                 "A class's name is the phrase that finds it: name a class that is on the accepted "
                 "images."
             )
         return ""
+
+    @property
+    def counts(self) -> dict[int, int]:
+        """Class id -> in how many accepted images it is."""
+        return self._predictor.counts
 
     def request(self, images: list[str]) -> dict[str, Any]:
         """What a tuning on images is asked for, as JSON values."""
@@ -83,7 +92,7 @@ class Tuner(Learner):
         current = self.current
         if current is None or self.in_use is None:
             return ""
-        now = {item.class_id: item.name for item in self._session.table.classes}
+        now = {item.class_id: item.name for item in self._host.table.classes}
         pairs = [
             f"'{now[value]}' as '{name}'"
             for value, name in current.classes.items()
@@ -95,7 +104,7 @@ class Tuner(Learner):
 
     def _phrases(self) -> dict[int, str]:
         """Class id -> name, of the classes that have one."""
-        classes = self._session.table.classes
+        classes = self._host.table.classes
         return {
             item.class_id: item.name
             for item in classes
@@ -109,15 +118,14 @@ class Tuner(Learner):
         super().opened(versions)
         self._used()
 
-    def changed_versions(self) -> None:
-        """The adapters were changed; a prompt predictor may have waited for its turn."""
-        self._session.predictor.offers.begin_if_wanted()
+    def _versions_changed(self) -> None:
+        self._predictor.begin_if_wanted()  # it may have waited for its turn
 
     def warm_up(self) -> None:
         """Load the detector before it is needed."""
         self._warm = self.detector
         # Where it cannot be loaded, that is said when it is needed.
-        self._session.ask(inference.load_detector, self._warm, lane=Lane.PHRASES, key="warm text")
+        self._host.ask(inference.load_detector, self._warm, lane=Lane.PHRASES, key="warm text")
 
     def _used(self) -> None:
         if self._warm and self.in_use is not None and self._warm != self.detector:
@@ -127,7 +135,7 @@ class Tuner(Learner):
         return f"Nothing is tuned yet: accept {LEAST_IMAGES} images with a class, then tune."
 
     def _of_another(self, current: ModelVersion) -> str:
-        chosen = base_name(self._session.settings.detector)
+        chosen = base_name(self._host.settings.detector)
         if current.base == chosen:
             return ""
         return (

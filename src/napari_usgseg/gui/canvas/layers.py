@@ -194,6 +194,7 @@ class LayerBridge:
     def _on_selected_label(self, event: Any) -> None:
         if not self._writing:
             self._session.painting.take_value(int(event.source.selected_label))
+            self._on_classes()  # the layer's value is the session's, which knows objects too
 
     def _on_paint(self, event: Any) -> None:
         if not self._writing:

@@ -6,7 +6,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from ...annotation.session import AnnotationSession
-from ...annotation.status import MODEL, TEXT, Status
+from ...annotation.state import MODEL, TEXT, Status
 from ...jobs import Scope
 from ...project.records import ImageState
 from .. import keys

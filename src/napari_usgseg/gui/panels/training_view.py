@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from ...annotation.learners.learner import Learner
-from ...annotation.learners.progress import TrainingProgress
+from ...annotation.learners.training import TrainingProgress
 from ...annotation.session import AnnotationSession
 from ...project.versions import ModelVersion
 from ..parts import button, row

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from ..effort.efforts import IDLE_SECONDS
+from .efforts import IDLE_SECONDS
 
 
 class Stopwatch:

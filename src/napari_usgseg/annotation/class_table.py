@@ -1,4 +1,4 @@
-"""From a proposal to the label map: what an accept does to pixels and classes."""
+"""Class table: adding, naming and finding classes; pure functions of a ``ClassTable``."""
 
 from __future__ import annotations
 
@@ -6,21 +6,9 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
-from ...core.types import LabelClass
-from ...io.labels import (
-    MAX_CLASS,
-    MAX_LABEL,
-    Labelling,
-    class_of,
-    code_of,
-    default_color,
-    free_numbers,
-    values_in,
-)
-from ...project.records import ClassTable, ImageProposal, LabelMap, ProposedObject
-from ...segmentation.propose import compose
+from ..core.types import LabelClass
+from ..io.labels import MAX_LABEL, Labelling, LabelMap, class_of, default_color, values_in
+from ..project.records import ClassTable
 
 FIRST_CLASS = "object"
 """Name of the class that a new folder begins with, until a phrase gives it a better one."""
@@ -29,54 +17,6 @@ FIRST_CLASS = "object"
 def first_table() -> ClassTable:
     """The classes of a folder that has none yet."""
     return ClassTable((LabelClass(1, FIRST_CLASS, default_color(1)),), 1)
-
-
-def merged(
-    labels: LabelMap,
-    objects: Sequence[ProposedObject],
-    overwrite: bool = False,
-    labelling: Labelling = "semantic",
-) -> tuple[LabelMap, int]:
-    """A label map with accepted objects in it.
-
-    Args:
-        labels: (H, W).
-        objects: those with a mask are drawn; where two overlap, the higher score wins.
-        overwrite: let them replace other labels under them.
-        labelling: draw each object with its class, or with a code of its own.
-
-    Returns:
-        The new map, and how many pixels of the objects gave way to labels that were there.
-    """
-    drawn = [item for item in objects if item.has_mask]
-    proposals = [item.proposal for item in drawn if item.proposal is not None]
-    values = [item.class_id for item in drawn]
-    if labelling == "instance":
-        values = numbered(drawn, values_in(labels))
-    new = compose(proposals, values, labels.shape)
-    free = (new > 0) if overwrite else (new > 0) & ((labels == 0) | (labels == new))
-    dtype = np.promote_types(labels.dtype, new.dtype)
-    return np.where(free, new, labels).astype(dtype), int(np.count_nonzero((new > 0) & ~free))
-
-
-def numbered(objects: Sequence[ProposedObject], used: Sequence[int]) -> list[int]:
-    """A code for each object: with the number that it wants, if that is free, else the next one.
-
-    An object beyond the 999th of its class, or of a class above 64, gets the bare class number:
-    a region of its class.
-    """
-    taken = set(used)
-    codes: list[int] = []
-    for item in objects:
-        code = item.class_id
-        if item.class_id <= MAX_CLASS:
-            wanted = [item.number] if item.number else []
-            wanted += free_numbers(taken, item.class_id)
-            free = (code_of(item.class_id, number) for number in wanted)
-            code = next((value for value in free if value not in taken), item.class_id)
-        taken.add(code)
-        codes.append(code)
-    return codes
 
 
 def with_values(
@@ -169,6 +109,7 @@ def classes_for_phrases(
     return table, found
 
 
-def kept_by_person(proposal: ImageProposal) -> tuple[ProposedObject, ...]:
-    """The objects that a person pointed at or made; a new search does not replace them."""
-    return tuple(item for item in proposal.objects if item.by_hand or not item.prompts.is_empty)
+def title(table: ClassTable, class_id: int) -> str:
+    """A class as a sentence names it."""
+    item = table.get(class_id)
+    return f"class {class_id}" if item is None else f"'{item.name}'"

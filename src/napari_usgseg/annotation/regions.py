@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.geometry import box_within, mask_to_box, scribble_to_points
-from ...core.types import BoolArray, FloatArray
-from ...io.labels import STEP, Labelling, LabelMap
+from ..core.geometry import box_within, mask_to_box, scribble_to_points
+from ..core.types import BoolArray, FloatArray
+from ..io.labels import STEP, Labelling, LabelMap
 
 LOGIT = 3.0
 """What a mask made by hand is worth as a segmenter's ``mask_input``; of 3 to 20 the best on the

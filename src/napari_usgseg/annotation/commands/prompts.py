@@ -1,21 +1,125 @@
-"""Proposals on the current image, not yet accepted: immutable, so undo is a swap."""
+"""Prompts: what a click, a box, a scribble or a lasso makes of the proposal."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
-from ..core.geometry import box_iou, box_within
-from ..core.types import FloatArray, Prompts
-from ..project.records import ImageProposal, ProposedObject
-from .commands.regions import as_logits, box_of, deepest, lasso_mask
+from ...core.geometry import box_from_points, box_iou, box_within
+from ...core.types import FloatArray, Prompts
+from ...project.records import ImageProposal, ProposedObject
+from .. import regions
+from ..regions import as_logits, box_of, deepest, lasso_mask
+from ..state import AnnotationState, Change, Refused
 
 REDRAWN = 0.8
 """A lasso round this share of an object draws it anew instead of adding to it."""
+LEAST_SIDE = 2.0
+"""A box with a shorter side, in pixels, is a slip of the hand."""
+NO_PROPOSAL = "A negative prompt takes away from a proposal: find or click an object first."
 
 
-def add_point(
+def add_point(state: AnnotationState, x: float, y: float, positive: bool = True) -> Change:
+    """Click at XY pixels: on the object, or on what is not the object."""
+    height, width = state.shown_labels().shape
+    if not (-0.5 <= x < width - 0.5 and -0.5 <= y < height - 0.5):
+        raise Refused(regions.OUTSIDE)
+    class_id = state.table.active
+    return _prompt(
+        state, "click", lambda proposal: with_point(proposal, x, y, positive, class_id), positive
+    )
+
+
+def add_box(state: AnnotationState, a: tuple[float, float], b: tuple[float, float]) -> Change:
+    """A box between two opposite corners in XY pixels."""
+    size_hw, class_id = state.shown_labels().shape, state.table.active
+    box = box_from_points(a, b)
+    if reason := regions.why_no_box(box, size_hw, LEAST_SIDE):
+        raise Refused(reason)
+    return _prompt(state, "box", lambda proposal: with_box(proposal, box, size_hw, class_id))
+
+
+def add_scribble(state: AnnotationState, line: FloatArray, positive: bool = True) -> Change:
+    """A scribble (M, 2) in XY pixels."""
+    part = regions.line_within(line, state.shown_labels().shape)
+    if min(len(part), len(line)) < 2:
+        raise Refused(regions.OUTSIDE if len(line) > 1 else regions.NO_LINE)
+    class_id = state.table.active
+    return _prompt(
+        state,
+        "scribble",
+        lambda proposal: with_scribble(proposal, part, positive, class_id),
+        positive,
+    )
+
+
+def add_lasso(state: AnnotationState, polygon: FloatArray, positive: bool = True) -> Change:
+    """A closed line (M, 2) in XY pixels round an object, or round a part of it."""
+    size_hw, class_id = state.shown_labels().shape, state.table.active
+    polygon = np.asarray(polygon, np.float32)
+    if reason := regions.why_no_lasso(polygon, size_hw):
+        raise Refused(reason)
+    return _prompt(
+        state,
+        "lasso",
+        lambda proposal: with_lasso(proposal, polygon, positive, size_hw, class_id),
+        positive,
+    )
+
+
+def drop_object(state: AnnotationState, x: float, y: float) -> Change:
+    """Take away the one proposed object at XY pixels; of several the active one."""
+    proposal = state.proposal
+    order = sorted(range(len(proposal.objects)), key=lambda index: index != proposal.active)
+    index = next((index for index in order if proposal.objects[index].mask_at(x, y)), None)
+    if index is None or proposal.pending:
+        raise Refused
+    return Change(state.propose("drop object", _without(proposal, index)))
+
+
+def new_object(state: AnnotationState) -> Change:
+    """The next prompt begins another object, and so does the next stroke of a brush."""
+    edit = None
+    if state.proposal.active is not None and not state.proposal.pending:
+        edit = state.propose("new object", replace(state.proposal, active=None))
+    return Change(edit, replace(state, picked=0))
+
+
+def clear(state: AnnotationState) -> Change:
+    """Take back everything that is proposed on this image."""
+    if not state.proposal.objects:
+        raise Refused
+    return Change(state.propose("clear", ImageProposal()))
+
+
+def _prompt(
+    state: AnnotationState,
+    name: str,
+    add: Callable[[ImageProposal], ImageProposal],
+    positive: bool = True,
+) -> Change:
+    """Do what ``add`` does to the proposal, or to the part of it that the prompt can mean."""
+    proposal, picked = state.proposal, state.table.active
+    others: tuple[ProposedObject, ...] = ()
+    if state.class_is_new and positive:
+        others = tuple(item for item in proposal.objects if item.class_id != picked)
+    meant = proposal
+    if others:
+        same = tuple(item for item in proposal.objects if item.class_id == picked)
+        meant = replace(proposal, objects=same, active=None, pending=False)
+    new = add(meant)
+    if new is meant:
+        raise Refused(NO_PROPOSAL)
+    if others:
+        active = None if new.active is None else len(others) + new.active
+        new = replace(new, objects=(*others, *new.objects), active=active)
+    class_is_new = state.class_is_new and not positive
+    return Change(state.propose(name, new), replace(state, class_is_new=class_is_new))
+
+
+def with_point(
     proposal: ImageProposal, x: float, y: float, positive: bool, class_id: int
 ) -> ImageProposal:
     """The proposal after a click: it corrects the object that it means, or begins a new one."""
@@ -27,16 +131,7 @@ def add_point(
     return replace(proposal.with_object(index, replace(item, prompts=prompts)), pending=True)
 
 
-def without_object_at(proposal: ImageProposal, x: float, y: float) -> ImageProposal:
-    """The proposal without the object under a point (the active one first); the same if none is."""
-    order = sorted(range(len(proposal.objects)), key=lambda index: index != proposal.active)
-    index = next((index for index in order if proposal.objects[index].mask_at(x, y)), None)
-    if index is None:
-        return proposal
-    return _without(proposal, index)
-
-
-def add_scribble(
+def with_scribble(
     proposal: ImageProposal, line: FloatArray, positive: bool, class_id: int
 ) -> ImageProposal:
     """The proposal after a scribble (M, 2) XY; its middle says which object it means."""
@@ -54,7 +149,7 @@ def add_scribble(
     return replace(proposal.with_object(index, replace(item, prompts=prompts)), pending=True)
 
 
-def add_box(
+def with_box(
     proposal: ImageProposal, box: FloatArray, size_hw: tuple[int, int], class_id: int
 ) -> ImageProposal:
     """The proposal after a box: over the active object it is that one's new box, else a new object.
@@ -80,7 +175,7 @@ def add_box(
     return replace(proposal.with_object(index, item), pending=True)
 
 
-def add_lasso(
+def with_lasso(
     proposal: ImageProposal,
     polygon: FloatArray,
     positive: bool,

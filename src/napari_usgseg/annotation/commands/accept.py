@@ -1,0 +1,91 @@
+"""Deciding about an image: accepting what is proposed, setting it aside, flagging it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...io.labels import MAX_CLASS, Labelling, LabelMap, code_of, free_numbers, values_in
+from ...project.records import Edit, ImageProposal, ImageState, ProposedObject, difference
+from ...segmentation.propose import compose
+from ..state import AnnotationState, Change
+
+
+def accept(state: AnnotationState) -> Change:
+    """Accept what is proposed; without a proposal the image is accepted as it is."""
+    labels, proposal = state.settled_labels(), state.proposal
+    after, yielded = merged(labels, proposal.objects, state.settings.overwrite, state.labelling)
+    patch = difference(labels, after)
+    edit = None
+    if patch is not None or state.decided is not ImageState.ACCEPTED or proposal.objects:
+        states = (state.decided, ImageState.ACCEPTED)
+        edit = Edit("accept", state.image_id, (proposal, ImageProposal()), patch, states)
+    said = f"{yielded} pixels of other labels were left as they are." if yielded else ""
+    return Change(edit, said=said)
+
+
+def skip(state: AnnotationState) -> Change:
+    """Set the image aside; labels that it has are kept, and are accepted as little as before."""
+    state.shown_labels()
+    if state.decided in (ImageState.ACCEPTED, ImageState.FLAGGED):
+        return Change()
+    states = (state.decided, ImageState.SKIPPED)
+    return Change(Edit("skip", state.image_id, (state.proposal, ImageProposal()), state=states))
+
+
+def flag(state: AnnotationState) -> Change:
+    """Flag the image for review, or take its flag away; labels and proposals are kept."""
+    state.shown_labels()
+    name, after = "flag for review", ImageState.FLAGGED
+    if state.decided is ImageState.FLAGGED:
+        name, after = "take flag away", state.unflagged
+    return Change(Edit(name, state.image_id, state=(state.decided, after)))
+
+
+def merged(
+    labels: LabelMap,
+    objects: Sequence[ProposedObject],
+    overwrite: bool = False,
+    labelling: Labelling = "semantic",
+) -> tuple[LabelMap, int]:
+    """A label map with accepted objects in it.
+
+    Args:
+        labels: (H, W).
+        objects: those with a mask are drawn; where two overlap, the higher score wins.
+        overwrite: let them replace other labels under them.
+        labelling: draw each object with its class, or with a code of its own.
+
+    Returns:
+        The new map, and how many pixels of the objects gave way to labels that were there.
+    """
+    drawn = [item for item in objects if item.has_mask]
+    proposals = [item.proposal for item in drawn if item.proposal is not None]
+    values = [item.class_id for item in drawn]
+    if labelling == "instance":
+        values = codes_of(drawn, values_in(labels))
+    new = compose(proposals, values, labels.shape)
+    free = (new > 0) if overwrite else (new > 0) & ((labels == 0) | (labels == new))
+    dtype = np.promote_types(labels.dtype, new.dtype)
+    return np.where(free, new, labels).astype(dtype), int(np.count_nonzero((new > 0) & ~free))
+
+
+def codes_of(objects: Sequence[ProposedObject], used: Sequence[int]) -> list[int]:
+    """A code for each object: with the number that it wants, if that is free, else the next one.
+
+    An object beyond the 999th of its class, or of a class above 64, gets the bare class number:
+    a region of its class.
+    """
+    taken = set(used)
+    codes: list[int] = []
+    for item in objects:
+        code = item.class_id
+        if item.class_id <= MAX_CLASS:
+            wanted = [item.number] if item.number else []
+            wanted += free_numbers(taken, item.class_id)
+            free = (code_of(item.class_id, number) for number in wanted)
+            code = next((value for value in free if value not in taken), item.class_id)
+        taken.add(code)
+        codes.append(code)
+    return codes

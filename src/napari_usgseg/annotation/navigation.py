@@ -1,0 +1,406 @@
+"""Navigation: folders and images, the image before and after, and the steps of the undo stack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ..effort.stopwatch import Stopwatch
+from ..jobs import Lane, Scope, files, inference
+from ..jobs.files import Loaded, Opened
+from ..project.records import Edit, EventKind, ImageProposal, ImageState, Step
+from .class_table import first_table, with_labels
+from .commands import accept
+from .commands.prompts import unasked
+from .document import AnnotationDocument
+from .image_queue import ImageQueue
+from .learners.predictor import Predictor
+from .learners.tuner import Tuner
+from .prefetch import Prefetch, warn_of
+from .prompting import Prompting
+from .settings import Settings
+from .undo import UndoStack
+
+
+class Navigation:
+    """``session.walk``: folders, layers and phantoms; the image before, the image after.
+
+    Attributes:
+        after_load: what is done once the image is there that was asked for.
+    """
+
+    def __init__(
+        self,
+        document: AnnotationDocument,
+        prefetch: Prefetch,
+        prompting: Prompting,
+        predictor: Predictor,
+        tuner: Tuner,
+    ) -> None:
+        self._document, self._prefetch, self._prompting = document, prefetch, prompting
+        self._predictor, self._tuner = predictor, tuner
+        self.after_load: list[Callable[[], None]] = []
+
+    # -- folders -------------------------------------------------------------------------------
+
+    def open_folder(
+        self,
+        folder: str | Path,
+        labels_root: str | Path | None = None,
+        annotator: str = "",
+    ) -> None:
+        """Open a folder of images, or a project; labels are kept in it, or in ``labels_root``.
+
+        ``annotator`` is whose labels; "" is the first person here, who needs no name.
+        """
+        root = None if labels_root is None else Path(labels_root)
+        text = f"Looking through {Path(folder).name}..."
+        self._open(text, files.open_folder, Path(folder), root, annotator)
+
+    def open_array(self, name: str, array: NDArray[Any]) -> None:
+        """Open one image that is in memory; any array that ``io.images.to_rgb_uint8`` takes."""
+        self._open(f"Taking {name}...", files.open_array, name, array)
+
+    def _open(self, text: str, function: Callable[..., Opened], *args: Any) -> None:
+        document = self._document
+        document.flushing.emit()
+        document.note_effort()
+        if document.unsaved:
+            document.retry()
+        document.ask(
+            function,
+            *args,
+            lane=Lane.FILES,
+            key="open",
+            text=text,
+            done=self.use_store,
+            late=lambda opened: document.close_store(opened.store),
+        )
+
+    def open_phantoms(self, folder: str | Path) -> None:
+        """Make phantoms in an empty folder and open them."""
+        self._document.ask(
+            inference.make_phantoms,
+            Path(folder),
+            lane=Lane.PHRASES,
+            key="phantoms",
+            text="Making phantoms...",
+            done=lambda _: self.open_folder(folder),
+        )
+
+    def use_store(self, opened: Opened) -> None:
+        """Show a store that was opened."""
+        document, store = self._document, opened.store
+        document.flushing.emit()
+        document.jobs.cancel(*Scope)
+        for learner in (self._predictor, self._tuner):
+            learner.leave()
+        former = document.store
+        document.outbox.inherit(store, opened.steps.serial)
+        self.after_load.clear()
+        document.history = UndoStack(opened.steps)
+        document.browser = ImageQueue(
+            store.records, opened.states, opened.drawn, store, document.outbox
+        )
+        document.others, document.left_out = opened.others, opened.left_out
+        if former is not None and former not in document.outbox.stores():
+            document.close_store(former)
+        kept = dict(opened.settings)
+        if ImageState.ACCEPTED in opened.states.values():
+            kept.setdefault("labelling", "semantic")
+        document.settings = Settings.from_json({**document.settings.to_json(), **kept})
+        document.known_classes = () if opened.table is None else opened.table.classes
+        self._close_image()
+        document.set_state(table=opened.table or first_table())
+        document.opened.emit()
+        document.classes_changed.emit()
+        document.settings_changed.emit()
+        self._predictor.opened(opened.versions)
+        self._tuner.opened(opened.adapters)
+        if store.problems:
+            first, *others = store.problems
+            more = f" (and {len(others)} more)" if others else ""
+            document.notified.emit("warning", first + more)
+        if opened.left_out:
+            document.notified.emit("info", " ".join(opened.left_out))
+        if store.read_only:
+            document.notified.emit("warning", f"{store.read_only}.")
+        if "labelling" not in opened.settings:
+            document.remember({"labelling": document.settings.labelling})
+        begin = document.browser.resume_at(opened.settings.get("last"))
+        if begin is not None:
+            self.open_image(begin)
+
+    # -- images --------------------------------------------------------------------------------
+
+    def open_image(self, image_id: str) -> None:
+        """Show an image; what is proposed on the one shown now is kept for coming back."""
+        document = self._document
+        if document.store is None or (
+            document.record is not None and image_id == document.record.image_id
+        ):
+            return
+        document.flushing.emit()
+        document.jobs.cancel(Scope.IMAGE)
+        self._prompting.cancel()
+        document.note_effort()
+        document.browser.leave(document.loaded, document.labels, document.proposal)
+        self._close_image()
+        document.browser.go(image_id)
+        document.image_changed.emit()
+        document.states_changed.emit()
+        kept = document.browser.take_loaded(image_id)
+        if kept is not None:
+            document.jobs.cancel("load")
+            self._show(kept)
+            return
+        self.reload()
+
+    def reload(self) -> None:
+        """Read the current image again, after a failure."""
+        document = self._document
+
+        def done(loaded: Loaded) -> None:
+            document.browser.learn(loaded.record.image_id, loaded.state, loaded.unflagged)
+            self._show(loaded)
+
+        if document.store is not None and document.record is not None:
+            document.ask(
+                files.load_image,
+                document.store,
+                document.record,
+                lane=Lane.FILES,
+                key="load",
+                scope=Scope.FOLDER,
+                text=f"Reading {document.record.path.name}...",
+                done=done,
+                late=lambda loaded: warn_of(document, loaded),
+            )
+
+    def _show(self, loaded: Loaded) -> None:
+        """Take an image that was read for the current one."""
+        document, image_id = self._document, loaded.record.image_id
+        warn_of(document, loaded)
+        document.loaded = replace(loaded, warning="")
+        proposal = document.browser.take_proposal(image_id) or loaded.proposal
+        document.set_state(
+            labels=loaded.labels, proposal=unasked(proposal) if proposal.pending else proposal
+        )
+        document.browser.set_drawn(image_id, bool(loaded.labels.any()))
+        table = with_labels(document.table, loaded.labels, document.settings.labelling)
+        if table is not document.table:
+            document.set_state(table=table)
+            document.classes_changed.emit()
+        document.image_loaded.emit()
+        document.labels_changed.emit()
+        document.proposal_changed.emit()
+        self._prefetch.prepare(f"Preparing {loaded.record.path.name}...")
+        waiting, self.after_load = self.after_load, []
+        for action in waiting:
+            action()
+        fresh = document.state_of(image_id) is ImageState.UNTOUCHED
+        finds = document.settings.find_on_open and document.settings.phrase
+        if waiting:
+            pass  # on the way to a step of the undo stack
+        elif not fresh or not finds or self._predictor.shows_by_itself:
+            self._predictor.proposals.shown()
+        else:
+            self._prompting.find()
+        self._predictor.look()
+        if document.store is not None:
+            document.effort = Stopwatch()
+            document.note(EventKind.OPEN, image_id)
+            self._prefetch.begin()
+
+    def _close_image(self) -> None:
+        document = self._document
+        document.loaded = None
+        document.set_state(
+            labels=None, proposal=ImageProposal(), class_is_new=False, picked=0, pointed=None
+        )
+        document.failures.clear()
+        for fact in ("note", "time"):
+            document.facts.pop(fact, None)
+
+    def step(self, by: int) -> bool:
+        """Go to the next (1) or previous (-1) image; False at the end."""
+        end = "This is the last image." if by > 0 else "This is the first image."
+        return self._go(self._document.browser.neighbour(by), end)
+
+    def next_untouched(self) -> bool:
+        """Go to the next image that nobody has labelled; False where none is left."""
+        return self._go(self._document.browser.next_untouched(), "No untouched image is left.")
+
+    def go_to_name(self, part: str) -> bool:
+        """Go to the next image whose name holds ``part``; False where none does."""
+        none = f"No image has '{part.strip()}' in its name."
+        return self._go(self._document.browser.named(part), none)
+
+    def _go(self, image_id: str | None, none: str) -> bool:
+        if image_id is None:
+            self._document.say(none)
+            return False
+        self.open_image(image_id)
+        return True
+
+    def show_only(self, state: ImageState | None) -> None:
+        """Let the images before and after be those in one state; None goes through all."""
+        document = self._document
+        document.browser.only = state
+        if document.loaded is not None:
+            self._prefetch.begin()
+        document.tell()
+
+    def skip(self) -> None:
+        """Set the current image aside and go to the next; labels that it has are kept.
+
+        They are accepted by that as little as before.
+        """
+        if self._document.do(accept.skip):
+            self.step(1)
+
+    def flag(self) -> None:
+        """Flag the current image for review and go to the next, or take its flag away.
+
+        Labels and what is proposed are kept; accepting takes the flag away too.
+        """
+        flagged = self._document.state.decided is ImageState.FLAGGED
+        if self._document.do(accept.flag) and not flagged:
+            self.step(1)
+
+    def accept_and_next(self) -> bool:
+        """Accept what is proposed and go to the next image."""
+        return self._document.do(accept.accept) and self.step(1)
+
+
+NOTHING = "Nothing to take back or do again."
+
+
+class StepNavigation:
+    """``session.travel``: undo, redo and any step of the undo stack, one step at a time.
+
+    A step on another image opens that image, and an old step is read from the store; the way goes
+    on when that has come. So presses of the key add up while something is awaited.
+    """
+
+    def __init__(self, document: AnnotationDocument, navigation: Navigation) -> None:
+        self._document, self._navigation = document, navigation
+        self._going = False
+
+    def move(self, steps: int) -> None:
+        """Undo (-1) or redo (1) the next step; where it was on another image, go there first."""
+        self._document.flushing.emit()
+        history = self._document.history
+        self.go_to((history.position if history.target is None else history.target) + steps)
+
+    def go_to(self, position: int) -> None:
+        """Undo or redo until so many steps are done."""
+        self._document.flushing.emit()
+        if not 0 <= position <= self._document.history.count:
+            self._document.say(NOTHING)
+            return
+        self._document.history.target = position
+        self._go_on()
+
+    def stop(self) -> None:
+        """Stay at this step."""
+        self._document.history.target = None
+        if self._go_on in self._navigation.after_load:
+            self._navigation.after_load.remove(self._go_on)
+
+    def _go_on(self) -> None:
+        """Go as far as can be gone without waiting."""
+        if self._going:
+            return
+        self._going = True
+        try:
+            while self._step():
+                pass
+        finally:
+            self._going = False
+
+    def _step(self) -> bool:
+        """Take one step; False where there is none, or where something is awaited first."""
+        document, history = self._document, self._document.history
+        if history.target is None or history.target == history.position:
+            history.target = None
+            return False
+        back = history.target < history.position
+        step = history.next_undo if back else history.next_redo
+        if step is None:
+            history.target = None
+            return False
+        if not self._arrive(step):
+            return False
+        edit = history.content(step.number)
+        if edit is None:
+            assert document.store is not None
+            document.ask(
+                files.read_step,
+                document.store,
+                step.number,
+                lane=Lane.FILES,
+                key="step",
+                scope=Scope.FOLDER,
+                text=f"Reading '{step.name}'...",
+                done=lambda edit: self._take(step.number, edit),
+            )
+            return history.content(step.number) is not None  # answered at once
+        return self._apply(edit, step, back)
+
+    def _take(self, number: int, edit: Edit) -> None:
+        """Take an edit that was read from the store, and go on."""
+        self._document.history.keep(number, edit)
+        self._go_on()
+
+    def _arrive(self, step: Step) -> bool:
+        """Go to the image of a step; False while it is read, or where it is gone."""
+        document, after_load = self._document, self._navigation.after_load
+        if step.image_id is None:
+            return True
+        if step.image_id not in document.browser:
+            document.history.target = None
+            document.say(
+                f"The image of {step.image_id} is gone; put it back to take this step.", "warning"
+            )
+            return False
+        if document.record is None or document.record.image_id != step.image_id:
+            after_load.append(self._go_on)
+            self._navigation.open_image(step.image_id)
+        elif document.labels is None and self._go_on not in after_load:
+            after_load.append(self._go_on)
+        return document.labels is not None
+
+    def _apply(self, edit: Edit, step: Step, back: bool) -> bool:
+        document, history = self._document, self._document.history
+        change = edit.inverse() if back else edit
+        saving = change.patch is not None or change.state is not None
+        if document.read_only and saving:
+            history.target = None
+            document.say(f"Nothing was changed: {document.read_only}.", "warning")
+            return False
+        labels = document.labels
+        if change.patch is not None and labels is not None and not change.patch.fits(labels):
+            history.forget(step.image_id or "")
+            document.note(EventKind.FORGET, step.image_id)
+            history.target = None
+            document.say("The labels were changed elsewhere; this step cannot be taken.", "warning")
+            return False
+        document.jobs.cancel(Scope.PROPOSAL)
+        if back:
+            history.back()
+        else:
+            history.forth()
+        document.note(
+            EventKind.UNDO if back else EventKind.REDO,
+            step.image_id,
+            step=step.number,
+            proposal=None if change.proposal is None else change.proposal[1],
+            saving=saving,
+        )
+        document.apply(change)
+        return True

@@ -1,0 +1,271 @@
+"""Prompting: what is asked of the models for a phrase or for what a person points at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from ..core.types import TextPrompt
+from ..jobs import Lane, Scope, files, inference
+from ..jobs.inference import Found
+from ..models.grounding.phrases import split_phrases
+from ..project.records import EventKind
+from ..project.versions import number_in, readable
+from .class_table import named
+from .commands import classes, prompts
+from .commands.search import Search, nameless_in_question, propose_found
+from .document import AnnotationDocument
+from .learners.predictor import Predictor
+from .learners.tuner import Tuner
+from .state import MODEL, TEXT
+
+NOTHING_THERE = "Nothing found at this prompt. Try a box around the object."
+
+
+class Prompting:
+    """``session.prompting``: prompts of all kinds, each an edit that can be taken back.
+
+    Args:
+        document: that they are of.
+        predictor: whose learned prompts join a person's.
+        tuner: whose detector finds phrases.
+    """
+
+    def __init__(self, document: AnnotationDocument, predictor: Predictor, tuner: Tuner) -> None:
+        self._document, self._predictor, self._tuner = document, predictor, tuner
+        self.add_point = document.bind(prompts.add_point)
+        self.add_box = document.bind(prompts.add_box)
+        self.add_scribble = document.bind(prompts.add_scribble)
+        self.add_lasso = document.bind(prompts.add_lasso)
+        self.drop_object = document.bind(prompts.drop_object)
+        self.new_object = document.bind(prompts.new_object)
+
+    # -- phrases -------------------------------------------------------------------------------
+
+    def find(self, phrase: str | None = None) -> None:
+        """Look for a phrase (or the last one) in the current image."""
+        document = self._document
+        if phrase is not None and phrase.strip() != document.settings.phrase:
+            document.set_settings(replace(document.settings, phrase=phrase.strip()))
+        if document.loaded is None:
+            return
+        text = document.settings.phrase
+        if not split_phrases(text):
+            document.say(
+                "Type what to look for, such as 'breast tumor', then press Find.", "warning"
+            )
+            return
+        document.jobs.cancel("alike", "use")
+        search = self._begin_search(text, by_person=phrase is not None)
+        self.segment_text(
+            text,
+            key="text",
+            says=f"Looking for '{text}'...",
+            kind=TEXT,
+            done=lambda found: self._take_found(search, found),
+        )
+
+    def segment_text(
+        self, text: str, *, key: str, says: str, kind: str, done: Callable[[Found], None]
+    ) -> None:
+        """Have all that a phrase names in the current image found and segmented."""
+        document, chosen = self._document, self._document.settings
+        document.ask(
+            inference.segment_text,
+            document.source(),
+            chosen.segmenter,
+            self._tuner.detector,
+            TextPrompt(text, chosen.box_threshold, chosen.text_threshold),
+            chosen.cleaning,
+            self._tuner.fallback,
+            lane=Lane.PHRASES,
+            key=key,
+            scope=Scope.PROPOSAL,
+            text=says,
+            kind=kind,
+            done=done,
+        )
+
+    def _begin_search(self, text: str, by_person: bool) -> Search:
+        """Of one phrase a person picks its class, if there is one."""
+        document, phrases = self._document, split_phrases(text)
+        picks = by_person and len(phrases) == 1
+        there = named(document.table, text)
+        if picks and there is not None:
+            document.do_now(classes.pick_class, there.class_id, say=False)
+        return Search(text, phrases, picks, document.table.active)
+
+    def _take_found(self, search: Search, found: Found) -> None:
+        """Take what was found.
+
+        Where the nameless class of a new folder may be meant, it is first looked up whether
+        another image has it, for what is labelled so is not to be renamed.
+        """
+        document = self._document
+        self.credit(found)
+        if document.record is None or document.store is None:
+            return
+
+        def propose(used: str = "") -> None:
+            free = not used and nameless_in_question(document.state, search, found) is not None
+            self._note_search(search, found)
+            document.do_now(propose_found, search, found, free)
+
+        asked = nameless_in_question(document.state, search, found)
+        if asked is None:
+            propose()
+            return
+        document.ask(
+            files.find_use,
+            document.store,
+            asked,
+            document.record.image_id,
+            lane=Lane.FILES,
+            key="use",
+            scope=Scope.PROPOSAL,
+            text=f"Looking for '{search.text}'...",
+            done=propose,
+            failed=propose,  # it may be in use
+        )
+
+    def _note_search(self, search: Search, found: Found) -> None:
+        """Write down what was looked for and what came of it."""
+        document = self._document
+        assert document.record is not None
+        document.note(
+            EventKind.SEARCH,
+            document.record.image_id,
+            body={
+                "phrase": search.text,
+                "found": len(found.proposals),
+                "phrases": [item.phrase for item in found.proposals],
+                "segmenter": document.settings.segmenter,
+                "detector": self._tuner.detector_name,
+                "seconds": round(found.seconds, 4),
+            },
+        )
+
+    # -- the masks of prompts ------------------------------------------------------------------
+
+    def ask(self) -> None:
+        """Have the active object segmented."""
+        document, chosen = self._document, self._document.settings
+        current = document.proposal.current
+        if current is None or document.loaded is None:
+            return
+        document.ask(
+            inference.segment_prompt,
+            document.source(),
+            chosen.segmenter,
+            current.prompts,
+            chosen.cleaning,
+            current.corrected,
+            self._predictor.joining(current.class_id),
+            lane=Lane.CLICKS,
+            key="prompt",
+            scope=Scope.PROPOSAL,
+            text="Segmenting...",
+            kind=MODEL,
+            done=self._take_mask,
+        )
+
+    def _take_mask(self, found: Found) -> None:
+        """Put what was found in the place of the proposal that waits for it."""
+        document, pending = self._document, self._document.proposal
+        current = pending.current
+        if current is None or not pending.pending:
+            return
+        assert pending.active is not None
+        ppn = number_in(found.model_id) or current.ppn
+        item = replace(current, proposal=found.proposals[0], ppn=ppn)
+        answered = replace(
+            pending.with_object(pending.active, item), pending=False, model_id=found.model_id
+        )
+        body = {"model": found.model_id, "seconds": round(found.seconds, 4)}
+        document.answer(answered, body)
+        self.credit(found)
+        if not item.has_mask:
+            document.facts["note"] = NOTHING_THERE
+        if found.notes:  # why learned prompts did not join
+            self._predictor.is_broken(" ".join(found.notes))
+        document.proposal_changed.emit()
+        document.states_changed.emit()
+        self._ask_left()
+
+    def _ask_left(self) -> None:
+        """Have those objects segmented whose prompt had no answer when the next one came."""
+        document, chosen = self._document, self._document.settings
+        left = tuple(
+            item
+            for item in document.proposal.objects
+            if item.proposal is None and not item.prompts.is_empty
+        )
+        if not left:
+            return
+
+        def take(found: Found) -> None:
+            self.credit(found)
+            made = dict(zip(map(id, left), found.proposals, strict=True))
+            proposal = document.proposal
+            objects = tuple(
+                replace(item, proposal=made[id(item)]) if id(item) in made else item
+                for item in proposal.objects
+            )
+            document.edit_proposal("segment", replace(proposal, objects=objects))
+
+        document.ask(
+            inference.segment_objects,
+            document.source(),
+            chosen.segmenter,
+            tuple(item.prompts for item in left),
+            chosen.cleaning,
+            lane=Lane.CLICKS,
+            key="left",
+            scope=Scope.PROPOSAL,
+            text="Segmenting...",
+            kind=MODEL,
+            done=take,
+        )
+
+    def ask_again(self) -> None:
+        """Have the active object segmented anew, for the model or the cleaning is another."""
+        proposal, current = self._document.proposal, self._document.proposal.current
+        if current is None or proposal.active is None or current.prompts.is_empty:
+            return
+        item = replace(current, prompts=replace(current.prompts, mask_input=None))
+        again = replace(proposal.with_object(proposal.active, item), pending=True)
+        self._document.edit_proposal("redo with other settings", again)
+
+    def credit(self, found: Found) -> None:
+        """Say which models answered, and how fast."""
+        facts = self._document.facts
+        facts.pop("note", None)
+        facts["model"] = readable(found.model_id)
+        if found.fell_back:
+            self._tuner.is_broken(found.fell_back)
+        milliseconds = 1000 * found.seconds
+        quick = milliseconds < 1000
+        facts["time"] = f"{milliseconds:.0f} ms" if quick else f"{found.seconds:.1f} s"
+
+    # -- calling off ---------------------------------------------------------------------------
+
+    def clear_prompts(self) -> None:
+        """Take back everything that is proposed on this image."""
+        self.cancel()
+        self._document.do(prompts.clear)
+
+    def cancel(self) -> None:
+        """Await no proposal any more."""
+        self._document.jobs.cancel(Scope.PROPOSAL)
+        self.drop_pending()
+        self._document.tell()
+
+    def drop_pending(self) -> None:
+        """Take back a prompt that has no answer."""
+        document = self._document
+        while document.proposal.pending:
+            before = document.take_back_prompt()
+            document.set_state(
+                proposal=prompts.unasked(document.proposal) if before is None else before
+            )
+            document.proposal_changed.emit()

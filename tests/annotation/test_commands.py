@@ -1,0 +1,79 @@
+"""Commands are pure: no session, nothing changed in place, and an inverse takes the edit back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from napari_usgseg.annotation.commands import accept, classes, objects, paint, prompts
+from napari_usgseg.annotation.state import AnnotationState, Change, Refused
+from napari_usgseg.core.types import ImageRecord, Prompts
+from napari_usgseg.project.records import ProposedObject
+from tests.support.bench import SIZE_HW
+
+
+@pytest.fixture
+def state(tmp_path) -> AnnotationState:
+    """Two objects of class 1 accepted, and one proposed between them."""
+    labels = np.zeros(SIZE_HW, np.uint8)
+    labels[5:15, 5:15] = labels[5:15, 40:50] = 1
+    labels.setflags(write=False)
+    mask = np.zeros(SIZE_HW, bool)
+    mask[5:15, 20:35] = True
+    nothing = AnnotationState().proposal
+    item = objects.by_hand(ProposedObject(1, Prompts()), mask)
+    return AnnotationState(
+        record=ImageRecord("a", tmp_path / "a.png", None, SIZE_HW),
+        labels=labels,
+        proposal=replace(nothing, objects=(item,), active=0),
+    )
+
+
+LINE = np.array([[27, 0], [27, 20]], np.float32)
+COMMANDS = {
+    "click": lambda state: prompts.add_point(state, 60, 40),
+    "box": lambda state: prompts.add_box(state, (50, 30), (70, 50)),
+    "drop object": lambda state: prompts.drop_object(state, 27, 10),
+    "clear": prompts.clear,
+    "split": lambda state: objects.split(state, LINE),
+    "delete object": lambda state: objects.delete(state, 10, 10),
+    "take up again": lambda state: objects.lift(state, 10, 10),
+    "accept": accept.accept,
+    "skip": accept.skip,
+    "flag for review": accept.flag,
+    "add class": lambda state: classes.add_class(state, "cyst"),
+    "rename class": lambda state: classes.rename_class(state, 1, "cyst"),
+    "stroke on labels": lambda state: paint.stroke(state, LINE, 3),
+    "box on labels, taken away": lambda state: paint.box(state, (0, 0), (20, 20), positive=False),
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_gives_an_edit_that_its_inverse_takes_back(state, name) -> None:
+    change = COMMANDS[name](state)
+    assert isinstance(change, Change)
+    assert change.edit is not None
+    assert change.edit.name == name
+    before = change.state or state
+    after = before.after(change.edit)
+    back = after.after(change.edit.inverse())
+    assert np.array_equal(back.labels, state.labels)
+    assert back.proposal is state.proposal
+    assert back.table.classes == state.table.classes
+    decided = change.edit.state is not None
+    changed = [after.labels is not state.labels, after.proposal is not state.proposal]
+    assert decided or any(changed) or after.table is not state.table
+
+
+def test_a_command_without_an_image_or_beside_it_refuses(state) -> None:
+    for command in (accept.accept, accept.skip, prompts.clear):
+        with pytest.raises(Refused):
+            command(AnnotationState())
+    with pytest.raises(Refused, match="no object here"):
+        objects.delete(state, 70, 50)
+    with pytest.raises(Refused, match="already"):
+        classes.give_class(state, 1, (27, 10))
+    with pytest.raises(Refused):
+        accept.accept(replace(state, awaits_proposal=True))
