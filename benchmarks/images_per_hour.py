@@ -94,13 +94,13 @@ def run(name: str, models: LoadedModels, folder: Folder, aims: Aims, learn: Lear
     method, with_models, with_text = METHODS[name]
     desk = Desk(models)
     desk.with_models = with_models
-    desk.session.predictor.plan = learn.plan
+    desk.session.prompt_predictor.plan = learn.plan
     phrase, works = folder.phrase, []
     if with_text:
         desk.session.set_settings(replace(desk.session.settings, phrase=phrase))
         desk.work.do("MH" + "K" * (len(phrase) + 1) + "H")  # typed once for the whole folder
     with tempfile.TemporaryDirectory() as labels:
-        desk.session.walk.open_folder(folder.images, labels)
+        desk.session.navigation.open_folder(folder.images, labels)
         for number, (image_id, truth) in enumerate(folder.truths.items()):
             if name == PPN and number == learn.images:
                 _learn(desk)
@@ -116,7 +116,7 @@ def _learn(desk: Desk) -> None:
     """Train, and let what is promoted propose from here on; a person presses Train."""
     desk.work.do("M" + CLICK)
     desk.work.training = desk.train()
-    print(f"{PPN}: {desk.session.predictor.verdict}", file=sys.stderr, flush=True)
+    print(f"{PPN}: {desk.session.prompt_predictor.verdict}", file=sys.stderr, flush=True)
 
 
 def _one_image(desk: Desk, truth: BoolArray, method: Method, aims: Aims) -> Work:
@@ -130,7 +130,7 @@ def _one_image(desk: Desk, truth: BoolArray, method: Method, aims: Aims) -> Work
     assert desk.session.labels is not None
     work.dice = dice(truth, desk.session.labels > 0)
     desk.work = Work()
-    desk.session.walk.step(1)
+    desk.session.navigation.step(1)
     return work
 
 

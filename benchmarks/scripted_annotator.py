@@ -99,8 +99,8 @@ class Desk:
     def train(self) -> float:
         """Have what is committed learnt, to the end, honest promotion and all; the seconds."""
         start = time.perf_counter()
-        self.session.predictor.train()
-        while self.session.predictor.training is not None:
+        self.session.prompt_predictor.train()
+        while self.session.prompt_predictor.training is not None:
             job, word = self._words.get()
             job.receive(word)
         return time.perf_counter() - start

@@ -126,10 +126,10 @@ class Script:
     ) -> Soak:
         """Label every image of ``folder``, keeping the labels in ``labels``."""
         self.watchdog.step = "open the folder"
-        self.session.walk.open_folder(folder, labels)
+        self.session.navigation.open_folder(folder, labels)
         self.wait(lambda: self.session.loaded is not None and self.idle())
         self.warm_up()
-        count = len(self.session.browser.records)
+        count = len(self.session.image_queue.records)
         self.watchdog.start()
         for index in range(count):
             self.label(index, last=index == count - 1)

@@ -35,9 +35,9 @@ def test_no_gap_of_the_event_loop_is_long_while_an_image_is_embedded_and_predict
     person.click(256, 190)  # napari builds and compiles what it draws with at its first use
     person.wait(lambda: session.proposal.has_masks)
     person.settle()
-    for record in session.browser.records[4::4]:  # neither read nor embedded ahead
+    for record in session.image_queue.records[4::4]:  # neither read nor embedded ahead
         watchdog.start()
-        session.walk.open_image(record.image_id)
+        session.navigation.open_image(record.image_id)
         assert session.loaded is None
         person.wait(lambda: session.loaded is not None)
         session.prompting.add_point(200, 150)

@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def bench(folder: Path) -> Bench:
     bench = Bench(folder)
-    bench.session.walk.open_folder(folder)
+    bench.session.navigation.open_folder(folder)
     return bench
 
 

@@ -35,30 +35,30 @@ def test_what_was_looked_for_keeps_the_class_that_it_was_looked_for(bench) -> No
 
 def test_a_warning_about_an_image_that_was_read_ahead_is_said_once_when_it_is_shown(bench) -> None:
     for image_id in "bca":
-        bench.session.walk.open_image(image_id)
+        bench.session.navigation.open_image(image_id)
     bench.session.close()
     Image.new("L", SIZE_HW[::-1], 9).save(bench.folder / "b.png")
     again = Bench(bench.folder)
-    again.session.walk.open_folder(bench.folder)
+    again.session.navigation.open_folder(bench.folder)
     assert again.session.record.image_id == "a"
     assert not again.notes
-    again.session.walk.step(1)
+    again.session.navigation.step(1)
     ((level, text),) = again.notes
     assert level == "warning"
     assert "b.png: the image was changed" in text
-    again.session.walk.step(-1)
-    again.session.walk.step(1)
+    again.session.navigation.step(-1)
+    again.session.navigation.step(1)
     assert len(again.notes) == 1
 
 
 def test_an_image_that_another_program_labelled_meanwhile_is_committed(bench, folder) -> None:
     for n in range(6):
         Image.new("L", SIZE_HW[::-1], 20 * n).save(folder / f"z{n}.png")
-    bench.session.walk.open_folder(folder)
+    bench.session.navigation.open_folder(folder)
     labels = with_square(np.zeros(SIZE_HW, np.uint8))
     (folder / "usgseg" / "labels").mkdir(exist_ok=True)
     Image.fromarray(labels).save(folder / "usgseg" / "labels" / "z5.png")
-    bench.session.walk.open_image("z5")
+    bench.session.navigation.open_image("z5")
     assert np.array_equal(bench.session.labels, labels)
     assert bench.session.state_of("z5") is ImageState.ACCEPTED
 
@@ -82,12 +82,12 @@ def test_an_export_leaves_the_open_image_and_its_file_in_step(bench, on_disk, tm
 def test_copying_from_an_image_leaves_its_labels_and_its_file_in_step(bench, on_disk) -> None:
     session = bench.session
     session.editing.painted(with_square(session.labels))
-    session.walk.step(1)
+    session.navigation.step(1)
     theirs = with_square(np.zeros(SIZE_HW, np.uint8), at=40)
     Image.fromarray(theirs).save(bench.folder / "usgseg" / "labels" / "a.png")
     session.copying.masks()
     assert session.proposal.has_masks
-    session.walk.step(-1)
+    session.navigation.step(-1)
     session.editing.painted(with_square(session.labels, at=20))
     assert np.array_equal(on_disk("a"), session.labels)
 
@@ -97,7 +97,7 @@ def test_labels_of_an_image_that_has_another_size_by_now_are_kept_as_was_said(be
     Image.new("L", (12, 10)).save(bench.folder / "a.png")
     again = opened_again(bench)
     session = again.session
-    session.walk.open_image("a")
+    session.navigation.open_image("a")
     assert any("kept as a backup when you save" in text for _, text in again.notes)
     session.editing.painted(with_square(session.labels, at=2))
     (backup,) = (bench.folder / "usgseg" / "labels" / "backup").iterdir()

@@ -63,7 +63,7 @@ def test_no_order_of_picks_and_prompts_changes_the_class_of_what_is_there(
         copy(file, here)
     session = Bench(here).session
     session.set_settings(replace(session.settings, find_on_open=False))
-    session.walk.open_folder(here)
+    session.navigation.open_folder(here)
     for name in ("ilium", "ischium"):
         session.editing.add_class(name)
     drawn: dict[int, int] = {}
@@ -122,9 +122,9 @@ def test_a_negative_prompt_corrects_what_it_meets_whatever_is_picked(plain):
 
 def test_a_pick_is_for_the_image_on_which_it_was_made(plain):
     plain.prompting.add_box((5, 5), (25, 25))
-    plain.walk.step(1)
+    plain.navigation.step(1)
     plain.editing.add_class("ilium")
-    plain.walk.step(-1)
+    plain.navigation.step(-1)
     plain.prompting.add_point(15, 10)
     assert proposed(plain) == ["object"]
 
@@ -147,7 +147,7 @@ def test_who_is_quicker_than_the_model_loses_no_object(bench, plain):
     assert masks[2][40, 57]
     plain.editing.accept()
     assert set(np.unique(plain.labels)) == {0, 1, 2, 3}
-    while plain.history.next_undo is not None:
+    while plain.undo_stack.next_undo is not None:
         plain.undo()
     assert not plain.proposal.objects
     assert names(plain) == ["object"]
@@ -255,8 +255,8 @@ def test_the_accepted_object_that_was_pointed_at_last_is_given_the_class(plain):
     plain.painting.pick(57, 40)
     plain.editing.give_class(2)
     assert plain.labels[40, 57] == 2
-    plain.walk.step(1)
-    plain.walk.step(-1)
+    plain.navigation.step(1)
+    plain.navigation.step(-1)
     assert plain.state.pointed is None
 
 
@@ -321,7 +321,7 @@ def test_a_search_by_itself_leaves_the_picked_class_alone(bench, folder):
     session.prompting.find("cyst")
     session.editing.add_class("septum")
     session.editing.accept()
-    session.walk.step(1)
+    session.navigation.step(1)
     assert proposed(session) == ["cyst"], "looked for by itself"
     assert session.table.get(session.table.active).name == "septum"
 
@@ -353,7 +353,7 @@ def test_what_another_image_has_is_not_renamed_by_the_first_search_that_finds(pl
         plain.prompting.add_box((5, 40), (25, 58))
     if kind == "accepted":
         plain.editing.accept()
-    plain.walk.step(1)
+    plain.navigation.step(1)
     plain.prompting.find("nodule")
     assert names(plain) == ["object", "nodule"]
     assert proposed(plain) == ["nodule"]
@@ -362,7 +362,7 @@ def test_what_another_image_has_is_not_renamed_by_the_first_search_that_finds(pl
 def test_the_first_search_that_finds_names_the_first_class(plain):
     plain.prompting.find("fetal head")
     plain.editing.accept()  # nothing there
-    plain.walk.step(1)
+    plain.navigation.step(1)
     plain.prompting.find("septum")
     plain.prompting.find("nodule")
     assert names(plain) == ["nodule"]
@@ -374,7 +374,7 @@ def test_where_it_cannot_be_known_nothing_is_renamed(bench, plain):
     plain.prompting.add_box((5, 40), (25, 58))
     plain.editing.accept()
     (bench.folder / "usgseg" / "labels" / "a.png").write_bytes(b"no image")
-    plain.walk.step(1)
+    plain.navigation.step(1)
     plain.prompting.find("nodule")
     assert names(plain) == ["object", "nodule"]
 
@@ -420,7 +420,7 @@ def test_a_class_that_nothing_has_is_deleted_and_comes_back(bench, folder, plain
     assert plain.table.active == 1
     plain.close()
     again = Bench(folder)
-    again.session.walk.open_folder(folder)
+    again.session.navigation.open_folder(folder)
     assert names(again.session) == ["object"]
     again.session.editing.add_class("septum")
     assert again.session.table.active == 4, "the number of a class that is gone is not used again"
@@ -448,13 +448,13 @@ def test_a_class_that_an_image_has_is_not_deleted_and_the_image_is_named(
     if kind == "accepted":
         plain.editing.accept()
     if elsewhere:
-        plain.walk.step(1)
+        plain.navigation.step(1)
     plain.editing.delete_class(2)
     assert names(plain) == ["object", "cyst"]
     assert any("image a" in text for level, text in bench.notes if level == "warning")
     if elsewhere:
-        plain.walk.step(-1)
-    while plain.history.next_undo.name != "add class":
+        plain.navigation.step(-1)
+    while plain.undo_stack.next_undo.name != "add class":
         plain.undo()
     plain.editing.delete_class(2)
     assert names(plain) == ["object"], "once it is taken away"

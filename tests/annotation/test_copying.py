@@ -52,7 +52,7 @@ def test_the_masks_of_the_previous_image_are_fitted_to_this_one(bench, cine):
 
 def test_a_mask_that_is_only_proposed_is_copied_too(session):
     session.prompting.add_box((45, 20), (70, 50))
-    session.walk.step(1)
+    session.navigation.step(1)
     session.copying.masks()
     assert len(session.proposal.objects) == 1
 
@@ -64,7 +64,7 @@ def test_a_copied_object_keeps_its_number_where_objects_are_told_apart(bench):
     session.prompting.add_box((45, 20), (70, 50))
     session.editing.accept()
     where = {int(value): session.labels == value for value in (1001, 1002)}
-    session.walk.step(1)
+    session.navigation.step(1)
     session.copying.masks()
     session.editing.accept()
     for value, mask in where.items():
@@ -74,7 +74,7 @@ def test_a_copied_object_keeps_its_number_where_objects_are_told_apart(bench):
 def test_prompts_are_copied_after_the_folder_was_closed_and_opened_again(cine, folder):
     cine.close()
     again = Bench(folder).session
-    again.walk.open_folder(folder)
+    again.navigation.open_folder(folder)
     assert again.record.image_id == "b"
     again.copying.prompts()
     assert len(again.proposal.objects) == 2
@@ -90,7 +90,7 @@ def test_what_is_proposed_already_stays_beside_what_is_copied(cine):
 
 def test_a_cancelled_copy_leaves_the_proposal_as_it_was(bench, cine):
     cine.prompting.add_point(75, 5)
-    before, steps = cine.proposal, cine.history.position
+    before, steps = cine.proposal, cine.undo_stack.position
     bench.hold = True
     cine.copying.masks()
     assert cine.is_waiting
@@ -99,13 +99,13 @@ def test_a_cancelled_copy_leaves_the_proposal_as_it_was(bench, cine):
     assert not cine.is_waiting
     bench.release()
     assert cine.proposal is before
-    assert cine.history.position == steps
+    assert cine.undo_stack.position == steps
 
 
 def test_the_first_image_has_nothing_before_it(session):
     session.copying.prompts()
     assert "no image before this one" in session.status.text
-    session.walk.step(1)
+    session.navigation.step(1)
     session.copying.prompts()
     assert "no prompt on the previous image" in session.status.text
     session.copying.masks()
@@ -115,7 +115,7 @@ def test_the_first_image_has_nothing_before_it(session):
 def test_nothing_is_copied_from_an_image_of_another_size(folder):
     Image.fromarray(np.zeros((30, 40), np.uint8)).save(folder / "b.png")
     session = Bench(folder).session
-    session.walk.open_folder(folder)
+    session.navigation.open_folder(folder)
     session.prompting.add_point(20, 20)
     session.editing.accept_and_next()
     session.copying.masks()
@@ -149,7 +149,7 @@ def test_all_of_a_class_wants_a_class_with_a_name_that_is_found(session):
     session.editing.rename_class(1, "fetal head")
     session.copying.alike()
     assert "No 'fetal head' found" in session.status.text
-    assert session.history.next_undo.name == "rename class"
+    assert session.undo_stack.next_undo.name == "rename class"
 
 
 def test_a_cancelled_search_for_all_leaves_the_proposal_as_it_was(bench):

@@ -54,14 +54,14 @@ KINDS = {
     ),
     "read": (
         lambda bench: (files, "content_key"),
-        lambda bench: bench.session.walk.reload(),
+        lambda bench: bench.session.navigation.reload(),
     ),
     "open": (
         lambda bench: (files, "_opened"),
-        lambda bench: bench.session.walk.open_folder(bench.folder),
+        lambda bench: bench.session.navigation.open_folder(bench.folder),
     ),
     "model": (
-        lambda bench: (type(bench.models), "segmenter"),
+        lambda bench: (bench.models, "segmenter"),
         lambda bench: bench.session.warm_up(),
     ),
 }
@@ -74,7 +74,7 @@ def bench(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     for path in folder.glob("*.png"):
         path.rename(place / path.name)
     bench = Bench(place)
-    bench.session.walk.open_folder(place)
+    bench.session.navigation.open_folder(place)
     labelled(bench.session)
     bench.session.editing.rename_class(1, "nodule")
     return bench
@@ -146,5 +146,5 @@ def test_a_failure_belongs_to_the_image_on_which_it_happened(bench: Bench, monke
     Broken(monkeypatch, *KINDS["click"][0](bench))
     KINDS["click"][1](bench)
     assert bench.session.status.error
-    bench.session.walk.step(1)
+    bench.session.navigation.step(1)
     assert not bench.session.status.error

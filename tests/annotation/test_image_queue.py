@@ -143,39 +143,39 @@ def test_a_step_of_accepting_looks_at_few_of_ten_thousand_images():
         queue.set_state(image_id, COMMITTED)
         queue.go(queue.neighbour(1))
         queue.next_untouched()
-        assert queue.committed + queue.left == 10_000
+        assert queue.accepted_count + queue.left == 10_000
     assert queue.record.image_id == "5020"
     assert 0 < sum(looked) < 20 * 60, "bisection, not a walk over all images"
 
 
 def test_walking_follows_the_filter(session):
-    session.walk.flag()
+    session.navigation.flag()
     assert session.state_of("a") is FLAGGED
     assert session.record.image_id == "b"
-    session.walk.open_image("c")
-    session.walk.flag()
-    session.walk.open_image("b")
-    session.walk.show_only(FLAGGED)
-    assert session.walk.step(1)
+    session.navigation.open_image("c")
+    session.navigation.flag()
+    session.navigation.open_image("b")
+    session.navigation.show_only(FLAGGED)
+    assert session.navigation.step(1)
     assert session.record.image_id == "c"
-    assert session.walk.step(-1)
+    assert session.navigation.step(-1)
     assert session.record.image_id == "a"
-    assert not session.walk.step(-1)
-    session.walk.show_only(UNTOUCHED)
+    assert not session.navigation.step(-1)
+    session.navigation.show_only(UNTOUCHED)
     assert session.editing.accept_and_next()
     assert session.record.image_id == "b"
 
 
 def test_what_is_read_ahead_follows_the_filter(bench):
     session = bench.session
-    session.walk.open_image("c")
-    session.walk.flag()
-    session.walk.open_image("a")
+    session.navigation.open_image("c")
+    session.navigation.flag()
+    session.navigation.open_image("a")
     bench.hold = True
-    session.walk.show_only(FLAGGED)
-    assert [record.image_id for record in session.browser.nearby()] == ["c"]
-    session.walk.show_only(None)
-    assert "b" in [record.image_id for record in session.browser.nearby()]
+    session.navigation.show_only(FLAGGED)
+    assert [record.image_id for record in session.image_queue.nearby()] == ["c"]
+    session.navigation.show_only(None)
+    assert "b" in [record.image_id for record in session.image_queue.nearby()]
 
 
 def test_a_flag_keeps_labels_and_proposal_and_goes_with_a_second_press_or_an_undo(session):
@@ -183,12 +183,12 @@ def test_a_flag_keeps_labels_and_proposal_and_goes_with_a_second_press_or_an_und
     session.editing.accept()
     labels = session.labels
     session.prompting.add_point(60, 40)
-    session.walk.flag()
+    session.navigation.flag()
     assert session.state_of("a") is FLAGGED
-    session.walk.step(-1)
+    session.navigation.step(-1)
     assert (session.labels == labels).all()
     assert session.proposal.has_masks
-    session.walk.flag()
+    session.navigation.flag()
     assert session.state_of("a") is COMMITTED
     assert session.record.image_id == "a"
     session.undo()
@@ -198,8 +198,8 @@ def test_a_flag_keeps_labels_and_proposal_and_goes_with_a_second_press_or_an_und
 
 
 def test_going_to_a_name_that_is_not_there_is_said(session):
-    assert session.walk.go_to_name("c.p")
+    assert session.navigation.go_to_name("c.p")
     assert session.record.image_id == "c"
-    assert not session.walk.go_to_name("kidney")
+    assert not session.navigation.go_to_name("kidney")
     assert "kidney" in session.status.text
     assert session.record.image_id == "c"

@@ -134,30 +134,30 @@ def check_undo(folder: Path) -> None:
     """What was done before the kill can be taken back and done again."""
     bench = Bench(folder)
     session = bench.session
-    session.walk.open_folder(folder)
+    session.navigation.open_folder(folder)
     for _ in range(3):
-        position = session.history.position
-        step = session.history.next_undo
+        position = session.undo_stack.position
+        step = session.undo_stack.next_undo
         if step is None:
             break
         session.undo()
-        assert session.history.position == position - 1, bench.notes
-    while session.history.next_redo is not None:
-        position = session.history.position
+        assert session.undo_stack.position == position - 1, bench.notes
+    while session.undo_stack.next_redo is not None:
+        position = session.undo_stack.position
         session.redo()
-        assert session.history.position == position + 1, bench.notes
+        assert session.undo_stack.position == position + 1, bench.notes
     session.close()
 
 
 def check_export(folder: Path) -> bool:
     """What was left of an export is replaced by the next one; False where nothing is accepted."""
     bench = Bench(folder)
-    bench.session.walk.open_folder(folder)
-    accepted = bench.session.browser.committed > 0
+    bench.session.navigation.open_folder(folder)
+    accepted = bench.session.image_queue.accepted_count > 0
     if accepted:
         bench.session.export(exported(folder), "ovary", "cyst", overwrite=True)
         assert not bench.session.status.error, bench.notes
-        assert len(read_dataset(exported(folder)).items) == bench.session.browser.committed
+        assert len(read_dataset(exported(folder)).items) == bench.session.image_queue.accepted_count
     bench.session.close()
     return accepted
 

@@ -19,14 +19,14 @@ def test_without_its_flag_an_image_is_what_it_was_before(bench, state, restart) 
     if state is ImageState.ACCEPTED:
         session.editing.accept()
     elif state is ImageState.SKIPPED:
-        session.walk.skip()
-    session.walk.open_image("a")
-    session.walk.flag()
+        session.navigation.skip()
+    session.navigation.open_image("a")
+    session.navigation.flag()
     if restart:
         session = opened_again(bench).session
-    session.walk.open_image("a")
+    session.navigation.open_image("a")
     assert session.state_of("a") is ImageState.FLAGGED
-    session.walk.flag()
+    session.navigation.flag()
     assert session.state_of("a") is state
 
 
@@ -37,18 +37,18 @@ def test_who_may_only_look_takes_nothing_back(bench) -> None:
     steps = store.steps()
     second = Bench(bench.folder)
     opened = Opened(store, store.states(), store.table(), store.settings(), steps)
-    second.session.walk.use_store(opened)
+    second.session.navigation.use_store(opened)
     second.session.undo()
     assert second.session.labels.sum() == 16
     assert second.session.state_of("a") is ImageState.ACCEPTED
-    assert second.session.history.position == len(steps.done)
+    assert second.session.undo_stack.position == len(steps.done)
     assert any("Nothing was changed" in text for _, text in second.notes)
 
 
 def test_the_kind_of_labels_stays_where_a_flagged_image_has_some(bench) -> None:
     session = bench.session
     session.editing.painted(with_square(session.labels))
-    session.walk.flag()
+    session.navigation.flag()
     assert session.record.image_id == "b"
     assert not session.editing.set_labelling("instance")
 
@@ -64,11 +64,11 @@ def test_undoing_a_class_keeps_those_that_the_image_shows(bench, folder) -> None
     for n in range(6):
         Image.new("L", SIZE_HW[::-1], 20 * n).save(folder / f"z{n}.png")
     session = bench.session
-    session.walk.open_folder(folder)
+    session.navigation.open_folder(folder)
     session.editing.add_class("x")
     (folder / "usgseg" / "labels").mkdir(exist_ok=True)
     Image.fromarray(np.full(SIZE_HW, 9, np.uint8)).save(folder / "usgseg" / "labels" / "z5.png")
-    session.walk.open_image("z5")
+    session.navigation.open_image("z5")
     session.undo()
     assert [item.class_id for item in session.table.classes] == [1, 9]
     session.redo()
@@ -79,5 +79,5 @@ def test_the_time_of_an_answer_is_not_told_of_the_next_image(bench) -> None:
     session = bench.session
     session.prompting.add_point(20, 20)
     assert " ms" in session.status.text
-    session.walk.step(1)
+    session.navigation.step(1)
     assert " ms" not in session.status.text

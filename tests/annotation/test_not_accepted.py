@@ -35,13 +35,13 @@ def draw(request):
 
 
 def counts(session) -> dict[int, int]:
-    return {value: n for value, n in session.predictor.counts.items() if n}
+    return {value: n for value, n in session.prompt_predictor.counts.items() if n}
 
 
 def test_what_is_drawn_is_not_labelled_before_it_is_accepted(session, draw):
     draw(session)
     assert session.labels.any()
-    assert session.browser.committed == 0
+    assert session.image_queue.accepted_count == 0
     assert session.state_of("a") is ImageState.PROPOSED
     assert counts(session) == {}
     assert session.editing.accept()
@@ -57,13 +57,13 @@ def test_what_is_drawn_is_not_labelled_before_it_is_accepted(session, draw):
 def test_it_waits_through_other_images_and_a_restart(bench: Bench, draw):
     draw(bench.session)
     drawn = bench.session.labels
-    assert bench.session.walk.step(1)
-    assert bench.session.browser.next_untouched() == "c"
+    assert bench.session.navigation.step(1)
+    assert bench.session.image_queue.next_untouched() == "c"
     again = opened_again(bench).session
     assert again.state_of("a") is ImageState.PROPOSED
-    assert again.browser.committed == 0
+    assert again.image_queue.accepted_count == 0
     assert counts(again) == {}
-    again.walk.open_image("a")
+    again.navigation.open_image("a")
     assert np.array_equal(again.labels, drawn)
     assert again.state_of("a") is ImageState.PROPOSED
     again.editing.accept()
@@ -73,16 +73,16 @@ def test_it_waits_through_other_images_and_a_restart(bench: Bench, draw):
 def test_it_is_in_no_export_and_no_training(bench: Bench, draw, tmp_path_factory):
     session = bench.session
     draw(session)
-    session.walk.step(1)
+    session.navigation.step(1)
     out = tmp_path_factory.mktemp("export") / "set"
     session.export(out, "thyroid", "nodule")
     assert not out.exists()
     assert session.status.error
-    assert session.predictor.request(["a"])["counts"] == {}
+    assert session.prompt_predictor.request(["a"])["counts"] == {}
     assert session.accepted == []
     draw(session)
     session.editing.accept()
-    session.walk.step(1)
+    session.navigation.step(1)
     draw(session)
     session.export(out, "thyroid", "nodule")
     assert [path.name for path in (out / "masks").iterdir()] == ["b.png"]
@@ -93,7 +93,7 @@ def test_a_training_reads_no_image_whose_accept_was_taken_back_meanwhile(bench: 
     for _ in "ab":
         session.painting.stroke(LINE, 7)
         session.editing.accept_and_next()
-    asked = session.predictor.request([item.image_id for item in session.accepted])
+    asked = session.prompt_predictor.request([item.image_id for item in session.accepted])
     session.undo()
     assert session.state_of("b") is ImageState.PROPOSED
     store = Project(bench.folder, write=False)
@@ -107,12 +107,12 @@ def test_a_training_reads_no_image_whose_accept_was_taken_back_meanwhile(bench: 
 def test_the_ledger_says_that_it_is_not_committed(bench: Bench, draw):
     session = bench.session
     draw(session)
-    session.walk.step(1)
+    session.navigation.step(1)
     store = Project(bench.folder, write=False)
     first, *_ = efforts(store.events(), "", store.states())
     assert (first.image_id, first.accepted_at, first.way) == ("a", None, None)
     store.close()
-    session.walk.step(-1)
+    session.navigation.step(-1)
     session.editing.accept()
     store = Project(bench.folder, write=False)
     first, *_ = efforts(store.events(), "", store.states())
@@ -129,7 +129,7 @@ def test_an_accepted_image_that_is_drawn_on_stays_accepted_as_it_is_now(bench: B
     now = session.labels
     assert session.state_of("a") is ImageState.ACCEPTED
     store = Project(bench.folder, write=False)
-    assert np.array_equal(store.read_labels(session.browser.get("a")), now)
+    assert np.array_equal(store.read_labels(session.image_queue.get("a")), now)
     assert store.states()["a"] is ImageState.ACCEPTED
     store.close()
     session.undo()
@@ -157,24 +157,24 @@ def test_an_accepted_object_that_is_taken_up_again_is_accepted_anew_or_not_at_al
 def test_a_flag_or_a_skip_accepts_nothing(bench: Bench, draw, way):
     session = bench.session
     draw(session)
-    getattr(session.walk, way)()
-    session.walk.open_image("a")
+    getattr(session.navigation, way)()
+    session.navigation.open_image("a")
     if way == "flag":
         draw(session)
         assert session.state_of("a") is ImageState.FLAGGED
-        session.walk.flag()
+        session.navigation.flag()
         assert session.state_of("a") is ImageState.PROPOSED
     else:
         draw(session)
         assert session.state_of("a") is ImageState.SKIPPED
-    assert session.browser.committed == 0
+    assert session.image_queue.accepted_count == 0
     assert session.labels.any()
 
 
 def test_the_kind_of_labels_stays_where_something_is_drawn_on_another_image(bench: Bench, draw):
     session = bench.session
     draw(session)
-    session.walk.step(1)
+    session.navigation.step(1)
     assert not session.editing.set_labelling("instance")
     again = opened_again(bench).session
     assert not again.editing.set_labelling("instance")
@@ -182,6 +182,6 @@ def test_the_kind_of_labels_stays_where_something_is_drawn_on_another_image(benc
 
 def test_a_phrase_gives_its_name_to_no_class_that_something_is_drawn_with(session):
     session.painting.stroke(LINE, 7)
-    session.walk.step(1)
+    session.navigation.step(1)
     session.prompting.find("cyst")
     assert session.table.get(1).name == "object"

@@ -290,7 +290,7 @@ def test_the_labelling_cannot_be_changed_once_there_are_labels(bench):
     assert not session.editing.set_labelling("semantic")
     assert session.settings.labelling == "instance"
     assert "one label for each object already" in session.status.text
-    session.walk.step(1)
+    session.navigation.step(1)
     assert not session.editing.set_labelling("semantic")
 
 
@@ -308,7 +308,7 @@ def test_the_labelling_is_remembered_with_the_folder(bench, folder):
     bench.session.prompting.add_point(20, 20)
     bench.session.editing.accept()
     again = type(bench)(folder)
-    again.session.walk.open_folder(folder)
+    again.session.navigation.open_folder(folder)
     assert again.session.settings.labelling == "instance"
     assert [item.class_id for item in again.session.table.classes] == [1]
 
@@ -392,4 +392,4 @@ def test_a_stroke_that_is_not_handed_in_yet_is_not_lost(session, action) -> None
 
     session.flushing.connect(hand_in)
     getattr(session.objects, action)(np.array([[6, 2], [6, 12]], np.float32), accepted=True)
-    assert session.history.steps[0].name == "paint"
+    assert session.undo_stack.steps[0].name == "paint"

@@ -35,11 +35,11 @@ def test_work_that_could_not_be_saved_is_there_when_the_person_comes_back_to_it(
         Image.new("L", SIZE_HW[::-1], 20 * n).save(tmp_path / f"{n}.png")
     bench = Bench(tmp_path)
     session = bench.session
-    session.walk.open_folder(tmp_path)
+    session.navigation.open_folder(tmp_path)
     session.editing.painted(with_square(session.labels))
     for _ in range(8):
-        session.walk.step(1)
-    session.walk.open_image("0")
+        session.navigation.step(1)
+    session.navigation.open_image("0")
     assert session.labels.sum() == 16
     session.editing.painted(with_square(session.labels, at=7))
     full_disk()
@@ -59,7 +59,7 @@ def test_a_folder_that_cannot_be_opened_again_takes_nothing_from_the_one_that_is
 
     with monkeypatch.context() as patched:
         patched.setattr(project, "_keep_place", refuse)
-        session.walk.open_folder(bench.folder)
+        session.navigation.open_folder(bench.folder)
     assert session.status.error
     full_disk()
     session.retry()
@@ -71,7 +71,7 @@ def test_a_folder_that_was_saved_late_is_let_go(bench, tmp_path_factory, on_disk
     Image.new("L", SIZE_HW[::-1]).save(other / "x.png")
     session = bench.session
     bench.hold = True
-    session.walk.open_folder(other)
+    session.navigation.open_folder(other)
     session.editing.painted(with_square(session.labels))
     bench.release()
     assert session.record.image_id == "x"
@@ -83,8 +83,8 @@ def test_a_folder_that_opens_too_late_is_not_kept_from_others(bench, tmp_path_fa
     other = tmp_path_factory.mktemp("other")
     Image.new("L", SIZE_HW[::-1]).save(other / "x.png")
     bench.hold = True
-    bench.session.walk.open_folder(other)
-    bench.session.walk.open_folder(bench.folder)
+    bench.session.navigation.open_folder(other)
+    bench.session.navigation.open_folder(bench.folder)
     bench.release()
     assert bench.session.record.image_id == "a"
     assert not any(path.is_relative_to(other) for path in locks._held)
@@ -96,7 +96,7 @@ def test_what_a_folder_has_is_not_missed_when_it_is_opened_again(bench, on_disk)
     in_the_way = bench.folder / "usgseg" / "labels" / "a.png"
     in_the_way.mkdir(parents=True)
     session.editing.painted(with_square(session.labels))
-    session.walk.open_folder(bench.folder)
+    session.navigation.open_folder(bench.folder)
     assert session.labels.sum() == 16
     assert session.unsaved
     in_the_way.rmdir()

@@ -38,7 +38,7 @@ def test_beside_the_image_nothing_is_made_and_it_is_said(session, act, place) ->
     ACTS[act](session, FIGURE * 0.5 + np.array(BESIDE[place], np.float32))
     assert not session.proposal.objects
     assert not session.labels.any()
-    assert session.history.count == 0
+    assert session.undo_stack.count == 0
     assert "inside the image" in session.status.text
 
 

@@ -40,7 +40,7 @@ def test_a_stroke_is_as_wide_as_the_brush(session):
     assert rows.tolist() == [37, 38, 39, 40, 41, 42, 43]
     session.painting.stroke(LINE, 3, positive=False)
     assert np.flatnonzero(session.labels[:, 35]).tolist() == [37, 38, 42, 43]
-    assert session.history.next_undo.name == "stroke on labels, taken away"
+    assert session.undo_stack.next_undo.name == "stroke on labels, taken away"
 
 
 def test_a_box_fills_and_empties(session):
@@ -62,7 +62,7 @@ def test_an_edit_takes_the_picked_class_also_over_another_one(session):
 
 def test_an_edit_that_changes_nothing_is_no_step(session):
     session.painting.lasso(SQUARE, positive=False)
-    assert session.history.next_undo is None
+    assert session.undo_stack.next_undo is None
     assert session.state_of("a") is ImageState.UNTOUCHED
 
 
@@ -84,7 +84,7 @@ def test_strokes_go_on_with_the_picked_object_until_another_begins(told_apart, o
     assert session.painting.value == 1003, "a click beside all objects begins a new one"
     session.editing.add_class("cyst")
     assert session.painting.value == 2001
-    session.walk.step(1)
+    session.navigation.step(1)
     assert session.painting.value == 2001
     session.editing.pick_class(1)
     assert session.painting.value == 1001, "numbers begin anew on another image"
@@ -129,5 +129,5 @@ def test_the_first_labels_bring_their_classes_with_them(bench) -> None:
     assert [item["name"] for item in written["classes"]] == [session.table.classes[0].name]
     again = Bench(bench.folder)
     session.close()
-    again.session.walk.open_folder(bench.folder)
+    again.session.navigation.open_folder(bench.folder)
     assert again.session.store.classes() == session.table.classes

@@ -38,7 +38,7 @@ def make_bench(models):
     def make(folder: Path, annotator: str = "", steps: int = 4):
         bench = loop_bench.LoopBench(models, steps)
         made.append(bench)
-        bench.session.walk.open_folder(folder, annotator=annotator)
+        bench.session.navigation.open_folder(folder, annotator=annotator)
         return bench
 
     yield make
@@ -59,12 +59,13 @@ def trained(tmp_path_factory, models):
     folder.mkdir()
     truths = loop_bench.write_phantoms(folder, 7)
     bench = loop_bench.LoopBench(models, steps=30)
-    bench.session.walk.open_folder(folder)
+    bench.session.navigation.open_folder(folder)
     bench.session.editing.rename_class(1, "zygomatic arch")  # the text prompt refuses it
     for number in range(4):
         bench.commit(f"{number:02d}", truths[number])
     bench.train()
-    assert bench.session.predictor.current is not None, bench.session.predictor.verdict
+    predictor = bench.session.prompt_predictor
+    assert predictor.current is not None, predictor.verdict
     bench.close()
     return folder
 
@@ -82,7 +83,7 @@ def number_of(proposal) -> set[int]:
 def test_images_of_a_class_are_counted_and_a_training_is_offered(folder, make_bench):
     truths = loop_bench.write_phantoms(folder, 5)
     bench = make_bench(folder)
-    session, predictor = bench.session, bench.session.predictor
+    session, predictor = bench.session, bench.session.prompt_predictor
     session.set_settings(replace(session.settings, train_after=3))
     assert predictor.why_not.startswith("Nothing is learnt yet: accept 3 images")
     assert "Accept 3 images" in predictor.cannot_train
@@ -108,12 +109,12 @@ def test_images_of_a_class_are_counted_and_a_training_is_offered(folder, make_be
 
 def test_committed_images_are_counted_again_when_the_folder_is_opened(project, make_bench):
     bench = make_bench(project)
-    assert bench.session.predictor.counts == {1: 4}
-    assert bench.session.predictor.until_offer == 10  # as many again as at the last training
+    assert bench.session.prompt_predictor.counts == {1: 4}
+    assert bench.session.prompt_predictor.until_offer == 10  # as many again as at the last training
 
 
 def test_a_first_one_that_beats_the_text_prompt_is_promoted_and_proposes(trained, make_bench):
-    predictor = make_bench(trained).session.predictor
+    predictor = make_bench(trained).session.prompt_predictor
     version = predictor.current
     assert version is not None
     assert (version.number, version.images, version.per_class) == (1, 4, {1: 4})
@@ -128,11 +129,12 @@ def test_a_first_one_that_beats_the_text_prompt_is_promoted_and_proposes(trained
 def test_opening_shows_what_was_learnt_and_the_next_images_have_it_before(project, make_bench):
     bench = make_bench(project)
     session = bench.session
-    before = session.history.count
-    session.walk.open_image("04")
+    before = session.undo_stack.count
+    session.navigation.open_image("04")
     assert number_of(session.proposal) == {1}
-    assert session.predictor.badge(session.proposal.model_id).startswith("PPN v1, held-out Dice")
-    assert session.history.count == before  # nobody did anything
+    badge = session.prompt_predictor.badge(session.proposal.model_id)
+    assert badge.startswith("PPN v1, held-out Dice")
+    assert session.undo_stack.count == before  # nobody did anything
     states = {name: session.state_of(name) for name in ("03", "04", "05", "06")}
     assert states == {
         "03": ImageState.ACCEPTED,
@@ -141,7 +143,7 @@ def test_opening_shows_what_was_learnt_and_the_next_images_have_it_before(projec
         "06": ImageState.PROPOSED,
     }
     asked = len(bench.proposed)
-    session.walk.step(1)
+    session.navigation.step(1)
     assert number_of(session.proposal) == {1}
     assert [
         r for r in bench.proposed[asked:] if r.lane is not Lane.PREFETCH
@@ -153,7 +155,7 @@ def test_opening_shows_what_was_learnt_and_the_next_images_have_it_before(projec
 
 def test_what_was_proposed_is_made_again_from_the_history(project, make_bench):
     bench = make_bench(project)
-    bench.session.walk.open_image("04")
+    bench.session.navigation.open_image("04")
     bench.close()
     with closing(Project(project)) as store:
         before = store.states(), len(store.read_proposal("04").objects)
@@ -166,7 +168,7 @@ def test_what_was_proposed_is_made_again_from_the_history(project, make_bench):
 def test_a_click_on_top_refines_and_undo_brings_the_proposal_back(project, make_bench):
     bench = make_bench(project)
     session = bench.session
-    session.walk.open_image("04")
+    session.navigation.open_image("04")
     proposal = session.proposal
     rows, columns = np.nonzero(proposal.objects[0].proposal.mask)
     session.prompting.add_point(float(columns[0]), float(rows[0]), positive=False)
@@ -183,11 +185,11 @@ def test_an_accepted_proposal_is_one_step_and_the_ledger_names_the_version(proje
 
     bench = make_bench(project)
     session = bench.session
-    session.walk.open_image("04")
+    session.navigation.open_image("04")
     mask = session.proposal.objects[0].proposal.mask
     assert session.editing.accept()
     np.testing.assert_array_equal(session.labels > 0, mask)
-    assert session.history.steps[-1].name == "accept"
+    assert session.undo_stack.steps[-1].name == "accept"
     rows = {e.image_id: e for e in efforts(session.store.events(), "", session.store.states())}
     assert rows["04"].first.source == BY_PPN
     assert rows["04"].first.model.startswith("ppn-v1@")
@@ -197,8 +199,8 @@ def test_an_accepted_proposal_is_one_step_and_the_ledger_names_the_version(proje
 
 def test_semi_shows_nothing_by_itself_but_joins_and_manual_does_neither(project, make_bench):
     bench = make_bench(project)
-    session, predictor = bench.session, bench.session.predictor
-    session.walk.open_image("04")
+    session, predictor = bench.session, bench.session.prompt_predictor
+    session.navigation.open_image("04")
     predictor.set_mode(Mode.SEMI)
     assert session.proposal.objects == ()
     assert session.state_of("04") is ImageState.UNTOUCHED
@@ -210,43 +212,44 @@ def test_semi_shows_nothing_by_itself_but_joins_and_manual_does_neither(project,
     assert number_of(session.proposal) == {0}
     assert session.proposal.model_id.startswith("nano-")
     again = make_bench(project, annotator="")
-    assert again.session.predictor.mode is Mode.MANUAL  # kept with the project
+    assert again.session.prompt_predictor.mode is Mode.MANUAL  # kept with the project
 
 
 def test_what_a_person_began_or_decided_is_never_touched(project, make_bench):
     bench = make_bench(project)
-    session, predictor = bench.session, bench.session.predictor
+    session, predictor = bench.session, bench.session.prompt_predictor
     predictor.choose(None)
-    session.walk.open_image("04")
+    session.navigation.open_image("04")
     session.prompting.add_box((30, 20), (90, 70))
     drawn = session.proposal
-    session.walk.open_image("05")
-    session.walk.skip()
+    session.navigation.open_image("05")
+    session.navigation.skip()
     assert session.record.image_id == "06"
     painted = np.zeros(loop_bench.SIZE_HW, np.uint8)
     painted[10:20, 10:20] = 1
     session.editing.painted(painted)
-    committed = {n: session.store.read_labels(session.browser.get(n)) for n in ("00", "03")}
+    committed = {n: session.store.read_labels(session.image_queue.get(n)) for n in ("00", "03")}
     predictor.choose(1)
     assert session.proposal.objects == ()
     for name in ("00", "03", "05"):
-        session.walk.open_image(name)
+        session.navigation.open_image(name)
         assert session.proposal.objects == ()
-    session.walk.open_image("04")
+    session.navigation.open_image("04")
     assert session.proposal.objects == drawn.objects
     for name, labels in committed.items():
-        np.testing.assert_array_equal(session.store.read_labels(session.browser.get(name)), labels)
+        record = session.image_queue.get(name)
+        np.testing.assert_array_equal(session.store.read_labels(record), labels)
 
 
 def test_cleared_proposals_do_not_come_back_by_themselves_but_when_asked_for(project, make_bench):
     bench = make_bench(project)
     session = bench.session
-    session.walk.open_image("04")
+    session.navigation.open_image("04")
     session.prompting.clear_prompts()
-    session.walk.step(1)
-    session.walk.step(-1)
+    session.navigation.step(1)
+    session.navigation.step(-1)
     assert session.proposal.objects == ()
-    session.predictor.propose()
+    session.prompt_predictor.propose()
     assert number_of(session.proposal) == {1}
     session.undo()
     assert session.proposal.objects == ()
@@ -264,12 +267,12 @@ def copy_of(project: Path, number: int, promoted: bool) -> None:
 def test_after_a_promotion_untouched_proposals_are_made_anew(project, make_bench):
     bench = make_bench(project)
     session = bench.session
-    session.walk.open_image("04")
-    session.walk.open_image("05")
+    session.navigation.open_image("04")
+    session.navigation.open_image("05")
     copy_of(project, 2, promoted=True)
-    session.predictor._use(VersionStore(session.store.models_folder).read())
+    session.prompt_predictor._use(VersionStore(session.store.models_folder).read())
     assert number_of(session.proposal) == {2}
-    session.walk.open_image("04")
+    session.navigation.open_image("04")
     assert number_of(session.proposal) == {2}
 
 
@@ -277,17 +280,17 @@ def test_an_older_version_can_be_chosen_again_or_none_and_that_is_kept(project, 
     copy_of(project, 2, promoted=True)
     copy_of(project, 3, promoted=False)
     bench = make_bench(project)
-    session, predictor = bench.session, bench.session.predictor
+    session, predictor = bench.session, bench.session.prompt_predictor
     assert [item.number for item in predictor.versions] == [1, 2, 3]
     assert predictor.current.number == 2
-    session.walk.open_image("04")
+    session.navigation.open_image("04")
     assert number_of(session.proposal) == {2}
     predictor.choose(1)
     assert number_of(session.proposal) == {1}
     predictor.choose(None)
     assert session.proposal.objects == ()
     assert predictor.why_not.startswith("No version is in use")
-    assert make_bench(project).session.predictor.current is None
+    assert make_bench(project).session.prompt_predictor.current is None
 
 
 def give_to_another_segmenter(project, number: int) -> None:
@@ -302,8 +305,8 @@ def give_to_another_segmenter(project, number: int) -> None:
 def test_a_version_of_another_segmenter_is_not_used_and_says_why(project, make_bench):
     give_to_another_segmenter(project, 1)
     bench = make_bench(project)
-    session, predictor = bench.session, bench.session.predictor
-    session.walk.open_image("04")
+    session, predictor = bench.session, bench.session.prompt_predictor
+    session.navigation.open_image("04")
     assert session.proposal.objects == ()
     assert "was trained on sam2.1-hiera-tiny-0123abcd, not on nano-" in predictor.why_not
     session.prompting.add_box((30, 20), (90, 70))
@@ -314,22 +317,22 @@ def test_of_several_promoted_ones_the_newest_that_fits_the_segmenter_is_used(pro
     copy_of(project, 2, promoted=True)
     give_to_another_segmenter(project, 2)
     bench = make_bench(project)
-    session, predictor = bench.session, bench.session.predictor
-    session.walk.open_image("04")
+    session, predictor = bench.session, bench.session.prompt_predictor
+    session.navigation.open_image("04")
     assert predictor.current.number == predictor.in_use == 1
     assert number_of(session.proposal) == {1}
     predictor.choose(2)
     assert predictor.current.number == 2
     assert "was trained on sam2.1-hiera-tiny-0123abcd" in predictor.why_not
     assert session.proposal.objects == ()
-    assert make_bench(project).session.predictor.current.number == 2
+    assert make_bench(project).session.prompt_predictor.current.number == 2
 
 
 def test_a_damaged_version_is_said_and_everything_else_works(project, make_bench):
     (project / "usgseg" / "models" / "ppn-v0001" / "ppn.safetensors").write_bytes(b"torn")
     bench = make_bench(project)
     session = bench.session
-    session.walk.open_image("06")
+    session.navigation.open_image("06")
     assert session.proposal.objects == ()
     warnings = [text for level, text in bench.notes if level == "warning"]
     assert any("PPN v1 cannot be used" in text for text in warnings)
@@ -339,7 +342,7 @@ def test_a_damaged_version_is_said_and_everything_else_works(project, make_bench
 
 def test_another_annotator_has_versions_of_their_own(project, make_bench):
     bench = make_bench(project, annotator="bea")
-    predictor = bench.session.predictor
+    predictor = bench.session.prompt_predictor
     assert predictor.versions == ()
     assert predictor.counts == {1: 0}
     assert bench.session.store.models_folder.name == "by-bea"
@@ -347,7 +350,7 @@ def test_another_annotator_has_versions_of_their_own(project, make_bench):
 
 def test_a_worse_one_is_refused_and_the_old_one_stays(project, make_bench):
     bench = make_bench(project, steps=1)
-    predictor = bench.session.predictor
+    predictor = bench.session.prompt_predictor
     card = project / "usgseg" / "models" / "ppn-v0001" / "ppn.json"
     entry = json.loads(card.read_text())
     scores = entry["scores"]
@@ -365,7 +368,7 @@ def test_a_worse_one_is_refused_and_the_old_one_stays(project, make_bench):
 
 def test_a_training_that_is_cancelled_leaves_nothing_or_goes_on_as_wanted(project, make_bench):
     bench = make_bench(project, steps=400)
-    session, predictor = bench.session, bench.session.predictor
+    session, predictor = bench.session, bench.session.prompt_predictor
     predictor.train()
     bench.pump(lambda: predictor.training.step > 2)
     assert 400 < predictor.training.steps <= 1202  # three folds of two thirds, and the whole
@@ -376,21 +379,21 @@ def test_a_training_that_is_cancelled_leaves_nothing_or_goes_on_as_wanted(projec
     assert predictor.paused
     assert read_request(training)["paused"]
     again = make_bench(project)
-    assert again.session.predictor.training is None  # it rests
-    assert again.session.predictor.paused
-    again.session.predictor.train()
-    again.pump(lambda: again.session.predictor.training.step > 2)
-    assert again.session.predictor.training.resumed
-    again.session.predictor.cancel()
-    again.pump(lambda: again.session.predictor.training is None)
+    assert again.session.prompt_predictor.training is None  # it rests
+    assert again.session.prompt_predictor.paused
+    again.session.prompt_predictor.train()
+    again.pump(lambda: again.session.prompt_predictor.training.step > 2)
+    assert again.session.prompt_predictor.training.resumed
+    again.session.prompt_predictor.cancel()
+    again.pump(lambda: again.session.prompt_predictor.training is None)
     assert not training.exists()
-    assert not again.session.predictor.paused
-    assert [item.number for item in again.session.predictor.versions] == [1]
+    assert not again.session.prompt_predictor.paused
+    assert [item.number for item in again.session.prompt_predictor.versions] == [1]
 
 
 def test_a_training_that_is_killed_goes_on_by_itself_and_nothing_is_lost(project, make_bench):
     bench = make_bench(project, steps=6)
-    predictor = bench.session.predictor
+    predictor = bench.session.prompt_predictor
     predictor.train()
     bench.pump(lambda: predictor.training.step > 4)  # the first of three folds is done
     os.kill(bench.trainings.process_id, getattr(signal, "SIGKILL", signal.SIGTERM))
@@ -408,17 +411,17 @@ def test_a_training_that_is_killed_goes_on_by_itself_and_nothing_is_lost(project
 def test_closing_the_window_ends_it_and_opening_goes_on_with_the_same_labels(project, make_bench):
     bench = make_bench(project, steps=8)
     session = bench.session
-    session.predictor.train()
-    bench.pump(lambda: session.predictor.training.step > 2)
+    session.prompt_predictor.train()
+    bench.pump(lambda: session.prompt_predictor.training.step > 2)
     process = bench.trainings.process_id
     bench.commit("04", np.ones(loop_bench.SIZE_HW, np.uint8))
     bench.close()
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
     again = make_bench(project)
-    assert again.session.predictor.training.resumed
-    again.pump(lambda: again.session.predictor.training is None)
-    version = again.session.predictor.last
+    assert again.session.prompt_predictor.training.resumed
+    again.pump(lambda: again.session.prompt_predictor.training is None)
+    version = again.session.prompt_predictor.last
     assert (version.number, version.images) == (2, 4)  # not the fifth, which came later
     with closing(Project(project, write=False)) as store:
         assert list(store.states().values()).count(ImageState.ACCEPTED) == 5
@@ -427,7 +430,7 @@ def test_closing_the_window_ends_it_and_opening_goes_on_with_the_same_labels(pro
 def test_a_training_begins_by_itself_where_that_was_chosen(folder, make_bench):
     truths = loop_bench.write_phantoms(folder, 4)
     bench = make_bench(folder)
-    session, predictor = bench.session, bench.session.predictor
+    session, predictor = bench.session, bench.session.prompt_predictor
     session.set_settings(replace(session.settings, train_after=3, train_by_itself=True))
     for number in range(3):
         assert predictor.training is None
@@ -444,7 +447,7 @@ def test_a_project_with_more_images_than_are_learnt_from_is_not_trained_again_at
     entry = json.loads(path.read_text())
     path.write_text(json.dumps({**entry, "images": 2, "per_class": {"1": 4, "2": 3}}))
     bench = make_bench(project)
-    session, predictor = bench.session, bench.session.predictor
+    session, predictor = bench.session, bench.session.prompt_predictor
     session.set_settings(replace(session.settings, train_after=2, train_by_itself=True))
     assert (predictor.until_offer, predictor.training) == (2, None)
     assert predictor.request(["00"])["counts"] == {1: 4}
@@ -454,11 +457,11 @@ def test_a_cancelled_training_is_not_gone_on_with_though_the_window_closed_meanw
     project, make_bench
 ):
     bench = make_bench(project, steps=400)
-    bench.session.predictor.train()
-    bench.pump(lambda: bench.session.predictor.training.step > 0)
-    bench.session.predictor.cancel()
+    bench.session.prompt_predictor.train()
+    bench.pump(lambda: bench.session.prompt_predictor.training.step > 0)
+    bench.session.prompt_predictor.cancel()
     bench.close()
-    again = make_bench(project).session.predictor
+    again = make_bench(project).session.prompt_predictor
     assert (again.training, again.paused) == (None, True)
     again.cancel()
     assert again.unfinished is None
@@ -466,7 +469,7 @@ def test_a_cancelled_training_is_not_gone_on_with_though_the_window_closed_meanw
 
 def test_no_other_training_begins_before_the_last_one_is_written_down(project, make_bench):
     bench = make_bench(project)
-    session, predictor = bench.session, bench.session.predictor
+    session, predictor = bench.session, bench.session.prompt_predictor
     predictor.train()
 
     def end():
@@ -475,7 +478,7 @@ def test_no_other_training_begins_before_the_last_one_is_written_down(project, m
     held = held_back(bench, end)
     assert (held[-1].args[2], predictor.training.phase) == ("register", "ending")
     assert "already" in predictor.cannot_train
-    assert session.tuner.cannot_train == predictor.busy
+    assert session.tuning.cannot_train == predictor.busy
     predictor.cancel()  # too late
     bench.run(held[-1])
     assert predictor.training is None
@@ -499,23 +502,23 @@ def test_a_proposal_that_was_asked_for_and_given_up_turns_no_later_one_into_an_e
 ):
     copy_of(project, 2, promoted=True)
     bench = make_bench(project)
-    session, predictor = bench.session, bench.session.predictor
-    session.walk.open_image("04")
-    before = session.history.count
+    session, predictor = bench.session, bench.session.prompt_predictor
+    session.navigation.open_image("04")
+    before = session.undo_stack.count
     assert held_back(bench, predictor.propose)
     predictor.choose(1)
     assert number_of(session.proposal) == {1}
-    assert session.history.count == before
+    assert session.undo_stack.count == before
 
 
 def test_a_box_that_waits_for_its_answer_has_it_after_a_proposal_too(project, make_bench):
     bench = make_bench(project)
     session = bench.session
-    session.predictor.set_mode(Mode.SEMI)
-    session.walk.open_image("04")
+    session.prompt_predictor.set_mode(Mode.SEMI)
+    session.navigation.open_image("04")
     assert held_back(bench, lambda: session.prompting.add_box((30, 20), (90, 70)))
     assert session.proposal.pending
-    session.predictor.propose()
+    session.prompt_predictor.propose()
     assert not session.proposal.pending
     (item,) = session.proposal.objects
     assert item.has_mask
@@ -526,11 +529,11 @@ def test_a_damaged_version_lets_prompts_be_and_is_used_once_it_is_mended(project
     weights = project / "usgseg" / "models" / "ppn-v0001" / "ppn.safetensors"
     whole = weights.read_bytes()
     bench = make_bench(project)
-    session, predictor = bench.session, bench.session.predictor
+    session, predictor = bench.session, bench.session.prompt_predictor
     predictor.set_mode(Mode.SEMI)
     bench.models.ppn.cache.clear()
     weights.write_bytes(b"torn")
-    session.walk.open_image("04")
+    session.navigation.open_image("04")
     session.prompting.add_box((30, 20), (90, 70))
     assert session.proposal.has_masks
     assert number_of(session.proposal) == {0}
@@ -554,18 +557,18 @@ def test_what_is_proposed_ahead_survives_a_cancel(project, make_bench):
 
     session.requested.disconnect(bench.run)
     session.requested.connect(slow_ahead)
-    session.walk.open_image("04")
+    session.navigation.open_image("04")
     session.prompting.cancel()
     assert late
     for job in late:
         bench.run(job)
-    assert number_of(session.browser.take_loaded("05").proposal) == {2}
+    assert number_of(session.image_queue.take_loaded("05").proposal) == {2}
 
 
 def test_a_training_that_rests_is_not_woken_by_the_next_accepted_image(folder, make_bench):
     truths = loop_bench.write_phantoms(folder, 4)
     bench = make_bench(folder)
-    session, predictor = bench.session, bench.session.predictor
+    session, predictor = bench.session, bench.session.prompt_predictor
     for number in range(3):
         bench.commit(f"{number:02d}", truths[number])
     version_store = VersionStore(session.store.models_folder)

@@ -30,7 +30,7 @@ def folder(tmp_path):
 def encoded(bench):
     """The names of the images that were encoded, in order."""
     names = {}
-    for record in bench.session.browser.records:
+    for record in bench.session.image_queue.records:
         names[content_key(bench.session.store.read_image(record))] = record.image_id
     return lambda: "".join(names[key] for key in bench.segmenter.embedded)
 
@@ -44,19 +44,19 @@ def answer_next(bench, function):
 
 def test_this_image_the_next_two_and_the_one_before_are_encoded_each_once(bench, encoded):
     assert encoded() == "abc"
-    bench.session.walk.step(1)
+    bench.session.navigation.step(1)
     assert encoded() == "abcd"
-    bench.session.walk.open_image("f")
+    bench.session.navigation.open_image("f")
     assert encoded() == "abcdfge"
-    bench.session.walk.step(-1)
-    bench.session.walk.step(-1)
+    bench.session.navigation.step(-1)
+    bench.session.navigation.step(-1)
     assert encoded() == "abcdfge", "what is near was there already"
 
 
 def test_the_first_click_finds_the_image_encoded_while_the_person_looked(bench, encoded):
     session = bench.session
     for expected in "bcd":
-        session.walk.step(1)
+        session.navigation.step(1)
         assert session.record.image_id == expected
         before = encoded()
         assert expected in before, "before the click"
@@ -67,7 +67,7 @@ def test_the_first_click_finds_the_image_encoded_while_the_person_looked(bench, 
 
 def test_a_click_that_comes_before_the_encoder_is_ready_encodes_once_only(bench, encoded):
     bench.hold = True
-    bench.session.walk.open_image("e")
+    bench.session.navigation.open_image("e")
     answer_next(bench, load_image)
     bench.session.prompting.add_point(20, 20)
     assert answer_next(bench, segment_prompt).lane is Lane.CLICKS
@@ -79,7 +79,7 @@ def test_a_click_that_comes_before_the_encoder_is_ready_encodes_once_only(bench,
 def test_one_image_at_a_time_is_read_ahead_the_next_one_first(bench):
     session = bench.session
     bench.hold = True
-    session.walk.open_image("e")
+    session.navigation.open_image("e")
     answer_next(bench, load_image)
     for expected in "fgd":
         (waiting,) = bench.held_for(load_image)
@@ -93,29 +93,29 @@ def test_one_image_at_a_time_is_read_ahead_the_next_one_first(bench):
 def test_the_order_is_that_of_the_queue_as_it_is_filtered(bench, encoded):
     session = bench.session
     for image_id in "ef":
-        session.browser.set_state(image_id, ImageState.ACCEPTED)
-    session.browser.only = ImageState.UNTOUCHED
-    session.walk.open_image("d")
+        session.image_queue.set_state(image_id, ImageState.ACCEPTED)
+    session.image_queue.only = ImageState.UNTOUCHED
+    session.navigation.open_image("d")
     assert encoded() == "abcdg", "e and f are filtered out, c was there"
 
 
 def test_what_was_read_ahead_for_another_image_is_dropped_and_labels_are_never_old(bench):
     session = bench.session
-    session.walk.open_image("a")
+    session.navigation.open_image("a")
     bench.hold = True
-    session.walk.open_image("e")
+    session.navigation.open_image("e")
     answer_next(bench, load_image)
     late = bench.held_for(load_image)[0]
     assert late.args[1].image_id == "f"
     bench.held.remove(late)
     bench.hold = False
-    session.walk.open_image("f")
+    session.navigation.open_image("f")
     painted = session.labels.copy()
     painted[5:9, 5:9] = 1
     session.editing.painted(painted)
-    session.walk.step(-1)
+    session.navigation.step(-1)
     late.receive(without_labels(late))
-    session.walk.step(1)
+    session.navigation.step(1)
     assert session.labels.sum() == 16, "the answer from before the painting changes nothing"
 
 
@@ -126,10 +126,10 @@ def without_labels(job):
 
 def test_an_image_that_cannot_be_read_ahead_is_passed_over_without_a_word(bench, encoded, folder):
     (folder / "e.png").write_bytes((folder / "e.png").read_bytes()[:200])
-    bench.session.walk.open_image("d")
+    bench.session.navigation.open_image("d")
     assert not bench.session.status.error
     assert encoded() == "abcdf"
-    bench.session.walk.step(1)
+    bench.session.navigation.step(1)
     assert bench.session.status.error, "but opening it says what is wrong"
 
 
@@ -137,7 +137,7 @@ def test_another_model_encodes_what_is_near_again(bench):
     before = len(bench.segmenter.embedded)
     other = type(bench.segmenter)()
     other.model_id = "other discs"
-    bench.models._load_segmenter = lambda name: other
+    bench.models.segmenter = lambda name: other
     bench.session.set_settings(replace(bench.session.settings, segmenter="other"))
     assert len(bench.segmenter.embedded) == before
     assert len(other.embedded) == 3
@@ -149,5 +149,5 @@ def test_embeddings_are_kept_beside_the_labels_unless_the_person_wants_none(benc
     assert place.limit_bytes == 4 * 2**30
     bench.session.set_settings(replace(bench.session.settings, cache_gb=0.0))
     assert bench.session.source().cache is None
-    bench.session.walk.open_array("a layer", np.zeros(SIZE_HW, np.uint8))
+    bench.session.navigation.open_array("a layer", np.zeros(SIZE_HW, np.uint8))
     assert bench.session.source().cache is None

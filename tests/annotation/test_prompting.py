@@ -108,7 +108,7 @@ def test_cancel_leaves_the_proposal_as_it_was(bench, ask):
     session = bench.session
     session.prompting.find("cyst")
     session.prompting.add_point(60, 40)
-    before, steps = session.proposal, session.history.position
+    before, steps = session.proposal, session.undo_stack.position
     bench.hold = True
     match ask:
         case "point":
@@ -130,7 +130,7 @@ def test_cancel_leaves_the_proposal_as_it_was(bench, ask):
     assert session.proposal is before
     bench.release()
     assert session.proposal is before
-    assert session.history.position == steps
+    assert session.undo_stack.position == steps
     assert not session.is_waiting
     session.prompting.add_point(62, 42)
     assert session.proposal.has_masks, "the next prompt works"

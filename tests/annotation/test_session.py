@@ -159,14 +159,14 @@ def test_an_answer_for_an_image_that_was_left_is_dropped(bench):
     session.prompting.add_point(20, 20)
     stale = bench.held
     bench.held, bench.hold = [], False
-    session.walk.open_image("b")
+    session.navigation.open_image("b")
     for request in stale:
         bench.answer(request)
     assert session.record.image_id == "b"
     assert not session.proposal.objects
-    session.walk.open_image("a")
+    session.navigation.open_image("a")
     assert not session.proposal.objects, "a prompt that was never answered is gone"
-    assert session.history.next_undo is None
+    assert session.undo_stack.next_undo is None
 
 
 def test_only_the_newest_of_two_quick_clicks_counts_and_both_can_be_undone(bench):
@@ -189,9 +189,9 @@ def test_only_the_newest_of_two_quick_clicks_counts_and_both_can_be_undone(bench
 
 def test_going_back_to_an_image_finds_its_proposal_again(session):
     session.prompting.add_point(20, 20)
-    session.walk.step(1)
+    session.navigation.step(1)
     assert session.state_of("a") is ImageState.PROPOSED
-    session.walk.step(-1)
+    session.navigation.step(-1)
     assert session.proposal.has_masks
 
 
@@ -212,11 +212,11 @@ def test_undo_does_not_overwrite_labels_that_changed_elsewhere(session, folder, 
 
     session.prompting.add_point(20, 20)
     session.editing.accept()
-    session.walk.open_image("b")
+    session.navigation.open_image("b")
     foreign = np.full(session.labels.shape, 3, np.uint8)
     write_labels(folder / "usgseg" / "labels" / "a.png", foreign, write_over)
-    session.walk.open_folder(folder)
-    session.walk.open_image("a")
+    session.navigation.open_folder(folder)
+    session.navigation.open_image("a")
     session.undo()
     assert np.array_equal(on_disk("a"), foreign)
     assert "class 3" in [item.name for item in session.table.classes]
@@ -252,7 +252,7 @@ def test_a_phrase_is_looked_for_on_each_untouched_image_as_it_opens(session):
     session.editing.accept_and_next()
     assert session.record.image_id == "b"
     assert session.proposal.has_masks
-    session.walk.step(-1)
+    session.navigation.step(-1)
     assert not session.proposal.has_masks, "not on an image that is committed"
 
 
@@ -260,15 +260,15 @@ def test_the_folder_opens_where_the_person_was_with_models_and_phrase(bench, fol
     bench.session.prompting.find("cyst")
     bench.session.editing.accept_and_next()
     again = type(bench)(folder)
-    again.session.walk.open_folder(folder)
+    again.session.navigation.open_folder(folder)
     assert again.session.record.image_id == "b"
     assert again.session.settings.phrase == "cyst"
     assert again.session.table.classes[0].name == "cyst"
-    assert again.session.browser.committed == 1
+    assert again.session.image_queue.accepted_count == 1
 
 
 def test_skipping_sets_an_image_aside_without_a_label_map(session, on_disk):
-    session.walk.skip()
+    session.navigation.skip()
     assert session.record.image_id == "b"
     assert session.state_of("a") is ImageState.SKIPPED
     assert on_disk("a") is None
@@ -302,19 +302,19 @@ def test_undoing_everything_leads_back_to_the_beginning(folder, tmp_path_factory
     bench = Bench(here)
     session = bench.session
     session.set_settings(replace(session.settings, find_on_open=False))
-    session.walk.open_folder(here)
+    session.navigation.open_folder(here)
     classes = session.table.classes
     for action, x, y in actions:
         act(session, action, x, y)
     after = {path.name: path.read_bytes() for path in here.glob("usgseg/labels/*.png")}
     count = 0
-    while session.history.next_undo is not None:
+    while session.undo_stack.next_undo is not None:
         session.undo()
         count += 1
     assert session.table.classes == classes
     assert not list(here.glob("usgseg/labels/*.png"))
     for image_id in "abc":
-        session.walk.open_image(image_id)
+        session.navigation.open_image(image_id)
         assert not session.labels.any()
         assert not session.proposal.has_masks
     for _ in range(count):

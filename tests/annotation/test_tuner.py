@@ -35,9 +35,9 @@ def make_bench(models):
     def make(folder: Path, steps: int = 2, **options):
         bench = loop_bench.LoopBench(models, steps)
         made.append(bench)
-        plan = bench.session.tuner.plan
-        bench.session.tuner.plan = replace(plan, batch=1, image_size=64)
-        bench.session.walk.open_folder(folder, **options)
+        plan = bench.session.tuning.plan
+        bench.session.tuning.plan = replace(plan, batch=1, image_size=64)
+        bench.session.navigation.open_folder(folder, **options)
         return bench
 
     yield make
@@ -53,15 +53,15 @@ def tuned(tmp_path_factory, models):
     loop_bench.write_phantoms(folder, 5)
     bench = loop_bench.LoopBench(models, steps=40)
     session = bench.session
-    session.walk.open_folder(folder)
+    session.navigation.open_folder(folder)
     labels = np.zeros(loop_bench.SIZE_HW, np.uint8)
     labels[20:80, 25:100] = 1
     for number in range(3):
         bench.commit(f"{number:02d}", labels)
-    assert session.tuner.cannot_train.startswith("A class's name is the phrase that finds it")
+    assert session.tuning.cannot_train.startswith("A class's name is the phrase that finds it")
     session.editing.rename_class(1, PHRASE)
     bench.tune()
-    assert session.tuner.versions, bench.notes
+    assert session.tuning.versions, bench.notes
     bench.close()
     return folder
 
@@ -74,14 +74,14 @@ def project(tuned, tmp_path):
 
 def found_by(bench) -> str:
     """Who answers the phrase on the fourth image."""
-    bench.session.walk.open_image("03")
+    bench.session.navigation.open_image("03")
     bench.session.prompting.find(PHRASE)
     return bench.session.proposal.model_id
 
 
 def test_one_that_finds_what_the_detector_did_not_is_promoted(project, make_bench):
     bench = make_bench(project)
-    tuner = bench.session.tuner
+    tuner = bench.session.tuning
     version = tuner.current
     assert version is not None, tuner.verdict
     assert (version.name, version.images, version.per_class) == ("lora-v1", 3, {1: 3})
@@ -93,14 +93,14 @@ def test_one_that_finds_what_the_detector_did_not_is_promoted(project, make_benc
     models = bench.session.store.models_folder
     assert not (models / "tuning").exists()
     assert not list(version.folder.glob("fold-*"))
-    assert bench.session.predictor.versions == ()
+    assert bench.session.prompt_predictor.versions == ()
 
 
 def test_the_text_prompt_asks_the_version_in_use_and_the_detector_again_without_it(
     project, make_bench
 ):
     bench = make_bench(project)
-    session, tuner = bench.session, bench.session.tuner
+    session, tuner = bench.session, bench.session.tuning
     model_id = found_by(bench)
     assert "+lora-v0001-" in model_id
     assert session.facts["model"].startswith("Tuned v1 + nano-")
@@ -110,7 +110,7 @@ def test_the_text_prompt_asks_the_version_in_use_and_the_detector_again_without_
     session.set_settings(replace(session.settings, box_threshold=0.5))
     found = set()
     for name in ("00", "01", "02"):
-        session.walk.open_image(name)
+        session.navigation.open_image(name)
         found_by_again(session)
         found |= {item.class_id for item in session.proposal.objects}
     assert found == {1}
@@ -131,7 +131,7 @@ def found_by_again(session) -> str:
 
 def test_a_renamed_class_is_told_by_the_name_that_the_adapter_learnt(project, make_bench):
     bench = make_bench(project)
-    session, tuner = bench.session, bench.session.tuner
+    session, tuner = bench.session, bench.session.tuning
     found_by(bench)
     assert tuner.renamed == ""
     session.editing.rename_class(1, "malar bone")
@@ -142,7 +142,7 @@ def test_a_renamed_class_is_told_by_the_name_that_the_adapter_learnt(project, ma
 
 def test_an_adapter_of_another_detector_is_not_asked_and_says_why(project, make_bench):
     bench = make_bench(project)
-    session, tuner = bench.session, bench.session.tuner
+    session, tuner = bench.session, bench.session.tuning
     session.set_settings(replace(session.settings, detector="nano-dino"))
     assert "was tuned from nano, not from nano-dino" in tuner.why_not
     assert tuner.detector == "nano-dino"
@@ -156,7 +156,7 @@ def test_an_adapter_of_another_detector_is_not_asked_and_says_why(project, make_
 @pytest.mark.parametrize("file", ["adapter_model.safetensors", "usgseg.json"])
 def test_a_broken_adapter_is_said_once_and_the_text_prompt_works(project, make_bench, models, file):
     bench = make_bench(project)
-    session, tuner = bench.session, bench.session.tuner
+    session, tuner = bench.session, bench.session.tuning
     models.detector.cache.clear()
     whole = (tuner.current.folder / file).read_bytes()
     (tuner.current.folder / file).write_bytes(b"torn")
@@ -187,7 +187,7 @@ def test_a_worse_one_is_refused_and_the_old_one_stays(project, make_bench):
     entry["scores"]["per_class"] = {f"{n:02d}": {"1": 1.0} for n in range(3)}
     card.write_text(json.dumps(entry))
     bench = make_bench(project)
-    tuner = bench.session.tuner
+    tuner = bench.session.tuning
     bench.tune()
     assert [item.promoted for item in tuner.versions] == [True, False], bench.notes
     assert tuner.current.number == 1
@@ -197,21 +197,21 @@ def test_a_worse_one_is_refused_and_the_old_one_stays(project, make_bench):
 
 def test_one_training_goes_on_at_a_time_and_a_cancelled_one_leaves_nothing(project, make_bench):
     bench = make_bench(project, steps=400)
-    session, tuner = bench.session, bench.session.tuner
-    told = []
-    session.predictor.changed.connect(lambda: told.append(session.predictor.cannot_train))
+    session, tuner = bench.session, bench.session.tuning
+    told, predictor = [], session.prompt_predictor
+    predictor.changed.connect(lambda: told.append(predictor.cannot_train))
     tuner.train()
-    assert session.predictor.cannot_train == tuner.busy == told[-1]
+    assert predictor.cannot_train == tuner.busy == told[-1]
     bench.pump(lambda: tuner.training.step > 0)
     assert 400 < tuner.training.steps <= 1202
-    session.predictor.train()
-    assert session.predictor.training is None
+    session.prompt_predictor.train()
+    assert session.prompt_predictor.training is None
     tuner.cancel(keep=True)
     bench.pump(lambda: tuner.training is None)
     assert tuner.paused
-    assert session.predictor.cannot_train == ""
+    assert session.prompt_predictor.cannot_train == ""
     again = make_bench(project)
-    later = again.session.tuner
+    later = again.session.tuning
     assert later.training is None  # it rests
     later.train()
     again.pump(lambda: later.training.step > 0)
@@ -227,7 +227,7 @@ def test_one_training_goes_on_at_a_time_and_a_cancelled_one_leaves_nothing(proje
 
 def test_a_tuning_that_is_killed_goes_on_by_itself_and_nothing_is_lost(project, make_bench):
     bench = make_bench(project)
-    tuner = bench.session.tuner
+    tuner = bench.session.tuning
     tuner.train()
     bench.pump(lambda: tuner.training.step > 3)  # the first of three folds is done
     os.kill(bench.trainings.process_id, getattr(signal, "SIGKILL", signal.SIGTERM))
@@ -243,14 +243,14 @@ def test_a_tuning_that_is_killed_goes_on_by_itself_and_nothing_is_lost(project, 
 
 def test_a_closed_window_ends_it_and_opening_goes_on_where_it_was(project, make_bench):
     bench = make_bench(project)
-    bench.session.tuner.train()
-    bench.pump(lambda: bench.session.tuner.training.step > 0)
+    bench.session.tuning.train()
+    bench.pump(lambda: bench.session.tuning.training.step > 0)
     bench.close()
     again = make_bench(project)
-    tuner = again.session.tuner
+    tuner = again.session.tuning
     assert tuner.training.resumed
-    assert again.session.predictor.cannot_train == tuner.busy
+    assert again.session.prompt_predictor.cannot_train == tuner.busy
     again.pump(lambda: tuner.training.step > 0)
     tuner.cancel()
     again.pump(lambda: tuner.training is None)
-    assert again.session.predictor.cannot_train == ""
+    assert again.session.prompt_predictor.cannot_train == ""

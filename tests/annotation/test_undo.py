@@ -29,7 +29,7 @@ def again(bench):
         bench.session.close()
         new = Bench(bench.folder)
         new.session.settings = replace(new.session.settings, find_on_open=False)
-        new.session.walk.open_folder(bench.folder, annotator=annotator)
+        new.session.navigation.open_folder(bench.folder, annotator=annotator)
         return new
 
     return reopen
@@ -43,7 +43,7 @@ def test_everything_can_be_undone_after_a_restart_in_order(session, again, on_di
     painted[3:6, 4:9] = 2
     session.editing.painted(painted)
     session = again().session
-    assert [step.name for step in session.history.steps] == [
+    assert [step.name for step in session.undo_stack.steps] == [
         "click",
         "accept",
         "add class",
@@ -69,7 +69,7 @@ def test_what_was_undone_before_a_restart_can_be_redone_after_it(session, again,
     accepted = on_disk("a")
     session.undo()
     session = again().session
-    assert session.history.next_redo.name == "accept"
+    assert session.undo_stack.next_redo.name == "accept"
     assert session.proposal.has_masks
     session.redo()
     assert np.array_equal(on_disk("a"), accepted)
@@ -95,7 +95,7 @@ def test_a_prompt_without_an_answer_when_the_window_died_waits_for_nothing(bench
     for job in bench.held_for(save):
         bench.answer(job)
     other = Bench(bench.folder)
-    other.session.walk.open_folder(bench.folder)
+    other.session.navigation.open_folder(bench.folder)
     assert not other.session.proposal.pending
     assert not other.session.is_waiting
     other.session.undo()
@@ -108,7 +108,7 @@ def test_undo_has_no_limit(session, again, on_disk):
         painted = session.labels.copy()
         painted[number // 60, number % 60] = 1
         session.editing.painted(painted)
-    assert session.history.count == count
+    assert session.undo_stack.count == count
     for _ in range(count):
         session.undo()
     assert on_disk("a") is None
@@ -126,25 +126,25 @@ def test_going_to_a_step_passes_through_all_images_on_the_way(session, again, on
     session = again().session
     session.go_to(0)
     assert all(on_disk(image_id) is None for image_id in "abc")
-    assert session.history.position == 0
+    assert session.undo_stack.position == 0
     session.go_to(4)
     assert [on_disk(image_id) is not None for image_id in "abc"] == [True, True, False]
     session.go_to(99)
-    assert session.history.position == 4
+    assert session.undo_stack.position == 4
 
 
 def test_presses_of_undo_add_up_while_an_image_is_read(bench, on_disk):
     session = bench.session
     session.prompting.add_point(20, 20)
     session.editing.accept_and_next()
-    session.browser._loaded.clear()
+    session.image_queue._loaded.clear()
     bench.hold = True
     session.undo()
     session.undo()
-    assert session.history.position == 2
+    assert session.undo_stack.position == 2
     while bench.held:
         bench.answer(bench.held.pop(0))
-    assert session.history.position == 0
+    assert session.undo_stack.position == 0
     assert on_disk("a") is None
 
 
@@ -165,7 +165,7 @@ def test_what_cannot_be_saved_is_kept_and_sent_again_in_order(bench, on_disk):
     classes = len(session.table.classes) - 1
     session.prompting.add_point(20, 20)
     session.editing.accept()
-    session.walk.step(1)
+    session.navigation.step(1)
     session.prompting.add_point(30, 30)
     session.editing.accept()
     assert session.status.error
@@ -175,7 +175,8 @@ def test_what_cannot_be_saved_is_kept_and_sent_again_in_order(bench, on_disk):
     session.retry()
     assert not session.status.error
     assert not session.outbox.of(session.store)
-    assert np.count_nonzero(on_disk("a")) == np.count_nonzero(session.browser._loaded["a"].labels)
+    kept = session.image_queue._loaded["a"].labels
+    assert np.count_nonzero(on_disk("a")) == np.count_nonzero(kept)
     assert on_disk("b")[30, 30]
     names = [step.name for step in session.store.steps().done]
     assert names == ["add class"] * classes + ["click", "accept"] * 2
@@ -197,7 +198,7 @@ def test_a_folder_that_somebody_else_labels_can_be_looked_at_and_nothing_is_chan
     monkeypatch.setattr(locks.AnnotatorLock, "acquire", lambda self: False)
     bench.session.close()
     other = Bench(bench.folder)
-    other.session.walk.open_folder(bench.folder)
+    other.session.navigation.open_folder(bench.folder)
     session = other.session
     assert any("under a name of your own" in text for _, text in other.notes)
     session.prompting.add_point(20, 20)
@@ -206,14 +207,14 @@ def test_a_folder_that_somebody_else_labels_can_be_looked_at_and_nothing_is_chan
     assert not session.labels.any()
     assert "Nothing was changed" in session.status.text
     assert on_disk("a") is None
-    assert session.history.next_undo.name == "click"
+    assert session.undo_stack.next_undo.name == "click"
 
 
 def test_two_annotators_have_labels_and_a_history_of_their_own(session, again, folder, on_disk):
     session.prompting.add_point(20, 20)
     session.editing.accept()
     session = again("Ana").session
-    assert session.history.count == 0
+    assert session.undo_stack.count == 0
     assert not session.labels.any()
     session.prompting.add_point(60, 40)
     session.editing.accept()
@@ -225,14 +226,14 @@ def test_two_annotators_have_labels_and_a_history_of_their_own(session, again, f
 def test_a_step_on_labels_that_were_changed_elsewhere_is_refused_and_forgotten(session, folder):
     session.prompting.add_point(20, 20)
     session.editing.accept()
-    session.walk.step(1)
-    session.browser._loaded.clear()
+    session.navigation.step(1)
+    session.image_queue._loaded.clear()
     foreign = np.full(session.labels.shape, 3, np.uint8)
     write_labels(folder / "usgseg" / "labels" / "a.png", foreign, write_over)
     session.undo()
     assert "changed elsewhere" in session.status.text
     assert np.array_equal(read_labels(folder / "usgseg" / "labels" / "a.png"), foreign)
-    assert session.history.count == 0
+    assert session.undo_stack.count == 0
     assert not session.store.steps().done
 
 
@@ -297,7 +298,7 @@ def test_a_restart_at_any_point_changes_nothing_that_can_be_seen_or_undone(
     bench = Bench(here)
     session = bench.session
     session.settings = replace(session.settings, find_on_open=False)
-    session.walk.open_folder(here)
+    session.navigation.open_folder(here)
     for action, x, y in actions:
         match action:
             case "undo":
@@ -305,7 +306,7 @@ def test_a_restart_at_any_point_changes_nothing_that_can_be_seen_or_undone(
             case "redo":
                 session.redo()
             case "skip":
-                session.walk.skip()
+                session.navigation.skip()
             case _:
                 act(session, action, x, y)
     before = seen(session)
@@ -313,11 +314,11 @@ def test_a_restart_at_any_point_changes_nothing_that_can_be_seen_or_undone(
     other = Bench(here)
     session = other.session
     session.settings = replace(session.settings, find_on_open=False)
-    session.walk.open_folder(here)
+    session.navigation.open_folder(here)
     assert seen(session) == before
     session.go_to(0)
     assert not list(here.glob("usgseg/labels/*.png"))
-    session.go_to(session.history.count)
+    session.go_to(session.undo_stack.count)
     store = Project(here, write=False)
     for record in store.records:
         path = store.label_path(record.image_id)
@@ -331,7 +332,7 @@ def test_a_restart_at_any_point_changes_nothing_that_can_be_seen_or_undone(
 def seen(session) -> tuple[object, ...]:
     """What a person sees of a session."""
     states = {
-        record.image_id: session.state_of(record.image_id) for record in session.browser.records
+        record.image_id: session.state_of(record.image_id) for record in session.image_queue.records
     }
     masks = [item.proposal.mask.tobytes() for item in session.proposal.objects if item.proposal]
     return (
@@ -339,7 +340,7 @@ def seen(session) -> tuple[object, ...]:
         session.record.image_id,
         session.labels.tobytes(),
         masks,
-        session.history.steps,
-        session.history.position,
+        session.undo_stack.steps,
+        session.undo_stack.position,
         session.table.classes,
     )

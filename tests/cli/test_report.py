@@ -29,7 +29,7 @@ class Desk:
         self.session.requested.connect(lambda job: self.waiting.append(job))
         self.waiting: deque = deque()
         self.models = LoadedModels()
-        self.session.walk.open_folder(folder, annotator=annotator)
+        self.session.navigation.open_folder(folder, annotator=annotator)
         self.settle()
 
     def settle(self) -> None:
@@ -58,7 +58,7 @@ class Desk:
         self.settle()
 
     def go(self, image_id: str) -> None:
-        self.session.walk.open_image(image_id)
+        self.session.navigation.open_image(image_id)
         self.settle()
 
     def close(self) -> None:

@@ -38,7 +38,7 @@ class Desk:
         self.waiting: deque = deque()
         self.session.requested.connect(lambda job: self.waiting.append(job))
         self.models = LoadedModels()
-        self.session.walk.open_folder(folder, annotator=annotator)
+        self.session.navigation.open_folder(folder, annotator=annotator)
         self.settle()
 
     def settle(self) -> None:
@@ -66,10 +66,10 @@ class Desk:
         """What is seen after each step, until there is none."""
         way = []
         while True:
-            before = self.session.history.position
+            before = self.session.undo_stack.position
             step()
             self.settle()
-            if self.session.history.position == before:
+            if self.session.undo_stack.position == before:
                 return way
             way.append(self.seen())
 
@@ -88,8 +88,8 @@ def test_a_project_shows_the_same_labels_proposals_and_states_and_undoes_every_s
     assert [[c.class_id, c.name, c.color] for c in session.table.classes] == wanted["classes"]
     assert session.settings.labelling == wanted["labelling"]
     images = {}
-    for record in session.browser.records:
-        session.walk.open_image(record.image_id)
+    for record in session.image_queue.records:
+        session.navigation.open_image(record.image_id)
         desk.settle()
         images[record.image_id] = {k: v for k, v in desk.seen().items() if k != "image"}
     assert images == wanted["images"]

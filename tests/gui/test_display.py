@@ -124,7 +124,7 @@ def test_the_view_is_that_of_the_folder_and_of_layers_made_anew(at_work, phantom
     assert session.settings.view == View(contours=True, opacity=0.7, contrast=20)
     for role in ("image", "labels"):
         at_work.viewer.layers.remove(at_work.layer(role))
-    session.walk.step(1)
+    session.navigation.step(1)
     at_work.wait(lambda: session.loaded is not None)
     at_work.settle()
     assert at_work.layer("labels").contour == CONTOUR_WIDTH
@@ -139,7 +139,7 @@ def test_a_button_that_is_held_shows_the_image_alone(at_work):
     at_work.widget.folds.set_open("View")
     QTest.mousePress(at_work.widget.view.alone, Qt.MouseButton.LeftButton)
     assert not at_work.layer("labels").visible
-    at_work.session.walk.step(1)
+    at_work.session.navigation.step(1)
     at_work.wait(lambda: at_work.session.loaded is not None)
     at_work.settle()
     assert not at_work.layer("labels").visible
@@ -157,7 +157,7 @@ def test_the_zoom_stays_where_images_have_one_size_and_starts_anew_where_not(per
     camera = person.viewer.camera
 
     def go(image_id: str) -> None:
-        person.session.walk.open_image(image_id)
+        person.session.navigation.open_image(image_id)
         person.wait(lambda: person.session.loaded is not None)
         person.settle()
 

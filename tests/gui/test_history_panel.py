@@ -71,15 +71,15 @@ def test_a_click_on_a_step_goes_there_and_forth_again_across_images(at_work):
     from qtpy.QtTest import QTest
 
     session, panel = at_work.session, at_work.widget.history
-    first, second = (record.image_id for record in session.browser.records[:2])
+    first, second = (record.image_id for record in session.image_queue.records[:2])
     at_work.widget.folds.set_open("History")
     at_work.settle()
-    start = session.history.position
+    start = session.undo_stack.position
     painted = session.labels.copy()
     painted[40:90, 50:120] = 1
     session.editing.painted(painted)
     session.editing.add_class("cyst")
-    session.walk.step(1)
+    session.navigation.step(1)
     at_work.wait(lambda: session.loaded is not None)
     session.editing.accept()
     at_work.settle()
@@ -95,17 +95,17 @@ def test_a_click_on_a_step_goes_there_and_forth_again_across_images(at_work):
         )
 
     click(start)
-    at_work.wait(lambda: session.history.position == start)
+    at_work.wait(lambda: session.undo_stack.position == start)
     at_work.settle()
     assert session.record.image_id == first
     assert not session.labels.any()
     assert len(session.table.classes) == 1
-    assert session.browser.committed == 0
+    assert session.image_queue.accepted_count == 0
     assert pale(panel.model)[-3:] == [True] * 3
     click(start + 3)
-    at_work.wait(lambda: session.history.position == start + 3)
+    at_work.wait(lambda: session.undo_stack.position == start + 3)
     at_work.settle()
-    assert session.browser.committed == 1
+    assert session.image_queue.accepted_count == 1
     assert session.state_of(first) is ImageState.PROPOSED, "what was painted is not accepted"
     assert len(session.table.classes) == 2
     assert panel.list.currentIndex().row() == start + 3

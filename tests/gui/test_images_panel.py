@@ -50,7 +50,7 @@ class Desk:
         qtbot.addWidget(self.panel)
         self.panel.resize(348, 400)
         self.panel.show()
-        self.session.walk.open_folder(folder)
+        self.session.navigation.open_folder(folder)
 
     def _on_job(self, job) -> None:
         if job.lane is Lane.FILES:
@@ -78,7 +78,7 @@ def test_accepting_and_going_on_touches_few_of_ten_thousand_rows(desk, name, qtb
     session, panel = desk.session, desk.panel
     panel.filter.setCurrentText(name)
     panel.filter.textActivated.emit(name)
-    session.walk.open_image("05000")
+    session.navigation.open_image("05000")
     qtbot.wait(50)
     calls: Counter[str] = Counter()
     for owner, method in (
@@ -96,10 +96,10 @@ def test_accepting_and_going_on_touches_few_of_ten_thousand_rows(desk, name, qtb
         monkeypatch.setattr(owner, method, counted)
     for _ in range(20):
         assert session.editing.accept()
-        session.walk.step(1)
+        session.navigation.step(1)
         qtbot.wait(5)
     assert session.record.image_id == "05020"
-    assert session.browser.committed == 20
+    assert session.image_queue.accepted_count == 20
     assert panel.progress.text().startswith("20 of 10000 labelled, ")
     assert panel.model.rowCount() == (10_000 if name == "all" else 9_980)
     assert 0 < calls["_look_again"] <= 20 * 8
@@ -108,11 +108,11 @@ def test_accepting_and_going_on_touches_few_of_ten_thousand_rows(desk, name, qtb
 
 def test_the_filter_shows_what_it_says_and_the_current_image(desk):
     session, panel = desk.session, desk.panel
-    session.walk.open_image("00001")
+    session.navigation.open_image("00001")
     session.editing.accept()
-    session.walk.open_image("00003")
-    session.walk.flag()
-    session.walk.skip()
+    session.navigation.open_image("00003")
+    session.navigation.flag()
+    session.navigation.skip()
     assert session.record.image_id == "00005"
 
     def choose(name: str) -> list[str]:
@@ -135,10 +135,10 @@ def test_rows_come_and_go_one_by_one_as_images_change(desk):
     panel.filter.setCurrentText("untouched")
     panel.filter.textActivated.emit("untouched")
     panel.model.modelReset.connect(lambda: resets.append(1))
-    session.walk.open_image("00002")
+    session.navigation.open_image("00002")
     session.editing.accept()
     assert "00002" in desk.shown(), "the current image stays in sight"
-    session.walk.step(1)
+    session.navigation.step(1)
     assert session.record.image_id == "00003"
     assert desk.shown() == ["00000", "00001", "00003", "00004", "00005"]
     session.undo()
@@ -168,9 +168,9 @@ def test_states_are_said_with_a_mark_and_a_word(desk):
     from qtpy.QtCore import Qt
 
     session, model = desk.session, desk.panel.model
-    session.walk.open_image("00001")
-    session.walk.flag()
-    session.walk.skip()
+    session.navigation.open_image("00001")
+    session.navigation.flag()
+    session.navigation.skip()
 
     def text(row: int) -> str:
         return model.data(model.index(row), Qt.ItemDataRole.DisplayRole)

@@ -82,7 +82,7 @@ def test_keys_do_nothing_while_the_person_types(at_work):
     at_work.press(Qt.Key.Key_G)  # as if the key event had gone on to the canvas
     at_work.press(Qt.Key.Key_H)
     assert at_work.session.record.image_id == first
-    assert at_work.session.browser.committed == 0
+    assert at_work.session.image_queue.accepted_count == 0
     assert not at_work.widget.display.is_bare
     field.clearFocus()
 
@@ -151,7 +151,7 @@ def test_one_key_accepts_saves_goes_on_and_leaves_tool_and_class_in_hand(at_work
     session = at_work.session
     session.editing.add_class("cyst")
     at_work.widget.tools.arm(tool)
-    ids = [record.image_id for record in session.browser.records]
+    ids = [record.image_id for record in session.image_queue.records]
     at_work.drag((200, 150), (230, 170), (280, 220))
     at_work.wait(lambda: session.proposal.has_masks and not session.is_waiting)
     at_work.press(Qt.Key.Key_QuoteLeft)
@@ -164,7 +164,7 @@ def test_one_key_accepts_saves_goes_on_and_leaves_tool_and_class_in_hand(at_work
         assert at_work.widget.tools.positive
         assert session.table.active == 2
         assert at_work.layer("labels").selected_label == 2
-    assert session.browser.committed == 2
+    assert session.image_queue.accepted_count == 2
     at_work.drag((200, 150), (230, 170), (280, 220))
     at_work.wait(lambda: session.proposal.has_masks)
     assert session.proposal.objects[0].class_id == 2

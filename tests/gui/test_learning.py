@@ -29,34 +29,34 @@ def test_ten_images_train_a_predictor_and_the_next_segments_itself(labeller, hea
 
     session, widget = labeller.session, labeller.widget
     assist, learn = widget.assist, widget.learn
-    assert session.predictor.offer
+    assert session.prompt_predictor.offer
     assert assist.offer_line.isVisible()
     assert assist.badge.text() == NOBODY
     assert not assist.modes[Mode.AUTONOMOUS].isEnabled(), "there is nothing to segment with yet"
-    assert "accept" in assist.modes[Mode.AUTONOMOUS].toolTip() or session.predictor.why_not
+    assert "accept" in assist.modes[Mode.AUTONOMOUS].toolTip() or session.prompt_predictor.why_not
 
     widget.folds.set_open("Learn")
     assert widget.folds.open_one == "Learn"
     assert not widget.find_panel.isVisible(), "the page takes the room of what is not needed on it"
-    session.predictor.plan = SHORT
+    session.prompt_predictor.plan = SHORT
     assist.train.click()
-    labeller.wait(lambda: session.predictor.training is not None)
+    labeller.wait(lambda: session.prompt_predictor.training is not None)
     assert not assist.offer_line.isVisible(), "what is going on is not offered"
     assert learn.view.cancel.isVisible()
     labeller.wait_for_training(
-        lambda: session.predictor.training is None or learn.view.curves.losses
+        lambda: session.prompt_predictor.training is None or learn.view.curves.losses
     )
-    labeller.wait_for_training(lambda: session.predictor.training is None)
-    labeller.wait(lambda: bool(session.predictor.versions))
-    version = session.predictor.versions[-1]
+    labeller.wait_for_training(lambda: session.prompt_predictor.training is None)
+    labeller.wait(lambda: bool(session.prompt_predictor.versions))
+    version = session.prompt_predictor.versions[-1]
     assert "Dice" in learn.view.verdict.text()
     assert learn.view.version.count() == 2
     assert version.images == LABELLED
 
-    if session.predictor.current is None:  # so short a training need not beat the phrase
+    if session.prompt_predictor.current is None:  # so short a training need not beat the phrase
         learn.view.version.setCurrentIndex(1)
         learn.view.version.activated.emit(1)
-        labeller.wait(lambda: session.predictor.current is not None)
+        labeller.wait(lambda: session.prompt_predictor.current is not None)
     labeller.wait(lambda: bool(session.proposal.objects))
     labeller.settle()
     assert assist.modes[Mode.AUTONOMOUS].isChecked()
@@ -81,27 +81,27 @@ def test_ten_images_train_a_predictor_and_the_next_segments_itself(labeller, hea
 
     labeller.press(Qt.Key.Key_O, Qt.KeyboardModifier.ShiftModifier)
     labeller.settle()
-    assert session.predictor.mode is Mode.SEMI
+    assert session.prompt_predictor.mode is Mode.SEMI
     assert assist.modes[Mode.SEMI].isChecked()
     learn.view.version.setCurrentIndex(0)
     learn.view.version.activated.emit(0)
-    labeller.wait(lambda: session.predictor.current is None)
+    labeller.wait(lambda: session.prompt_predictor.current is None)
     assert assist.modes[Mode.MANUAL].isChecked()
 
 
 def test_a_training_that_is_cancelled_leaves_nothing(labeller, heads_folder):
     session, widget = labeller.session, labeller.widget
-    session.predictor.plan = LONG
+    session.prompt_predictor.plan = LONG
     widget.folds.set_open("Learn")
     widget.learn.view.train.click()
     labeller.wait_for_training(
-        lambda: session.predictor.training and session.predictor.training.losses
+        lambda: session.prompt_predictor.training and session.prompt_predictor.training.losses
     )
     widget.learn.view.cancel.click()
-    labeller.wait(lambda: session.predictor.training is None)
+    labeller.wait(lambda: session.prompt_predictor.training is None)
     labeller.settle()
-    assert not session.predictor.versions
-    assert not session.predictor.paused
+    assert not session.prompt_predictor.versions
+    assert not session.prompt_predictor.paused
     assert widget.learn.view.train.isVisible()
     assert not (heads_folder / "usgseg" / "models" / "training" / "training.pt").exists()
 
@@ -110,20 +110,20 @@ def test_a_training_goes_on_when_the_folder_is_opened_again(
     labeller, employ, inference, heads_folder
 ):
     session = labeller.session
-    session.predictor.plan = LONG
-    session.predictor.train()
+    session.prompt_predictor.plan = LONG
+    session.prompt_predictor.train()
     labeller.wait_for_training(
-        lambda: session.predictor.training and session.predictor.training.losses
+        lambda: session.prompt_predictor.training and session.prompt_predictor.training.losses
     )
     labeller.widget.shut_down()
     later = employ(inference)
     later.open(heads_folder)
-    later.wait(lambda: later.session.predictor.training is not None)
-    assert later.session.predictor.training.resumed
+    later.wait(lambda: later.session.prompt_predictor.training is not None)
+    assert later.session.prompt_predictor.training.resumed
     later.widget.folds.set_open("Learn")
     assert "going on" in later.widget.learn.view.bar.format()
-    later.session.predictor.cancel()
-    later.wait(lambda: later.session.predictor.training is None)
+    later.session.prompt_predictor.cancel()
+    later.wait(lambda: later.session.prompt_predictor.training is None)
     later.widget.shut_down()
 
 
@@ -135,7 +135,7 @@ def test_an_offer_can_be_declined_and_is_marked_where_there_is_no_room(labeller)
     assert "•" in widget.folds._buttons["Learn"].text()
     widget.folds.close_all()
     widget.assist.later.click()
-    assert not labeller.session.predictor.offer
+    assert not labeller.session.prompt_predictor.offer
     assert not widget.assist.offer_line.isVisible()
     assert widget.folds._buttons["Learn"].text() == "Learn"
 

@@ -81,7 +81,7 @@ def test_a_report_is_written_from_the_window(at_work, tmp_path: Path, monkeypatc
 
 
 def test_a_layer_without_a_file_has_no_ledger(person) -> None:
-    person.session.walk.open_array("layer", np.zeros((40, 50), np.uint8))
+    person.session.navigation.open_array("layer", np.zeros((40, 50), np.uint8))
     person.wait(lambda: person.session.loaded is not None)
     dialog = person.widget.export.show_effort()
     assert "folders of images" in dialog.note.text()

@@ -65,7 +65,7 @@ def test_labels_that_nobody_accepted_count_nowhere(at_work, phantom_folder, tmp_
         assert session.labels.any()
         assert widget.images.progress.text().startswith("0 of 4 labelled")
         assert session.state_of(first) is ImageState.PROPOSED
-        assert not any(session.predictor.counts.values())
+        assert not any(session.prompt_predictor.counts.values())
         assert widget.accept.text().startswith("Accept and next")
         at_work.press(Qt.Key.Key_U)
         at_work.settle()
@@ -82,7 +82,7 @@ def test_labels_that_nobody_accepted_count_nowhere(at_work, phantom_folder, tmp_
     dialog = widget.export.show_effort()
     at_work.wait(lambda: dialog.totals.text() != "")
     assert dialog.totals.text().startswith("0 of 4 images accepted")
-    assert "Accept 3 images at least; 0 are accepted." in session.predictor.cannot_train
+    assert "Accept 3 images at least; 0 are accepted." in session.prompt_predictor.cannot_train
 
     QTest.mouseClick(widget.images.previous, LEFT)
     at_work.wait(lambda: session.record.image_id == first and session.labels is not None)
@@ -92,7 +92,7 @@ def test_labels_that_nobody_accepted_count_nowhere(at_work, phantom_folder, tmp_
     at_work.wait(lambda: session.record.image_id != first and session.loaded is not None)
     at_work.settle()
     assert widget.images.progress.text().startswith("1 of 4 labelled")
-    assert session.predictor.counts == {1: 1}
+    assert session.prompt_predictor.counts == {1: 1}
     export(at_work, out)
     assert widget.status.text().startswith("Exported to"), "its failure before is over"
     assert [path.name for path in (out / "masks").iterdir()] == [f"{first}.png"]
@@ -119,7 +119,7 @@ def test_an_export_goes_into_a_new_folder_and_never_among_other_files(at_work, p
     session, widget = at_work.session, at_work.widget
     DRAW["box"](at_work)
     at_work.press(Qt.Key.Key_G)
-    at_work.wait(lambda: session.browser.committed == 1)
+    at_work.wait(lambda: session.image_queue.accepted_count == 1)
     at_work.settle()
     before = {path: path.read_bytes() for path in phantom_folder.glob("*.png")}
     widget.export.overwrite.setChecked(True)
@@ -177,7 +177,7 @@ def test_an_export_groups_the_images_of_a_patient(person, phantom_folder, tmp_pa
     for n in range(1, 4):
         DRAW["box"](person)
         person.press(Qt.Key.Key_G)
-        person.wait(lambda n=n: person.session.browser.committed == n)
+        person.wait(lambda n=n: person.session.image_queue.accepted_count == n)
         person.settle()
     out = tmp_path / "set"
     export(person, out, rule)
@@ -198,7 +198,7 @@ def test_the_frames_of_a_loop_are_one_group(person, tmp_path):
     for n in range(1, 5):
         DRAW["box"](person)
         person.press(Qt.Key.Key_G)
-        person.wait(lambda n=n: person.session.browser.committed == n)
+        person.wait(lambda n=n: person.session.image_queue.accepted_count == n)
         person.settle()
     export(person, tmp_path / "set")
     card = json.loads((tmp_path / "set" / "dataset.json").read_text())

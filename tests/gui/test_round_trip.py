@@ -26,9 +26,9 @@ def test_three_labelled_images_export_to_a_data_set_that_evaluates_near_one(
     from qtpy.QtCore import Qt
 
     session = at_work.session
-    labelled = [record.image_id for record in session.browser.records[:3]]
+    labelled = [record.image_id for record in session.image_queue.records[:3]]
     for image_id in labelled:
-        session.walk.open_image(image_id)
+        session.navigation.open_image(image_id)
         at_work.wait(lambda: session.loaded is not None)
         at_work.settle()
         at_work.widget.tools.arm(Tool.BOX)

@@ -36,7 +36,7 @@ def open_tune(person):
 
 def test_accepted_images_tune_the_detector_and_find_uses_it(labeller, heads_folder):
     session, widget = labeller.session, labeller.widget
-    tuner, view = session.tuner, open_tune(labeller).view
+    tuner, view = session.tuning, open_tune(labeller).view
     assert f"{PHRASE} {LABELLED}" in widget.tune.purpose.text()
     assert "Base: nano" in widget.tune.purpose.text()
     assert not widget.find_panel.tuned.text()
@@ -86,11 +86,11 @@ def test_accepted_images_tune_the_detector_and_find_uses_it(labeller, heads_fold
     widget.find_panel.run.click()
     labeller.settle()
     assert "tuned" not in widget.status.text().lower()
-    assert session.browser.places(ImageState.ACCEPTED) == list(range(LABELLED))
+    assert session.image_queue.places(ImageState.ACCEPTED) == list(range(LABELLED))
 
 
 def test_a_tuning_that_is_cancelled_leaves_nothing(labeller, heads_folder):
-    tuner, view = labeller.session.tuner, open_tune(labeller).view
+    tuner, view = labeller.session.tuning, open_tune(labeller).view
     tuner.plan = LONG
     view.train.click()
     labeller.wait_until_it_learns(tuner)
@@ -107,14 +107,14 @@ def test_a_tuning_that_is_cancelled_leaves_nothing(labeller, heads_folder):
 def test_a_tuning_goes_on_when_the_folder_is_opened_again(
     labeller, employ, inference, heads_folder
 ):
-    tuner = labeller.session.tuner
+    tuner = labeller.session.tuning
     tuner.plan = LONG
     tuner.train()
     labeller.wait_until_it_learns(tuner)
     labeller.widget.shut_down()
     later = employ(inference)
     later.open(heads_folder)
-    tuner = later.session.tuner
+    tuner = later.session.tuning
     later.wait(lambda: tuner.training is not None)
     assert tuner.training.resumed
     view = open_tune(later).view
@@ -130,19 +130,19 @@ def test_a_tuning_goes_on_when_the_folder_is_opened_again(
 
 def test_what_goes_on_in_one_tab_is_said_in_the_other(labeller):
     session, page = labeller.session, labeller.widget.learning
-    session.predictor.plan = LONG
+    session.prompt_predictor.plan = LONG
     view = open_tune(labeller).view
     assert view.train.isEnabled()
     assert not view.why.isVisible()
     page.learn.view.train.click()
-    labeller.wait_until_it_learns(session.predictor)
+    labeller.wait_until_it_learns(session.prompt_predictor)
     assert page.tabText(0).startswith(f"{TRAIN} ")
     assert page.tabText(0).endswith(" %")
     assert page.tabText(1) == TUNE
     assert not view.train.isEnabled()
     assert view.why.isVisible()
-    assert view.why.text() == view.train.toolTip() == session.tuner.cannot_train
-    session.predictor.cancel()
+    assert view.why.text() == view.train.toolTip() == session.tuning.cannot_train
+    session.prompt_predictor.cancel()
     labeller.wait(lambda: view.train.isEnabled())
     assert page.tabText(0) == TRAIN
     assert not view.why.isVisible()
@@ -153,7 +153,7 @@ def test_the_tabs_are_turned_and_tuning_is_begun_by_keyboard_alone(labeller):
     from qtpy.QtTest import QTest
     from qtpy.QtWidgets import QApplication
 
-    page, tuner = labeller.widget.learning, labeller.session.tuner
+    page, tuner = labeller.widget.learning, labeller.session.tuning
     labeller.widget.folds.set_open("Learn")
     labeller.viewer.window._qt_window.activateWindow()
     page.tabBar().setFocus(Qt.FocusReason.TabFocusReason)

@@ -83,8 +83,8 @@ def test_a_phrase_that_is_typed_finds_the_lesion_of_a_phantom(at_work, truth):
     QTest.keyClick(field, Qt.Key.Key_Return)
     assert session.jobs.awaits("text")
     scores = []
-    for record in session.browser.records:
-        session.walk.open_image(record.image_id)
+    for record in session.image_queue.records:
+        session.navigation.open_image(record.image_id)
         at_work.wait(lambda: session.loaded is not None and not session.is_waiting)
         at_work.settle()
         assert "found" in session.status.text
@@ -159,14 +159,14 @@ def test_a_stroke_does_not_end_on_another_image_than_it_began_on(at_work, monkey
 
     def next_image(line, shape):
         show(line, shape)
-        if session.browser.position == 0:
+        if session.image_queue.position == 0:
             at_work.press(Qt.Key.Key_Period)
             at_work.wait(lambda: session.loaded is not None)
 
     monkeypatch.setattr(at_work.widget.bridge, "show_stroke", next_image)
     at_work.drag((100, 90), (150, 120), (220, 200))
     at_work.settle()
-    assert session.browser.position == 1
+    assert session.image_queue.position == 1
     assert not session.proposal.objects
 
 
@@ -230,7 +230,7 @@ def test_reopening_the_folder_goes_on_where_the_person_was(at_work, phantom_fold
     second = session.record.image_id
     at_work.open(phantom_folder)
     assert session.record.image_id == second
-    assert session.browser.committed == 1
+    assert session.image_queue.accepted_count == 1
     assert session.table.classes[0].name == "nodule"
 
 
@@ -247,12 +247,12 @@ def test_layers_that_the_person_renames_or_deletes_do_no_harm(at_work):
     assert at_work.viewer.layers["mine now"].data.any()
     at_work.viewer.layers.remove(at_work.layer("labels"))
     before = session.labels.copy()
-    session.walk.step(1)
+    session.navigation.step(1)
     at_work.wait(lambda: session.loaded is not None)
     at_work.settle()
     assert at_work.layer("image") is not None
     assert at_work.layer("labels") is not None
-    session.walk.step(-1)
+    session.navigation.step(-1)
     at_work.settle()
     assert np.array_equal(at_work.layer("labels").data, before)
 
@@ -350,7 +350,7 @@ def test_an_image_layer_that_is_no_image_leaves_the_open_folder_as_it_is(at_work
     ours = at_work.layer("image")
     layer = at_work.viewer.add_image(np.ones((60, 80)), name="mine")
     at_work.widget.bridge.adopt(layer)
-    at_work.session.walk.open_array("mine", np.ones((60, 80), complex))
+    at_work.session.navigation.open_array("mine", np.ones((60, 80), complex))
     at_work.wait(lambda: bool(at_work.notes))
     assert "expected bool, integers or floats" in at_work.notes[0][1]
     assert at_work.layer("image") is ours
@@ -393,11 +393,11 @@ def test_a_damaged_image_is_named_and_the_next_one_can_be_opened(person, phantom
     files = sorted(phantom_folder.glob("*.png"))
     person.open(phantom_folder)
     files[3].write_bytes(files[3].read_bytes()[:4000])
-    person.session.walk.open_image(files[3].stem)
+    person.session.navigation.open_image(files[3].stem)
     person.wait(lambda: person.session.status.error)
     assert files[3].name in person.session.status.text
     assert "Retry" in person.widget.accept.text()
-    person.session.walk.step(-1)
+    person.session.navigation.step(-1)
     person.wait(lambda: person.session.loaded is not None)
     assert not person.session.status.error
 
@@ -469,7 +469,7 @@ def test_cancel_stops_a_search_and_leaves_the_proposal_as_it_was(at_a_large_imag
     person.click(2000, 1500)
     person.wait(lambda: session.proposal.has_masks)
     person.settle()
-    before, steps = session.proposal, session.history.position
+    before, steps = session.proposal, session.undo_stack.position
     shown = person.layer("proposal").data.copy()
     assert not widget.status.cancel.isVisible()
     widget.find_panel.phrase.setText("breast tumor")
@@ -487,12 +487,12 @@ def test_cancel_stops_a_search_and_leaves_the_proposal_as_it_was(at_a_large_imag
     person.wait(lambda: widget.workers.inference.is_idle)
     person.settle()
     assert session.proposal is before
-    assert session.history.position == steps
+    assert session.undo_stack.position == steps
     assert np.array_equal(person.layer("proposal").data, shown)
     person.click(1000, 900)
-    person.wait(lambda: session.history.position == steps + 1 and not session.is_waiting)
+    person.wait(lambda: session.undo_stack.position == steps + 1 and not session.is_waiting)
     person.press(Qt.Key.Key_G)
-    person.wait(lambda: session.browser.committed == 1)
+    person.wait(lambda: session.image_queue.accepted_count == 1)
 
 
 def test_every_control_says_what_it_does(person):
@@ -533,7 +533,7 @@ def test_the_dock_can_be_opened_again_on_the_layers_that_it_left(
     person.viewer.window.remove_dock_widget(person.widget)
     person.widget.deleteLater()
     qtbot.wait(100)
-    steps = person.session.history.count
+    steps = person.session.undo_stack.count
     again = type(person)(person.viewer, qtbot, inference)
     again.open(phantom_folder)
     layer = again.layer("labels")
@@ -542,7 +542,7 @@ def test_the_dock_can_be_opened_again_on_the_layers_that_it_left(
         layer.data_setitem((np.array([5]), np.array([6])), 1)
     again.settle()
     assert again.session.labels[5, 6] == 1
-    assert person.session.history.count == steps
+    assert person.session.undo_stack.count == steps
     again.widget.shut_down()
 
 
@@ -575,7 +575,7 @@ def test_try_it_on_a_phantom_opens_phantoms(person, monkeypatch, tmp_path: Path)
     monkeypatch.setattr("tempfile.mkdtemp", lambda **_: str(tmp_path))
     person.widget.first.phantom.click()
     person.wait(lambda: person.session.loaded is not None)
-    assert len(person.session.browser.records) >= 3
+    assert len(person.session.image_queue.records) >= 3
 
 
 def test_the_list_of_images_takes_the_room_in_a_dock_that_is_opened_a_second_time(

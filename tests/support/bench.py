@@ -111,7 +111,7 @@ def opened_again(bench: Bench, **how) -> Bench:
     """The folder of a bench in a new session."""
     bench.session.close()
     again = Bench(bench.folder)
-    again.session.walk.open_folder(bench.folder, **how)
+    again.session.navigation.open_folder(bench.folder, **how)
     return again
 
 
@@ -142,4 +142,4 @@ def act(session: AnnotationSession, action: str, x: int, y: int) -> None:
         case "class":
             session.editing.add_class(f"class at {x}")
         case "next" | "previous":
-            session.walk.step(1 if action == "next" else -1)
+            session.navigation.step(1 if action == "next" else -1)

@@ -44,8 +44,8 @@ class LoopBench:
         self.proposed: list[Job] = []
         self.notes: list[tuple[str, str]] = []
         self.session = AnnotationSession(Settings(find_on_open=False))
-        self.session.predictor.plan = TrainingPlan(steps=steps, views=0)
-        self.session.tuner.plan = TrainingPlan(steps=steps, batch=2, image_size=128)
+        self.session.prompt_predictor.plan = TrainingPlan(steps=steps, views=0)
+        self.session.tuning.plan = TrainingPlan(steps=steps, batch=2, image_size=128)
         self.session.requested.connect(self.run)
         self.session.cancelled.connect(self._on_cancelled)
         self.session.notified.connect(lambda level, text: self.notes.append((level, text)))
@@ -78,17 +78,17 @@ class LoopBench:
 
     def train(self) -> None:
         """Train to the end."""
-        self.session.predictor.train()
-        self.pump(lambda: self.session.predictor.training is None)
+        self.session.prompt_predictor.train()
+        self.pump(lambda: self.session.prompt_predictor.training is None)
 
     def tune(self) -> None:
         """Tune the detector to the end."""
-        self.session.tuner.train()
-        self.pump(lambda: self.session.tuner.training is None)
+        self.session.tuning.train()
+        self.pump(lambda: self.session.tuning.training is None)
 
     def commit(self, image_id: str, labels) -> None:
         """Draw a label map by hand and accept it."""
-        self.session.walk.open_image(image_id)
+        self.session.navigation.open_image(image_id)
         self.session.editing.painted(labels.copy())
         self.session.editing.accept()
 

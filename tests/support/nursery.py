@@ -44,11 +44,12 @@ def act(session, rng: random.Random) -> None:
         case "class":
             session.editing.add_class(f"class at {x}")
         case "next":
-            session.walk.step(1) or session.walk.open_image(session.browser.records[0].image_id)
+            if not session.navigation.step(1):
+                session.navigation.open_image(session.image_queue.records[0].image_id)
         case "previous":
-            session.walk.step(-1)
+            session.navigation.step(-1)
         case "skip":
-            session.walk.skip()
+            session.navigation.skip()
 
 
 def exported(folder: Path) -> Path:
@@ -61,14 +62,14 @@ def live(mode: str, seed: int, folder: Path, acknowledged: Path) -> None:
     bench = Bench(folder)
     session = bench.session
     session.settings = replace(session.settings, find_on_open=False)
-    session.walk.open_folder(folder)
+    session.navigation.open_folder(folder)
     with acknowledged.open("a", buffering=1) as log:
         while True:
             act(session, rng)
             if mode == "export" and rng.random() < 0.3:
                 session.export(exported(folder), "ovary", "cyst", overwrite=True)
             if not session.outbox.of(session.store):
-                log.write(f"{session.history._serial}\n")
+                log.write(f"{session.undo_stack._serial}\n")
 
 
 def warm_up() -> None:
@@ -78,7 +79,7 @@ def warm_up() -> None:
         for name in "ab":
             Image.fromarray(np.full((60, 80), 90, np.uint8)).save(folder / f"{name}.png")
         bench = Bench(folder)
-        bench.session.walk.open_folder(folder)
+        bench.session.navigation.open_folder(folder)
         rng = random.Random(0)
         for _ in range(30):
             act(bench.session, rng)

@@ -149,7 +149,7 @@ class Person:
             self.wait(lambda before=name: self.session.record.image_id != before)
             self.wait(lambda: self.session.loaded is not None)
             self.settle()
-        self.wait(lambda: sum(self.session.predictor.counts.values()) == count)
+        self.wait(lambda: sum(self.session.prompt_predictor.counts.values()) == count)
         return self
 
     def layer(self, role: str):

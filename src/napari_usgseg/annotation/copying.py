@@ -39,13 +39,13 @@ class Copying:
 
     def _ask(self, name: str) -> None:
         document = self._document
-        before = document.browser.neighbour(-1)
+        before = document.image_queue.neighbour(-1)
         if document.store is None or document.loaded is None or document.is_waiting:
             return
         if before is None:
             document.say("There is no image before this one to copy from.")
             return
-        record = document.browser.get(before)
+        record = document.image_queue.get(before)
         document.ask(
             files.read_prior,
             document.store,

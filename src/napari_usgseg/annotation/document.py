@@ -45,9 +45,9 @@ class AnnotationDocument:
     """What is open, what was done to it, and who is told.
 
     Attributes:
-        browser: the images and their states.
+        image_queue: the images and their states.
         loaded: the current image's pixels, or None while they are read.
-        history: the undo stack.
+        undo_stack: the undo stack.
         outbox: what happened and is not yet known to be in a store.
         known_classes: those that the history has.
         left_out: sentences about what the folder holds beside the images.
@@ -76,9 +76,9 @@ class AnnotationDocument:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self._state = AnnotationState(settings or Settings())
-        self.browser = ImageQueue()
+        self.image_queue = ImageQueue()
         self.loaded: Loaded | None = None
-        self.history = UndoStack()
+        self.undo_stack = UndoStack()
         self.outbox = Outbox()
         self.known_classes: tuple[LabelClass, ...] = ()
         self.left_out: tuple[str, ...] = ()
@@ -97,7 +97,10 @@ class AnnotationDocument:
         state, record = self._state, self.record
         if record is not None:
             image_id = record.image_id
-            decided, unflagged = self.browser.decided(image_id), self.browser.unflagged(image_id)
+            decided, unflagged = (
+                self.image_queue.decided(image_id),
+                self.image_queue.unflagged(image_id),
+            )
             state = replace(state, record=record, decided=decided, unflagged=unflagged)
         return replace(state, awaits_proposal=self.jobs.awaits(Scope.PROPOSAL))
 
@@ -105,7 +108,7 @@ class AnnotationDocument:
         """Replace parts of the state that no edit is about; whoever does that tells of it."""
         self._state = replace(self._state, **parts)
         if self.record is not None and self.labels is not None:
-            self.browser.set_proposed(self.record.image_id, self.proposal.has_masks)
+            self.image_queue.set_proposed(self.record.image_id, self.proposal.has_masks)
 
     @property
     def settings(self) -> Settings:
@@ -134,17 +137,17 @@ class AnnotationDocument:
     @property
     def store(self) -> LabelStore | None:
         """Where images and labels are, or None before anything is opened."""
-        return self.browser.store
+        return self.image_queue.store
 
     @property
     def record(self) -> ImageRecord | None:
         """The current image."""
-        return self.browser.record
+        return self.image_queue.record
 
     @property
     def accepted(self) -> list[ImageRecord]:
         """The accepted images, in order."""
-        return self.browser.accepted
+        return self.image_queue.accepted
 
     @property
     def read_only(self) -> str:
@@ -158,7 +161,7 @@ class AnnotationDocument:
 
     def state_of(self, image_id: str) -> ImageState:
         """The state of an image; proposed where a proposal waits to be accepted."""
-        return self.browser.state_of(image_id)
+        return self.image_queue.state_of(image_id)
 
     def source(self, loaded: Loaded | None = None) -> ImageSource:
         """The pixels of an image (the current one's), for a job."""
@@ -246,7 +249,7 @@ class AnnotationDocument:
         new_classes = edit.table is None and self.table.classes != self.known_classes
         if edit.patch is not None and new_classes:  # labels never stand without their classes
             edit = replace(edit, table=(self.table, self.table))
-        number = self.history.push(edit)
+        number = self.undo_stack.push(edit)
         saving = saving or edit.table is not None
         self.note(EventKind.EDIT, edit.image_id, edit=edit, serial=number, saving=saving)
         self.apply(edit)
@@ -266,7 +269,7 @@ class AnnotationDocument:
         after = self._state.after(edit)
         if edit.patch is not None and after.labels is not None:
             if edit.image_id is not None:
-                self.browser.set_drawn(edit.image_id, bool(after.labels.any()))
+                self.image_queue.set_drawn(edit.image_id, bool(after.labels.any()))
             changed.append(self.labels_changed)
         if edit.table is not None:
             self.known_classes = edit.table[1].classes
@@ -276,7 +279,7 @@ class AnnotationDocument:
             self.facts.pop("note", None)
             changed.append(self.proposal_changed)
         if edit.state is not None and edit.image_id is not None:
-            self.browser.set_state(edit.image_id, edit.state[1])
+            self.image_queue.set_state(edit.image_id, edit.state[1])
         for signal in changed:
             signal.emit()
         if edit.proposal is not None and self.proposal.pending:
@@ -288,7 +291,7 @@ class AnnotationDocument:
 
     def answer(self, answered: ImageProposal, body: dict[str, Any]) -> None:
         """Put a model's answer in the place of the proposal that waited for it."""
-        step = self.history.answer(self.proposal, answered)
+        step = self.undo_stack.answer(self.proposal, answered)
         if step is not None and self.record is not None:
             image_id = self.record.image_id
             self.note(EventKind.ANSWER, image_id, step=step, proposal=answered, body=body)
@@ -296,7 +299,7 @@ class AnnotationDocument:
 
     def take_back_prompt(self) -> ImageProposal | None:
         """Forget a prompt that had no answer; gives what was proposed before, if that is known."""
-        found = self.history.take_back(self.proposal)
+        found = self.undo_stack.take_back(self.proposal)
         if found is None or self.record is None:
             return None
         step, before = found
@@ -426,7 +429,7 @@ class AnnotationDocument:
             return
         if kind in (EventKind.EDIT, EventKind.UNDO, EventKind.REDO, EventKind.OPEN):
             self.effort.touch()
-        number = self.history.next_serial() if serial is None else serial
+        number = self.undo_stack.next_serial() if serial is None else serial
         self.outbox.put(self.store, Event(number, kind, image_id, body=body or {}, **content))
         self._send(self.store, saving)
 

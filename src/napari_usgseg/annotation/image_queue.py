@@ -61,7 +61,7 @@ class ImageQueue:
         self._drawn: set[str] = set(drawn)
         self._shown: dict[str, ImageState] = {}
         self._places: dict[ImageState, list[int]] = {state: [] for state in ImageState}
-        self._commit_times: deque[float] = deque()
+        self._accept_times: deque[float] = deque()
         self._outbox = outbox or Outbox()
         self._loaded: OrderedDict[str, Loaded] = OrderedDict()
         self._proposals: OrderedDict[str, ImageProposal] = OrderedDict()
@@ -115,7 +115,7 @@ class ImageQueue:
         """Note what was decided about an image."""
         before = self._decided[image_id]
         if state is ImageState.ACCEPTED and before is not state:
-            self._commit_times.append(time.monotonic())
+            self._accept_times.append(time.monotonic())
         if state is ImageState.FLAGGED and before is not state:
             self._unflagged[image_id] = before
         self._decided[image_id] = state
@@ -144,7 +144,7 @@ class ImageQueue:
     @property
     def has_labels(self) -> bool:
         """True where an image was accepted, or something was drawn on one."""
-        return bool(self._drawn) or self.committed + self.count(ImageState.FLAGGED) > 0
+        return bool(self._drawn) or self.accepted_count + self.count(ImageState.FLAGGED) > 0
 
     def _show(self, image_id: str) -> None:
         before, state, at = self._shown[image_id], self._decided[image_id], self._index[image_id]
@@ -169,8 +169,8 @@ class ImageQueue:
         return len(self._places[state])
 
     @property
-    def committed(self) -> int:
-        """How many images are committed."""
+    def accepted_count(self) -> int:
+        """How many images are accepted."""
         return self.count(ImageState.ACCEPTED)
 
     @property
@@ -230,8 +230,8 @@ class ImageQueue:
     # -- pace ----------------------------------------------------------------------------------
 
     def per_hour(self) -> int | None:
-        """Images committed per hour, over the last hour at most; None before the fourth."""
-        times, now = self._commit_times, time.monotonic()
+        """Images accepted per hour, over the last hour at most; None before the fourth."""
+        times, now = self._accept_times, time.monotonic()
         while times and times[0] < now - HOUR_S:
             times.popleft()
         if len(times) < LEAST_TIMES:

@@ -18,8 +18,8 @@ from .commands import accept
 from .commands.prompts import unasked
 from .document import AnnotationDocument
 from .image_queue import ImageQueue
-from .learners.predictor import Predictor
-from .learners.tuner import Tuner
+from .learners.adapter_tuning import AdapterTuning
+from .learners.prompt_predictor import PromptPredictor
 from .prefetch import Prefetch, warn_of
 from .prompting import Prompting
 from .settings import Settings
@@ -27,7 +27,7 @@ from .undo import UndoStack
 
 
 class Navigation:
-    """``session.walk``: folders, layers and phantoms; the image before, the image after.
+    """``session.navigation``: folders, layers and phantoms; the image before, the image after.
 
     Attributes:
         after_load: what is done once the image is there that was asked for.
@@ -38,11 +38,11 @@ class Navigation:
         document: AnnotationDocument,
         prefetch: Prefetch,
         prompting: Prompting,
-        predictor: Predictor,
-        tuner: Tuner,
+        predictor: PromptPredictor,
+        tuning: AdapterTuning,
     ) -> None:
         self._document, self._prefetch, self._prompting = document, prefetch, prompting
-        self._predictor, self._tuner = predictor, tuner
+        self._predictor, self._tuning = predictor, tuning
         self.after_load: list[Callable[[], None]] = []
 
     # -- folders -------------------------------------------------------------------------------
@@ -97,13 +97,13 @@ class Navigation:
         document, store = self._document, opened.store
         document.flushing.emit()
         document.jobs.cancel(*Scope)
-        for learner in (self._predictor, self._tuner):
+        for learner in (self._predictor, self._tuning):
             learner.leave()
         former = document.store
         document.outbox.inherit(store, opened.steps.serial)
         self.after_load.clear()
-        document.history = UndoStack(opened.steps)
-        document.browser = ImageQueue(
+        document.undo_stack = UndoStack(opened.steps)
+        document.image_queue = ImageQueue(
             store.records, opened.states, opened.drawn, store, document.outbox
         )
         document.others, document.left_out = opened.others, opened.left_out
@@ -120,7 +120,7 @@ class Navigation:
         document.classes_changed.emit()
         document.settings_changed.emit()
         self._predictor.opened(opened.versions)
-        self._tuner.opened(opened.adapters)
+        self._tuning.opened(opened.adapters)
         if store.problems:
             first, *others = store.problems
             more = f" (and {len(others)} more)" if others else ""
@@ -131,7 +131,7 @@ class Navigation:
             document.notified.emit("warning", f"{store.read_only}.")
         if "labelling" not in opened.settings:
             document.remember({"labelling": document.settings.labelling})
-        begin = document.browser.resume_at(opened.settings.get("last"))
+        begin = document.image_queue.resume_at(opened.settings.get("last"))
         if begin is not None:
             self.open_image(begin)
 
@@ -148,12 +148,12 @@ class Navigation:
         document.jobs.cancel(Scope.IMAGE)
         self._prompting.cancel()
         document.note_effort()
-        document.browser.leave(document.loaded, document.labels, document.proposal)
+        document.image_queue.leave(document.loaded, document.labels, document.proposal)
         self._close_image()
-        document.browser.go(image_id)
+        document.image_queue.go(image_id)
         document.image_changed.emit()
         document.states_changed.emit()
-        kept = document.browser.take_loaded(image_id)
+        kept = document.image_queue.take_loaded(image_id)
         if kept is not None:
             document.jobs.cancel("load")
             self._show(kept)
@@ -165,7 +165,7 @@ class Navigation:
         document = self._document
 
         def done(loaded: Loaded) -> None:
-            document.browser.learn(loaded.record.image_id, loaded.state, loaded.unflagged)
+            document.image_queue.learn(loaded.record.image_id, loaded.state, loaded.unflagged)
             self._show(loaded)
 
         if document.store is not None and document.record is not None:
@@ -186,11 +186,11 @@ class Navigation:
         document, image_id = self._document, loaded.record.image_id
         warn_of(document, loaded)
         document.loaded = replace(loaded, warning="")
-        proposal = document.browser.take_proposal(image_id) or loaded.proposal
+        proposal = document.image_queue.take_proposal(image_id) or loaded.proposal
         document.set_state(
             labels=loaded.labels, proposal=unasked(proposal) if proposal.pending else proposal
         )
-        document.browser.set_drawn(image_id, bool(loaded.labels.any()))
+        document.image_queue.set_drawn(image_id, bool(loaded.labels.any()))
         table = with_labels(document.table, loaded.labels, document.settings.labelling)
         if table is not document.table:
             document.set_state(table=table)
@@ -229,16 +229,16 @@ class Navigation:
     def step(self, by: int) -> bool:
         """Go to the next (1) or previous (-1) image; False at the end."""
         end = "This is the last image." if by > 0 else "This is the first image."
-        return self._go(self._document.browser.neighbour(by), end)
+        return self._go(self._document.image_queue.neighbour(by), end)
 
     def next_untouched(self) -> bool:
         """Go to the next image that nobody has labelled; False where none is left."""
-        return self._go(self._document.browser.next_untouched(), "No untouched image is left.")
+        return self._go(self._document.image_queue.next_untouched(), "No untouched image is left.")
 
     def go_to_name(self, part: str) -> bool:
         """Go to the next image whose name holds ``part``; False where none does."""
         none = f"No image has '{part.strip()}' in its name."
-        return self._go(self._document.browser.named(part), none)
+        return self._go(self._document.image_queue.named(part), none)
 
     def _go(self, image_id: str | None, none: str) -> bool:
         if image_id is None:
@@ -250,7 +250,7 @@ class Navigation:
     def show_only(self, state: ImageState | None) -> None:
         """Let the images before and after be those in one state; None goes through all."""
         document = self._document
-        document.browser.only = state
+        document.image_queue.only = state
         if document.loaded is not None:
             self._prefetch.begin()
         document.tell()
@@ -280,8 +280,8 @@ class Navigation:
 NOTHING = "Nothing to take back or do again."
 
 
-class StepNavigation:
-    """``session.travel``: undo, redo and any step of the undo stack, one step at a time.
+class UndoNavigation:
+    """``session.undo_navigation``: undo, redo and any step of the undo stack, one step at a time.
 
     A step on another image opens that image, and an old step is read from the store; the way goes
     on when that has come. So presses of the key add up while something is awaited.
@@ -294,21 +294,21 @@ class StepNavigation:
     def move(self, steps: int) -> None:
         """Undo (-1) or redo (1) the next step; where it was on another image, go there first."""
         self._document.flushing.emit()
-        history = self._document.history
+        history = self._document.undo_stack
         self.go_to((history.position if history.target is None else history.target) + steps)
 
     def go_to(self, position: int) -> None:
         """Undo or redo until so many steps are done."""
         self._document.flushing.emit()
-        if not 0 <= position <= self._document.history.count:
+        if not 0 <= position <= self._document.undo_stack.count:
             self._document.say(NOTHING)
             return
-        self._document.history.target = position
+        self._document.undo_stack.target = position
         self._go_on()
 
     def stop(self) -> None:
         """Stay at this step."""
-        self._document.history.target = None
+        self._document.undo_stack.target = None
         if self._go_on in self._navigation.after_load:
             self._navigation.after_load.remove(self._go_on)
 
@@ -325,7 +325,7 @@ class StepNavigation:
 
     def _step(self) -> bool:
         """Take one step; False where there is none, or where something is awaited first."""
-        document, history = self._document, self._document.history
+        document, history = self._document, self._document.undo_stack
         if history.target is None or history.target == history.position:
             history.target = None
             return False
@@ -354,7 +354,7 @@ class StepNavigation:
 
     def _take(self, number: int, edit: Edit) -> None:
         """Take an edit that was read from the store, and go on."""
-        self._document.history.keep(number, edit)
+        self._document.undo_stack.keep(number, edit)
         self._go_on()
 
     def _arrive(self, step: Step) -> bool:
@@ -362,8 +362,8 @@ class StepNavigation:
         document, after_load = self._document, self._navigation.after_load
         if step.image_id is None:
             return True
-        if step.image_id not in document.browser:
-            document.history.target = None
+        if step.image_id not in document.image_queue:
+            document.undo_stack.target = None
             document.say(
                 f"The image of {step.image_id} is gone; put it back to take this step.", "warning"
             )
@@ -376,7 +376,7 @@ class StepNavigation:
         return document.labels is not None
 
     def _apply(self, edit: Edit, step: Step, back: bool) -> bool:
-        document, history = self._document, self._document.history
+        document, history = self._document, self._document.undo_stack
         change = edit.inverse() if back else edit
         saving = change.patch is not None or change.state is not None
         if document.read_only and saving:

@@ -11,7 +11,7 @@ from .state import MODEL
 
 
 class Prefetch:
-    """``session.ahead``: the next two images and the previous one, in the order of the queue.
+    """``session.prefetch``: the next two images and the previous one, in the order of the queue.
 
     One image is read at a time, so that a person who goes elsewhere waits for one at the most; each
     is encoded as soon as it is read, and segmented where a prompt predictor shows masks by itself.
@@ -50,7 +50,7 @@ class Prefetch:
 
     def begin(self) -> None:
         """Look around the image that is shown now; what was going on for another one is dropped."""
-        self._document.jobs.cancel(Scope.AHEAD)
+        self._document.jobs.cancel(Scope.PREFETCH)
         self._asked.clear()
         self._go_on()
 
@@ -59,19 +59,19 @@ class Prefetch:
         document = self._document
         if document.store is None:
             return
-        for record in document.browser.nearby():
+        for record in document.image_queue.nearby():
             if record.image_id in self._asked:
                 continue
             self._asked.add(record.image_id)
-            kept = document.browser.take_loaded(record.image_id)
+            kept = document.image_queue.take_loaded(record.image_id)
             if kept is None:
                 document.ask(
                     files.load_image,
                     document.store,
                     record,
                     lane=Lane.FILES,
-                    key="read ahead",
-                    scope=Scope.AHEAD,
+                    key="prefetch",
+                    scope=Scope.PREFETCH,
                     done=self._take,
                     failed=lambda _: self._go_on(),  # said when it is opened
                     late=lambda loaded: warn_of(document, loaded),
@@ -81,9 +81,9 @@ class Prefetch:
 
     def _take(self, loaded: Loaded) -> None:
         """Keep an image that was read, have it encoded, and read the next one."""
-        browser = self._document.browser
-        browser.learn(loaded.record.image_id, loaded.state, loaded.unflagged)
-        browser.keep(loaded)
+        image_queue = self._document.image_queue
+        image_queue.learn(loaded.record.image_id, loaded.state, loaded.unflagged)
+        image_queue.keep(loaded)
         self._encode(loaded)
         self._go_on()
 
@@ -95,7 +95,7 @@ class Prefetch:
                 document.source(loaded),
                 document.settings.segmenter,
                 lane=Lane.PREFETCH,
-                scope=Scope.AHEAD,
+                scope=Scope.PREFETCH,
             )
 
 

@@ -15,8 +15,8 @@ from .class_table import named
 from .commands import classes, prompts
 from .commands.search import Search, nameless_in_question, propose_found
 from .document import AnnotationDocument
-from .learners.predictor import Predictor
-from .learners.tuner import Tuner
+from .learners.adapter_tuning import AdapterTuning
+from .learners.prompt_predictor import PromptPredictor
 from .state import MODEL, TEXT
 
 NOTHING_THERE = "Nothing found at this prompt. Try a box around the object."
@@ -28,11 +28,13 @@ class Prompting:
     Args:
         document: that they are of.
         predictor: whose learned prompts join a person's.
-        tuner: whose detector finds phrases.
+        tuning: whose detector finds phrases.
     """
 
-    def __init__(self, document: AnnotationDocument, predictor: Predictor, tuner: Tuner) -> None:
-        self._document, self._predictor, self._tuner = document, predictor, tuner
+    def __init__(
+        self, document: AnnotationDocument, predictor: PromptPredictor, tuning: AdapterTuning
+    ) -> None:
+        self._document, self._predictor, self._tuning = document, predictor, tuning
         self.add_point = document.bind(prompts.add_point)
         self.add_box = document.bind(prompts.add_box)
         self.add_scribble = document.bind(prompts.add_scribble)
@@ -74,10 +76,10 @@ class Prompting:
             inference.segment_text,
             document.source(),
             chosen.segmenter,
-            self._tuner.detector,
+            self._tuning.detector,
             TextPrompt(text, chosen.box_threshold, chosen.text_threshold),
             chosen.cleaning,
-            self._tuner.fallback,
+            self._tuning.fallback,
             lane=Lane.PHRASES,
             key=key,
             scope=Scope.PROPOSAL,
@@ -140,7 +142,7 @@ class Prompting:
                 "found": len(found.proposals),
                 "phrases": [item.phrase for item in found.proposals],
                 "segmenter": document.settings.segmenter,
-                "detector": self._tuner.detector_name,
+                "detector": self._tuning.detector_name,
                 "seconds": round(found.seconds, 4),
             },
         )
@@ -242,7 +244,7 @@ class Prompting:
         facts.pop("note", None)
         facts["model"] = readable(found.model_id)
         if found.fell_back:
-            self._tuner.is_broken(found.fell_back)
+            self._tuning.is_broken(found.fell_back)
         milliseconds = 1000 * found.seconds
         quick = milliseconds < 1000
         facts["time"] = f"{milliseconds:.0f} ms" if quick else f"{found.seconds:.1f} s"

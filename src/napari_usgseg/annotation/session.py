@@ -9,9 +9,9 @@ from ..jobs import Lane, Scope, files, inference
 from .commands import accept, classes, objects, paint
 from .copying import Copying
 from .document import AnnotationDocument
-from .learners.predictor import Predictor
-from .learners.tuner import Tuner
-from .navigation import Navigation, StepNavigation
+from .learners.adapter_tuning import AdapterTuning
+from .learners.prompt_predictor import PromptPredictor
+from .navigation import Navigation, UndoNavigation
 from .prefetch import Prefetch
 from .prompting import Prompting
 from .settings import Settings
@@ -25,32 +25,36 @@ class AnnotationSession(AnnotationDocument):
     ``session.do(command, ...)``; those that the window has are methods of the attributes below.
 
     Attributes:
-        walk: opens folders and goes from image to image.
+        navigation: opens folders and goes from image to image.
         prompting: phrases, clicks, boxes, scribbles.
         editing: accepting, classes, the label map as a whole.
         objects: merging, subtracting, splitting.
         painting: direct edits of the accepted labels.
         copying: what the previous image has, on this one.
-        ahead: reads and encodes the images around the current one.
-        travel: undo, redo, and any step of the undo stack.
-        predictor: what was learnt from the accepted images, and what it does.
-        tuner: the detector, tuned to what was accepted.
+        prefetch: reads and encodes the images around the current one.
+        undo_navigation: undo, redo, and any step of the undo stack.
+        prompt_predictor: what was learnt from the accepted images, and what it does.
+        tuning: the detector, tuned to what was accepted.
         learners: these two.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
         super().__init__(settings)
-        self.ahead = Prefetch(
-            self, lambda loaded: self.predictor.proposals.ask_ahead(loaded), self._segmenter_is
+        self.prefetch = Prefetch(
+            self,
+            lambda loaded: self.prompt_predictor.proposals.prefetch(loaded),
+            self._segmenter_is,
         )
-        self.predictor = Predictor(self, self.ahead)
-        self.tuner = Tuner(self, self.predictor)
-        self.learners = self.predictor, self.tuner
-        self.prompting = Prompting(self, self.predictor, self.tuner)
-        self.walk = Navigation(self, self.ahead, self.prompting, self.predictor, self.tuner)
-        self.travel = StepNavigation(self, self.walk)
+        self.prompt_predictor = PromptPredictor(self, self.prefetch)
+        self.tuning = AdapterTuning(self, self.prompt_predictor)
+        self.learners = self.prompt_predictor, self.tuning
+        self.prompting = Prompting(self, self.prompt_predictor, self.tuning)
+        self.navigation = Navigation(
+            self, self.prefetch, self.prompting, self.prompt_predictor, self.tuning
+        )
+        self.undo_navigation = UndoNavigation(self, self.navigation)
         self.copying = Copying(self, self.prompting)
-        self.editing = Editing(self, self.walk)
+        self.editing = Editing(self, self.navigation)
         self.objects = Objects(self)
         self.painting = Painting(self)
 
@@ -61,7 +65,7 @@ class AnnotationSession(AnnotationDocument):
     def give_up(self, lane: Lane) -> None:
         """Go on without a job of a lane that failed."""
         if lane is Lane.FILES:
-            self.travel.stop()
+            self.undo_navigation.stop()
         else:
             self.prompting.drop_pending()
 
@@ -78,24 +82,24 @@ class AnnotationSession(AnnotationDocument):
             kind=MODEL,
             done=self._segmenter_is,
         )
-        self.tuner.warm_up()
+        self.tuning.warm_up()
 
     def _segmenter_is(self, model_id: str) -> None:
         self.facts["model"] = model_id
-        self.predictor.segmenter_is(model_id)
+        self.prompt_predictor.segmenter_is(model_id)
 
     def follow_settings(self, old: Settings) -> None:
         """Load other models; proposals in the making are redone."""
         settings = self.settings
         if (old.segmenter, old.detector) != (settings.segmenter, settings.detector):
             self.facts.pop("model", None)
-            self.tuner.changed.emit()
+            self.tuning.changed.emit()
             if old.segmenter != settings.segmenter:
-                self.predictor.segmenter_is("")
+                self.prompt_predictor.segmenter_is("")
             self.warm_up()
             if self.loaded is not None:
-                self.ahead.prepare("Preparing the image...")
-                self.ahead.begin()
+                self.prefetch.prepare("Preparing the image...")
+                self.prefetch.begin()
         if (old.segmenter, old.cleaning) != (settings.segmenter, settings.cleaning):
             self.prompting.ask_again()
         ours = [
@@ -103,25 +107,25 @@ class AnnotationSession(AnnotationDocument):
             for each in (old, settings)
         ]
         if ours[0] != ours[1]:
-            self.predictor.settings_changed()
+            self.prompt_predictor.settings_changed()
 
     def undo(self) -> None:
         """Take back the last edit; where it was on another image, go there first."""
-        self.travel.move(-1)
+        self.undo_navigation.move(-1)
 
     def redo(self) -> None:
         """Do again what was undone last; where it was on another image, go there first."""
-        self.travel.move(1)
+        self.undo_navigation.move(1)
 
     def go_to(self, position: int) -> None:
         """Undo or redo until ``position`` of ``history.steps`` are done."""
-        self.travel.go_to(position)
+        self.undo_navigation.go_to(position)
 
     def close(self) -> None:
         """Write down what is left to write, and let others have the folder."""
         self.flushing.emit()
-        self.predictor.leave()
-        self.tuner.leave()
+        self.prompt_predictor.leave()
+        self.tuning.leave()
         self.note_effort()
         if self.store is not None:
             self.close_store(self.store)
@@ -178,7 +182,7 @@ class Editing:
         document = self._document
         if labelling == document.settings.labelling:
             return True
-        labelled = bool(document.others) or document.browser.has_labels
+        labelled = bool(document.others) or document.image_queue.has_labels
         have, want = ("class", "object") if labelling == "instance" else ("object", "class")
         refusal = ""
         if labelled:
@@ -186,7 +190,7 @@ class Editing:
                 f"This project has one label for each {have} already. To have one for each {want}, "
                 "open the images with another folder for the labels."
             )
-        elif document.history.next_redo is not None:
+        elif document.undo_stack.next_redo is not None:
             refusal = (
                 f"Undone steps may hold one label for each {have}. Redo them, or give them up with "
                 "a click on the image; then choose again."

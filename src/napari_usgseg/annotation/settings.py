@@ -72,7 +72,7 @@ class Settings:
         view: how images and labels are shown.
         cleaning: of proposed masks.
         mode: what a trained prompt predictor does.
-        train_after: committed images of a class after which a training is offered.
+        train_after: accepted images of a class after which a training is offered.
         train_by_itself: begin it then without asking.
     """
 

@@ -84,7 +84,7 @@ class Opening:
     def open(self, folder: str | Path, labels_root: str | Path | None = None) -> None:
         """Open a folder of images, or of a project."""
         self._before()
-        self._session.walk.open_folder(folder, labels_root, self.annotator)
+        self._session.navigation.open_folder(folder, labels_root, self.annotator)
 
     def _ask_folder(self, title: str) -> str:
         return QFileDialog.getExistingDirectory(self._parent, title)

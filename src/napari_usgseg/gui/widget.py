@@ -113,7 +113,7 @@ class UltrasoundWidget(QWidget):
         self.folds.add("Export", "Write what is accepted as a data set.", self.export)
         self.folds.toggled.connect(self._on_fold)
         self.find_panel.fold.toggled.connect(self._on_thresholds)
-        for learner in (session.predictor, session.tuner):
+        for learner in (session.prompt_predictor, session.tuning):
             learner.changed.connect(self._on_offer)
         self.status = StatusLine(session)
         panels = (
@@ -155,7 +155,7 @@ class UltrasoundWidget(QWidget):
         is_open = bool(self.folds.open_one) or self.find_panel.fold.is_open
         room = not is_open or self.folds.open_one == "Learn"
         self.assist.set_room(room)
-        predictor, tuner = self.session.predictor, self.session.tuner
+        predictor, tuner = self.session.prompt_predictor, self.session.tuning
         learns = predictor.training is not None or tuner.training is not None
         self.folds.mark("Learn", learns or (bool(predictor.offer) and not room))
 
@@ -182,12 +182,12 @@ class UltrasoundWidget(QWidget):
         frame = self.bridge.adopted.frame(layer)
         self.bridge.adopt(layer)
         shown = f" frame {'-'.join(map(str, frame))}" if frame else ""
-        self.session.walk.open_array(layer.name + shown, array)
+        self.session.navigation.open_array(layer.name + shown, array)
 
     def try_phantoms(self) -> None:
         """Make phantoms in a temporary folder and open them."""
         self.bridge.adopt(None)
-        self.session.walk.open_phantoms(
+        self.session.navigation.open_phantoms(
             Path(tempfile.mkdtemp(prefix="usgseg-phantoms-")) / "phantoms"
         )
 

@@ -39,7 +39,7 @@ class Scope(StrEnum):
     PROPOSAL = "proposal"
     """It ends with a proposal; until then there is nothing to accept, and it can be cancelled."""
     IMAGE = "image"
-    AHEAD = "ahead"
+    PREFETCH = "prefetch"
     FOLDER = "folder"
 
 

@@ -20,7 +20,7 @@ BEGUN = "A training goes on in the background; Learn shows how far it is."
 
 
 class Learner:
-    """``session.predictor`` and ``session.tuner``.
+    """``session.prompt_predictor`` and ``session.tuning``.
 
     ``changed`` is emitted whenever anything that can be read here may have changed (also progress,
     and what the other one does: one training goes on at a time).

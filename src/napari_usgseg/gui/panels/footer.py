@@ -49,7 +49,7 @@ class PrimaryButton(QPushButton):
     @property
     def _is_accepted(self) -> bool:
         record = self._session.record
-        decided = None if record is None else self._session.browser.decided(record.image_id)
+        decided = None if record is None else self._session.image_queue.decided(record.image_id)
         return decided is ImageState.ACCEPTED
 
     @property
@@ -64,7 +64,7 @@ class PrimaryButton(QPushButton):
         if session.unsaved:
             session.retry()
         elif session.record is not None and session.loaded is None:
-            session.walk.reload()
+            session.navigation.reload()
         elif session.failed == TEXT:
             session.prompting.find()
         else:
@@ -73,7 +73,7 @@ class PrimaryButton(QPushButton):
     def refresh(self, _: object = None) -> None:
         """Say what will happen now."""
         session = self._session
-        onwards = "" if session.browser.neighbour(1) is None else " and next"
+        onwards = "" if session.image_queue.neighbour(1) is None else " and next"
         enabled = True
         if self._is_retry:
             text = "Retry"
@@ -131,6 +131,6 @@ class StatusLine(QWidget):
         return self.label.text()
 
     def _on_cancel(self) -> None:
-        self._session.travel.stop()
+        self._session.undo_navigation.stop()
         self._session.jobs.cancel("step")
         self._session.prompting.cancel()

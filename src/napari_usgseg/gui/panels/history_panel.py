@@ -109,7 +109,7 @@ class HistoryPanel(QWidget):
         """Show the history as it is, if anybody looks."""
         if not self.isVisible():
             return
-        past = self._session.history
+        past = self._session.undo_stack
         self.model.show(past)
         current = self.model.index(past.position)
         self.list.setCurrentIndex(current)

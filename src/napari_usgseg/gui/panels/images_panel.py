@@ -162,13 +162,13 @@ class ImagesModel(QAbstractListModel):
         self._thumbnails = thumbnails
         self._places: list[int] | None = None  # None: all images
         self._current: int | None = None
-        self._browser = session.browser
+        self._browser = session.image_queue
         thumbnails.made.connect(self._on_state)
 
     def refresh(self) -> None:
         """Show another folder, or other states."""
         self.beginResetModel()
-        browser = self._session.browser
+        browser = self._session.image_queue
         if browser is not self._browser:
             self._browser.state_changed.disconnect(self._on_state, missing_ok=True)
             self._thumbnails.forget()
@@ -289,16 +289,18 @@ class ImagesPanel(QWidget):
         self.model = ImagesModel(session, self.thumbnails)
         self.list = self._list()
         self.previous = button(
-            "<", tip("Go to the image before.", "previous"), lambda: session.walk.step(-1)
+            "<", tip("Go to the image before.", "previous"), lambda: session.navigation.step(-1)
         )
-        self.next = button(">", tip("Go to the image after.", "next"), lambda: session.walk.step(1))
+        self.next = button(
+            ">", tip("Go to the image after.", "next"), lambda: session.navigation.step(1)
+        )
         self.untouched = button(
             "Next untouched",
             tip("Go to the next image without labels.", "next untouched"),
-            session.walk.next_untouched,
+            session.navigation.next_untouched,
         )
         self.skip = button(
-            "Skip", tip("Set this image aside and go on.", "skip"), session.walk.skip
+            "Skip", tip("Set this image aside and go on.", "skip"), session.navigation.skip
         )
         self.flag = button(
             MARKS[ImageState.FLAGGED],
@@ -306,7 +308,7 @@ class ImagesPanel(QWidget):
                 "Flag this image for review and go on, or take its flag away.",
                 "flag for review",
             ),
-            session.walk.flag,
+            session.navigation.flag,
         )
         for narrow in (self.previous, self.next, self.flag):
             narrow.setFixedWidth(34)
@@ -349,7 +351,7 @@ class ImagesPanel(QWidget):
     def _on_opened(self) -> None:
         if self._browser is not None:
             self._browser.state_changed.disconnect(self._on_progress, missing_ok=True)
-        self._browser = self._session.browser
+        self._browser = self._session.image_queue
         self._browser.only = FILTERS[self.filter.currentText()]
         self._browser.state_changed.connect(self._on_progress)
         self.model.refresh()
@@ -360,18 +362,18 @@ class ImagesPanel(QWidget):
         self.left_out.setVisible(bool(text))
 
     def _on_filter(self, name: str) -> None:
-        self._session.walk.show_only(FILTERS[name])
+        self._session.navigation.show_only(FILTERS[name])
         self.model.refresh()
         self._show_current()
 
     def _on_name(self) -> None:
-        self._session.walk.go_to_name(self.name.text())
+        self._session.navigation.go_to_name(self.name.text())
         self.name.clearFocus()  # so that the next key is a shortcut
 
     def _on_clicked(self, index: QModelIndex) -> None:
         image_id = self.model.image_id(index)
         if image_id is not None:
-            self._session.walk.open_image(image_id)
+            self._session.navigation.open_image(image_id)
 
     def _on_image(self) -> None:
         self.model.go()
@@ -385,14 +387,14 @@ class ImagesPanel(QWidget):
             self.list.scrollTo(index)
 
     def _on_progress(self, _: Any = None) -> None:
-        text = progress_text(self._session.browser)
+        text = progress_text(self._session.image_queue)
         self.progress.setText(text)
         self.progress.setToolTip(f"{text}.")
 
 
 def progress_text(queue: ImageQueue) -> str:
     """How far a folder is: "312 of 500, 41 per hour, about 4 h left"."""
-    words = [f"{queue.committed} of {len(queue.records)} labelled"]
+    words = [f"{queue.accepted_count} of {len(queue.records)} labelled"]
     pace, hours = queue.per_hour(), queue.hours_left()
     if pace is not None:
         words.append(f"{pace} per hour")

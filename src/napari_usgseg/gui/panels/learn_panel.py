@@ -33,14 +33,14 @@ class TuneForm(QWidget):
         super().__init__()
         self._session = session
         self.purpose = sentence()
-        self.view = TrainingView(session, session.tuner, TUNE_WORDS)
+        self.view = TrainingView(session, session.tuning, TUNE_WORDS)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 4, 0, 0)
         layout.setSpacing(4)
         layout.addWidget(self.purpose)
         layout.addWidget(self.view, 1)
-        session.tuner.changed.connect(self.refresh)
-        session.predictor.changed.connect(self.refresh)  # it counts the images
+        session.tuning.changed.connect(self.refresh)
+        session.prompt_predictor.changed.connect(self.refresh)  # it counts the images
         session.settings_changed.connect(self.refresh)
         session.classes_changed.connect(self.refresh)
         session.opened.connect(self.refresh)
@@ -53,7 +53,7 @@ class TuneForm(QWidget):
             TUNE_PURPOSE,
             f"{accepted(self._session)}.",
             f"Base: {base}.",
-            self._session.tuner.renamed,
+            self._session.tuning.renamed,
         ]
         self.purpose.setText(" ".join(filter(None, parts)))
         self.view.refresh()
@@ -79,7 +79,7 @@ class LearnForm(QWidget):
         super().__init__()
         self._session = session
         self.counts = sentence()
-        self.view = TrainingView(session, session.predictor, ASSIST_WORDS)
+        self.view = TrainingView(session, session.prompt_predictor, ASSIST_WORDS)
         self.after = QSpinBox()
         self.after.setRange(1, MOST_TRAIN_AFTER)
         self.after.setSuffix(" images of a class")
@@ -96,7 +96,7 @@ class LearnForm(QWidget):
         layout.addWidget(self.view, 1)
         self.after.valueChanged.connect(self._on_edited)
         self.by_itself.toggled.connect(self._on_edited)
-        session.predictor.changed.connect(self.refresh)
+        session.prompt_predictor.changed.connect(self.refresh)
         session.settings_changed.connect(self.refresh)
         session.classes_changed.connect(self.refresh)
         session.opened.connect(self.refresh)
@@ -121,7 +121,7 @@ class LearnForm(QWidget):
         self.view.refresh()
 
     def _counted(self) -> str:
-        left = self._session.predictor.until_offer
+        left = self._session.prompt_predictor.until_offer
         more = f" {left} more until it learns." if left else ""
         return f"{accepted(self._session)}.{more}"
 
@@ -143,8 +143,8 @@ class LearnPage(QTabWidget):
         self.learn = LearnForm(session)
         self.tune = TuneForm(session)
         self._named: tuple[tuple[str, Learner], ...] = (
-            (TRAIN, session.predictor),
-            (TUNE, session.tuner),
+            (TRAIN, session.prompt_predictor),
+            (TUNE, session.tuning),
         )
         self.addTab(self.learn, TRAIN)
         self.addTab(self.tune, TUNE)

@@ -245,8 +245,8 @@ class LedgerDialog(QDialog):
 
     def _on_chosen(self, item: QTableWidgetItem) -> None:
         first = self.changed.item(item.row(), 0)
-        if first is not None and first.text() in self._session.browser:
-            self._session.walk.open_image(first.text())
+        if first is not None and first.text() in self._session.image_queue:
+            self._session.navigation.open_image(first.text())
 
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802
         """End the reading."""

@@ -42,7 +42,7 @@ class ModePanel(Section):
         super().__init__("")
         self._session = session
         self.modes = {
-            mode: toggle(name, "", partial(session.predictor.set_mode, mode))
+            mode: toggle(name, "", partial(session.prompt_predictor.set_mode, mode))
             for mode, name in NAMES.items()
         }
         group = QButtonGroup(self)
@@ -52,10 +52,12 @@ class ModePanel(Section):
         self.offer = QLabel()
         self.offer.setWordWrap(True)
         self.train = button(
-            "Train", "Learn from all accepted images, in the background.", session.predictor.train
+            "Train",
+            "Learn from all accepted images, in the background.",
+            session.prompt_predictor.train,
         )
         self.later = button(
-            "Not now", "Ask again after some more images.", session.predictor.dismiss
+            "Not now", "Ask again after some more images.", session.prompt_predictor.dismiss
         )
         self.offer_line = QWidget()
         line = row(self.offer, self.train, self.later, stretch=0)
@@ -65,7 +67,7 @@ class ModePanel(Section):
         self.body.addWidget(self.badge)
         self.body.addWidget(self.offer_line)
         self._room = True
-        session.predictor.changed.connect(self.refresh)
+        session.prompt_predictor.changed.connect(self.refresh)
         session.proposal_changed.connect(self.refresh)
         session.settings_changed.connect(self.refresh)
         session.opened.connect(self.refresh)
@@ -78,14 +80,14 @@ class ModePanel(Section):
 
     def cycle(self) -> None:
         """Go on to the next mode that can be used."""
-        if not self._session.predictor.why_not:
+        if not self._session.prompt_predictor.why_not:
             modes = list(Mode)
-            at = modes.index(self._session.predictor.mode)
-            self._session.predictor.set_mode(modes[(at + 1) % len(modes)])
+            at = modes.index(self._session.prompt_predictor.mode)
+            self._session.prompt_predictor.set_mode(modes[(at + 1) % len(modes)])
 
     def refresh(self) -> None:
         """Say how it is."""
-        predictor = self._session.predictor
+        predictor = self._session.prompt_predictor
         why_not = predictor.why_not
         shown = Mode.MANUAL if why_not else predictor.mode
         for mode, control in self.modes.items():
@@ -104,7 +106,7 @@ class ModePanel(Section):
     def _badge(self) -> str:
         """Who made what is proposed; where nothing is, who will."""
         session = self._session
-        predictor = session.predictor
+        predictor = session.prompt_predictor
         shown = [item for item in session.proposal.objects if item.has_mask]
         if not shown:
             version = predictor.current
@@ -118,7 +120,7 @@ class ModePanel(Section):
         session = self._session
         prompted = not item.prompts.is_empty
         if item.ppn:
-            version = session.predictor.get(item.ppn)
+            version = session.prompt_predictor.get(item.ppn)
             learned = version.badge if version else f"PPN v{item.ppn}, not here any more"
             return f"{learned}, with your prompts" if prompted else learned
         if item.by_hand:
@@ -130,7 +132,7 @@ class ModePanel(Section):
 
     def _tuned(self, phrase: str) -> str:
         """Which tuned detector was asked; it answers for what it was taught only."""
-        tuner = self._session.tuner
+        tuner = self._session.tuning
         version = tuner.get(tuned_number_in(self._session.proposal.model_id))
         if version is None:
             return ""

@@ -116,7 +116,7 @@ class FindPanel(Section):
             control.valueChanged.connect(self._on_edited)
         self.on_open.toggled.connect(self._on_edited)
         session.settings_changed.connect(self._on_settings)
-        session.tuner.changed.connect(self._on_tuner)
+        session.tuning.changed.connect(self._on_tuner)
         self._on_settings()
         self._on_tuner()
 
@@ -150,7 +150,7 @@ class FindPanel(Section):
 
     def _on_tuner(self) -> None:
         """Say which tuned detector is asked, and what for."""
-        tuner = self._session.tuner
+        tuner = self._session.tuning
         version = None if tuner.why_not else tuner.current
         self.tuned.setVisible(version is not None)
         if version is not None:
@@ -256,7 +256,7 @@ class CorrectPanel(Section):
             sign.setToolTip(tip(sentences[on_labels], "positive or negative"))
 
     def _on_history(self) -> None:
-        undo, redo = self._session.history.next_undo, self._session.history.next_redo
+        undo, redo = self._session.undo_stack.next_undo, self._session.undo_stack.next_redo
         self.undo.setEnabled(undo is not None)
         self.redo.setEnabled(redo is not None)
         self.undo.setToolTip(tip(f"Take back: {undo.name if undo else 'nothing'}.", "undo"))

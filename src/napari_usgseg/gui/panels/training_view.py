@@ -264,7 +264,7 @@ def percent(training: TrainingProgress) -> int:
 def accepted(session: AnnotationSession) -> str:
     """On how many accepted images each class is: "Accepted images: nodule 12, cyst 3"."""
     names = {item.class_id: item.name for item in session.table.classes}
-    counts = sorted(session.predictor.counts.items())
+    counts = sorted(session.prompt_predictor.counts.items())
     parts = [f"{names.get(value, value)} {count}" for value, count in counts]
     return "Accepted images: " + (", ".join(parts) or "none yet")
 

@@ -55,7 +55,7 @@ class ClassCounts:
         if document.record is None or document.labels is None:
             return
         image_id = document.record.image_id
-        state = document.browser.decided(image_id)
+        state = document.image_queue.decided(image_id)
         seen = image_id, state, id(document.labels)
         if seen == self._seen:
             return
@@ -86,7 +86,7 @@ class ClassCounts:
         del self._unread[: len(images)]
         here = None if document.record is None else document.record.image_id
         for image_id, found in present.items():
-            if document.browser.decided(image_id) is ImageState.ACCEPTED and image_id != here:
+            if document.image_queue.decided(image_id) is ImageState.ACCEPTED and image_id != here:
                 self._set(image_id, found)
         self._read_on()
         self._counted()

@@ -1,6 +1,6 @@
 """Adapter tuning: the detector of a project, tuned to its own targets with LoRA.
 
-``session.tuner``. The training is a process of its own (``learning.process.lora_training``).
+``session.tuning``. The training is a process of its own (``learning.process.lora_training``).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from ...models.lora.card import is_adapter
 from ...project.versions import ModelVersion, Versions, tuned_number_in
 from ..class_table import FIRST_CLASS
 from .learner import LEAST_IMAGES, Learner
-from .predictor import Predictor
+from .prompt_predictor import PromptPredictor
 from .training import Host
 
 
-class Tuner(Learner):
-    """``session.tuner``: versions, trainings, and the detector that the text prompt asks.
+class AdapterTuning(Learner):
+    """``session.tuning``: versions, trainings, and the detector that the text prompt asks.
 
     Args:
         host: what it knows of the session.
@@ -29,7 +29,7 @@ class Tuner(Learner):
     kind = "lora"
     busy = "The detector is being tuned: wait until that is done, or stop it."
 
-    def __init__(self, host: Host, predictor: Predictor) -> None:
+    def __init__(self, host: Host, predictor: PromptPredictor) -> None:
         super().__init__(host, predictor.peers)
         self._predictor = predictor
         self._warm = ""

@@ -1,6 +1,6 @@
 """Prompt predictor (PPN) of a project: which is in use, what it does, when a new one is made.
 
-``session.predictor``. Everything here is quick; the training is a process of its own
+``session.prompt_predictor``. Everything here is quick; the training is a process of its own
 (``learning.process.ppn_training``), versions are read and written by the file thread.
 """
 
@@ -20,11 +20,11 @@ from ..prefetch import Prefetch
 from ..settings import Mode
 from ..state import MODEL
 from .learner import Learner
-from .trigger import ClassCounts, TrainingTrigger
+from .training_trigger import ClassCounts, TrainingTrigger
 
 
-class Predictor(Learner):
-    """``session.predictor``: modes, versions, trainings.
+class PromptPredictor(Learner):
+    """``session.prompt_predictor``: modes, versions, trainings.
 
     Attributes:
         proposals: on the image that is shown and those around it.
@@ -176,14 +176,14 @@ def is_untouched(proposal: ImageProposal) -> bool:
 
 
 class Proposals:
-    """``session.predictor.proposals``: on the image that is shown, and on those around it.
+    """``session.prompt_predictor.proposals``: on the image that is shown, and on those around it.
 
     None of it is an edit: nobody did it. It is shown on images that nobody has begun with, and made
     anew (or taken away) there when another version, or none, comes into use.
     """
 
     def __init__(
-        self, document: AnnotationDocument, predictor: Predictor, prefetch: Prefetch
+        self, document: AnnotationDocument, predictor: PromptPredictor, prefetch: Prefetch
     ) -> None:
         self._document, self._predictor, self._prefetch = document, predictor, prefetch
         self._nothing: dict[str, int] = {}
@@ -223,8 +223,8 @@ class Proposals:
         if self._document.loaded is not None and self._predictor.learned() is not None:
             self._ask(by_person=True)
 
-    def ask_ahead(self, loaded: Loaded) -> bool:
-        """Have an image segmented that was read ahead; False where nothing is to be proposed."""
+    def prefetch(self, loaded: Loaded) -> bool:
+        """Have an image segmented before it is shown; False where nothing is to be proposed."""
         document, number = self._document, self._number
         image_id, proposal = loaded.record.image_id, loaded.proposal
         learned = self._predictor.learned()
@@ -244,8 +244,8 @@ class Proposals:
             learned,
             document.settings.cleaning,
             lane=Lane.PREFETCH,
-            scope=Scope.AHEAD,
-            done=lambda found: self._take_ahead(image_id, found),
+            scope=Scope.PREFETCH,
+            done=lambda found: self._take_prefetched(image_id, found),
             failed=self._predictor.is_broken,
         )
         return True
@@ -261,9 +261,9 @@ class Proposals:
     def _is_free(self, image_id: str, proposal: ImageProposal, labels: LabelMap) -> bool:
         """True where nobody has decided, labelled or begun anything."""
         document = self._document
-        history = document.history
+        history = document.undo_stack
         return (
-            document.browser.decided(image_id) is ImageState.UNTOUCHED
+            document.image_queue.decided(image_id) is ImageState.UNTOUCHED
             and is_untouched(proposal)
             and not labels.any()
             and all(step.image_id != image_id for step in history.steps[: history.position])
@@ -306,9 +306,9 @@ class Proposals:
         count = len(found.proposals)
         document.facts["note"] = f"{count} proposed" if count else " ".join(found.notes)
 
-    def _take_ahead(self, image_id: str, found: Found) -> None:
-        """Keep what a prompt predictor proposes on an image that was read ahead."""
-        loaded = self._document.browser.take_loaded(image_id)
+    def _take_prefetched(self, image_id: str, found: Found) -> None:
+        """Keep what a prompt predictor proposes on an image that was read before it is shown."""
+        loaded = self._document.image_queue.take_loaded(image_id)
         if loaded is None or not self._is_free(image_id, loaded.proposal, loaded.labels):
             return
         proposal = self._proposal(found, ImageProposal())
@@ -342,7 +342,7 @@ class Proposals:
             body={"model": proposal.model_id, **body},
         )
         if not here:
-            document.browser.propose(image_id, proposal)
+            document.image_queue.propose(image_id, proposal)
             return
         document.set_state(proposal=proposal)
         document.proposal_changed.emit()
