@@ -194,7 +194,8 @@ def train(
     """Begin the training whose request is on a version_store; its messages go to a queue."""
     jobs = Jobs(lambda job: trainings.submit(job, job.receive), trainings.cancel)
     jobs.submit(
-        f"napari_usgseg.learning.process.{version_store.kind}_training",
+        "napari_usgseg.learning.process",
+        version_store.kind,
         version_store.training.absolute(),
         lane=Lane.TRAINING,
         told=messages.put,

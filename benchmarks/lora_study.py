@@ -96,7 +96,7 @@ class Study:
             [self.new],
             arguments.work / name,
             settings,
-            grounder=str(arguments.base),
+            detector=str(arguments.base),
             images=images,
             splits=self.splits,
             resume=True,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_usgseg.effort.efforts import efforts
-from napari_usgseg.learning.process.images import _labels
+from napari_usgseg.learning.labelled import label_maps
 from napari_usgseg.project.project import Project
 from napari_usgseg.project.records import ImageState
 from tests.support.bench import Bench, opened_again
@@ -100,7 +100,7 @@ def test_a_training_reads_no_image_whose_accept_was_taken_back_meanwhile(bench: 
     folder = tmp_path / "training"
     folder.mkdir()
     request = {**asked, "plan": {"seed": 0}}
-    assert list(_labels(folder, request, store)) == ["a"]
+    assert list(label_maps(folder, request, store)) == ["a"]
     store.close()
 
 

@@ -10,10 +10,10 @@ from napari_usgseg.learning.cross_validation import (
     folds,
     how_measured,
     joined_groups,
-    judge,
     partitions,
 )
 from napari_usgseg.learning.labelled import LabelledImage
+from napari_usgseg.learning.promotion import judge
 
 
 def noise(count: int, groups: int, seed: int = 0) -> list[LabelledImage]:

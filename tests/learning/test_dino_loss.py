@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_usgseg.lab.nano_factory.dino import build_dino, start_trunk
+from napari_usgseg.learning.lora.data import Question
 from napari_usgseg.learning.lora.dino_task import (
     STRIDES,
     Truth,
@@ -21,7 +22,6 @@ from napari_usgseg.learning.lora.dino_task import (
     phrase_of_tokens,
     truth_of,
 )
-from napari_usgseg.learning.lora.questions import Question
 from napari_usgseg.models.grounding.nano_detector import PhraseNet
 
 SIDE = 64

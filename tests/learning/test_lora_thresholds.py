@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from napari_usgseg.learning.labelled import LabelledImage
-from napari_usgseg.learning.lora import train as lora_train
+from napari_usgseg.learning.lora import validation
 from napari_usgseg.learning.lora.data import CheckImage
-from napari_usgseg.learning.lora.thresholds import THRESHOLDS, AskedImage, thresholds
 from napari_usgseg.learning.lora.train import LoraSettings, cross_validate_lora
+from napari_usgseg.learning.lora.validation import THRESHOLDS, AskedImage, thresholds
 from napari_usgseg.models.lora.card import read_adapter_card
 from napari_usgseg.phantoms.phantom import make_phantom
 
@@ -52,7 +52,7 @@ def asked(monkeypatch):
         least = {"fold-1": 0.3, "fold-2": 0.4, "fold-3": 0.5}.get(name, 0.35)
         return [answer(image.image_id, "zygomatic arch", least) for image in images]
 
-    monkeypatch.setattr(lora_train, "ask", ask)
+    monkeypatch.setattr(validation, "ask", ask)
     return seen
 
 

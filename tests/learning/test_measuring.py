@@ -9,8 +9,7 @@ import pytest
 
 from napari_usgseg.core.errors import Cancelled
 from napari_usgseg.learning.labelled import LabelledImage
-from napari_usgseg.learning.process.measuring import (
-    Asked,
+from napari_usgseg.learning.promotion import (
     TextScore,
     compare_lora,
     labelled_images,
@@ -70,11 +69,10 @@ def test_an_adapter_has_the_score_of_its_cross_validation_on_what_it_learnt():
     images = [image(0, 1), image(1, 1), image(2, 1)]
     kept = {"per_class": {"i0": {"1": 0.4}}}
     card = AdapterCard("nano", "nano-0", images=("i0", "i1"), scores=kept)
-    asked = Asked(BoxDetector(), card)
-    scores = text_scores(asked, DiscSegmenter(), images, {1: "cyst"}, {"i0", "i1", "i2"})
+    wanted = {"i0", "i1", "i2"}
+    scores = text_scores(BoxDetector(), card, DiscSegmenter(), images, {1: "cyst"}, wanted)
     assert scores == pytest.approx({"i0": 0.4, "i2": 1.0})
-    as_it_is = Asked(BoxDetector(), None)
-    only = text_scores(as_it_is, DiscSegmenter(), images, {1: "cyst"}, {"i1"})
+    only = text_scores(BoxDetector(), None, DiscSegmenter(), images, {1: "cyst"}, {"i1"})
     assert only == pytest.approx({"i1": 1.0})
 
 
@@ -118,6 +116,6 @@ def test_a_class_that_has_another_name_since_is_measured_as_the_detector_answers
     routed = RoutedDetector(Refusing(), AnyPhrase(), lambda phrases: [p == "vein" for p in phrases])
     wanted = {"i0", "i1"}
     for name, dice in (("vein", 0.9), ("artery", 0.0)):
-        scores = text_scores(Asked(routed, card), DiscSegmenter(), images, {1: name}, wanted)
+        scores = text_scores(routed, card, DiscSegmenter(), images, {1: name}, wanted)
         assert scores == pytest.approx({"i0": dice, "i1": dice})
     assert kept["per_class"]["i0"] == {"1": 0.9}

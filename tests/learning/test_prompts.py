@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_usgseg.learning.prompts import (
+from napari_usgseg.learning.augmentation import (
     coarse_logits,
     correction,
     empty_box,

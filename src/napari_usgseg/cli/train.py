@@ -259,7 +259,7 @@ def lora(
             datasets,
             out,
             settings,
-            grounder=detector,
+            detector=detector,
             images=images,
             splits=read_splits(splits) if splits else None,
             device=device,

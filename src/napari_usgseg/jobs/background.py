@@ -30,7 +30,7 @@ class BackgroundProcess:
     """A module of this package that runs in a process of its own.
 
     Args:
-        module: to run, such as ``napari_usgseg.learning.process.ppn_training``.
+        module: to run, such as ``napari_usgseg.learning.process``.
         arguments: of its command line.
         report: called with each message, on a thread of this object; with ``ENDED`` last.
 

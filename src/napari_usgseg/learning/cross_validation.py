@@ -1,12 +1,9 @@
-"""Cross-validation by groups, and the rule by which a new model is promoted.
+"""Cross-validation by groups, the same for prompt predictors and adapters.
 
-A new model is promoted where its mean Dice on images that it did not learn from is better than that
-of what is in use. With 30 or more images some groups (patients, videos, cases; near duplicates
-together) are kept out of training for good. Below that, grouped three-fold cross-validation stands
-in: every image is scored by a training that had none of its group, and the model itself learns from
-all. Those trainings have fewer images and as many fewer steps, so that each image is learnt from as
-often.
-The same for prompt predictors and adapters.
+With 30 or more images some groups (patients, videos, cases; near duplicates together) are kept out
+of training for good. Below that, grouped three-fold cross-validation stands in: every image is
+scored by a training that had none of its group, and the model itself learns from all. Those
+trainings have fewer images and as many fewer steps, so that each image is learnt from as often.
 """
 
 from __future__ import annotations
@@ -29,11 +26,6 @@ LEAST_HELD_OUT = 30
 """From so many images on, some are kept out for good."""
 HELD_OUT_SHARE = 0.2
 FOLDS = 3
-OWN_MASK = 0.999
-"""A label that a model's mask has this Dice with is that mask, accepted unchanged."""
-AS_GOOD = 0.9
-"""Dice with a label that is the other side's own mask from which a model counts as equal there."""
-
 M = TypeVar("M")
 Score = Callable[[LabelledImage], Mapping[int, float]]
 """Label value -> Dice of a model on an image."""
@@ -64,17 +56,6 @@ class Fold:
     classes: dict[int, str]
     folder: Path
     steps: int
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Whether a new model replaces what is in use, and the sentence that says why."""
-
-    promoted: bool
-    new_dice: float
-    old_dice: float
-    images: int
-    sentence: str
 
 
 def partitions(images: Sequence[LabelledImage]) -> tuple[Partition, ...]:
@@ -237,48 +218,6 @@ def out_of_fold_scores(
 def missed(image: LabelledImage, value: int) -> float:
     """Dice of a class that is not looked for: 1 where it is not there."""
     return float(not (image.labels == value).any())
-
-
-def judge(
-    new: Mapping[str, float],
-    old: Mapping[str, float],
-    old_name: str,
-    labelled: Collection[str] = (),
-) -> Verdict:
-    """Compare Dice by image id on the images that both have; the new one must be better.
-
-    A label may be the old side's own mask, accepted unchanged: its Dice there is 0.999 or more, and
-    something is labelled. Nobody outlines to the pixel as another does, so on such an image a new
-    Dice of 0.9 or more counts as equal; the sentence says so where it did.
-
-    Args:
-        new: of the new model.
-        old: of what is in use: an earlier one, or the model as it is.
-        old_name: how to call it ("PPN v2", "the text prompt").
-        labelled: ids of the images on which something is labelled.
-    """
-    common = sorted(set(new) & set(old))
-    if not common:
-        return Verdict(False, 0.0, 0.0, 0, f"Not used: no image to compare it with {old_name} on.")
-    now = float(np.mean([new[image] for image in common]))
-    then = float(np.mean([old[image] for image in common]))
-    equal = [
-        image
-        for image in common
-        if image in labelled and old[image] >= OWN_MASK and AS_GOOD <= new[image] < old[image]
-    ]
-    counted = float(np.mean([old[i] if i in equal else new[i] for i in common]))
-    measured = (
-        f"Dice {now:.3f}, {old_name} {then:.3f}, on {len(common)} images that were not learnt from"
-    )
-    if equal:
-        measured += (
-            f" ({counted:.3f} where {AS_GOOD} counts as equal, on {len(equal)} of them: their "
-            f"labels are masks by {old_name}, accepted unchanged)"
-        )
-    promoted = counted > then
-    sentence = f"{'In use now' if promoted else 'Not used'}: {measured}."
-    return Verdict(promoted, now, then, len(common), sentence)
 
 
 def joined_groups(images: Sequence[LabelledImage]) -> list[str]:

@@ -1,17 +1,37 @@
-"""Labelled images to learn from, and the drawing of them from a data set."""
+"""Labelled images to learn from: drawn from a data set, or the accepted ones of a project."""
 
 from __future__ import annotations
 
+import io
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import DatasetError, FileError
+from ..core.errors import Cancelled, CheckpointError, DatasetError, FileError
 from ..core.types import ImageEmbedding
+from ..io.atomic import write_atomically
 from ..io.datasets import Dataset, DatasetItem, read_mask, read_pair
+from ..io.groups import default_group
+from ..io.images import content_key
+from ..io.labels import labelling_in, semantic
+from ..models.embedding_cache import CachePlace, EmbeddingCache
+from ..models.interfaces import Segmenter
+from ..project.project import Project
+from ..project.records import ImageState
+from ..project.versions import LABELS_FILE
+
+MOST_IMAGES = 400
+"""More of a project are not held in memory; so many are drawn by the seed."""
+EMBEDDING_BYTES = 2**30
+"""Embeddings beyond this are made again when they are wanted."""
+LARGE_EMBEDDING = 8 * 2**20
+"""In bytes; an encoder that makes larger ones learns from no more images than fit."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,6 +51,9 @@ class LabelledImage:
     image: NDArray[np.uint8]
     labels: NDArray[np.integer]
     embedding: ImageEmbedding | None = None
+
+
+# -- of a data set ---------------------------------------------------------------------------------
 
 
 def choose_items(
@@ -61,8 +84,7 @@ def choose_items(
             members = [item for item in items if item.group == group]
             if len(kept) + len(members) <= held_out:
                 kept += members
-        chosen = [item for item in items if item not in kept]
-        return chosen, kept
+        return [item for item in items if item not in kept], kept
     chosen = _draw(dataset, items, count, rng)
     groups_in = {item.group for item in chosen}
     others = [item for item in items if item.group not in groups_in]
@@ -148,3 +170,88 @@ def classes_in(dataset: Dataset, images: Sequence[LabelledImage]) -> dict[int, s
             dataset.name, f"none of the {len(images)} images holds a label, {names}; choose others"
         )
     return classes
+
+
+# -- of a project ----------------------------------------------------------------------------------
+
+
+def read_accepted(
+    folder: Path,
+    request: Mapping[str, Any],
+    segmenter: Segmenter,
+    is_ending: Callable[[], bool],
+) -> tuple[list[LabelledImage], str]:
+    """The accepted images of the project that a training's ``folder`` is in, and its name.
+
+    Their label maps are those of when the training began, whatever is labelled later.
+
+    Raises:
+        UsgsegError: one is gone, or none is there.
+        Cancelled: ``is_ending()`` turned true.
+    """
+    root = folder.parents[2] if request["annotator"] else folder.parents[1]
+    images: list[LabelledImage] = []
+    with closing(Project(root, annotator=request["annotator"], write=False)) as store:
+        labels = label_maps(folder, request, store)
+        records = {record.image_id: record for record in store.records}
+        place = CachePlace(store.root / "cache" / "embeddings", int(request["cache_bytes"]))
+        cache = EmbeddingCache(place)
+        room, size = EMBEDDING_BYTES, 0
+        for image_id, values in labels.items():
+            if room < size and size > LARGE_EMBEDDING:
+                break  # the encoders of such are slow, and would see the others again and again
+            if is_ending():
+                raise Cancelled("stopped while images were read")
+            if image_id not in records:
+                raise DatasetError(store.folder, f"the image of {image_id} is gone; train again")
+            record = records[image_id]
+            pixels = store.read_image(record)
+            embedding = None
+            if room > 0:
+                key = content_key(pixels)
+                embedding = cache.get(key, segmenter.model_id)
+                if embedding is None:
+                    embedding = segmenter.embed(pixels, key)
+                    if request["cache_bytes"]:
+                        cache.put(embedding)
+                size = nbytes(embedding)
+                room -= size
+            group = default_group(record, store.folder)
+            images.append(LabelledImage(image_id, group, pixels, values, embedding))
+        return images, store.name
+
+
+def nbytes(embedding: ImageEmbedding) -> int:
+    """Memory that an embedding takes."""
+    return sum(tensor.nbytes for tensor in embedding.features.values())
+
+
+def label_maps(
+    folder: Path, request: Mapping[str, Any], store: Project
+) -> dict[str, NDArray[Any]]:
+    """Image id -> class map (H, W); read from the project once, and from the copy afterwards."""
+    path = folder / LABELS_FILE
+    if not path.is_file():
+        states = store.states()  # an accept may have been taken back since it was asked for
+        accepted = (r for r in store.records if states[r.image_id] is ImageState.ACCEPTED)
+        known = {record.image_id: record for record in accepted}
+        ids = [image_id for image_id in request["images"] if image_id in known]
+        drawn = random.Random(int(request["plan"]["seed"]))
+        ids = drawn.sample(ids, min(len(ids), MOST_IMAGES))
+        labelling = labelling_in(store.settings())
+        found = {}
+        for image_id in ids:
+            labels = store.read_labels(known[image_id], take_in=False)
+            if labels is not None:
+                found[image_id] = semantic(labels, labelling)
+        if not found:
+            raise DatasetError(store.folder, "no accepted image here; accept some first")
+        data = io.BytesIO()
+        maps: dict[str, Any] = {f"m{n}": labels for n, labels in enumerate(found.values())}
+        np.savez_compressed(data, names=np.array(list(found)), **maps)
+        write_atomically(path, data.getvalue(), overwrite=True)
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            return {str(name): kept[f"m{n}"] for n, name in enumerate(kept["names"])}
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); train again") from error

@@ -12,6 +12,7 @@ interrupted and resumed sees the same samples as one that was not.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
@@ -413,17 +414,28 @@ class TrainingLog:
             file.write(json.dumps({**stage, "step": step, **means}) + "\n")
 
 
+def read_log(out: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log; what a kill has torn is passed over."""
+    path = out / LOG_FILE
+    lines = path.read_text("utf-8", "replace").splitlines() if path.is_file() else []
+    entries = []
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            entries.append(json.loads(line))
+    return [entry for entry in entries if isinstance(entry, dict) and "step" in entry]
+
+
 def begin(out: Path, request: Mapping[str, Any], *, resume: bool) -> None:
     """Keep what is asked for, JSON values; what an earlier run left goes, unless it is resumed."""
     if not resume:
         for name in ("training.pt", LOG_FILE):
             (out / name).unlink(missing_ok=True)
-    _write_request(out, request)
+    write_atomically(out / REQUEST_FILE, json.dumps(request).encode(), overwrite=True)
 
 
 def finish(out: Path, request: Mapping[str, Any]) -> None:
     """Say that the training ended by itself, and drop its state."""
-    _write_request(out, {**request, DONE: True})
+    begin(out, {**request, DONE: True}, resume=True)
     (out / "training.pt").unlink(missing_ok=True)
 
 
@@ -433,7 +445,7 @@ def is_same(out: Path, request: Mapping[str, Any]) -> bool:
     Raises:
         CheckpointError: it holds another one, or what it was cannot be read.
     """
-    earlier = _read_request(out)
+    earlier = read_run(out)
     if earlier is None:
         return False
     earlier.pop(DONE, None)
@@ -454,14 +466,15 @@ def is_done(out: Path) -> bool:
     Raises:
         CheckpointError: what it was cannot be read.
     """
-    return bool((_read_request(out) or {}).get(DONE))
+    return bool((read_run(out) or {}).get(DONE))
 
 
-def _write_request(out: Path, request: Mapping[str, Any]) -> None:
-    write_atomically(out / REQUEST_FILE, json.dumps(request).encode(), overwrite=True)
+def read_run(out: Path) -> dict[str, Any] | None:
+    """What a training in ``out`` was asked for, or None where none was.
 
-
-def _read_request(out: Path) -> dict[str, Any] | None:
+    Raises:
+        CheckpointError: it cannot be read.
+    """
     path = out / REQUEST_FILE
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))

@@ -1,6 +1,6 @@
 """Adapter tuning: the detector of a project, tuned to its own targets with LoRA.
 
-``session.tuning``. The training is a process of its own (``learning.process.lora_training``).
+``session.tuning``. The training is a process of its own (``learning.process``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Prompt predictor (PPN) of a project: which is in use, what it does, when a new one is made.
 
 ``session.prompt_predictor``. Everything here is quick; the training is a process of its own
-(``learning.process.ppn_training``), versions are read and written by the file thread.
+(``learning.process``), versions are read and written by the file thread.
 """
 
 from __future__ import annotations

@@ -195,7 +195,8 @@ class TrainingRun:
         assert store.models_folder is not None
         self._outcome = ""
         self._job = self._host.ask(
-            f"napari_usgseg.learning.process.{self._kind}_training",
+            "napari_usgseg.learning.process",
+            self._kind,
             VersionStore(store.models_folder, self._kind).training.absolute(),
             lane=Lane.TRAINING,
             key="training",

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from ...io.datasets import read_dataset, read_splits
+from ...learning.lora.data import PoolImage, Question, Questioner
 from ...learning.lora.dino_task import DinoTask, hits_of, truth_of
-from ...learning.lora.questions import PoolImage, Question, Questioner
 from ...learning.phrases import concept_of
 from ...learning.trainer import TrainerSettings
 from ...models.grounding.nano_detector import PhraseNet, load_sentence_encoder

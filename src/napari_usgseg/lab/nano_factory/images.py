@@ -26,7 +26,7 @@ from ...io.datasets import Dataset, DatasetItem, Split, read_pair
 from ...io.images import read_image
 from ...io.names import safe_file_name
 from ...learning.augmentation import squash, squash_labels
-from ...learning.lora.questions import POOL_SIDE, PoolImage, number_objects
+from ...learning.lora.data import POOL_SIDE, PoolImage, number_objects
 from ...learning.phrases import Concept, concept_of
 from ...models.sam.litemedsam import load_litemedsam_net
 from ...phantoms.phantom import make_phantom
@@ -169,7 +169,6 @@ def load_pool(
         pool.append(
             TaughtImage(
                 dataset=dataset.name,
-                organ=dataset.organ,
                 image=squash(image, POOL_SIDE),
                 objects=squash_labels(number_objects(labels), POOL_SIDE),
                 labels=squash_labels(labels, POOL_SIDE),
@@ -191,7 +190,6 @@ def phantom_pool(count: int, seed: int) -> list[PoolImage]:
         pool.append(
             PoolImage(
                 dataset="phantoms",
-                organ="phantom",
                 image=squash(phantom.image, POOL_SIDE),
                 objects=squash_labels(phantom.instances, POOL_SIDE),
                 labels=squash_labels(phantom.labels, POOL_SIDE),

@@ -34,23 +34,21 @@ from torch import Tensor, nn
 from ...core.geometry import mask_to_box
 from ...io.datasets import read_dataset, read_splits
 from ...learning.augmentation import (
-    Augmentation,
-    bend_intensities,
-    normalise,
-    random_affine,
-    warp,
-)
-from ...learning.lora.grounder_task import soft_iou
-from ...learning.lora.questions import POOL_SIDE, PoolImage, draw
-from ...learning.prompts import (
     MAX_CLICKS,
+    Augmentation,
     Point,
+    bend_intensities,
     coarse_logits,
     correction,
     empty_box,
     first_prompt,
+    normalise,
+    random_affine,
     to_tensors,
+    warp,
 )
+from ...learning.lora.data import POOL_SIDE, PoolImage, draw
+from ...learning.lora.detector_task import soft_iou
 from ...learning.trainer import Task, TrainerSettings
 from ...models.sam.nano import NanoSam, save_nano_segmenter
 from ...models.sam.sam import to_pixels

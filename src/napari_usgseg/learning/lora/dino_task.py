@@ -15,7 +15,7 @@ from ...core.geometry import components, mask_to_box
 from ...models.grounding.phrases import DELIMITERS
 from ..augmentation import normalise
 from ..trainer import Task
-from .questions import Question, Questioner
+from .data import Question, Questioner
 
 STRIDES = (8, 16, 32, 64)
 """Of the encoder's feature levels; the small model has the first three."""

@@ -10,19 +10,34 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from ...core.errors import ModelError
 from ...io.datasets import Dataset, Split
-from ...models.grounding.nano_detector import NanoDetector, load_sentence_encoder
+from ...models.grounding.grounding_dino import GroundingDino
+from ...models.grounding.nano_detector import (
+    SAME_PHRASE,
+    NanoDetector,
+    PhraseNet,
+    load_sentence_encoder,
+)
 from ...models.interfaces import Detector
-from ...models.lora.adapter import save_adapter
+from ...models.lora.adapter import (
+    DINO_PRESETS,
+    GUARDED,
+    NANO_PRESETS,
+    add_adapter,
+    find_preset,
+)
 from ...models.lora.card import AdapterCard, is_adapter, read_adapter_card, write_adapter_card
 from ...models.registry import embedded_detector, load_detector, resolve_device
 from ..cross_validation import Fold, Score, cross_validate, folds
@@ -31,90 +46,33 @@ from ..trainer import (
     VALIDATION,
     Decay,
     Progress,
+    Task,
     TrainerSettings,
     begin,
     finish,
     is_done,
     is_same,
     make_accelerator,
-    mean_of_all,
     train,
 )
-from .data import TuningData, UnrelatedPhrases, check_images, choose_images, tuning_data
-from .detector import TunableDetector, Tuning
-from .pictures import Pictures
-from .thresholds import THRESHOLDS, AskedImage, ask, choose_threshold, thresholds
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
+from .data import (
+    Questioner,
+    TuningData,
+    UnrelatedPhrases,
+    choose_images,
+    strange_images,
+    tuning_data,
+)
+from .detector_task import DetectorTask
+from .dino_task import DinoTask
+from .validation import Pictures, Validation, set_thresholds
 
 WARMUP = 0.08
 """Share of the steps with a rising rate."""
 CHECK_EVERY = 20
 """Steps between two validations."""
-
-
-class Validation:
-    """What happens between the steps: measuring, pictures, and the saving of adapters.
-
-    Args:
-        tuning: the detector under training.
-        own: the detector's own threshold.
-        data: the images.
-        out: folder of the best adapter; the last one is in ``last`` in it.
-        card: of the adapter, without its scores and thresholds.
-        pictures: where they are drawn.
-        accelerator: of the trainer.
-    """
-
-    def __init__(
-        self,
-        tuning: Tuning,
-        own: float,
-        data: TuningData,
-        out: Path,
-        card: AdapterCard,
-        pictures: Pictures | None,
-        accelerator: Accelerator,
-    ) -> None:
-        self.tuning, self.own, self.data, self.out, self.card = tuning, own, data, out, card
-        self.pictures, self.accelerator = pictures, accelerator
-
-    def check(self, step: int) -> dict[str, float]:
-        """The mean Dice of boxes on the images to stop by; no number where there are none.
-
-        Each is at the threshold that suits its phrase best on all of them, which the card keeps.
-        Every process asks for a share of the images.
-        """
-        share = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
-        images = self.data.asked
-        answers = ask(self.tuning.detector, images[share])
-        asked = sorted({phrase for image in images for phrase in image.phrases.values()})
-        places = {phrase: self._place(phrase, answers) for phrase in asked}
-        thresholds = {phrase: round(float(THRESHOLDS[at]), 2) for phrase, at in places.items()}
-        self.card = replace(self.card, box_thresholds=thresholds)
-        if not self.data.checking:
-            answers = []
-        judged = [answer.at(places[answer.phrase]) for answer in answers]
-        if self.pictures is not None:
-            self.pictures.checked(step, judged)
-        scores = np.reshape([answer.score for answer in judged], (-1, 1))
-        return {VALIDATION: float(mean_of_all(self.accelerator, scores)[0])}
-
-    def _place(self, phrase: str, answers: list[AskedImage]) -> int:
-        """The place of the threshold of a phrase that some image was asked for."""
-        own = [answer.dice for answer in answers if answer.phrase == phrase]
-        means = mean_of_all(self.accelerator, np.reshape(own, (-1, len(THRESHOLDS))))
-        count = sum(phrase in image.phrases.values() for image in self.data.asked)
-        return choose_threshold(means, count, self.own)
-
-    def keep(self, kind: str, step: int, score: float) -> None:
-        """Save the adapter as it is now."""
-        folder = self.out if kind == "best" else self.out / "last"
-        save_adapter(self.tuning.tuned, folder)
-        scores = {} if math.isnan(score) else {VALIDATION: round(score, 4)}
-        write_adapter_card(folder, replace(self.card, scores={**scores, "step": step}))
-
+DENSE, DINO = (1e-3, 8, 240), (5e-4, 4, 240)
+"""Peak learning rate, images in a step, and steps for a hundred images."""
 
 Say = Callable[[str], None]
 
@@ -154,12 +112,157 @@ class LoraSettings:
     seed: int = 0
 
 
+# -- the detector ----------------------------------------------------------------------------------
+
+
+class TunableDetector:
+    """A detector that LoRA can be put on; what differs between the two kinds is here.
+
+    Args:
+        name: of a detector, or its folder.
+        device: "cpu", "cuda", ...; the `nano` detector is always on the CPU.
+
+    Attributes:
+        image_size: side in pixels of the square that is trained on. A Grounding DINO that keeps an
+            image's aspect sees squares as long as its shortest edge; augmentation stretches by more
+            than the difference.
+        box_threshold: the least score of a box that it goes by itself.
+        lr, batch, steps: peak learning rate, images in a step, and steps for a hundred images.
+
+    Raises:
+        ModelError: an adapter is tuned no further, or the detector cannot be loaded.
+    """
+
+    def __init__(self, name: str, device: str = "cpu") -> None:
+        folder = Path(name)
+        self.base = str(folder.resolve()) if folder.is_dir() else name
+        self.detector = load_detector(name, device=device)
+        self.base_id = self.detector.model_id
+        if "+" in self.base_id:
+            raise ModelError(f"{name} is an adapter: merge it first (usgseg models merge-lora)")
+        assert isinstance(self.detector, NanoDetector | GroundingDino)
+        self.box_threshold = self.detector.box_threshold
+        if isinstance(self.detector, NanoDetector):
+            self.presets, (self.lr, self.batch, self.steps) = NANO_PRESETS, DENSE
+            self.on_cpu = True
+            self.image_size: int = self.detector.net.image_size
+        else:
+            self.presets, (self.lr, self.batch, self.steps) = DINO_PRESETS, DINO
+            self.on_cpu = device == "cpu"
+            size = self.detector.image_processor.size
+            self.image_size = int(size.shortest_edge or size.height) // 32 * 32
+
+    @property
+    def encoder(self) -> Any:
+        """Says which phrases are related: the detector's own, or the embedded one."""
+        if isinstance(self.detector, NanoDetector):
+            return self.detector.encoder
+        return load_sentence_encoder(embedded_detector())
+
+    def prepare(self, data: TuningData, settings: LoraSettings, batch: int) -> tuple[Any, Task]:
+        """Put LoRA on, teach the phrases, and make the task.
+
+        Returns:
+            PEFT's model around the network, and what it learns.
+        """
+        guard: PhraseGuard | None = None
+        absent = UnrelatedPhrases(data.targets, self.encoder)
+        pool = [*data.training, *strange_images(data, absent, settings.seed)]
+        side = settings.image_size or self.image_size
+        questioner = Questioner(pool, side, batch, absent=absent)
+        preset = find_preset(settings.preset, self.presets)
+        rank, alpha = settings.rank, settings.alpha or settings.rank
+        if isinstance(self.detector, NanoDetector):
+            found = self.detector
+            learned = found.known.learned
+            found.known = found.known.taught(data.targets, data.phrases, found.encoder)
+            tuned = add_adapter(found.net, preset, rank, alpha, self.base)
+            task: Task = DetectorTask(found.net, found.encoder, questioner)
+            if settings.preset == GUARDED:  # what means none of the new phrases may not change
+                new = found.encoder(list(data.phrases))
+                guard = PhraseGuard(found.net, learned[(learned @ new.T).amax(1) < SAME_PHRASE])
+        else:
+            dino = self.detector
+            assert isinstance(dino, GroundingDino)
+            tuned = add_adapter(dino.model, preset, rank, alpha, self.base)
+            task = DinoTask(dino.model, dino.tokenizer, questioner)
+        tuned.eval()
+        return tuned, AdapterTask(task, guard)
+
+
+class AdapterTask(Task):
+    """A detector's own task, of which only the LoRA matrices are trained."""
+
+    def __init__(self, task: Task, guard: PhraseGuard | None = None) -> None:
+        self.model = task.model
+        self._task, self._guard = task, guard
+
+    def loss(self, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        """The detector's."""
+        return self._task.loss(step, rng)
+
+    def after_step(self) -> None:
+        """Hold the matrices where the guarded phrases have no part."""
+        if self._guard is not None:
+            self._guard.hold()
+
+
+ENERGY = 1 - 1e-5
+"""Share of the old vectors' energy that is kept from changes."""
+BY_VECTOR = r"text\.0"
+BY_CONDITION = r"(block(32|16|8|4)|context)\.film|query|presence\.0"
+"""Layers that take the phrase's vector, or at their end what ``PhraseNet.text`` makes of it."""
+
+
+class PhraseGuard:
+    """Holds the LoRA matrices of a net where the given phrases have no part.
+
+    Args:
+        net: with its LoRA on, as it starts (B is 0).
+        phrases: (N, 384) vectors of the phrases whose answers stay.
+    """
+
+    @torch.no_grad()
+    def __init__(self, net: PhraseNet, phrases: Tensor) -> None:
+        phrases = phrases.clone()
+        free_vector, free_condition = _free(phrases), _free(net.text(phrases))
+        self.held: list[tuple[Tensor, Tensor]] = []
+        for name, layer in net.named_modules():
+            if not hasattr(layer, "lora_A"):
+                continue
+            matrix = layer.lora_A["default"].weight
+            if re.fullmatch(BY_VECTOR, name):
+                self.held.append((matrix, free_vector))
+            elif re.fullmatch(BY_CONDITION, name):
+                wide = torch.zeros(matrix.shape[1], matrix.shape[1])
+                wide[-len(free_condition) :, -len(free_condition) :] = free_condition
+                self.held.append((matrix, wide))
+        self.hold()
+
+    @torch.no_grad()
+    def hold(self) -> None:
+        """Take out what a step of the optimiser has put where it may not be."""
+        for matrix, free in self.held:
+            matrix.copy_(matrix @ free)
+
+
+def _free(vectors: Tensor) -> Tensor:
+    """(N, D) vectors to the (D, D) projection onto what is orthogonal to (nearly) all of them."""
+    _, sizes, directions = torch.linalg.svd(vectors, full_matrices=False)
+    energy = (sizes**2).cumsum(0) / (sizes**2).sum()
+    basis = directions[: int((energy < ENERGY).sum()) + 1]
+    return torch.eye(vectors.shape[1]) - basis.T @ basis
+
+
+# -- training --------------------------------------------------------------------------------------
+
+
 def train_lora(
     datasets: Sequence[Dataset],
     out: Path,
     settings: LoraSettings,
     *,
-    grounder: str = "nano",
+    detector: str = "nano",
     images: int | None = None,
     splits: dict[str, Split] | None = None,
     device: str = "cpu",
@@ -175,7 +278,7 @@ def train_lora(
         datasets: labelled images.
         out: folder of the adapter.
         settings: how.
-        grounder: the detector to tune: a name or a folder.
+        detector: to tune: a name or a folder.
         images: so many of each data set, drawn by the seed; None takes all. Some of them are not
             learned from, but say when to stop.
         splits: where given, only training sides are drawn from.
@@ -193,8 +296,8 @@ def train_lora(
         CheckpointError: ``out`` holds another training, and ``resume`` is asked for.
         Cancelled: ``cancelled()`` turned true; the state is saved.
     """
-    base = TunableDetector(grounder, resolve_device(device))
-    base.check_preset(settings.preset)
+    base = TunableDetector(detector, resolve_device(device))
+    find_preset(settings.preset, base.presets)  # before anything is read
     side = settings.image_size or base.image_size
     data = choose_images(datasets, images, splits, settings.seed, side)
     return tune_lora(
@@ -203,7 +306,6 @@ def train_lora(
         out,
         settings,
         source=", ".join(dataset.name for dataset in datasets),
-        on_cpu=base.on_cpu(device),
         resume=resume,
         pictures=pictures,
         say=say,
@@ -219,7 +321,6 @@ def tune_lora(
     settings: LoraSettings,
     *,
     source: str = "",
-    on_cpu: bool = True,
     resume: bool = False,
     pictures: bool = False,
     say: Say = lambda text: None,
@@ -233,7 +334,7 @@ def tune_lora(
         CheckpointError: ``out`` holds another training, and ``resume`` is asked for.
         Cancelled: ``cancelled()`` turned true; the state is saved.
     """
-    accelerator = make_accelerator(settings.precision, settings.accumulate, on_cpu)
+    accelerator = make_accelerator(settings.precision, settings.accumulate, base.on_cpu)
     batch = settings.batch or base.batch
     how = _trainer(settings, base, len(data.training), batch * accelerator.num_processes)
     request = {
@@ -244,26 +345,17 @@ def tune_lora(
         "steps": how.steps,
     }
     if resume and is_same(out, request) and is_done(out) and is_adapter(out):
-        card = read_adapter_card(out)
-        if card is not None:
-            return card
+        finished = read_adapter_card(out)
+        if finished is not None:
+            return finished
     main = accelerator.is_main_process
     if main:
         begin(out, request, resume=resume)
     accelerator.wait_for_everyone()
     torch.manual_seed(settings.seed)
-    tuning = base.prepare(
-        data,
-        UnrelatedPhrases(data.targets, _encoder(base)),
-        preset=settings.preset,
-        rank=settings.rank,
-        alpha=settings.alpha or settings.rank,
-        batch=batch,
-        image_size=settings.image_size or base.image_size,
-        seed=settings.seed,
-    )
+    tuned, task = base.prepare(data, settings, batch)
     if main:
-        count = sum(t.numel() for t in tuning.task.model.parameters() if t.requires_grad)
+        count = sum(t.numel() for t in task.model.parameters() if t.requires_grad)
         say(
             f"{source}: {len(data.training)} images to learn {', '.join(data.targets)} from, "
             f"{len(data.checking)} to stop by; {count:,} numbers of {base.base_id} are tuned"
@@ -281,7 +373,9 @@ def tune_lora(
         training={**asdict(how), "batch": batch, "precision": settings.precision},
     )
     drawn = Pictures(out, say) if pictures and main else None
-    validation = Validation(tuning, base.box_threshold, data, out, card, drawn, accelerator)
+    validation = Validation(
+        base.detector, tuned, base.box_threshold, data, out, card, drawn, accelerator
+    )
 
     def told(step: int, steps: int, figures: dict[str, float]) -> None:
         if drawn is not None:
@@ -289,7 +383,7 @@ def tune_lora(
         progress(step, steps, figures)
 
     trained = train(
-        tuning.task,
+        task,
         how,
         out,
         accelerator=accelerator,
@@ -308,13 +402,6 @@ def tune_lora(
     found = read_adapter_card(out)
     assert found is not None
     return found
-
-
-def _encoder(base: TunableDetector) -> Any:
-    """Says which phrases are related: the detector's own, or the embedded one."""
-    if isinstance(base.detector, NanoDetector):
-        return base.detector.encoder
-    return load_sentence_encoder(embedded_detector())
 
 
 def steps_for(images: int, base: TunableDetector) -> int:
@@ -356,7 +443,7 @@ def _trainer(
 def cross_validate_lora(
     images: Sequence[LabelledImage],
     phrases: Mapping[int, str],
-    grounder: str,
+    detector: str,
     out: Path,
     settings: LoraSettings,
     scorer: Callable[[Detector], Score],
@@ -373,7 +460,7 @@ def cross_validate_lora(
     Args:
         images: all that are accepted.
         phrases: label value -> what a person would type.
-        grounder: the detector to tune: a name or a folder.
+        detector: to tune: a name or a folder.
         out: folder of the adapter; the trainings of a cross-validation are in ``fold-N`` in it.
         settings: of the training on all; those of a cross-validation have fewer steps.
         scorer: given a detector, measures what a person gets by the phrases.
@@ -395,7 +482,7 @@ def cross_validate_lora(
                 points["held_out_dice"] = figures[VALIDATION]
             told(step, steps, points)
 
-        base = TunableDetector(grounder)
+        base = TunableDetector(detector)
         side = settings.image_size or base.image_size
         learnt = [images[index] for index in fold.train]
         tune_lora(
@@ -416,7 +503,7 @@ def cross_validate_lora(
     def score_of(folder: Path) -> Score:
         return scorer(load_detector(folder))
 
-    base = TunableDetector(grounder)
+    base = TunableDetector(detector)
     own, steps = base.box_threshold, settings.steps or steps_for(len(images), base)
     needed = folds(images, phrases, out, steps)
     _, scores = cross_validate(
@@ -427,41 +514,3 @@ def cross_validate_lora(
     card = replace(card, scores={**card.scores, **scores})
     write_adapter_card(out, card)
     return card
-
-
-def set_thresholds(
-    done: Sequence[Fold],
-    images: Sequence[LabelledImage],
-    phrases: Mapping[int, str],
-    own: float,
-) -> None:
-    """Write thresholds into the cards of those adapters that had no images to stop by.
-
-    Each is asked for on what the other folds' adapters did not learn from.
-
-    Args:
-        done: trainings that ended; the last one is on all images.
-        images: of all of them.
-        phrases: label value -> what a person would type.
-        own: the detector's own threshold.
-    """
-    lacking = [fold for fold in done if fold.classes and not _was_validated(fold.folder)]
-    if not lacking:
-        return
-    answers = {}
-    for fold in done[:-1]:
-        if fold.classes:
-            asked = {value: phrase for value, phrase in phrases.items() if value in fold.classes}
-            held_out = check_images([images[i] for i in fold.test], asked)
-            answers[fold.folder] = ask(load_detector(fold.folder), held_out)
-    for fold in lacking:
-        others = [a for folder, some in answers.items() if folder != fold.folder for a in some]
-        card = read_adapter_card(fold.folder)
-        assert card is not None  # it was written with the adapter
-        least = {**card.box_thresholds, **thresholds(others, own)}
-        write_adapter_card(fold.folder, replace(card, box_thresholds=least))
-
-
-def _was_validated(folder: Path) -> bool:
-    card = read_adapter_card(folder)
-    return card is not None and VALIDATION in card.scores

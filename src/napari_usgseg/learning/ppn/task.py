@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ...models.ppn.model import FrozenDecoder, boxes_of
 from ...models.ppn.network import BOX_TOKENS, ClassPrompter, LearnedPrompts
-from ..prompts import coarse_logits, correction
+from ..augmentation import coarse_logits, correction
 from ..trainer import Task
 from .views import Views
 

@@ -1,6 +1,7 @@
-"""Comparison of a new version with the one in use, or with the text prompt as it is.
+"""Promotion: a new version is used where it is better than what is in use, on unseen images.
 
-The text prompt is measured as prompt predictors are: masks as the segmenter gives them, uncleaned.
+What is in use is an earlier version, or the text prompt as it is. The text prompt is measured as
+prompt predictors are: masks as the segmenter gives them, uncleaned.
 """
 
 from __future__ import annotations
@@ -9,27 +10,85 @@ import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ...core.errors import Cancelled, PromptError, UsgsegError
-from ...core.metrics import dice
-from ...core.types import TextPrompt
-from ...models.grounding.phrases import as_phrase
-from ...models.lora.card import AdapterCard, is_adapter, read_adapter_card
-from ...project.versions import title_of, version_folder
-from ...segmentation.postprocess import PostprocessSettings
-from ...segmentation.propose import propose_text
-
-if TYPE_CHECKING:
-    from ...models.interfaces import Detector, Segmenter
-    from ..cross_validation import Verdict
-    from ..labelled import LabelledImage
-
+from ..core.errors import Cancelled, PromptError, UsgsegError
+from ..core.metrics import dice
+from ..core.types import TextPrompt
+from ..models.grounding.phrases import as_phrase
+from ..models.grounding.routing import RoutedDetector
+from ..models.interfaces import Detector, Segmenter
+from ..models.lora.card import AdapterCard, is_adapter, read_adapter_card
+from ..models.ppn.model import load_ppn
+from ..models.registry import load_detector
+from ..project.versions import title_of, version_folder
+from ..segmentation.postprocess import PostprocessSettings
+from ..segmentation.propose import propose_text
+from .cross_validation import out_of_fold_scores
+from .labelled import LabelledImage
+from .ppn import train as ppn
 
 TEXT = "the text prompt"
 AS_IT_IS = "the detector as it is"
+OWN_MASK = 0.999
+"""A label that a model's mask has this Dice with is that mask, accepted unchanged."""
+AS_GOOD = 0.9
+"""Dice with a label that is the other side's own mask from which a model counts as equal there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a new model replaces what is in use, and the sentence that says why."""
+
+    promoted: bool
+    new_dice: float
+    old_dice: float
+    images: int
+    sentence: str
+
+
+def judge(
+    new: Mapping[str, float],
+    old: Mapping[str, float],
+    old_name: str,
+    labelled: Collection[str] = (),
+) -> Verdict:
+    """Compare Dice by image id on the images that both have; the new one must be better.
+
+    A label may be the old side's own mask, accepted unchanged: its Dice there is 0.999 or more, and
+    something is labelled. Nobody outlines to the pixel as another does, so on such an image a new
+    Dice of 0.9 or more counts as equal; the sentence says so where it did.
+
+    Args:
+        new: of the new model.
+        old: of what is in use: an earlier one, or the model as it is.
+        old_name: how to call it ("PPN v2", "the text prompt").
+        labelled: ids of the images on which something is labelled.
+    """
+    common = sorted(set(new) & set(old))
+    if not common:
+        return Verdict(False, 0.0, 0.0, 0, f"Not used: no image to compare it with {old_name} on.")
+    now = float(np.mean([new[image] for image in common]))
+    then = float(np.mean([old[image] for image in common]))
+    equal = [
+        image
+        for image in common
+        if image in labelled and old[image] >= OWN_MASK and AS_GOOD <= new[image] < old[image]
+    ]
+    counted = float(np.mean([old[i] if i in equal else new[i] for i in common]))
+    measured = (
+        f"Dice {now:.3f}, {old_name} {then:.3f}, on {len(common)} images that were not learnt from"
+    )
+    if equal:
+        measured += (
+            f" ({counted:.3f} where {AS_GOOD} counts as equal, on {len(equal)} of them: their "
+            f"labels are masks by {old_name}, accepted unchanged)"
+        )
+    promoted = counted > then
+    sentence = f"{'In use now' if promoted else 'Not used'}: {measured}."
+    return Verdict(promoted, now, then, len(common), sentence)
 
 
 def compare_ppn(
@@ -58,10 +117,6 @@ def compare_ppn(
     Raises:
         Cancelled: ``is_ending()`` turned true.
     """
-    from ...models.ppn.model import load_ppn
-    from ..cross_validation import judge
-    from ..ppn.train import out_of_fold_scores
-
     labelled, number = labelled_images(images, classes), request["against"]
     if number is not None:
         try:
@@ -69,14 +124,16 @@ def compare_ppn(
         except UsgsegError:  # gone, or damaged since: it is no longer in use
             pass
         else:
-            scores = out_of_fold_scores(old, images, classes, is_ending)
+            scores = ppn.out_of_fold_scores(old, images, classes, is_ending)
             return judge(new, scores, title_of("ppn", number), labelled)
     try:
-        asked, _ = _text_prompt(request, request.get("adapter"), folder)
+        detector, card, _ = _text_prompt(request, request.get("adapter"), folder)
     except UsgsegError as error:
         verdict = judge(new, dict.fromkeys(new, 0.0), TEXT)
         return replace(verdict, sentence=f"{verdict.sentence} (no detector: {error})")
-    scores = text_scores(asked, segmenter, images, classes, set(new), is_ending, refused=0.0)
+    scores = text_scores(
+        detector, card, segmenter, images, classes, set(new), is_ending, refused=0.0
+    )
     return judge(new, scores, TEXT, labelled)
 
 
@@ -97,20 +154,22 @@ def compare_lora(
         UsgsegError: the detector cannot be loaded.
         Cancelled: ``is_ending()`` turned true.
     """
-    from ..cross_validation import judge
-
-    asked, name = _text_prompt(request, request["against"], folder)
-    scores = text_scores(asked, segmenter, images, classes, set(new), is_ending)
+    detector, card, name = _text_prompt(request, request["against"], folder)
+    scores = text_scores(detector, card, segmenter, images, classes, set(new), is_ending)
     return judge(new, scores, name, labelled_images(images, classes))
 
 
-def _text_prompt(request: Mapping[str, Any], number: int | None, folder: Path) -> tuple[Asked, str]:
-    """The detector of the text prompt, tuned where there is a version, and how to call it."""
+def _text_prompt(
+    request: Mapping[str, Any], number: int | None, folder: Path
+) -> tuple[Detector, AdapterCard | None, str]:
+    """The detector of the text prompt, tuned where there is such a version, and how to call it."""
     if number is not None:
+        adapter = version_folder(folder.parent, "lora", number)
         with contextlib.suppress(UsgsegError):  # gone, or damaged since: it is no longer in use
-            adapter = version_folder(folder.parent, "lora", number)
-            return load_asked(str(adapter)), title_of("lora", number)
-    return load_asked(request["detector"]), AS_IT_IS
+            return load_detector(adapter), read_adapter_card(adapter), title_of("lora", number)
+    name = request["detector"]
+    card = read_adapter_card(Path(name)) if is_adapter(name) else None
+    return load_detector(name), card, AS_IT_IS
 
 
 def labelled_images(images: Sequence[LabelledImage], classes: Collection[int]) -> frozenset[str]:
@@ -119,27 +178,9 @@ def labelled_images(images: Sequence[LabelledImage], classes: Collection[int]) -
     return frozenset(image.image_id for image in images if np.isin(image.labels, values).any())
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Asked:
-    """A detector to measure, and its card where it is an adapter that has one."""
-
-    detector: Detector
-    card: AdapterCard | None
-
-
-def load_asked(name: str) -> Asked:
-    """By the detector's name or folder, or by an adapter's folder.
-
-    Raises:
-        UsgsegError: it cannot be loaded.
-    """
-    from ...models.registry import load_detector
-
-    return Asked(load_detector(name), read_adapter_card(Path(name)) if is_adapter(name) else None)
-
-
 def text_scores(
-    asked: Asked,
+    detector: Detector,
+    card: AdapterCard | None,
     segmenter: Segmenter,
     images: Sequence[LabelledImage],
     classes: Mapping[int, str],
@@ -154,7 +195,8 @@ def text_scores(
     leaves to the detector, is measured.
 
     Args:
-        asked: the detector.
+        detector: to measure.
+        card: of the detector where it is an adapter that has one.
         segmenter: turns boxes into masks.
         images: all of a training.
         classes: label value -> name.
@@ -165,16 +207,14 @@ def text_scores(
     Raises:
         Cancelled: ``is_ending()`` turned true.
     """
-    from ..cross_validation import out_of_fold_scores
-
-    score, card = TextScore(asked.detector, segmenter, classes, is_ending, refused), asked.card
+    score = TextScore(detector, segmenter, classes, is_ending, refused)
     if card is None or not card.images:
         images = [image for image in images if image.image_id in wanted]
         return out_of_fold_scores((), {}, score, images, classes, cancelled=is_ending)
     other = [
         value
         for value, name in classes.items()
-        if as_phrase(name) not in card.targets and not _is_taught(asked.detector, as_phrase(name))
+        if as_phrase(name) not in card.targets and not _is_taught(detector, as_phrase(name))
     ]
     kept = dict(card.scores.get("per_class", {}))
     for image in images if other else []:
@@ -188,8 +228,6 @@ def text_scores(
 
 def _is_taught(detector: Detector, phrase: str) -> bool:
     """Whether an adapter answers a phrase; all others are answered as without it."""
-    from ...models.grounding.routing import RoutedDetector
-
     if not isinstance(detector, RoutedDetector):
         return True
     return bool(phrase) and detector.is_taught([phrase])[0]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ...models.grounding.nano_detector import PhraseNet, SentenceEncoder
 from ..augmentation import normalise
 from ..trainer import Task
-from .questions import Questioner
+from .data import Questioner
 
 
 def soft_iou(logits: Tensor, target: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ class PhraseVectors:
         return torch.stack([self.known[phrase] for phrase in phrases])
 
 
-class GroundingTask(Task):
+class DetectorTask(Task):
     """Dense masks and presence for phrases that are and are not in the image."""
 
     def __init__(
