@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...io.datasets import read_dataset, read_splits
 from ...learning.lora.data import PoolImage, Questioner
-from ...learning.lora.detector_task import DetectorTask, PhraseVectors, soft_iou
+from ...learning.lora.nano_task import NanoTask, PhraseVectors, soft_iou
 from ...learning.phrases import HELD_OUT_ABSENT, Concept, absent_phrases, all_phrases, concept_of
 from ...learning.trainer import TrainerSettings
 from ...models.grounding.nano_detector import (
@@ -83,7 +83,7 @@ def train(
     net = PhraseNet(image_size or IMAGE_SIZE)
     imagenet_trunk(net.trunk)
     net.to(memory_format=torch.channels_last)
-    task = DetectorTask(net, encoder, Questioner(pool, net.image_size, batch, never))
+    task = NanoTask(net, encoder, Questioner(pool, net.image_size, batch, never))
     settings = TrainerSettings(
         steps or STEPS, LR, minutes=minutes, ema=EMA, check_every=500, seed=seed
     )

@@ -48,7 +48,7 @@ from ...learning.augmentation import (
     warp,
 )
 from ...learning.lora.data import POOL_SIDE, PoolImage, draw
-from ...learning.lora.detector_task import soft_iou
+from ...learning.lora.nano_task import soft_iou
 from ...learning.trainer import Task, TrainerSettings
 from ...models.sam.nano import NanoSam, save_nano_segmenter
 from ...models.sam.sam import to_pixels

@@ -63,8 +63,8 @@ from .data import (
     strange_images,
     tuning_data,
 )
-from .detector_task import DetectorTask
 from .dino_task import DinoTask
+from .nano_task import NanoTask
 from .validation import Pictures, Validation, set_thresholds
 
 WARMUP = 0.08
@@ -177,7 +177,7 @@ class TunableDetector:
             learned = found.known.learned
             found.known = found.known.taught(data.targets, data.phrases, found.encoder)
             tuned = add_adapter(found.net, preset, rank, alpha, self.base)
-            task: Task = DetectorTask(found.net, found.encoder, questioner)
+            task: Task = NanoTask(found.net, found.encoder, questioner)
             if settings.preset == GUARDED:  # what means none of the new phrases may not change
                 new = found.encoder(list(data.phrases))
                 guard = PhraseGuard(found.net, learned[(learned @ new.T).amax(1) < SAME_PHRASE])

@@ -1,4 +1,4 @@
-"""Task of the embedded dense detector: questions about images, answered with masks."""
+"""Task of the `nano` detector: questions about images, answered with masks."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class PhraseVectors:
         return torch.stack([self.known[phrase] for phrase in phrases])
 
 
-class DetectorTask(Task):
+class NanoTask(Task):
     """Dense masks and presence for phrases that are and are not in the image."""
 
     def __init__(
