@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from napari_usgseg.annotation.session import AnnotationSession
 from tests.support.bench import SIZE_HW, Bench
+from tests.support.forks import Nursery
 
 
 @pytest.fixture
@@ -42,3 +44,18 @@ def on_disk(folder: Path) -> Callable[[str], np.ndarray | None]:
         return np.asarray(Image.open(path)) if path.is_file() else None
 
     return read
+
+
+@pytest.fixture(scope="session")
+def training_nursery() -> Iterator[Nursery | None]:
+    nursery = Nursery() if hasattr(os, "fork") else None
+    yield nursery
+    if nursery is not None:
+        nursery.close()
+
+
+@pytest.fixture
+def forked_trainings(training_nursery: Nursery | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings begin without imports of their own, where a process can fork."""
+    if training_nursery is not None:
+        monkeypatch.setattr("napari_usgseg.jobs.background.start", training_nursery.start)

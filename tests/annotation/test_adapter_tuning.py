@@ -29,7 +29,7 @@ def models() -> Iterator[LoadedModels]:
 
 
 @pytest.fixture
-def make_bench(models):
+def make_bench(models, forked_trainings):
     made = []
 
     def make(folder: Path, steps: int = 2, **options):
@@ -51,7 +51,7 @@ def tuned(tmp_path_factory, models):
     folder = tmp_path_factory.mktemp("tuned") / "images"
     folder.mkdir()
     loop_bench.write_phantoms(folder, 5)
-    bench = loop_bench.LoopBench(models, steps=40)
+    bench = loop_bench.LoopBench(models, steps=30)
     session = bench.session
     session.navigation.open_folder(folder)
     labels = np.zeros(loop_bench.SIZE_HW, np.uint8)

@@ -32,7 +32,7 @@ def models() -> Iterator[LoadedModels]:
 
 
 @pytest.fixture
-def make_bench(models):
+def make_bench(models, forked_trainings):
     made = []
 
     def make(folder: Path, annotator: str = "", steps: int = 4):
@@ -58,7 +58,7 @@ def trained(tmp_path_factory, models):
     folder = tmp_path_factory.mktemp("loop") / "images"
     folder.mkdir()
     truths = loop_bench.write_phantoms(folder, 7)
-    bench = loop_bench.LoopBench(models, steps=30)
+    bench = loop_bench.LoopBench(models, steps=12)
     bench.session.navigation.open_folder(folder)
     bench.session.editing.rename_class(1, "zygomatic arch")  # the text prompt refuses it
     for number in range(4):

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,13 @@ import torch
 from napari_usgseg.models.lora.card import read_adapter_card
 from napari_usgseg.phantoms.phantom import write_phantom_dataset
 
+TWO = """
+import sys
+from napari_usgseg.cli.main import run
+from tests.support.forks import import_what_trainings_need, in_two_processes
+import_what_trainings_need()
+sys.exit(in_two_processes(lambda: run(sys.argv[1:])))
+"""
 FEW = ("--steps", 2, "--batch", 2, "--image-size", 64, "--rank", 4, "--no-pictures")
 
 
@@ -49,12 +57,12 @@ def test_a_tuning_says_what_it_learns_and_how_to_use_it(usgseg, kidneys, tmp_pat
 
 
 def test_two_processes_share_an_epoch_and_speak_once(kidneys, tmp_path):
-    words = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2)
-    words += ("-m", "napari_usgseg.cli", "train", "lora", kidneys, "--out", tmp_path / "a")
+    words = ("train", "lora", kidneys, "--out", tmp_path / "a", "--no-pictures")
     words += ("--device", "cpu", "--epochs", 1, "--batch", 1, "--image-size", 64, "--rank", 4)
     done = subprocess.run(
-        [sys.executable, *map(str, words), "--no-pictures"],
+        [sys.executable, "-c", TWO, *map(str, words)],
         capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        cwd=Path(__file__).parents[2],
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     first, *_, last = done.stdout.splitlines()

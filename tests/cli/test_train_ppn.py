@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -151,18 +151,32 @@ def test_a_labelled_folder_is_learnt_from_as_it_is(usgseg, labelled, checkpoint,
     assert [c["name"] for c in card["classes"]] == ["cyst", "wall"]
 
 
+KILLED_AT_STEP_26 = """
+import os, signal, sys
+from napari_usgseg.cli.main import run
+from napari_usgseg.learning.ppn.task import PpnTask
+
+loss = PpnTask.loss
+def killed(self, step, rng):
+    if step == 26:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return loss(self, step, rng)
+PpnTask.loss = killed
+run(sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
 def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_happened(
     usgseg, phantoms, checkpoint, tmp_path
 ):
-    words = ["train", "ppn", phantoms, "--images", 2, "--steps", 40, "--model", checkpoint]
+    words = ["train", "ppn", phantoms, "--images", 2, "--steps", 28, "--model", checkpoint]
     words = [str(word) for word in [*words, "--no-augment", "--out"]]
     out = tmp_path / "killed"
-    command = [sys.executable, "-m", "napari_usgseg.cli", *words, str(out)]
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    while not (out / "training.pt").exists() and child.poll() is None:
-        time.sleep(0.05)
-    child.kill()
-    child.wait()
+    command = [sys.executable, "-c", KILLED_AT_STEP_26, *words, str(out)]
+    child = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+    assert child.returncode == -signal.SIGKILL
+    assert (out / "training.pt").exists()
     assert not (out / "ppn.json").exists(), "it was killed too late to show anything"
     assert usgseg(*words, out, "--resume").code == 0
     assert usgseg(*words, tmp_path / "whole").code == 0

@@ -26,7 +26,7 @@ SMALL = LoraSettings(rank=4, steps=4, batch=2, image_size=64)
 def kidneys(tmp_path_factory):
     """Ten phantoms whose target is called by the name of an organ that nobody was taught."""
     folder = tmp_path_factory.mktemp("data") / "kidneys"
-    write_phantom_dataset(folder, 10, seed=2)
+    write_phantom_dataset(folder, 10, seed=2, size_hw=(96, 128))
     path = folder / "dataset.json"
     card = json.loads(path.read_text())
     card |= {"name": "kidneys", "organ": "kidney", "target": "kidney"}

@@ -25,8 +25,8 @@ def phantoms(count: int) -> list[LabelledImage]:
     ]
 
 
-def test_few_images_are_cross_validated_and_all_are_learnt_from(tmp_path):
-    images, seen, asked = phantoms(3), [], []
+def run(out, seen, asked, **options):
+    """Cross-validate on three images; what is told and which model is asked on what is added."""
 
     def scorer(detector):
         def score(image):
@@ -35,41 +35,43 @@ def test_few_images_are_cross_validated_and_all_are_learnt_from(tmp_path):
 
         return score
 
-    card = cross_validate_lora(
-        images, PHRASES, "nano", tmp_path, TINY, scorer,
-        progress=lambda step, steps, figures: seen.append((step, steps)),
+    return cross_validate_lora(
+        phantoms(3), PHRASES, "nano", out, TINY, scorer,
+        progress=lambda step, steps, figures: seen.append((step, steps)), **options,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A cross-validation without a stop: its folder, its card, what was told and asked."""
+    out, seen, asked = tmp_path_factory.mktemp("whole"), [], []
+    return out, run(out, seen, asked), seen, asked
+
+
+def test_few_images_are_cross_validated_and_all_are_learnt_from(whole):
+    out, card, seen, asked = whole
     assert seen == [(n, 9) for n in range(1, 10)]
-    assert card == read_adapter_card(tmp_path)
-    assert is_adapter(tmp_path)
+    assert card == read_adapter_card(out)
+    assert is_adapter(out)
     assert card.images == ("p0", "p1", "p2")
     assert card.scores["method"] == "3-fold cross-validation"
     assert card.scores["per_class"] == {f"p{n}": {"3": 0.25} for n in range(3)}
     for number in (1, 2, 3):
-        learnt = read_adapter_card(tmp_path / f"fold-{number}").images
+        learnt = read_adapter_card(out / f"fold-{number}").images
         (measured,) = (image for model, image in asked if f"+fold-{number}-" in model)
         assert sorted([*learnt, measured]) == ["p0", "p1", "p2"]
 
 
-def test_a_stopped_tuning_goes_on_to_the_same_adapter(tmp_path):
-    images, steps = phantoms(3), []
-
-    def run(out, **options):
-        return cross_validate_lora(
-            images, PHRASES, "nano", out, TINY, lambda detector: lambda image: {3: 0.5},
-            progress=lambda step, total, figures: steps.append(step), **options,
-        )  # fmt: skip
-
+def test_a_stopped_tuning_goes_on_to_the_same_adapter(whole, tmp_path):
+    seen: list = []
     with pytest.raises(Cancelled):
-        run(tmp_path / "parts", cancelled=lambda: len(steps) == 3)
-    before = len(steps)
-    stopped = run(tmp_path / "parts")
-    assert steps[before] == before + 1 == 4
-    assert stopped == run(tmp_path / "whole")
-    weights = [
-        (tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("parts", "whole")
-    ]
-    assert weights[0] == weights[1]
+        run(tmp_path, seen, [], cancelled=lambda: len(seen) == 3)
+    before = len(seen)
+    stopped = run(tmp_path, seen, [])
+    assert seen[before][0] == before + 1 == 4
+    assert stopped == whole[1]
+    weights = "adapter_model.safetensors"
+    assert (tmp_path / weights).read_bytes() == (whole[0] / weights).read_bytes()
 
 
 def test_a_project_is_learned_with_numbers_of_its_own_and_only_its_named_classes():

@@ -14,8 +14,8 @@ from napari_usgseg.learning.ppn.train import (
     PpnSettings,
     class_dice,
     cross_validate_ppn,
-    out_of_fold_scores,
 )
+from napari_usgseg.learning.promotion import ppn_scores
 from napari_usgseg.models.ppn.card import read_card
 from napari_usgseg.models.sam.nano import NanoSam
 from napari_usgseg.models.sam.sam import SamSegmenter
@@ -49,8 +49,8 @@ def test_few_images_are_cross_validated_and_all_are_learnt_from(tmp_path, tiny):
     fold = read_card(tmp_path / "fold-1")
     assert len(fold.images) in (2, 3)
     more = phantoms(5)
-    assert set(out_of_fold_scores(model, more)) == {"p0", "p1", "p2", "p3", "p4"}
-    assert out_of_fold_scores(model, images) == card.scores["per_image"]
+    assert set(ppn_scores(model, more, {1})) == {"p0", "p1", "p2", "p3", "p4"}
+    assert ppn_scores(model, images, {1}) == card.scores["per_image"]
 
 
 def test_a_stopped_measurement_goes_on_where_it_was(tmp_path, tiny):
@@ -114,11 +114,11 @@ def test_an_earlier_one_is_measured_over_the_classes_of_the_new_one(tmp_path, ti
     old = cross_validate_ppn(images, {1: "tumor", 2: "skin"}, tiny, tmp_path, settings)
     fresh = phantoms(5)[4:]
     each = class_dice(old, fresh[0])
-    assert out_of_fold_scores(old, fresh, {1})["p4"] == pytest.approx(each[1])
+    assert ppn_scores(old, fresh, {1})["p4"] == pytest.approx(each[1])
     per_class = old.card.scores["per_class"]
-    again = out_of_fold_scores(old, images, {1})
+    again = ppn_scores(old, images, {1})
     assert again == pytest.approx({name: item["1"] for name, item in per_class.items()})
-    wider = out_of_fold_scores(old, fresh, {1, 9})["p4"]
+    wider = ppn_scores(old, fresh, {1, 9})["p4"]
     assert wider == pytest.approx((each[1] + 1) / 2)  # 9 is not there, and not found
 
 
@@ -127,4 +127,4 @@ def test_an_earlier_one_has_no_score_on_frames_of_a_video_that_it_learnt_from(tm
     old = cross_validate_ppn(phantoms(4), {1: "tumor"}, tiny, tmp_path, settings)
     images = [replace(image, group="g0") if n == 4 else image
               for n, image in enumerate(phantoms(6))]  # fmt: skip
-    assert set(out_of_fold_scores(old, images)) == {"p0", "p1", "p2", "p3", "p5"}
+    assert set(ppn_scores(old, images, {1})) == {"p0", "p1", "p2", "p3", "p5"}

@@ -5,6 +5,8 @@ import math
 import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +28,8 @@ from napari_usgseg.learning.trainer import (
     is_same,
     train,
 )
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 class Line(Task):
@@ -174,11 +178,13 @@ TWO = """
 import sys
 from pathlib import Path
 
+import accelerate
 import numpy as np
 import torch
 from napari_usgseg.learning.trainer import (
     Task, TrainerSettings, make_accelerator, mean_of_all, train
 )
+from tests.support.forks import in_two_processes
 
 class Point(Task):
     def __init__(self):
@@ -187,30 +193,33 @@ class Point(Task):
     def loss(self, step, rng):
         return (self.model["place"] - rng.uniform(0.9, 1.1)).square().sum(), {}
 
-task = Point()
-accelerator = make_accelerator("no", 1, on_cpu=True)
-folder, place = Path(sys.argv[1]), accelerator.process_index
-rows = np.array([[1.0], [1.0]] if place else [[0.4]])
-outcome = train(
-    task, TrainerSettings(3, 0.1, warmup=1, check_every=1, clip_norm=1e9), folder,
-    accelerator=accelerator,
-    check=lambda step: {"validation": float(mean_of_all(accelerator, rows)[0])},
-    keep=lambda kind, step, score: (folder / f"{kind}-{place}").write_text(str(score)),
-)
-values = [float(task.model["place"]), task.model["place"].grad is None, outcome.best]
-(folder / f"end-{place}").write_text(repr(values))
+def work():
+    task = Point()
+    accelerator = make_accelerator("no", 1, on_cpu=True)
+    folder, place = Path(sys.argv[1]), accelerator.process_index
+    rows = np.array([[1.0], [1.0]] if place else [[0.4]])
+    outcome = train(
+        task, TrainerSettings(3, 0.1, warmup=1, check_every=1, clip_norm=1e9), folder,
+        accelerator=accelerator,
+        check=lambda step: {"validation": float(mean_of_all(accelerator, rows)[0])},
+        keep=lambda kind, step, score: (folder / f"{kind}-{place}").write_text(str(score)),
+    )
+    values = [float(task.model["place"]), task.model["place"].grad is None, outcome.best]
+    (folder / f"end-{place}").write_text(repr(values))
+
+sys.exit(in_two_processes(work))
 """
 
 
 def test_two_processes_learn_one_network_and_agree_on_its_score(tmp_path):
     script = tmp_path / "two.py"
     script.write_text(TWO)
-    words = ["--standalone", "--nproc_per_node", "2", str(script), str(tmp_path)]
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    names = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    paths = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
     subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", *words],
+        [sys.executable, str(script), str(tmp_path)],
         check=True,
-        env=environment,
+        env=os.environ | names | {"PYTHONPATH": paths},
         timeout=300,
     )
     one, other = ((tmp_path / f"end-{place}").read_text() for place in (0, 1))
@@ -225,11 +234,12 @@ requests = st.dictionaries(st.text(min_size=1).filter(lambda key: key != "done")
 
 
 @given(request=requests)
-def test_the_same_request_is_known_again(tmp_path_factory, request):
-    out = tmp_path_factory.mktemp("out")
-    assert not is_same(out, request)
-    begin(out, request, resume=True)
-    assert is_same(out, request)
+def test_the_same_request_is_known_again(request):
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        assert not is_same(out, request)
+        begin(out, request, resume=True)
+        assert is_same(out, request)
 
 
 def test_another_request_is_refused_and_says_in_what_it_differs(tmp_path):

@@ -21,14 +21,14 @@ from ..models.grounding.phrases import as_phrase
 from ..models.grounding.routing import RoutedDetector
 from ..models.interfaces import Detector, Segmenter
 from ..models.lora.card import AdapterCard, is_adapter, read_adapter_card
-from ..models.ppn.model import load_ppn
+from ..models.ppn.model import PpnModel, load_ppn
 from ..models.registry import load_detector
 from ..project.versions import title_of, version_folder
 from ..segmentation.postprocess import PostprocessSettings
 from ..segmentation.propose import propose_text
 from .cross_validation import out_of_fold_scores
 from .labelled import LabelledImage
-from .ppn import train as ppn
+from .ppn.train import class_dice
 
 TEXT = "the text prompt"
 AS_IT_IS = "the detector as it is"
@@ -124,7 +124,7 @@ def compare_ppn(
         except UsgsegError:  # gone, or damaged since: it is no longer in use
             pass
         else:
-            scores = ppn.out_of_fold_scores(old, images, classes, is_ending)
+            scores = ppn_scores(old, images, classes, is_ending)
             return judge(new, scores, title_of("ppn", number), labelled)
     try:
         detector, card, _ = _text_prompt(request, request.get("adapter"), folder)
@@ -176,6 +176,25 @@ def labelled_images(images: Sequence[LabelledImage], classes: Collection[int]) -
     """Ids of the images on which one of the classes is."""
     values = list(classes)
     return frozenset(image.image_id for image in images if np.isin(image.labels, values).any())
+
+
+def ppn_scores(
+    model: PpnModel,
+    images: Sequence[LabelledImage],
+    classes: Collection[int],
+    is_ending: Callable[[], bool] = lambda: False,
+) -> dict[str, float]:
+    """Dice by image id of a prompt predictor, as `out_of_fold_scores` says, mean over classes."""
+    card = model.card
+    return out_of_fold_scores(
+        card.images,
+        card.scores,
+        lambda image: class_dice(model, image),
+        images,
+        classes,
+        card.classes,
+        is_ending,
+    )
 
 
 def text_scores(

@@ -7,10 +7,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +26,6 @@ from ...models.ppn.model import (
     new_prompter,
     save_ppn,
 )
-from .. import cross_validation
 from ..cross_validation import Fold, cross_validate, folds
 from ..labelled import LabelledImage
 from ..trainer import Progress, TrainerSettings, begin, finish, is_same, train
@@ -123,7 +121,13 @@ def train_ppn(
         Cancelled: ``cancelled()`` turned true; the state is saved.
     """
     _check(images, classes, source)
-    request = _request(images, classes, segmenter, settings, source)
+    request = {
+        "source": source,
+        "segmenter": segmenter.model_id,
+        "classes": [[value, name] for value, name in classes.items()],
+        "images": [image.image_id for image in images],
+        "settings": asdict(settings),
+    }
     if resume and is_same(out, request) and (out / CARD_FILE).exists():
         return load_ppn(out, segmenter)
     begin(out, request, resume=resume)
@@ -147,7 +151,7 @@ def train_ppn(
         source=source,
         images=tuple(image.image_id for image in images),
         seed=settings.seed,
-        training=request["settings"],
+        training=asdict(settings),
         lora_rank=settings.lora_rank,
     )
 
@@ -176,12 +180,7 @@ def train_ppn(
 
 def mean_dice(model: PpnModel, images: Sequence[LabelledImage]) -> float:
     """Mean over images of the mean Dice over classes, nobody having pointed at anything."""
-    return float(np.mean([image_dice(model, image) for image in images]))
-
-
-def image_dice(model: PpnModel, image: LabelledImage) -> float:
-    """Mean Dice over the classes; a class that is said to be absent has an empty mask."""
-    return float(np.mean(list(class_dice(model, image).values())))
+    return float(np.mean([np.mean(list(class_dice(model, image).values())) for image in images]))
 
 
 def class_dice(model: PpnModel, image: LabelledImage) -> dict[int, float]:
@@ -212,22 +211,6 @@ def _check(images: Sequence[LabelledImage], classes: Mapping[int, str], source: 
             )
 
 
-def _request(
-    images: Sequence[LabelledImage],
-    classes: Mapping[int, str],
-    segmenter: Segmenter,
-    settings: PpnSettings,
-    source: str,
-) -> dict[str, Any]:
-    return {
-        "source": source,
-        "segmenter": segmenter.model_id,
-        "classes": [[value, name] for value, name in classes.items()],
-        "images": [image.image_id for image in images],
-        "settings": asdict(settings),
-    }
-
-
 def cross_validate_ppn(
     images: Sequence[LabelledImage],
     classes: Mapping[int, str],
@@ -245,13 +228,10 @@ def cross_validate_ppn(
 
     Args:
         images: all that are accepted.
-        classes: label value -> name.
-        segmenter: of SAM's kind.
         out: folder of the result; the trainings of a cross-validation are in ``fold-N`` in it.
         settings: of the training on all; those of a cross-validation have fewer steps.
-        source: name of the data set or project.
         progress: (step, steps, figures) over all trainings together.
-        cancelled: asked after each step.
+        classes, segmenter, source, cancelled: as in `train_ppn`.
 
     Raises:
         DatasetError: all images are of one group, or a class is in none to learn from.
@@ -279,32 +259,3 @@ def cross_validate_ppn(
     card = replace(model.card, scores=scores)
     write_card(out, card)
     return model.with_card(card)
-
-
-def out_of_fold_scores(
-    model: PpnModel,
-    images: Sequence[LabelledImage],
-    classes: Collection[int] | None = None,
-    cancelled: Callable[[], bool] = lambda: False,
-) -> dict[str, float]:
-    """Dice by image id, as `cross_validation.out_of_fold_scores` says.
-
-    Args:
-        model: to measure.
-        images: to measure on; also those that it learnt from, so that their groups are known.
-        classes: label values that the mean is of, where they are not the model's own.
-        cancelled: asked between two images.
-
-    Raises:
-        Cancelled: ``cancelled()`` turned true.
-    """
-    card = model.card
-    return cross_validation.out_of_fold_scores(
-        card.images,
-        card.scores,
-        lambda image: class_dice(model, image),
-        images,
-        card.classes if classes is None else classes,
-        card.classes,
-        cancelled,
-    )
