@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from ...core.errors import CheckpointError, ModelNotFoundError
 from ...io.atomic import write_atomically
 from ..checkpoints import read_tensors, sha256_of
-from .sam import SamSegmenter
+from .sam import SamNet, SamSegmenter
 
 ARCH = "nano-sam-1"
 EMBED_DIM = 256
@@ -83,7 +83,7 @@ class NanoNeck(nn.Module):
         return embedding, [self.high_res_0(s4), self.high_res_1(s8)]
 
 
-class NanoSam(nn.Module):
+class NanoSam(SamNet):
     """SAM 2 for still images on a light trunk.
 
     Args:

@@ -30,7 +30,7 @@ from ..checkpoints import (
     sha256_of,
     write_checksums,
 )
-from .sam import SamSegmenter
+from .sam import SamNet, SamSegmenter
 from .sam2 import Sam2Net
 
 
@@ -173,7 +173,7 @@ class OpenVinoEncoder(nn.Module):
         return image_embed, high_res
 
 
-class OpenVinoNet(nn.Module):
+class OpenVinoNet(SamNet):
     """A `Sam2Net` whose image encoder is OpenVINO's, as `SamSegmenter` wants it.
 
     It takes ``net`` over: the encoder's weights in torch are let go.

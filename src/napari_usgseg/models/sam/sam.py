@@ -6,13 +6,13 @@ same weights give the same logits; what differs is that nothing is remembered be
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...core.errors import ModelError, PromptError
 from ...core.geometry import clip_box, covered_cells, scribble_to_points
@@ -212,37 +212,25 @@ PIXEL_STD = (0.229, 0.224, 0.225)
 MASK_THRESHOLD = 0.0
 
 
-class SamNet(Protocol):
-    """What a network needs in order to stand behind `SamSegmenter`.
+class SamNet(nn.Module):
+    """What `SamSegmenter` stands on: an image encoder with SAM 2's prompt encoder and mask decoder.
 
-    ``prompt_encoder`` and ``mask_decoder`` are called as the ``sam2`` package's modules are;
-    ``encode`` takes normalised pixels (B, 3, S, S) with S = ``image_size``, and gives the image
-    embedding (B, C, S/16, S/16) and the decoder's high-resolution features, finest first.
+    Attributes:
+        image_size: side S in pixels of the square that the encoder sees.
+        prompt_encoder: called as the ``sam2`` package's PromptEncoder.
+        mask_decoder: called as the ``sam2`` package's MaskDecoder.
     """
 
     image_size: int
-
-    @property
-    def prompt_encoder(self) -> Any:
-        """``sam2``'s PromptEncoder."""
-        ...
-
-    @property
-    def mask_decoder(self) -> Any:
-        """``sam2``'s MaskDecoder."""
-        ...
+    prompt_encoder: Any
+    mask_decoder: Any
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Pixels to image embedding and high-resolution features."""
-        ...
+        """Normalised pixels (B, 3, S, S) to image embedding and high-resolution features.
 
-    def to(self, device: str) -> Any:
-        """Move the network, as `torch.nn.Module.to` does."""
-        ...
-
-    def eval(self) -> Any:
-        """Switch to inference, as `torch.nn.Module.eval` does."""
-        ...
+        The embedding is (B, C, S/16, S/16); of the features the finest comes first.
+        """
+        raise NotImplementedError
 
 
 class SamSegmenter:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..checkpoints import WEIGHTS_FILE, read_pretrained, sha256_of
-from .sam import BOX_CORNER_LABELS, PIXEL_MEAN, PIXEL_STD, SamSegmenter, check_image
+from .sam import BOX_CORNER_LABELS, PIXEL_MEAN, PIXEL_STD, SamNet, SamSegmenter, check_image
 
 RENAMED = (
     (r"^shared_embedding\.positional_embedding$", "pe_layer.positional_encoding_gaussian_matrix"),
@@ -49,7 +49,7 @@ PERCEPTRON = re.compile(
 """transformers keeps a perceptron's first and last layer apart from those between."""
 
 
-class Sam1Net(nn.Module):
+class Sam1Net(SamNet):
     """A ``SamModel`` as `SamSegmenter` wants it.
 
     Args:

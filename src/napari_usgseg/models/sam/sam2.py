@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ...core.errors import CheckpointError
 from ..checkpoints import read_tensors, sha256_of
-from .sam import SamSegmenter
+from .sam import SamNet, SamSegmenter
 
 DYNAMIC_MULTIMASK = {
     "dynamic_multimask_via_stability": True,
@@ -47,7 +47,7 @@ SAM2_VARIANTS = {
 }
 
 
-class Sam2Net(nn.Module):
+class Sam2Net(SamNet):
     """The image side of a ``sam2`` SAM2Base, as `SamSegmenter` wants it.
 
     It takes ``sam`` over: the neck's positional encodings, which only the memory of videos reads,
@@ -59,16 +59,8 @@ class Sam2Net(nn.Module):
         self.sam = sam
         self.sam.image_encoder.neck.position_encoding = nn.Identity()
         self.image_size = int(sam.image_size)
-
-    @property
-    def prompt_encoder(self) -> Any:
-        """The package's PromptEncoder."""
-        return self.sam.sam_prompt_encoder
-
-    @property
-    def mask_decoder(self) -> Any:
-        """The package's MaskDecoder."""
-        return self.sam.sam_mask_decoder
+        self.prompt_encoder = sam.sam_prompt_encoder
+        self.mask_decoder = sam.sam_mask_decoder
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Normalised pixels (B, 3, S, S) to image embedding and [stride 4, stride 8] features.
