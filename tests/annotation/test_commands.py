@@ -16,12 +16,14 @@ from tests.support.bench import SIZE_HW
 
 @pytest.fixture
 def state(tmp_path) -> AnnotationState:
-    """Two objects of class 1 accepted, and one proposed between them."""
+    """Two objects of class 1 accepted, and one proposed between them; two have a hole."""
     labels = np.zeros(SIZE_HW, np.uint8)
     labels[5:15, 5:15] = labels[5:15, 40:50] = 1
+    labels[7:9, 7:9] = 0
     labels.setflags(write=False)
     mask = np.zeros(SIZE_HW, bool)
     mask[5:15, 20:35] = True
+    mask[7:9, 22:24] = False
     nothing = AnnotationState().proposal
     item = objects.by_hand(ProposedObject(1, Prompts()), mask)
     return AnnotationState(
@@ -38,6 +40,7 @@ COMMANDS = {
     "drop object": lambda state: prompts.drop_object(state, 27, 10),
     "clear": prompts.clear,
     "split": lambda state: objects.split(state, LINE),
+    "fill holes": objects.fill_holes,
     "delete object": lambda state: objects.delete(state, 10, 10),
     "take up again": lambda state: objects.lift(state, 10, 10),
     "accept": accept.accept,
@@ -77,3 +80,29 @@ def test_a_command_without_an_image_or_beside_it_refuses(state) -> None:
         classes.give_class(state, 1, (27, 10))
     with pytest.raises(Refused):
         accept.accept(replace(state, awaits_proposal=True))
+
+
+def test_holes_of_the_object_under_work_or_under_the_mouse_are_filled(state) -> None:
+    proposed = state.after(objects.fill_holes(state).edit)
+    item = proposed.proposal.current
+    assert item.proposal.mask[5:15, 20:35].all()
+    assert item.proposal.mask.sum() == 150
+    assert (item.class_id, item.by_hand) == (1, True)
+    assert proposed.labels is state.labels
+    with pytest.raises(Refused, match="no hole"):
+        objects.fill_holes(proposed)
+
+    accepted = state.after(objects.fill_holes(state, (10, 10)).edit)
+    assert (accepted.labels[5:15, 5:15] == 1).all()
+    assert accepted.proposal is state.proposal
+    for at, words in (((45, 10), "no hole"), ((70, 50), "no object here")):
+        with pytest.raises(Refused, match=words):
+            objects.fill_holes(state, at)
+
+
+def test_another_label_in_a_hole_stays(state) -> None:
+    labels = np.array(state.labels)
+    labels[7, 7] = 2
+    after = objects.fill_holes(replace(state, labels=labels), (10, 10)).edit.patch.applied(labels)
+    assert after[7, 7] == 2
+    assert (after[5:15, 5:15] == 1).sum() == 99

@@ -214,6 +214,7 @@ class Objects:
         self.merge = document.bind(objects.merge)
         self.subtract = document.bind(objects.subtract)
         self.split = document.bind(objects.split)
+        self.fill_holes = document.bind(objects.fill_holes)
         self.delete = document.bind(objects.delete)
         self.lift = document.bind(objects.lift)
 

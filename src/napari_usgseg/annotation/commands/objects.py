@@ -1,4 +1,4 @@
-"""Whole objects, proposed or accepted: merging, subtracting, splitting, deleting, taking up again.
+"""Whole objects, proposed or accepted: merging, splitting, filling, deleting, taking up again.
 
 A line (M, 2) or a point in XY pixels names them. ``accepted`` says whether objects of the label map
 are meant, or proposed ones.
@@ -13,6 +13,7 @@ import numpy as np
 from ...core.types import BoolArray, FloatArray, Prompts
 from ...io.labels import STEP, LabelMap, class_of, code_of, free_numbers, values_in
 from ...project.records import Edit, ImageProposal, ProposedObject
+from ...segmentation.postprocess import PostprocessSettings, postprocess
 from ...segmentation.propose import Proposal
 from .. import regions
 from ..state import AnnotationState, Change, Refused
@@ -22,6 +23,7 @@ NOT_ACROSS = "Draw the line right across the object, from outside to outside."
 ONE_PIECE = "This object is in one piece; draw a line across it to split it."
 NOTHING_HERE = "There is no object here."
 NO_OVERLAP = "These two do not overlap, so there is nothing to take away."
+NO_HOLE = "This object has no hole to fill."
 
 
 def merge(state: AnnotationState, line: FloatArray, accepted: bool = False) -> Change:
@@ -132,6 +134,32 @@ def _split_accepted(state: AnnotationState, labels: LabelMap, line: FloatArray) 
     return state.relabel("split", after)
 
 
+def fill_holes(state: AnnotationState, at: tuple[float, float] | None = None) -> Change:
+    """Fill the holes of an object, proposed or accepted; other labels in an accepted one stay.
+
+    Args:
+        state: with the object.
+        at: a point (x, y) of the object; None means the one under work.
+    """
+    labels, proposal = state.settled_labels(), state.proposal
+    index = proposed_under_work(state, at)
+    if index is not None:
+        item = proposal.objects[index]
+        if not item.has_mask or not (holes := _holes(_mask(item))).any():
+            raise Refused(NO_HOLE)
+        filled = proposal.with_object(index, by_hand(item, _mask(item) | holes))
+        return Change(state.propose("fill holes", replace(filled, active=proposal.active)))
+    found = accepted_under_work(state, at)
+    if found is None:
+        raise Refused(NOTHING_HERE)
+    holes = _holes(found) & (labels == 0)
+    if not holes.any():
+        raise Refused(NO_HOLE)
+    after = labels.copy()
+    after[holes] = labels[found][0]
+    return Change(state.relabel("fill holes", after))
+
+
 def delete(state: AnnotationState, x: float, y: float) -> Change:
     """Take one accepted object (in semantic labelling: one component) out of the labels."""
     found = _accepted_at(state, x, y)
@@ -235,6 +263,10 @@ def _replaced(
 def _mask(item: ProposedObject) -> BoolArray:
     assert item.proposal is not None
     return item.proposal.mask
+
+
+def _holes(mask: BoolArray) -> BoolArray:
+    return postprocess(mask, PostprocessSettings(keep="all", fill_holes=1)) & ~mask
 
 
 def _parts(mask: BoolArray, line: FloatArray) -> list[BoolArray]:
