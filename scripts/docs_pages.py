@@ -19,6 +19,7 @@ PAGES = {
     "MODEL_CARD.md": "model-card.md",
     "CHANGELOG.md": "changelog.md",
     "LICENSE": "licence.md",
+    "CITATION.cff": "citation.md",
 }
 """Document at the root -> page."""
 
@@ -28,6 +29,8 @@ def on_files(files: Files, config: Any) -> Files:
     root = Path(config.config_file_path).parent
     for document, page in PAGES.items():
         text = (root / document).read_text(encoding="utf-8")
+        if document.endswith(".cff"):
+            text = f"# How to cite\n\n```yaml\n{text}```\n"
         text = re.sub(r"\]\(docs/", "](", text)
         files.append(File.generated(config, page, content=_to_pages(text, "")))
     return files
