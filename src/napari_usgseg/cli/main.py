@@ -19,7 +19,6 @@ from ..core.errors import Cancelled, UsgsegError
 from ..core.notes import listening
 from . import (
     ablate,
-    benchmark,
     datasets,
     demo,
     evaluate,
@@ -53,7 +52,7 @@ app.command("report")(report.report)
 app.add_typer(models.app, name="models")
 app.add_typer(datasets.app, name="datasets")
 app.command("demo")(demo.demo)
-app.command("benchmark")(benchmark.benchmark)
+app.command("benchmark")(evaluate.benchmark)
 app.command("info")(info.info)
 
 
