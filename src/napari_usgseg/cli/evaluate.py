@@ -1,4 +1,4 @@
-"""``usgseg evaluate`` and ``usgseg benchmark``: how good a model is, by the protocol, and how fast."""
+"""Commands ``usgseg evaluate`` and ``usgseg benchmark``: how good a model is, and how fast."""
 
 from __future__ import annotations
 
