@@ -56,7 +56,7 @@ def test_npe2s_own_validation_agrees() -> None:
 
 
 def test_the_sample_data_are_images_with_their_truth() -> None:
-    from napari_usgseg.gui.sample_data import phantoms
+    from napari_usgseg.gui.opening import phantoms
 
     layers = phantoms()
     assert {kind for _, _, kind in layers} == {"image", "labels"}

@@ -10,7 +10,7 @@ from PIL import Image
 
 from napari_usgseg.annotation.settings import DESPECKLING, Settings, View
 from napari_usgseg.gui.canvas.display import CONTOUR_WIDTH
-from napari_usgseg.gui.canvas.pictures import KEPT, Pictures, picture, window
+from napari_usgseg.gui.canvas.drawing import KEPT, Pictures, picture, window
 
 pytestmark = pytest.mark.gui
 
@@ -84,13 +84,13 @@ def test_contours_opacity_and_despeckling_change_the_screen_and_nothing_else(
     shown = np.asarray(image.data).copy()
     at_work.press(Qt.Key.Key_C, Qt.KeyboardModifier.ShiftModifier)
     assert labels.contour == CONTOUR_WIDTH
-    assert panel.contours.isChecked()
-    panel.opacity.setValue(80)
+    assert panel.form.value("contours")
+    panel.form.controls["opacity"].value = 0.8
     at_work.wait(lambda: labels.opacity == 0.8)
-    panel.brightness.setValue(30)
+    panel.form.controls["brightness"].value = 30
     at_work.wait(lambda: tuple(image.contrast_limits) == window(View(brightness=30)))
     at_work.press(Qt.Key.Key_D, Qt.KeyboardModifier.ShiftModifier)
-    assert panel.despeckling.currentText() == "lee"
+    assert panel.form.value("despeckling") == "lee"
     at_work.wait(lambda: not np.array_equal(image.data, shown))
     assert np.array_equal(image.data, picture(shown, View(despeckling="lee")))
     assert np.array_equal(session.loaded.pixels, pixels)

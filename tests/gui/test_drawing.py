@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from napari_usgseg.core.types import Prompts
-from napari_usgseg.gui.canvas.layer_drawing import eroded, outlines
+from napari_usgseg.gui.canvas.drawing import eroded, outlines
 from napari_usgseg.project.records import ProposedObject
 from napari_usgseg.segmentation.propose import Proposal
 

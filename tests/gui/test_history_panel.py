@@ -34,7 +34,7 @@ def pale(model: HistoryModel) -> list[bool]:
 @given(st.lists(st.tuples(st.sampled_from(["do", "undo", "redo", "forget"]), st.integers(0, 9))))
 def test_the_list_is_the_history_whatever_happened_between_two_looks(qapp, actions):
     model, past, number = HistoryModel(), Notes(), 0
-    model.show(past)
+    model.show(past.steps, past.position)
     for action, count in actions:
         if action == "do":
             number += 1
@@ -47,8 +47,8 @@ def test_the_list_is_the_history_whatever_happened_between_two_looks(qapp, actio
             to = past.position + (count if action == "redo" else -count)
             past = Notes(past.steps, min(max(to, 0), len(past.steps)))
         if count % 2:
-            model.show(past)
-    model.show(past)
+            model.show(past.steps, past.position)
+    model.show(past.steps, past.position)
     assert rows(model) == [FIRST, *(f"click   {step.image_id}" for step in past.steps)]
     assert pale(model) == [row > past.position for row in range(1 + len(past.steps))]
 
@@ -56,11 +56,11 @@ def test_the_list_is_the_history_whatever_happened_between_two_looks(qapp, actio
 def test_a_new_step_is_added_without_making_the_list_anew(qapp):
     model = HistoryModel()
     steps = tuple(Step(n, "accept", str(n)) for n in range(1, 5001))
-    model.show(Notes(steps[:-1], 4999))
+    model.show(steps[:-1], 4999)
     resets, changed = [], []
     model.modelReset.connect(lambda: resets.append(1))
     model.dataChanged.connect(lambda a, b, *_: changed.append(b.row() - a.row() + 1))
-    model.show(Notes(steps, 5000))
+    model.show(steps, 5000)
     assert model.rowCount() == 5001
     assert not resets
     assert sum(changed) <= 2

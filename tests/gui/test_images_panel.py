@@ -265,3 +265,24 @@ def test_progress_is_told_with_pace_and_what_is_left(monkeypatch):
     for n in range(470, 500):
         queue.set_state(str(n), ImageState.SKIPPED)
     assert progress_text(queue) == "312 of 500 labelled, 41 per hour"
+
+
+def test_what_is_odd_about_images_is_told_once_for_the_folder_with_a_count(
+    person, phantom_folder, tmp_path
+):
+    folder = tmp_path / "hidden"
+    folder.mkdir()
+    grey = np.random.default_rng(0).integers(0, 255, (60, 80), np.uint8)
+    nothing = np.zeros_like(grey)
+    for name in ("a", "b"):
+        Image.fromarray(np.stack([grey, grey, grey, nothing], -1)).save(folder / f"{name}.png")
+    person.open(folder)
+    remarks, odd = person.widget.images.remarks, "its alpha hides the whole picture and was ignored"
+    assert remarks.isVisible()
+    assert remarks.text() == f"a.png: {odd}"
+    person.session.navigation.step(1)
+    person.wait(lambda: person.session.loaded is not None)
+    person.settle()
+    assert remarks.text() == f"{odd} (2 files, the first a.png)"
+    person.open(phantom_folder)
+    assert not remarks.isVisible()

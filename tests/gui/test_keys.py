@@ -44,8 +44,17 @@ def test_no_shortcut_is_one_of_naparis_own_on_the_viewer_or_any_layer(make_napar
 def test_every_key_but_the_digits_of_the_classes_is_offered_in_the_preferences():
     parts = yaml.safe_load(MANIFEST.read_text(encoding="utf-8"))["contributions"]["configurations"]
     offered = parts["shortcuts"]["properties"]
-    expected = {item.setting: (item.name, item.key) for item in SHORTCUTS if settable(item)}
-    assert {name: (item["title"], item["default"]) for name, item in offered.items()} == expected
+    expected = {
+        item.setting: {
+            "type": "string",
+            "title": item.name,
+            "default": item.key,
+            "description": item.help,
+        }
+        for item in SHORTCUTS
+        if settable(item)
+    }
+    assert offered == expected
     fixed = [item.name for item in SHORTCUTS if not settable(item)]
     assert fixed == [f"class {digit}" for digit in range(1, 10)]
 

@@ -7,7 +7,7 @@ import pytest
 
 from napari_usgseg.annotation.learners.training import TrainingPlan
 from napari_usgseg.annotation.settings import Mode
-from napari_usgseg.gui.panels.mode_panel import NOBODY
+from napari_usgseg.gui.panels.prompt_panels import NOBODY
 from napari_usgseg.project.records import ImageState
 from tests.support.person import HEADS
 
@@ -42,20 +42,20 @@ def test_ten_images_train_a_predictor_and_the_next_segments_itself(labeller, hea
     assist.train.click()
     labeller.wait(lambda: session.prompt_predictor.training is not None)
     assert not assist.offer_line.isVisible(), "what is going on is not offered"
-    assert learn.view.cancel.isVisible()
+    assert learn.cancel.isVisible()
     labeller.wait_for_training(
-        lambda: session.prompt_predictor.training is None or learn.view.curves.losses
+        lambda: session.prompt_predictor.training is None or learn.curves.losses
     )
     labeller.wait_for_training(lambda: session.prompt_predictor.training is None)
     labeller.wait(lambda: bool(session.prompt_predictor.versions))
     version = session.prompt_predictor.versions[-1]
-    assert "Dice" in learn.view.verdict.text()
-    assert learn.view.version.count() == 2
+    assert "Dice" in learn.verdict.text()
+    assert learn.version.count() == 2
     assert version.images == LABELLED
 
     if session.prompt_predictor.current is None:  # so short a training need not beat the phrase
-        learn.view.version.setCurrentIndex(1)
-        learn.view.version.activated.emit(1)
+        learn.version.setCurrentIndex(1)
+        learn.version.activated.emit(1)
         labeller.wait(lambda: session.prompt_predictor.current is not None)
     labeller.wait(lambda: bool(session.proposal.objects))
     labeller.settle()
@@ -83,8 +83,8 @@ def test_ten_images_train_a_predictor_and_the_next_segments_itself(labeller, hea
     labeller.settle()
     assert session.prompt_predictor.mode is Mode.SEMI
     assert assist.modes[Mode.SEMI].isChecked()
-    learn.view.version.setCurrentIndex(0)
-    learn.view.version.activated.emit(0)
+    learn.version.setCurrentIndex(0)
+    learn.version.activated.emit(0)
     labeller.wait(lambda: session.prompt_predictor.current is None)
     assert assist.modes[Mode.MANUAL].isChecked()
 
@@ -93,16 +93,16 @@ def test_a_training_that_is_cancelled_leaves_nothing(labeller, heads_folder):
     session, widget = labeller.session, labeller.widget
     session.prompt_predictor.plan = LONG
     widget.folds.set_open("Learn")
-    widget.learn.view.train.click()
+    widget.learn.train.click()
     labeller.wait_for_training(
         lambda: session.prompt_predictor.training and session.prompt_predictor.training.losses
     )
-    widget.learn.view.cancel.click()
+    widget.learn.cancel.click()
     labeller.wait(lambda: session.prompt_predictor.training is None)
     labeller.settle()
     assert not session.prompt_predictor.versions
     assert not session.prompt_predictor.paused
-    assert widget.learn.view.train.isVisible()
+    assert widget.learn.train.isVisible()
     assert not (heads_folder / "usgseg" / "models" / "training" / "training.pt").exists()
 
 
@@ -121,7 +121,7 @@ def test_a_training_goes_on_when_the_folder_is_opened_again(
     later.wait(lambda: later.session.prompt_predictor.training is not None)
     assert later.session.prompt_predictor.training.resumed
     later.widget.folds.set_open("Learn")
-    assert "going on" in later.widget.learn.view.bar.format()
+    assert "going on" in later.widget.learn.bar.format()
     later.session.prompt_predictor.cancel()
     later.wait(lambda: later.session.prompt_predictor.training is None)
     later.widget.shut_down()
@@ -142,9 +142,9 @@ def test_an_offer_can_be_declined_and_is_marked_where_there_is_no_room(labeller)
 
 def test_how_much_is_needed_is_set_on_the_page(at_work):
     session, learn = at_work.session, at_work.widget.learn
-    learn.after.setValue(25)
-    learn.by_itself.setChecked(True)
+    learn.form.controls["train_after"].value = 25
+    learn.form.controls["train_by_itself"].value = True
     assert (session.settings.train_after, session.settings.train_by_itself) == (25, True)
-    assert "25 more" in learn.counts.text()
-    assert not learn.view.train.isEnabled(), "nothing is accepted yet"
-    assert learn.view.train.toolTip()
+    assert "25 more" in learn.purpose.text()
+    assert not learn.train.isEnabled(), "nothing is accepted yet"
+    assert learn.train.toolTip()

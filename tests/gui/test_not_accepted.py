@@ -52,7 +52,7 @@ def export(person, out: Path, groups: str = "") -> None:
     """Type where to, and press the button."""
     person.widget.folds.set_open("Export")
     type_into(person.widget.export.place, str(out))
-    type_into(person.widget.export.groups, groups)
+    type_into(person.widget.export.form.controls["groups"].native, groups)
     QTest.mouseClick(person.widget.export.run, LEFT)
     person.settle()
 
@@ -122,7 +122,7 @@ def test_an_export_goes_into_a_new_folder_and_never_among_other_files(at_work, p
     at_work.wait(lambda: session.image_queue.accepted_count == 1)
     at_work.settle()
     before = {path: path.read_bytes() for path in phantom_folder.glob("*.png")}
-    widget.export.overwrite.setChecked(True)
+    widget.export.form.controls["overwrite"].value = True
     for place in (phantom_folder, phantom_folder / "usgseg"):
         export(at_work, place)
         assert session.status.error
@@ -141,7 +141,7 @@ def test_an_export_goes_into_a_new_folder_and_never_among_other_files(at_work, p
     export(at_work, out)
     assert session.status.error
     assert mask.read_bytes() == b"mine now"
-    widget.export.overwrite.setChecked(False)
+    widget.export.form.controls["overwrite"].value = False
     export(at_work, out)
     assert session.status.error
     assert "overwrite" not in widget.status.text()
@@ -243,7 +243,7 @@ def test_files_that_are_no_images_are_counted_in_the_window(person, phantom_fold
     (phantom_folder / "loop.mp4").write_bytes(b"0" * 64)
     (phantom_folder / "patient 2").mkdir()
     person.open(phantom_folder)
-    told = person.widget.images.left_out
+    told = person.widget.images.remarks
     assert told.isVisible()
     for word in ("3 other files", "2 .dcm", "1 .mp4", "DICOM", "patient 2", "by itself"):
         assert word in told.text()
@@ -264,3 +264,13 @@ def test_a_folder_of_dicom_only_says_dicom(at_work, tmp_path):
     at_work.wait(lambda: at_work.session.status.error)
     assert "DICOM" in at_work.widget.status.text()
     assert at_work.session.store is before
+
+
+def test_a_rule_that_cannot_be_used_is_named_as_the_field_is(at_work, tmp_path):
+    DRAW["box"](at_work)
+    at_work.press(Qt.Key.Key_G)
+    at_work.wait(lambda: at_work.session.image_queue.accepted_count == 1)
+    at_work.settle()
+    export(at_work, tmp_path / "set", "no rule")
+    assert "groups 'no rule': expected" in at_work.widget.status.text()
+    assert "--groups" not in at_work.widget.status.text()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_usgseg.gui.canvas import layer_drawing
+from napari_usgseg.gui.canvas import drawing
 from napari_usgseg.gui.canvas.tools import Tool
 from napari_usgseg.gui.parts import reason
 from napari_usgseg.io.labels import read_labels
@@ -103,7 +103,7 @@ def test_a_find_that_cannot_be_drawn_loses_nothing(at_work, phantom_folder, monk
     """Whatever fails while it is drawn: the masks stay, G stores them, and the error has a text."""
     add_class(at_work, "cyst")  # so that a phrase brings a class and with it all colours anew
     with monkeypatch.context() as patch:
-        patch.setattr(layer_drawing, place, broken)
+        patch.setattr(drawing, place, broken)
         find(at_work, "breast tumor")
         masks = [item.proposal.mask for item in at_work.session.proposal.objects]
         assert masks
@@ -129,7 +129,7 @@ def test_labels_that_could_not_be_drawn_are_not_taken_for_rubbed_out(
     at_work.session.set_settings(replace(at_work.session.settings, find_on_open=False))
     find(at_work, "breast tumor")
     with monkeypatch.context() as patch:
-        patch.setattr(layer_drawing, "put", broken)
+        patch.setattr(drawing, "put", broken)
         image_id = press_g(at_work)
         before = labels_of(phantom_folder, image_id)
         assert before.any()

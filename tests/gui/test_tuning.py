@@ -36,7 +36,7 @@ def open_tune(person):
 
 def test_accepted_images_tune_the_detector_and_find_uses_it(labeller, heads_folder):
     session, widget = labeller.session, labeller.widget
-    tuner, view = session.tuning, open_tune(labeller).view
+    tuner, view = session.tuning, open_tune(labeller)
     assert f"{PHRASE} {LABELLED}" in widget.tune.purpose.text()
     assert "Base: nano" in widget.tune.purpose.text()
     assert not widget.find_panel.tuned.text()
@@ -90,7 +90,7 @@ def test_accepted_images_tune_the_detector_and_find_uses_it(labeller, heads_fold
 
 
 def test_a_tuning_that_is_cancelled_leaves_nothing(labeller, heads_folder):
-    tuner, view = labeller.session.tuning, open_tune(labeller).view
+    tuner, view = labeller.session.tuning, open_tune(labeller)
     tuner.plan = LONG
     view.train.click()
     labeller.wait_until_it_learns(tuner)
@@ -117,7 +117,7 @@ def test_a_tuning_goes_on_when_the_folder_is_opened_again(
     tuner = later.session.tuning
     later.wait(lambda: tuner.training is not None)
     assert tuner.training.resumed
-    view = open_tune(later).view
+    view = open_tune(later)
     assert "going on" in view.bar.format()
     view.pause.click()
     later.wait(lambda: tuner.training is None and tuner.paused)
@@ -131,10 +131,10 @@ def test_a_tuning_goes_on_when_the_folder_is_opened_again(
 def test_what_goes_on_in_one_tab_is_said_in_the_other(labeller):
     session, page = labeller.session, labeller.widget.learning
     session.prompt_predictor.plan = LONG
-    view = open_tune(labeller).view
+    view = open_tune(labeller)
     assert view.train.isEnabled()
     assert not view.why.isVisible()
-    page.learn.view.train.click()
+    page.learn.train.click()
     labeller.wait_until_it_learns(session.prompt_predictor)
     assert page.tabText(0).startswith(f"{TRAIN} ")
     assert page.tabText(0).endswith(" %")
@@ -161,12 +161,12 @@ def test_the_tabs_are_turned_and_tuning_is_begun_by_keyboard_alone(labeller):
     QTest.keyClick(page.tabBar(), Qt.Key.Key_Right)
     assert page.currentWidget() is page.tune
     for _ in range(4):
-        if QApplication.focusWidget() is page.tune.view.train:
+        if QApplication.focusWidget() is page.tune.train:
             break
         QTest.keyClick(QApplication.focusWidget(), Qt.Key.Key_Tab)
-    assert page.tune.view.train.hasFocus()
+    assert page.tune.train.hasFocus()
     tuner.plan = LONG
-    QTest.keyClick(page.tune.view.train, Qt.Key.Key_Space)
+    QTest.keyClick(page.tune.train, Qt.Key.Key_Space)
     labeller.wait(lambda: tuner.training is not None)
     QTest.keyClick(QApplication.focusWidget(), Qt.Key.Key_Tab)
     tuner.cancel()

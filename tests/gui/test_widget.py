@@ -438,7 +438,7 @@ def test_the_dock_fits_a_small_screen_whatever_is_unfolded(at_work):
     too_large = {}
     for name in ("", *widget.folds.names, "thresholds"):
         if name == "thresholds":
-            widget.find_panel.fold.set_open(True)
+            widget.find_panel.fold.expand()
         elif name:
             widget.folds.set_open(name)
         QApplication.processEvents()
@@ -602,7 +602,13 @@ def test_a_small_window_stays_small_whatever_is_unfolded(at_work):
         assert window.height() == 720, name
         assert widget.accept.isVisible()
         assert widget.images.isVisible() == (name != "Learn")
-    widget.folds.close_all()
+    widget.find_panel.fold.expand()
+    at_work.qtbot.wait(50)
+    assert window.height() == 720
+    assert not widget.folds.open_one
+    assert widget.find_panel.thresholds.isVisible()
+    assert not widget.classes.isVisible()
+    widget.find_panel.fold.collapse()
     at_work.qtbot.wait(50)
     assert window.height() == 720
     for panel in (widget.images, widget.find_panel, widget.classes, widget.correct):

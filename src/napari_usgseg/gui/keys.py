@@ -1,7 +1,8 @@
-"""The table of shortcuts, bound to the viewer on keys that napari leaves free on every layer.
+"""Table of the keys: what each does, its name, and the sentence that tooltips say of it.
 
-A person sets others under Preferences > Ultrasound segmentation (``preferences``). Tab would be
-free too, but Qt takes it for going from control to control before napari sees it.
+The keys are bound to the viewer and are free on every layer of napari's. A person sets others under
+Preferences > Ultrasound segmentation (``preferences``). Tab would be free too, but Qt takes it for
+going from control to control before napari sees it.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, TypeVar
 
 from app_model.types import KeyBinding
 from napari.utils import notifications
 from napari.viewer import Viewer
+from psygnal import Signal
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QApplication,
@@ -24,28 +26,49 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from ..annotation.session import AnnotationSession
 from . import preferences
-from .canvas.tools import Tool
+from .canvas.display import Display
+from .canvas.tools import CanvasTools, Tool
 
-if TYPE_CHECKING:
-    from .widget import UltrasoundWidget
+
+class Dock(Protocol):
+    """What keys act on; the dock widget is made of panels, which import this table."""
+
+    session: AnnotationSession
+    tools: CanvasTools
+    display: Display
+
+    def find(self) -> None:
+        """Look for the phrase, or ask for one."""
+
+    def ask_image(self) -> None:
+        """Ask for the name of an image to go to."""
+
+    def cycle_mode(self) -> None:
+        """Go on to the next mode of assistance."""
+
+    def give_class(self) -> None:
+        """Give the picked class to an object."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shortcut:
-    """A key as napari writes it, the name of what it does, and the thing itself.
+    """A key and what it does.
 
     Attributes:
-        key: that it has unless the person chose another.
-        name: as in the README, the tooltips and the preferences.
+        key: as napari writes it, unless the person chose another.
+        name: as in the README and the preferences.
+        help: what it does, in a sentence: the tooltip of the control that does the same.
         does: when the key goes down.
         ends: when it comes up again, for what lasts as long as the key is held.
     """
 
     key: str
     name: str
-    does: Callable[[UltrasoundWidget], object]
-    ends: Callable[[UltrasoundWidget], object] | None = None
+    help: str
+    does: Callable[[Dock], object]
+    ends: Callable[[Dock], object] | None = None
 
     @property
     def setting(self) -> str:
@@ -53,53 +76,83 @@ class Shortcut:
         return self.name.replace(" ", "_")
 
 
-def _toggle_sign(widget: UltrasoundWidget) -> None:
-    widget.tools.set_positive(not widget.tools.positive)
-
-
-def _toggle_on_labels(widget: UltrasoundWidget) -> None:
-    widget.tools.set_on_labels(not widget.tools.on_labels)
-
-
+# fmt: off
 SHORTCUTS: tuple[Shortcut, ...] = (
-    Shortcut("G", "accept and next", lambda w: w.session.editing.accept_and_next()),
-    Shortcut("Shift-G", "accept", lambda w: w.session.editing.accept()),
-    Shortcut("Shift-H", "find", lambda w: w.find()),
-    Shortcut(",", "previous", lambda w: w.session.navigation.step(-1)),
-    Shortcut(".", "next", lambda w: w.session.navigation.step(1)),
-    Shortcut("N", "next untouched", lambda w: w.session.navigation.next_untouched()),
-    Shortcut("Shift-N", "skip", lambda w: w.session.navigation.skip()),
-    Shortcut("Shift-F", "flag for review", lambda w: w.session.navigation.flag()),
-    Shortcut("Shift-J", "go to a name", lambda w: w.images.ask_name()),
-    Shortcut("Q", "point", lambda w: w.tools.arm(Tool.POINT)),
-    Shortcut("W", "box", lambda w: w.tools.arm(Tool.BOX)),
-    Shortcut("K", "scribble", lambda w: w.tools.arm(Tool.SCRIBBLE)),
-    Shortcut("Shift-W", "lasso", lambda w: w.tools.arm(Tool.LASSO)),
-    Shortcut("Shift-M", "merge", lambda w: w.tools.arm(Tool.MERGE)),
-    Shortcut("Shift-X", "subtract", lambda w: w.tools.arm(Tool.SUBTRACT)),
-    Shortcut("Shift-S", "split", lambda w: w.tools.arm(Tool.SPLIT)),
-    Shortcut("Shift-E", "prompt or edit labels", _toggle_on_labels),
-    Shortcut("Shift-B", "copy prompts", lambda w: w.session.copying.prompts()),
-    Shortcut("Shift-T", "copy masks", lambda w: w.session.copying.masks()),
-    Shortcut("Shift-I", "all of this class", lambda w: w.session.copying.alike()),
-    Shortcut("Shift-O", "mode of assistance", lambda w: w.assist.cycle()),
-    Shortcut("J", "paint by hand", lambda w: w.tools.paint_by_hand()),
-    Shortcut("`", "positive or negative", _toggle_sign),
-    Shortcut("U", "undo", lambda w: w.session.undo()),
-    Shortcut("Shift-U", "redo", lambda w: w.session.redo()),
-    Shortcut("Shift-K", "clear prompts", lambda w: w.session.prompting.clear_prompts()),
-    Shortcut("Shift-Q", "new object", lambda w: w.session.prompting.new_object()),
-    Shortcut("Shift-R", "class of the object", lambda w: w.give_class()),
-    Shortcut(
-        "H", "hold to see the image alone", lambda w: w.display.bare(), lambda w: w.display.dress()
-    ),
-    Shortcut("Shift-C", "contours or fill", lambda w: w.display.toggle_contours()),
-    Shortcut("Shift-D", "despeckled view", lambda w: w.display.toggle_despeckling()),
+    Shortcut("G", "accept and next", "Saves this image's labels and goes on.",
+             lambda w: w.session.editing.accept_and_next()),
+    Shortcut("Shift-G", "accept", "Saves this image's labels and stays.",
+             lambda w: w.session.editing.accept()),
+    Shortcut("Shift-H", "find", "Look for the phrase in this image.", lambda w: w.find()),
+    Shortcut(",", "previous", "Go to the image before.", lambda w: w.session.navigation.step(-1)),
+    Shortcut(".", "next", "Go to the image after.", lambda w: w.session.navigation.step(1)),
+    Shortcut("N", "next untouched", "Go to the next image without labels.",
+             lambda w: w.session.navigation.next_untouched()),
+    Shortcut("Shift-N", "skip", "Set this image aside and go on.", lambda w: w.session.navigation.skip()),
+    Shortcut("Shift-F", "flag for review",
+             "Flag this image for review and go on, or take its flag away.",
+             lambda w: w.session.navigation.flag()),
+    Shortcut("Shift-J", "go to a name",
+             "Part of a file's name; Enter goes to the next image that has it.",
+             lambda w: w.ask_image()),
+    Shortcut("Q", "point",
+             "Click on the object. Shift: the other sign. Ctrl: drop what is proposed.",
+             lambda w: w.tools.arm(Tool.POINT)),
+    Shortcut("W", "box", "Drag a box around the object.", lambda w: w.tools.arm(Tool.BOX)),
+    Shortcut("K", "scribble", "Draw a line along the object. Shift: the other sign.",
+             lambda w: w.tools.arm(Tool.SCRIBBLE)),
+    Shortcut("Shift-W", "lasso",
+             "Draw round the object, or round a part to add. Shift: a part to take away.",
+             lambda w: w.tools.arm(Tool.LASSO)),
+    Shortcut("Shift-M", "merge", "Draw a line over proposed objects: they become one.",
+             lambda w: w.tools.arm(Tool.MERGE)),
+    Shortcut("Shift-X", "subtract",
+             "Draw from one object to another: the first is cut out of it. Shift: and stays.",
+             lambda w: w.tools.arm(Tool.SUBTRACT)),
+    Shortcut("Shift-S", "split",
+             "Draw a line across a proposed object, or click on one that has several pieces.",
+             lambda w: w.tools.arm(Tool.SPLIT)),
+    Shortcut("Shift-E", "prompt or edit labels",
+             "Tools make prompts, or change the accepted labels themselves.",
+             lambda w: w.tools.set_on_labels(not w.tools.on_labels)),
+    Shortcut("Shift-B", "copy prompts", "Use the prompts of the previous image on this one.",
+             lambda w: w.session.copying.prompts()),
+    Shortcut("Shift-T", "copy masks", "Begin with the masks of the previous image.",
+             lambda w: w.session.copying.masks()),
+    Shortcut("Shift-I", "all of this class", "Look for more objects of the picked class.",
+             lambda w: w.session.copying.alike()),
+    Shortcut("Shift-O", "mode of assistance", "Autonomous, semi-autonomous or manual.",
+             lambda w: w.cycle_mode()),
+    Shortcut("J", "paint by hand", "Paint by hand on the accepted labels, or stop painting.",
+             lambda w: w.tools.paint_by_hand()),
+    Shortcut("`", "positive or negative", "Prompts and edits add, or take away.",
+             lambda w: w.tools.set_positive(not w.tools.positive)),
+    Shortcut("U", "undo", "Take the last step back.", lambda w: w.session.undo()),
+    Shortcut("Shift-U", "redo", "Do the undone step again.", lambda w: w.session.redo()),
+    Shortcut("Shift-K", "clear prompts", "Take away what is proposed.",
+             lambda w: w.session.prompting.clear_prompts()),
+    Shortcut("Shift-Q", "new object", "Prompts that follow are of another object.",
+             lambda w: w.session.prompting.new_object()),
+    Shortcut("Shift-R", "class of the object", "The picked class for the object under the mouse.",
+             lambda w: w.give_class()),
+    Shortcut("H", "hold to see the image alone",
+             "While it is held down, nothing lies over the image.",
+             lambda w: w.display.bare(), lambda w: w.display.dress()),
+    Shortcut("Shift-C", "contours or fill", "Accepted labels as contours, or filled.",
+             lambda w: w.display.toggle_contours()),
+    Shortcut("Shift-D", "despeckled view", "Less speckle, on the screen only.",
+             lambda w: w.display.toggle_despeckling()),
     *(
-        Shortcut(f"Alt-{digit}", f"class {digit}", partial(lambda n, w: w.pick_nth_class(n), digit))
+        Shortcut(
+            f"Alt-{digit}",
+            f"class {digit}",
+            f"Pick class {digit}.",
+            partial(lambda n, w: w.session.editing.pick_class(n), digit),
+        )
         for digit in range(1, 10)
     ),
 )
+# fmt: on
+BY_NAME = {shortcut.name: shortcut for shortcut in SHORTCUTS}
 
 ALSO = (("Control-Z", "undo"), ("Control-Shift-Z", "redo"))
 """What hands know from every other program; on the labels layer ``LayerBridge`` binds the same."""
@@ -151,22 +204,26 @@ def key_of(name: str) -> str:
     return key if key == "-" else key.replace("-", "+")
 
 
-_actions: dict[str, str] = {}
+Control = TypeVar("Control", bound=QWidget)
 
 
-def tip(sentence: str, action: str = "") -> str:
-    """A tooltip: one plain sentence, and the key of an action where it has one."""
-    if not action:
-        return sentence
-    _actions[sentence] = action
-    key = key_of(action)
-    return f"{sentence} [{key}]" if key else sentence
+def explain(control: Control, action: str, sentence: str = "") -> Control:
+    """Give a control its tooltip: what its action does, and the key of that, now and later.
+
+    Args:
+        control: that does what a key does.
+        action: the name in ``SHORTCUTS``.
+        sentence: is said in the place of the table's.
+    """
+    sentence, key = sentence or BY_NAME[action].help, key_of(action)
+    control.setProperty(ACTION, action)
+    control.setProperty(SENTENCE, sentence)
+    control.setToolTip(f"{sentence} [{key}]" if key else sentence)
+    return control
 
 
-def _renewed(tooltip: str) -> str:
-    """A tooltip of ``tip`` with the key that its action has now; any other as it is."""
-    sentence = tooltip.rpartition(" [")[0] if tooltip.endswith("]") else tooltip
-    return tip(sentence, _actions[sentence]) if sentence in _actions else tooltip
+ACTION, SENTENCE = "usgseg_action", "usgseg_sentence"
+"""Qt properties of a control that has been explained, from which its tooltip is made anew."""
 
 
 def typing() -> bool:
@@ -182,12 +239,14 @@ class Keyboard:
 
     Args:
         viewer: the napari viewer.
-        widget: what the shortcuts act on.
+        dock: what the shortcuts act on; the tooltips in it are kept up to date.
     """
 
-    def __init__(self, viewer: Viewer, widget: UltrasoundWidget) -> None:
+    changed = Signal()
+
+    def __init__(self, viewer: Viewer, dock: Any) -> None:
         self._viewer = viewer
-        self._widget = widget
+        self._dock = dock
         self._bound: dict[str, str] = {}
         self._bind()
         self._forget = preferences.on_change(self._on_change)
@@ -197,11 +256,10 @@ class Keyboard:
         for shortcut in SHORTCUTS:
             key = self._bound[shortcut.name]
             if key:
-                self._viewer.bind_key(key, _callback(shortcut, self._widget), overwrite=True)
-        does = {shortcut.name: shortcut for shortcut in SHORTCUTS}
+                self._viewer.bind_key(key, _callback(shortcut, self._dock), overwrite=True)
         for key, name in ALSO:
             if key not in self._bound.values():
-                self._viewer.bind_key(key, _callback(does[name], self._widget), overwrite=True)
+                self._viewer.bind_key(key, _callback(BY_NAME[name], self._dock), overwrite=True)
         for problem in problems:
             notifications.show_warning(problem)
 
@@ -212,11 +270,10 @@ class Keyboard:
     def _on_change(self, _: Any = None) -> None:
         self._unbind()
         self._bind()
-        for child in self._widget.findChildren(QWidget):
-            old = child.toolTip()
-            if _renewed(old) != old:
-                child.setToolTip(_renewed(old))
-        self._widget.accept.refresh()
+        for control in self._dock.findChildren(QWidget):
+            if control.property(ACTION):
+                explain(control, control.property(ACTION), control.property(SENTENCE))
+        self.changed.emit()
 
     def close(self) -> None:
         """Give the keys back."""
@@ -224,22 +281,22 @@ class Keyboard:
         self._unbind()
 
 
-def _callback(shortcut: Shortcut, widget: UltrasoundWidget) -> Callable[[Viewer], Any]:
+def _callback(shortcut: Shortcut, dock: Dock) -> Callable[[Viewer], Any]:
     """What napari calls when the key is pressed; it wants a function with a name and a text."""
     ends = shortcut.ends
 
     def press(viewer: Viewer) -> None:
         if not typing():
-            shortcut.does(widget)
+            shortcut.does(dock)
 
     def hold(viewer: Viewer) -> Iterator[None]:
         if typing() or ends is None:
             return
-        shortcut.does(widget)
+        shortcut.does(dock)
         yield
-        ends(widget)
+        ends(dock)
 
     run: Any = press if ends is None else hold
     run.__name__ = run.__qualname__ = f"usgseg_{shortcut.setting}"
-    run.__doc__ = f"Ultrasound segmentation: {shortcut.name}."
+    run.__doc__ = f"Ultrasound segmentation: {shortcut.help}"
     return run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
@@ -20,10 +21,12 @@ from qtpy.QtWidgets import (
 
 from ..annotation.session import AnnotationSession
 from ..core.errors import UsgsegError
+from ..phantoms.phantom import make_phantom
 from ..project.locks import checked_name
 from ..project.project import Project
 from . import preferences
-from .parts import WARNING, button
+from .panels.class_panel import LabellingChoice
+from .parts import WARNING, button, row
 
 
 class Opening:
@@ -142,14 +145,10 @@ class TitleBar(QWidget):
         held.addWidget(self.badge, 1)
         held.addWidget(self.own_name, 0, Qt.AlignmentFlag.AlignTop)
         self.notice.hide()
-        line = QHBoxLayout()
-        line.setSpacing(4)
-        line.addWidget(self.title, 1)
-        line.addWidget(self.open)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
-        layout.addLayout(line)
+        layout.addLayout(row(self.title, self.open, stretch=0))
         layout.addWidget(self.notice)
         session.opened.connect(self.refresh)
         session.status_changed.connect(self._on_status)
@@ -177,3 +176,61 @@ class TitleBar(QWidget):
 
 def _sentence(reason: str) -> str:
     return f"Read only: {reason}." if reason else ""
+
+
+HELLO = "Open a folder of ultrasound images to label them."
+
+
+class FirstPage(QWidget):
+    """One sentence, and what there is to begin with.
+
+    Args:
+        session: for which the labelling is chosen.
+        choose: asks for a folder.
+        use_layer: takes the open image layer.
+        try_phantoms: makes phantoms.
+    """
+
+    def __init__(
+        self,
+        session: AnnotationSession,
+        choose: Callable[[], object],
+        use_layer: Callable[[], object],
+        try_phantoms: Callable[[], object],
+    ) -> None:
+        super().__init__()
+        hello = QLabel(HELLO)
+        hello.setWordWrap(True)
+        hello.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.open = button("Open folder...", "Choose a folder of ultrasound images.", choose)
+        self.open.setMinimumHeight(40)
+        self.use_layer = button(
+            "Use the open image layer",
+            "Label the selected image layer of this viewer.",
+            use_layer,
+        )
+        self.phantom = button(
+            "Try it on a phantom",
+            "Makes a few artificial ultrasound images to play with.",
+            try_phantoms,
+        )
+        layout = QVBoxLayout(self)
+        layout.addStretch(2)
+        for widget in (hello, self.open, self.use_layer, self.phantom):
+            layout.addWidget(widget)
+        layout.addLayout(row(QLabel("Labels:"), LabellingChoice(session), stretch=1))
+        layout.addStretch(3)
+
+
+LayerData = tuple[Any, dict[str, Any], str]
+
+
+def phantoms() -> list[LayerData]:
+    """Three phantoms, each with its true labels in a layer that is hidden at first."""
+    layers: list[LayerData] = []
+    for seed in range(3):
+        phantom = make_phantom(seed)
+        name = f"phantom {seed}: {phantom.phrase}"
+        layers.append((phantom.image, {"name": name, "rgb": True, "visible": seed == 0}, "image"))
+        layers.append((phantom.labels, {"name": f"{name} (truth)", "visible": False}, "labels"))
+    return layers

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from psygnal import EmitLoopError
 from qtpy.QtCore import QObject, QSize, Qt, QTimer, Signal
-from qtpy.QtGui import QColor, QIcon, QPainter, QPaintEvent, QPixmap
+from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 from qtpy.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -14,10 +17,10 @@ from qtpy.QtWidgets import (
     QProgressBar,
     QPushButton,
     QSizePolicy,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
+from superqt import QCollapsible, QElidingLabel
 
 TEXT_MARGIN = 14
 FLAT_MARGIN = 11
@@ -82,25 +85,13 @@ def heading(title: str) -> QLabel:
     return label
 
 
-class OneLine(QLabel):
+def one_line() -> QElidingLabel:
     """A text that ends in dots where there is no room for all of it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
-        """Draw as much as fits."""
-        room = self.contentsRect()
-        text = self.fontMetrics().elidedText(
-            self.text(), Qt.TextElideMode.ElideRight, room.width() - 2 * ONE_LINE_MARGIN
-        )
-        painter = QPainter(self)
-        painter.setPen(self.palette().color(self.foregroundRole()))
-        painter.drawText(
-            room.adjusted(ONE_LINE_MARGIN, 0, 0, 0), int(Qt.AlignmentFlag.AlignVCenter), text
-        )
-        painter.end()
+    made = QElidingLabel()
+    made.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    made.setIndent(ONE_LINE_MARGIN)
+    made.setEllipsesWidth(2 * ONE_LINE_MARGIN)
+    return made
 
 
 class Section(QFrame):
@@ -115,42 +106,29 @@ class Section(QFrame):
             self.body.addWidget(heading(title))
 
 
-class Fold(QWidget):
-    """A line with an arrow that shows or hides what is set once."""
+def fold(title: str, tooltip: str, content: QWidget) -> QCollapsible:
+    """A line that shows or hides what is set once.
 
-    toggled = Signal(bool)
+    It opens at once: each frame of an animation would compose napari's whole window. The arrow is a
+    letter, for superqt's own has the colour that the theme had when it was made.
+    """
+    made = QCollapsible(expandedIcon=QIcon(), collapsedIcon=QIcon())
+    made.setDuration(0)
+    made.toggleButton().setToolTip(tooltip)
+    made.toggleButton().setStyleSheet("text-align: left; border: none; background: transparent;")
+    made.addWidget(content)
+    layout = made.layout()
+    assert layout is not None
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(2)
 
-    def __init__(self, title: str, tooltip: str, content: QWidget) -> None:
-        super().__init__()
-        self.content = content
-        self._button = QToolButton()
-        self._button.setText(title)
-        self._button.setToolTip(tooltip)
-        self._button.setCheckable(True)
-        self._button.setAutoRaise(True)
-        self._button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self._button.setArrowType(Qt.ArrowType.RightArrow)
-        self._button.toggled.connect(self._on_toggled)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
-        layout.addWidget(self._button)
-        layout.addWidget(content)
-        content.hide()
+    def show(is_open: bool) -> None:
+        made.setText(f"{'▾' if is_open else '▸'} {title}")
+        made.content().setEnabled(is_open)  # so that Tab passes over what is closed
 
-    @property
-    def is_open(self) -> bool:
-        """True while the content is shown."""
-        return self._button.isChecked()
-
-    def set_open(self, is_open: bool) -> None:
-        """Show or hide the content."""
-        self._button.setChecked(is_open)
-
-    def _on_toggled(self, is_open: bool) -> None:
-        self._button.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
-        self.content.setVisible(is_open)
-        self.toggled.emit(is_open)
+    made.toggled.connect(show)
+    show(False)
+    return made
 
 
 class FoldBar(QWidget):
@@ -265,6 +243,64 @@ def keep_room(widget: QWidget) -> None:
     policy = widget.sizePolicy()
     policy.setRetainSizeWhenHidden(True)
     widget.setSizePolicy(policy)
+
+
+class NewestFirst(QObject):
+    """A thread that does the newest of the jobs that wait, and forgets the oldest.
+
+    ``done`` carries the key of a job and what it gave, to be heard on the thread of the window.
+
+    Args:
+        name: of the thread, which begins with the first job.
+        waiting: so many jobs may wait.
+        parent: of this object.
+    """
+
+    done = Signal(object, object)
+
+    def __init__(self, name: str, waiting: int, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._waiting = waiting
+        self._jobs: deque[tuple[Any, Callable[[], Any]]] = deque()
+        self._guard = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def submit(self, key: Any, job: Callable[[], Any]) -> Any:
+        """Have a job done; gives the key of one that is forgotten for it, or None."""
+        with self._guard:
+            self._jobs.append((key, job))
+            forgotten = self._jobs.popleft()[0] if len(self._jobs) > self._waiting else None
+            self._guard.notify()
+        if self._thread.ident is None and not self._closed:
+            self._thread.start()
+        return forgotten
+
+    def forget(self) -> None:
+        """Forget all that wait."""
+        with self._guard:
+            self._jobs.clear()
+
+    def close(self) -> None:
+        """End the thread once it is done with what it is at."""
+        with self._guard:
+            self._closed = True
+            self._guard.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._guard:
+                self._guard.wait_for(lambda: self._jobs or self._closed)
+                if self._closed:
+                    return
+                key, job = self._jobs.pop()
+            result = job()
+            try:
+                self.done.emit(key, result)
+            except RuntimeError:  # Qt has taken the object down already
+                return
 
 
 def class_icon(color: str, number: int, side: int = 18) -> QIcon:

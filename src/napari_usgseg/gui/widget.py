@@ -6,6 +6,7 @@ import gc
 import sys
 import tempfile
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +19,18 @@ from ..annotation.session import AnnotationSession
 from ..jobs import Job
 from ..jobs.inference_process import InferenceProcess
 from . import keys
+from .canvas.bridge import LayerBridge
 from .canvas.display import Display
-from .canvas.layers import LayerBridge
 from .canvas.tools import CanvasTools
-from .opening import Opening, TitleBar
+from .opening import FirstPage, Opening, TitleBar
 from .panels.class_panel import ClassPanel
-from .panels.folds import CleaningForm, ExportForm, ModelForm
+from .panels.export_panel import ExportPanel
 from .panels.footer import PrimaryButton, StatusLine
 from .panels.history_panel import HistoryPanel
 from .panels.images_panel import ImagesPanel
 from .panels.learn_panel import LearnPage
-from .panels.mode_panel import ModePanel
-from .panels.pages import FirstPage, WorkPage
-from .panels.prompt_panels import CorrectPanel, FindPanel
-from .panels.view_panel import ViewPanel
+from .panels.prompt_panels import CorrectPanel, FindPanel, ModePanel
+from .panels.settings_panels import CleaningPanel, ModelPanel, ViewPanel
 from .parts import FoldBar, later, reason
 from .qt_jobs import Workers
 
@@ -68,6 +67,7 @@ class UltrasoundWidget(QWidget):
         self._connect()
         self._build()
         self.keyboard = keys.Keyboard(napari_viewer, self)
+        self.keyboard.changed.connect(self.accept.refresh)
         napari_viewer.window._qt_window.installEventFilter(self)
         self.destroyed.connect(self._end_workers)
         application = QApplication.instance()
@@ -97,11 +97,11 @@ class UltrasoundWidget(QWidget):
         self.accept = PrimaryButton(session)
         self.view = ViewPanel(session, self.display)
         self.history = HistoryPanel(session)
-        self.cleaning = CleaningForm(session)
-        self.models = ModelForm(session)
+        self.cleaning = CleaningPanel(session)
+        self.models = ModelPanel(session)
         self.learning = LearnPage(session)
         self.learn, self.tune = self.learning.learn, self.learning.tune
-        self.export = ExportForm(session)
+        self.export = ExportPanel(session)
         self.folds = FoldBar()
         self.folds.add("View", "How images and labels are shown.", self.view)
         self.folds.add("History", "All steps, to go back to one of them.", self.history)
@@ -117,6 +117,8 @@ class UltrasoundWidget(QWidget):
             learner.changed.connect(self._on_offer)
         self.status = StatusLine(session)
         panels = (
+            self.title,
+            self.images,
             self.assist,
             self.find_panel,
             self.correct,
@@ -126,21 +128,39 @@ class UltrasoundWidget(QWidget):
         )
         self.pages = QStackedWidget()
         self.pages.addWidget(self.first)
-        self.pages.addWidget(WorkPage(self.title, self.images, *panels))
+        self.pages.addWidget(_column(panels))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 4, 6, 4)
         layout.addWidget(self.pages, 1)
         layout.addWidget(self.status)
 
     def _on_fold(self, name: str) -> None:
-        """One thing is unfolded at a time; where not everything fits, it has the room of others."""
-        if name:
-            self.find_panel.fold.set_open(False)
+        if name and self.find_panel.fold.isExpanded():
+            self.find_panel.fold.collapse(animate=False)
+        self._unfold(name, self.folds.height_of(name))
+
+    def _on_thresholds(self, is_open: bool) -> None:
+        if is_open:
+            self.folds.close_all()
+            self._unfold("thresholds", self.find_panel.fold.content().sizeHint().height())
+        elif not self.folds.open_one:
+            self._unfold("", 0)
+
+    def _unfold(self, name: str, height: int) -> None:
+        """One thing is unfolded at a time; where not everything fits, it has the room of others.
+
+        Args:
+            name: what is unfolded, or "".
+            height: the pixels that it needs more than what is shown.
+        """
         if not self._unfolded:  # nothing is hidden yet
             self._least = self.minimumSizeHint().height()
         self._unfolded = name
-        room = self.height() - self._least - self.folds.height_of(name)
+        room = self.height() - self._least - height
         for panel in (self.find_panel, self.classes, self.correct):
+            if panel is self.find_panel and name == "thresholds":  # they are in it
+                panel.show()
+                continue
             hidden = name == "Learn" or (bool(name) and room < 0)
             room += panel.minimumSizeHint().height() if hidden else 0
             panel.setVisible(not hidden)
@@ -152,17 +172,12 @@ class UltrasoundWidget(QWidget):
 
         A training that goes on has the dot too.
         """
-        is_open = bool(self.folds.open_one) or self.find_panel.fold.is_open
+        is_open = bool(self.folds.open_one) or self.find_panel.fold.isExpanded()
         room = not is_open or self.folds.open_one == "Learn"
         self.assist.set_room(room)
         predictor, tuner = self.session.prompt_predictor, self.session.tuning
         learns = predictor.training is not None or tuner.training is not None
         self.folds.mark("Learn", learns or (bool(predictor.offer) and not room))
-
-    def _on_thresholds(self, is_open: bool) -> None:
-        if is_open:
-            self.folds.close_all()
-        self._on_offer()
 
     # -- what the person does ------------------------------------------------------------------
 
@@ -198,9 +213,13 @@ class UltrasoundWidget(QWidget):
         else:
             self.find_panel.phrase.setFocus()
 
-    def pick_nth_class(self, number: int) -> None:
-        """Pick the class with this number."""
-        self.session.editing.pick_class(number)
+    def ask_image(self) -> None:
+        """Put the cursor into the field for an image's name."""
+        self.images.ask_name()
+
+    def cycle_mode(self) -> None:
+        """Go on to the next mode of assistance that can be used."""
+        self.assist.cycle()
 
     def give_class(self) -> None:
         """Give the picked class to the object under the mouse, or else to the one under work."""
@@ -272,6 +291,17 @@ class UltrasoundWidget(QWidget):
         self.export.close_effort()
         self._end_workers()
         gc.unfreeze()
+
+
+def _column(panels: Sequence[QWidget]) -> QWidget:
+    """Panels in the order of work; the list of images takes the room that is left over."""
+    page = QWidget()
+    layout = QVBoxLayout(page)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(6)
+    for panel in panels:
+        layout.addWidget(panel, 1 if isinstance(panel, ImagesPanel) else 0)
+    return page
 
 
 def _notify(level: str, text: str) -> None:

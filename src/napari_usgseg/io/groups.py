@@ -63,8 +63,8 @@ class Groups:
         if not names:
             return []
         return [
-            f"--groups {readable(self.rule)} says nothing of {_counted(names, 'image')}; they are "
-            "grouped as without it"
+            f"groups {readable(self.rule)}: it says nothing of {_counted(names, 'image')}; they "
+            "are grouped as without it"
         ]
 
     def strangers(self) -> list[str]:
@@ -72,7 +72,7 @@ class Groups:
         if not self.unknown:
             return []
         rows = _counted(self.unknown, "row")
-        return [f"--groups {readable(self.rule)} has {rows} without an image here"]
+        return [f"groups {readable(self.rule)}: it has {rows} without an image here"]
 
 
 def _counted(names: Sequence[str], what: str) -> str:
@@ -138,7 +138,7 @@ def _by_name(rule: str) -> Callable[[str], str | None]:
     if kind == "prefix" and colon and sign:
         return lambda name: _prefix(name.rpartition("/")[2], sign)
     expected = (
-        f"--groups {rule!r}: expected folder, prefix:_ (or another sign), a regular expression "
+        f"groups {rule!r}: expected folder, prefix:_ (or another sign), a regular expression "
         r"with a group in brackets such as '(P\d+)_', or a CSV file that is there"
     )
     try:

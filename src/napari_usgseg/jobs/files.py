@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import FileError, UsgsegError
+from ..core.notes import listening
 from ..core.types import ImageRecord, LabelClass
 from ..io.images import content_key, to_rgb_uint8
 from ..io.labels import labelling_in, semantic, values_in
@@ -50,6 +51,7 @@ class Loaded:
         state: what was decided about it, by whoever wrote its labels last.
         unflagged: the state that it has again when its flag is taken away.
         warning: a sentence for the person who looks at it, or "".
+        notes: (file, text) of what is odd about the file and was read all the same (``core.notes``).
     """
 
     record: ImageRecord
@@ -60,6 +62,7 @@ class Loaded:
     state: ImageState = ImageState.UNTOUCHED
     unflagged: ImageState = ImageState.UNTOUCHED
     warning: str = ""
+    notes: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -167,7 +170,8 @@ def _versions(store: LabelStore, kind: ModelKind) -> Versions:
 def load_image(store: LabelStore, record: ImageRecord) -> Loaded:
     """Read an image and its label map."""
     warning = ""
-    pixels = store.read_image(record)
+    with listening() as heard:
+        pixels = store.read_image(record)
     labels: LabelMap | None = None
     try:
         labels = store.read_labels(record)
@@ -178,7 +182,8 @@ def load_image(store: LabelStore, record: ImageRecord) -> Loaded:
     proposal = store.read_proposal(record.image_id)
     states = store.read_state(record.image_id)
     warning = " ".join(filter(None, (warning, *store.take_warnings())))
-    return Loaded(record, content_key(pixels), pixels, labels, proposal, *states, warning)
+    key, notes = content_key(pixels), tuple(heard)
+    return Loaded(record, key, pixels, labels, proposal, *states, warning, notes)
 
 
 def save(store: LabelStore, events: tuple[Event, ...]) -> tuple[SaveReport, str]:

@@ -11,9 +11,9 @@ from napari.viewer import Viewer
 
 from ...annotation.session import AnnotationSession
 from ...annotation.settings import View
-from .layers import LayerBridge
-from .pictures import window
-from .tagged import TAG
+from .bridge import LayerBridge
+from .drawing import window
+from .layers import TAG
 
 CONTOUR_WIDTH = 2
 CONTOUR_PIXELS = 3_000_000

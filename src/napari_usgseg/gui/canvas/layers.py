@@ -1,244 +1,215 @@
-"""A session in a viewer; here and in ``layer_drawing`` only, XY becomes napari's (row, column).
-
-What changed is drawn layer by layer, one in each turn of the event loop, so that no turn is long;
-the label map is read back when the person paints on it by hand.
-"""
+"""Layers that bear our tag, and an image layer of the person's own in the place of ours."""
 
 from __future__ import annotations
 
-import sys
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import numpy as np
-from napari.layers import Image, Labels, Layer
+from napari.layers import Image, Labels, Layer, Points, Shapes
 from napari.viewer import Viewer
-from qtpy.QtCore import QTimer
+from numpy.typing import NDArray
+from psygnal import Signal
 
-from ...annotation.session import AnnotationSession
-from ...core.geometry import rc_to_xy
-from ...core.types import FloatArray
-from ...project.project import MemoryStore
-from ..parts import reason
-from .layer_drawing import ORDER, LayerDrawing
-from .tagged import NAMES, AdoptedImage, TaggedLayers
+TAG = "napari-usgseg"
+NAMES = {
+    "image": "ultrasound",
+    "labels": "labels (accepted)",
+    "proposal": "proposal",
+    "shapes": "prompts: boxes, scribbles",
+    "points": "prompts: points",
+}
+"""Role -> the name that a new layer gets, from the bottom of the list to its top."""
+FILL_OPACITY = 0.45
 
 
-class LayerBridge:
-    """Shows a session in a viewer and reads back what is painted by hand.
+class TaggedLayers:
+    """Makes and finds the layers of each role; layers without the tag are not touched.
+
+    A layer that the person deletes is made again when it is needed; ``made`` carries the role and
+    each new layer. New layers lie where the adopted image does, if there is one.
+    """
+
+    made = Signal(str, object)
+
+    def __init__(self, viewer: Viewer, adopted: AdoptedImage) -> None:
+        self.viewer = viewer
+        self.adopted = adopted
+
+    def find(self, role: str) -> Layer | None:
+        """The layer of a role, or None."""
+        return next((x for x in self.viewer.layers if x.metadata.get(TAG) == role), None)
+
+    def ours(self) -> list[Layer]:
+        """All layers that have the tag."""
+        return [layer for layer in self.viewer.layers if TAG in layer.metadata]
+
+    def bring_to_top(self) -> None:
+        """Put our layers over all others, in their order."""
+        layers = self.viewer.layers
+        for layer in self.ours():
+            layers.move(layers.index(layer), len(layers))
+
+    def remove(self, role: str) -> None:
+        """Take away the layer of a role."""
+        for layer in [x for x in self.viewer.layers if x.metadata.get(TAG) == role]:
+            self.viewer.layers.remove(layer)
+
+    def release(self, role: str, name: str) -> None:
+        """Leave the layer of a role to the person, hidden and under another name.
+
+        It belongs to another image than the one that comes; ours is then made anew.
+        """
+        layer = self.find(role)
+        if layer is not None:
+            del layer.metadata[TAG]
+            layer.name = name
+            layer.visible = False
+
+    def image(self, rgb: bool, data: NDArray[np.uint8]) -> Image:
+        """The image layer, made anew where colour and grey change places."""
+        layer = self.find("image")
+        if isinstance(layer, Image) and layer.rgb == rgb:
+            return layer
+        self.remove("image")
+        made = Image(data, name=NAMES["image"], rgb=rgb, metadata={TAG: "image"})
+        if not rgb:
+            made.contrast_limits_range = (0, 255)
+            made.contrast_limits = (0, 255)
+        return self._insert(made, "image")
+
+    def labels(self, role: str, shape: tuple[int, ...]) -> Labels:
+        """The layer of a role: "labels" lies thinly over the image, "proposal" is opaque."""
+        layer = self.find(role)
+        if isinstance(layer, Labels):
+            return layer
+        self.remove(role)
+        filled = role == "labels"
+        made = Labels(
+            np.zeros(shape, np.uint8),
+            name=NAMES[role],
+            metadata={TAG: role},
+            opacity=FILL_OPACITY if filled else 1.0,
+        )
+        made.brush_size = 12
+        return self._insert(made, role)
+
+    def points(self) -> Points:
+        """The layer of clicks."""
+        layer = self.find("points")
+        if isinstance(layer, Points):
+            return layer
+        self.remove("points")
+        made = Points(
+            np.zeros((0, 2)),
+            name=NAMES["points"],
+            metadata={TAG: "points"},
+            ndim=2,
+            border_color="white",
+            border_width=0.15,
+        )
+        return self._insert(made, "points")
+
+    def shapes(self) -> Shapes:
+        """The layer of boxes and scribbles."""
+        layer = self.find("shapes")
+        if isinstance(layer, Shapes):
+            return layer
+        self.remove("shapes")
+        made = Shapes(None, name=NAMES["shapes"], metadata={TAG: "shapes"}, ndim=2)
+        return self._insert(made, "shapes")
+
+    def _insert(self, layer: Any, role: str) -> Any:
+        """Put a layer above those of ours that belong below it, and leave the selection alone."""
+        order = list(NAMES)
+        below = set(order[: order.index(role)])
+        layers, at = self.viewer.layers, 0 if role == "image" else len(self.viewer.layers)
+        for index, other in enumerate(layers):
+            if role != "image" and other.metadata.get(TAG) not in below | {None}:
+                at = index
+                break
+        selected = layers.selection.active
+        if role != "image":
+            place_like(layer, self.adopted.layer)
+        layers.insert(at, layer)
+        if selected is not None and selected in layers:
+            layers.selection.active = selected
+        self.made.emit(role, layer)
+        return layer
+
+
+def place_like(layer: Layer, image: Image | None) -> None:
+    """Give a 2D layer the place in the world that the image's last two dimensions have.
+
+    Units are part of it: napari warns of layers with different ones and then draws without any.
+    """
+    scale, translate, rotate = np.ones(2), np.zeros(2), np.eye(2)
+    if image is not None:
+        scale, translate = image.scale[-2:], image.translate[-2:]
+        rotate = image.rotate[-2:, -2:]
+    for name, value in (("scale", scale), ("translate", translate), ("rotate", rotate)):
+        if not np.allclose(getattr(layer, name), value):
+            setattr(layer, name, value)
+    units = ("pixel", "pixel") if image is None else image.units[-2:]
+    if tuple(map(str, layer.units)) != tuple(map(str, units)):
+        layer.units = units
+
+
+class AdoptedImage:
+    """The person's image layer that stands in the place of ours, if there is one.
 
     Args:
         viewer: the napari viewer.
-        session: what to show.
     """
 
-    def __init__(self, viewer: Viewer, session: AnnotationSession) -> None:
+    def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
-        self._session = session
-        self.adopted = AdoptedImage(viewer)
-        self.layers = TaggedLayers(viewer, self.adopted)
-        self._next: tuple[Image, tuple[int, ...]] | None = None
-        self._store = session.store
-        self._drawing = LayerDrawing(viewer, session, self.layers)
-        self._drawing.pictures.ready.connect(self.draw_image)
-        self._writing = False
-        self._dirty: set[str] = set()
-        self._failed: dict[str, str] = {}
-        """Roles whose layers do not show what the session has, and why."""
-        self._look = False
-        self._wired: Labels | None = None
-        self._undoing = (("Control-Z", self._on_undo), ("Control-Shift-Z", self._on_redo))
-        self._timer = QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.timeout.connect(self._turn)
-        self._listening = (
-            (session.image_loaded, self._on_image),
-            (session.labels_changed, self._on_labels),
-            (session.proposal_changed, self._on_proposal),
-            (session.classes_changed, self._on_classes),
-            (session.flushing, self.pull),
-            (session.opened, self._on_opened),
-        )
-        for signal, listener in self._listening:
-            signal.connect(listener)
+        self._layer: Image | None = None
+        self._frame: tuple[int, ...] = ()
 
-    def find(self, role: str) -> Layer | None:
-        """The layer of a role: "image", "labels", "proposal", "shapes" or "points"."""
-        if role == "image" and self.adopted.layer is not None:
-            return self.adopted.layer
-        return self.layers.find(role)
+    @property
+    def layer(self) -> Image | None:
+        """The layer, as long as it is in the viewer."""
+        return self._layer if self._layer in self._viewer.layers else None
 
-    def adopt(self, layer: Image | None) -> None:
-        """Use an image layer of the person's in the place of ours, or None, once it is open.
+    @property
+    def is_away(self) -> bool:
+        """True while the viewer's sliders show another frame of it than the one that was taken."""
+        layer = self.layer
+        return layer is not None and self.frame(layer) != self._frame
 
-        Until then, and for good where it cannot be opened, all stays as it is.
+    def take(self, layer: Image | None, frame: tuple[int, ...] = ()) -> None:
+        """Use a frame of a layer; None uses none."""
+        self._layer, self._frame = layer, frame
+
+    def candidate(self) -> Image | None:
+        """The image that "use the open image" means: the selected one, else the top one."""
+        candidates = [
+            layer
+            for layer in self._viewer.layers
+            if isinstance(layer, Image) and TAG not in layer.metadata
+        ]
+        active = self._viewer.layers.selection.active
+        if active in candidates:
+            return active
+        return candidates[-1] if candidates else None
+
+    def frame(self, layer: Image) -> tuple[int, ...]:
+        """Where the viewer's sliders are along the dimensions of a layer before its last two."""
+        shape = _whole(layer).shape
+        extra = len(shape) - (3 if layer.rgb else 2)
+        world = self._viewer.dims.point[-layer.ndim :]
+        at = np.round(layer.world_to_data(world)[:extra])
+        return tuple(int(index) for index in np.clip(at, 0, np.array(shape[:extra]) - 1))
+
+    def current_slice(self, layer: Image) -> NDArray[Any]:
+        """The last two dimensions (and the channels) of an image layer at the viewer's sliders.
+
+        Whoever takes it computes it, where the layer's data are lazy: that may take long.
         """
-        self._next = None if layer is None else (layer, self.adopted.frame(layer))
+        part: NDArray[Any] = _whole(layer)[self.frame(layer)]
+        return part
 
-    # -- coordinates ---------------------------------------------------------------------------
 
-    def to_xy(self, world: Any) -> FloatArray:
-        """A position in the viewer's world to XY pixels of the image."""
-        layer = self.find("labels") or self.find("image")
-        data = world if layer is None else layer.world_to_data(tuple(world)[-layer.ndim :])
-        return rc_to_xy(np.asarray(data, np.float32)[-2:])
-
-    # -- what is to be drawn -------------------------------------------------------------------
-
-    def _on_image(self) -> None:
-        self._draw_soon(*ORDER)
-
-    def _on_opened(self) -> None:
-        self._drawing.fresh = True  # within a folder the view stays where images have one size
-        before, self._store = self._store, self._session.store
-        labels = self.layers.find("labels")
-        if isinstance(before, MemoryStore) and isinstance(labels, Labels) and labels.data.any():
-            self.layers.release("labels", f"labels of {before.name}")  # they are nowhere else
-        self.adopted.take(*(self._next or (None,)))
-        if self._next is not None:
-            self._look = self.layers.find("image") is not None  # the view is of that one
-            self.layers.remove("image")
-            self.layers.bring_to_top()
-        self._next = None
-
-    def draw_image(self) -> None:
-        """Show the image anew: its picture is made, or another one is wanted."""
-        self._draw_soon("image")
-
-    def _on_labels(self) -> None:
-        self._draw_soon("labels")
-
-    def _on_proposal(self) -> None:
-        self._draw_soon("proposal", "shapes", "points")
-
-    def show_stroke(self, line: Sequence[FloatArray], shape: str) -> None:
-        """Show what is being drawn, XY: a "rectangle", "polygon" or "path"; () takes it away."""
-        self._drawing.set_stroke(line, shape)
-        self._draw_soon("shapes")
-
-    def _draw_soon(self, *roles: str) -> None:
-        if self._session.labels is not None:
-            self._dirty.update(roles, self._failed)
-            self._timer.start(0)
-
-    def _turn(self) -> None:
-        """Draw one layer, and come back for the next."""
-        if "painted" in self._dirty:
-            self._dirty.discard("painted")
-            self.pull()
-        role = next((name for name in ORDER if name in self._dirty), None)
-        if role is None:
-            return
-        self._dirty.discard(role)
-        if self._session.labels is not None:
-            why = self._try(role, lambda: self._draw(role))
-            if why:
-                self._failed[role] = why
-            else:
-                self._failed.pop(role, None)
-        if self._dirty:
-            self._timer.start(0)
-        elif self._look:
-            self._look = False
-            self._viewer.reset_view()
-
-    def _draw(self, role: str) -> None:
-        self._drawing.draw(role)
-        if role == "labels":
-            self._listen_to(self.layers.find(role))
-
-    def _try(self, role: str, work: Callable[[], None]) -> str:
-        """Change the layer of a role; where that fails, it is said once, and all else goes on.
-
-        Returns:
-            Why it failed, or "".
-        """
-        try:
-            with self._quiet():
-                work()
-        except Exception as error:
-            why = reason(error)
-            if self._failed.get(role) != why:
-                traceback.print_exc(file=sys.stderr)
-                self._session.fail(
-                    f"The layer '{NAMES[role]}' cannot be drawn ({why}). Nothing is lost: what was "
-                    "found or accepted is kept, and saved as always. To see it, close this dock "
-                    "and open it again."
-                )
-            return why
-        return ""
-
-    def finish(self) -> None:
-        """Draw all that waits, now."""
-        while self._dirty:
-            self._turn()
-
-    @contextmanager
-    def _quiet(self) -> Iterator[None]:
-        """Changes made in here are ours, not the person's."""
-        before, self._writing = self._writing, True
-        try:
-            yield
-        finally:
-            self._writing = before
-
-    # -- classes and painting ------------------------------------------------------------------
-
-    def _on_classes(self) -> None:
-        for role in ("labels", "proposal"):
-            self._try(role, partial(self._drawing.recolor, role))
-
-    def _on_selected_label(self, event: Any) -> None:
-        if not self._writing:
-            self._session.painting.take_value(int(event.source.selected_label))
-            self._on_classes()  # the layer's value is the session's, which knows objects too
-
-    def _on_paint(self, event: Any) -> None:
-        if not self._writing:
-            self._draw_soon("painted")  # napari tells of a polygon before it draws it
-
-    def _on_undo(self, _: Labels) -> None:
-        self._session.undo()
-
-    def _on_redo(self, _: Labels) -> None:
-        self._session.redo()
-
-    def pull(self) -> None:
-        """Hand what was painted on the labels layer to the session."""
-        labels, layer = self._session.labels, self.layers.find("labels")
-        stale = "labels" in self._dirty or "labels" in self._failed
-        if self._writing or stale or labels is None or not isinstance(layer, Labels):
-            return
-        painted = np.asarray(layer.data)
-        if painted.shape == labels.shape and not np.array_equal(painted, labels):
-            self._session.editing.painted(painted.copy())
-
-    def _listen_to(self, layer: Layer | None) -> None:
-        """Hear what the person paints on the layer of labels, which may have been made anew."""
-        if isinstance(layer, Labels) and layer is not self._wired:
-            self._unwire()
-            layer.events.paint.connect(self._on_paint)
-            layer.events.selected_label.connect(self._on_selected_label)
-            for key, does in self._undoing:  # napari's own would leave the session behind
-                layer.bind_key(key, does, overwrite=True)
-            self._wired = layer
-
-    def _unwire(self) -> None:
-        """Layers outlive this bridge, and the next one takes them over."""
-        if self._wired is not None:
-            self._wired.events.paint.disconnect(self._on_paint)
-            self._wired.events.selected_label.disconnect(self._on_selected_label)
-            for key, _ in self._undoing:
-                self._wired.bind_key(key, None)
-            self._wired = None
-
-    def close(self) -> None:
-        """Listen and draw no more; layers stay, for they are the person's work."""
-        self._timer.stop()
-        self._unwire()
-        self._drawing.pictures.close()
-        for signal, listener in self._listening:
-            signal.disconnect(listener)
+def _whole(layer: Image) -> Any:
+    """A layer's data in full resolution."""
+    return layer.data[0] if layer.multiscale else layer.data

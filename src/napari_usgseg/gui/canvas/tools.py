@@ -13,11 +13,11 @@ from psygnal import Signal
 
 from ...annotation.session import AnnotationSession
 from ...core.types import FloatArray
-from .layers import LayerBridge
-from .tagged import TAG
+from .bridge import LayerBridge
+from .layers import TAG
 
 
-class Hands:
+class ActivityTracker:
     """Tells the session's stopwatch of every movement, drag and turn of the wheel on the canvas."""
 
     def __init__(self, viewer: Viewer, session: AnnotationSession) -> None:
@@ -94,7 +94,7 @@ class CanvasTools:
         self._active: Layer | None = None
         viewer.layers.selection.events.active.connect(self._on_active)
         self._on_active()
-        self._hands = Hands(viewer, session)
+        self._activity = ActivityTracker(viewer, session)
 
     @property
     def paints(self) -> bool:
@@ -241,7 +241,7 @@ class CanvasTools:
 
     def close(self) -> None:
         """Leave the mouse to napari."""
-        self._hands.close()
+        self._activity.close()
         self._viewer.layers.selection.events.active.disconnect(self._on_active)
         if self._active is not None:
             self._active.events.mode.disconnect(self._on_mode)

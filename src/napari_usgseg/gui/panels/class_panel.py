@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
 
 from ...annotation.session import AnnotationSession
 from ...io.labels import LABELLINGS
-from ..keys import tip
+from ..keys import explain
 from ..parts import Section, button, class_icon, heading, later, row
 
 LABELLING_NAMES = {"semantic": "per class", "instance": "per object"}
@@ -100,7 +100,7 @@ class ClassPanel(Section):
         super().__init__("")
         self._session = session
         self.list = Chips()
-        self.list.setToolTip(tip(CHIPS, "class of the object"))
+        explain(self.list, "class of the object", CHIPS)
         self.list.itemClicked.connect(self._on_clicked)
         self.list.given.connect(session.editing.give_class)
         self.list.deleted.connect(session.editing.delete_class)

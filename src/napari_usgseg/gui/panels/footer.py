@@ -87,7 +87,7 @@ class PrimaryButton(QPushButton):
             text = f"Nothing to label{onwards}"
         key = keys.key_of("accept and next")
         self.setText(f"{text}  ({key})" if key else text)
-        self.setToolTip(keys.tip("Saves this image's labels and goes on.", "accept and next"))
+        keys.explain(self, "accept and next")
         self.setEnabled(enabled)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 from qtpy.QtCore import QAbstractListModel, QModelIndex, Qt
 from qtpy.QtGui import QPalette
@@ -14,20 +14,6 @@ from ...project.records import Step
 FIRST = "as it was at the beginning"
 
 
-class Past(Protocol):
-    """What the list shows of a history."""
-
-    @property
-    def steps(self) -> tuple[Step, ...]:
-        """All steps in order."""
-        ...
-
-    @property
-    def position(self) -> int:
-        """How many of them are done."""
-        ...
-
-
 class HistoryModel(QAbstractListModel):
     """Row 0 is the beginning, row n what step n led to; undone steps are pale."""
 
@@ -36,9 +22,13 @@ class HistoryModel(QAbstractListModel):
         self._steps: tuple[Step, ...] = ()
         self._position = 0
 
-    def show(self, past: Past) -> None:
-        """Show a history as it is now; steps at the end that are new are added to the rows."""
-        steps, position = past.steps, past.position
+    def show(self, steps: tuple[Step, ...], position: int) -> None:
+        """Show a history as it is now; steps at the end that are new are added to the rows.
+
+        Args:
+            steps: all of them, in order.
+            position: how many of them are done.
+        """
         before, kept = len(self._steps), len(self._steps)
         if steps[:kept] != self._steps:
             self.beginResetModel()
@@ -110,7 +100,7 @@ class HistoryPanel(QWidget):
         if not self.isVisible():
             return
         past = self._session.undo_stack
-        self.model.show(past)
+        self.model.show(past.steps, past.position)
         current = self.model.index(past.position)
         self.list.setCurrentIndex(current)
         self.list.scrollTo(current)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from bisect import bisect_left
-from collections import deque
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,11 +26,12 @@ from qtpy.QtWidgets import (
 from ...annotation.image_queue import ImageQueue
 from ...annotation.session import AnnotationSession
 from ...core.errors import UsgsegError
+from ...core.notes import Notes
 from ...core.types import ImageRecord
 from ...io.images import read_image
 from ...project.records import ImageState
-from ..keys import tip
-from ..parts import button, row
+from ..keys import explain
+from ..parts import NewestFirst, button, row
 
 WIDTH, HEIGHT = 40, 30
 KEPT = 600
@@ -40,74 +41,38 @@ WAITING = 48
 
 
 class Thumbnails(QObject):
-    """Thumbnails of image files by id; the one asked for last is made first."""
+    """Thumbnails of image files by id; the one asked for last is made first.
+
+    ``made`` carries the id of an image whose thumbnail is there now.
+    """
 
     made = Signal(str)
-    _read = Signal(object, object)
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._kept: LRUCache[str, QIcon] = LRUCache(KEPT)
-        self._wanted: deque[ImageRecord] = deque(maxlen=WAITING)
         self._asked: dict[str, ImageRecord] = {}
-        self._guard = threading.Condition()
-        self._closed = False
-        self._thread: threading.Thread | None = None
-        self._read.connect(self._on_read, Qt.ConnectionType.QueuedConnection)
+        self._thread = NewestFirst("usgseg-thumbnails", WAITING, self)
+        self._thread.done.connect(self._on_done, Qt.ConnectionType.QueuedConnection)
+        self.close = self._thread.close
 
     def get(self, record: ImageRecord) -> QIcon | None:
-        """The thumbnail of an image, or None while it is made; ``made`` says when it is there."""
+        """The thumbnail of an image, or None while it is made."""
         found = self._kept.get(record.image_id)
-        if found is not None:
-            return found
-        if record.image_id not in self._asked and not self._closed:
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="usgseg-thumbnails", daemon=True
-                )
-                self._thread.start()
-            with self._guard:
-                if len(self._wanted) == WAITING:
-                    self._asked.pop(self._wanted[0].image_id, None)
-                self._wanted.append(record)
-                self._asked[record.image_id] = record
-                self._guard.notify()
-        return None
+        if found is None and record.image_id not in self._asked:
+            self._asked[record.image_id] = record
+            forgotten = self._thread.submit(record, partial(_read_thumbnail, record))
+            if forgotten is not None:
+                self._asked.pop(forgotten.image_id, None)
+        return found
 
     def forget(self) -> None:
         """Drop all: another folder is open."""
-        with self._guard:
-            self._wanted.clear()
+        self._thread.forget()
         self._asked.clear()
         self._kept.clear()
 
-    def close(self) -> None:
-        """End the thread once it is done with what it is at."""
-        with self._guard:
-            self._closed = True
-            self._wanted.clear()
-            self._guard.notify()
-        if self._thread is not None:
-            self._thread.join()
-
-    def _run(self) -> None:
-        while True:
-            with self._guard:
-                while not self._wanted and not self._closed:
-                    self._guard.wait()
-                if self._closed:
-                    return
-                record = self._wanted.pop()
-            try:
-                picture = thumbnail(read_image(record.path, record.frame))
-            except (UsgsegError, MemoryError):  # said where the image is opened
-                picture = np.zeros((1, 1, 3), np.uint8)
-            try:
-                self._read.emit(record, picture)
-            except RuntimeError:  # Qt has taken the object down already
-                return
-
-    def _on_read(self, record: ImageRecord, picture: NDArray[np.uint8]) -> None:
+    def _on_done(self, record: ImageRecord, picture: NDArray[np.uint8]) -> None:
         if self._asked.get(record.image_id) is not record:  # of another folder by now
             return
         del self._asked[record.image_id]
@@ -120,6 +85,13 @@ class Thumbnails(QObject):
         icon.addPixmap(pixmap, QIcon.Mode.Selected)  # in its own grey also where it is selected
         self._kept[record.image_id] = icon
         self.made.emit(record.image_id)
+
+
+def _read_thumbnail(record: ImageRecord) -> NDArray[np.uint8]:
+    try:
+        return thumbnail(read_image(record.path, record.frame))
+    except (UsgsegError, MemoryError):  # said where the image is opened
+        return np.zeros((1, 1, 3), np.uint8)
 
 
 def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -269,54 +241,38 @@ class ImagesPanel(QWidget):
         super().__init__()
         self._session = session
         self._browser: ImageQueue | None = None
+        self._notes = Notes()
         self.progress = QLabel()
         self.progress.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self.left_out = QLabel()
-        self.left_out.setWordWrap(True)
-        self.left_out.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-        self.left_out.hide()
+        self.remarks = QLabel()
+        self.remarks.setWordWrap(True)
+        self.remarks.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         self.filter = QComboBox()
         self.filter.addItems(list(FILTERS))
         self.filter.setToolTip("Show and walk through the images in this state only.")
         self.filter.textActivated.connect(self._on_filter)
         self.name = QLineEdit()
         self.name.setPlaceholderText("go to a name")
-        self.name.setToolTip(
-            tip("Part of a file's name; Enter goes to the next image that has it.", "go to a name")
-        )
+        explain(self.name, "go to a name")
         self.name.returnPressed.connect(self._on_name)
         self.thumbnails = Thumbnails(self)
         self.model = ImagesModel(session, self.thumbnails)
         self.list = self._list()
-        self.previous = button(
-            "<", tip("Go to the image before.", "previous"), lambda: session.navigation.step(-1)
+        self.previous = explain(button("<", "", lambda: session.navigation.step(-1)), "previous")
+        self.next = explain(button(">", "", lambda: session.navigation.step(1)), "next")
+        self.untouched = explain(
+            button("Next untouched", "", session.navigation.next_untouched), "next untouched"
         )
-        self.next = button(
-            ">", tip("Go to the image after.", "next"), lambda: session.navigation.step(1)
-        )
-        self.untouched = button(
-            "Next untouched",
-            tip("Go to the next image without labels.", "next untouched"),
-            session.navigation.next_untouched,
-        )
-        self.skip = button(
-            "Skip", tip("Set this image aside and go on.", "skip"), session.navigation.skip
-        )
-        self.flag = button(
-            MARKS[ImageState.FLAGGED],
-            tip(
-                "Flag this image for review and go on, or take its flag away.",
-                "flag for review",
-            ),
-            session.navigation.flag,
-        )
+        self.skip = explain(button("Skip", "", session.navigation.skip), "skip")
+        flag = MARKS[ImageState.FLAGGED]
+        self.flag = explain(button(flag, "", session.navigation.flag), "flag for review")
         for narrow in (self.previous, self.next, self.flag):
             narrow.setFixedWidth(34)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         layout.addWidget(self.progress)
-        layout.addWidget(self.left_out)
+        layout.addWidget(self.remarks)
         layout.addLayout(row(self.filter, self.name, stretch=1))
         layout.addWidget(self.list, 1)
         layout.addLayout(
@@ -324,6 +280,7 @@ class ImagesPanel(QWidget):
         )
         session.opened.connect(self._on_opened)
         session.image_changed.connect(self._on_image)
+        session.image_loaded.connect(self._on_loaded)
         self._on_opened()
 
     def _list(self) -> QListView:
@@ -356,10 +313,22 @@ class ImagesPanel(QWidget):
         self._browser.state_changed.connect(self._on_progress)
         self.model.refresh()
         self._on_progress()
-        text = " ".join(self._session.left_out)
-        self.left_out.setText(text)
-        self.left_out.setToolTip(text)
-        self.left_out.setVisible(bool(text))
+        self._notes = Notes()
+        self._show_remarks()
+
+    def _on_loaded(self) -> None:
+        loaded = self._session.loaded
+        if loaded is not None and loaded.notes:
+            for path, text in loaded.notes:
+                self._notes.add(Path(path).name, text)
+            self._show_remarks()
+
+    def _show_remarks(self) -> None:
+        """What else the folder holds, and what was odd about the images that were opened so far."""
+        text = " ".join([*self._session.left_out, *self._notes.lines()])
+        self.remarks.setText(text)
+        self.remarks.setToolTip(text)
+        self.remarks.setVisible(bool(text))
 
     def _on_filter(self, name: str) -> None:
         self._session.navigation.show_only(FILTERS[name])

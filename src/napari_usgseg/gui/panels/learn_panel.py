@@ -1,129 +1,362 @@
-"""What is learnt from accepted images, in two tabs: for Assist and for Find."""
+"""Training on accepted images: the prompt predictor in one tab, the detector in the other."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from qtpy.QtCore import QSignalBlocker
-from qtpy.QtWidgets import QCheckBox, QSpinBox, QTabWidget, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtCore import QPointF, QRectF, QSize, Qt
+from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPalette, QPen, QPolygonF
+from qtpy.QtWidgets import (
+    QComboBox,
+    QLabel,
+    QProgressBar,
+    QSizePolicy,
+    QTabWidget,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from ...annotation.learners.learner import Learner
+from ...annotation.learners.training import TrainingProgress
 from ...annotation.session import AnnotationSession
 from ...annotation.settings import MOST_TRAIN_AFTER
-from .training_view import TrainingView, Words, accepted, percent, sentence
+from ...project.versions import ModelVersion
+from ..forms import SettingsForm
+from ..parts import button, row
 
-TUNE_WORDS = Words(
-    base="none: the detector as it is",
-    in_use="Which tuned detector answers the phrases that it was taught; older ones stay here.",
-    begin="Tune now",
-    begin_tip="Learn from all accepted images, in the background at low priority.",
-)
-TUNE_PURPOSE = "After tuning, Find knows your targets by the names of their classes."
+Points = Sequence[tuple[int, float]]
+"""(step, value), by rising step."""
+
+LOSS, DICE = "#e69f00", "#56b4e9"
+MARGIN, DOT = 5.0, 3.5
+MOST_POINTS = 400
+"""More are drawn as the mean of neighbours, for each repaint is on the thread of the window."""
 
 
-class TuneForm(QWidget):
-    """The tuned detectors of the open project.
+class Curves(QWidget):
+    """Losses on a scale of their own, held-out Dice from 0 to 1.
 
-    Args:
-        session: whose ``tuner`` is shown.
+    The scale of losses begins at 0 and ends at the highest that is drawn.
     """
 
-    def __init__(self, session: AnnotationSession) -> None:
+    def __init__(self) -> None:
+        super().__init__()
+        self.losses: Points = ()
+        self.dices: Points = ()
+        self.steps = 1
+        self.setMinimumHeight(110)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Expanding)
+        self.setToolTip(
+            "Orange: the loss, from 0 to its highest. Blue: Dice from 0 to 1, on images that were "
+            "not learnt from."
+        )
+
+    def show_curves(self, losses: Points, dices: Points, steps: int) -> None:
+        """Draw these points of a training of so many steps."""
+        self.losses, self.dices, self.steps = losses, dices, max(steps, 1)
+        self.update()
+
+    def legend(self) -> list[tuple[str, str]]:
+        """The newest values in words, and their colours."""
+        loss = f"loss {self.losses[-1][1]:.3g}" if self.losses else "loss"
+        dice = f"held-out Dice {self.dices[-1][1]:.2f}" if self.dices else "held-out Dice"
+        return [(loss, LOSS), (dice, DICE)]
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """As wide as there is room, and not high."""
+        return QSize(240, 130)
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        """Frame, half-way line, both curves, the newest values."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        line = painter.fontMetrics().lineSpacing()
+        field = QRectF(self.rect()).adjusted(0.5, line + MARGIN, -0.5, -0.5)
+        grid = QColor(self.palette().color(QPalette.ColorRole.WindowText))
+        grid.setAlpha(70)
+        painter.setPen(grid)
+        painter.drawRect(field)
+        painter.drawLine(
+            QPointF(field.left(), field.center().y()), QPointF(field.right(), field.center().y())
+        )
+        inner = field.adjusted(MARGIN, MARGIN, -MARGIN, -MARGIN)
+        top = max((value for _, value in self.losses), default=1.0) or 1.0
+        for points, color, high in ((self.losses, LOSS, top), (self.dices, DICE, 1.0)):
+            places = placed(thinned(points), self.steps, high, inner)
+            painter.setPen(QPen(QColor(color), 1.8))
+            painter.drawPolyline(QPolygonF(places))
+            painter.setBrush(QColor(color))
+            for place in places if points is self.dices else places[-1:]:
+                painter.drawEllipse(place, DOT, DOT)
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+        self._write_legend(painter)
+        painter.end()
+
+    def _write_legend(self, painter: QPainter) -> None:
+        text = self.palette().color(QPalette.ColorRole.WindowText)
+        at = QPointF(DOT, painter.fontMetrics().lineSpacing() / 2 + 1)
+        for words, color in self.legend():
+            painter.setPen(QColor(color))
+            painter.setBrush(QColor(color))
+            painter.drawEllipse(at, DOT, DOT)
+            painter.setPen(text)
+            at += QPointF(2 * DOT + 2, 0)
+            painter.drawText(QPointF(at.x(), painter.fontMetrics().ascent()), words)
+            at += QPointF(painter.fontMetrics().horizontalAdvance(words) + 14, 0)
+
+
+def thinned(points: Points, most: int = MOST_POINTS) -> Points:
+    """At most so many points: the means of neighbours, in their order."""
+    if len(points) <= most:
+        return points
+    size = -(-len(points) // most)
+    parts = [points[start : start + size] for start in range(0, len(points), size)]
+    return [(part[-1][0], sum(value for _, value in part) / len(part)) for part in parts]
+
+
+def placed(points: Points, steps: int, high: float, field: QRectF) -> list[QPointF]:
+    """Where points are in a field whose width is ``steps`` and whose height is ``high``."""
+    return [
+        QPointF(
+            field.left() + field.width() * min(step / steps, 1.0),
+            field.bottom() - field.height() * min(max(value / high, 0.0), 1.0),
+        )
+        for step, value in points
+    ]
+
+
+BEGIN = "Learn from all accepted images, in the background at low priority."
+
+
+class LearnerTab(QWidget):
+    """Which version is in use, the buttons of a training, its curves and what came of it.
+
+    Args:
+        session: of the learner.
+        learner: that is shown.
+        settings: of the learner, below its versions.
+
+    Attributes:
+        base: what is used where no version is.
+        in_use: tooltip of the choice of a version.
+        begin: on the button.
+    """
+
+    base = in_use = begin = ""
+
+    def __init__(
+        self, session: AnnotationSession, learner: Learner, settings: QWidget | None = None
+    ) -> None:
         super().__init__()
         self._session = session
-        self.purpose = sentence()
-        self.view = TrainingView(session, session.tuning, TUNE_WORDS)
+        self._learner = learner
+        self.purpose = _sentence()
+        self.version = QComboBox()
+        self.version.setToolTip(self.in_use)
+        self.version.setMinimumContentsLength(12)
+        self.version.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.train = button("", "", learner.train)
+        self.pause = button(
+            "Pause", "Stop now; Resume goes on from here.", lambda: learner.cancel(keep=True)
+        )
+        self.cancel = button(
+            "Cancel", "Stop now and throw away what this training learnt.", learner.cancel
+        )
+        self.why = _sentence()
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(True)
+        self.bar.setToolTip("How far the training is. It gives way to all other work.")
+        self.curves = Curves()
+        self.verdict = _sentence()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 4, 0, 0)
         layout.setSpacing(4)
         layout.addWidget(self.purpose)
-        layout.addWidget(self.view, 1)
-        session.tuning.changed.connect(self.refresh)
-        session.prompt_predictor.changed.connect(self.refresh)  # it counts the images
-        session.settings_changed.connect(self.refresh)
-        session.classes_changed.connect(self.refresh)
-        session.opened.connect(self.refresh)
+        layout.addLayout(row(QLabel("in use"), self.version, stretch=1))
+        if settings is not None:
+            layout.addWidget(settings)
+        layout.addLayout(row(self.train, self.pause, self.cancel, stretch=0))
+        for widget in (self.why, self.bar, self.verdict):
+            layout.addWidget(widget)
+        layout.addWidget(self.curves, 1)
+        layout.addStretch(0)
+        self.version.activated.connect(self._on_version)
+        session.opened.connect(self._on_opened)
+        for signal in (
+            session.prompt_predictor.changed,  # it counts the images for both
+            session.tuning.changed,
+            session.settings_changed,
+            session.classes_changed,
+            session.opened,
+        ):
+            signal.connect(self.refresh)
+        self._on_opened()
         self.refresh()
 
-    def refresh(self) -> None:
-        """Say what is learnt, and from which detector."""
-        base = Path(self._session.settings.detector).name
-        parts = [
-            TUNE_PURPOSE,
-            f"{accepted(self._session)}.",
-            f"Base: {base}.",
-            self._session.tuning.renamed,
-        ]
-        self.purpose.setText(" ".join(filter(None, parts)))
-        self.view.refresh()
+    def purpose_text(self) -> str:
+        """What is learnt, and from what."""
+        raise NotImplementedError
 
+    def _on_version(self, index: int) -> None:
+        self._learner.choose(self.version.itemData(index))
 
-ASSIST_WORDS = Words(
-    base="none: the segmenter as it is",
-    in_use="Which prompt predictor proposes; older ones stay here.",
-    begin="Train now",
-    begin_tip="Learn from all accepted images, in the background at low priority.",
-)
-ASSIST_PURPOSE = "After training, images segment themselves (a prompt predictor, PPN)."
-
-
-class LearnForm(QWidget):
-    """The prompt predictor of the open project.
-
-    Args:
-        session: whose ``predictor`` is shown.
-    """
-
-    def __init__(self, session: AnnotationSession) -> None:
-        super().__init__()
-        self._session = session
-        self.counts = sentence()
-        self.view = TrainingView(session, session.prompt_predictor, ASSIST_WORDS)
-        self.after = QSpinBox()
-        self.after.setRange(1, MOST_TRAIN_AFTER)
-        self.after.setSuffix(" images of a class")
-        self.after.setKeyboardTracking(False)
-        self.after.setToolTip("So many accepted images of a class are enough to begin learning.")
-        self.by_itself = QCheckBox("begin then without asking")
-        self.by_itself.setToolTip("Otherwise a line in this dock offers it.")
-        self.view.form.addRow("learn after", self.after)
-        self.view.form.addRow("", self.by_itself)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(8, 4, 0, 0)
-        layout.setSpacing(4)
-        layout.addWidget(self.counts)
-        layout.addWidget(self.view, 1)
-        self.after.valueChanged.connect(self._on_edited)
-        self.by_itself.toggled.connect(self._on_edited)
-        session.prompt_predictor.changed.connect(self.refresh)
-        session.settings_changed.connect(self.refresh)
-        session.classes_changed.connect(self.refresh)
-        session.opened.connect(self.refresh)
-        self.refresh()
-
-    def _on_edited(self, _: object = None) -> None:
-        self._session.set_settings(
-            replace(
-                self._session.settings,
-                train_after=self.after.value(),
-                train_by_itself=self.by_itself.isChecked(),
-            )
-        )
+    def _on_opened(self) -> None:
+        self.curves.show_curves((), (), 1)
+        self.curves.hide()
 
     def refresh(self) -> None:
         """Say how it is."""
-        settings = self._session.settings
-        self.counts.setText(f"{ASSIST_PURPOSE} {self._counted()}")
-        with QSignalBlocker(self.after), QSignalBlocker(self.by_itself):
-            self.after.setValue(settings.train_after)
-            self.by_itself.setChecked(settings.train_by_itself)
-        self.view.refresh()
+        learner = self._learner
+        self.purpose.setText(self.purpose_text())
+        self._list_versions()
+        self._show_buttons()
+        training = learner.training
+        self.bar.setVisible(training is not None)
+        if training is not None:
+            self._show_training(training)
+        self.verdict.setText(learner.verdict)
+        self.verdict.setVisible(bool(learner.verdict))
 
-    def _counted(self) -> str:
+    def _list_versions(self) -> None:
+        versions, current = self._learner.versions, self._learner.current
+        rows: list[tuple[str, int | None, str]] = [(self.base, None, "")]
+        rows += [(_line(item), item.number, item.measured) for item in reversed(versions)]
+        shown = [
+            (self.version.itemText(n), self.version.itemData(n))
+            for n in range(self.version.count())
+        ]
+        if shown != [(text, number) for text, number, _ in rows]:
+            self.version.clear()
+            for text, number, measured in rows:
+                self.version.addItem(text, number)
+                last = self.version.count() - 1
+                self.version.setItemData(last, measured, Qt.ItemDataRole.ToolTipRole)
+        wanted = None if current is None else current.number
+        self.version.setCurrentIndex(self.version.findData(wanted) if wanted else 0)
+        self.version.setEnabled(bool(versions))
+
+    def _show_buttons(self) -> None:
+        learner, running = self._learner, self._learner.training is not None
+        cannot = "" if running else learner.cannot_train
+        self.train.setVisible(not running)
+        self.pause.setVisible(running)
+        self.cancel.setVisible(running or learner.paused)
+        self.train.setText("Resume" if learner.paused else self.begin)
+        self.train.setEnabled(not cannot)
+        self.train.setToolTip(cannot or BEGIN)
+        unused = learner.why_not if learner.current is not None else ""
+        self.why.setText(cannot or unused)
+        self.why.setVisible(bool(cannot or unused))
+
+    def _show_training(self, training: TrainingProgress) -> None:
+        again = "going on: " if training.resumed else ""
+        self.bar.setRange(0, training.steps)
+        self.bar.setValue(training.step)
+        share = f", {percent(training)} %" if training.steps else ""
+        self.bar.setFormat(f"{again}{training.phase}, {training.images} images{share}")
+        if training.losses:
+            self.curves.show()
+            self.curves.show_curves(training.losses, training.held_out, training.steps)
+
+
+def percent(training: TrainingProgress) -> int:
+    """How far a training is, 0 to 100; 0 as long as its length is not known."""
+    return 100 * training.step // training.steps if training.steps else 0
+
+
+def _accepted(session: AnnotationSession) -> str:
+    """On how many accepted images each class is: "Accepted images: nodule 12, cyst 3"."""
+    names = {item.class_id: item.name for item in session.table.classes}
+    counts = sorted(session.prompt_predictor.counts.items())
+    parts = [f"{names.get(value, value)} {count}" for value, count in counts]
+    return "Accepted images: " + (", ".join(parts) or "none yet")
+
+
+def _sentence() -> QLabel:
+    """A text that takes as many lines as it needs and asks for no width."""
+    made = QLabel()
+    made.setWordWrap(True)
+    made.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+    return made
+
+
+def _line(item: ModelVersion) -> str:
+    images = "1 image" if item.images == 1 else f"{item.images} images"
+    refused = "" if item.promoted else ", not promoted"
+    return f"v{item.number}: Dice {item.held_out_dice:.2f}, {images}{refused}"
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """When a training is offered."""
+
+    train_after: Annotated[
+        int,
+        {
+            "label": "learn after (images of a class)",
+            "tooltip": "So many accepted images of a class are enough to begin learning.",
+            "min": 1,
+            "max": MOST_TRAIN_AFTER,
+            "step": 1,
+        },
+    ]
+    train_by_itself: Annotated[
+        bool,
+        {
+            "label": "begin then without asking",
+            "tooltip": "Otherwise a line in this dock offers it.",
+        },
+    ]
+
+
+class AssistTab(LearnerTab):
+    """The prompt predictor of the open project."""
+
+    base = "none: the segmenter as it is"
+    in_use = "Which prompt predictor proposes; older ones stay here."
+    begin = "Train now"
+
+    def __init__(self, session: AnnotationSession) -> None:
+        form = SettingsForm(session, TrainingSettings)
+        form.layout().setContentsMargins(0, 0, 0, 0)
+        super().__init__(session, session.prompt_predictor, form)
+        self.form = form
+
+    def purpose_text(self) -> str:
+        """Says too how many images are missing."""
         left = self._session.prompt_predictor.until_offer
         more = f" {left} more until it learns." if left else ""
-        return f"{accepted(self._session)}.{more}"
+        return (
+            "After training, images segment themselves (a prompt predictor, PPN). "
+            f"{_accepted(self._session)}.{more}"
+        )
+
+
+class TuneTab(LearnerTab):
+    """The tuned detectors of the open project."""
+
+    base = "none: the detector as it is"
+    in_use = "Which tuned detector answers the phrases that it was taught; older ones stay here."
+    begin = "Tune now"
+
+    def __init__(self, session: AnnotationSession) -> None:
+        super().__init__(session, session.tuning)
+
+    def purpose_text(self) -> str:
+        """Says too from which detector it goes on."""
+        parts = [
+            "After tuning, Find knows your targets by the names of their classes.",
+            f"{_accepted(self._session)}.",
+            f"Base: {Path(self._session.settings.detector).name}.",
+            self._session.tuning.renamed,
+        ]
+        return " ".join(filter(None, parts))
 
 
 TRAIN, TUNE = "Train Assist", "Tune Find"
@@ -140,8 +373,8 @@ class LearnPage(QTabWidget):
 
     def __init__(self, session: AnnotationSession) -> None:
         super().__init__()
-        self.learn = LearnForm(session)
-        self.tune = TuneForm(session)
+        self.learn = AssistTab(session)
+        self.tune = TuneTab(session)
         self._named: tuple[tuple[str, Learner], ...] = (
             (TRAIN, session.prompt_predictor),
             (TUNE, session.tuning),

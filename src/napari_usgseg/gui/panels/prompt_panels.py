@@ -1,27 +1,148 @@
-"""Find by a phrase, correct by a prompt."""
+"""How an image is labelled: the mode of assistance, finding by a phrase, correction by prompts."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from qtpy.QtCore import QSignalBlocker
-from qtpy.QtWidgets import (
-    QButtonGroup,
-    QCheckBox,
-    QDoubleSpinBox,
-    QFormLayout,
-    QLineEdit,
-    QWidget,
-)
+from qtpy.QtWidgets import QButtonGroup, QLabel, QLineEdit, QWidget
 
 from ...annotation.session import AnnotationSession
-from ...project.versions import ModelVersion
+from ...annotation.settings import Mode
+from ...models.grounding.phrases import as_phrase
+from ...project.records import ProposedObject
+from ...project.versions import ModelVersion, tuned_number_in
 from ..canvas.tools import CanvasTools, Tool
-from ..keys import tip
-from ..parts import Fold, OneLine, Section, button, heading, row, toggle
+from ..forms import SettingsForm
+from ..keys import explain
+from ..parts import Section, button, fold, heading, one_line, row, toggle
+
+MODES = {
+    Mode.AUTONOMOUS: "Autonomous",
+    Mode.SEMI: "Semi",
+    Mode.MANUAL: "Manual",
+}
+MODE_HELP = {
+    Mode.AUTONOMOUS: "Images segment themselves as they open; prompts correct what is there.",
+    Mode.SEMI: "Nothing appears by itself; your prompts are joined by what was learned.",
+    Mode.MANUAL: "Your prompts only, as the segmenter is.",
+}
+NOBODY = "No prompt predictor in use"
+BY_PHRASE = "Found by the phrase '{phrase}'"
+BY_HAND = "By hand"
+BY_PERSON = "From your own prompts"
+
+
+class ModePanel(Section):
+    """The switch of the three modes, a badge that says who proposed what is shown, and an offer.
+
+    Args:
+        session: whose ``predictor`` is switched.
+    """
+
+    def __init__(self, session: AnnotationSession) -> None:
+        super().__init__("")
+        self._session = session
+        self.modes = {
+            mode: toggle(name, "", partial(session.prompt_predictor.set_mode, mode))
+            for mode, name in MODES.items()
+        }
+        group = QButtonGroup(self)
+        for control in self.modes.values():
+            group.addButton(control)
+        self.badge = one_line()
+        self.offer = QLabel()
+        self.offer.setWordWrap(True)
+        self.train = button(
+            "Train",
+            "Learn from all accepted images, in the background.",
+            session.prompt_predictor.train,
+        )
+        self.later = button(
+            "Not now", "Ask again after some more images.", session.prompt_predictor.dismiss
+        )
+        self.offer_line = QWidget()
+        line = row(self.offer, self.train, self.later, stretch=0)
+        line.setContentsMargins(0, 0, 0, 0)
+        self.offer_line.setLayout(line)
+        self.body.addLayout(row(heading("Assist"), *self.modes.values()))
+        self.body.addWidget(self.badge)
+        self.body.addWidget(self.offer_line)
+        self._room = True
+        session.prompt_predictor.changed.connect(self.refresh)
+        session.proposal_changed.connect(self.refresh)
+        session.settings_changed.connect(self.refresh)
+        session.opened.connect(self.refresh)
+        self.refresh()
+
+    def set_room(self, room: bool) -> None:
+        """Whether there is room for badge and offer, or for the switch alone."""
+        self._room = room
+        self.refresh()
+
+    def cycle(self) -> None:
+        """Go on to the next mode that can be used."""
+        if not self._session.prompt_predictor.why_not:
+            modes = list(Mode)
+            at = modes.index(self._session.prompt_predictor.mode)
+            self._session.prompt_predictor.set_mode(modes[(at + 1) % len(modes)])
+
+    def refresh(self) -> None:
+        """Say how it is."""
+        predictor = self._session.prompt_predictor
+        why_not = predictor.why_not
+        shown = Mode.MANUAL if why_not else predictor.mode
+        for mode, control in self.modes.items():
+            control.setChecked(mode is shown)
+            control.setEnabled(mode is Mode.MANUAL or not why_not)
+            sentence = why_not if why_not and mode is not Mode.MANUAL else MODE_HELP[mode]
+            explain(control, "mode of assistance", sentence)
+        text = self._badge()
+        self.badge.setText(text)
+        self.badge.setToolTip(text)
+        self.badge.setVisible(self._room)
+        offer = predictor.offer
+        self.offer.setText(offer)
+        self.offer_line.setVisible(bool(offer) and self._room)
+
+    def _badge(self) -> str:
+        """Who made what is proposed; where nothing is, who will."""
+        session = self._session
+        predictor = session.prompt_predictor
+        shown = [item for item in session.proposal.objects if item.has_mask]
+        if not shown:
+            version = predictor.current
+            if predictor.why_not or version is None or predictor.mode is Mode.MANUAL:
+                return NOBODY
+            return f"Ready: {version.badge}"
+        parts = [self._maker(item) for item in shown]
+        return "; ".join(dict.fromkeys(parts))
+
+    def _maker(self, item: ProposedObject) -> str:
+        session = self._session
+        prompted = not item.prompts.is_empty
+        if item.ppn:
+            version = session.prompt_predictor.get(item.ppn)
+            learned = version.badge if version else f"PPN v{item.ppn}, not here any more"
+            return f"{learned}, with your prompts" if prompted else learned
+        if item.by_hand:
+            return BY_HAND
+        phrase = "" if item.proposal is None else item.proposal.phrase
+        if not phrase or prompted:
+            return BY_PERSON
+        return BY_PHRASE.format(phrase=phrase) + self._tuned(phrase)
+
+    def _tuned(self, phrase: str) -> str:
+        """Which tuned detector was asked; it answers for what it was taught only."""
+        tuner = self._session.tuning
+        version = tuner.get(tuned_number_in(self._session.proposal.model_id))
+        if version is None:
+            return ""
+        taught = {as_phrase(name) for name in version.classes.values()}
+        return f", {tuned(version)}" if as_phrase(phrase) in taught else ""
+
 
 NAMES = {
     Tool.POINT: "Point",
@@ -34,36 +155,43 @@ NAMES = {
 }
 DRAWING = (Tool.POINT, Tool.BOX, Tool.SCRIBBLE, Tool.LASSO)
 SHAPING = (Tool.MERGE, Tool.SUBTRACT, Tool.SPLIT)
-TIPS = {
-    Tool.POINT: (
-        "Click on the object. Shift: the other sign. Ctrl: drop what is proposed.",
-        "Click: paint on with this label. Shift: delete it. Ctrl: propose it again, to correct it.",
-    ),
-    Tool.BOX: ("Drag a box around the object.", "Fill a box. Shift: empty it."),
-    Tool.SCRIBBLE: (
-        "Draw a line along the object. Shift: the other sign.",
-        "Draw a stroke as wide as napari's brush. Shift: rub out.",
-    ),
-    Tool.LASSO: (
-        "Draw round the object, or round a part to add. Shift: a part to take away.",
-        "Fill what you draw round. Shift: empty it.",
-    ),
-    Tool.MERGE: (
-        "Draw a line over proposed objects: they become one.",
-        "Draw a line over accepted objects: they become one.",
-    ),
-    Tool.SUBTRACT: (
-        "Draw from one object to another: the first is cut out of it. Shift: and stays.",
-        "Draw from a proposed object to an accepted one: it is cut out of it. Shift: and stays.",
-    ),
-    Tool.SPLIT: (
-        "Draw a line across a proposed object, or click on one that has several pieces.",
-        "Draw a line across an accepted object, or click on one that has several pieces.",
-    ),
+EDITS = {
+    Tool.POINT: "Click: paint on with this label. Shift: delete it. Ctrl: propose it again, to "
+    "correct it.",
+    Tool.BOX: "Fill a box. Shift: empty it.",
+    Tool.SCRIBBLE: "Draw a stroke as wide as napari's brush. Shift: rub out.",
+    Tool.LASSO: "Fill what you draw round. Shift: empty it.",
+    Tool.MERGE: "Draw a line over accepted objects: they become one.",
+    Tool.SUBTRACT: "Draw from a proposed object to an accepted one: it is cut out of it. Shift: "
+    "and stays.",
+    Tool.SPLIT: "Draw a line across an accepted object, or click on one that has several pieces.",
 }
-"""What a tool does as a prompt or on proposals, and on the accepted labels."""
+"""What a tool does on the accepted labels; its key's help says what it does on proposals."""
 PLUS = ("Prompts mean: this belongs to it.", "Edits add to the labels.")
 MINUS = ("Prompts mean: this does not belong to it.", "Edits take away from the labels.")
+
+
+THRESHOLD = {"max": 1.0, "step": 0.05, "none": "the model's own"}
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Settings of finding."""
+
+    box_threshold: Annotated[
+        float | None,
+        {**THRESHOLD, "tooltip": "A box scored below this is not shown; lower it to find more."},
+    ]
+    text_threshold: Annotated[
+        float | None, {**THRESHOLD, "tooltip": "A word scored below this does not name a box."}
+    ]
+    find_on_open: Annotated[
+        bool,
+        {
+            "label": "find on each new image as it opens",
+            "tooltip": "Looks for the phrase by itself on every image without labels.",
+        },
+    ]
 
 
 class FindPanel(Section):
@@ -72,7 +200,7 @@ class FindPanel(Section):
     def __init__(self, session: AnnotationSession) -> None:
         super().__init__("")
         self._session = session
-        self.tuned = OneLine()
+        self.tuned = one_line()
         self.body.addLayout(row(heading("Find"), self.tuned, stretch=1))
         self.phrase = QLineEdit()
         self.phrase.setPlaceholderText("what to look for, such as: breast tumor")
@@ -80,41 +208,17 @@ class FindPanel(Section):
             "Name what to look for; several things are separated by full stops. Enter finds it."
         )
         self.phrase.returnPressed.connect(self.find)
-        self.run = button("Find", tip("Look for the phrase in this image.", "find"), self.find)
+        self.run = explain(button("Find", "", self.find), "find")
         self.body.addLayout(row(self.phrase, self.run, stretch=0))
         copying = session.copying
-        self.prompts = button(
-            "Same prompts",
-            tip("Use the prompts of the previous image on this one.", "copy prompts"),
-            copying.prompts,
-        )
-        self.masks = button(
-            "Same masks",
-            tip("Begin with the masks of the previous image.", "copy masks"),
-            copying.masks,
-        )
-        self.alike = button(
-            "All of this class",
-            tip("Look for more objects of the picked class.", "all of this class"),
-            copying.alike,
-        )
+        self.prompts = explain(button("Same prompts", "", copying.prompts), "copy prompts")
+        self.masks = explain(button("Same masks", "", copying.masks), "copy masks")
+        self.alike = explain(button("All of this class", "", copying.alike), "all of this class")
         self.body.addLayout(row(self.prompts, self.masks, self.alike))
-        self.box = _threshold("A box scored below this is not shown; lower it to find more.")
-        self.text = _threshold("A word scored below this does not name a box.")
-        self.on_open = QCheckBox("find on each new image as it opens")
-        self.on_open.setToolTip("Looks for the phrase by itself on every image without labels.")
-        form = QFormLayout()
-        form.setContentsMargins(12, 0, 0, 0)
-        form.addRow("box threshold", self.box)
-        form.addRow("text threshold", self.text)
-        form.addRow(self.on_open)
-        content = QWidget()
-        content.setLayout(form)
-        self.fold = Fold("thresholds", "How sure the detector must be.", content)
+        self.thresholds = SettingsForm(session, Thresholds)
+        self.fold = fold("thresholds", "How sure the detector must be.", self.thresholds)
         self.body.addWidget(self.fold)
-        for control in (self.box, self.text):
-            control.valueChanged.connect(self._on_edited)
-        self.on_open.toggled.connect(self._on_edited)
+        self.fold.toggled.connect(self._on_fold)
         session.settings_changed.connect(self._on_settings)
         session.tuning.changed.connect(self._on_tuner)
         self._on_settings()
@@ -125,28 +229,15 @@ class FindPanel(Section):
         self._session.prompting.find(self.phrase.text())
         self.phrase.clearFocus()  # so that the next key is a shortcut
 
-    def _on_edited(self, _: Any = None) -> None:
-        self._session.set_settings(
-            replace(
-                self._session.settings,
-                box_threshold=_value(self.box),
-                text_threshold=_value(self.text),
-                find_on_open=self.on_open.isChecked(),
-            )
-        )
-
     def _on_settings(self) -> None:
-        settings = self._session.settings
         if not self.phrase.hasFocus():
-            self.phrase.setText(settings.phrase)
-        for control, value in (
-            (self.box, settings.box_threshold),
-            (self.text, settings.text_threshold),
-        ):
-            with QSignalBlocker(control):
-                control.setValue(0.0 if value is None else value)
-        with QSignalBlocker(self.on_open):
-            self.on_open.setChecked(settings.find_on_open)
+            self.phrase.setText(self._session.settings.phrase)
+
+    def _on_fold(self, is_open: bool) -> None:
+        """Have what was closed give its room up now, before others are shown in it."""
+        if not is_open:
+            for layout in (self.fold.layout(), self.body):
+                layout.activate()
 
     def _on_tuner(self) -> None:
         """Say which tuned detector is asked, and what for."""
@@ -166,21 +257,6 @@ def tuned(version: ModelVersion) -> str:
     return f"tuned v{version.number}"
 
 
-def _threshold(tooltip: str) -> QDoubleSpinBox:
-    made = QDoubleSpinBox()
-    made.setRange(0.0, 1.0)
-    made.setSingleStep(0.05)
-    made.setDecimals(2)
-    made.setSpecialValueText("the model's own")
-    made.setKeyboardTracking(False)
-    made.setToolTip(tooltip)
-    return made
-
-
-def _value(control: QDoubleSpinBox) -> float | None:
-    return control.value() or None
-
-
 class CorrectPanel(Section):
     """Tools, their sign and what they work on, undo and redo."""
 
@@ -188,15 +264,15 @@ class CorrectPanel(Section):
         super().__init__("")
         self._session = session
         self._tools = tools
-        self.on_proposal = toggle(
-            "Prompt",
-            tip("Tools point at objects; a model proposes their masks.", "prompt or edit labels"),
-            lambda: tools.set_on_labels(False),
+        self.on_proposal = explain(
+            toggle("Prompt", "", lambda: tools.set_on_labels(False)),
+            "prompt or edit labels",
+            "Tools point at objects; a model proposes their masks.",
         )
-        self.on_labels = toggle(
-            "Edit labels",
-            tip("Tools change the accepted labels themselves.", "prompt or edit labels"),
-            lambda: tools.set_on_labels(True),
+        self.on_labels = explain(
+            toggle("Edit labels", "", lambda: tools.set_on_labels(True)),
+            "prompt or edit labels",
+            "Tools change the accepted labels themselves.",
         )
         self.plus = toggle("+", "", lambda: tools.set_positive(True))
         self.minus = toggle("−", "", lambda: tools.set_positive(False))
@@ -209,18 +285,10 @@ class CorrectPanel(Section):
         self.tools = {
             tool: toggle(name, "", partial(self._arm, tool)) for tool, name in NAMES.items()
         }
-        self.paint = toggle(
-            "Paint",
-            tip("Paint by hand on the accepted labels, or stop painting.", "paint by hand"),
-            tools.paint_by_hand,
-        )
-        self.undo = button("Undo", tip("Take the last step back.", "undo"), session.undo)
-        self.redo = button("Redo", tip("Do the undone step again.", "redo"), session.redo)
-        self.clear = button(
-            "Clear",
-            tip("Take away what is proposed.", "clear prompts"),
-            session.prompting.clear_prompts,
-        )
+        self.paint = explain(toggle("Paint", "", tools.paint_by_hand), "paint by hand")
+        self.undo = button("Undo", "", session.undo)
+        self.redo = button("Redo", "", session.redo)
+        self.clear = explain(button("Clear", "", session.prompting.clear_prompts), "clear prompts")
         self._lay_out()
         tools.changed.connect(self._on_tools)
         session.proposal_changed.connect(self._on_history)
@@ -247,18 +315,18 @@ class CorrectPanel(Section):
         self.paint.setChecked(self._tools.paints)
         for tool, control in self.tools.items():
             control.setChecked(tool is self._tools.tool and not self._tools.layer_draws)
-            control.setToolTip(tip(TIPS[tool][on_labels], tool.value))
+            explain(control, tool.value, EDITS[tool] if on_labels else "")
         self.on_proposal.setChecked(not on_labels)
         self.on_labels.setChecked(on_labels)
         self.plus.setChecked(self._tools.positive)
         self.minus.setChecked(not self._tools.positive)
         for sign, sentences in ((self.plus, PLUS), (self.minus, MINUS)):
-            sign.setToolTip(tip(sentences[on_labels], "positive or negative"))
+            explain(sign, "positive or negative", sentences[on_labels])
 
     def _on_history(self) -> None:
         undo, redo = self._session.undo_stack.next_undo, self._session.undo_stack.next_redo
         self.undo.setEnabled(undo is not None)
         self.redo.setEnabled(redo is not None)
-        self.undo.setToolTip(tip(f"Take back: {undo.name if undo else 'nothing'}.", "undo"))
-        self.redo.setToolTip(tip(f"Do again: {redo.name if redo else 'nothing'}.", "redo"))
+        explain(self.undo, "undo", f"Take back: {undo.name if undo else 'nothing'}.")
+        explain(self.redo, "redo", f"Do again: {redo.name if redo else 'nothing'}.")
         self.clear.setEnabled(bool(self._session.proposal.objects))

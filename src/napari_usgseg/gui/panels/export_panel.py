@@ -1,4 +1,4 @@
-"""Window of the effort ledger: the figures of ``usgseg report`` for this project."""
+"""Export of a data set, and the effort ledger: what came of the labelling, and what it cost."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtGui import QCloseEvent, QPixmap
@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QHeaderView,
     QLabel,
+    QLineEdit,
     QTableWidget,
     QTableWidgetItem,
     QTabWidget,
@@ -27,8 +28,10 @@ from qtpy.QtWidgets import (
 from ...annotation.session import AnnotationSession
 from ...core.errors import Cancelled, UsgsegError
 from ...effort.efforts import IDLE_SECONDS, Way, span
+from ...io.formats import FORMATS
 from ...io.outputs import OutputFolder
 from ...project.project import Project
+from ..forms import Form
 from ..parts import button, row
 
 if TYPE_CHECKING:
@@ -282,3 +285,134 @@ def _fill(table: QTableWidget, columns: Columns, rows: pd.DataFrame) -> None:
 def _text(value: Any, form: str) -> str:
     missing = value != value  # only a number that is none differs from itself
     return "-" if missing else f"{value:{form}}"
+
+
+@dataclass(frozen=True)
+class ExportChoices:
+    """What an export asks for."""
+
+    organ: Annotated[
+        str,
+        {
+            "placeholder": "such as: breast",
+            "tooltip": "What the images show; written into dataset.json.",
+        },
+    ]
+    target: Annotated[str, {"tooltip": "The phrase for class 1; written into dataset.json."}]
+    groups: Annotated[
+        str,
+        {
+            "placeholder": "such as: prefix:_",
+            "tooltip": "Which images are of one patient or loop, so that no split tears them "
+            "apart: folder, prefix:_ (what stands before the first _ of a name), a regular "
+            "expression, or a CSV. Left empty, the images of a patient's folder and the frames of "
+            "a file belong together.",
+        },
+    ]
+    format: Annotated[
+        str, {"choices": tuple(FORMATS), "tooltip": "How the data set is written."}
+    ]
+    into: Annotated[
+        str,
+        {
+            "placeholder": "a new or an empty folder",
+            "tooltip": "Where the data set goes. A name alone is a folder beside that of the "
+            "images; a folder that holds anything else is refused.",
+        },
+    ]
+    overwrite: Annotated[
+        bool,
+        {
+            "label": "replace an earlier export",
+            "tooltip": "Only of what this program exported there, and what nobody changed since.",
+        },
+    ]
+
+
+class ExportPanel(QWidget):
+    """Everything that is accepted, as a data set."""
+
+    def __init__(self, session: AnnotationSession) -> None:
+        super().__init__()
+        self._session = session
+        self._ledger: LedgerDialog | None = None
+        self.form = Form(ExportChoices)
+        self.place: QLineEdit = self.form.controls["into"].native
+        self.browse = button("...", "Choose a folder, or type a new name there.", self.choose)
+        self.form.add_beside("into", self.browse)
+        formats = self.form.controls["format"].native
+        for index, each in enumerate(FORMATS.values()):
+            formats.setItemData(index, each.summary, Qt.ItemDataRole.ToolTipRole)
+        self.run = button(
+            "Export", "Write accepted images and label maps as a data set.", self.export
+        )
+        self.effort = button(
+            "Effort...", "Time, clicks and models for each image, and a report.", self.show_effort
+        )
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.form, self.run, self.effort):
+            layout.addWidget(widget)
+        session.classes_changed.connect(self._on_classes)
+        self._on_classes()
+
+    def choose(self) -> bool:
+        """Ask for a folder, which may be a new one; False where the person gave none."""
+        dialog = QFileDialog(self, "A new or an empty folder for the data set", str(self._beside))
+        dialog.setOption(QFileDialog.Option.ShowDirsOnly)
+        dialog.setFileMode(QFileDialog.FileMode.AnyFile)  # so that a new name may be typed
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.setOption(QFileDialog.Option.DontConfirmOverwrite)
+        dialog.setLabelText(QFileDialog.DialogLabel.Accept, "Choose")
+        if not dialog.exec():
+            return False
+        self.place.setText(dialog.selectedFiles()[0])
+        return True
+
+    def export(self) -> None:
+        """Export into the folder that is typed, or else ask for one."""
+        if self.place.text().strip() or self.choose():
+            self.export_to(self._beside / Path(self.place.text().strip()).expanduser())
+
+    @property
+    def _beside(self) -> Path:
+        """The folder that the images' folder is in: exports do not go among images."""
+        store = self._session.store
+        return store.folder.absolute().parent if isinstance(store, Project) else Path.home()
+
+    def export_to(self, out: Path) -> None:
+        """Export into a folder."""
+        organ, target, groups = (
+            self.form.value(name).strip() for name in ("organ", "target", "groups")
+        )
+        self._session.export(
+            out,
+            organ or "ultrasound",
+            target or self._first_class,
+            self.form.value("overwrite"),
+            groups or None,
+            self.form.value("format"),
+        )
+
+    def show_effort(self) -> LedgerDialog:
+        """Open the effort ledger beside the window, or bring it up to date."""
+        if self._ledger is None:
+            self._ledger = LedgerDialog(self._session, self)
+        else:
+            self._ledger.reload()
+        self._ledger.show()
+        self._ledger.raise_()
+        return self._ledger
+
+    def close_effort(self) -> None:
+        """Close the effort ledger, if it is open."""
+        if self._ledger is not None:
+            self._ledger.close()
+
+    @property
+    def _first_class(self) -> str:
+        first = self._session.table.get(1)
+        return "object" if first is None else first.name
+
+    def _on_classes(self) -> None:
+        self.form.controls["target"].native.setPlaceholderText(self._first_class)

@@ -1,18 +1,24 @@
-"""How each layer is drawn from a session: image, label map, proposal, prompts."""
+"""What the layers of a session show: pictures, label maps, proposals, prompts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from cachetools import LRUCache
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 from napari.viewer import Viewer
 from numpy.typing import NDArray
+from qtpy.QtCore import QObject, Qt, Signal
+from scipy import ndimage
 
 from ...annotation.session import AnnotationSession
+from ...annotation.settings import View
 from ...core.geometry import mask_to_box, xy_to_rc
 from ...core.types import FloatArray
 from ...io.labels import (
@@ -25,8 +31,87 @@ from ...io.labels import (
     instance_of,
 )
 from ...project.records import ClassTable, ProposedObject
-from .pictures import Pictures
-from .tagged import NAMES, TaggedLayers, place_like
+from ...segmentation.despeckle import despeckled
+from ..parts import NewestFirst
+from .layers import NAMES, TaggedLayers, place_like
+
+Pixels = NDArray[np.uint8]
+KEPT = 3
+"""So many pictures are kept for coming back to them."""
+WHITE = 255.0
+
+
+class Pictures(QObject):
+    """The pixels that are shown where they are not those of the image: brighter, despeckled.
+
+    They are made on a thread of their own, of several that wait only the newest, and go to the
+    image layer only; what a person points at, models and labels know the image as it was read.
+    """
+
+    ready = Signal()
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._kept: LRUCache[tuple[str, View], Pixels] = LRUCache(KEPT)
+        self._awaited: tuple[str, View] | None = None
+        self._thread = NewestFirst("usgseg-pictures", 1, self)
+        self._thread.done.connect(self._on_done, Qt.ConnectionType.QueuedConnection)
+
+    def get(self, key: str, pixels: Pixels, view: View) -> Pixels:
+        """The picture of an image, or its own pixels until ``ready`` says that it is made.
+
+        Args:
+            key: names the image.
+            pixels: (H, W) or (H, W, 3).
+            view: brightness and contrast of an image (H, W) are left to its layer.
+        """
+        wanted = _of_pixels(view, grey=pixels.ndim == 2)
+        if wanted == View():
+            self._awaited = None
+            return pixels
+        name = (key, wanted)
+        if name in self._kept:
+            return self._kept[name]
+        if self._awaited != name:
+            self._awaited = name
+            self._thread.submit(name, partial(picture, pixels, wanted))
+        return pixels
+
+    def close(self) -> None:
+        """End the thread once it is done with what it is at; that is shown no more."""
+        self._awaited = None
+        self._thread.close()
+
+    def _on_done(self, name: tuple[str, View], pixels: Pixels) -> None:
+        self._kept[name] = pixels
+        if self._awaited == name:
+            self._awaited = None
+            self.ready.emit()
+
+
+def _of_pixels(view: View, grey: bool) -> View:
+    """The part of a view that changes pixels."""
+    part = replace(View(), despeckling=view.despeckling)
+    return part if grey else replace(part, brightness=view.brightness, contrast=view.contrast)
+
+
+def picture(pixels: Pixels, view: View) -> Pixels:
+    """Pixels (H, W) or (H, W, 3) as a view shows them."""
+    out = despeckled(pixels, view.despeckling)
+    low, high = window(view)
+    if (low, high) == (0.0, WHITE):
+        return out
+    table = np.clip((np.arange(256) - low) * (WHITE / (high - low)), 0, WHITE)
+    return np.rint(table).astype(np.uint8)[out]
+
+
+def window(view: View) -> tuple[float, float]:
+    """The grey values that are shown black and white."""
+    width = WHITE * 2 ** (-view.contrast / 40)
+    middle = WHITE / 2 * (1 - view.brightness / 100)
+    low, high = max(middle - width / 2, 0.0), min(middle + width / 2, WHITE)
+    return low, max(high, low + 1)
+
 
 POSITIVE, NEGATIVE, NEUTRAL = "#00d26a", "#ff3b6b", "#ffffff"
 Mark = tuple[NDArray[Any], str, str]
@@ -100,15 +185,7 @@ def label_colors(table: ClassTable, labelling: Labelling, values: list[int]) -> 
 
 def eroded(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
     """A mask (H, W) without its outermost ``width`` pixels; beyond the array there is nothing."""
-    rows, columns = mask.shape
-    padded = np.pad(mask, width)
-    along = np.ones((rows, columns + 2 * width), bool)
-    for shift in range(2 * width + 1):
-        along &= padded[shift : shift + rows]
-    inner = np.ones((rows, columns), bool)
-    for shift in range(2 * width + 1):
-        inner &= along[:, shift : shift + columns]
-    return inner
+    return ndimage.minimum_filter(mask, 2 * width + 1, mode="constant")
 
 
 def prompt_marks(objects: tuple[ProposedObject, ...]) -> list[Mark]:

@@ -1,0 +1,244 @@
+"""A session in a viewer; here and in ``drawing`` only, XY becomes napari's (row, column).
+
+What changed is drawn layer by layer, one in each turn of the event loop, so that no turn is long;
+the label map is read back when the person paints on it by hand.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+from napari.layers import Image, Labels, Layer
+from napari.viewer import Viewer
+from qtpy.QtCore import QTimer
+
+from ...annotation.session import AnnotationSession
+from ...core.geometry import rc_to_xy
+from ...core.types import FloatArray
+from ...project.project import MemoryStore
+from ..parts import reason
+from .drawing import ORDER, LayerDrawing
+from .layers import NAMES, AdoptedImage, TaggedLayers
+
+
+class LayerBridge:
+    """Shows a session in a viewer and reads back what is painted by hand.
+
+    Args:
+        viewer: the napari viewer.
+        session: what to show.
+    """
+
+    def __init__(self, viewer: Viewer, session: AnnotationSession) -> None:
+        self._viewer = viewer
+        self._session = session
+        self.adopted = AdoptedImage(viewer)
+        self.layers = TaggedLayers(viewer, self.adopted)
+        self._next: tuple[Image, tuple[int, ...]] | None = None
+        self._store = session.store
+        self._drawing = LayerDrawing(viewer, session, self.layers)
+        self._drawing.pictures.ready.connect(self.draw_image)
+        self._writing = False
+        self._dirty: set[str] = set()
+        self._failed: dict[str, str] = {}
+        """Roles whose layers do not show what the session has, and why."""
+        self._look = False
+        self._wired: Labels | None = None
+        self._undoing = (("Control-Z", self._on_undo), ("Control-Shift-Z", self._on_redo))
+        self._timer = QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._turn)
+        self._listening = (
+            (session.image_loaded, self._on_image),
+            (session.labels_changed, self._on_labels),
+            (session.proposal_changed, self._on_proposal),
+            (session.classes_changed, self._on_classes),
+            (session.flushing, self.pull),
+            (session.opened, self._on_opened),
+        )
+        for signal, listener in self._listening:
+            signal.connect(listener)
+
+    def find(self, role: str) -> Layer | None:
+        """The layer of a role: "image", "labels", "proposal", "shapes" or "points"."""
+        if role == "image" and self.adopted.layer is not None:
+            return self.adopted.layer
+        return self.layers.find(role)
+
+    def adopt(self, layer: Image | None) -> None:
+        """Use an image layer of the person's in the place of ours, or None, once it is open.
+
+        Until then, and for good where it cannot be opened, all stays as it is.
+        """
+        self._next = None if layer is None else (layer, self.adopted.frame(layer))
+
+    # -- coordinates ---------------------------------------------------------------------------
+
+    def to_xy(self, world: Any) -> FloatArray:
+        """A position in the viewer's world to XY pixels of the image."""
+        layer = self.find("labels") or self.find("image")
+        data = world if layer is None else layer.world_to_data(tuple(world)[-layer.ndim :])
+        return rc_to_xy(np.asarray(data, np.float32)[-2:])
+
+    # -- what is to be drawn -------------------------------------------------------------------
+
+    def _on_image(self) -> None:
+        self._draw_soon(*ORDER)
+
+    def _on_opened(self) -> None:
+        self._drawing.fresh = True  # within a folder the view stays where images have one size
+        before, self._store = self._store, self._session.store
+        labels = self.layers.find("labels")
+        if isinstance(before, MemoryStore) and isinstance(labels, Labels) and labels.data.any():
+            self.layers.release("labels", f"labels of {before.name}")  # they are nowhere else
+        self.adopted.take(*(self._next or (None,)))
+        if self._next is not None:
+            self._look = self.layers.find("image") is not None  # the view is of that one
+            self.layers.remove("image")
+            self.layers.bring_to_top()
+        self._next = None
+
+    def draw_image(self) -> None:
+        """Show the image anew: its picture is made, or another one is wanted."""
+        self._draw_soon("image")
+
+    def _on_labels(self) -> None:
+        self._draw_soon("labels")
+
+    def _on_proposal(self) -> None:
+        self._draw_soon("proposal", "shapes", "points")
+
+    def show_stroke(self, line: Sequence[FloatArray], shape: str) -> None:
+        """Show what is being drawn, XY: a "rectangle", "polygon" or "path"; () takes it away."""
+        self._drawing.set_stroke(line, shape)
+        self._draw_soon("shapes")
+
+    def _draw_soon(self, *roles: str) -> None:
+        if self._session.labels is not None:
+            self._dirty.update(roles, self._failed)
+            self._timer.start(0)
+
+    def _turn(self) -> None:
+        """Draw one layer, and come back for the next."""
+        if "painted" in self._dirty:
+            self._dirty.discard("painted")
+            self.pull()
+        role = next((name for name in ORDER if name in self._dirty), None)
+        if role is None:
+            return
+        self._dirty.discard(role)
+        if self._session.labels is not None:
+            why = self._try(role, lambda: self._draw(role))
+            if why:
+                self._failed[role] = why
+            else:
+                self._failed.pop(role, None)
+        if self._dirty:
+            self._timer.start(0)
+        elif self._look:
+            self._look = False
+            self._viewer.reset_view()
+
+    def _draw(self, role: str) -> None:
+        self._drawing.draw(role)
+        if role == "labels":
+            self._listen_to(self.layers.find(role))
+
+    def _try(self, role: str, work: Callable[[], None]) -> str:
+        """Change the layer of a role; where that fails, it is said once, and all else goes on.
+
+        Returns:
+            Why it failed, or "".
+        """
+        try:
+            with self._quiet():
+                work()
+        except Exception as error:
+            why = reason(error)
+            if self._failed.get(role) != why:
+                traceback.print_exc(file=sys.stderr)
+                self._session.fail(
+                    f"The layer '{NAMES[role]}' cannot be drawn ({why}). Nothing is lost: what was "
+                    "found or accepted is kept, and saved as always. To see it, close this dock "
+                    "and open it again."
+                )
+            return why
+        return ""
+
+    def finish(self) -> None:
+        """Draw all that waits, now."""
+        while self._dirty:
+            self._turn()
+
+    @contextmanager
+    def _quiet(self) -> Iterator[None]:
+        """Changes made in here are ours, not the person's."""
+        before, self._writing = self._writing, True
+        try:
+            yield
+        finally:
+            self._writing = before
+
+    # -- classes and painting ------------------------------------------------------------------
+
+    def _on_classes(self) -> None:
+        for role in ("labels", "proposal"):
+            self._try(role, partial(self._drawing.recolor, role))
+
+    def _on_selected_label(self, event: Any) -> None:
+        if not self._writing:
+            self._session.painting.take_value(int(event.source.selected_label))
+            self._on_classes()  # the layer's value is the session's, which knows objects too
+
+    def _on_paint(self, event: Any) -> None:
+        if not self._writing:
+            self._draw_soon("painted")  # napari tells of a polygon before it draws it
+
+    def _on_undo(self, _: Labels) -> None:
+        self._session.undo()
+
+    def _on_redo(self, _: Labels) -> None:
+        self._session.redo()
+
+    def pull(self) -> None:
+        """Hand what was painted on the labels layer to the session."""
+        labels, layer = self._session.labels, self.layers.find("labels")
+        stale = "labels" in self._dirty or "labels" in self._failed
+        if self._writing or stale or labels is None or not isinstance(layer, Labels):
+            return
+        painted = np.asarray(layer.data)
+        if painted.shape == labels.shape and not np.array_equal(painted, labels):
+            self._session.editing.painted(painted.copy())
+
+    def _listen_to(self, layer: Layer | None) -> None:
+        """Hear what the person paints on the layer of labels, which may have been made anew."""
+        if isinstance(layer, Labels) and layer is not self._wired:
+            self._unwire()
+            layer.events.paint.connect(self._on_paint)
+            layer.events.selected_label.connect(self._on_selected_label)
+            for key, does in self._undoing:  # napari's own would leave the session behind
+                layer.bind_key(key, does, overwrite=True)
+            self._wired = layer
+
+    def _unwire(self) -> None:
+        """Layers outlive this bridge, and the next one takes them over."""
+        if self._wired is not None:
+            self._wired.events.paint.disconnect(self._on_paint)
+            self._wired.events.selected_label.disconnect(self._on_selected_label)
+            for key, _ in self._undoing:
+                self._wired.bind_key(key, None)
+            self._wired = None
+
+    def close(self) -> None:
+        """Listen and draw no more; layers stay, for they are the person's work."""
+        self._timer.stop()
+        self._unwire()
+        self._drawing.pictures.close()
+        for signal, listener in self._listening:
+            signal.disconnect(listener)

@@ -1,0 +1,185 @@
+"""What is set once: how images are looked at, how proposals are cleaned, which models are asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from ...annotation.session import AnnotationSession
+from ...annotation.settings import Despeckling, View
+from ...models.registry import DETECTORS, SEGMENTERS
+from ...segmentation.postprocess import Keep
+from ..canvas.display import CONTOUR_PIXELS, Display
+from ..forms import Form, SettingsForm
+from ..keys import explain
+from ..parts import button
+
+CHOOSE_FILE = "from a file..."
+WHOLE = {"max": 1_000_000, "step": 1}
+HALF = {"max": 1_000_000, "step": 0.5}
+SIGNED = {"widget_type": "Slider", "min": -100, "max": 100, "step": 1}
+
+
+@dataclass(frozen=True)
+class Looks:
+    """The fields of ``View``; no pixel that a model or a label sees is changed by them."""
+
+    contours: Annotated[
+        bool,
+        {
+            "tooltip": "Accepted labels as contours, not filled (up to "
+            f"{CONTOUR_PIXELS // 1_000_000} megapixels)."
+        },
+    ]
+    opacity: Annotated[
+        float,
+        {
+            "widget_type": "FloatSlider",
+            "max": 1.0,
+            "step": 0.01,
+            "tooltip": "How much accepted labels cover of the image.",
+        },
+    ]
+    brightness: Annotated[int, {**SIGNED, "tooltip": "Lighter or darker, on the screen only."}]
+    contrast: Annotated[int, {**SIGNED, "tooltip": "More or less contrast, on the screen only."}]
+    despeckling: Annotated[
+        Despeckling,
+        {
+            "label": "despeckle",
+            "tooltip": "Less speckle, on the screen only: a median, or Lee's filter.",
+        },
+    ]
+
+
+class ViewPanel(QWidget):
+    """Contours, opacity, brightness, contrast, despeckling, and a look without overlays.
+
+    Args:
+        session: whose settings it shows.
+        display: hides what lies over the image.
+    """
+
+    def __init__(self, session: AnnotationSession, display: Display) -> None:
+        super().__init__()
+        self.form = SettingsForm(session, Looks, "view")
+        for field, action in (("contours", "contours or fill"), ("despeckling", "despeckled view")):
+            control = self.form.controls[field]
+            explain(control.native, action, control.tooltip)
+        self.alone = explain(QPushButton("Image alone"), "hold to see the image alone")
+        self.alone.pressed.connect(display.bare)
+        self.alone.released.connect(display.dress)
+        self.reset = button(
+            "Reset", "Look at images as they are.", lambda: display.set_view(View())
+        )
+        self.form.add_beside("contours", self.alone, self.reset)
+        _column(self).addWidget(self.form)
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    """The fields of ``PostprocessSettings``."""
+
+    enabled: Annotated[bool, {"tooltip": "Clean proposed masks, or leave them as they are."}]
+    keep: Annotated[
+        Keep, {"tooltip": "Pieces that stay: those the prompts point at, the largest, or all."}
+    ]
+    min_area: Annotated[int, {**WHOLE, "tooltip": "Pieces of fewer pixels go."}]
+    fill_holes: Annotated[
+        float, {**HALF, "tooltip": "Holes up to this share of the mask are filled: 0 none, 1 all."}
+    ]
+    opening: Annotated[int, {**WHOLE, "tooltip": "Bridges and spurs of this radius are cut off."}]
+    closing: Annotated[int, {**WHOLE, "tooltip": "Clefts and gaps of this radius are bridged."}]
+    smoothing: Annotated[
+        float, {**HALF, "tooltip": "Rounds the border: deviation of a Gaussian, in pixels."}
+    ]
+    dilation: Annotated[int, {**WHOLE, "tooltip": "By so many pixels the mask grows in the end."}]
+
+
+@dataclass(frozen=True)
+class Accepting:
+    """What accepting does to labels that are there."""
+
+    overwrite: Annotated[
+        bool,
+        {
+            "label": "accepting replaces other labels",
+            "tooltip": "Otherwise pixels that have another label are left as they are.",
+        },
+    ]
+
+
+class CleaningPanel(QWidget):
+    """Steps that a proposed mask goes through, and what accepting it does to other labels."""
+
+    def __init__(self, session: AnnotationSession) -> None:
+        super().__init__()
+        self.steps = SettingsForm(session, Cleaning, "cleaning")
+        self.accepting = SettingsForm(session, Accepting)
+        layout = _column(self)
+        layout.addWidget(self.steps)
+        layout.addWidget(self.accepting)
+
+
+@dataclass(frozen=True)
+class Models:
+    """Names of the catalogue, or paths."""
+
+    segmenter: Annotated[
+        str, {"tooltip": "Turns prompts into masks.", "choices": (*SEGMENTERS, CHOOSE_FILE)}
+    ]
+    detector: Annotated[
+        str, {"tooltip": "Turns phrases into boxes.", "choices": (*DETECTORS, CHOOSE_FILE)}
+    ]
+
+
+class ModelPanel(QWidget):
+    """Which segmenter, which detector."""
+
+    def __init__(self, session: AnnotationSession) -> None:
+        super().__init__()
+        self._session = session
+        self.form = Form(Models)
+        note = QLabel("nano needs no network. Others are fetched once.")
+        note.setWordWrap(True)
+        note.setContentsMargins(12, 0, 0, 0)
+        layout = _column(self)
+        layout.addWidget(self.form)
+        layout.addWidget(note)
+        self.form.changed.connect(self._on_changed)
+        session.settings_changed.connect(self._on_settings)
+        self._on_settings()
+
+    def _on_changed(self, kind: str) -> None:
+        name = self.form.value(kind)
+        if name == CHOOSE_FILE:
+            name = self._ask(kind)
+        if name:
+            self._session.set_settings(replace(self._session.settings, **{kind: name}))
+        self._on_settings()
+
+    def _ask(self, kind: str) -> str:
+        if kind == "detector":
+            return QFileDialog.getExistingDirectory(self, "A detector's folder")
+        name, _ = QFileDialog.getOpenFileName(
+            self, "A segmenter's checkpoint", "", "Checkpoints (*.safetensors *.pt *.pth)"
+        )
+        return name
+
+    def _on_settings(self) -> None:
+        for kind, control in self.form.controls.items():
+            name = getattr(self._session.settings, kind)
+            if name not in control.choices:
+                names = [*control.choices[:-1], name, CHOOSE_FILE]
+                with control.changed.blocked():
+                    control.choices = ()  # else magicgui puts what is new below all others
+                    control.choices = lambda _, names=names: names
+        self.form.show_record(self._session.settings)
+
+
+def _column(widget: QWidget) -> QVBoxLayout:
+    layout = QVBoxLayout(widget)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(3)
+    return layout
