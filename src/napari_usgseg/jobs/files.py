@@ -51,7 +51,7 @@ class Loaded:
         state: what was decided about it, by whoever wrote its labels last.
         unflagged: the state that it has again when its flag is taken away.
         warning: a sentence for the person who looks at it, or "".
-        notes: (file, text) of what is odd about the file and was read all the same (``core.notes``).
+        notes: (file, text) of what is odd about it and was read all the same (``core.notes``).
     """
 
     record: ImageRecord
