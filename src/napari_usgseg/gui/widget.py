@@ -175,8 +175,8 @@ class UltrasoundWidget(QWidget):
         is_open = bool(self.folds.open_one) or self.find_panel.fold.isExpanded()
         room = not is_open or self.folds.open_one == "Learn"
         self.assist.set_room(room)
-        predictor, tuner = self.session.prompt_predictor, self.session.tuning
-        learns = predictor.training is not None or tuner.training is not None
+        predictor, tuning = self.session.prompt_predictor, self.session.tuning
+        learns = predictor.training is not None or tuning.training is not None
         self.folds.mark("Learn", learns or (bool(predictor.offer) and not room))
 
     # -- what the person does ------------------------------------------------------------------

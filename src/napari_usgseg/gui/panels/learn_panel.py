@@ -368,7 +368,7 @@ class LearnPage(QTabWidget):
     The name of a tab says how far its training is, whichever tab is shown.
 
     Args:
-        session: whose ``predictor`` and ``tuner`` are shown.
+        session: whose ``prompt_predictor`` and ``tuning`` are shown.
     """
 
     def __init__(self, session: AnnotationSession) -> None:

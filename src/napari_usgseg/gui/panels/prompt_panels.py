@@ -136,8 +136,8 @@ class ModePanel(Section):
 
     def _tuned(self, phrase: str) -> str:
         """Which tuned detector was asked; it answers for what it was taught only."""
-        tuner = self._session.tuning
-        version = tuner.get(tuned_number_in(self._session.proposal.model_id))
+        tuning = self._session.tuning
+        version = tuning.get(tuned_number_in(self._session.proposal.model_id))
         if version is None:
             return ""
         taught = {as_phrase(name) for name in version.classes.values()}
@@ -220,9 +220,9 @@ class FindPanel(Section):
         self.body.addWidget(self.fold)
         self.fold.toggled.connect(self._on_fold)
         session.settings_changed.connect(self._on_settings)
-        session.tuning.changed.connect(self._on_tuner)
+        session.tuning.changed.connect(self._on_tuning)
         self._on_settings()
-        self._on_tuner()
+        self._on_tuning()
 
     def find(self) -> None:
         """Look for what is in the field."""
@@ -239,10 +239,10 @@ class FindPanel(Section):
             for layout in (self.fold.layout(), self.body):
                 layout.activate()
 
-    def _on_tuner(self) -> None:
+    def _on_tuning(self) -> None:
         """Say which tuned detector is asked, and what for."""
-        tuner = self._session.tuning
-        version = None if tuner.why_not else tuner.current
+        tuning = self._session.tuning
+        version = None if tuning.why_not else tuning.current
         self.tuned.setVisible(version is not None)
         if version is not None:
             phrases = ", ".join(dict.fromkeys(version.classes.values()))
