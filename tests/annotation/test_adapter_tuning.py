@@ -51,7 +51,7 @@ def tuned(tmp_path_factory, models):
     folder = tmp_path_factory.mktemp("tuned") / "images"
     folder.mkdir()
     loop_bench.write_phantoms(folder, 5)
-    bench = loop_bench.LoopBench(models, steps=30)
+    bench = loop_bench.LoopBench(models, steps=40)
     session = bench.session
     session.navigation.open_folder(folder)
     labels = np.zeros(loop_bench.SIZE_HW, np.uint8)

@@ -58,7 +58,7 @@ def trained(tmp_path_factory, models):
     folder = tmp_path_factory.mktemp("loop") / "images"
     folder.mkdir()
     truths = loop_bench.write_phantoms(folder, 7)
-    bench = loop_bench.LoopBench(models, steps=12)
+    bench = loop_bench.LoopBench(models, steps=30)
     bench.session.navigation.open_folder(folder)
     bench.session.editing.rename_class(1, "zygomatic arch")  # the text prompt refuses it
     for number in range(4):

@@ -460,14 +460,12 @@ def cross_validate_lora(
     Args:
         images: all that are accepted.
         phrases: label value -> what a person would type.
-        detector: to tune: a name or a folder.
         out: folder of the adapter; the trainings of a cross-validation are in ``fold-N`` in it.
         settings: of the training on all; those of a cross-validation have fewer steps.
         scorer: given a detector, measures what a person gets by the phrases.
-        source: name of the project.
         progress: (step, steps, figures) over all trainings together; "held_out_dice" is the Dice
             of boxes on the images to stop by.
-        cancelled: asked after each step.
+        detector, source, cancelled: as in `train_lora`.
 
     Raises:
         DatasetError: all images are of one group, or nothing is there to learn.
