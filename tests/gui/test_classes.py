@@ -182,6 +182,29 @@ def test_the_class_of_an_accepted_object_is_changed_and_undo_takes_that_back(
     assert np.array_equal(drawing.session.labels, before)
 
 
+def test_the_key_fills_the_holes_of_the_object_under_the_mouse(drawing, phantom_folder):
+    from qtpy.QtCore import Qt
+
+    shift = Qt.KeyboardModifier.ShiftModifier
+    draw(drawing, 0)
+    image_id = press_g(drawing)
+    whole = drawing.session.labels.copy()
+    x, y = CENTRES[0]
+    drawing.session.painting.box((x - 4, y - 4), (x + 4, y + 4), positive=False)
+    holed = drawing.session.labels.copy()
+    assert holed[y, x] == 0
+    hover(drawing, x + 8, y + 8)
+    drawing.press(Qt.Key.Key_Y, shift)
+    assert np.array_equal(drawing.session.labels, whole)
+    drawing.wait(lambda: not drawing.session.outbox.stores())
+    assert inside(saved(phantom_folder, image_id)["object"], 0)
+    drawing.press(Qt.Key.Key_Y, shift)
+    assert "no hole" in drawing.widget.status.text()
+    drawing.press(Qt.Key.Key_U)
+    drawing.settle()
+    assert np.array_equal(drawing.session.labels, holed)
+
+
 def test_an_accepted_object_that_was_pointed_at_is_given_a_class_by_its_chip(
     drawing, phantom_folder
 ):

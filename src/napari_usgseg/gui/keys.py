@@ -51,6 +51,9 @@ class Dock(Protocol):
     def give_class(self) -> None:
         """Give the picked class to an object."""
 
+    def fill_holes(self) -> None:
+        """Fill the holes of an object."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shortcut:
@@ -135,6 +138,8 @@ SHORTCUTS: tuple[Shortcut, ...] = (
              lambda w: w.session.prompting.new_object()),
     Shortcut("Shift-R", "class of the object", "The picked class for the object under the mouse.",
              lambda w: w.give_class()),
+    Shortcut("Shift-Y", "fill holes", "Fill the holes of the object under the mouse.",
+             lambda w: w.fill_holes()),
     Shortcut("H", "hold to see the image alone",
              "While it is held down, nothing lies over the image.",
              lambda w: w.display.bare(), lambda w: w.display.dress()),

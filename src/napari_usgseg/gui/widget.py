@@ -223,11 +223,18 @@ class UltrasoundWidget(QWidget):
 
     def give_class(self) -> None:
         """Give the picked class to the object under the mouse, or else to the one under work."""
-        at = None
-        if self.viewer.mouse_over_canvas and not self.bridge.adopted.is_away:
-            x, y = (float(value) for value in self.bridge.to_xy(self.viewer.cursor.position))
-            at = x, y
-        self.session.editing.give_class(self.session.table.active, at)
+        self.session.editing.give_class(self.session.table.active, self._pointed())
+
+    def fill_holes(self) -> None:
+        """Fill the holes of the object under the mouse, or else of the one under work."""
+        self.session.objects.fill_holes(self._pointed())
+
+    def _pointed(self) -> tuple[float, float] | None:
+        """The pixel (x, y) under the mouse; None where that is elsewhere."""
+        if not self.viewer.mouse_over_canvas or self.bridge.adopted.is_away:
+            return None
+        x, y = (float(value) for value in self.bridge.to_xy(self.viewer.cursor.position))
+        return x, y
 
     # -- what the session says -----------------------------------------------------------------
 
