@@ -42,19 +42,24 @@ def usgseg(capsys):
     return call
 
 
-@pytest.fixture(scope="package", autouse=True)
+KEPT = {}
+"""Models by what was asked for; each is loaded once in this process."""
+
+
+@pytest.fixture(scope="module", autouse=True)
 def models_stay_loaded():
-    """Load each model once for all calls in this process: no model holds anything between calls."""
-    patch = pytest.MonkeyPatch()
-    for name in ("load_segmenter", "load_detector"):
-        patch.setattr(registry, name, _once(getattr(registry, name)))
-    yield
-    patch.undo()
+    """Take each model from those that are kept: no model holds anything between calls.
+
+    Only while a file of this folder is run, for others want the functions themselves.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("load_segmenter", "load_detector"):
+            kept = KEPT.setdefault(name, {})
+            patch.setattr(registry, name, _once(getattr(registry, name), kept))
+        yield
 
 
-def _once(load):
-    kept = {}
-
+def _once(load, kept):
     def loaded(model="nano", adapter=None, device="cpu"):
         if adapter is not None:
             return load(model, adapter=adapter, device=device)
