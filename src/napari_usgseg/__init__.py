@@ -10,7 +10,7 @@ The names below are the public face; docs/api.md shows them at work. They are im
 first asked for, so that ``import napari_usgseg`` alone stays light.
 """
 
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False  # true to a type checker; the module typing costs as much as all the rest
 
 if TYPE_CHECKING:
     from .api import export, segment_prompts, segment_text

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import PromptError
-from .outputs import OutputFolder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from ..core.types import LabelClass
     from .labels import Labelling, LabelMap
+    from .outputs import OutputFolder
 
 
 @dataclass(frozen=True, slots=True, eq=False)

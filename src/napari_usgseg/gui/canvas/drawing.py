@@ -15,7 +15,6 @@ from napari.utils.colormaps import DirectLabelColormap
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Qt, Signal
-from scipy import ndimage
 
 from ...annotation.session import AnnotationSession
 from ...annotation.settings import View
@@ -185,7 +184,16 @@ def label_colors(table: ClassTable, labelling: Labelling, values: list[int]) -> 
 
 def eroded(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
     """A mask (H, W) without its outermost ``width`` pixels; beyond the array there is nothing."""
-    return ndimage.minimum_filter(mask, 2 * width + 1, mode="constant")
+    # not scipy's: the first contour would wait a third of a second for its import
+    rows, columns = mask.shape
+    padded = np.pad(mask, width)
+    along = np.ones((rows, columns + 2 * width), bool)
+    for shift in range(2 * width + 1):
+        along &= padded[shift : shift + rows]
+    inner = np.ones((rows, columns), bool)
+    for shift in range(2 * width + 1):
+        inner &= along[:, shift : shift + columns]
+    return inner
 
 
 def prompt_marks(objects: tuple[ProposedObject, ...]) -> list[Mark]:
