@@ -176,14 +176,12 @@ def export(
                 format=format,
                 overwrite=overwrite,
             )
-    classes = project.classes()
     return export_store(
         project,
         folder,
         name=name,
         organ=organ,
-        target=target or (classes[0].name if classes else "object"),
-        classes=classes,
+        target=target,
         groups=groups,
         format=format,
         overwrite=overwrite,

@@ -64,7 +64,7 @@ def export(
             failed.extend(_export(store, place, name, organ, target, groups, format, overwrite))
 
     if annotator == ALL:
-        _export_all(_committed(folder, labels), out, export_one, failed, overwrite)
+        _export_all(_accepted_by(folder, labels), out, export_one, failed, overwrite)
     else:
         export_one(annotator, out)
     end_if_failed(dict.fromkeys(failed))
@@ -102,7 +102,7 @@ def _open(folder: Path, labels: Path | None, annotator: str) -> Project:
     return Project(folder, labels, annotator=annotator, write=False)
 
 
-def _committed(folder: Path, labels: Path | None) -> list[str]:
+def _accepted_by(folder: Path, labels: Path | None) -> list[str]:
     """The annotators with something to export; the first one where nobody has anything.
 
     The first annotator's name is ``FIRST``.
@@ -139,16 +139,14 @@ def _export(
         raise DatasetError(
             store.folder,
             f"nothing is labelled here yet{others} (no label map in {store.root / 'labels'}); "
-            "commit an image in the widget first",
+            "accept an image in the widget first",
         )
-    classes = store.classes()
     report = export_store(
         store,
         out,
         name=name,
         organ=organ,
-        target=target or (classes[0].name if classes else "object"),
-        classes=classes,
+        target=target,
         groups=groups,
         format=format,
         overwrite=overwrite,

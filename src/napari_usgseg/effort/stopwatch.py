@@ -1,4 +1,4 @@
-"""How long a person is at work on an image."""
+"""Stopwatch of one image: the seconds that a person is at work on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is opened, for whom, and where its labels are."""
+"""Opening of images: a folder or a layer, for whom, and where its labels are."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The main job on phantoms: a phrase, a correction by a simulated person's click, a PNG data set.
 
     <out>/phantoms/<id>.png      the images
-    <out>/labels/<id>.png        what was committed
+    <out>/labels/<id>.png        what was accepted
     <out>/overlays/<id>-*.png    after the phrase, and after the click
     <out>/dataset/               the export, in the protocol's layout
 

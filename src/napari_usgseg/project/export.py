@@ -1,4 +1,4 @@
-"""What is accepted in a store, exported as a data set."""
+"""Export of a label store: what is accepted in it, as a data set."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def export_store(
     out: str | Path,
     *,
     organ: str,
-    target: str,
-    classes: Sequence[LabelClass],
+    target: str | None = None,
+    classes: Sequence[LabelClass] | None = None,
     name: str | None = None,
     groups: str | None = None,
     format: str = DEFAULT_FORMAT,
@@ -37,8 +37,8 @@ def export_store(
         store: where the labels are.
         out: the data set's folder.
         organ: what the images show.
-        target: the phrase for label 1.
-        classes: of the label maps.
+        target: the phrase for label 1; None takes the name of the first class.
+        classes: of the label maps; None takes those that are written down in the store.
         name: of the data set; None takes the store's.
         groups: which images belong together, a rule or a table (``io.groups``); None keeps the
             images of a patient's folder together, and the frames of a file.
@@ -54,6 +54,8 @@ def export_store(
     done = [item for item in store.records if states[item.image_id] is ImageState.ACCEPTED]
     if not done:
         raise DatasetError(store.name, "nothing is labelled yet; accept at least one image first")
+    classes = store.classes() if classes is None else classes
+    target = target or (classes[0].name if classes else "object")
     grouped = group_images(store.records, store.folder, groups)
     reads = [groups] if groups is not None and is_table(groups) else []
 

@@ -1,4 +1,4 @@
-"""What was trained in a project, in versions, and which version of each kind is in use.
+"""Model versions of a project: what was trained in it, and which version of each kind is in use.
 
     <project>/models/ppn-v0003/        one prompt predictor: ppn.json, ppn.safetensors, version.json
     <project>/models/lora-v0001/       one adapter: PEFT's two files, usgseg.json, version.json

@@ -1,4 +1,4 @@
-"""How images and labels are shown: bare, as contours, lighter, darker, despeckled."""
+"""Display of images and labels: bare, as contours, lighter, darker, despeckled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the layers of a session show: pictures, label maps, proposals, prompts."""
+"""Drawing of a session on napari layers: pictures, label maps, proposals, prompts."""
 
 from __future__ import annotations
 

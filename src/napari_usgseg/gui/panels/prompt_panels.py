@@ -1,4 +1,4 @@
-"""How an image is labelled: the mode of assistance, finding by a phrase, correction by prompts."""
+"""Panels of labelling: the mode of assistance, finding by a phrase, correction by prompts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is set once: how images are looked at, how proposals are cleaned, which models are asked."""
+"""Panels of settings: the look of images, the cleaning of proposals, the models that are asked."""
 
 from __future__ import annotations
 
