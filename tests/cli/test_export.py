@@ -55,7 +55,7 @@ def test_an_export_is_not_overwritten_unless_told_to(usgseg, labelled, tmp_path)
 def test_a_folder_without_labels_says_what_to_do(usgseg, images, tmp_path):
     outcome = usgseg("export", images, "--out", tmp_path / "set")
     assert outcome.code == 1
-    assert "commit an image" in outcome.err
+    assert "accept an image" in outcome.err
     assert not (tmp_path / "set").exists()
 
 
