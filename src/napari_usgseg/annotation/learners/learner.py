@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any, ClassVar
@@ -19,7 +20,7 @@ NO_FOLDER = "Open a folder of images first."
 BEGUN = "A training goes on in the background; Learn shows how far it is."
 
 
-class Learner:
+class Learner(ABC):
     """``session.prompt_predictor`` and ``session.tuning``.
 
     ``changed`` is emitted whenever anything that can be read here may have changed (also progress,
@@ -235,9 +236,9 @@ class Learner:
         }
 
     @property
+    @abstractmethod
     def counts(self) -> dict[int, int]:
         """Class id -> in how many accepted images it is."""
-        raise NotImplementedError
 
     # -- what comes from elsewhere -------------------------------------------------------------
 
@@ -301,10 +302,10 @@ class Learner:
             failed=failed,
         )
 
-    def _versions_changed(self) -> None:
+    def _versions_changed(self) -> None:  # noqa: B027  (most have nothing to do then)
         """What is kept of the versions was changed, or could not be."""
 
-    def given_up(self) -> None:
+    def given_up(self) -> None:  # noqa: B027  (most have nothing to do then)
         """A training was given up or failed."""
 
     def _use(self, versions: Versions) -> None:
@@ -313,13 +314,14 @@ class Learner:
         if former != self.current:
             self._used()
 
+    @abstractmethod
     def _used(self) -> None:
         """Another version, or none, is in use now."""
 
+    @abstractmethod
     def _nothing_yet(self) -> str:
         """The sentence for a folder where nothing was trained."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _of_another(self, current: ModelVersion) -> str:
         """Why a version does not fit the chosen model; "" where it does."""
-        raise NotImplementedError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -138,6 +138,7 @@ class LearnerTab(QWidget):
     Args:
         session: of the learner.
         learner: that is shown.
+        purpose: gives the sentence that says what is learnt, and from what.
         settings: of the learner, below its versions.
 
     Attributes:
@@ -149,12 +150,17 @@ class LearnerTab(QWidget):
     base = in_use = begin = ""
 
     def __init__(
-        self, session: AnnotationSession, learner: Learner, settings: QWidget | None = None
+        self,
+        session: AnnotationSession,
+        learner: Learner,
+        purpose: Callable[[], str],
+        settings: QWidget | None = None,
     ) -> None:
         super().__init__()
         self._session = session
         self._learner = learner
         self.purpose = _sentence()
+        self._purpose = purpose
         self.version = QComboBox()
         self.version.setToolTip(self.in_use)
         self.version.setMinimumContentsLength(12)
@@ -199,10 +205,6 @@ class LearnerTab(QWidget):
         self._on_opened()
         self.refresh()
 
-    def purpose_text(self) -> str:
-        """What is learnt, and from what."""
-        raise NotImplementedError
-
     def _on_version(self, index: int) -> None:
         self._learner.choose(self.version.itemData(index))
 
@@ -213,7 +215,7 @@ class LearnerTab(QWidget):
     def refresh(self) -> None:
         """Say how it is."""
         learner = self._learner
-        self.purpose.setText(self.purpose_text())
+        self.purpose.setText(self._purpose())
         self._list_versions()
         self._show_buttons()
         training = learner.training
@@ -325,11 +327,11 @@ class AssistTab(LearnerTab):
     def __init__(self, session: AnnotationSession) -> None:
         form = SettingsForm(session, TrainingSettings)
         form.layout().setContentsMargins(0, 0, 0, 0)
-        super().__init__(session, session.prompt_predictor, form)
+        super().__init__(session, session.prompt_predictor, self._what_is_trained, form)
         self.form = form
 
-    def purpose_text(self) -> str:
-        """Says too how many images are missing."""
+    def _what_is_trained(self) -> str:
+        """The purpose, and how many images are missing."""
         left = self._session.prompt_predictor.until_offer
         more = f" {left} more until it learns." if left else ""
         return (
@@ -346,10 +348,10 @@ class TuneTab(LearnerTab):
     begin = "Tune now"
 
     def __init__(self, session: AnnotationSession) -> None:
-        super().__init__(session, session.tuning)
+        super().__init__(session, session.tuning, self._what_is_tuned)
 
-    def purpose_text(self) -> str:
-        """Says too from which detector it goes on."""
+    def _what_is_tuned(self) -> str:
+        """The purpose, and from which detector it goes on."""
         parts = [
             "After tuning, Find knows your targets by the names of their classes.",
             f"{_accepted(self._session)}.",

@@ -6,6 +6,7 @@ same weights give the same logits; what differs is that nothing is remembered be
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -212,7 +213,7 @@ PIXEL_STD = (0.229, 0.224, 0.225)
 MASK_THRESHOLD = 0.0
 
 
-class SamNet(nn.Module):
+class SamNet(nn.Module, ABC):
     """What `SamSegmenter` stands on: an image encoder with SAM 2's prompt encoder and mask decoder.
 
     Attributes:
@@ -225,12 +226,12 @@ class SamNet(nn.Module):
     prompt_encoder: Any
     mask_decoder: Any
 
+    @abstractmethod
     def encode(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Normalised pixels (B, 3, S, S) to image embedding and high-resolution features.
 
         The embedding is (B, C, S/16, S/16); of the features the finest comes first.
         """
-        raise NotImplementedError
 
 
 class SamSegmenter:
