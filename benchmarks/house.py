@@ -5,8 +5,8 @@
     python benchmarks/house.py --package PATH     of another package, such as a peer's
 
 A line is a line of a file (``wc -l``). Imports count wherever they stand, in functions and under
-``TYPE_CHECKING`` too. A circle is a set of modules each of which leads to every other; its size is
-counted within one folder of the package and for the whole.
+``TYPE_CHECKING`` too. A circle is a set of modules of the package, each of which leads to every
+other.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from napari_usgseg import __version__
+from napari_usgseg.cli import info
 
 
 def test_versions_devices_models_and_caches_are_told(usgseg, tmp_path, monkeypatch):
@@ -37,14 +38,32 @@ def test_versions_devices_models_and_caches_are_told(usgseg, tmp_path, monkeypat
             assert private not in text
 
 
-def test_a_gpu_is_told_by_its_drivers_own_tool(usgseg, tmp_path, monkeypatch):
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text("#!/bin/sh\necho 'NVIDIA H100, 81559 MiB, 570.1'\n")
-    tool.chmod(0o755)
-    monkeypatch.setattr("shutil.which", lambda name: str(tool))
+def test_a_gpu_is_told_by_its_drivers_own_tool(usgseg, monkeypatch):
+    def answer(words, **options):
+        return subprocess.CompletedProcess(words, 0, "NVIDIA H100, 81559 MiB, 570.1\n")
+
+    def no_driver(words, **options):
+        raise subprocess.CalledProcessError(9, words)
+
+    monkeypatch.setattr("shutil.which", lambda name: name)
+    monkeypatch.setattr(subprocess, "run", answer)
     assert "NVIDIA H100, 81559 MiB, 570.1" in usgseg("info").out
-    tool.write_text("#!/bin/sh\nexit 9\n")
+    monkeypatch.setattr(subprocess, "run", no_driver)
     assert "none that NVIDIA's driver knows" in usgseg("info").out
+
+
+def test_a_file_that_vanishes_from_a_cache_meanwhile_is_not_counted(monkeypatch, tmp_path):
+    (tmp_path / "kept").write_bytes(b"1234")
+    (tmp_path / "gone").write_bytes(b"1")
+    look = os.lstat
+
+    def vanished(path, *rest):
+        if Path(path).name == "gone":
+            raise FileNotFoundError(path)
+        return look(path, *rest)
+
+    monkeypatch.setattr(os, "lstat", vanished)
+    assert info._size(tmp_path) == {"files": 1, "bytes": 4}
 
 
 def test_nothing_heavy_is_imported_to_tell_it():

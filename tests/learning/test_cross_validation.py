@@ -7,6 +7,8 @@ import pytest
 
 from napari_usgseg.core.errors import DatasetError
 from napari_usgseg.learning.cross_validation import (
+    Fold,
+    cross_validate,
     folds,
     how_measured,
     joined_groups,
@@ -111,3 +113,24 @@ def test_the_verdict_says_that_cross_validation_is_shorter():
     said = f"Measured by {method}, in trainings with fewer images"
     assert said in how_measured({"method": method})
     assert how_measured({"method": "held-out groups"}) == ""
+
+
+def test_a_fold_without_a_class_is_no_step_of_the_training(tmp_path):
+    images, told = noise(3, 3), []
+    whole = {1: "cyst"}
+    needed = [
+        Fold((1, 2), (0,), whole, tmp_path / "fold-1", 20),
+        Fold((0, 2), (1,), {}, tmp_path / "fold-2", 20),
+        Fold((0, 1), (2,), whole, tmp_path / "fold-3", 20),
+        Fold((0, 1, 2), (), whole, tmp_path, 30),
+    ]
+
+    def train(fold, progress):
+        progress(1, fold.steps, {})
+        return fold.folder.name
+
+    cross_validate(
+        images, whole, needed, train, lambda model, image: {1: 0.5},
+        lambda step, steps, figures: told.append((step, steps)),
+    )  # fmt: skip
+    assert told == [(1, 70), (21, 70), (41, 70)]

@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import stat
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,12 +100,13 @@ def _gpus() -> list[str]:
 
 def _size(folder: Path) -> dict[str, int]:
     """How many files a folder holds, links not counted, and their bytes together."""
-    sizes = [
-        os.lstat(os.path.join(place, name)).st_size
-        for place, _, names in os.walk(folder)
-        for name in names
-        if not os.path.islink(os.path.join(place, name))
-    ]
+    sizes = []
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):  # another process has removed it meanwhile
+                status = os.lstat(os.path.join(place, name))
+                if not stat.S_ISLNK(status.st_mode):
+                    sizes.append(status.st_size)
     return {"files": len(sizes), "bytes": sum(sizes)}
 
 

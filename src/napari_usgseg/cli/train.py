@@ -267,7 +267,11 @@ def lora(
             pictures=pictures,
             say=typer.echo,
             progress=lambda now, total, figures: _say_step(
-                step, now, total, figures, worth="validation" in figures
+                step,
+                now,
+                total,
+                {name: figures[name] for name in ("loss", "validation") if name in figures},
+                worth="validation" in figures,
             ),
         )
     from accelerate import PartialState

@@ -131,7 +131,8 @@ def cross_validate(
     Returns:
         What the last training gave, and the scores as its card keeps them.
     """
-    total = sum(fold.steps for fold in needed)
+    # a fold without a class is not trained: it has no steps, neither here nor in the logs
+    total = sum(fold.steps for fold in needed if fold.classes)
     found: dict[str, dict[str, float]] = {}
     done = 0
 
@@ -140,8 +141,11 @@ def cross_validate(
 
     models: list[M | None] = []
     for fold in needed:
-        models.append(train(fold, told) if fold.classes else None)
-        done += fold.steps
+        if fold.classes:
+            models.append(train(fold, told))
+            done += fold.steps
+        else:
+            models.append(None)
     for fold, model in zip(needed, models, strict=True):
         for index in fold.test:
             image = images[index]

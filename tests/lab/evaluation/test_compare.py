@@ -53,3 +53,15 @@ def test_what_cannot_be_compared_is_named_with_the_cure(tmp_path, write, words):
     write(second)
     with pytest.raises(DatasetError, match=words):
         compare_reports(first, second)
+
+
+def test_ids_and_groups_may_be_numbers_and_an_image_counts_once(tmp_path):
+    path = tmp_path / "a.json"
+    scores = {"dice": 0.5, "iou": 0.4, "hd95_px": 2.0}
+    images = [{"id": 1, **scores}, {"id": "2", "group": 7, **scores}, {"id": 1, **scores}]
+    content = {
+        "schema": 1, "prompt": "box", "segmenter": "nano", "grounder": None,
+        "datasets": {"busi": {"per_image": images}},
+    }  # fmt: skip
+    path.write_text(json.dumps(content))
+    assert compare_reports(path, path)["datasets"]["busi"]["dice"]["images"] == 2

@@ -135,6 +135,13 @@ def test_text_without_a_detector_is_a_wrong_request(make_dataset, plain_segmente
         evaluate_dataset(dataset, plain_segmenter, None, EvaluationRequest("text"))
 
 
+@pytest.mark.parametrize("prompt", ["predictions", "telepathy", ""])
+def test_a_prompt_that_no_model_takes_is_a_wrong_request(make_dataset, plain_segmenter, prompt):
+    dataset = make_dataset({"a": _map((1, 0, 0, 20, 20))})
+    with pytest.raises(PromptError, match="no prompt of a model"):
+        evaluate_dataset(dataset, plain_segmenter, None, EvaluationRequest(prompt))
+
+
 def test_a_damaged_image_is_named_and_the_others_are_scored(make_dataset, plain_segmenter):
     square = _map((1, 0, 0, 20, 20))
     dataset = make_dataset({"a": square, "b": square, "c": square})

@@ -1,11 +1,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from napari_usgseg.core.errors import DatasetError
-from napari_usgseg.lab.public_datasets.registry import find_dataset, known_dataset, known_datasets
+from napari_usgseg.lab.public_datasets.registry import (
+    KnownDataset,
+    find_dataset,
+    known_dataset,
+    known_datasets,
+)
 
 
 def test_the_paper_s_counts_add_up():
@@ -67,3 +74,12 @@ def test_merged_and_kept_labels_are_of_classes_that_the_annotations_have():
 
 def test_names_are_found_without_regard_to_hyphens():
     assert find_dataset("busuclm") is known_dataset("BUS-UCLM")
+
+
+@pytest.mark.parametrize("place", ["card", "layout", "mask"])
+def test_a_misspelt_key_is_an_error(place):
+    card = asdict(known_datasets()[0])
+    taken = {"card": card, "layout": card["layout"], "mask": card["layout"]["masks"][0]}[place]
+    taken["ignor"] = ["x"]
+    with pytest.raises(ValidationError, match="ignor"):
+        TypeAdapter(KnownDataset).validate_python(card)

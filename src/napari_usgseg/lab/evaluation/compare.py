@@ -123,13 +123,19 @@ def _images(path: Path, report: dict[str, Any]) -> pd.DataFrame:
     import pandas as pd
 
     rows = [
-        {"group": image["id"], **image, "dataset": name, "id": str(image["id"])}
+        {
+            **image,
+            "dataset": name,
+            "id": str(image["id"]),
+            "group": str(image.get("group", image["id"])),
+        }
         for name, entry in report["datasets"].items()
         for image in entry.get("per_image", ())
     ]
     if not rows:
         raise DatasetError(path, "has no scores per image; evaluate again with --per-image")
-    return pd.DataFrame(rows)[["dataset", "id", "group", *METRICS]]
+    table = pd.DataFrame(rows).drop_duplicates(["dataset", "id"], keep="last")
+    return table[["dataset", "id", "group", *METRICS]]
 
 
 def _who(path: Path, report: dict[str, Any]) -> dict[str, str]:

@@ -130,7 +130,10 @@ def _model_method(
             raise PromptError(f"{request.prompt} prompts need a prompt predictor: name its folder")
         make = ppn_method if request.prompt == "ppn" else ppn_box_method
         return make(segmenter, auto, classes_for(auto, dataset), request)
-    return (box_method if request.prompt == "box" else clicks_method)(segmenter, request)
+    makers = {"box": box_method, "clicks": clicks_method}
+    if request.prompt not in makers:
+        raise PromptError(f"'{request.prompt}' names no prompt of a model")
+    return makers[request.prompt](segmenter, request)
 
 
 def drawn_items(dataset: Dataset, seed: int) -> Sequence[tuple[DatasetItem, DatasetItem]]:

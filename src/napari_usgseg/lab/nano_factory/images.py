@@ -74,9 +74,11 @@ def ask_teacher(
     )
     low, high = tensor.min(), tensor.max()
     tensor = (tensor - low) / (high - low).clamp(min=1e-8)
-    # half precision halves the time where the processor has it; where it is imitated, it takes
-    # fifteen times as long as single precision
-    has_bfloat16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    # half precision is for processors that have it: where it is imitated it takes many times as
+    # long as single precision
+    has_bfloat16 = torch.backends.mkldnn.is_available() and (
+        torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
     with torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16):
         embedding = teacher.image_encoder(tensor)
         logits = []

@@ -14,7 +14,7 @@ from functools import cache
 from importlib import resources
 from typing import Literal
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 from ...core.errors import DatasetError
 
@@ -27,9 +27,15 @@ one for all images; ddti: the XML of the DDTI, one for all images of a case.
 """
 
 
+STRICT = ConfigDict(extra="forbid")
+"""A misspelt key of the file is an error, for left out it would change which images are taken."""
+
+
 @dataclass(frozen=True, slots=True)
 class LabelRule:
     """A label of the prepared data set: its name, and the classes of the original that it holds."""
+
+    __pydantic_config__ = STRICT
 
     name: str
     classes: tuple[str, ...]
@@ -51,6 +57,8 @@ class MaskRule:
         required: whether an image without such an annotation is a fault.
     """
 
+    __pydantic_config__ = STRICT
+
     pattern: str
     kind: MaskKind = "binary"
     class_name: str = "object"
@@ -66,6 +74,8 @@ class TableRule:
 
     ``id`` names the image: its file name, with or without suffix.
     """
+
+    __pydantic_config__ = STRICT
 
     pattern: str
     id: str
@@ -94,6 +104,8 @@ class Layout:
         source: where this layout was read about.
         verified: False where it was not found in code that reads the original.
     """
+
+    __pydantic_config__ = STRICT
 
     image: tuple[str, ...]
     files: str
@@ -129,6 +141,8 @@ class KnownDataset:
         seen: whether the paper's model was tuned on it; None for the extras.
         note: what to know before drawing conclusions.
     """
+
+    __pydantic_config__ = STRICT
 
     name: str
     organ: str

@@ -8,7 +8,6 @@ on (seed, image, view) alone and not on when it is made: an interrupted training
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,7 +71,10 @@ class ViewCache:
         self.encoded = 0
         self._segmenter, self._seed, self._how = segmenter, seed, how
         self._values = list(values)
-        self._kept: LRUCache[tuple[int, int], View] = LRUCache(limit, lambda view: view.nbytes)
+        self._kept: LRUCache[tuple[int, int], View] = LRUCache(
+            limit,
+            lambda view: min(view.nbytes, limit),  # one that is above the limit is kept alone
+        )
 
     def get(self, index: int, view: int) -> View:
         """View ``view`` of image ``index``."""
@@ -80,8 +82,7 @@ class ViewCache:
         found = self._kept.get(key)
         if found is None:
             found = self._make(index, view)
-            with suppress(ValueError):  # it alone is above the limit
-                self._kept[key] = found
+            self._kept[key] = found
         return found
 
     def part(self, indices: Sequence[int], values: Sequence[int]) -> ViewPart:
