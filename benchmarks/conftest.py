@@ -1,17 +1,4 @@
-"""The fixtures that tests of a window share, for those of the benchmarks."""
+"""The fixtures of the window's tests, and the real data's, for the benchmarks' own tests."""
 
 from tests.conftest import data_folder  # noqa: F401
-from tests.support.person import (  # noqa: F401
-    at_work,
-    employ,
-    heads,
-    heads_folder,
-    inference,
-    no_giving_way,
-    own_preferences,
-    person,
-    phantom_folder,
-    phantom_set,
-    slowdown,
-    truth,
-)
+from tests.gui.conftest import *  # noqa: F403
