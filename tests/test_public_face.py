@@ -157,12 +157,47 @@ def test_a_box_and_points_give_a_mask_and_a_further_point_corrects_it(phantom, f
         ({}, "nothing to go by"),
         ({"point_coords": [(5, 5)], "point_labels": [1, 0]}, "label"),
         ({"point_coords": [(-50, 5)]}, "outside"),
+        ({"point_coords": 5}, "points must be"),
+        ({"point_coords": [("a", "b")]}, "point_coords must be numbers"),
+        ({"point_coords": [("1", "2")]}, "point_coords must be numbers"),
+        ({"point_coords": [(1, 2), (3,)]}, "point_coords must be numbers"),
+        ({"point_coords": [(1e300, 5)]}, "outside"),
+        ({"point_coords": [(10**400, 5)]}, "point_coords must be numbers"),
+        ({"point_coords": []}, "nothing to go by"),
+        ({"point_coords": [(5, 5)], "point_labels": [0.7]}, "point_labels must be 1 or 0"),
+        ({"point_coords": [(5, 5)], "point_labels": [2]}, "point_labels must be 1 or 0"),
+        ({"point_coords": [(5, 5)], "point_labels": [float("nan")]}, "point_labels must be 1 or 0"),
+        ({"point_coords": [(5, 5)], "point_labels": ["on"]}, "point_labels must be numbers"),
+        ({"point_labels": [1]}, "label"),
         ({"box": [1, 2, 3]}, "box"),
+        ({"box": [1, 2, 3, 1j]}, "box must be numbers"),
+        ({"box": "1,2,3,4"}, "box must be numbers"),
     ],
 )
 def test_prompts_that_cannot_be_used_are_named(phantom, found, prompts, words):
     with pytest.raises(PromptError, match=words):
         us.segment_prompts(phantom.image, embedding=found.embedding, **prompts)
+
+
+def test_a_box_with_no_points_in_a_list_is_a_box_alone(phantom, found):
+    box = found.items[0].box
+    alone = us.segment_prompts(phantom.image, box=box, embedding=found.embedding)
+    both = us.segment_prompts(
+        phantom.image, box=box, point_coords=[], point_labels=[], embedding=found.embedding
+    )
+    np.testing.assert_array_equal(both.mask, alone.mask)
+
+
+def test_a_mask_of_another_image_is_no_previous_one(phantom, found):
+    with pytest.raises(PromptError, match="previous mask"):
+        us.segment_prompts(phantom.image[:-9], point_coords=[(5, 5)], previous=found.items[0])
+
+
+@pytest.mark.parametrize("name", ["box_threshold", "text_threshold"])
+@pytest.mark.parametrize("value", [2, -1, float("nan")])
+def test_a_threshold_out_of_range_is_refused(phantom, name, value):
+    with pytest.raises(PromptError, match=f"{name} must be between 0 and 1"):
+        us.segment_text(phantom.image, phantom.phrase, **{name: value})
 
 
 def test_other_faults_are_of_the_one_tree(phantom, tmp_path):

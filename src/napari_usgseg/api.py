@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .core.types import ImageEmbedding, Prompts, TextPrompt
+from .core.errors import PromptError
+from .core.types import FloatArray, ImageEmbedding, Prompts, TextPrompt
 from .io.export import ExportReport
 from .io.formats import DEFAULT_FORMAT
 from .io.images import to_rgb_uint8
@@ -105,21 +106,24 @@ def segment_prompts(
         where it is empty), ``score``: the segmenter's estimate of the mask's IoU in [0, 1].
 
     Raises:
-        PromptError: there is neither a point nor a box, or one is malformed or outside the image.
+        PromptError: there is neither a point nor a box, or one is malformed or outside the image;
+            or ``previous`` is of another image's size.
         ModelError: ``embedding`` is another model's.
         ImageReadError: ``image`` has another shape or type.
     """
     segmenter = segmenter or _nano_segmenter()
-    coords = np.zeros((0, 2), np.float32)
-    if point_coords is not None:
-        coords = np.asarray(point_coords, np.float32)
-    labels = np.ones(len(coords), np.int32)
+    coords = _numbers([] if point_coords is None else point_coords, "point_coords")
+    if coords.shape == (0,):
+        coords = coords.reshape(0, 2)
+    labels = np.ones(coords.shape[:1], np.float32)
     if point_labels is not None:
-        labels = np.asarray(point_labels, np.int32)
+        labels = _numbers(point_labels, "point_labels")
+        if not np.isin(labels, (0, 1)).all():
+            raise PromptError(f"point_labels must be 1 or 0 each, got {labels.tolist()}")
     prompts = Prompts(
         point_coords=coords,
-        point_labels=labels,
-        box=None if box is None else np.asarray(box, np.float32),
+        point_labels=labels.astype(np.int32),
+        box=None if box is None else _numbers(box, "box"),
         mask_input=None if previous is None else previous.low_res_logits,
     )
     return propose_prompts(
@@ -186,6 +190,22 @@ def export(
         format=format,
         overwrite=overwrite,
     )
+
+
+def _numbers(given: ArrayLike, what: str) -> FloatArray:
+    """What a script gave as an array of numbers.
+
+    Raises:
+        PromptError: it is none.
+    """
+    try:
+        array = np.asarray(given)
+        if array.dtype.kind in "biufO":  # not what NumPy would read as a number, such as "1"
+            with np.errstate(over="ignore"):  # infinity is outside of every image
+                return np.asarray(array, np.float32)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise PromptError(f"{what} must be numbers, all rows as long as each other, got {given!r}")
 
 
 @cache

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import PromptError
+
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
 
@@ -44,11 +46,20 @@ class TextPrompt:
     ``box_threshold`` is the least score of a box, ``text_threshold`` the least score of a token
     that gives a box its phrase (Grounding DINO, arXiv 2303.05499, section 3). Both are in [0, 1];
     None takes the detector's own, which its model card states.
+
+    Raises:
+        PromptError: a threshold is out of range.
     """
 
     text: str
     box_threshold: float | None = None
     text_threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("box_threshold", "text_threshold"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:  # NaN is not, either
+                raise PromptError(f"{name} must be between 0 and 1, got {value:g}")
 
 
 def _no_points() -> FloatArray:

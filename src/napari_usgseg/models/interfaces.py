@@ -71,7 +71,7 @@ class Detector(Protocol):
                 are not to be the detector's own.
 
         Raises:
-            PromptError: the prompt has no phrase, or a threshold is not in [0, 1].
+            PromptError: the prompt has no phrase, or more than the model takes.
             ModelError: the array is not such an image.
         """
         ...

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.errors import PromptError
 from ..core.geometry import mask_to_box
 from ..core.metrics import iou
 from ..core.types import (
@@ -180,9 +181,15 @@ def propose_prompts(
         The cleaned proposal, whose ``low_res_logits`` seed the next click.
 
     Raises:
-        PromptError: there is nothing to go by in ``prompts``.
+        PromptError: there is nothing to go by in ``prompts``, or ``previous`` is of another size
+            than the image.
         ModelError: ``embedding`` is another model's.
     """
+    if previous is not None and previous.shape != tuple(embedding.size_hw):
+        raise PromptError(
+            f"the previous mask is {previous.shape}, the image {tuple(embedding.size_hw)}: "
+            "give one that was made on this image"
+        )
     prediction = segmenter.predict(embedding, prompts)
     mask = postprocess(prediction.masks[0], settings, prompts)
     logits = prediction.low_res_logits[0]

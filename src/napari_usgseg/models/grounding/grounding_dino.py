@@ -99,8 +99,7 @@ class GroundingDino:
             box = getattr(config, "box_threshold", DEFAULT_BOX_THRESHOLD)
         if text is None:
             text = getattr(config, "text_threshold", DEFAULT_TEXT_THRESHOLD)
-        if not (0 <= box <= 1 and 0 <= text <= 1):
-            raise PromptError(f"thresholds must be between 0 and 1, got {box} and {text}")
+        TextPrompt(prompt.text, box, text)  # refuses a checkpoint's own that are out of range
         # The score of a box and that of its phrase are one number here, so the stricter one rules.
         return max(float(box), float(text))
 
