@@ -11,8 +11,9 @@ from PIL import Image
 
 from napari_usgseg.annotation.session import AnnotationSession
 from napari_usgseg.core.errors import ModelError
-from napari_usgseg.jobs import files
-from tests.support.bench import SIZE_HW, Bench
+from napari_usgseg.jobs import Lane, files
+from napari_usgseg.project.versions import VersionStore
+from tests.support.bench import SIZE_HW, Bench, with_square
 
 
 class Broken:
@@ -148,3 +149,56 @@ def test_a_failure_belongs_to_the_image_on_which_it_happened(bench: Bench, monke
     assert bench.session.status.error
     bench.session.navigation.step(1)
     assert not bench.session.status.error
+
+
+@pytest.fixture
+def unwritten(bench, monkeypatch) -> Broken:
+    """Trainings that cannot be written down; two of three images are accepted."""
+    accept_all(bench.session, "ab")
+    bench.session.set_settings(replace(bench.session.settings, train_after=3))
+    return Broken(monkeypatch, VersionStore, "begin")
+
+
+def accept_all(session: AnnotationSession, image_ids: str) -> None:
+    for image_id in image_ids:
+        session.navigation.open_image(image_id)
+        session.editing.painted(with_square(session.labels))
+        session.editing.accept()
+
+
+def goes_on(session: AnnotationSession) -> bool:
+    return any(job.lane is Lane.TRAINING for job in session.jobs.awaited.values())
+
+
+def test_a_training_that_cannot_be_written_down_leaves_nothing_behind(bench, unwritten) -> None:
+    session, predictor = bench.session, bench.session.prompt_predictor
+    accept_all(session, "c")
+    told = []
+    session.tuning.changed.connect(lambda: told.append(session.tuning.cannot_train))
+    bench.hold = True
+    predictor.train()
+    assert told[-1] == predictor.busy
+    predictor.cancel()
+    bench.release()
+    assert ("error", "the begin is broken; mend it") in bench.notes
+    assert predictor.training is None
+    assert told[-1] == "", "the other kind hears that it may begin"
+
+    unwritten.broken = False
+    predictor.train()
+    assert predictor.training is not None
+    assert predictor.training.phase == "starting"
+    assert goes_on(session), "what was asked of the one that failed is not asked of this one"
+
+
+def test_a_training_that_cannot_be_written_down_is_not_begun_again_at_once(
+    bench, unwritten
+) -> None:
+    session = bench.session
+    session.set_settings(replace(session.settings, train_by_itself=True))
+    accept_all(session, "c")
+    session.undo()
+    session.redo()
+    assert len(session.accepted) == 3
+    assert [text for _, text in bench.notes].count("the begin is broken; mend it") == 1
+    assert not goes_on(session)

@@ -210,7 +210,8 @@ class TrainingRun:
     def _begun(self, succeeded: bool) -> None:
         """The training is written down, or could not be."""
         if not succeeded or self.progress is None:
-            self.progress = None
+            self._given_up()
+            self._closed(False)
         elif self._ending:
             self._over()
         else:
