@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 import pytest
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_usgseg.annotation.session import AnnotationSession
 from napari_usgseg.annotation.settings import Settings, View
@@ -75,6 +76,44 @@ def test_settings_of_another_project_are_shown_without_an_echo(qtbot, record, pa
     shown = {name: form.value(name) for name in form.controls}
     source = getattr(whole, part) if part else whole
     assert shown == {name: getattr(source, name) for name in shown}
+
+
+@pytest.mark.parametrize(("name", "value"), [("contours", True), ("contrast", 30)])
+def test_a_sliders_move_is_kept_where_another_field_changes_before_it_has_rested(
+    qtbot, name, value
+):
+    heard = Heard()
+    form = SettingsForm(heard.session, Looks, "view")
+    form.controls["brightness"].value = 40
+    form.controls[name].value = value
+    qtbot.wait(2 * QUIET_MS)
+    assert heard.session.settings.view == replace(View(brightness=40), **{name: value})
+    assert form.value("brightness") == 40
+
+
+def test_a_sliders_move_is_kept_where_settings_change_elsewhere_and_gives_way_to_its_own(qtbot):
+    heard = Heard()
+    form = SettingsForm(heard.session, Looks, "view")
+    form.controls["brightness"].value = 40
+    heard.session.set_settings(replace(Settings(), overwrite=True, view=View(contours=True)))
+    qtbot.wait(2 * QUIET_MS)
+    assert heard.session.settings.view == View(contours=True, brightness=40)
+    form.controls["brightness"].value = 60
+    heard.session.set_settings(Settings(view=View(brightness=-20)))
+    qtbot.wait(2 * QUIET_MS)
+    assert form.value("brightness") == -20
+    assert heard.session.settings.view == View(brightness=-20)
+
+
+def test_a_form_may_go_before_its_slider_has_rested(qtbot):
+    heard = Heard()
+    host = QWidget()
+    form = SettingsForm(heard.session, Looks, "view")
+    QVBoxLayout(host).addWidget(form)
+    form.controls["brightness"].value = 40
+    host.deleteLater()
+    qtbot.wait(2 * QUIET_MS)
+    assert heard.settings == []
 
 
 def test_a_value_between_or_beyond_those_of_a_control_is_left_as_it_is(qtbot):

@@ -41,6 +41,7 @@ class Form(QWidget):
     def __init__(self, record: type) -> None:
         super().__init__()
         self._none: set[str] = set()
+        self._moving: set[str] = set()  # sliders that were moved and have not rested yet
         self._rows = QFormLayout(self)
         self._rows.setContentsMargins(12, 0, 0, 0)
         self._rows.setSpacing(3)
@@ -77,7 +78,9 @@ class Form(QWidget):
     def _listen(self, name: str, control: Any) -> None:
         tell: Any = partial(self.changed.emit, name)
         if isinstance(control, Slider | FloatSlider):
-            tell = qdebounced(tell, timeout=QUIET_MS)
+            # a timer without a parent would outlive the form, and tell of a control that is gone
+            tell = qdebounced(tell, timeout=QUIET_MS, parent=self)
+            control.changed.connect(lambda _: self._moving.add(name))
         control.changed.connect(lambda _: tell())
 
     def add_beside(self, name: str, *widgets: QWidget) -> None:
@@ -93,7 +96,8 @@ class Form(QWidget):
         return None if name in self._none and value == self.controls[name].min else value
 
     def show_record(self, record: object) -> None:
-        """Show the fields of a record; ``changed`` is silent."""
+        """Show the fields of a record; ``changed`` is silent, and a slider's move is given up."""
+        self._moving.clear()
         for name, control in self.controls.items():
             value = getattr(record, name)
             with control.changed.blocked():
@@ -117,6 +121,7 @@ class SettingsForm(Form):
         super().__init__(record)
         self._session = session
         self._part = part
+        self._shown: Any = None
         self.changed.connect(self._on_changed)
         session.settings_changed.connect(self._on_settings)
         self._on_settings()
@@ -130,4 +135,13 @@ class SettingsForm(Form):
 
     def _on_settings(self) -> None:
         settings = self._session.settings
-        self.show_record(getattr(settings, self._part) if self._part else settings)
+        record = getattr(settings, self._part) if self._part else settings
+        before, self._shown = self._shown, record
+        # a slider that has not rested yet stays where it is, unless its own setting is another now
+        moving = {
+            name: self.value(name)
+            for name in self._moving
+            if getattr(record, name) == getattr(before, name)
+        }
+        self.show_record(replace(record, **moving))
+        self._moving.update(moving)

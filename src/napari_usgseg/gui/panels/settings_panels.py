@@ -70,11 +70,14 @@ class ViewPanel(QWidget):
         self.alone = explain(QPushButton("Image alone"), "hold to see the image alone")
         self.alone.pressed.connect(display.bare)
         self.alone.released.connect(display.dress)
-        self.reset = button(
-            "Reset", "Look at images as they are.", lambda: display.set_view(View())
-        )
+        self._display = display
+        self.reset = button("Reset", "Look at images as they are.", self._reset)
         self.form.add_beside("contours", self.alone, self.reset)
         _column(self).addWidget(self.form)
+
+    def _reset(self) -> None:
+        self.form.show_record(View())  # also a slider that has not rested yet
+        self._display.set_view(View())
 
 
 @dataclass(frozen=True)
