@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -243,3 +244,15 @@ def test_a_disk_that_cannot_follow_holds_nobody_up(cache):
     gate.set()
     writer.finish()
     assert 1 <= sum(cache.get(f"image-{n}", "model-1") is not None for n in range(40)) < 40
+
+
+def test_a_disk_that_fails_while_the_folder_is_read_costs_nothing_else(cache, monkeypatch):
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "scandir", broken)
+    monkeypatch.setattr(os, "listdir", broken)
+    assert cache.put(small("a"))
+    assert cache.size_bytes() == 0
+    monkeypatch.undo()
+    assert cache.get("a", "model-1") is not None

@@ -220,3 +220,30 @@ def test_a_folder_of_something_else_is_no_detector(tmp_path):
     (tmp_path / "ppn.json").write_text("{}")
     with pytest.raises(CheckpointError, match=r"no detector here; expected grounder\.json"):
         load_detector(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("load", "name", "repo"),
+    [
+        (load_segmenter, "medsam-vit-base", "wanglab/medsam-vit-base"),
+        (load_detector, "grounding-dino-tiny", "IDEA-Research/grounding-dino-tiny"),
+    ],
+)
+@pytest.mark.parametrize("torn", [b'{"model_ty', b"", b"{}"])
+def test_a_named_model_with_a_torn_config_is_told_so(no_hub, load, name, repo, torn):
+    for number, file in enumerate(
+        ("config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json")
+    ):
+        content = torn if file == "config.json" else b"whole"
+        put_into_cache(no_hub, repo, file, content, str(number) * 64)
+    with pytest.raises(CheckpointError, match=r"config\.json: model_type is not"):
+        load(name)
+
+
+def test_the_embedded_dino_with_a_torn_config_is_told_so(weights):
+    folder = weights / "nano-dino"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"whole")
+    (folder / "config.json").write_text('{"model_ty')
+    with pytest.raises(CheckpointError, match=r"config\.json: model_type is not"):
+        load_detector("nano-dino")

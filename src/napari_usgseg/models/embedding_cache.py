@@ -121,8 +121,8 @@ class EmbeddingCache:
         """(time of last use in ns, bytes, path) of every embedding; abandoned scraps go."""
         found = []
         too_old = time.time() - ABANDONED_SECONDS
-        folders = (f for f in self.place.folder.glob("*") if not f.is_symlink())
-        for path in (path for folder in folders for path in folder.glob("*")):
+        folders = (f for f in _inside(self.place.folder) if not f.is_symlink())
+        for path in (path for folder in folders for path in _inside(folder)):
             with contextlib.suppress(OSError):
                 status = path.lstat()
                 if path.suffix == SUFFIX:
@@ -202,6 +202,14 @@ def decode(data: bytes, key: str, model_id: str) -> ImageEmbedding | None:
     features = {name: tensor.to(torch.float32) for name, tensor in tensors.items()}
     size_hw, covered = (int(height), int(width)), (float(rows), float(columns))
     return ImageEmbedding(key, model_id, size_hw, features, covered)
+
+
+def _inside(folder: Path) -> list[Path]:
+    """What is in a folder; nothing where it is none, or cannot be read."""
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
 
 
 def _checksum(tensors: dict[str, Any]) -> str:

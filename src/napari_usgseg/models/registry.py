@@ -325,7 +325,10 @@ def _load_segmenter(name: str | Path, device: str) -> SamSegmenter:
     path = model.fetch() if model else Path(name)
     if not path.exists():
         raise _unknown(str(name), "segmenter, file or folder", SEGMENTERS)
-    is_sam1 = path.name == WEIGHTS_FILE and checkpoints.model_type_of(path.parent) == "sam"
+    # Of a model with a name the kind is known, so that a damaged config.json is said to be that.
+    is_sam1 = path.name == WEIGHTS_FILE and (
+        model is not None or checkpoints.model_type_of(path.parent) == "sam"
+    )
     if is_sam1 or path.is_dir():
         from .sam.sam1 import load_sam1
 
@@ -373,7 +376,11 @@ def _load_detector(name: str | Path, device: str) -> NanoDetector | GroundingDin
     model, folder = _detector_folder(name)
     if is_adapter(folder):
         raise ModelError(f"{name} is a LoRA adapter itself: give one, or merge it first")
-    if checkpoints.model_type_of(folder) == "grounding-dino":
+    if model is not None:  # a damaged config.json is said to be that
+        is_dino = model.name != "nano"
+    else:
+        is_dino = checkpoints.model_type_of(folder) == "grounding-dino"
+    if is_dino:
         from .grounding.grounding_dino import load_grounding_dino
 
         return load_grounding_dino(folder, device, model.name if model else None)
