@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -248,7 +250,8 @@ def keep_room(widget: QWidget) -> None:
 class NewestFirst(QObject):
     """A thread that does the newest of the jobs that wait, and forgets the oldest.
 
-    ``done`` carries the key of a job and what it gave, to be heard on the thread of the window.
+    ``done`` carries the key of a job and what it gave, to be heard on the thread of the window;
+    None where it failed, which is printed.
 
     Args:
         name: of the thread, which begins with the first job.
@@ -296,7 +299,11 @@ class NewestFirst(QObject):
                 if self._closed:
                     return
                 key, job = self._jobs.pop()
-            result = job()
+            result = None
+            try:
+                result = job()
+            except Exception:  # else no later job would ever be done
+                traceback.print_exc(file=sys.stderr)
             try:
                 self.done.emit(key, result)
             except RuntimeError:  # Qt has taken the object down already

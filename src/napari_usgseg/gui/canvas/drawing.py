@@ -81,11 +81,13 @@ class Pictures(QObject):
         self._awaited = None
         self._thread.close()
 
-    def _on_done(self, name: tuple[str, View], pixels: Pixels) -> None:
-        self._kept[name] = pixels
+    def _on_done(self, name: tuple[str, View], pixels: Pixels | None) -> None:
+        if pixels is not None:
+            self._kept[name] = pixels
         if self._awaited == name:
             self._awaited = None
-            self.ready.emit()
+            if pixels is not None:  # else it would be asked for, and fail, without end
+                self.ready.emit()
 
 
 def _of_pixels(view: View, grey: bool) -> View:

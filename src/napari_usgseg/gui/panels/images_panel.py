@@ -72,10 +72,12 @@ class Thumbnails(QObject):
         self._asked.clear()
         self._kept.clear()
 
-    def _on_done(self, record: ImageRecord, picture: NDArray[np.uint8]) -> None:
+    def _on_done(self, record: ImageRecord, picture: NDArray[np.uint8] | None) -> None:
         if self._asked.get(record.image_id) is not record:  # of another folder by now
             return
         del self._asked[record.image_id]
+        if picture is None:  # it is tried again when its row is painted next
+            return
         height, width = picture.shape[:2]
         image = QImage(
             picture.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888
