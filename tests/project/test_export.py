@@ -7,10 +7,11 @@ import pytest
 import tifffile
 from PIL import Image
 
-from napari_usgseg.core.errors import DatasetError, LabelWriteError
+from napari_usgseg.core.errors import DatasetError, ImageReadError, LabelWriteError
 from napari_usgseg.core.types import LabelClass
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.labels import read_labels
+from napari_usgseg.project import project
 from napari_usgseg.project.export import export_store
 from napari_usgseg.project.project import MemoryStore, Project
 from tests.support.labelling import accept_labels, keep_settings
@@ -18,7 +19,7 @@ from tests.support.labelling import accept_labels, keep_settings
 CLASSES = (LabelClass(1, "cyst", "#e69f00"),)
 
 
-def test_what_is_committed_is_exported_and_nothing_else(tmp_path: Path) -> None:
+def test_what_is_accepted_is_exported_and_nothing_else(tmp_path: Path) -> None:
     images = tmp_path / "in"
     images.mkdir()
     for name in "ab":
@@ -107,3 +108,52 @@ def test_a_folder_that_may_not_be_written_is_refused_before_any_label_is_read(
     monkeypatch.setattr(store, "read_labels", None)
     with pytest.raises(LabelWriteError, match="holds what this command reads"):
         export_store(store, images, organ="", target="x", classes=CLASSES, overwrite=True)
+
+
+def accepted(folder: Path) -> Project:
+    """A folder of the images "a" and "b", each with an accepted label map."""
+    folder.mkdir()
+    for name in "ab":
+        Image.fromarray(np.full((8, 9), 90, np.uint8)).save(folder / f"{name}.png")
+    store = Project(folder)
+    for record in store.records:
+        accept_labels(store, record, np.ones((8, 9), np.uint8))
+    return store
+
+
+def test_an_image_that_vanishes_as_it_is_read_is_reported_and_the_others_are_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = accepted(tmp_path / "in")
+
+    def read_and_remove(path: Path, frame: int | None) -> np.ndarray:
+        pixels = project_read_image(path, frame)
+        if path.stem == "a":
+            path.unlink()
+        return pixels
+
+    project_read_image = project.read_image
+    monkeypatch.setattr(project, "read_image", read_and_remove)
+    report = export_store(store, tmp_path / "out", organ="breast", classes=CLASSES)
+    assert report.exported == ("b",)
+    (failure,) = report.failures
+    assert failure.image_id == "a"
+    assert isinstance(failure.error, ImageReadError)
+    assert "a.png" in str(failure.error)
+
+
+def test_an_image_whose_label_map_is_gone_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = accepted(tmp_path / "in")
+    read = store.read_labels
+    monkeypatch.setattr(
+        store,
+        "read_labels",
+        lambda record, **how: None if record.image_id == "a" else read(record, **how),
+    )
+    report = export_store(store, tmp_path / "out", organ="breast", classes=CLASSES)
+    assert report.exported == ("b",)
+    (failure,) = report.failures
+    assert failure.image_id == "a"
+    assert "has no label map any more" in str(failure.error)

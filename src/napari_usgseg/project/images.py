@@ -170,7 +170,7 @@ def scan(folder: Path, files: Iterable[Path], known: Mapping[str, ImageFile]) ->
         of_path[item.path].append(item)
     everything = {path.relative_to(folder).as_posix(): path for path in files}
     here = {name: path for name, path in everything.items() if is_text(name)}
-    stats = {name: _stat(path) for name, path in here.items()}
+    stats = {name: file_stat(path) for name, path in here.items()}
     new = [name for name in here if name not in of_path]
     gone = [name for name in of_path if name not in here]
     moved: list[tuple[ImageFile, str]] = []
@@ -209,7 +209,8 @@ def is_text(name: str) -> bool:
     return True
 
 
-def _stat(path: Path) -> Stat:
+def file_stat(path: Path) -> Stat:
+    """Of a file as it is now; (0, 0) where there is none."""
     try:
         status = path.stat()
     except OSError:

@@ -34,6 +34,7 @@ from .images import (
     ImageFile,
     as_record,
     content_hash,
+    file_stat,
     find_images,
     is_text,
     keep_images,
@@ -418,8 +419,7 @@ class Project(LabelStore):
 
     def _note_content(self, item: ImageFile, path: Path) -> None:
         """Keep the hash of an image's content, and say so where it is another than before."""
-        status = path.stat()
-        stat = (status.st_size, status.st_mtime_ns)
+        stat = file_stat(path)
         if item.sha256 is not None and item.checked and item.stat == stat:
             return
         sha256 = content_hash(path)
