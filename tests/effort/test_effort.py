@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from napari_usgseg.core.types import LabelClass, Prompts
+from napari_usgseg.effort import ledger as ledger_module
 from napari_usgseg.effort import stopwatch
 from napari_usgseg.effort.efforts import IDLE_SECONDS, ImageEffort, Search, Way, efforts, span
 from napari_usgseg.effort.ledger import (
@@ -372,6 +373,27 @@ def test_a_torn_cache_is_made_anew(labelled: Callable[[str], Path], tmp_path: Pa
     rows = efforts(store.events(), "", store.states())
     assert not measure(store, rows, QualityCache(tmp_path))
     assert [row.image_id for row in rows if row.quality is not None] == ["a"]
+
+
+@pytest.mark.parametrize("annotator", [None, "", "Ann"])
+def test_a_project_is_opened_once_for_each_annotator(
+    labelled: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, annotator: str | None
+) -> None:
+    folder = labelled("ab")
+    person = Person(folder, "ab", "Ann")
+    person.label("a", disc(20, 20), None, seconds=1.0)
+    person.store.close()
+    opened: list[str] = []
+
+    def counted(*args: Any, **kwargs: Any) -> Project:
+        store = Project(*args, **kwargs)
+        opened.append(store.annotator)
+        return store
+
+    monkeypatch.setattr(ledger_module, "Project", counted)
+    with ledger_module.open_for_report(folder, annotator=annotator) as stores:
+        assert [store.annotator for store in stores] == opened
+    assert opened == (["", "Ann"] if annotator is None else [annotator])
 
 
 def test_an_empty_project_has_an_empty_ledger(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,21 +59,22 @@ def export(
     export_format(format)
     failed: list[str] = []
 
-    def export_one(annotator: str, place: Path) -> None:
-        with closing(_open(folder, labels, "" if annotator == FIRST else annotator)) as store:
-            failed.extend(_export(store, place, name, organ, target, groups, format, overwrite))
+    def export_one(store: Project, place: Path) -> None:
+        failed.extend(_export(store, place, name, organ, target, groups, format, overwrite))
 
     if annotator == ALL:
-        _export_all(_accepted_by(folder, labels), out, export_one, failed, overwrite)
+        with _accepted(folder, labels) as stores:
+            _export_all(stores, out, export_one, failed, overwrite)
     else:
-        export_one(annotator, out)
+        with closing(_open(folder, labels, "" if annotator == FIRST else annotator)) as store:
+            export_one(store, out)
     end_if_failed(dict.fromkeys(failed))
 
 
 def _export_all(
-    annotators: list[str],
+    stores: dict[str, Project],
     out: Path,
-    export_one: Callable[[str, Path], None],
+    export_one: Callable[[Project, Path], None],
     failed: list[str],
     overwrite: bool,
 ) -> None:
@@ -83,11 +84,11 @@ def _export_all(
 
     place = OutputFolder(out, overwrite=overwrite)
     place.check_only_own()
-    folders = {name: out / part for name, part in safe_file_names(annotators).items()}
+    folders = {name: out / part for name, part in safe_file_names(stores).items()}
     errors: list[UsgsegError] = []
     for name, folder in folders.items():
         try:
-            export_one(name, folder)
+            export_one(stores[name], folder)
         except UsgsegError as error:
             errors.append(error)
     if len(errors) == len(folders):
@@ -102,21 +103,25 @@ def _open(folder: Path, labels: Path | None, annotator: str) -> Project:
     return Project(folder, labels, annotator=annotator, write=False)
 
 
-def _accepted_by(folder: Path, labels: Path | None) -> list[str]:
-    """The annotators with something to export; the first one where nobody has anything.
+@contextmanager
+def _accepted(folder: Path, labels: Path | None) -> Iterator[dict[str, Project]]:
+    """The project of each annotator with something to export; of the first where nobody has.
 
     The first annotator's name is ``FIRST``.
     """
     from ..project.records import ImageState
 
-    with closing(_open(folder, labels, "")) as store:
-        names = store.annotators()
-    found: list[str] = []
-    for name in names:
-        with closing(_open(folder, labels, name)) as store:
-            if ImageState.ACCEPTED in store.states().values():
-                found.append(name)
-    return [name or FIRST for name in found] or [FIRST]
+    with ExitStack() as opened:
+        first = opened.enter_context(closing(_open(folder, labels, "")))
+        stores = [
+            opened.enter_context(closing(_open(folder, labels, name))) if name else first
+            for name in first.annotators()
+        ]
+        yield {
+            store.annotator or FIRST: store
+            for store in stores
+            if ImageState.ACCEPTED in store.states().values()
+        } or {FIRST: first}
 
 
 def _export(

@@ -272,10 +272,12 @@ def open_for_report(
             store = Project(folder, labels_root, annotator=name, write=False)
             return opened.enter_context(closing(store))
 
-        names = read("").annotators() or ("",)
+        first = read(annotator or "")
+        names = first.annotators() or ("",)
         if annotator is not None and annotator not in names:
             known = ", ".join(name or '"" (the first)' for name in names)
             raise DatasetError(
                 folder, f"nobody called {annotator!r} labelled anything here; choose from {known}"
             )
-        yield [read(name) for name in (names if annotator is None else (annotator,))]
+        wanted = names if annotator is None else (annotator,)
+        yield [first if name == first.annotator else read(name) for name in wanted]
