@@ -17,8 +17,7 @@ from statistics import mean
 
 from napari_usgseg.io.datasets import read_dataset, read_splits
 from napari_usgseg.learning.labelled import choose_items, classes_in, load_items
-from napari_usgseg.learning.ppn.task import PpnTraining
-from napari_usgseg.learning.ppn.train import PpnSettings, mean_dice, train_ppn
+from napari_usgseg.learning.ppn import PpnSettings, PpnTraining, mean_dice, train_ppn
 from napari_usgseg.models.registry import load_segmenter
 
 LOSSES: dict[str, Callable[[PpnTraining], PpnTraining]] = {

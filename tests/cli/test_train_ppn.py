@@ -154,7 +154,7 @@ def test_a_labelled_folder_is_learnt_from_as_it_is(usgseg, labelled, checkpoint,
 KILLED_AT_STEP_26 = """
 import os, signal, sys
 from napari_usgseg.cli.main import run
-from napari_usgseg.learning.ppn.task import PpnTask
+from napari_usgseg.learning.ppn import PpnTask
 
 loss = PpnTask.loss
 def killed(self, step, rng):

@@ -9,9 +9,9 @@ import torch
 
 from napari_usgseg.core.errors import Cancelled
 from napari_usgseg.learning.labelled import LabelledImage
-from napari_usgseg.learning.ppn.task import PpnTraining
-from napari_usgseg.learning.ppn.train import (
+from napari_usgseg.learning.ppn import (
     PpnSettings,
+    PpnTraining,
     class_dice,
     cross_validate_ppn,
 )

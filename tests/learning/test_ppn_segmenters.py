@@ -9,9 +9,7 @@ import torch
 from napari_usgseg.core.errors import CheckpointError
 from napari_usgseg.core.types import Prompts
 from napari_usgseg.learning.labelled import LabelledImage
-from napari_usgseg.learning.ppn.task import PpnTraining
-from napari_usgseg.learning.ppn.train import PpnSettings, train_ppn
-from napari_usgseg.learning.ppn.views import ViewCache
+from napari_usgseg.learning.ppn import PpnSettings, PpnTraining, ViewCache, train_ppn
 from napari_usgseg.models.ppn.model import FrozenDecoder, load_ppn, new_prompter, presence
 from napari_usgseg.models.sam.nano import NanoSam
 from napari_usgseg.models.sam.sam import SamSegmenter, feature_list, image_logits

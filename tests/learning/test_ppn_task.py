@@ -10,17 +10,19 @@ import torch
 
 from napari_usgseg.core.errors import Cancelled, CheckpointError, DatasetError
 from napari_usgseg.learning.labelled import LabelledImage
-from napari_usgseg.learning.ppn.task import (
+from napari_usgseg.learning.ppn import (
+    PpnSettings,
     PpnTask,
     PpnTraining,
+    ViewCache,
     box_loss,
     choose_rows,
     cross_entropy,
     dice_loss,
     focal_loss,
+    mean_dice,
+    train_ppn,
 )
-from napari_usgseg.learning.ppn.train import PpnSettings, mean_dice, train_ppn
-from napari_usgseg.learning.ppn.views import ViewCache
 from napari_usgseg.models.ppn.card import read_card
 from napari_usgseg.models.ppn.model import (
     FrozenDecoder,
@@ -100,7 +102,7 @@ def test_a_cancelled_and_resumed_training_ends_with_the_weights_of_an_uninterrup
 
 
 def test_measuring_on_the_way_changes_nothing(tmp_path, tiny, monkeypatch):
-    monkeypatch.setattr("napari_usgseg.learning.ppn.train.CHECK_EVERY", 5)
+    monkeypatch.setattr("napari_usgseg.learning.ppn.CHECK_EVERY", 5)
     images = phantoms(3)
     train_ppn(images, {1: "tumor"}, tiny, tmp_path / "a", small(9))
     said: list[dict[str, float]] = []

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from napari_usgseg.learning import ppn
 from napari_usgseg.learning.cross_validation import partitions
 from napari_usgseg.learning.labelled import LabelledImage
-from napari_usgseg.learning.ppn import views as ppn_views
 from napari_usgseg.learning.process import Curve, classes_to_learn, images_of, ppn_settings
 from napari_usgseg.learning.trainer import begin
 from napari_usgseg.models.sam.nano import NanoSam
@@ -46,9 +46,9 @@ def test_no_more_views_are_made_than_are_kept(monkeypatch):
     images = [replace(image, embedding=embedding) for image in noise(10)]
     assert ppn_settings(images, PLAN).task.views == 12
     half = sum(tensor.nbytes for tensor in embedding.features.values()) // 2
-    monkeypatch.setattr(ppn_views, "CACHE_BYTES", 10 * 4 * half)
+    monkeypatch.setattr(ppn, "CACHE_BYTES", 10 * 4 * half)
     assert ppn_settings(images, PLAN).task.views == 3
-    monkeypatch.setattr(ppn_views, "CACHE_BYTES", half)
+    monkeypatch.setattr(ppn, "CACHE_BYTES", half)
     assert ppn_settings(images, PLAN).task.views == 0
 
 

@@ -110,7 +110,7 @@ def import_what_trainings_need() -> None:
     import accelerate  # noqa: F401
 
     import napari_usgseg.learning.lora.train
-    import napari_usgseg.learning.ppn.train
+    import napari_usgseg.learning.ppn
     import napari_usgseg.learning.promotion  # noqa: F401
 
 

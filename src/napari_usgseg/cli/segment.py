@@ -75,9 +75,7 @@ def segment(
     smoothing: Annotated[
         float | None, typer.Option(help="Round the border: deviation in pixels.")
     ] = None,
-    dilation: Annotated[
-        int | None, typer.Option(help="Grow the result by so many pixels.")
-    ] = None,
+    dilation: Annotated[int | None, typer.Option(help="Grow the result by so many pixels.")] = None,
 ) -> None:
     """Find what a phrase names, what boxes and points show, or what a PPN has learned, as PNGs.
 

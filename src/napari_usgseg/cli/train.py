@@ -152,7 +152,7 @@ def ppn(
     from ..io.datasets import read_splits
     from ..io.outputs import check_model_folder
     from ..learning.labelled import classes_in, load_chosen
-    from ..learning.ppn.train import PpnSettings, train_ppn
+    from ..learning.ppn import PpnSettings, train_ppn
     from ..models.registry import load_segmenter
 
     check_model_folder(out, resume=resume)

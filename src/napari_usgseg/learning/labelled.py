@@ -226,9 +226,7 @@ def nbytes(embedding: ImageEmbedding) -> int:
     return sum(tensor.nbytes for tensor in embedding.features.values())
 
 
-def label_maps(
-    folder: Path, request: Mapping[str, Any], store: Project
-) -> dict[str, NDArray[Any]]:
+def label_maps(folder: Path, request: Mapping[str, Any], store: Project) -> dict[str, NDArray[Any]]:
     """Image id -> class map (H, W); read from the project once, and from the copy afterwards."""
     path = folder / LABELS_FILE
     if not path.is_file():

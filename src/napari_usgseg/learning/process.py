@@ -45,7 +45,7 @@ if TYPE_CHECKING:  # torch comes with them: the first message is sent before tha
     from ..models.interfaces import Detector, Segmenter
     from .cross_validation import Score
     from .labelled import LabelledImage
-    from .ppn.train import PpnSettings
+    from .ppn import PpnSettings
 
 SECONDS_BETWEEN = 0.25
 LOCK_SECONDS = 60.0
@@ -147,7 +147,7 @@ def _train_ppn(
     **options: Any,
 ) -> tuple[str, dict[str, Any]]:
     """What the prompt predictor belongs to, and the scores in its card."""
-    from .ppn.train import cross_validate_ppn
+    from .ppn import cross_validate_ppn
 
     settings = ppn_settings(images, request["plan"])
     model = cross_validate_ppn(images, classes, segmenter, folder, settings, **options)
@@ -189,15 +189,14 @@ def _train_lora(
 
 def ppn_settings(images: Sequence[LabelledImage], plan: Mapping[str, Any]) -> PpnSettings:
     """Those that suit so many images, with no more views than are kept in memory."""
+    from . import ppn
     from .labelled import nbytes
-    from .ppn import views
-    from .ppn.train import PpnSettings
 
-    settings = PpnSettings.for_images(len(images), seed=int(plan["seed"]))
+    settings = ppn.PpnSettings.for_images(len(images), seed=int(plan["seed"]))
     sizes = [nbytes(image.embedding) for image in images if image.embedding is not None]
     most = settings.task.views
     if sizes:  # views are kept in half precision; the image itself is one of them
-        room = views.CACHE_BYTES // (len(images) * max(sizes) // 2) - 1
+        room = ppn.CACHE_BYTES // (len(images) * max(sizes) // 2) - 1
         most = max(0, min(most, room))
     if plan["steps"] is not None:
         settings = replace(settings, steps=int(plan["steps"]))

@@ -28,7 +28,7 @@ from ..segmentation.postprocess import PostprocessSettings
 from ..segmentation.propose import propose_text
 from .cross_validation import out_of_fold_scores
 from .labelled import LabelledImage
-from .ppn.train import class_dice
+from .ppn import class_dice
 
 TEXT = "the text prompt"
 AS_IT_IS = "the detector as it is"

@@ -309,9 +309,7 @@ class ExportChoices:
             "a file belong together.",
         },
     ]
-    format: Annotated[
-        str, {"choices": tuple(FORMATS), "tooltip": "How the data set is written."}
-    ]
+    format: Annotated[str, {"choices": tuple(FORMATS), "tooltip": "How the data set is written."}]
     into: Annotated[
         str,
         {

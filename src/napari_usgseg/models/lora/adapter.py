@@ -194,9 +194,7 @@ def merge_adapter(model: Any, adapter: str | Path) -> Any:
     return load_adapter(model, adapter).merge_and_unload()
 
 
-def merged_copy(
-    model: Any, model_id: str, adapter: Path
-) -> tuple[Any, str, AdapterCard | None]:
+def merged_copy(model: Any, model_id: str, adapter: Path) -> tuple[Any, str, AdapterCard | None]:
     """A copy of a detector's network with an adapter merged, its ``model_id``, the adapter's card.
 
     Raises:

@@ -103,9 +103,7 @@ class Sam1Segmenter(SamSegmenter):
         return self._net.prompt_encoder(points=points, boxes=box, masks=mask)
 
 
-def load_sam1(
-    folder: str | Path, device: str = "cpu", name: str | None = None
-) -> Sam1Segmenter:
+def load_sam1(folder: str | Path, device: str = "cpu", name: str | None = None) -> Sam1Segmenter:
     """SAM's first version from a folder in transformers' format.
 
     Args:

@@ -1,1 +1,0 @@
-"""Prompt predictors (PPN): views, task and training."""
