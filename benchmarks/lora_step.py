@@ -20,7 +20,7 @@ import torch
 
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.learning.lora.data import Questioner, choose_images
-from napari_usgseg.learning.lora.dino_task import DinoTask
+from napari_usgseg.learning.lora.tasks import DinoTask
 from napari_usgseg.learning.lora.train import AdapterTask
 from napari_usgseg.learning.trainer import TrainerSettings, train
 from napari_usgseg.models.lora.adapter import DINO_PRESETS, add_adapter

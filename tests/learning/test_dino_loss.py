@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from napari_usgseg.lab.nano_factory.dino import build_dino, start_trunk
 from napari_usgseg.learning.lora.data import Question
-from napari_usgseg.learning.lora.dino_task import (
+from napari_usgseg.learning.lora.tasks import (
     STRIDES,
     Truth,
     box_ious,

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from napari_usgseg.core.errors import CheckpointError, ModelNotFoundError
-from napari_usgseg.models.lora.adapter import load_adapter, merge_adapter
-from napari_usgseg.models.lora.convert import import_lora
+from napari_usgseg.models.lora.adapter import import_lora, load_adapter, merge_adapter
 
 RANK, WIDTH = 4, 32
 PREFIX = "base_model.model."

@@ -11,8 +11,7 @@ from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
 from napari_usgseg.phantoms.phantom import KINDS, make_phantom, write_phantom_dataset
-from napari_usgseg.phantoms.physics import b_mode, fan_scan, linear_scan
-from napari_usgseg.phantoms.scene import Scene
+from napari_usgseg.phantoms.scene import Scene, b_mode, fan_scan, linear_scan
 
 
 @settings(deadline=None, max_examples=40)

@@ -148,7 +148,7 @@ def import_lora(
     alpha: Annotated[float | None, typer.Option(min=0, help="LoRA's; else the rank.")] = None,
 ) -> None:
     """Convert an adapter of the original Grounding DINO code into a PEFT folder."""
-    from ..models.lora.convert import import_lora as convert
+    from ..models.lora.adapter import import_lora as convert
 
     preset = convert(file, out, detector, alpha)
     typer.echo(f"{out}: layers as in --preset {preset}; use it with --detector {out}")

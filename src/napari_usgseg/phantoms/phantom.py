@@ -1,6 +1,6 @@
 """Ultrasound phantoms: images of known truth, for trying, testing and training.
 
-``make_phantom`` draws tissue (``phantoms.anatomy``), scans it (``phantoms.physics``) and knows
+``make_phantom`` draws tissue (``phantoms.anatomy``), scans it (``phantoms.scene``) and knows
 where every object is. The same seed, size and kind give the same phantom.
 """
 
@@ -16,8 +16,7 @@ from ..core.geometry import components
 from ..io.datasets import CARD, write_card, write_pair
 from ..io.outputs import OutputFolder
 from .anatomy import ANATOMIES
-from .physics import Scan, b_mode, fan_scan, linear_scan
-from .scene import Scene
+from .scene import Scan, Scene, b_mode, fan_scan, linear_scan
 
 KINDS = tuple(ANATOMIES)
 """The kinds of phantom."""

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from napari_usgseg.lab.nano_factory.images import cache_path
+from napari_usgseg.lab.nano_factory.materials import cache_path
 
 
 def test_what_the_teacher_said_is_kept_inside_its_folder_by_data_set_and_item(tmp_path):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...io.datasets import read_dataset, read_splits
 from ...learning.lora.data import PoolImage, Questioner
-from ...learning.lora.nano_task import NanoTask, PhraseVectors, soft_iou
+from ...learning.lora.tasks import NanoTask, PhraseVectors, soft_iou
 from ...learning.phrases import HELD_OUT_ABSENT, Concept, absent_phrases, all_phrases, concept_of
 from ...learning.trainer import TrainerSettings
 from ...models.grounding.nano_detector import (
@@ -26,9 +26,7 @@ from ...models.grounding.nano_detector import (
 )
 from ...models.grounding.phrases import words_of
 from ...models.sam.sam import to_pixels
-from .images import load_pool, phantom_pool, without
-from .stage import EMA, run_stage
-from .starting_weights import imagenet_trunk
+from .materials import EMA, imagenet_trunk, load_pool, phantom_pool, run_stage, without
 from .text_encoder import cut
 
 Say = Callable[[str], None]

@@ -14,15 +14,13 @@ from safetensors.torch import load_file
 
 from ...io.datasets import read_dataset, read_splits
 from ...learning.lora.data import PoolImage, Question, Questioner
-from ...learning.lora.dino_task import DinoTask, hits_of, truth_of
+from ...learning.lora.tasks import DinoTask, hits_of, truth_of
 from ...learning.phrases import concept_of
 from ...learning.trainer import TrainerSettings
 from ...models.grounding.nano_detector import PhraseNet, load_sentence_encoder
 from ...models.sam.nano import TRUNK
 from ...models.sam.sam import to_pixels
-from .images import load_pool, without
-from .stage import EMA, run_stage
-from .starting_weights import imagenet_trunk
+from .materials import EMA, imagenet_trunk, load_pool, run_stage, without
 from .text_encoder import cut
 
 TEXT_LAYERS = 3

