@@ -122,7 +122,7 @@ def _learn(desk: Desk) -> None:
 def _one_image(desk: Desk, truth: BoolArray, method: Method, aims: Aims) -> Work:
     """Label the image that is shown and go to the next; ``desk.work`` is then the next one's."""
     work = desk.work
-    objects = components(truth)
+    objects = list(components(truth))
     work.objects = len(objects)
     work.do("M")
     method(desk, objects, aims)

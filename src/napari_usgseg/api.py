@@ -6,7 +6,7 @@ script gets the masks that a person would.
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -168,28 +168,24 @@ def export(
         LabelWriteError: ``folder`` holds anything else, or cannot be written.
         PromptError: ``groups`` is no rule, or there is no such format.
     """
-    if not isinstance(project, Project):
-        with closing(Project(project, write=False)) as opened:
-            return export(
-                opened,
-                folder,
-                name=name,
-                organ=organ,
-                target=target,
-                groups=groups,
-                format=format,
-                overwrite=overwrite,
-            )
-    return export_store(
-        project,
-        folder,
-        name=name,
-        organ=organ,
-        target=target,
-        groups=groups,
-        format=format,
-        overwrite=overwrite,
-    )
+    with _opened(project) as store:
+        return export_store(
+            store,
+            folder,
+            name=name,
+            organ=organ,
+            target=target,
+            groups=groups,
+            format=format,
+            overwrite=overwrite,
+        )
+
+
+def _opened(project: Project | str | Path) -> AbstractContextManager[Project]:
+    """An open project as it is, or one that is opened for reading and closed afterwards."""
+    if isinstance(project, Project):
+        return nullcontext(project)
+    return closing(Project(project, write=False))
 
 
 def _numbers(given: ArrayLike, what: str) -> FloatArray:

@@ -51,7 +51,7 @@ def test_a_warning_about_an_image_that_was_read_ahead_is_said_once_when_it_is_sh
     assert len(again.notes) == 1
 
 
-def test_an_image_that_another_program_labelled_meanwhile_is_committed(bench, folder) -> None:
+def test_an_image_that_another_program_labelled_meanwhile_is_accepted(bench, folder) -> None:
     for n in range(6):
         Image.new("L", SIZE_HW[::-1], 20 * n).save(folder / f"z{n}.png")
     bench.session.navigation.open_folder(folder)

@@ -19,7 +19,7 @@ from PIL import Image
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.project.project import Project
 from tests.support.bench import SIZE_HW, Bench
-from tests.support.labelling import follow_anew, tables
+from tests.support.labelling import follow_anew, label_path, tables
 from tests.support.nursery import exported
 
 KILLS = 50
@@ -111,7 +111,7 @@ def check(folder: Path, acknowledged: Path) -> int:
         replayed = log.replayed(record.image_id)
         if replayed is None:
             replayed = np.zeros(SIZE_HW, np.uint8)
-        path = store.label_path(record.image_id)
+        path = label_path(store, record.image_id)
         if path.is_file():
             with Image.open(path) as image:
                 assert np.array_equal(np.asarray(image), replayed)

@@ -104,7 +104,7 @@ def test_a_training_reads_no_image_whose_accept_was_taken_back_meanwhile(bench: 
     store.close()
 
 
-def test_the_ledger_says_that_it_is_not_committed(bench: Bench, draw):
+def test_the_ledger_says_that_it_is_not_accepted(bench: Bench, draw):
     session = bench.session
     draw(session)
     session.navigation.step(1)

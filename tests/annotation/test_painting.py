@@ -8,6 +8,7 @@ from PIL import Image
 
 from napari_usgseg.project.records import ImageState
 from tests.support.bench import Bench
+from tests.support.labelling import label_path
 
 SQUARE = np.array([[10, 10], [30, 10], [30, 30], [10, 30]], np.float32)
 LINE = np.array([[5, 40], [70, 40]], np.float32)
@@ -76,7 +77,7 @@ def test_strokes_go_on_with_the_picked_object_until_another_begins(told_apart, o
     assert session.painting.value == 1002
     session.painting.box((50, 5), (60, 15))
     assert set(np.unique(on_disk("a"))) == {0, 1001, 1002}
-    with Image.open(session.store.label_path("a")) as file:
+    with Image.open(label_path(session.store, "a")) as file:
         assert file.mode == "I;16"
     session.painting.pick(12, 12)
     assert session.painting.value == 1001

@@ -107,7 +107,7 @@ def test_images_of_a_class_are_counted_and_a_training_is_offered(folder, make_be
     assert predictor.offer.startswith("5 images")
 
 
-def test_committed_images_are_counted_again_when_the_folder_is_opened(project, make_bench):
+def test_accepted_images_are_counted_again_when_the_folder_is_opened(project, make_bench):
     bench = make_bench(project)
     assert bench.session.prompt_predictor.counts == {1: 4}
     assert bench.session.prompt_predictor.until_offer == 10  # as many again as at the last training

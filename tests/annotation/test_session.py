@@ -134,7 +134,7 @@ def test_accepting_leaves_other_labels_as_they_are_unless_told_to(session):
     assert (session.labels[kept] == 2).any()
 
 
-def test_an_image_with_nothing_in_it_is_committed_as_empty(session, on_disk):
+def test_an_image_with_nothing_in_it_is_accepted_as_empty(session, on_disk):
     session.editing.accept_and_next()
     assert on_disk("a") is not None
     assert not on_disk("a").any()
@@ -143,7 +143,7 @@ def test_an_image_with_nothing_in_it_is_committed_as_empty(session, on_disk):
     assert session.state_of("a") is ImageState.UNTOUCHED
 
 
-def test_nothing_is_committed_while_an_answer_is_awaited(bench, on_disk):
+def test_nothing_is_accepted_while_an_answer_is_awaited(bench, on_disk):
     bench.hold = True
     bench.session.prompting.find("cyst")
     assert not bench.session.editing.accept_and_next()

@@ -19,6 +19,7 @@ from napari_usgseg.jobs.files import save
 from napari_usgseg.project.project import Project
 from napari_usgseg.project.records import Edit, EventKind, ImageProposal, ImageState, Step, Steps
 from tests.support.bench import Bench, act
+from tests.support.labelling import label_path
 
 
 @pytest.fixture
@@ -254,7 +255,7 @@ def test_the_history_tells_how_long_a_person_was_at_work_and_what_was_looked_for
 
 
 def test_a_long_pause_does_not_count_as_work():
-    from napari_usgseg.effort.stopwatch import IDLE_SECONDS, Stopwatch
+    from napari_usgseg.effort.efforts import IDLE_SECONDS, Stopwatch
 
     now = [0.0]
     watch = Stopwatch(lambda: now[0])
@@ -321,7 +322,7 @@ def test_a_restart_at_any_point_changes_nothing_that_can_be_seen_or_undone(
     session.go_to(session.undo_stack.count)
     store = Project(here, write=False)
     for record in store.records:
-        path = store.label_path(record.image_id)
+        path = label_path(store, record.image_id)
         replayed = store.log.replayed(record.image_id)
         if path.is_file():
             labels = read_labels(path)

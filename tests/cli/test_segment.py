@@ -11,7 +11,7 @@ from napari_usgseg.io.datasets import read_splits
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_classes, read_labels
 from napari_usgseg.io.outputs import RECORD_FILE
-from napari_usgseg.segmentation.run_file import alone_in
+from napari_usgseg.segmentation.batch import alone_in
 
 SPLITS = Path(__file__).resolve().parents[2] / "benchmarks" / "splits.json"
 

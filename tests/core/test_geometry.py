@@ -156,7 +156,7 @@ def test_diagonal_neighbours_are_one_object_and_specks_are_left_out():
     mask[90, 90] = True
     found = geometry.components(mask)
     assert [int(m.sum()) for m in found] == [200, 100]
-    assert len(geometry.components(mask, min_fraction=0)) == 3
+    assert len(list(geometry.components(mask, min_fraction=0))) == 3
 
 
 @quick

@@ -12,8 +12,7 @@ from PIL import Image
 
 from napari_usgseg.core.types import LabelClass, Prompts
 from napari_usgseg.effort import ledger as ledger_module
-from napari_usgseg.effort import stopwatch
-from napari_usgseg.effort.efforts import IDLE_SECONDS, ImageEffort, Search, Way, efforts, span
+from napari_usgseg.effort.efforts import ImageEffort, Search, Way, efforts, span
 from napari_usgseg.effort.ledger import (
     Ledger,
     image_table,
@@ -122,10 +121,6 @@ def test_time_between_two_visits_is_nobodys() -> None:
     assert (rows["a"].active_s, rows["b"].active_s) == (4.0, 6.0)
 
 
-def test_the_session_and_the_ledger_agree_when_a_person_is_away() -> None:
-    assert stopwatch.IDLE_SECONDS == IDLE_SECONDS
-
-
 def test_after_a_crash_the_next_opening_does_not_count_the_night() -> None:
     past = Past().add(EventKind.OPEN).clicked(None, "p", "d").add(EventKind.OPEN, after=30_000.0)
     assert past.rows()["a"].active_s == 2.0
@@ -198,7 +193,7 @@ def test_an_accept_that_was_taken_back_does_not_count() -> None:
     assert again.rows()["a"].way is Way.UNCHANGED
 
 
-def test_an_image_that_is_not_committed_any_more_has_no_way_and_no_time_of_commit() -> None:
+def test_an_image_that_is_not_accepted_any_more_has_no_way_and_no_time_of_acceptance() -> None:
     past = Past().found().accepted("d1").add(EventKind.UNDO, draft="d1", proposed=True)
     (row,) = efforts(past.events, "", {"a": ImageState.UNTOUCHED})
     assert (row.way, row.accepted_at, row.state) == (None, None, ImageState.UNTOUCHED)

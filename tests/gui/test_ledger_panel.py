@@ -97,7 +97,7 @@ def test_it_closes_with_the_dock(person, phantom_folder: Path) -> None:
 
 
 def test_looking_around_with_the_mouse_counts_as_work(at_work) -> None:
-    from napari_usgseg.effort.stopwatch import Stopwatch
+    from napari_usgseg.effort.efforts import Stopwatch
 
     now = [0.0]
     at_work.session.effort = Stopwatch(lambda: now[0])

@@ -13,6 +13,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from napari_usgseg.core.errors import (
+    Cancelled,
     DatasetError,
     ImageReadError,
     LabelWriteError,
@@ -415,7 +416,7 @@ def test_a_format_is_one_entry_of_the_table(tmp_path, pair, monkeypatch):
 
 
 def test_a_format_that_is_not_there_is_named_before_anything_is_written(tmp_path, pair):
-    with pytest.raises(PromptError, match="'docx': expected one of png"):
+    with pytest.raises(PromptError, match="no export format 'docx'; expected one of png"):
         export_pairs([pair], tmp_path / "out", **ABOUT, format="docx")
     assert not (tmp_path / "out").exists()
 
@@ -484,3 +485,22 @@ def test_one_format_replaces_the_other_whole(tmp_path, pair):
     export_pairs([pair], out, **ABOUT, overwrite=True).whole()
     assert not (out / "annotations.json").exists()
     assert len(read_dataset(out).items) == 1
+
+
+def test_a_person_who_stops_an_export_ends_it_and_leaves_no_half_of_an_image(tmp_path, pair):
+    def read(record):
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        export_images([pair[0]], read, tmp_path / "out", **ABOUT)
+    assert not (tmp_path / "out" / "dataset.json").exists()
+
+
+def test_coco_parts_what_is_not_told_apart_among_objects_that_are(tmp_path):
+    codes = np.zeros((20, 30), np.uint16)
+    codes[2:6, 2:6], codes[10:14, 2:6] = 1001, 1001
+    codes[2:6, 20:26], codes[10:14, 20:26] = 1, 1
+    pair = record_of(tmp_path / "in", "a", np.zeros((20, 30), np.uint8), codes)
+    out = export_pairs([pair], tmp_path / "out", **ABOUT, labelling="instance", format="coco")
+    areas = [each["area"] for each in COCO(out.folder / "annotations.json").dataset["annotations"]]
+    assert sorted(areas) == [24, 24, 32]

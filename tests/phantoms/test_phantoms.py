@@ -32,7 +32,7 @@ def test_a_phantom_knows_every_object_in_it(seed, size_hw, kind):
     assert np.array_equal(phantom.labels > 0, phantom.instances > 0)
     for number in range(1, int(phantom.instances.max()) + 1):
         inside = phantom.instances == number
-        assert len(components(inside)) == 1
+        assert len(list(components(inside))) == 1
         assert len(np.unique(phantom.labels[inside])) == 1
 
 

@@ -24,6 +24,7 @@ from napari_usgseg.project.records import (
 from tests.support.labelling import (
     SIZE_HW,
     follow_anew,
+    label_path,
     some_labels,
     some_proposal,
     tables,
@@ -82,7 +83,7 @@ def test_what_was_undone_can_be_redone_after_opening_again_until_something_new_i
 ) -> None:
     store = Project(folder)
     store.record([accept(1), Event(2, EventKind.UNDO, "1", step=1, proposal=some_proposal())])
-    assert not store.label_path("1").exists()
+    assert not label_path(store, "1").exists()
     store.close()
     again = Project(folder)
     assert [step.number for step in again.steps().undone] == [1]

@@ -157,3 +157,19 @@ def test_an_image_whose_label_map_is_gone_is_named(
     (failure,) = report.failures
     assert failure.image_id == "a"
     assert "has no label map any more" in str(failure.error)
+
+
+def test_an_accepted_image_whose_label_map_is_gone_is_left_out_with_the_cure(
+    tmp_path: Path,
+) -> None:
+    class Torn(MemoryStore):
+        """A store whose history says accepted while no label map can be had."""
+
+        def read_labels(self, record, *, take_in=True):
+            return None
+
+    store = Torn("scan", np.zeros((12, 16, 3), np.uint8))
+    accept_labels(store, store.records[0], np.ones((12, 16), np.uint8))
+    report = export_store(store, tmp_path / "out", organ="x", classes=CLASSES)
+    assert report.exported == ()
+    assert "has no label map any more; accept it again" in str(report.failures[0].error)

@@ -25,7 +25,14 @@ from napari_usgseg.project.records import (
     ImageState,
     difference,
 )
-from tests.support.labelling import SIZE_HW, accept_labels, set_state, some_labels, some_proposal
+from tests.support.labelling import (
+    SIZE_HW,
+    accept_labels,
+    label_path,
+    set_state,
+    some_labels,
+    some_proposal,
+)
 
 
 def noisy_accept(serial: int, image_id: str = "1") -> Event:
@@ -63,7 +70,7 @@ def test_when_the_database_cannot_grow_nothing_is_lost_and_the_same_batch_is_tak
     database.execute("PRAGMA max_page_count = 1000000")
     store.record([failed, noisy_accept(failed.serial + 1, "2")])
     assert [step.number for step in store.steps().done] == list(range(1, failed.serial + 2))
-    assert np.array_equal(read_labels(store.label_path("2")), failed_labels(failed.serial + 1))
+    assert np.array_equal(read_labels(label_path(store, "2")), failed_labels(failed.serial + 1))
 
 
 def failed_labels(serial: int) -> np.ndarray:
@@ -83,10 +90,10 @@ def test_a_label_file_that_cannot_be_written_is_written_with_the_next_save(
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(LabelWriteError, match="disk is full"):
         store.record([noisy_accept(1)])
-    assert not store.label_path("1").exists()
+    assert not label_path(store, "1").exists()
     monkeypatch.setattr(os, "replace", replaced)
     store.record([noisy_accept(1)])
-    assert np.array_equal(read_labels(store.label_path("1")), failed_labels(1))
+    assert np.array_equal(read_labels(label_path(store, "1")), failed_labels(1))
     assert len(list(store.events())) == 1
 
 
@@ -225,13 +232,13 @@ def test_a_project_of_a_newer_version_is_refused_and_left_alone(folder: Path) ->
 def test_a_label_file_that_is_in_the_way_holds_up_no_other(folder: Path) -> None:
     store = Project(folder)
     first, second = (record for record in store.records[:2])
-    store.label_path(first.image_id).mkdir(parents=True)
+    label_path(store, first.image_id).mkdir(parents=True)
     labels = np.ones(SIZE_HW, np.uint8)
     with pytest.raises(LabelWriteError, match=r"1\.png"):
         accept_labels(store, first, labels)
     with pytest.raises(LabelWriteError, match=r"1\.png"):
         accept_labels(store, second, labels)
-    assert np.array_equal(read_labels(store.label_path(second.image_id)), labels)
-    store.label_path(first.image_id).rmdir()
+    assert np.array_equal(read_labels(label_path(store, second.image_id)), labels)
+    label_path(store, first.image_id).rmdir()
     set_state(store, second.image_id, ImageState.FLAGGED)
-    assert np.array_equal(read_labels(store.label_path(first.image_id)), labels)
+    assert np.array_equal(read_labels(label_path(store, first.image_id)), labels)

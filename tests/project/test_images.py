@@ -19,7 +19,7 @@ from napari_usgseg.project.images import unique_ids
 from napari_usgseg.project.label_files import LabelFiles
 from napari_usgseg.project.project import Project
 from napari_usgseg.project.records import EventKind, ImageState
-from tests.support.labelling import SIZE_HW, accept_labels, some_labels
+from tests.support.labelling import SIZE_HW, accept_labels, label_path, some_labels
 
 
 def labelled(folder: Path) -> None:
@@ -87,7 +87,7 @@ def test_the_labels_of_a_deleted_image_are_kept_and_it_is_said(folder: Path) -> 
     store = Project(folder)
     assert [record.image_id for record in store.records] == ["1", "10"]
     assert any("2.png" in problem and "put the image back" in problem for problem in store.problems)
-    assert store.label_path("2").is_file()
+    assert label_path(store, "2").is_file()
     store.close()
     (folder / "2.png").write_bytes(content)
     again = Project(folder)

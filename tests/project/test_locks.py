@@ -14,7 +14,13 @@ from napari_usgseg.core.errors import DatasetError, LabelWriteError
 from napari_usgseg.io.labels import read_labels
 from napari_usgseg.project.project import Project
 from napari_usgseg.project.records import ImageState
-from tests.support.labelling import accept_labels, keep_settings, set_classes, some_labels
+from tests.support.labelling import (
+    accept_labels,
+    keep_settings,
+    label_path,
+    set_classes,
+    some_labels,
+)
 
 OTHER_PERSON = """
 import sys
@@ -105,7 +111,7 @@ def test_under_a_name_of_their_own_both_label_and_neither_overwrites_the_other(
     for name, value in (("", 9), ("Ana", 1)):
         store = Project(folder, annotator=name)
         assert store.read_labels(store.records[0]).max() == value
-        assert read_labels(store.label_path("1")).max() == value
+        assert read_labels(label_path(store, "1")).max() == value
         assert store.annotators() == ("", "Ana")
         store.close()
     assert (folder / "usgseg" / "labels" / "by-Ana" / "1.png").is_file()
@@ -144,7 +150,7 @@ def test_when_the_first_dies_the_next_has_it(folder: Path, other_person) -> None
     store = Project(folder)
     assert not store.read_only
     accept_labels(store, store.records[0], some_labels())
-    assert np.array_equal(read_labels(store.label_path("1")), some_labels())
+    assert np.array_equal(read_labels(label_path(store, "1")), some_labels())
 
 
 def test_in_one_window_the_newest_opening_has_it(folder: Path) -> None:

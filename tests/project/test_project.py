@@ -18,6 +18,7 @@ from tests.support.labelling import (
     accept_labels,
     do,
     keep_settings,
+    label_path,
     set_classes,
     set_state,
     some_labels,
@@ -79,7 +80,7 @@ def test_a_label_map_that_another_program_wrote_is_kept_as_a_backup(folder: Path
     store = Project(folder)
     record = store.records[0]
     accept_labels(store, record, some_labels())
-    path = store.label_path(record.image_id)
+    path = label_path(store, record.image_id)
     foreign = np.full((20, 30), 7, np.uint8)
     write_labels(path, foreign, write_over)
     os.utime(path, ns=(1, 1))
@@ -93,7 +94,7 @@ def test_a_label_map_that_another_program_wrote_is_kept_as_a_backup(folder: Path
 def test_a_label_map_that_was_never_read_is_not_lost_either(folder: Path) -> None:
     foreign = np.full((20, 30), 3, np.uint8)
     store = Project(folder)
-    write_labels(store.label_path("1"), foreign)
+    write_labels(label_path(store, "1"), foreign)
     report = accept_labels(store, store.records[0], None)
     assert report.backup is not None
     assert np.array_equal(read_labels(report.backup), foreign)
@@ -102,7 +103,7 @@ def test_a_label_map_that_was_never_read_is_not_lost_either(folder: Path) -> Non
 
 def test_a_label_map_of_another_size_is_refused_with_both_sizes(folder: Path) -> None:
     store = Project(folder)
-    write_labels(store.label_path("1"), np.zeros((5, 6), np.uint8))
+    write_labels(label_path(store, "1"), np.zeros((5, 6), np.uint8))
     with pytest.raises(ImageReadError, match=r"6 x 5 pixels.*30 x 20"):
         store.read_labels(store.records[0])
 
@@ -159,7 +160,7 @@ def test_a_label_file_that_another_program_changed_is_taken_into_the_history(fol
     store = Project(folder)
     accept_labels(store, store.records[0], some_labels())
     foreign = some_labels(7)
-    write_labels(store.label_path("1"), foreign, write_over)
+    write_labels(label_path(store, "1"), foreign, write_over)
     assert np.array_equal(store.read_labels(store.records[0]), foreign)
     assert "changed by another program" in store.take_warnings()[0]
     assert not store.take_warnings()
@@ -194,7 +195,7 @@ def test_label_files_that_are_gone_or_torn_come_back_from_the_history(folder: Pa
     again = Project(folder)
     assert any("written anew" in problem for problem in again.problems)
     assert any("2.png" in problem for problem in again.problems)
-    assert np.array_equal(read_labels(again.label_path("1")), some_labels())
+    assert np.array_equal(read_labels(label_path(again, "1")), some_labels())
     assert np.array_equal(again.read_labels(again.records[1]), some_labels())
     assert "history" in again.take_warnings()[0]
     report = accept_labels(again, again.records[1], some_labels(2))
@@ -209,7 +210,7 @@ def test_a_flagged_image_keeps_its_labels(folder: Path) -> None:
     store.close()
     again = Project(folder)
     assert again.states()["1"] is ImageState.FLAGGED
-    assert np.array_equal(read_labels(again.label_path("1")), some_labels())
+    assert np.array_equal(read_labels(label_path(again, "1")), some_labels())
 
 
 def with_class(folder: Path, class_id: int) -> None:

@@ -1,3 +1,8 @@
 """The fixtures of ``tests.support.plain_models``."""
 
-from tests.support.plain_models import image, make_detector, plain_segmenter  # noqa: F401
+from tests.support.plain_models import (  # noqa: F401
+    answers,
+    image,
+    make_detector,
+    plain_segmenter,
+)

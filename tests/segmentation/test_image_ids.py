@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from napari_usgseg.io.names import same_name_key
-from napari_usgseg.segmentation.run_file import ImageId, content_hash, match_ids, unique_ids
+from napari_usgseg.segmentation.batch import ImageId, content_hash, match_ids, unique_ids
 
 
 def test_files_of_one_stem_get_names_of_their_own():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,13 @@ def some_proposal(x: float = 4.0) -> ImageProposal:
     proposal = Proposal(mask, box, 0.75, "cyst", 0.5, logits)
     prompts = Prompts(np.array([[x, 5]], np.float32), np.array([1], np.int32))
     return ImageProposal((ProposedObject(1, prompts, proposal),), 0, False, "nano", ("a note",))
+
+
+def label_path(store: LabelStore, image_id: str) -> Path:
+    """Where the label map of an image is, or will be."""
+    assert store.root is not None
+    folder = store.root / "labels"
+    return (folder / f"by-{store.annotator}" if store.annotator else folder) / f"{image_id}.png"
 
 
 def do(store: LabelStore, edit: Edit) -> SaveReport:

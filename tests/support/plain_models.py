@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from napari_usgseg.core.types import Detections, ImageEmbedding, Prediction, Prompts, TextPrompt
+from napari_usgseg.models.ppn.card import PpnCard
 
 RADIUS = 12
 
@@ -78,3 +79,37 @@ def make_detector() -> type[PlainDetector]:
 def image() -> np.ndarray:
     """A black image of 60 x 80 pixels."""
     return np.zeros((60, 80, 3), np.uint8)
+
+
+KNOWN_HW = (60, 80)
+
+
+def prediction(top, left, bottom, right, score=5.0) -> Prediction:
+    mask = np.zeros(KNOWN_HW, bool)
+    mask[top:bottom, left:right] = True
+    logits = np.where(mask[::4, ::4], 6.0, -6.0).astype(np.float32)
+    return Prediction(mask[None], np.array([0.8], np.float32), logits[None], score)
+
+
+class KnownAnswers:
+    """Two classes at known places; a box given to a class answers with its rectangle."""
+
+    def __init__(self, plain, answers, classes=None, source="", images=()) -> None:
+        self._plain, self._answers, self.segmenter = plain, answers, plain
+        self.card = PpnCard(
+            classes or {1: "cyst", 2: "nerve"}, plain.model_id, {}, source=source, images=images
+        )
+        self.model_id = "plain-1+ppn-1"
+        self.asked: list[int] = []
+
+    def predict(self, embedding):
+        return self._answers
+
+    def for_class(self, class_id):
+        self.asked.append(class_id)
+        return self._plain
+
+
+@pytest.fixture
+def answers():
+    return {1: prediction(10, 10, 30, 40), 2: prediction(40, 50, 50, 70)}

@@ -16,7 +16,7 @@ from typing import Any, Concatenate, ParamSpec
 from psygnal import Signal, SignalInstance
 
 from ..core.types import ImageRecord, LabelClass
-from ..effort.stopwatch import Stopwatch
+from ..effort.efforts import Stopwatch
 from ..io.formats import DEFAULT_FORMAT
 from ..jobs import Job, Jobs, Lane, Scope, files
 from ..jobs.files import Loaded

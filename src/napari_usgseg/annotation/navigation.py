@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ..effort.stopwatch import Stopwatch
+from ..effort.efforts import Stopwatch
 from ..jobs import Lane, Scope, files, inference
 from ..jobs.files import Loaded, Opened
 from ..project.records import Edit, EventKind, ImageProposal, ImageState, Step

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ..io.outputs import OutputFolder
 
 EXIT_SOME_FAILED = 3
-SIDES = ("train", "val", "test")
 
 Advance = Callable[[str], None]
 
@@ -140,19 +139,14 @@ def read_chosen(folders: Sequence[Path], split: Path | None, side: str) -> list[
     Raises:
         DatasetError: a folder or the split file cannot be used, or two data sets share a name.
     """
-    from ..io.datasets import read_dataset, read_splits
+    from ..io.datasets import SIDES, read_dataset, split_of
 
     check_choice("--side", side, SIDES)
     datasets = [read_dataset(folder) for folder in folders]
     check_names(folders, datasets)
     if split is None:
         return datasets
-    splits = read_splits(split)
-    for dataset in datasets:
-        if dataset.name not in splits:
-            others = ", ".join(splits)
-            raise DatasetError(split, f"says nothing of '{dataset.name}', only of {others}")
-    return [dataset.only(getattr(splits[dataset.name], side)) for dataset in datasets]
+    return [dataset.only(split_of(split, dataset.name).of(side)) for dataset in datasets]
 
 
 def check_names(folders: Sequence[Path], datasets: Sequence[Dataset]) -> None:

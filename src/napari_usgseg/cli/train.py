@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..core.errors import DatasetError
 from . import common
 from .common import Advance, Datasets, DetectorName, Device, ModelName
 
@@ -149,7 +148,7 @@ def ppn(
     resume: Resume = False,
 ) -> None:
     """Train a prompt predictor: a few labelled images, then images segment themselves."""
-    from ..io.datasets import read_splits
+    from ..io.datasets import split_of
     from ..io.outputs import check_model_folder
     from ..learning.labelled import classes_in, load_chosen
     from ..learning.ppn import PpnSettings, train_ppn
@@ -157,10 +156,7 @@ def ppn(
 
     check_model_folder(out, resume=resume)
     with _labelled([data]) as (dataset,):
-        side = read_splits(splits).get(dataset.name) if splits else None
-        if splits and side is None:
-            raise DatasetError(splits, f"says nothing of '{dataset.name}'")
-        pool = dataset.only(side.train) if side else dataset
+        pool = dataset.only(split_of(splits, dataset.name).train) if splits else dataset
         training, checking, failures = load_chosen(pool, images, held_out, seed)
     classes = classes_in(dataset, training)
     settings = PpnSettings.for_images(len(training), seed=seed, lora_rank=lora)
@@ -316,6 +312,8 @@ def _labelled(folders: Sequence[Path]) -> Iterator[list[Dataset]]:
 
 def is_dataset(folder: Path) -> bool:
     """Whether a folder is a data set in one of the layouts that ``read_dataset`` knows."""
-    return (folder / "dataset.json").is_file() or any(
+    from ..io.datasets import DATASET_CARD
+
+    return (folder / DATASET_CARD).is_file() or any(
         (folder / part / "imgs").is_dir() for part in ("Train", "Test")
     )

@@ -5,10 +5,11 @@
     ├── LabelWriteError       a label map could not be written
     ├── DatasetError          a data set folder is not in the documented layout
     ├── PromptError           a prompt that cannot be used (no phrase, box outside the image, ...)
-    ├── ModelError
-    │   ├── ModelNotFoundError    no such model name, file or cached download
-    │   └── CheckpointError       a model file is damaged or of another model
-    └── Cancelled             the person stopped the work; never a fault
+    └── ModelError
+        ├── ModelNotFoundError    no such model name, file or cached download
+        └── CheckpointError       a model file is damaged or of another model
+
+    Cancelled                 the person stopped the work; never a fault, and so none of these
 
 Every message names what was given, what was expected and the cure.
 """
@@ -79,5 +80,8 @@ class CheckpointError(ModelError):
     """A model file is damaged, or belongs to another model."""
 
 
-class Cancelled(UsgsegError):
-    """The person stopped the work."""
+class Cancelled(BaseException):
+    """The person stopped the work.
+
+    As KeyboardInterrupt, it passes through whatever goes on after the fault of one file.
+    """

@@ -8,6 +8,8 @@ its arguments.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -156,7 +158,7 @@ def jitter_box(
     return box_from_points(shaken[:2], shaken[2:])
 
 
-def components(mask: ArrayLike, min_fraction: float = 0.0005) -> list[BoolArray]:
+def components(mask: ArrayLike, min_fraction: float = 0.0005) -> Iterator[BoolArray]:
     """The objects of a mask (H, W): its 8-connected components, in reading order.
 
     Components with less than ``min_fraction`` of the image's pixels are left out; the default is
@@ -168,4 +170,4 @@ def components(mask: ArrayLike, min_fraction: float = 0.0005) -> list[BoolArray]
     numbered, count = ndimage.label(inside, structure=np.ones((3, 3), int))
     sizes = np.bincount(numbered.ravel(), minlength=count + 1)
     least = min_fraction * inside.size
-    return [numbered == number for number in range(1, count + 1) if sizes[number] >= least]
+    return (numbered == number for number in range(1, count + 1) if sizes[number] >= least)

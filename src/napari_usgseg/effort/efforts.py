@@ -8,8 +8,9 @@ stroke) takes that figure instead.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -18,7 +19,7 @@ from ..models.grounding.phrases import split_phrases
 from ..project.records import EventKind, ImageState, StoredEvent
 
 IDLE_SECONDS = 30.0
-"""The longest pause that counts as work, here and for the session's own stopwatch."""
+"""The longest pause that counts as work, here and for a ``Stopwatch``."""
 
 BY_PHRASE = "phrase"
 """The source of a proposal that a phrase found; others are named by the edit: "click", "box"."""
@@ -353,3 +354,31 @@ class _Follower:
             return Way.BY_HAND if self.painted else Way.EMPTY
         same = first is not None and self.accepted == [first.document]
         return Way.UNCHANGED if same and not self.painted else Way.CHANGED
+
+
+class Stopwatch:
+    """Seconds in which a person was at work, from what they do.
+
+    A pause counts as ``IDLE_SECONDS`` at most: then they went away.
+
+    Args:
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._last: float | None = None
+        self._seconds = 0.0
+
+    def touch(self) -> None:
+        """The person did something; called for every edit, and may be for every mouse move."""
+        now = self._clock()
+        if self._last is not None:
+            self._seconds += min(now - self._last, IDLE_SECONDS)
+        self._last = now
+
+    def take(self) -> float:
+        """The seconds since the last call, with this one counted as something done."""
+        self.touch()
+        seconds, self._seconds = self._seconds, 0.0
+        return seconds

@@ -1,9 +1,10 @@
-"""Atomic writing: a file is there whole or not at all."""
+"""Whole files: written atomically, so there whole or not at all, and known by their SHA-256."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -57,6 +58,12 @@ def write_atomically(path: str | Path, data: bytes, *, overwrite: bool = False) 
         _sync_folder(path.parent)
     except OSError as error:
         raise LabelWriteError(path, write_cure(error)) from error
+
+
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal; ``OSError`` where it cannot be read."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_half_written(name: str) -> bool:

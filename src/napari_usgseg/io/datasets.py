@@ -35,12 +35,12 @@ from numpy.typing import NDArray
 from ..core.errors import DatasetError, readable
 from .atomic import Write, write_over
 from .images import read_image
-from .labels import Labelling, LabelMap, read_classes, write_image, write_labels
+from .labels import CLASSES_FILE, Labelling, LabelMap, read_classes, write_image, write_labels
 from .masks import as_labels, fitted, read_mask_file
 from .names import NameFinder, hidden_or_appledouble, pair_by_name, same_name_key
 from .search import IMAGE_SUFFIXES
 
-CARD = "dataset.json"
+DATASET_CARD = "dataset.json"
 """Name of the file that describes a data set."""
 
 BACKGROUND = ("background", "bg", "_background_", "")
@@ -100,7 +100,7 @@ def read_dataset(folder: str | Path) -> Dataset:
         DatasetError: the folder is in none of the layouts above, or its card is not usable.
     """
     folder = Path(folder)
-    if (folder / "dataset.json").is_file():
+    if (folder / DATASET_CARD).is_file():
         return _read_protocol_layout(folder)
     if (folder / "Train" / "imgs").is_dir() or (folder / "Test" / "imgs").is_dir():
         return _read_sam2rad_layout(folder)
@@ -115,7 +115,7 @@ def read_dataset(folder: str | Path) -> Dataset:
 
 
 def _read_protocol_layout(folder: Path) -> Dataset:
-    path = folder / "dataset.json"
+    path = folder / DATASET_CARD
     try:
         card = json.loads(path.read_text(encoding="utf-8-sig"))
         labels = _labels(card["labels"])
@@ -273,7 +273,7 @@ def _read_sam2rad_layout(folder: Path) -> Dataset:
 def _sam2rad_labels(folder: Path) -> dict[int, str]:
     """What ``classes.json`` names, where `usgseg datasets convert` wrote one; else {}."""
     try:
-        return {entry.class_id: entry.name for entry in read_classes(folder / "classes.json")}
+        return {entry.class_id: entry.name for entry in read_classes(folder / CLASSES_FILE)}
     except DatasetError:
         return {}
 
@@ -432,7 +432,10 @@ def write_card(
     if labelling == "instance":
         card["labelling"] = labelling
     text = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
-    write(out / CARD, text.encode("utf-8", "backslashreplace"))  # names that are no UTF-8
+    write(out / DATASET_CARD, text.encode("utf-8", "backslashreplace"))  # names that are no UTF-8
+
+
+SIDES = ("train", "val", "test")
 
 
 @dataclass(frozen=True, slots=True)
@@ -442,6 +445,11 @@ class Split:
     train: tuple[str, ...]
     val: tuple[str, ...]
     test: tuple[str, ...]
+
+    def of(self, side: str) -> tuple[str, ...]:
+        """The ids on one of ``SIDES``."""
+        ids: tuple[str, ...] = getattr(self, side)
+        return ids
 
 
 def split_by_group(dataset: Dataset, seed: int = 0, val: float = 0.10, test: float = 0.15) -> Split:
@@ -467,19 +475,28 @@ def split_by_group(dataset: Dataset, seed: int = 0, val: float = 0.10, test: flo
         elif len(members) >= 10 and len(sides["val"]) < val * total:
             side = "val"
         sides[side].extend(members[group])
-    return Split(*(tuple(sorted(sides[side])) for side in ("train", "val", "test")))
+    return Split(*(tuple(sorted(sides[side])) for side in SIDES))
 
 
 def write_splits(
     splits: Mapping[str, Split], path: str | Path, seed: int = 0, write: Write = write_over
 ) -> None:
     """Write splits as JSON: {"seed": ..., "datasets": {name of the data set: {side: ids}}}."""
-    sides = {
-        name: {side: list(getattr(split, side)) for side in ("train", "val", "test")}
-        for name, split in splits.items()
-    }
+    sides = {name: {side: list(split.of(side)) for side in SIDES} for name, split in splits.items()}
     text = json.dumps({"schema": 1, "seed": seed, "datasets": sides}, indent=1)
     write(Path(path), (text + "\n").encode("utf-8"))
+
+
+def split_of(path: str | Path, name: str) -> Split:
+    """The split of one data set in a split file.
+
+    Raises:
+        DatasetError: the file is no split file, or says nothing of the data set.
+    """
+    splits = read_splits(path)
+    if name not in splits:
+        raise DatasetError(path, f"says nothing of '{name}', only of {', '.join(splits)}")
+    return splits[name]
 
 
 def read_splits(path: str | Path) -> dict[str, Split]:
@@ -491,8 +508,8 @@ def read_splits(path: str | Path) -> dict[str, Split]:
     try:
         card = json.loads(Path(path).read_text(encoding="utf-8"))
         return {
-            name: Split(tuple(s["train"]), tuple(s["val"]), tuple(s["test"]))
-            for name, s in card["datasets"].items()
+            name: Split(*(tuple(sides[side]) for side in SIDES))
+            for name, sides in card["datasets"].items()
         }
     except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise DatasetError(

@@ -112,9 +112,9 @@ def _write_png_image(folder: OutputFolder, item: ExportImage) -> Entry:
 
 def _write_png_card(folder: OutputFolder, about: ExportAbout, entries: Sequence[Entry]) -> None:
     from .datasets import write_card
-    from .labels import write_classes
+    from .labels import CLASSES_FILE, write_classes
 
-    write_classes(folder.root / "classes.json", about.classes, folder.write)
+    write_classes(folder.root / CLASSES_FILE, about.classes, folder.write)
     write_card(
         folder.root,
         folder.write,
@@ -159,17 +159,17 @@ def _write_coco_image(folder: OutputFolder, item: ExportImage) -> Entry:
 
 
 def _objects(item: ExportImage) -> Iterator[tuple[int, NDArray[np.bool_]]]:
-    """Class and mask (H, W) of each object: of each piece of a class, if none were told apart."""
+    """Class and mask (H, W) of each object, or of each piece where objects are not told apart."""
     from ..core.geometry import components
-    from .labels import class_of, values_in
+    from .labels import class_of, instance_of, values_in
 
-    if item.codes is not None:
-        for code in values_in(item.codes):
-            yield class_of(code, "instance"), item.codes == code
-        return
-    for class_id in values_in(item.labels):
-        for piece in components(item.labels == class_id, min_fraction=0):
-            yield class_id, piece
+    labels = item.labels if item.codes is None else item.codes
+    for value in values_in(labels):
+        if item.codes is not None and instance_of(value, "instance"):
+            yield class_of(value, "instance"), labels == value
+        else:  # a class, or a region of one, whose objects are not told apart
+            for piece in components(labels == value, min_fraction=0):
+                yield value, piece
 
 
 def _write_coco_card(folder: OutputFolder, about: ExportAbout, entries: Sequence[Entry]) -> None:
@@ -222,5 +222,5 @@ def export_format(name: str) -> ExportFormat:
         PromptError: there is none; it names those that there are.
     """
     if name not in FORMATS:
-        raise PromptError(f"--format {name!r}: expected one of {', '.join(FORMATS)}")
+        raise PromptError(f"no export format {name!r}; expected one of {', '.join(FORMATS)}")
     return FORMATS[name]

@@ -27,6 +27,9 @@ from .masks import read_mask_file, whole_numbers
 LabelMap = NDArray[np.uint8] | NDArray[np.uint16]
 """(H, W); 0 is background. A value is a class's number, or in instance labelling an object's."""
 
+CLASSES_FILE = "classes.json"
+"""Name of the file that says what the values of label maps are called."""
+
 MAX_LABEL = 65535
 
 PALETTE = (

@@ -21,8 +21,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ..core.errors import LabelWriteError, UsgsegError
-from .atomic import is_half_written, write_atomically, write_cure
+from ..core.errors import LabelWriteError
+from .atomic import is_half_written, sha256_of, write_atomically, write_cure
 
 RECORD_FILE = ".usgseg-written.jsonl"
 PASSED_OVER = (RECORD_FILE, ".lock", ".DS_Store", "Thumbs.db", "desktop.ini")
@@ -183,7 +183,7 @@ class OutputFolder:
         before = set(self._written)
         try:
             yield
-        except UsgsegError:
+        except BaseException:
             for place in self._written - before:
                 self._written.remove(place)
                 _unlink(place)
@@ -255,8 +255,7 @@ class _Record:
             for digest in self._of(folder).get(_name(place, folder), ())
         }
         try:
-            with place.open("rb") as file:
-                return bool(known) and hashlib.file_digest(file, "sha256").hexdigest() in known
+            return bool(known) and sha256_of(place) in known
         except OSError:
             return False
 

@@ -111,9 +111,9 @@ def search_images(inputs: Iterable[str | Path], *, recursive: bool = False) -> F
     return search.found()
 
 
-def left_out(folder: str | Path, *, recursive: bool = False) -> LeftOut:
+def left_out(folder: str | Path) -> LeftOut:
     """What a folder holds beside its images; nothing where it cannot be read."""
-    return search_images([folder], recursive=recursive).left_out
+    return search_images([folder]).left_out
 
 
 def is_dicom(path: Path) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from ..core.errors import UsgsegError
+from ..core.errors import Cancelled, UsgsegError
 
 Callback = Callable[[Any], None]
 
@@ -62,7 +62,7 @@ def outcome_of(work: Callable[[], Any], remedy: str, memory: str, disk: str = ""
     """
     try:
         return Outcome(work())
-    except UsgsegError as error:
+    except (UsgsegError, Cancelled) as error:
         return Outcome(error=str(error))
     except MemoryError:
         return Outcome(error=memory)

@@ -138,13 +138,12 @@ def correct(
     Returns:
         The proposals afterwards, and the click (x, y, label), or None where all is right.
     """
-    objects = components(truth)
     drawn = np.any([item.mask for item in found.items], axis=0) if found.items else truth & False
     click = next_click(truth, drawn)
     if click is None:
         return found.items, None
     (x, y), label = click
-    meant = next((thing for thing in objects if thing[y, x]), None)
+    meant = next((thing for thing in components(truth) if thing[y, x]), None)
     mended = _proposal_at(found.items, x, y, meant)
     asked = Prompts(box=mended.box if mended else None)
     prompts = add_click(asked, click, mended.low_res_logits if mended else None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 
 from ..core.errors import CheckpointError, ModelNotFoundError
-from ..io.atomic import write_atomically
+from ..io.atomic import sha256_of, write_atomically
 from ..io.names import hidden_or_appledouble
 
 if TYPE_CHECKING:
@@ -37,12 +36,6 @@ def cache_folder() -> Path:
 def weights_folder() -> Path:
     """The folder of the embedded weights, inside the installed package."""
     return Path(__file__).resolve().parent.parent / "weights"
-
-
-def sha256_of(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_checksums(folder: str | Path) -> dict[str, str]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.geometry import components
-from ..io.datasets import CARD, write_card, write_pair
+from ..io.datasets import DATASET_CARD, write_card, write_pair
 from ..io.outputs import OutputFolder
 from .anatomy import ANATOMIES
 from .scene import Scan, Scene, b_mode, fan_scan, linear_scan
@@ -94,7 +94,7 @@ def write_phantom_dataset(
     """
     out = Path(out)
     folder = OutputFolder(out)
-    folder.check(out / CARD)
+    folder.check(out / DATASET_CARD)
     items = []
     for index in range(count):
         phantom = make_phantom(seed + index, size_hw, kind)

@@ -23,6 +23,7 @@ from .records import (
     Edit,
     Event,
     EventKind,
+    FileStat,
     ImageState,
     LabelMap,
     LabelPatch,
@@ -58,7 +59,7 @@ class ImageRow:
         proposed: True where that has masks.
         label_seq: of the last event that changed the label map or the state; 0 where none did.
         written_seq: of the event up to which the label file is written.
-        fingerprint: (mtime in ns, bytes) of the label file as written or taken in, or None.
+        fingerprint: of the label file as written or taken in, or None.
     """
 
     image_id: str
@@ -67,7 +68,7 @@ class ImageRow:
     proposed: bool = False
     label_seq: int = 0
     written_seq: int = 0
-    fingerprint: tuple[int, int] | None = None
+    fingerprint: FileStat | None = None
 
 
 _COLUMNS = (
@@ -78,7 +79,7 @@ _COLUMNS = (
 
 def _image_row(values: tuple[Any, ...]) -> ImageRow:
     image_id, state, document, proposed, label_seq, written_seq, mtime_ns, size = values
-    fingerprint = None if mtime_ns is None else (mtime_ns, size)
+    fingerprint = None if mtime_ns is None else (size, mtime_ns)
     return ImageRow(
         image_id, ImageState(state), document, bool(proposed), label_seq, written_seq, fingerprint
     )
@@ -177,9 +178,9 @@ class EventLog:
         patch = self.decoder.patch(body["patch"])
         return (patch.inverse() if back else patch).applied(labels)
 
-    def written(self, row: ImageRow, fingerprint: tuple[int, int] | None) -> None:
+    def written(self, row: ImageRow, fingerprint: FileStat | None) -> None:
         """Note that the label file shows the events up to ``row.label_seq``."""
-        mtime_ns, size = fingerprint or (None, None)
+        size, mtime_ns = fingerprint or (None, None)
         self._set(row.image_id, written_seq=row.label_seq, png_mtime_ns=mtime_ns, png_size=size)
 
     # -- edits ---------------------------------------------------------------------------------

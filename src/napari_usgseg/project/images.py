@@ -6,7 +6,6 @@ reading a single file. An image's content is hashed when it is read for the firs
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -14,14 +13,13 @@ from pathlib import Path
 
 from ..core.errors import DatasetError, ImageReadError, readable
 from ..core.types import ImageRecord
+from ..io.atomic import sha256_of
 from ..io.decoders import frame_sizes
 from ..io.images import image_files
 from ..io.names import numbered_name, safe_file_name, same_name_key
 from ..io.search import left_out
 from .database import Database
-
-Stat = tuple[int, int]
-"""Bytes of a file, and when it was written last (ns)."""
+from .records import FileStat
 
 TO_SEARCH = "open each of them by itself"
 """How the folders below one are labelled."""
@@ -47,7 +45,7 @@ class ImageFile:
     path: str
     frame: int | None
     size_hw: tuple[int, int]
-    stat: Stat
+    stat: FileStat
     sha256: str | None = None
     checked: bool = False
 
@@ -117,8 +115,7 @@ def content_hash(path: Path) -> str:
         ImageReadError: it cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise ImageReadError(
             path, f"cannot be read ({error.strerror or error}); check the disk"
@@ -209,7 +206,7 @@ def is_text(name: str) -> bool:
     return True
 
 
-def file_stat(path: Path) -> Stat:
+def file_stat(path: Path) -> FileStat:
     """Of a file as it is now; (0, 0) where there is none."""
     try:
         status = path.stat()
@@ -222,7 +219,7 @@ def _read_header(
     image_id: str,
     path: Path,
     name: str,
-    stat: Stat,
+    stat: FileStat,
     rows: list[ImageFile],
     used: set[str],
 ) -> Iterator[ImageFile]:
@@ -246,7 +243,7 @@ def _renamed(
     gone: Iterable[str],
     new: Iterable[str],
     of_path: Mapping[str, list[ImageFile]],
-    stats: Mapping[str, Stat],
+    stats: Mapping[str, FileStat],
 ) -> Iterator[tuple[str, str]]:
     """Pairs (old path, new path) of files with the same content."""
     candidates: dict[int, list[str]] = defaultdict(list)

@@ -16,17 +16,14 @@ from ..core.notes import listening, remark
 from ..core.types import ImageRecord, LabelClass
 from ..io.atomic import write_atomically, write_over
 from ..io.images import image_size
-from ..io.labels import STEP, read_classes, read_labels, write_classes, write_labels
+from ..io.labels import CLASSES_FILE, STEP, read_classes, read_labels, write_classes, write_labels
 from ..io.masks import as_labels, read_mask_file, whole_numbers
 from ..io.names import safe_file_name
 from .event_log import EventLog, ImageRow
-from .records import ClassTable, EventKind, ImageState, LabelMap, SaveReport, difference
+from .records import ClassTable, EventKind, FileStat, ImageState, LabelMap, SaveReport, difference
 
 NEW_CLASSES = 20
 """More values that are no classes are no label map, but greys."""
-
-Fingerprint = tuple[int, int]
-"""When a file was written last (ns), and how many bytes it has."""
 
 
 class LabelFiles:
@@ -49,17 +46,17 @@ class LabelFiles:
         inside = Path(image_id).name == image_id
         return self.folder / f"{image_id if inside else safe_file_name(image_id)}.png"
 
-    def fingerprint(self, image_id: str) -> Fingerprint | None:
+    def fingerprint(self, image_id: str) -> FileStat | None:
         """Of the file as it is now; None where there is none."""
         try:
             status = self.path(image_id).stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return status.st_mtime_ns, status.st_size
+        return status.st_size, status.st_mtime_ns
 
-    def fingerprints(self) -> dict[str, Fingerprint]:
+    def fingerprints(self) -> dict[str, FileStat]:
         """Of all label files."""
-        found: dict[str, Fingerprint] = {}
+        found: dict[str, FileStat] = {}
         if not self.folder.is_dir():
             return found
         with os.scandir(self.folder) as entries:
@@ -67,7 +64,7 @@ class LabelFiles:
                 stem, suffix = os.path.splitext(entry.name)
                 if suffix == ".png" and not stem.startswith(".") and entry.is_file():
                     status = entry.stat()
-                    found[stem] = (status.st_mtime_ns, status.st_size)
+                    found[stem] = (status.st_size, status.st_mtime_ns)
         return found
 
     def clean(self) -> None:
@@ -117,7 +114,7 @@ class LabelFiles:
             "away, or put back the image that it was made on",
         )
 
-    def write(self, image_id: str, labels: LabelMap | None) -> Fingerprint | None:
+    def write(self, image_id: str, labels: LabelMap | None) -> FileStat | None:
         """Write a label map atomically, or remove the file where ``labels`` is None.
 
         Raises:
@@ -156,7 +153,6 @@ class LabelFiles:
 
 
 STATE = "state.json"
-CLASSES = "classes.json"
 TOGETHER = 32
 """So many label files are taken into the event log in one transaction."""
 
@@ -364,7 +360,7 @@ class Projection:
     # -- classes -------------------------------------------------------------------------------
 
     def _classes_path(self) -> Path:
-        return (self.files.folder if self._log.annotator else self._root) / CLASSES
+        return (self.files.folder if self._log.annotator else self._root) / CLASSES_FILE
 
     def _classes(self) -> list[LabelClass]:
         table = self._log.table()
@@ -393,7 +389,7 @@ def take_over(log: EventLog, root: Path, labelled: Collection[str]) -> list[str]
     problems: list[str] = []
     if labelled:
         log.add(EventKind.SETTINGS, body={"labelling": "semantic"})
-    path = root / CLASSES
+    path = root / CLASSES_FILE
     if path.is_file():
         try:
             classes = tuple(read_classes(path))

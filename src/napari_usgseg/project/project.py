@@ -445,10 +445,6 @@ class Project(LabelStore):
 
     # -- labels --------------------------------------------------------------------------------
 
-    def label_path(self, image_id: str) -> Path:
-        """Where the label map of an image is, or will be."""
-        return self._projection.files.path(image_id)
-
     def read_labels(self, record: ImageRecord, *, take_in: bool = True) -> LabelMap | None:
         """The label map of the image's size, or None where there is none.
 

@@ -19,6 +19,9 @@ from ..core.types import BoolArray, LabelClass, Prompts
 from ..io.labels import LabelMap
 from ..segmentation.propose import Proposal
 
+FileStat = tuple[int, int]
+"""Of a file: its bytes, and when it was written last (ns). As it was, it has the same content."""
+
 NEAR = 0.25
 """A click this fraction of a box's side outside it still means that object."""
 

@@ -36,7 +36,8 @@ from ...core.errors import DatasetError, FileError, readable
 from ...core.geometry import components, mask_to_box
 from ...core.types import BoolArray, LabelClass
 from ...io.datasets import (
-    CARD,
+    DATASET_CARD,
+    SIDES,
     Dataset,
     DatasetItem,
     Split,
@@ -49,6 +50,7 @@ from ...io.datasets import (
 )
 from ...io.images import read_image
 from ...io.labels import (
+    CLASSES_FILE,
     LabelMap,
     default_color,
     values_in,
@@ -68,7 +70,6 @@ COLUMNS = (
     "label_name", "bbox_x", "bbox_y", "bbox_width", "bbox_height",
     "image_name", "image_width", "image_height", "dataset",
 )  # fmt: skip
-SIDES = ("train", "val", "test")
 FROM_BOX = "box"
 """What ``mask_from`` of an item says where its mask is the filled box."""
 
@@ -144,7 +145,7 @@ def write_png_layout(
     folder, ids = made.folder, card_ids(made.files)
     items: list[dict[str, Any]] = []
     for item, image, labels in made.read():
-        folder.remove(out / CARD)  # what is cut off is no data set, and not half of each
+        folder.remove(out / DATASET_CARD)  # what is cut off is no data set
         write_pair(out, made.files[item.item_id], image, labels, folder.write)
         more = {"finding": item.finding, "pixel_size_mm": item.spacing_mm}
         items.append(image_entry(ids[item.item_id], item.group, labels, **more))
@@ -185,7 +186,7 @@ def write_sam2rad(
         LabelClass(value, readable(name).strip() or f"label {value}", default_color(value))
         for value, name in made.names.items()
     ]
-    write_classes(out / "classes.json", classes, write)
+    write_classes(out / CLASSES_FILE, classes, write)
     made.folder.remove_others()
     return f"Train {counts['Train']}, Test {counts['Test']} images", tuple(made.remarks)
 
@@ -363,7 +364,7 @@ def _write_ours(
             continue
         try:
             pixels, labels, from_box = _read_pair(file, image, files, values)
-            folder.remove(out / CARD)  # what is cut off is no data set, and not half of each
+            folder.remove(out / DATASET_CARD)  # what is cut off is no data set
             write_pair(out, file_names[own_ids[file]], pixels, labels, folder.write)
         except FileError as error:
             remarks.append(Remark("failed", file, error.cause))

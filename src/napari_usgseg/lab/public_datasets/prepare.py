@@ -31,10 +31,10 @@ from ...core.errors import DatasetError, FileError, readable
 from ...core.notes import listening
 from ...core.types import BoolArray, LabelClass
 from ...io.atomic import Write
-from ...io.datasets import CARD, Split, image_entry, write_card, write_pair, write_splits
+from ...io.datasets import DATASET_CARD, Split, image_entry, write_card, write_pair, write_splits
 from ...io.groups import average_hash, join_groups
 from ...io.images import Spacing, card_entry, read_image, read_spacing, to_rgb_uint8
-from ...io.labels import default_color, write_classes
+from ...io.labels import CLASSES_FILE, default_color, write_classes
 from ...io.names import safe_file_names
 from ...io.outputs import OutputFolder
 from .annotations import AnnotationReader, Masks
@@ -203,7 +203,7 @@ def prepare_dataset(
 
     def write(path: Path, data: bytes) -> None:
         with writing:
-            written.remove(out / CARD)  # what is cut off is no data set, and not half of each
+            written.remove(out / DATASET_CARD)  # what is cut off is no data set
             written.write(path, data)
 
     safe = safe_file_names(found.item_id for found in findings.images)
@@ -384,7 +384,7 @@ def _finish(
         more={"homepage": entry.homepage, "licence": entry.licence, "groups": entry.groups},
     )
     write_classes(
-        out / "classes.json", [LabelClass(v, n, default_color(v)) for v, n in names.items()], write
+        out / CLASSES_FILE, [LabelClass(v, n, default_color(v)) for v, n in names.items()], write
     )
     write_splits({entry.name: split}, out / "splits.json", seed, write)
     card = {

@@ -32,7 +32,7 @@ from ...core.types import Detections, TextPrompt
 from ..checkpoints import sha256_of
 from ..lora.adapter import merged_copy
 from ..sam.nano import TRUNK, TRUNK_CHANNELS
-from ..sam.sam import to_pixels
+from ..sam.sam import check_image, to_pixels
 from .phrases import wanted_phrases, words_of
 
 # The sentence encoder is all-MiniLM-L6-v2 (Apache-2.0; a six-layer BERT, mean-pooled and
@@ -321,6 +321,7 @@ class NanoDetector:
 
         ``text_threshold`` has no meaning here: every box belongs to its phrase by construction.
         """
+        check_image(image)
         phrases = wanted_phrases(prompt.text)
         threshold = self.box_threshold if prompt.box_threshold is None else prompt.box_threshold
         height, width = image.shape[:2]

@@ -116,7 +116,8 @@ def base_of(folder: str | Path) -> str:
         raise CheckpointError(f"{folder / ADAPTER_CONFIG}: cannot be read ({error})") from error
     if not base:
         raise CheckpointError(
-            f"{folder}: does not say which detector it belongs to; name that one, with --adapter"
+            f"{folder}: does not say which detector it belongs to; name the detector, and give "
+            "this folder as its adapter"
         )
     return str(base)
 

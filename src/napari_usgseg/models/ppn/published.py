@@ -35,7 +35,8 @@ def import_published(
 
     Only prompt predictor and class queries are taken. Where the file shows that its SAM was not
     ``segmenter`` as it is (another prompt encoder, adapters in the image encoder, a tuned mask
-    decoder), this is remarked on (``core.notes``) and kept in the card: the masks may be poor.
+    decoder), that is said of the file (``core.notes``) and kept in the card's ``training``, for the
+    masks may be poor.
 
     Args:
         path: a checkpoint of Sam2Rad's training, or a file with the same tensors (``.safetensors``,

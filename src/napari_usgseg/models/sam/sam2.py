@@ -59,8 +59,16 @@ class Sam2Net(SamNet):
         self.sam = sam
         self.sam.image_encoder.neck.position_encoding = nn.Identity()
         self.image_size = int(sam.image_size)
-        self.prompt_encoder = sam.sam_prompt_encoder
-        self.mask_decoder = sam.sam_mask_decoder
+
+    @property
+    def prompt_encoder(self) -> Any:
+        """Of ``sam``: a module that is registered once has its tensors once in a state dict."""
+        return self.sam.sam_prompt_encoder
+
+    @property
+    def mask_decoder(self) -> Any:
+        """Of ``sam``, likewise."""
+        return self.sam.sam_mask_decoder
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Normalised pixels (B, 3, S, S) to image embedding and [stride 4, stride 8] features.
