@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from .core.errors import PromptError
 from .core.types import FloatArray, ImageEmbedding, Prompts, TextPrompt
 from .io.export import ExportReport
-from .io.formats import DEFAULT_FORMAT
+from .io.formats import DEFAULT_FORMAT, DEFAULT_ORGAN
 from .io.images import to_rgb_uint8
 from .models.interfaces import Detector, Segmenter
 from .project.export import export_store
@@ -140,7 +140,7 @@ def export(
     folder: str | Path,
     *,
     name: str | None = None,
-    organ: str = "unknown",
+    organ: str = DEFAULT_ORGAN,
     target: str | None = None,
     groups: str | None = None,
     format: str = DEFAULT_FORMAT,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import get_args, get_type_hints
 
 import pytest
 from qtpy.QtWidgets import QVBoxLayout, QWidget
@@ -140,7 +141,11 @@ def test_the_forms_have_a_field_for_each_of_their_records_and_a_tooltip_for_each
     assert [x.name for x in fields(Looks)] == [x.name for x in fields(View)]
     for record, part, _ in FORMS:
         form = SettingsForm(Heard().session, record, part)
-        assert [name for name, control in form.controls.items() if not control.tooltip] == []
+        shown = {name: control.native.toolTip() for name, control in form.controls.items()}
+        hints = get_type_hints(record, include_extras=True)
+        said = {name: get_args(hint)[1]["tooltip"] for name, hint in hints.items()}
+        assert shown == said
+        assert all(said.values())
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,21 @@ def test_what_is_accepted_is_exported_and_nothing_else(tmp_path: Path) -> None:
     assert np.array_equal(read_labels(dataset.items[0].mask_path), labels)
 
 
+def test_the_target_is_the_name_of_class_1_unless_another_is_said(tmp_path: Path) -> None:
+    images = tmp_path / "in"
+    images.mkdir()
+    Image.fromarray(np.full((12, 16), 90, np.uint8)).save(images / "a.png")
+    store = Project(images)
+    accept_labels(store, store.records[0], np.ones((12, 16), np.uint8))
+    nodule = LabelClass(2, "nodule", "#56b4e9")
+    for number, (classes, target) in enumerate(
+        [((nodule, *CLASSES), "cyst"), (CLASSES, "cyst"), ((nodule,), "object")]
+    ):
+        out = export_store(store, tmp_path / f"out {number}", classes=classes).whole()
+        assert read_dataset(out).target == target
+    store.close()
+
+
 def test_a_project_of_objects_told_apart_is_exported_for_evaluate_and_with_its_codes(
     tmp_path: Path, nano_segmenter
 ) -> None:

@@ -17,7 +17,7 @@ from psygnal import Signal, SignalInstance
 
 from ..core.types import ImageRecord, LabelClass
 from ..effort.efforts import Stopwatch
-from ..io.formats import DEFAULT_FORMAT
+from ..io.formats import DEFAULT_FORMAT, DEFAULT_ORGAN
 from ..jobs import Job, Jobs, Lane, Scope, files
 from ..jobs.files import Loaded
 from ..jobs.loaded_models import ImageSource
@@ -505,8 +505,8 @@ class AnnotationDocument:
     def export(
         self,
         out: str | Path,
-        organ: str,
-        target: str,
+        organ: str = DEFAULT_ORGAN,
+        target: str | None = None,
         overwrite: bool = False,
         groups: str | None = None,
         format: str = DEFAULT_FORMAT,
@@ -516,7 +516,7 @@ class AnnotationDocument:
         Args:
             out: a new or an empty folder.
             organ: what the images show.
-            target: the phrase for class 1.
+            target: the phrase for class 1; None takes its name.
             overwrite: replace an earlier export that nobody changed since.
             groups: which images are of one patient or loop, as in ``io.groups``; None keeps those
                 of a patient's folder together, and the frames of a file.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..core.errors import DatasetError
+from ..io.formats import DEFAULT_ORGAN
 from .common import EXIT_SOME_FAILED, check_choice, print_table, progress
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def convert(
         Path | None, typer.Option(help="Split file; else SOURCE/splits.json, else made by group.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of a split that is made.")] = 0,
-    organ: Annotated[str, typer.Option(help="For dataset.json, from csv.")] = "unknown",
+    organ: Annotated[str, typer.Option(help="For dataset.json, from csv.")] = DEFAULT_ORGAN,
     overwrite: Annotated[
         bool, typer.Option(help="Replace an earlier result that nobody changed since.")
     ] = False,

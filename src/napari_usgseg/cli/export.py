@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..core.errors import DatasetError, UsgsegError
-from ..io.formats import DEFAULT_FORMAT, FORMATS, export_format
+from ..io.formats import DEFAULT_FORMAT, DEFAULT_ORGAN, FORMATS, export_format
 from .common import end_if_failed
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ def export(
         Path | None, typer.Option(help="Where the labels are, if not in FOLDER/usgseg.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Of the data set; else the folder's.")] = None,
-    organ: Annotated[str, typer.Option(help="What is shown, for dataset.json.")] = "unknown",
+    organ: Annotated[str, typer.Option(help="What is shown, for dataset.json.")] = DEFAULT_ORGAN,
     target: Annotated[
-        str | None, typer.Option(help="Phrase for label 1; else the first class's name.")
+        str | None, typer.Option(help="Phrase for label 1; else the name of class 1.")
     ] = None,
     annotator: Annotated[
         str,

@@ -59,7 +59,8 @@ class Form(QWidget):
         placeholder, none = options.pop("placeholder", ""), options.pop("none", "")
         control = create_widget(name=name, annotation=Annotated[kind, options])
         native = control.native
-        for part in native.findChildren(QAbstractSpinBox):  # the number beside a slider
+        native.setToolTip(control.tooltip)  # magicgui has none over a slider and its number
+        for part in native.findChildren(QAbstractSpinBox):
             part.setToolTip(control.tooltip)
         if isinstance(native, QLineEdit):
             native.setPlaceholderText(placeholder)

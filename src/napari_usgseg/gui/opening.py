@@ -21,7 +21,6 @@ from qtpy.QtWidgets import (
 
 from ..annotation.session import AnnotationSession
 from ..core.errors import UsgsegError
-from ..phantoms.phantom import make_phantom
 from ..project.locks import checked_name
 from ..project.project import Project
 from . import preferences
@@ -227,6 +226,8 @@ LayerData = tuple[Any, dict[str, Any], str]
 
 def phantoms() -> list[LayerData]:
     """Three phantoms, each with its true labels in a layer that is hidden at first."""
+    from ..phantoms.phantom import make_phantom  # the dock opens without it
+
     layers: list[LayerData] = []
     for seed in range(3):
         phantom = make_phantom(seed)

@@ -27,6 +27,8 @@ from superqt import QCollapsible, QElidingLabel
 TEXT_MARGIN = 14
 FLAT_MARGIN = 11
 ONE_LINE_MARGIN = 6
+ICON_SIDE = 18
+"""Pixels of the icon of a class."""
 WARNING = "background-color: #e69f00; color: black; padding: 2px;"
 """What must be seen, in a dark theme and in a light one."""
 
@@ -97,15 +99,13 @@ def one_line() -> QElidingLabel:
 
 
 class Section(QFrame):
-    """A titled block of the dock."""
+    """A block of the dock."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.body = QVBoxLayout(self)
         self.body.setContentsMargins(0, 2, 0, 2)
         self.body.setSpacing(4)
-        if title:
-            self.body.addWidget(heading(title))
 
 
 def fold(title: str, tooltip: str, content: QWidget) -> QCollapsible:
@@ -310,10 +310,10 @@ class NewestFirst(QObject):
                 return
 
 
-def class_icon(color: str, number: int, side: int = 18) -> QIcon:
+def class_icon(color: str, number: int) -> QIcon:
     """A square of a class's colour with its number on it, the same whether selected or not."""
     fill = QColor(color)
-    pixmap = QPixmap(side, side)
+    pixmap = QPixmap(ICON_SIDE, ICON_SIDE)
     pixmap.fill(fill)
     painter = QPainter(pixmap)
     luminance = 0.299 * fill.redF() + 0.587 * fill.greenF() + 0.114 * fill.blueF()

@@ -213,6 +213,8 @@ FORMATS: Mapping[str, ExportFormat] = {
 """Name -> format; the first is what is taken where none is named."""
 
 DEFAULT_FORMAT = next(iter(FORMATS))
+DEFAULT_ORGAN = "unknown"
+"""What the images of a data set show, where nobody says it."""
 
 
 def export_format(name: str) -> ExportFormat:

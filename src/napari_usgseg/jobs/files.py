@@ -21,7 +21,6 @@ from ..core.types import ImageRecord, LabelClass
 from ..io.images import content_key, to_rgb_uint8
 from ..io.labels import labelling_in, semantic, values_in
 from ..io.search import left_out
-from ..project.export import export_store
 from ..project.images import TO_SEARCH
 from ..project.project import LabelStore, MemoryStore, Project
 from ..project.records import (
@@ -278,7 +277,7 @@ def export_labels(
     store: LabelStore,
     out: Path,
     organ: str,
-    target: str,
+    target: str | None,
     classes: tuple[LabelClass, ...],
     overwrite: bool,
     groups: str | None,
@@ -289,6 +288,8 @@ def export_labels(
     Returns:
         Its folder, and sentences for the person, or "".
     """
+    from ..project.export import export_store  # the dock opens without it
+
     report = export_store(
         store,
         out,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..core.errors import DatasetError
 from ..core.types import ImageRecord, LabelClass
 from ..io.export import ExportReport, export_images
-from ..io.formats import DEFAULT_FORMAT
+from ..io.formats import DEFAULT_FORMAT, DEFAULT_ORGAN
 from ..io.groups import group_images, is_table
 from ..io.labels import LabelMap, labelling_in
 from .project import LabelStore
@@ -23,7 +23,7 @@ def export_store(
     store: LabelStore,
     out: str | Path,
     *,
-    organ: str,
+    organ: str = DEFAULT_ORGAN,
     target: str | None = None,
     classes: Sequence[LabelClass] | None = None,
     name: str | None = None,
@@ -37,7 +37,7 @@ def export_store(
         store: where the labels are.
         out: the data set's folder.
         organ: what the images show.
-        target: the phrase for label 1; None takes the name of the first class.
+        target: the phrase for label 1; None takes the name of class 1.
         classes: of the label maps; None takes those that are written down in the store.
         name: of the data set; None takes the store's.
         groups: which images belong together, a rule or a table (``io.groups``); None keeps the
@@ -55,7 +55,7 @@ def export_store(
     if not done:
         raise DatasetError(store.name, "nothing is labelled yet; accept at least one image first")
     classes = store.classes() if classes is None else classes
-    target = target or (classes[0].name if classes else "object")
+    target = target or next((item.name for item in classes if item.class_id == 1), "object")
     grouped = group_images(store.records, store.folder, groups)
     reads = [groups] if groups is not None and is_table(groups) else []
 

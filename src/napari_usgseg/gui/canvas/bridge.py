@@ -193,8 +193,10 @@ class LayerBridge:
 
     def _on_selected_label(self, event: Any) -> None:
         if not self._writing:
-            self._session.painting.take_value(int(event.source.selected_label))
-            self._on_classes()  # the layer's value is the session's, which knows objects too
+            painting = self._session.painting
+            painting.take_value(int(event.source.selected_label))
+            if event.source.selected_label != painting.value:  # refused, or of another object
+                self._on_classes()
 
     def _on_paint(self, event: Any) -> None:
         if not self._writing:

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 from ...annotation.session import AnnotationSession
 from ...io.labels import LABELLINGS
 from ..keys import explain
-from ..parts import Section, button, class_icon, heading, later, row
+from ..parts import ICON_SIDE, Section, button, class_icon, heading, later, row
 
 LABELLING_NAMES = {"semantic": "per class", "instance": "per object"}
 CHIPS = (
@@ -66,7 +66,7 @@ class Chips(QListWidget):
         self.setWrapping(True)
         self.setResizeMode(QListView.ResizeMode.Adjust)
         self.setSpacing(2)
-        self.setIconSize(QSize(18, 18))
+        self.setIconSize(QSize(ICON_SIDE, ICON_SIDE))
         self.setFixedHeight(52)
         self.setEditTriggers(QAbstractItemView.EditTrigger.DoubleClicked)
         self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
@@ -97,7 +97,7 @@ class ClassPanel(Section):
     """The classes: a click picks one, with Shift it is the object's, a double click renames it."""
 
     def __init__(self, session: AnnotationSession) -> None:
-        super().__init__("")
+        super().__init__()
         self._session = session
         self.list = Chips()
         explain(self.list, "class of the object", CHIPS)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,11 +31,11 @@ from qtpy.QtWidgets import (
 from ...annotation.session import AnnotationSession
 from ...core.errors import Cancelled, UsgsegError
 from ...effort.efforts import IDLE_SECONDS, Way, span
-from ...io.formats import FORMATS
+from ...io.formats import DEFAULT_ORGAN, FORMATS
 from ...io.outputs import OutputFolder
 from ...project.project import Project
 from ..forms import Form
-from ..parts import button, row
+from ..parts import button, reason, row
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,7 +123,7 @@ class LedgerReader(QObject):
             now = time.monotonic()
             if now - self._told > TELL_SECONDS:
                 self._told = now
-                self.progressed.emit(done, total)
+                self._tell(self.progressed, done, total)
 
         try:
             report = OutputFolder(out, overwrite=True) if out is not None else None
@@ -133,16 +136,21 @@ class LedgerReader(QObject):
                     page.write_page(ledger, stores, report.root / "index.html", report.write)
             plot = page.timeline(ledger) if len(ledger.accepted) else b""
             if number == self._asked:
-                self.read.emit(Reading(ledger, plot, page.key(ledger)))
+                self._tell(self.read, Reading(ledger, plot, page.key(ledger)))
                 if out is not None:
-                    self.written.emit(out / "index.html")
+                    self._tell(self.written, out / "index.html")
         except Cancelled:
             pass
-        except (UsgsegError, OSError) as error:
+        except Exception as error:  # whatever it is, else the window waits for it for good
+            expected = isinstance(error, UsgsegError | OSError)
+            if not expected:
+                traceback.print_exc(file=sys.stderr)
             if number == self._asked:
-                self.failed.emit(str(error))
-        except RuntimeError:
-            return  # Qt has taken the reader down meanwhile
+                self._tell(self.failed, str(error) if expected else reason(error))
+
+    def _tell(self, signal: Any, *values: object) -> None:
+        with suppress(RuntimeError):  # Qt has taken the reader down meanwhile
+            signal.emit(*values)
 
 
 class LedgerDialog(QDialog):
@@ -385,8 +393,8 @@ class ExportPanel(QWidget):
         )
         self._session.export(
             out,
-            organ or "ultrasound",
-            target or self._first_class,
+            organ or DEFAULT_ORGAN,
+            target or None,
             self.form.value("overwrite"),
             groups or None,
             self.form.value("format"),

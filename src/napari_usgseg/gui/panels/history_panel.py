@@ -29,8 +29,8 @@ class HistoryModel(QAbstractListModel):
             steps: all of them, in order.
             position: how many of them are done.
         """
-        before, kept = len(self._steps), len(self._steps)
-        if steps[:kept] != self._steps:
+        before = len(self._steps)
+        if steps[:before] != self._steps:
             self.beginResetModel()
             self._steps, self._position = steps, position
             self.endResetModel()

@@ -136,17 +136,17 @@ class ImagesModel(QAbstractListModel):
         self._thumbnails = thumbnails
         self._places: list[int] | None = None  # None: all images
         self._current: int | None = None
-        self._browser = session.image_queue
+        self._queue = session.image_queue
         thumbnails.made.connect(self._on_state)
 
     def refresh(self) -> None:
         """Show another folder, or other states."""
         self.beginResetModel()
         browser = self._session.image_queue
-        if browser is not self._browser:
-            self._browser.state_changed.disconnect(self._on_state, missing_ok=True)
+        if browser is not self._queue:
+            self._queue.state_changed.disconnect(self._on_state, missing_ok=True)
             self._thumbnails.forget()
-            self._browser = browser
+            self._queue = browser
             browser.state_changed.connect(self._on_state)
         self._current = browser.position
         self._places = None if browser.only is None else list(browser.places(browser.only))
@@ -156,18 +156,18 @@ class ImagesModel(QAbstractListModel):
 
     def go(self) -> None:
         """Another image is the current one."""
-        before, self._current = self._current, self._browser.position
+        before, self._current = self._current, self._queue.position
         for place in {before, self._current} - {None}:
             assert place is not None
             self._look_again(place)
 
     def image_id(self, index: QModelIndex) -> str | None:
         """The image in a row."""
-        return self._browser.records[self._place(index.row())].image_id if index.isValid() else None
+        return self._queue.records[self._place(index.row())].image_id if index.isValid() else None
 
     def row_of(self, image_id: str) -> QModelIndex:
         """Where an image is; an invalid index where it is filtered out."""
-        place = self._browser.index_of(image_id)
+        place = self._queue.index_of(image_id)
         row, there = self._find(place)
         return self.index(row) if there else QModelIndex()
 
@@ -182,14 +182,14 @@ class ImagesModel(QAbstractListModel):
         return row, row < len(self._places) and self._places[row] == place
 
     def _on_state(self, image_id: str) -> None:
-        if image_id in self._browser:
-            self._look_again(self._browser.index_of(image_id))
+        if image_id in self._queue:
+            self._look_again(self._queue.index_of(image_id))
 
     def _look_again(self, place: int) -> None:
         """Show, hide or repaint the one image."""
         row, there = self._find(place)
-        state = self._browser.state_of(self._browser.records[place].image_id)
-        passes = self._places is None or place == self._current or state is self._browser.only
+        state = self._queue.state_of(self._queue.records[place].image_id)
+        passes = self._places is None or place == self._current or state is self._queue.only
         if there and passes:
             self.dataChanged.emit(self.index(row), self.index(row))
         elif there:
@@ -205,16 +205,16 @@ class ImagesModel(QAbstractListModel):
 
     def rowCount(self, parent: QModelIndex = QModelIndex()) -> int:  # noqa: N802, B008
         """How many rows there are."""
-        return len(self._browser.records) if self._places is None else len(self._places)
+        return len(self._queue.records) if self._places is None else len(self._places)
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """A mark, the file's name and a word; its thumbnail; its path."""
         image_id = self.image_id(index)
         if image_id is None:
             return None
-        record = self._browser.get(image_id)
+        record = self._queue.get(image_id)
         if role == Qt.ItemDataRole.DisplayRole:
-            state = self._browser.state_of(image_id)
+            state = self._queue.state_of(image_id)
             frame = "" if record.frame is None else f"  [{record.frame}]"
             return f"{MARKS[state]}  {record.path.name}{frame}   {WORDS[state]}".rstrip()
         if role == Qt.ItemDataRole.DecorationRole:
@@ -242,7 +242,7 @@ class ImagesPanel(QWidget):
     def __init__(self, session: AnnotationSession) -> None:
         super().__init__()
         self._session = session
-        self._browser: ImageQueue | None = None
+        self._queue: ImageQueue | None = None
         self._notes = Notes()
         self.progress = QLabel()
         self.progress.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
@@ -308,11 +308,11 @@ class ImagesPanel(QWidget):
         self.thumbnails.close()
 
     def _on_opened(self) -> None:
-        if self._browser is not None:
-            self._browser.state_changed.disconnect(self._on_progress, missing_ok=True)
-        self._browser = self._session.image_queue
-        self._browser.only = FILTERS[self.filter.currentText()]
-        self._browser.state_changed.connect(self._on_progress)
+        if self._queue is not None:
+            self._queue.state_changed.disconnect(self._on_progress, missing_ok=True)
+        self._queue = self._session.image_queue
+        self._queue.only = FILTERS[self.filter.currentText()]
+        self._queue.state_changed.connect(self._on_progress)
         self.model.refresh()
         self._on_progress()
         self._notes = Notes()
@@ -322,8 +322,15 @@ class ImagesPanel(QWidget):
         loaded = self._session.loaded
         if loaded is not None and loaded.notes:
             for path, text in loaded.notes:
-                self._notes.add(Path(path).name, text)
+                self._notes.add(self._in_folder(Path(path)), text)
             self._show_remarks()
+
+    def _in_folder(self, path: Path) -> str:
+        """A file's path from the folder of images on, for two of them may have one name."""
+        folder = None if self._session.store is None else self._session.store.folder
+        if folder is not None and path.is_relative_to(folder):
+            return path.relative_to(folder).as_posix()
+        return path.name
 
     def _show_remarks(self) -> None:
         """What else the folder holds, and what was odd about the images that were opened so far."""

@@ -109,11 +109,11 @@ class Curves(QWidget):
             at += QPointF(painter.fontMetrics().horizontalAdvance(words) + 14, 0)
 
 
-def thinned(points: Points, most: int = MOST_POINTS) -> Points:
-    """At most so many points: the means of neighbours, in their order."""
-    if len(points) <= most:
+def thinned(points: Points) -> Points:
+    """At most ``MOST_POINTS``: the means of neighbours, in their order."""
+    if len(points) <= MOST_POINTS:
         return points
-    size = -(-len(points) // most)
+    size = -(-len(points) // MOST_POINTS)
     parts = [points[start : start + size] for start in range(0, len(points), size)]
     return [(part[-1][0], sum(value for _, value in part) / len(part)) for part in parts]
 

@@ -39,11 +39,11 @@ class ModePanel(Section):
     """The switch of the three modes, a badge that says who proposed what is shown, and an offer.
 
     Args:
-        session: whose ``predictor`` is switched.
+        session: whose ``prompt_predictor`` is switched.
     """
 
     def __init__(self, session: AnnotationSession) -> None:
-        super().__init__("")
+        super().__init__()
         self._session = session
         self.modes = {
             mode: toggle(name, "", partial(session.prompt_predictor.set_mode, mode))
@@ -198,7 +198,7 @@ class FindPanel(Section):
     """A phrase, the button that looks for it, and its thresholds."""
 
     def __init__(self, session: AnnotationSession) -> None:
-        super().__init__("")
+        super().__init__()
         self._session = session
         self.tuned = one_line()
         self.body.addLayout(row(heading("Find"), self.tuned, stretch=1))
@@ -261,7 +261,7 @@ class CorrectPanel(Section):
     """Tools, their sign and what they work on, undo and redo."""
 
     def __init__(self, session: AnnotationSession, tools: CanvasTools) -> None:
-        super().__init__("")
+        super().__init__()
         self._session = session
         self._tools = tools
         self.on_proposal = explain(

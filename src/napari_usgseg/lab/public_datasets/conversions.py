@@ -48,6 +48,7 @@ from ...io.datasets import (
     write_pair,
     write_splits,
 )
+from ...io.formats import DEFAULT_ORGAN
 from ...io.images import read_image
 from ...io.labels import (
     CLASSES_FILE,
@@ -273,7 +274,7 @@ def is_source_csv(folder: Path) -> bool:
 
 
 def read_source_csv(
-    folder: Path, out: Path, *, organ: str = "unknown", overwrite: bool = False
+    folder: Path, out: Path, *, organ: str = DEFAULT_ORGAN, overwrite: bool = False
 ) -> tuple[int, tuple[Remark, ...]]:
     """Read GroundingDINO-US-SAM's, write ours: one data set in ``out``, several in folders of it.
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 
@@ -50,6 +51,35 @@ def test_it_reads_on_a_thread_of_its_own(at_work, monkeypatch: pytest.MonkeyPatc
     at_work.wait(lambda: dialog.models.rowCount() > 0)
     assert readers == ["usgseg-ledger"]
     dialog.close()
+
+
+def test_whatever_ends_the_reading_is_said(at_work, monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_usgseg.effort import ledger
+
+    def fail(*_: object) -> None:
+        raise KeyError("dice")
+
+    monkeypatch.setattr(ledger, "read_ledger", fail)
+    dialog = at_work.widget.export.show_effort()
+    at_work.wait(lambda: dialog.note.text() == "KeyError: 'dice'")
+    monkeypatch.undo()
+    dialog.refresh.click()
+    at_work.wait(lambda: dialog.totals.text().startswith("0 of"))
+    dialog.close()
+
+
+def test_what_nobody_filled_in_is_written_as_the_command_line_would(at_work, tmp_path) -> None:
+    from napari_usgseg.io.formats import DEFAULT_ORGAN
+
+    at_work.session.editing.rename_class(1, "cyst")
+    at_work.session.editing.add_class("nodule")
+    paint_and_accept(at_work)
+    at_work.widget.export.export_to(tmp_path / "out")
+    at_work.wait(lambda: (tmp_path / "out" / "dataset.json").is_file())
+    at_work.settle()
+    card = json.loads((tmp_path / "out" / "dataset.json").read_text(encoding="utf-8"))
+    assert (card["organ"], card["target"]) == (DEFAULT_ORGAN, "cyst")
+    assert at_work.widget.export.form.controls["target"].native.placeholderText() == "cyst"
 
 
 def test_refresh_takes_in_what_was_labelled_since(at_work) -> None:
