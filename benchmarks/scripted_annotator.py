@@ -97,7 +97,7 @@ class Desk:
             raise SystemExit(text)
 
     def train(self) -> float:
-        """Have what is committed learnt, to the end, honest promotion and all; the seconds."""
+        """Have what is accepted learnt, to the end, honest promotion and all; the seconds."""
         start = time.perf_counter()
         self.session.prompt_predictor.train()
         while self.session.prompt_predictor.training is not None:

@@ -11,8 +11,10 @@ import pytest
 from PIL import Image
 
 from napari_usgseg.annotation.session import AnnotationSession
+from napari_usgseg.jobs.loaded_models import LoadedModels
 from tests.support.bench import SIZE_HW, Bench
 from tests.support.forks import Nursery
+from tests.support.loop_bench import LoopBench
 
 
 @pytest.fixture
@@ -52,6 +54,29 @@ def training_nursery() -> Iterator[Nursery | None]:
     yield nursery
     if nursery is not None:
         nursery.close()
+
+
+@pytest.fixture(scope="module")
+def models() -> Iterator[LoadedModels]:
+    """The real nano models, loaded once for the tests of a module; trainings do not give way."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("USGSEG_TRAINING_NICE", "0")
+        yield LoadedModels()
+
+
+@pytest.fixture
+def make_bench(models: LoadedModels, forked_trainings: None) -> Iterator[Callable[..., LoopBench]]:
+    """Opens a folder in a session with the real models and real trainings."""
+    made: list[LoopBench] = []
+
+    def make(folder: Path, annotator: str = "", steps: int = 4) -> LoopBench:
+        made.append(LoopBench(models, steps))
+        made[-1].session.navigation.open_folder(folder, annotator=annotator)
+        return made[-1]
+
+    yield make
+    for bench in made:
+        bench.close()
 
 
 @pytest.fixture

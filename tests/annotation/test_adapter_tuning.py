@@ -6,14 +6,12 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from napari_usgseg.jobs.loaded_models import LoadedModels
 from napari_usgseg.project.records import EventKind
 from tests.support import loop_bench
 
@@ -21,33 +19,21 @@ PHRASE = "zygomatic arch"
 """The embedded detector says that it was not trained on this."""
 
 
-@pytest.fixture(scope="module")
-def models() -> Iterator[LoadedModels]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("USGSEG_TRAINING_NICE", "0")  # tests wait for it
-        yield LoadedModels()
-
-
 @pytest.fixture
-def make_bench(models, forked_trainings):
-    made = []
+def make_bench(make_bench):
+    """Benches whose tunings are short."""
 
-    def make(folder: Path, steps: int = 2, **options):
-        bench = loop_bench.LoopBench(models, steps)
-        made.append(bench)
-        plan = bench.session.tuning.plan
-        bench.session.tuning.plan = replace(plan, batch=1, image_size=64)
-        bench.session.navigation.open_folder(folder, **options)
+    def make(folder: Path, steps: int = 2):
+        bench = make_bench(folder, steps=steps)
+        bench.session.tuning.plan = replace(bench.session.tuning.plan, batch=1, image_size=64)
         return bench
 
-    yield make
-    for bench in made:
-        bench.close()
+    return make
 
 
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory, models):
-    """A project of five images, three of them committed with a large block, and its adapter."""
+    """A project of five images, three of them accepted with a large block, and its adapter."""
     folder = tmp_path_factory.mktemp("tuned") / "images"
     folder.mkdir()
     loop_bench.write_phantoms(folder, 5)
@@ -57,7 +43,7 @@ def tuned(tmp_path_factory, models):
     labels = np.zeros(loop_bench.SIZE_HW, np.uint8)
     labels[20:80, 25:100] = 1
     for number in range(3):
-        bench.commit(f"{number:02d}", labels)
+        bench.accept(f"{number:02d}", labels)
     assert session.tuning.cannot_train.startswith("A class's name is the phrase that finds it")
     session.editing.rename_class(1, PHRASE)
     bench.tune()
@@ -81,15 +67,15 @@ def found_by(bench) -> str:
 
 def test_one_that_finds_what_the_detector_did_not_is_promoted(project, make_bench):
     bench = make_bench(project)
-    tuner = bench.session.tuning
-    version = tuner.current
-    assert version is not None, tuner.verdict
+    tuning = bench.session.tuning
+    version = tuning.current
+    assert version is not None, tuning.verdict
     assert (version.name, version.images, version.per_class) == ("lora-v1", 3, {1: 3})
     assert (version.classes, version.base) == ({1: PHRASE}, "nano")
     assert version.badge == f"Tuned v1, held-out Dice {version.held_out_dice:.2f}, 3 images"
-    assert tuner.verdict.startswith("In use now: Dice 0.")
-    assert "the detector as it is 0.000, on 3 images that were not learnt from" in tuner.verdict
-    assert "3-fold cross-validation" in tuner.verdict
+    assert tuning.verdict.startswith("In use now: Dice 0.")
+    assert "the detector as it is 0.000, on 3 images that were not learnt from" in tuning.verdict
+    assert "3-fold cross-validation" in tuning.verdict
     models = bench.session.store.models_folder
     assert not (models / "tuning").exists()
     assert not list(version.folder.glob("fold-*"))
@@ -100,11 +86,11 @@ def test_the_text_prompt_asks_the_version_in_use_and_the_detector_again_without_
     project, make_bench
 ):
     bench = make_bench(project)
-    session, tuner = bench.session, bench.session.tuning
+    session, tuning = bench.session, bench.session.tuning
     model_id = found_by(bench)
     assert "+lora-v0001-" in model_id
     assert session.facts["model"].startswith("Tuned v1 + nano-")
-    assert tuner.badge(model_id).startswith("Tuned v1, held-out Dice")
+    assert tuning.badge(model_id).startswith("Tuned v1, held-out Dice")
     searches = [e for e in session.store.events() if e.kind is EventKind.SEARCH]
     assert [e.body["detector"] for e in searches] == ["nano+lora-v1"]
     session.set_settings(replace(session.settings, box_threshold=0.5))
@@ -116,11 +102,11 @@ def test_the_text_prompt_asks_the_version_in_use_and_the_detector_again_without_
     assert found == {1}
     session.copying.alike()
     assert "not among what this model" not in session.status.text
-    tuner.choose(None)
-    assert tuner.detector == "nano"
+    tuning.choose(None)
+    assert tuning.detector == "nano"
     assert "lora" not in found_by_again(session)
     assert "is not among what this model was trained on" in session.status.text
-    tuner.choose(1)
+    tuning.choose(1)
     assert "+lora-v0001-" in found_by_again(session)
 
 
@@ -131,35 +117,35 @@ def found_by_again(session) -> str:
 
 def test_a_renamed_class_is_told_by_the_name_that_the_adapter_learnt(project, make_bench):
     bench = make_bench(project)
-    session, tuner = bench.session, bench.session.tuning
+    session, tuning = bench.session, bench.session.tuning
     found_by(bench)
-    assert tuner.renamed == ""
+    assert tuning.renamed == ""
     session.editing.rename_class(1, "malar bone")
-    assert tuner.renamed == f"Tuned v1 knows 'malar bone' as '{PHRASE}': type that, or tune again."
-    tuner.choose(None)
-    assert tuner.renamed == ""
+    assert tuning.renamed == f"Tuned v1 knows 'malar bone' as '{PHRASE}': type that, or tune again."
+    tuning.choose(None)
+    assert tuning.renamed == ""
 
 
 def test_an_adapter_of_another_detector_is_not_asked_and_says_why(project, make_bench):
     bench = make_bench(project)
-    session, tuner = bench.session, bench.session.tuning
+    session, tuning = bench.session, bench.session.tuning
     session.set_settings(replace(session.settings, detector="nano-dino"))
-    assert "was tuned from nano, not from nano-dino" in tuner.why_not
-    assert tuner.detector == "nano-dino"
+    assert "was tuned from nano, not from nano-dino" in tuning.why_not
+    assert tuning.detector == "nano-dino"
     session.set_settings(replace(session.settings, detector="nano"))
-    assert tuner.why_not == ""
-    adapter = tuner.current.folder
+    assert tuning.why_not == ""
+    adapter = tuning.current.folder
     session.set_settings(replace(session.settings, detector=str(adapter)))
-    assert "is an adapter already" in tuner.cannot_train
+    assert "is an adapter already" in tuning.cannot_train
 
 
 @pytest.mark.parametrize("file", ["adapter_model.safetensors", "usgseg.json"])
 def test_a_broken_adapter_is_said_once_and_the_text_prompt_works(project, make_bench, models, file):
     bench = make_bench(project)
-    session, tuner = bench.session, bench.session.tuning
+    session, tuning = bench.session, bench.session.tuning
     models.detector.cache.clear()
-    whole = (tuner.current.folder / file).read_bytes()
-    (tuner.current.folder / file).write_bytes(b"torn")
+    whole = (tuning.current.folder / file).read_bytes()
+    (tuning.current.folder / file).write_bytes(b"torn")
     model_id = found_by(bench)
     assert model_id.startswith("nano-")
     assert "lora" not in model_id
@@ -167,9 +153,9 @@ def test_a_broken_adapter_is_said_once_and_the_text_prompt_works(project, make_b
     said = [text for level, text in bench.notes if level == "warning"]
     assert len(said) == 1
     assert said[0].startswith("Tuned v1 cannot be used: ")
-    assert tuner.why_not == said[0]
-    (tuner.versions[0].folder / file).write_bytes(whole)
-    tuner.choose(1)
+    assert tuning.why_not == said[0]
+    (tuning.versions[0].folder / file).write_bytes(whole)
+    tuning.choose(1)
     assert "+lora-v0001-" in found_by_again(session)
 
 
@@ -187,28 +173,28 @@ def test_a_worse_one_is_refused_and_the_old_one_stays(project, make_bench):
     entry["scores"]["per_class"] = {f"{n:02d}": {"1": 1.0} for n in range(3)}
     card.write_text(json.dumps(entry))
     bench = make_bench(project)
-    tuner = bench.session.tuning
+    tuning = bench.session.tuning
     bench.tune()
-    assert [item.promoted for item in tuner.versions] == [True, False], bench.notes
-    assert tuner.current.number == 1
-    assert tuner.verdict.startswith("Not used: Dice 0.")
-    assert "Tuned v1 1.000" in tuner.verdict
+    assert [item.promoted for item in tuning.versions] == [True, False], bench.notes
+    assert tuning.current.number == 1
+    assert tuning.verdict.startswith("Not used: Dice 0.")
+    assert "Tuned v1 1.000" in tuning.verdict
 
 
 def test_one_training_goes_on_at_a_time_and_a_cancelled_one_leaves_nothing(project, make_bench):
     bench = make_bench(project, steps=400)
-    session, tuner = bench.session, bench.session.tuning
+    session, tuning = bench.session, bench.session.tuning
     told, predictor = [], session.prompt_predictor
     predictor.changed.connect(lambda: told.append(predictor.cannot_train))
-    tuner.train()
-    assert predictor.cannot_train == tuner.busy == told[-1]
-    bench.pump(lambda: tuner.training.step > 0)
-    assert 400 < tuner.training.steps <= 1202
+    tuning.train()
+    assert predictor.cannot_train == tuning.busy == told[-1]
+    bench.pump(lambda: tuning.training.step > 0)
+    assert 400 < tuning.training.steps <= 1202
     session.prompt_predictor.train()
     assert session.prompt_predictor.training is None
-    tuner.cancel(keep=True)
-    bench.pump(lambda: tuner.training is None)
-    assert tuner.paused
+    tuning.cancel(keep=True)
+    bench.pump(lambda: tuning.training is None)
+    assert tuning.paused
     assert session.prompt_predictor.cannot_train == ""
     again = make_bench(project)
     later = again.session.tuning
@@ -227,18 +213,18 @@ def test_one_training_goes_on_at_a_time_and_a_cancelled_one_leaves_nothing(proje
 
 def test_a_tuning_that_is_killed_goes_on_by_itself_and_nothing_is_lost(project, make_bench):
     bench = make_bench(project)
-    tuner = bench.session.tuning
-    tuner.train()
-    bench.pump(lambda: tuner.training.step > 3)  # the first of three folds is done
+    tuning = bench.session.tuning
+    tuning.train()
+    bench.pump(lambda: tuning.training.step > 3)  # the first of three folds is done
     os.kill(bench.trainings.process_id, getattr(signal, "SIGKILL", signal.SIGTERM))
-    bench.pump(lambda: tuner.training.resumed)
+    bench.pump(lambda: tuning.training.resumed)
     assert any("ended from outside" in text for _, text in bench.notes)
     steps = []
-    tuner.changed.connect(lambda: steps.append(tuner.training and tuner.training.step))
-    bench.pump(lambda: tuner.training is None)
-    assert tuner.running.failure == ""
-    assert [item.number for item in tuner.versions] == [1, 2]
-    assert tuner.versions[1].images == 3
+    tuning.changed.connect(lambda: steps.append(tuning.training and tuning.training.step))
+    bench.pump(lambda: tuning.training is None)
+    assert tuning.running.failure == ""
+    assert [item.number for item in tuning.versions] == [1, 2]
+    assert tuning.versions[1].images == 3
 
 
 def test_a_closed_window_ends_it_and_opening_goes_on_where_it_was(project, make_bench):
@@ -247,10 +233,10 @@ def test_a_closed_window_ends_it_and_opening_goes_on_where_it_was(project, make_
     bench.pump(lambda: bench.session.tuning.training.step > 0)
     bench.close()
     again = make_bench(project)
-    tuner = again.session.tuning
-    assert tuner.training.resumed
-    assert again.session.prompt_predictor.cannot_train == tuner.busy
-    again.pump(lambda: tuner.training.step > 0)
-    tuner.cancel()
-    again.pump(lambda: tuner.training is None)
+    tuning = again.session.tuning
+    assert tuning.training.resumed
+    assert again.session.prompt_predictor.cannot_train == tuning.busy
+    again.pump(lambda: tuning.training.step > 0)
+    tuning.cancel()
+    again.pump(lambda: tuning.training is None)
     assert again.session.prompt_predictor.cannot_train == ""

@@ -33,7 +33,7 @@ def test_what_was_looked_for_keeps_the_class_that_it_was_looked_for(bench) -> No
     assert [item.class_id for item in session.proposal.objects] == [1]
 
 
-def test_a_warning_about_an_image_that_was_read_ahead_is_said_once_when_it_is_shown(bench) -> None:
+def test_a_warning_about_an_image_that_was_prefetched_is_said_once_when_it_is_shown(bench) -> None:
     for image_id in "bca":
         bench.session.navigation.open_image(image_id)
     bench.session.close()

@@ -166,7 +166,7 @@ def test_walking_follows_the_filter(session):
     assert session.record.image_id == "b"
 
 
-def test_what_is_read_ahead_follows_the_filter(bench):
+def test_what_is_prefetched_follows_the_filter(bench):
     session = bench.session
     session.navigation.open_image("c")
     session.navigation.flag()

@@ -76,7 +76,7 @@ def test_a_click_that_comes_before_the_encoder_is_ready_encodes_once_only(bench,
     assert encoded().count("e") == 1
 
 
-def test_one_image_at_a_time_is_read_ahead_the_next_one_first(bench):
+def test_one_image_at_a_time_is_prefetched_the_next_one_first(bench):
     session = bench.session
     bench.hold = True
     session.navigation.open_image("e")
@@ -86,8 +86,8 @@ def test_one_image_at_a_time_is_read_ahead_the_next_one_first(bench):
         assert waiting.args[1].image_id == expected
         answer_next(bench, load_image)
     assert not bench.held_for(load_image)
-    ahead = [job for job in bench.held_for(embed) if job.lane is Lane.PREFETCH]
-    assert len(ahead) == 3
+    prefetched = [job for job in bench.held_for(embed) if job.lane is Lane.PREFETCH]
+    assert len(prefetched) == 3
 
 
 def test_the_order_is_that_of_the_queue_as_it_is_filtered(bench, encoded):
@@ -99,7 +99,7 @@ def test_the_order_is_that_of_the_queue_as_it_is_filtered(bench, encoded):
     assert encoded() == "abcdg", "e and f are filtered out, c was there"
 
 
-def test_what_was_read_ahead_for_another_image_is_dropped_and_labels_are_never_old(bench):
+def test_what_was_prefetched_for_another_image_is_dropped_and_labels_are_never_old(bench):
     session = bench.session
     session.navigation.open_image("a")
     bench.hold = True
@@ -124,7 +124,7 @@ def without_labels(job):
     return Outcome(replace(loaded, labels=np.zeros_like(loaded.labels)))
 
 
-def test_an_image_that_cannot_be_read_ahead_is_passed_over_without_a_word(bench, encoded, folder):
+def test_an_image_that_cannot_be_prefetched_is_passed_over_without_a_word(bench, encoded, folder):
     (folder / "e.png").write_bytes((folder / "e.png").read_bytes()[:200])
     bench.session.navigation.open_image("d")
     assert not bench.session.status.error

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -16,34 +15,11 @@ import pytest
 
 from napari_usgseg.annotation.settings import Mode
 from napari_usgseg.jobs import Lane, inference
-from napari_usgseg.jobs.loaded_models import LoadedModels
 from napari_usgseg.project.project import Project
 from napari_usgseg.project.records import EventKind, ImageState
 from napari_usgseg.project.versions import VersionStore, read_request
 from tests.support import loop_bench
 from tests.support.labelling import follow_anew
-
-
-@pytest.fixture(scope="module")
-def models() -> Iterator[LoadedModels]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("USGSEG_TRAINING_NICE", "0")  # tests wait for it
-        yield LoadedModels()
-
-
-@pytest.fixture
-def make_bench(models, forked_trainings):
-    made = []
-
-    def make(folder: Path, annotator: str = "", steps: int = 4):
-        bench = loop_bench.LoopBench(models, steps)
-        made.append(bench)
-        bench.session.navigation.open_folder(folder, annotator=annotator)
-        return bench
-
-    yield make
-    for bench in made:
-        bench.close()
 
 
 @pytest.fixture
@@ -54,7 +30,7 @@ def folder(tmp_path):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, models):
-    """A project with four of seven images committed and one promoted version; copied by tests."""
+    """A project with four of seven images accepted and one promoted version; copied by tests."""
     folder = tmp_path_factory.mktemp("loop") / "images"
     folder.mkdir()
     truths = loop_bench.write_phantoms(folder, 7)
@@ -62,7 +38,7 @@ def trained(tmp_path_factory, models):
     bench.session.navigation.open_folder(folder)
     bench.session.editing.rename_class(1, "zygomatic arch")  # the text prompt refuses it
     for number in range(4):
-        bench.commit(f"{number:02d}", truths[number])
+        bench.accept(f"{number:02d}", truths[number])
     bench.train()
     predictor = bench.session.prompt_predictor
     assert predictor.current is not None, predictor.verdict
@@ -91,7 +67,7 @@ def test_images_of_a_class_are_counted_and_a_training_is_offered(folder, make_be
     predictor.changed.connect(lambda: told.append(predictor.until_offer))
     for number in range(3):
         assert predictor.offer == ""
-        bench.commit(f"{number:02d}", truths[number])
+        bench.accept(f"{number:02d}", truths[number])
     assert told[-1] == predictor.until_offer == 0
     assert predictor.counts == {1: 3}
     assert predictor.offer == "3 images with 'object' are accepted: train?"
@@ -102,8 +78,8 @@ def test_images_of_a_class_are_counted_and_a_training_is_offered(folder, make_be
     predictor.dismiss()
     assert predictor.offer == ""
     assert predictor.until_offer == 2  # half as many again
-    bench.commit("03", truths[3])
-    bench.commit("04", truths[4])
+    bench.accept("03", truths[3])
+    bench.accept("04", truths[4])
     assert predictor.offer.startswith("5 images")
 
 
@@ -194,7 +170,7 @@ def test_an_accepted_proposal_is_one_step_and_the_ledger_names_the_version(proje
     assert rows["04"].first.source == BY_PPN
     assert rows["04"].first.model.startswith("ppn-v1@")
     assert rows["04"].way is Way.UNCHANGED
-    assert "05" not in rows  # proposed ahead, seen by nobody
+    assert "05" not in rows  # proposed before it is shown, seen by nobody
 
 
 def test_semi_shows_nothing_by_itself_but_joins_and_manual_does_neither(project, make_bench):
@@ -228,7 +204,7 @@ def test_what_a_person_began_or_decided_is_never_touched(project, make_bench):
     painted = np.zeros(loop_bench.SIZE_HW, np.uint8)
     painted[10:20, 10:20] = 1
     session.editing.painted(painted)
-    committed = {n: session.store.read_labels(session.image_queue.get(n)) for n in ("00", "03")}
+    accepted = {n: session.store.read_labels(session.image_queue.get(n)) for n in ("00", "03")}
     predictor.choose(1)
     assert session.proposal.objects == ()
     for name in ("00", "03", "05"):
@@ -236,7 +212,7 @@ def test_what_a_person_began_or_decided_is_never_touched(project, make_bench):
         assert session.proposal.objects == ()
     session.navigation.open_image("04")
     assert session.proposal.objects == drawn.objects
-    for name, labels in committed.items():
+    for name, labels in accepted.items():
         record = session.image_queue.get(name)
         np.testing.assert_array_equal(session.store.read_labels(record), labels)
 
@@ -414,7 +390,7 @@ def test_closing_the_window_ends_it_and_opening_goes_on_with_the_same_labels(pro
     session.prompt_predictor.train()
     bench.pump(lambda: session.prompt_predictor.training.step > 2)
     process = bench.trainings.process_id
-    bench.commit("04", np.ones(loop_bench.SIZE_HW, np.uint8))
+    bench.accept("04", np.ones(loop_bench.SIZE_HW, np.uint8))
     bench.close()
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
@@ -434,7 +410,7 @@ def test_a_training_begins_by_itself_where_that_was_chosen(folder, make_bench):
     session.set_settings(replace(session.settings, train_after=3, train_by_itself=True))
     for number in range(3):
         assert predictor.training is None
-        bench.commit(f"{number:02d}", truths[number])
+        bench.accept(f"{number:02d}", truths[number])
     assert predictor.training is not None
     predictor.cancel()
     bench.pump(lambda: predictor.training is None)
@@ -546,17 +522,17 @@ def test_a_damaged_version_lets_prompts_be_and_is_used_once_it_is_mended(project
     assert number_of(session.proposal) == {1}
 
 
-def test_what_is_proposed_ahead_survives_a_cancel(project, make_bench):
+def test_what_is_prefetched_survives_a_cancel(project, make_bench):
     copy_of(project, 2, promoted=True)
     bench = make_bench(project)
     session, late = bench.session, []
 
-    def slow_ahead(job) -> None:
-        ahead = job.function is inference.segment_learned and job.lane is Lane.PREFETCH
-        (late.append if ahead else bench.run)(job)
+    def slow_prefetch(job) -> None:
+        prefetched = job.function is inference.segment_learned and job.lane is Lane.PREFETCH
+        (late.append if prefetched else bench.run)(job)
 
     session.requested.disconnect(bench.run)
-    session.requested.connect(slow_ahead)
+    session.requested.connect(slow_prefetch)
     session.navigation.open_image("04")
     session.prompting.cancel()
     assert late
@@ -570,11 +546,11 @@ def test_a_training_that_rests_is_not_woken_by_the_next_accepted_image(folder, m
     bench = make_bench(folder)
     session, predictor = bench.session, bench.session.prompt_predictor
     for number in range(3):
-        bench.commit(f"{number:02d}", truths[number])
+        bench.accept(f"{number:02d}", truths[number])
     version_store = VersionStore(session.store.models_folder)
     version_store.begin(predictor.request(["00", "01", "02"]))
     predictor._use(version_store.pause())
     session.set_settings(replace(session.settings, train_after=3, train_by_itself=True))
-    bench.commit("03", truths[3])
+    bench.accept("03", truths[3])
     assert predictor.training is None
     assert predictor.paused

@@ -253,7 +253,7 @@ def test_a_phrase_is_looked_for_on_each_untouched_image_as_it_opens(session):
     assert session.record.image_id == "b"
     assert session.proposal.has_masks
     session.navigation.step(-1)
-    assert not session.proposal.has_masks, "not on an image that is committed"
+    assert not session.proposal.has_masks, "not on an image that is accepted"
 
 
 def test_the_folder_opens_where_the_person_was_with_models_and_phrase(bench, folder):

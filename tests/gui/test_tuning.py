@@ -36,31 +36,31 @@ def open_tune(person):
 
 def test_accepted_images_tune_the_detector_and_find_uses_it(labeller, heads_folder):
     session, widget = labeller.session, labeller.widget
-    tuner, view = session.tuning, open_tune(labeller)
+    tuning, view = session.tuning, open_tune(labeller)
     assert f"{PHRASE} {LABELLED}" in widget.tune.purpose.text()
     assert "Base: nano" in widget.tune.purpose.text()
     assert not widget.find_panel.tuned.text()
-    tuner.plan = SHORT
+    tuning.plan = SHORT
     view.train.click()
-    labeller.wait(lambda: tuner.training is not None)
+    labeller.wait(lambda: tuning.training is not None)
     assert view.bar.isVisible()
     assert view.cancel.isVisible()
-    labeller.wait_for_training(lambda: tuner.training is None)
+    labeller.wait_for_training(lambda: tuning.training is None)
     assert view.curves.losses
-    labeller.wait(lambda: bool(tuner.versions))
-    version = tuner.versions[-1]
+    labeller.wait(lambda: bool(tuning.versions))
+    version = tuning.versions[-1]
     assert version.images == LABELLED
     assert "Dice" in view.verdict.text()
     assert view.version.itemText(1).startswith("v1: Dice")
     assert ("not promoted" in view.version.itemText(1)) == (not version.promoted)
-    assert (tuner.current is not None) == version.promoted
+    assert (tuning.current is not None) == version.promoted
     hint = widget.minimumSizeHint()
     assert (hint.width() <= 360, hint.height() <= 820) == (True, True), hint
 
-    if tuner.current is None:
+    if tuning.current is None:
         view.version.setCurrentIndex(1)
         view.version.activated.emit(1)
-        labeller.wait(lambda: tuner.current is not None)
+        labeller.wait(lambda: tuning.current is not None)
     widget.folds.close_all()
     assert widget.find_panel.tuned.text() == "nano, tuned v1"
     assert PHRASE in widget.find_panel.tuned.toolTip()
@@ -81,7 +81,7 @@ def test_accepted_images_tune_the_detector_and_find_uses_it(labeller, heads_fold
 
     view.version.setCurrentIndex(0)
     view.version.activated.emit(0)
-    labeller.wait(lambda: tuner.current is None)
+    labeller.wait(lambda: tuning.current is None)
     assert not widget.find_panel.tuned.isVisible()
     widget.find_panel.run.click()
     labeller.settle()
@@ -90,15 +90,15 @@ def test_accepted_images_tune_the_detector_and_find_uses_it(labeller, heads_fold
 
 
 def test_a_tuning_that_is_cancelled_leaves_nothing(labeller, heads_folder):
-    tuner, view = labeller.session.tuning, open_tune(labeller)
-    tuner.plan = LONG
+    tuning, view = labeller.session.tuning, open_tune(labeller)
+    tuning.plan = LONG
     view.train.click()
-    labeller.wait_until_it_learns(tuner)
+    labeller.wait_until_it_learns(tuning)
     view.cancel.click()
-    labeller.wait(lambda: tuner.training is None)
+    labeller.wait(lambda: tuning.training is None)
     labeller.settle()
-    assert not tuner.versions
-    assert not tuner.paused
+    assert not tuning.versions
+    assert not tuning.paused
     assert view.train.isVisible()
     left = heads_folder / "usgseg" / "models" / "tuning"
     assert not [path for path in left.rglob("*") if path.is_file()]
@@ -107,23 +107,23 @@ def test_a_tuning_that_is_cancelled_leaves_nothing(labeller, heads_folder):
 def test_a_tuning_goes_on_when_the_folder_is_opened_again(
     labeller, employ, inference, heads_folder
 ):
-    tuner = labeller.session.tuning
-    tuner.plan = LONG
-    tuner.train()
-    labeller.wait_until_it_learns(tuner)
+    tuning = labeller.session.tuning
+    tuning.plan = LONG
+    tuning.train()
+    labeller.wait_until_it_learns(tuning)
     labeller.widget.shut_down()
     later = employ(inference)
     later.open(heads_folder)
-    tuner = later.session.tuning
-    later.wait(lambda: tuner.training is not None)
-    assert tuner.training.resumed
+    tuning = later.session.tuning
+    later.wait(lambda: tuning.training is not None)
+    assert tuning.training.resumed
     view = open_tune(later)
     assert "going on" in view.bar.format()
     view.pause.click()
-    later.wait(lambda: tuner.training is None and tuner.paused)
+    later.wait(lambda: tuning.training is None and tuning.paused)
     assert view.train.text() == "Resume"
     view.cancel.click()
-    later.wait(lambda: not tuner.paused)
+    later.wait(lambda: not tuning.paused)
     assert view.train.text() == "Tune now"
     later.widget.shut_down()
 
@@ -153,7 +153,7 @@ def test_the_tabs_are_turned_and_tuning_is_begun_by_keyboard_alone(labeller):
     from qtpy.QtTest import QTest
     from qtpy.QtWidgets import QApplication
 
-    page, tuner = labeller.widget.learning, labeller.session.tuning
+    page, tuning = labeller.widget.learning, labeller.session.tuning
     labeller.widget.folds.set_open("Learn")
     labeller.viewer.window._qt_window.activateWindow()
     page.tabBar().setFocus(Qt.FocusReason.TabFocusReason)
@@ -165,12 +165,12 @@ def test_the_tabs_are_turned_and_tuning_is_begun_by_keyboard_alone(labeller):
             break
         QTest.keyClick(QApplication.focusWidget(), Qt.Key.Key_Tab)
     assert page.tune.train.hasFocus()
-    tuner.plan = LONG
+    tuning.plan = LONG
     QTest.keyClick(page.tune.train, Qt.Key.Key_Space)
-    labeller.wait(lambda: tuner.training is not None)
+    labeller.wait(lambda: tuning.training is not None)
     QTest.keyClick(QApplication.focusWidget(), Qt.Key.Key_Tab)
-    tuner.cancel()
-    labeller.wait(lambda: tuner.training is None)
+    tuning.cancel()
+    labeller.wait(lambda: tuning.training is None)
 
 
 def test_the_page_takes_the_room_of_other_panels_and_the_window_does_not_grow(at_work):

@@ -143,3 +143,11 @@ def act(session: AnnotationSession, action: str, x: int, y: int) -> None:
             session.editing.add_class(f"class at {x}")
         case "next" | "previous":
             session.navigation.step(1 if action == "next" else -1)
+        case "undo":
+            session.undo()
+        case "redo":
+            session.redo()
+        case "skip":
+            session.navigation.skip()
+        case _:
+            raise ValueError(f"nobody knows how to do '{action}'")

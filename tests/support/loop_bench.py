@@ -68,7 +68,7 @@ class LoopBench:
         """Hand the training's messages to the session until something holds."""
         end = time.monotonic() + patience
         while not until():
-            goes_on = [learner.training for learner in self.session.learners]
+            goes_on = [learner.training for learner in self.session.prompt_predictor.peers]
             assert time.monotonic() < end, (goes_on, self.notes)
             try:
                 job, word = self.messages.get(timeout=0.2)
@@ -86,7 +86,7 @@ class LoopBench:
         self.session.tuning.train()
         self.pump(lambda: self.session.tuning.training is None)
 
-    def commit(self, image_id: str, labels) -> None:
+    def accept(self, image_id: str, labels) -> None:
         """Draw a label map by hand and accept it."""
         self.session.navigation.open_image(image_id)
         self.session.editing.painted(labels.copy())

@@ -17,39 +17,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.support.bench import Bench
+from tests.support.bench import Bench, act
 
-ACTIONS = ("point", "box", "find", "accept", "accept", "paint", "undo", "undo", "redo", "class")
+ACTIONS = (
+    *("point", "box", "find", "accept", "accept", "paint", "undo", "undo", "redo", "class"),
+    *("next", "next", "previous", "skip"),
+)
 
 
-def act(session, rng: random.Random) -> None:
-    x, y = rng.randrange(80), rng.randrange(50)
-    match rng.choice((*ACTIONS, "next", "next", "previous", "skip")):
-        case "point":
-            session.prompting.add_point(x, y)
-        case "box":
-            session.prompting.add_box((x, y), (x + 15, y + 12))
-        case "find":
-            session.prompting.find("cyst. nodule")
-        case "accept":
-            session.editing.accept()
-        case "paint":
-            painted = session.labels.copy()
-            painted[y : y + 4, x : x + 6] = 1 + x % 3
-            session.editing.painted(painted)
-        case "undo":
-            session.undo()
-        case "redo":
-            session.redo()
-        case "class":
-            session.editing.add_class(f"class at {x}")
-        case "next":
-            if not session.navigation.step(1):
-                session.navigation.open_image(session.image_queue.records[0].image_id)
-        case "previous":
-            session.navigation.step(-1)
-        case "skip":
-            session.navigation.skip()
+def act_at_random(session, rng: random.Random) -> None:
+    action, image = rng.choice(ACTIONS), session.record
+    act(session, action, rng.randrange(80), rng.randrange(50))
+    if action == "next" and session.record is image:  # round the end
+        session.navigation.open_image(session.image_queue.records[0].image_id)
 
 
 def exported(folder: Path) -> Path:
@@ -65,7 +45,7 @@ def live(mode: str, seed: int, folder: Path, acknowledged: Path) -> None:
     session.navigation.open_folder(folder)
     with acknowledged.open("a", buffering=1) as log:
         while True:
-            act(session, rng)
+            act_at_random(session, rng)
             if mode == "export" and rng.random() < 0.3:
                 session.export(exported(folder), "ovary", "cyst", overwrite=True)
             if not session.outbox.of(session.store):
@@ -82,7 +62,7 @@ def warm_up() -> None:
         bench.session.navigation.open_folder(folder)
         rng = random.Random(0)
         for _ in range(30):
-            act(bench.session, rng)
+            act_at_random(bench.session, rng)
         bench.session.export(folder / "exported", "ovary", "cyst")
         bench.session.close()
 
