@@ -381,15 +381,76 @@ def test_a_mask_as_logits_comes_back_as_the_mask(nano_segmenter):
     assert dice(mask, nano_segmenter.predict(embedding, prompts).masks[0]) > 0.9
 
 
-@pytest.mark.parametrize("action", ["merge", "subtract", "split"])
-def test_a_stroke_that_is_not_handed_in_yet_is_not_lost(session, action) -> None:
-    painted = session.labels.copy()
-    painted[5:9, 5:9] = 1
+DOORS = {
+    "merge": lambda session: session.objects.merge(LINE, accepted=True),
+    "subtract": lambda session: session.objects.subtract(LINE, accepted=True),
+    "split": lambda session: session.objects.split(LINE, accepted=True),
+    "accept": lambda session: session.editing.accept(),
+    "labelling": lambda session: session.editing.set_labelling("instance"),
+    "delete class": lambda session: session.editing.delete_class(1),
+    "find": lambda session: session.prompting.find("cyst"),
+    "copy prompts": lambda session: session.copying.prompts(),
+    "copy masks": lambda session: session.copying.masks(),
+    "all of this class": lambda session: session.copying.alike(),
+    "next": lambda session: session.navigation.step(1),
+    "undo": lambda session: session.undo(),
+    "export": lambda session: session.export("nowhere", "wrist", "cyst"),
+}
 
-    def hand_in():
-        session.flushing.disconnect(hand_in)
-        session.editing.painted(painted)
 
-    session.flushing.connect(hand_in)
-    getattr(session.objects, action)(np.array([[6, 2], [6, 12]], np.float32), accepted=True)
-    assert session.undo_stack.steps[0].name == "paint"
+class Brush:
+    """A window in which a stroke was painted and not handed in yet."""
+
+    def __init__(self, session) -> None:
+        self.session, self.left = session, True
+        session.flushing.connect(self.hand_in)
+
+    def hand_in(self) -> None:
+        if self.left:
+            self.left = False
+            painted = self.session.labels.copy()
+            painted[5:9, 5:9] = 1
+            self.session.editing.painted(painted)
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_stroke_that_is_not_handed_in_yet_comes_first(bench, door) -> None:
+    session, heard = bench.session, []
+    session.editing.add_class("cyst")
+    brush = Brush(session)
+    session.requested.connect(lambda job: heard.append((job.function.__name__, brush.left)))
+    DOORS[door](session)
+    assert not brush.left
+    assert session.undo_stack.steps[1].name == "paint"
+    assert all(not left for _, left in heard), "no job was sent before"
+
+
+def test_labels_that_are_painted_while_it_is_asked_leave_the_labelling_alone(session) -> None:
+    brush = Brush(session)
+    assert not session.editing.set_labelling("instance")
+    assert not brush.left
+    assert session.settings.labelling == "semantic"
+
+
+@pytest.mark.parametrize("ask", ["find", "alike"])
+def test_an_answer_comes_upon_what_was_painted_meanwhile(bench, ask) -> None:
+    session = bench.session
+    session.editing.rename_class(1, "cyst")
+    bench.hold = True
+    session.prompting.find("cyst") if ask == "find" else session.copying.alike()
+    brush = Brush(session)
+    bench.release()
+    assert not brush.left
+    assert [step.name for step in session.undo_stack.steps][1] == "paint"
+    assert session.proposal.has_masks
+
+
+def test_an_object_of_a_class_above_999_is_taken_up_as_a_class_where_objects_are_none(
+    session,
+) -> None:
+    labels = np.zeros(session.labels.shape, np.uint16)
+    labels[5:9, 5:9] = 2005
+    session.editing.painted(labels)
+    session.objects.lift(6, 6)
+    (item,) = session.proposal.objects
+    assert (item.class_id, item.number) == (2005, 0)

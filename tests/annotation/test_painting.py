@@ -35,6 +35,18 @@ def test_a_lasso_adds_its_inside_to_the_labels_and_a_negative_one_takes_it_out(s
     assert session.state_of("a") is ImageState.UNTOUCHED
 
 
+def test_the_value_to_paint_with_is_read_without_a_look_at_the_whole_map(told_apart, monkeypatch):
+    told_apart.painting.lasso(SQUARE)
+    told_apart.prompting.new_object()
+    assert told_apart.painting.value == 1002
+    looked = []
+    for module in ("session", "commands.paint"):
+        name = f"napari_usgseg.annotation.{module}.values_in"
+        monkeypatch.setattr(name, lambda labels: looked.append(labels) or [])
+    assert told_apart.painting.value == 1002
+    assert not looked
+
+
 def test_a_stroke_is_as_wide_as_the_brush(session):
     session.painting.stroke(LINE, 7)
     rows = np.flatnonzero(session.labels[:, 35])

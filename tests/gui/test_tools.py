@@ -173,7 +173,7 @@ def test_objects_told_apart_have_codes_shades_and_a_brush_of_their_own(
     person.settle()
     layer.mode = "paint"
     layer.paint((200, 200), layer.selected_label)
-    session.flushing.emit()
+    session.flush()
     assert set(np.unique(on_disk(person, phantom_folder))) == {0, 1001, 1002, 1003}
     layer.mode = "pan_zoom"
     choice.setCurrentIndex(0)

@@ -14,6 +14,7 @@ from napari_usgseg.io.labels import (
     free_numbers,
     instance_color,
     instance_of,
+    next_code,
     semantic,
     values_in,
 )
@@ -52,6 +53,14 @@ def test_new_objects_are_numbered_above_the_highest_then_in_the_gaps():
     assert free_numbers(used, 3) == [1]
     assert free_numbers([1999, 1002], 1, 3) == [1, 3, 4]
     assert free_numbers([code_of(1, n) for n in range(1, 1000)], 1) == []
+
+
+def test_the_next_code_is_the_wanted_one_where_it_is_free_and_else_another() -> None:
+    assert next_code([1001, 1003], 1) == 1004
+    assert next_code([1001, 1003], 1, wanted=2) == 1002
+    assert next_code([1001, 1003], 1, wanted=3) == 1004
+    assert next_code([code_of(1, n) for n in range(1, 1000)], 1) == 1, "a region of the class"
+    assert next_code([], 65) == 65, "its codes do not fit into 16 bits"
 
 
 def test_neighbouring_objects_of_a_class_have_shades_of_its_colour():

@@ -88,6 +88,7 @@ class AnnotationDocument:
         self.jobs = Jobs(self.requested.emit, self.cancelled.emit, self.tell)
         self.facts: dict[str, str] = {}
         self.failures: dict[str, str] = {}
+        self._flushes = False
 
     # -- what is there -------------------------------------------------------------------------
 
@@ -185,23 +186,26 @@ class AnnotationDocument:
 
     # -- commands and edits --------------------------------------------------------------------
 
+    def flush(self) -> None:
+        """Have a window hand in what was painted by hand.
+
+        Whatever reads labels to decide or to change something does this first; ``do`` does.
+        """
+        if not self._flushes:
+            self._flushes = True
+            try:
+                self.flushing.emit()
+            finally:
+                self._flushes = False
+
     def do(
         self,
         command: Callable[Concatenate[AnnotationState, P], Change],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> bool:
-        """Do a command; False where it refuses, and then it is said why."""
-        self.flushing.emit()
-        return self.do_now(command, *args, **kwargs)
-
-    def do_now(
-        self,
-        command: Callable[Concatenate[AnnotationState, P], Change],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> bool:
-        """Do a command of what was painted by hand itself, or of a model's answer."""
+        """Do a command; False where it refuses or cannot be saved, and then it is said why."""
+        self.flush()
         try:
             change = command(self.state, *args, **kwargs)
         except Refused as refused:
@@ -213,7 +217,7 @@ class AnnotationDocument:
         done = change.edit is None or self.edit(change.edit)
         if change.said and done:
             self.say(change.said)
-        return True
+        return done
 
     def bind(self, command: Callable[Concatenate[AnnotationState, P], Change]) -> Callable[P, bool]:
         """A command as a method: ``bind(add_point)(x, y)`` is ``do(add_point, x, y)``."""
@@ -522,7 +526,7 @@ class AnnotationDocument:
                 of a patient's folder together, and the frames of a file.
             format: a name in ``io.formats.FORMATS``.
         """
-        self.flushing.emit()
+        self.flush()
         if self.store is None:
             self.say("Open a folder first; there is nothing to export.", "warning")
             return

@@ -67,7 +67,7 @@ class Navigation:
 
     def _open(self, text: str, function: Callable[..., Opened], *args: Any) -> None:
         document = self._document
-        document.flushing.emit()
+        document.flush()
         document.note_effort()
         if document.unsaved:
             document.retry()
@@ -95,7 +95,7 @@ class Navigation:
     def use_store(self, opened: Opened) -> None:
         """Show a store that was opened."""
         document, store = self._document, opened.store
-        document.flushing.emit()
+        document.flush()
         document.jobs.cancel(*Scope)
         for learner in (self._predictor, self._tuning):
             learner.leave()
@@ -144,7 +144,7 @@ class Navigation:
             document.record is not None and image_id == document.record.image_id
         ):
             return
-        document.flushing.emit()
+        document.flush()
         document.jobs.cancel(Scope.IMAGE)
         self._prompting.cancel()
         document.note_effort()
@@ -293,13 +293,13 @@ class UndoNavigation:
 
     def move(self, steps: int) -> None:
         """Undo (-1) or redo (1) the next step; where it was on another image, go there first."""
-        self._document.flushing.emit()
+        self._document.flush()
         history = self._document.undo_stack
         self.go_to((history.position if history.target is None else history.target) + steps)
 
     def go_to(self, position: int) -> None:
         """Undo or redo until so many steps are done."""
-        self._document.flushing.emit()
+        self._document.flush()
         if not 0 <= position <= self._document.undo_stack.count:
             self._document.say(NOTHING)
             return

@@ -1,4 +1,4 @@
-"""Prompting: what is asked of the models for a phrase or for what a person points at."""
+"""Prompting: what is asked of the models for a phrase, what a person points at, or a copy."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from dataclasses import replace
 
 from ..core.types import TextPrompt
 from ..jobs import Lane, Scope, files, inference
+from ..jobs.files import Prior
 from ..jobs.inference import Found
-from ..models.grounding.phrases import split_phrases
-from ..project.records import EventKind
+from ..models.grounding.phrases import as_phrase, split_phrases
+from ..project.records import EventKind, ProposedObject
 from ..project.versions import number_in, readable
-from .class_table import named
+from .class_table import FIRST_CLASS, named
 from .commands import classes, prompts
+from .commands.copies import add_alike, add_objects, masks_of, prompts_of
 from .commands.search import Search, nameless_in_question, propose_found
 from .document import AnnotationDocument
 from .learners.adapter_tuning import AdapterTuning
@@ -47,6 +49,7 @@ class Prompting:
     def find(self, phrase: str | None = None) -> None:
         """Look for a phrase (or the last one) in the current image."""
         document = self._document
+        document.flush()
         if phrase is not None and phrase.strip() != document.settings.phrase:
             document.set_settings(replace(document.settings, phrase=phrase.strip()))
         if document.loaded is None:
@@ -94,7 +97,7 @@ class Prompting:
         picks = by_person and len(phrases) == 1
         there = named(document.table, text)
         if picks and there is not None:
-            document.do_now(classes.pick_class, there.class_id, say=False)
+            document.do(classes.pick_class, there.class_id, say=False)
         return Search(text, phrases, picks, document.table.active)
 
     def _take_found(self, search: Search, found: Found) -> None:
@@ -104,6 +107,7 @@ class Prompting:
         another image has it, for what is labelled so is not to be renamed.
         """
         document = self._document
+        document.flush()
         self.credit(found)
         if document.record is None or document.store is None:
             return
@@ -111,7 +115,7 @@ class Prompting:
         def propose(used: str = "") -> None:
             free = not used and nameless_in_question(document.state, search, found) is not None
             self._note_search(search, found)
-            document.do_now(propose_found, search, found, free)
+            document.do(propose_found, search, found, free)
 
         asked = nameless_in_question(document.state, search, found)
         if asked is None:
@@ -196,16 +200,16 @@ class Prompting:
 
     def _ask_left(self) -> None:
         """Have those objects segmented whose prompt had no answer when the next one came."""
-        document, chosen = self._document, self._document.settings
         left = tuple(
             item
-            for item in document.proposal.objects
+            for item in self._document.proposal.objects
             if item.proposal is None and not item.prompts.is_empty
         )
         if not left:
             return
 
         def take(found: Found) -> None:
+            document = self._document
             self.credit(found)
             made = dict(zip(map(id, left), found.proposals, strict=True))
             proposal = document.proposal
@@ -215,18 +219,25 @@ class Prompting:
             )
             document.edit_proposal("segment", replace(proposal, objects=objects))
 
+        self.segment_objects(left, key="left", done=take)
+
+    def segment_objects(
+        self, items: tuple[ProposedObject, ...], *, key: str, done: Callable[[Found], None]
+    ) -> None:
+        """Have the prompts of several objects segmented in the current image."""
+        document, chosen = self._document, self._document.settings
         document.ask(
             inference.segment_objects,
             document.source(),
             chosen.segmenter,
-            tuple(item.prompts for item in left),
+            tuple(item.prompts for item in items),
             chosen.cleaning,
             lane=Lane.CLICKS,
-            key="left",
+            key=key,
             scope=Scope.PROPOSAL,
             text="Segmenting...",
             kind=MODEL,
-            done=take,
+            done=done,
         )
 
     def ask_again(self) -> None:
@@ -271,3 +282,107 @@ class Prompting:
                 proposal=prompts.unasked(document.proposal) if before is None else before
             )
             document.proposal_changed.emit()
+
+
+PROMPTS, MASKS, ALIKE = "copy prompts", "copy masks", "all of this class"
+"""Names of the edits."""
+
+
+class Copying:
+    """``session.copying``: begins with what is there.
+
+    What is copied is segmented anew on this image and then proposed beside what is there, as one
+    edit. Nothing changes before the answer has come.
+    """
+
+    def __init__(self, document: AnnotationDocument, prompting: Prompting) -> None:
+        self._document, self._prompting = document, prompting
+
+    def prompts(self) -> None:
+        """Point at the same places as on the previous image."""
+        self._ask(PROMPTS)
+
+    def masks(self) -> None:
+        """Begin with the masks of the previous image, each fitted to this one."""
+        self._ask(MASKS)
+
+    def _ask(self, name: str) -> None:
+        document = self._document
+        document.flush()
+        before = document.image_queue.neighbour(-1)
+        if document.store is None or document.loaded is None or document.is_waiting:
+            return
+        if before is None:
+            document.say("There is no image before this one to copy from.")
+            return
+        record = document.image_queue.get(before)
+        document.ask(
+            files.read_prior,
+            document.store,
+            record,
+            lane=Lane.FILES,
+            key="prior",
+            scope=Scope.PROPOSAL,
+            text=f"Reading what was done on {before}...",
+            done=lambda prior: self._segment(name, prior, record.size_hw),
+        )
+
+    def _segment(self, name: str, prior: Prior, size_hw: tuple[int, int]) -> None:
+        """Have what was done on the previous image, of so many pixels, segmented here."""
+        document = self._document
+        if document.labels is None:
+            return
+        if tuple(size_hw) != document.labels.shape:
+            document.say("The previous image has another size, so nothing can be copied from it.")
+            return
+        labelling = document.settings.labelling
+        items = prompts_of(prior) if name == PROMPTS else masks_of(prior, labelling)
+        if not items:
+            what = "prompt" if name == PROMPTS else "mask"
+            document.say(f"There is no {what} on the previous image.")
+            return
+        self._prompting.segment_objects(
+            items, key="objects", done=lambda found: self._take(name, items, found)
+        )
+
+    def _take(self, name: str, items: tuple[ProposedObject, ...], found: Found) -> None:
+        """Propose what was copied, with the masks that it has on this image."""
+        document = self._document
+        self._prompting.credit(found)
+        pairs = zip(items, found.proposals, strict=True)
+        made = [replace(item, proposal=proposal) for item, proposal in pairs]
+        made = [item for item in made if item.has_mask]
+        if not made:
+            document.say("Nothing was found at the places of the previous image.")
+            return
+        document.do(add_objects, name, made, found.model_id)
+        document.say(f"{len(made)} of {len(items)} copied.")
+
+    def alike(self) -> None:
+        """Look for the other objects of the picked class, by its name.
+
+        In 35 cases with several objects of a class, one of them given (phantoms, and usgra's
+        validation and training side), the class's name through the detector found the others with
+        an F1 of 0.68, likeness to the given one in the segmenter's features with 0.38 at best.
+        """
+        document = self._document
+        document.flush()
+        if document.loaded is None or document.is_waiting:
+            return
+        item = document.table.get(document.table.active)
+        phrase = "" if item is None else as_phrase(item.name)  # one phrase, commas in it or not
+        if item is None or item.name == FIRST_CLASS or not phrase:
+            document.say("Name the class first: double-click it, and type what it shows.")
+            return
+
+        def take(found: Found) -> None:
+            self._prompting.credit(found)
+            document.do(add_alike, ALIKE, item.class_id, found)
+
+        self._prompting.segment_text(
+            phrase,
+            key="alike",
+            says=f"Looking for more of '{item.name}'...",
+            kind=MODEL,
+            done=take,
+        )

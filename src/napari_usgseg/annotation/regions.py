@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.geometry import box_within, mask_to_box, scribble_to_points
+from ..core.geometry import box_within, mask_to_box, scribble_to_points, value_at
 from ..core.types import BoolArray, FloatArray
-from ..io.labels import STEP, Labelling, LabelMap
+from ..io.labels import Labelling, LabelMap, instance_of
 
 LOGIT = 3.0
 """What a mask made by hand is worth as a segmenter's ``mask_input``; of 3 to 20 the best on the
@@ -131,28 +131,24 @@ def object_at(labels: LabelMap, x: float, y: float, labelling: Labelling) -> Boo
     """The accepted object at a point, or None: all pixels of its code, or its own component."""
     from scipy import ndimage
 
-    column, row = round(x), round(y)
-    inside = 0 <= row < labels.shape[0] and 0 <= column < labels.shape[1]
-    value = int(labels[row, column]) if inside else 0
+    value = value_at(labels, x, y)
     if not value:
         return None
     same: BoolArray = labels == value
-    if labelling == "instance" and value >= STEP:
+    if instance_of(value, labelling):
         return same
     numbered, _ = ndimage.label(same, structure=EIGHT)
-    return numbered == numbered[row, column]
+    return numbered == value_at(numbered, x, y)
 
 
 def objects_along(labels: LabelMap, line: FloatArray, labelling: Labelling) -> list[BoolArray]:
     """The accepted objects that a line (M, 2) touches, in the order in which it meets them."""
     found: list[BoolArray] = []
     for x, y in along(line):
-        column, row = round(x), round(y)
-        inside = 0 <= row < labels.shape[0] and 0 <= column < labels.shape[1]
-        if inside and labels[row, column] and not any(mask[row, column] for mask in found):
+        if not any(value_at(mask, x, y) for mask in found):
             mask = object_at(labels, x, y, labelling)
-            assert mask is not None
-            found.append(mask)
+            if mask is not None:
+                found.append(mask)
     return found
 
 

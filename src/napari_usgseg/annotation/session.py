@@ -7,13 +7,12 @@ from dataclasses import replace
 from ..io.labels import Labelling, LabelMap, values_in
 from ..jobs import Lane, Scope, files, inference
 from .commands import accept, classes, objects, paint
-from .copying import Copying
 from .document import AnnotationDocument
 from .learners.adapter_tuning import AdapterTuning
 from .learners.prompt_predictor import PromptPredictor
 from .navigation import Navigation, UndoNavigation
 from .prefetch import Prefetch
-from .prompting import Prompting
+from .prompting import Copying, Prompting
 from .settings import Settings
 from .state import MODEL
 
@@ -35,7 +34,6 @@ class AnnotationSession(AnnotationDocument):
         undo_navigation: undo, redo, and any step of the undo stack.
         prompt_predictor: what was learnt from the accepted images, and what it does.
         tuning: the detector, tuned to what was accepted.
-        learners: these two.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -47,7 +45,6 @@ class AnnotationSession(AnnotationDocument):
         )
         self.prompt_predictor = PromptPredictor(self, self.prefetch)
         self.tuning = AdapterTuning(self, self.prompt_predictor)
-        self.learners = self.prompt_predictor, self.tuning
         self.prompting = Prompting(self, self.prompt_predictor, self.tuning)
         self.navigation = Navigation(
             self, self.prefetch, self.prompting, self.prompt_predictor, self.tuning
@@ -118,12 +115,12 @@ class AnnotationSession(AnnotationDocument):
         self.undo_navigation.move(1)
 
     def go_to(self, position: int) -> None:
-        """Undo or redo until ``position`` of ``history.steps`` are done."""
+        """Undo or redo until ``position`` of ``undo_stack.steps`` are done."""
         self.undo_navigation.go_to(position)
 
     def close(self) -> None:
         """Write down what is left to write, and let others have the folder."""
-        self.flushing.emit()
+        self.flush()
         self.prompt_predictor.leave()
         self.tuning.leave()
         self.note_effort()
@@ -145,21 +142,21 @@ class Editing:
 
     def painted(self, labels: LabelMap) -> None:
         """Take a label map (H, W) that the person changed by hand; called where it is asked for."""
-        self._document.do_now(paint.painted, labels)
+        self._document.do(paint.painted, labels)
 
     def delete_class(self, class_id: int) -> None:
         """Delete a class that no image has, in its labels or its proposals; undo brings it back."""
         document = self._document
-        document.flushing.emit()
+        document.flush()
         item = document.table.get(class_id)
         if item is None or document.store is None or document.is_waiting:
             return
         if reason := document.read_only or document.unsaved:
             document.say(f"Nothing was changed: {reason}.", "warning")
-        elif document.do_now(classes.check_deletable, class_id):
+        elif document.do(classes.check_deletable, class_id):
 
             def delete(used_on: str) -> None:
-                document.do_now(classes.delete_class, class_id, used_on)
+                document.do(classes.delete_class, class_id, used_on)
 
             document.ask(
                 files.find_use,
@@ -180,6 +177,7 @@ class Editing:
             False where there are labels already; a sentence says what to do.
         """
         document = self._document
+        document.flush()
         if labelling == document.settings.labelling:
             return True
         labelled = bool(document.others) or document.image_queue.has_labels
@@ -235,7 +233,7 @@ class Painting:
     @property
     def value(self) -> int:
         """The label value that the next stroke is painted with."""
-        return paint.value_to_paint(self._document.state)
+        return paint.value_to_paint(self._document.state, self.values)
 
     @property
     def values(self) -> list[int]:

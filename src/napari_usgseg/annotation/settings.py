@@ -45,7 +45,7 @@ class View:
         opacity: of accepted labels, 0 to 1.
         brightness: -100 to 100.
         contrast: -100 to 100.
-        despeckling: "off", "median" or "lee" (``pipeline.despeckle``).
+        despeckling: "off", "median" or "lee" (``segmentation.despeckle``).
     """
 
     contours: bool = False
@@ -67,7 +67,7 @@ class Settings:
         text_threshold: least score of a token, or None for the detector's own.
         find_on_open: look for the phrase on each untouched image as it opens.
         overwrite: an accepted object replaces other labels under it.
-        labelling: one label for each class, or one for each object; see ``io.instances``.
+        labelling: one label for each class, or one for each object; see ``io.labels``.
         cache_gb: how large the embeddings kept on disk may grow, in GiB; 0 keeps none.
         view: how images and labels are shown.
         cleaning: of proposed masks.

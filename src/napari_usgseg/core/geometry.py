@@ -9,6 +9,7 @@ its arguments.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -49,6 +50,13 @@ def box_from_points(a: ArrayLike, b: ArrayLike) -> FloatArray:
     """The box (4,) between two opposite corners (x, y), given in any order."""
     corners = np.stack([np.asarray(a, np.float32), np.asarray(b, np.float32)])
     return np.concatenate([corners.min(axis=0), corners.max(axis=0)])
+
+
+def value_at(array: NDArray[Any], x: float, y: float) -> int:
+    """The value of a mask or label map (H, W) in the pixel at XY; 0 beyond its edge."""
+    column, row = round(x), round(y)
+    inside = 0 <= row < array.shape[0] and 0 <= column < array.shape[1]
+    return int(array[row, column]) if inside else 0
 
 
 def covered_cells(covered: tuple[float, float], grid_hw: tuple[int, int]) -> tuple[int, int]:

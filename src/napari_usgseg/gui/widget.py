@@ -273,7 +273,7 @@ class UltrasoundWidget(QWidget):
         A key that is held while another window comes forward is never seen to come up again.
         """
         if event.type() == QEvent.Type.Close and not self._closed:
-            self.session.flushing.emit()
+            self.session.flush()
         elif event.type() == QEvent.Type.WindowDeactivate and not self._closed:
             self.display.dress()
         return False

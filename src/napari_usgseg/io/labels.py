@@ -253,6 +253,26 @@ def free_numbers(used: Iterable[int], class_id: int, count: int = 1) -> list[int
     return [number for number in order if number not in taken][:count]
 
 
+def next_code(used: Iterable[int], class_id: int, wanted: int = 0) -> int:
+    """The label value of another object of a class in an instance map.
+
+    Args:
+        used: the map's values.
+        class_id: of the object.
+        wanted: the number that it has if that is free; 0 wants none.
+
+    Returns:
+        A free code; the bare class number, a region of its class, where the class has all its 999
+        objects or is above 64.
+    """
+    if class_id > MAX_CLASS:
+        return class_id
+    taken = set(used)
+    numbers = [wanted] * bool(wanted) + free_numbers(taken, class_id)
+    codes = (code_of(class_id, number) for number in numbers)
+    return next((code for code in codes if code not in taken), class_id)
+
+
 def instance_color(color: str, number: int) -> str:
     """A shade "#rrggbb" of a class's colour for its ``number``-th object, 0 the colour itself.
 

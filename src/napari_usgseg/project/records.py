@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.geometry import value_at
 from ..core.types import BoolArray, LabelClass, Prompts
 from ..io.labels import LabelMap
 from ..segmentation.propose import Proposal
@@ -71,12 +72,7 @@ class ProposedObject:
 
     def mask_at(self, x: float, y: float) -> bool:
         """True where the object's mask covers a point (XY pixels)."""
-        if self.proposal is None:
-            return False
-        height, width = self.proposal.mask.shape
-        column, row = round(x), round(y)
-        inside = 0 <= row < height and 0 <= column < width
-        return inside and bool(self.proposal.mask[row, column])
+        return self.proposal is not None and bool(value_at(self.proposal.mask, x, y))
 
     def is_near(self, x: float, y: float) -> bool:
         """True where a point (XY pixels) lies in the object's box, a little enlarged."""
@@ -119,6 +115,11 @@ class ImageProposal:
         """The same with object ``index`` (or a new one, at the end) replaced and active."""
         objects = (*self.objects[:index], item, *self.objects[index + 1 :])
         return replace(self, objects=objects, active=index)
+
+    def without(self, *gone: int) -> ImageProposal:
+        """The same without some objects; none is active, and no answer is awaited."""
+        kept = tuple(item for n, item in enumerate(self.objects) if n not in gone)
+        return replace(self, objects=kept, active=None, pending=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,1 +1,1 @@
-"""Commands on an image, one verb a module."""
+"""Commands: pure functions of an annotation's state, a subject a module."""

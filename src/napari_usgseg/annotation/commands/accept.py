@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...io.labels import MAX_CLASS, Labelling, LabelMap, code_of, free_numbers, values_in
+from ...io.labels import Labelling, LabelMap, next_code, values_in
 from ...project.records import Edit, ImageProposal, ImageState, ProposedObject, difference
 from ...segmentation.propose import compose
 from ..state import AnnotationState, Change
@@ -72,20 +72,8 @@ def merged(
 
 
 def codes_of(objects: Sequence[ProposedObject], used: Sequence[int]) -> list[int]:
-    """A code for each object: with the number that it wants, if that is free, else the next one.
-
-    An object beyond the 999th of its class, or of a class above 64, gets the bare class number:
-    a region of its class.
-    """
-    taken = set(used)
+    """A code for each object: with the number that it wants, if that is free, else the next one."""
     codes: list[int] = []
     for item in objects:
-        code = item.class_id
-        if item.class_id <= MAX_CLASS:
-            wanted = [item.number] if item.number else []
-            wanted += free_numbers(taken, item.class_id)
-            free = (code_of(item.class_id, number) for number in wanted)
-            code = next((value for value in free if value not in taken), item.class_id)
-        taken.add(code)
-        codes.append(code)
+        codes.append(next_code([*used, *codes], item.class_id, item.number))
     return codes

@@ -6,13 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...core.types import BoolArray, Prompts
-from ...io.labels import class_of, instance_of, semantic, values_in
-from ...project.records import Edit, ProposedObject
+from ...core.types import BoolArray
+from ...io.labels import class_of, instance_of, next_code, semantic, values_in
+from ...project.records import Edit
 from .. import class_table
 from ..class_table import title
 from ..state import AnnotationState, Change, Refused
-from .accept import codes_of
 from .objects import accepted_under_work, proposed_under_work
 
 WHICH = "Which object? Point at it with the mouse and press the key of 'class of the object'."
@@ -111,7 +110,7 @@ def _relabelled(state: AnnotationState, class_id: int, found: BoolArray) -> Edit
     """Give an accepted object (H, W) another class, with the next free number of that."""
     labels, code = state.shown_labels(), class_id
     if instance_of(int(labels[found][0]), state.labelling):
-        (code,) = codes_of([ProposedObject(class_id, Prompts())], values_in(labels))
+        code = next_code(values_in(labels), class_id)
     after = labels.astype(np.promote_types(labels.dtype, np.min_scalar_type(code)))
     after[found] = code
     return state.relabel("class", after)

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from ...core.types import BoolArray, FloatArray, Prompts
-from ...io.labels import STEP, LabelMap, class_of, code_of, free_numbers, values_in
+from ...io.labels import LabelMap, class_of, instance_of, next_code, values_in
 from ...project.records import Edit, ImageProposal, ProposedObject
 from ...segmentation.postprocess import PostprocessSettings, postprocess
 from ...segmentation.propose import Proposal
@@ -79,7 +79,7 @@ def subtract(
         return Change(_replaced(state, "subtract", (target, *gone), (rest,)))
     after = labels.copy()
     after[whole & away] = 0
-    return Change(state.relabel("subtract", after, _without(proposal, gone) if gone else None))
+    return Change(state.relabel("subtract", after, proposal.without(*gone) if gone else None))
 
 
 def split(state: AnnotationState, line: FloatArray, accepted: bool = False) -> Change:
@@ -122,11 +122,8 @@ def _split_accepted(state: AnnotationState, labels: LabelMap, line: FloatArray) 
             after[mask & ~regions.with_gap(parts)] = 0
             continue
         class_id = class_of(value, state.labelling)
-        rest = parts if value < STEP else parts[1:]
-        for part, number in zip(
-            rest, free_numbers(values_in(after), class_id, len(rest)), strict=False
-        ):
-            code = code_of(class_id, number)
+        for part in parts[1:] if instance_of(value, state.labelling) else parts:
+            code = next_code(values_in(after), class_id)
             after = after.astype(np.promote_types(after.dtype, np.min_scalar_type(code)))
             after[part] = code
     if np.array_equal(after, labels):
@@ -173,7 +170,7 @@ def lift(state: AnnotationState, x: float, y: float) -> Change:
     found, labels = _accepted_at(state, x, y), state.shown_labels()
     value = int(labels[found][0])
     class_id = class_of(value, state.labelling)
-    item = ProposedObject(class_id, Prompts(), number=value % STEP if value >= STEP else 0)
+    item = ProposedObject(class_id, Prompts(), number=instance_of(value, state.labelling))
     after = labels.copy()
     after[found] = 0
     objects = (*state.proposal.objects, by_hand(item, found))
@@ -245,16 +242,11 @@ def _proposed_along(proposal: ImageProposal, line: FloatArray) -> tuple[int, ...
     return tuple(met)
 
 
-def _without(proposal: ImageProposal, gone: tuple[int, ...]) -> ImageProposal:
-    kept = tuple(item for n, item in enumerate(proposal.objects) if n not in gone)
-    return replace(proposal, objects=kept, active=None)
-
-
 def _replaced(
     state: AnnotationState, name: str, gone: tuple[int, ...], made: tuple[ProposedObject, ...]
 ) -> Edit:
     """Put objects that have pixels in the place of others; a single new one is the active."""
-    proposal = _without(state.proposal, gone)
+    proposal = state.proposal.without(*gone)
     objects = (*proposal.objects, *(item for item in made if item.has_mask))
     active = len(objects) - 1 if len(made) == 1 and made[0].has_mask else None
     return state.propose(name, replace(proposal, objects=objects, active=active))

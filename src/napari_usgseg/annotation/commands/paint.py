@@ -10,31 +10,27 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...core.geometry import box_from_points, clip_box
+from ...core.geometry import box_from_points, clip_box, value_at
 from ...core.types import BoolArray, FloatArray
-from ...io.labels import (
-    MAX_CLASS,
-    STEP,
-    LabelMap,
-    class_of,
-    code_of,
-    free_numbers,
-    instance_of,
-    values_in,
-)
+from ...io.labels import MAX_CLASS, STEP, LabelMap, class_of, instance_of, next_code, values_in
 from .. import regions
 from ..state import AnnotationState, Change, Refused
 from .classes import pick_class
 
 
-def value_to_paint(state: AnnotationState) -> int:
-    """The label value that the next stroke is painted with."""
+def value_to_paint(state: AnnotationState, used: list[int] | None = None) -> int:
+    """The label value that the next stroke is painted with.
+
+    Args:
+        state: with the labels.
+        used: the values of the labels, where they are known.
+    """
     active = state.table.active
     if state.labelling == "semantic" or state.labels is None:
         return active
     if class_of(state.picked, "instance") == active:
         return state.picked
-    return _next_code(values_in(state.labels), active)
+    return next_code(values_in(state.labels) if used is None else used, active)
 
 
 def take_value(state: AnnotationState, value: int) -> Change:
@@ -47,10 +43,9 @@ def take_value(state: AnnotationState, value: int) -> Change:
 
 def pick(state: AnnotationState, x: float, y: float) -> Change:
     """Paint on with the class, and the object, of the labels at XY pixels."""
-    labels, column, row = state.shown_labels(), round(x), round(y)
-    inside = 0 <= row < labels.shape[0] and 0 <= column < labels.shape[1]
-    if inside and labels[row, column]:
-        return take_value(replace(state, pointed=(x, y)), int(labels[row, column]))
+    value = value_at(state.shown_labels(), x, y)
+    if value:
+        return take_value(replace(state, pointed=(x, y)), value)
     return Change(state=replace(state, pointed=None, picked=0))
 
 
@@ -104,7 +99,7 @@ def painted(state: AnnotationState, labels: LabelMap) -> Change:
             code = value
             if value <= MAX_CLASS and value < STEP and state.table.get(value) is not None:
                 same = class_of(state.picked, "instance") == value
-                code = state.picked if same else _next_code(used, value)
+                code = state.picked if same else next_code(used, value)
                 labels = labels.astype(np.uint16)
                 labels[changed & (labels == value)] = code
             state = _going_on_with(state, code)
@@ -119,12 +114,6 @@ def _paint(state: AnnotationState, name: str, inside: BoolArray, positive: bool)
     after[inside] = value
     edit = state.relabel(name if positive else f"{name}, taken away", after)
     return Change(edit, _going_on_with(state, value))
-
-
-def _next_code(used: list[int], class_id: int) -> int:
-    """A code for another object of a class; the bare class number where none is left."""
-    numbers = free_numbers(used, class_id) if class_id <= MAX_CLASS else []
-    return code_of(class_id, numbers[0]) if numbers else class_id
 
 
 def _going_on_with(state: AnnotationState, value: int) -> AnnotationState:

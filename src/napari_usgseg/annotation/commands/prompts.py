@@ -76,7 +76,7 @@ def drop_object(state: AnnotationState, x: float, y: float) -> Change:
     index = next((index for index in order if proposal.objects[index].mask_at(x, y)), None)
     if index is None or proposal.pending:
         raise Refused
-    return Change(state.propose("drop object", _without(proposal, index)))
+    return Change(state.propose("drop object", proposal.without(index)))
 
 
 def new_object(state: AnnotationState) -> Change:
@@ -205,7 +205,7 @@ def with_lasso(
         old = item.proposal.mask
         mask = old | inside if positive else old & ~inside
         if not mask.any():
-            return _without(proposal, index)
+            return proposal.without(index)
         changed = mask ^ old
         if not changed.any():
             return proposal
@@ -223,13 +223,8 @@ def with_lasso(
 def unasked(proposal: ImageProposal) -> ImageProposal:
     """A pending proposal when its prompt is called off and what was there before is not known."""
     if proposal.active is not None and proposal.objects[proposal.active].proposal is None:
-        return _without(proposal, proposal.active)
+        return proposal.without(proposal.active)
     return replace(proposal, pending=False)
-
-
-def _without(proposal: ImageProposal, index: int) -> ImageProposal:
-    objects = (*proposal.objects[:index], *proposal.objects[index + 1 :])
-    return replace(proposal, objects=objects, active=None, pending=False)
 
 
 def _meant_or_new(
