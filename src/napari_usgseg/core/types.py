@@ -152,6 +152,21 @@ class Prediction:
     object_score: float = 10.0
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameObjects:
+    """The objects on one frame of a loop, as a propagator proposes them.
+
+    Attributes:
+        frame: index in the loop.
+        masks: (H, W) bool by the number of the object; one that is not here is not in the frame.
+        scores: in [0, 1] by the same numbers, how far the propagator trusts each.
+    """
+
+    frame: int
+    masks: dict[int, BoolArray]
+    scores: dict[int, float]
+
+
 @dataclass(frozen=True, slots=True)
 class LabelClass:
     """A class of a label map: ``class_id`` 1.. is its value there, ``color`` is "#rrggbb"."""

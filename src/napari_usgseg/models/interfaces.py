@@ -1,13 +1,22 @@
-"""The two interfaces behind which every model with a name stands."""
+"""The interfaces behind which every model stands: segmenters, detectors and propagators."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.types import Detections, ImageEmbedding, Prediction, Prompts, TextPrompt
+from ..core.types import (
+    BoolArray,
+    Detections,
+    FrameObjects,
+    ImageEmbedding,
+    Prediction,
+    Prompts,
+    TextPrompt,
+)
 
 
 class Segmenter(Protocol):
@@ -73,5 +82,39 @@ class Detector(Protocol):
         Raises:
             PromptError: the prompt has no phrase, or more than the model takes.
             ModelError: the array is not such an image.
+        """
+        ...
+
+
+class Frames(Protocol):
+    """The frames of a loop, each read when it is asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, frame: int, /) -> NDArray[np.uint8]:
+        """Frame 0.. as (H, W, 3) RGB uint8; all have one size."""
+        ...
+
+
+class Propagator(Protocol):
+    """Objects of some frames of a loop to its other frames."""
+
+    def propagate(
+        self,
+        frames: Frames,
+        keyframes: Mapping[int, Mapping[int, BoolArray]],
+        wanted: Iterable[int],
+    ) -> Iterator[FrameObjects]:
+        """The objects on the wanted frames, one frame after the other, as soon as each is known.
+
+        Args:
+            frames: the loop; only a few frames are held at a time.
+            keyframes: the frames that are labelled: masks (H, W) by the number of their object,
+                which is one object on all frames. They are fixed: no answer is given for them.
+            wanted: frames, in any order. Those before the first keyframe come last frame first.
+
+        Raises:
+            PromptError: there is no keyframe, a frame is not of the loop, or a mask is not of the
+                frames' size.
         """
         ...

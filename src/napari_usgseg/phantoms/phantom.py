@@ -65,9 +65,9 @@ def make_phantom(
     kind = drawn if kind is None else kind
     anatomy = ANATOMIES[kind]
     while True:
-        scene = Scene(_scan(size_hw, anatomy.fan_share, rng), rng)
+        scene = Scene(random_scan(size_hw, anatomy.fan_share, rng), rng)
         anatomy.draw(scene)
-        labels, instances = _objects(scene)
+        labels, instances = objects_of(scene)
         if (labels == 1).any():  # a target covered by what was drawn later is drawn anew
             image = np.repeat(_image(scene)[..., None], 3, axis=2)
             names = dict(anatomy.names)
@@ -114,7 +114,7 @@ def write_phantom_dataset(
     return out
 
 
-def _objects(scene: Scene) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def objects_of(scene: Scene) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Labels and instances with every connected part numbered, and covered remains left out."""
     labels, instances = np.zeros_like(scene.labels), np.zeros_like(scene.instances)
     count = 0
@@ -125,7 +125,8 @@ def _objects(scene: Scene) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     return labels, instances
 
 
-def _scan(size_hw: tuple[int, int], fan_share: float, rng: np.random.Generator) -> Scan:
+def random_scan(size_hw: tuple[int, int], fan_share: float, rng: np.random.Generator) -> Scan:
+    """A random fan, in ``fan_share`` of the draws, or a linear scan of an image (H, W)."""
     if rng.uniform() < fan_share:
         return fan_scan(
             size_hw, rng.uniform(0.45, 0.8), rng.uniform(0.08, 0.45), rng.uniform(1.0, 1.6)

@@ -10,6 +10,7 @@ Maps are drawn in the image's own pixels; a fan is sampled along its beams and c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -115,6 +116,7 @@ def b_mode(
     noise_db: float,
     looks: int,
     rng: np.random.Generator,
+    scatterers: Sequence[FloatArray] | None = None,
 ) -> NDArray[np.uint8]:
     """Render tissue maps (H, W) to a grey B-mode image (H, W) uint8, black outside the scan.
 
@@ -130,6 +132,8 @@ def b_mode(
         noise_db: electronic noise at the greatest depth, beside the reference tissue.
         looks: from how many angles the image is compounded, which averages speckle.
         rng: source of the scatterers and the noise.
+        scatterers: for each look, the amplitudes (H, W) of the scatterers, normal with mean 0 and
+            deviation 1, where they move from frame to frame; None draws them.
     """
     from scipy.ndimage import gaussian_filter1d
 
@@ -143,9 +147,12 @@ def b_mode(
     strength = _amplitude(echo) * np.float32(np.sqrt(4 * np.pi * pulse * beam_width))
     demodulation = np.exp(-2j * np.pi * _CYCLES_PER_PIXEL * z).astype(np.complex64)
     envelope = np.zeros_like(echo)
-    for _ in range(looks):
-        scatterers = rng.standard_normal(echo.shape, np.float32) * strength
-        pulsed = gaussian_filter1d(scatterers * demodulation + mirror, pulse, axis=0, truncate=3)
+    for look in range(looks):
+        if scatterers is None:
+            sent_back = rng.standard_normal(echo.shape, np.float32) * strength
+        else:
+            sent_back = _along_beams(scan, scatterers[look], order=0) * strength
+        pulsed = gaussian_filter1d(sent_back * demodulation + mirror, pulse, axis=0, truncate=3)
         sharp = gaussian_filter1d(pulsed, beam_width, axis=1, truncate=3)
         blurred = gaussian_filter1d(sharp, beam_width, axis=1, truncate=3) * np.float32(1.18)
         received = (sharp + (blurred - sharp) * off_focus) * through
@@ -160,12 +167,12 @@ def _amplitude(level_db: NDArray[Any] | float) -> FloatArray:
     return np.power(np.float32(10), np.asarray(level_db, np.float32) / np.float32(20))
 
 
-def _along_beams(scan: Scan, values: FloatArray) -> FloatArray:
+def _along_beams(scan: Scan, values: FloatArray, order: int = 1) -> FloatArray:
     from scipy.ndimage import map_coordinates
 
     if scan.to_beams is None:
         return values[scan.window]
-    return map_coordinates(values, scan.to_beams, order=1, mode="nearest")
+    return map_coordinates(values, scan.to_beams, order=order, mode="nearest")
 
 
 def _to_image(scan: Scan, grey: FloatArray) -> NDArray[np.uint8]:

@@ -1,0 +1,250 @@
+"""Propagation of objects through a loop by optical flow, anchored at the frames that are labelled.
+
+What is taken from the frame before adds its error to all that follow, and a keyframe compared with a
+frame far from it finds no way through a large motion. Here the small steps from frame to frame only
+say where to begin, and the flow straight to the keyframe, begun there, moves the mask (DIS optical
+flow, arXiv 1603.03590, by OpenCV; docs/loops.md has the trials). Where steps and anchored flow part,
+the object has left. No network is needed and three frames are in memory, so that it goes with every
+segmenter; ``models.sam.sam2_memory`` is SAM 2.1's own way behind the same interface.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import PromptError
+from ..core.metrics import iou
+from ..core.types import BoolArray, FloatArray, FrameObjects
+from ..models.interfaces import Frames
+
+LARGEST_SIDE = 320
+"""Flow is found on frames reduced to this longer side: what moves is larger than speckle."""
+
+SMALLEST_SIDE = 48
+"""OpenCV's flow wants so many pixels at least; smaller frames are enlarged."""
+
+LEAST_AGREEMENT = 0.4
+"""IoU of anchored flow and steps below which an object has left the frame. While one is in sight it
+stays above 0.7 on hearts and phantoms, once it has left it falls to 0 within some frames."""
+
+REACH = 6
+"""Pixels around an object within which a keyframe is compared with a frame."""
+
+Objects = Mapping[int, BoolArray]
+"""The masks (H, W) of a frame by the number of their object."""
+
+
+class FlowPropagator:
+    """A `Propagator` by anchored optical flow, for grey or colour frames of any size."""
+
+    def propagate(
+        self, frames: Frames, keyframes: Mapping[int, Objects], wanted: Iterable[int]
+    ) -> Iterator[FrameObjects]:
+        """As `Propagator.propagate`."""
+        for before, after, group in intervals(frames, keyframes, wanted):
+            if before is not None and after is not None:
+                yield from _between(frames, keyframes, before, after, group)
+                continue
+            key = after if before is None else before
+            assert key is not None
+            for frame, moved in _follow(frames, key, keyframes[key], group):
+                masks = {number: one.mask for number, one in moved.items()}
+                yield FrameObjects(frame, masks, {n: one.score for n, one in moved.items()})
+
+
+class _Moved(NamedTuple):
+    """An object of a keyframe on another frame.
+
+    ``score`` is the IoU of its mask by the anchored flow and by the steps alone, ``residual`` what
+    keyframe and frame differ by around it once the flow is undone, in grey levels.
+    """
+
+    mask: BoolArray
+    score: float
+    residual: float
+
+
+def intervals(
+    frames: Frames, keyframes: Mapping[int, Objects], wanted: Iterable[int]
+) -> Iterator[tuple[int | None, int | None, list[int]]]:
+    """The wanted frames, grouped by the keyframes before and after them.
+
+    Args:
+        frames: the loop.
+        keyframes: the masks that are known, by frame; these frames are never among the answer.
+        wanted: frames in any order.
+
+    Returns:
+        (keyframe before or None, keyframe after or None, frames between them in ascending order).
+
+    Raises:
+        PromptError: there is no keyframe, a frame is not of the loop, or a mask is not of the
+            frames' size.
+    """
+    count = len(frames)
+    keys = sorted(keyframes)
+    asked = sorted(set(wanted) - set(keys))
+    if not keys:
+        raise PromptError("nothing to propagate: label at least one frame of the loop first")
+    for frame in (*keys, *asked):
+        if not 0 <= frame < count:
+            raise PromptError(
+                f"frame {frame} is not of this loop, which has frames 0 to {count - 1}"
+            )
+    size_hw = frames[keys[0]].shape[:2]
+    for key, objects in keyframes.items():
+        for number, mask in objects.items():
+            if mask.shape != size_hw:
+                raise PromptError(
+                    f"object {number} of frame {key} has {mask.shape} pixels, the loop {size_hw}"
+                )
+    ends: list[int | None] = [None, *keys, None]
+    for before, after in pairwise(ends):
+        low = -1 if before is None else before
+        high = count if after is None else after
+        if group := [frame for frame in asked if low < frame < high]:
+            yield before, after, group
+
+
+def _between(
+    frames: Frames, keyframes: Mapping[int, Objects], before: int, after: int, wanted: list[int]
+) -> Iterator[FrameObjects]:
+    """The frames between two keyframes, from both.
+
+    The border is where the signed distances to both borders cancel out, and that keyframe counts
+    more which looks more like the frame: a heart is nearer to the same phase of another beat than
+    to the frame before. An object that one of them lacks ends, or begins, half way. The score is
+    the agreement of the two.
+    """
+    later = {
+        frame: {n: (_packed(one.mask), one.score, one.residual) for n, one in moved.items()}
+        for frame, moved in _follow(frames, after, keyframes[after], wanted)
+    }
+    numbers = dict.fromkeys([*keyframes[before], *keyframes[after]])
+    for frame, forward in _follow(frames, before, keyframes[before], wanted):
+        backward = {
+            n: _Moved(_unpacked(*packed), score, residual)
+            for n, (packed, score, residual) in later.pop(frame).items()
+        }
+        nearer = forward if 2 * frame < before + after else backward
+        masks, scores = {}, {}
+        for number in numbers:
+            pair = [moved[number] for moved in (forward, backward) if number in moved]
+            if len(pair) == 2:
+                weights = [max(one.residual, 0.1) ** -4 for one in pair]
+                distance = sum(w * _signed(one.mask) for w, one in zip(weights, pair, strict=True))
+                masks[number] = distance > 0
+                scores[number] = iou(pair[0].mask, pair[1].mask)
+            elif number in nearer:
+                masks[number], scores[number] = nearer[number].mask, nearer[number].score
+        masks = {number: mask for number, mask in masks.items() if mask.any()}
+        yield FrameObjects(frame, masks, {number: scores[number] for number in masks})
+
+
+def _follow(
+    frames: Frames, key: int, objects: Objects, wanted: list[int]
+) -> Iterator[tuple[int, dict[int, _Moved]]]:
+    """A keyframe's objects on the wanted frames, all on one side of it, nearest first."""
+    import cv2
+
+    size_hw = frames[key].shape[:2]
+    anchor = previous = _grey(frames[key])
+    # one of each: a DIS object that was given a flow to begin with keeps some of it
+    stepwise, anchored = (
+        cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM) for _ in range(2)
+    )
+    walked: FloatArray = np.zeros((*anchor.shape, 2), np.float32)
+    step = 1 if wanted[-1] > key else -1
+    last = wanted[-1] if step == 1 else wanted[0]
+    asked = set(wanted)
+    for frame in range(key + step, last + step, step):
+        current = _grey(frames[frame])
+        walked = _composed(stepwise.calc(current, previous, None), walked)
+        flow = anchored.calc(current, anchor, walked.copy())
+        previous = current
+        if frame not in asked:
+            continue
+        masks, by_steps = (_moved(objects, way, size_hw) for way in (flow, walked))
+        differs = np.abs(_looked_up(anchor.astype(np.float32), flow) - current)
+        differs = cv2.resize(cv2.GaussianBlur(differs, (0, 0), 1), size_hw[::-1])
+        reach = np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8)
+        empty = np.zeros(size_hw, bool)
+        found = {}
+        for number, mask in masks.items():
+            agreement = iou(mask, by_steps.get(number, empty))
+            if agreement >= LEAST_AGREEMENT:
+                around = cv2.dilate(mask.astype(np.uint8), reach) > 0
+                found[number] = _Moved(mask, agreement, float(differs[around].mean()))
+        yield frame, found
+
+
+def _grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A frame as the flow sees it."""
+    import cv2
+
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    factor = min(1.0, LARGEST_SIDE / max(grey.shape))
+    factor = max(factor, SMALLEST_SIDE / min(grey.shape))
+    if factor == 1:
+        return np.asarray(grey)
+    size = (round(factor * grey.shape[1]), round(factor * grey.shape[0]))
+    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA))
+
+
+def _composed(first: FloatArray, then: FloatArray) -> FloatArray:
+    """Flow (h, w, 2) of XY pixels by ``first``, and from there by ``then``."""
+    return first + _looked_up(then, first)
+
+
+def _looked_up(values: NDArray[Any], flow: FloatArray) -> NDArray[Any]:
+    """``values`` (h, w) or (h, w, 2) where the flow points to."""
+    import cv2
+
+    rows, columns = np.mgrid[: flow.shape[0], : flow.shape[1]].astype(np.float32)
+    x, y = columns + flow[..., 0], rows + flow[..., 1]
+    return np.asarray(cv2.remap(values, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+
+
+def _moved(objects: Objects, flow: FloatArray, size_hw: tuple[int, int]) -> dict[int, BoolArray]:
+    """The objects where the flow to their keyframe says, in full size.
+
+    Where two overlap the surer takes it; what left the picture is left out.
+    """
+    import cv2
+
+    height, width = size_hw
+    if flow.shape[:2] != size_hw:
+        scale = np.array([width / flow.shape[1], height / flow.shape[0]], np.float32)
+        flow = np.asarray(cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR)) * scale
+    best = np.full(size_hw, 0.5, np.float32)
+    owner = np.zeros(size_hw, np.int32)
+    for index, mask in enumerate(objects.values(), start=1):
+        inside = _looked_up(mask.astype(np.float32), flow)
+        owner[inside > best] = index
+        np.maximum(best, inside, out=best)
+    masks = {number: owner == index for index, number in enumerate(objects, start=1)}
+    return {number: mask for number, mask in masks.items() if mask.any()}
+
+
+def _signed(mask: BoolArray) -> FloatArray:
+    """Distance (H, W) to the border in pixels, positive inside."""
+    import cv2
+
+    inside, outside = mask.astype(np.uint8), (~mask).astype(np.uint8)
+    near, far = (cv2.distanceTransform(part, cv2.DIST_L2, 5) for part in (inside, outside))
+    return np.asarray(near - far)
+
+
+def _packed(mask: BoolArray) -> tuple[bytes, tuple[int, int]]:
+    return zlib.compress(np.packbits(mask).tobytes(), 1), (mask.shape[0], mask.shape[1])
+
+
+def _unpacked(data: bytes, size_hw: tuple[int, int]) -> BoolArray:
+    bits = np.frombuffer(zlib.decompress(data), np.uint8)
+    return np.unpackbits(bits, count=size_hw[0] * size_hw[1]).reshape(size_hw).astype(bool)
