@@ -100,7 +100,8 @@ def make_phantom_loop(
     centre = _centre(instances, labels, window)
     wobble = [unit * 5 * scene.noise(60 * unit, 60 * unit) for _ in range(2)]
     amplitude = rng.uniform(0.15, 0.3)
-    frames, true_labels, true_instances = [], [], []
+    frames: list[NDArray[np.uint8]] = []
+    truths: dict[str, list[NDArray[np.uint8]]] = {"labels": [], "instances": []}
     for index in range(count):
         phase = 2 * np.pi * index / period
         rows, columns = np.mgrid[:height, :width].astype(np.float32)
@@ -122,15 +123,14 @@ def make_phantom_loop(
         ]
         maps = (_sample(values, map_yx) for values in (scene.echo_db, loss, scene.specular))
         frames.append(b_mode(scan, *maps, **settings, rng=rng, scatterers=moved))
-        for source, out in ((labels, true_labels), (instances, true_instances)):
-            out.append(np.where(scan.visible, _sample(source, map_yx, order=0), 0))
+        for source, truth in zip((labels, instances), truths.values(), strict=True):
+            truth.append(np.where(scan.visible, _sample(source, map_yx, order=0), 0))
     return PhantomLoop(
         np.stack(frames),
-        np.stack(true_labels).astype(np.uint8),
-        np.stack(true_instances).astype(np.uint8),
-        dict(anatomy.names),
-        kind,
-        motion,
+        **{name: np.stack(truth).astype(np.uint8) for name, truth in truths.items()},
+        names=dict(anatomy.names),
+        kind=kind,
+        motion=motion,
     )
 
 

@@ -19,8 +19,8 @@ DYNAMIC_MULTIMASK = {
     "dynamic_multimask_stability_delta": 0.05,
     "dynamic_multimask_stability_thresh": 0.98,
 }
-"""What `sam2.build_sam.build_sam2` adds to the configuration: an unstable single mask gives way to
-the best of three."""
+"""What ``sam2.build_sam`` adds to the configuration: an unstable single mask gives way to the best
+of three."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +50,18 @@ SAM2_VARIANTS = {
 class Sam2Net(SamNet):
     """The image side of a ``sam2`` SAM2Base, as `SamSegmenter` wants it.
 
-    It takes ``sam`` over: the neck's positional encodings, which only the memory of videos reads,
-    are no longer computed (at 1024 pixels they are 90 MB to copy for each image).
+    It takes ``sam`` over: the neck's positional encodings, which only the memory of loops reads,
+    are no longer computed with every image (at 1024 pixels they are 90 MB to copy).
+
+    Attributes:
+        sam: the network.
+        frame_positions: positional encoding (1, C, h, w) of a feature map (1, C, h, w).
     """
 
     def __init__(self, sam: Any) -> None:
         super().__init__()
         self.sam = sam
+        self.frame_positions = sam.image_encoder.neck.position_encoding
         self.sam.image_encoder.neck.position_encoding = nn.Identity()
         self.image_size = int(sam.image_size)
 
@@ -100,6 +105,7 @@ def build_sam2(variant: Sam2Variant, image_size: int = 1024) -> Any:
     config: Any = OmegaConf.create(text)
     config.model.image_size = image_size
     config.model.sam_mask_decoder_extra_args = DYNAMIC_MULTIMASK
+    config.model.binarize_mask_from_pts_for_mem_enc = True
     return instantiate(config.model, _recursive_=True)
 
 

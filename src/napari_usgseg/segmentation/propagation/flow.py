@@ -1,27 +1,25 @@
 """Propagation of objects through a loop by optical flow, anchored at the frames that are labelled.
 
-What is taken from the frame before adds its error to all that follow, and a keyframe compared with a
-frame far from it finds no way through a large motion. Here the small steps from frame to frame only
-say where to begin, and the flow straight to the keyframe, begun there, moves the mask (DIS optical
-flow, arXiv 1603.03590, by OpenCV; docs/loops.md has the trials). Where steps and anchored flow part,
-the object has left. No network is needed and three frames are in memory, so that it goes with every
-segmenter; ``models.sam.sam2_memory`` is SAM 2.1's own way behind the same interface.
+What is taken from the frame before adds its error to all that follow, and a keyframe compared with
+a frame far from it finds no way through a large motion. Here the small steps from frame to frame
+only say where to begin, and the flow straight to the keyframe, begun there, moves the mask (DIS
+optical flow, arXiv 1603.03590, by OpenCV; docs/loops.md has the trials). Where steps and anchored
+flow part, the object has left. It needs no network and three frames in memory.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import PromptError
-from ..core.metrics import iou
-from ..core.types import BoolArray, FloatArray, FrameObjects
-from ..models.interfaces import Frames
+from ...core.metrics import iou
+from ...core.types import BoolArray, FloatArray, FrameObjects
+from ...models.interfaces import Frames
+from .intervals import Objects, intervals
 
 LARGEST_SIDE = 320
 """Flow is found on frames reduced to this longer side: what moves is larger than speckle."""
@@ -35,9 +33,6 @@ stays above 0.7 on hearts and phantoms, once it has left it falls to 0 within so
 
 REACH = 6
 """Pixels around an object within which a keyframe is compared with a frame."""
-
-Objects = Mapping[int, BoolArray]
-"""The masks (H, W) of a frame by the number of their object."""
 
 
 class FlowPropagator:
@@ -70,48 +65,6 @@ class _Moved(NamedTuple):
     residual: float
 
 
-def intervals(
-    frames: Frames, keyframes: Mapping[int, Objects], wanted: Iterable[int]
-) -> Iterator[tuple[int | None, int | None, list[int]]]:
-    """The wanted frames, grouped by the keyframes before and after them.
-
-    Args:
-        frames: the loop.
-        keyframes: the masks that are known, by frame; these frames are never among the answer.
-        wanted: frames in any order.
-
-    Returns:
-        (keyframe before or None, keyframe after or None, frames between them in ascending order).
-
-    Raises:
-        PromptError: there is no keyframe, a frame is not of the loop, or a mask is not of the
-            frames' size.
-    """
-    count = len(frames)
-    keys = sorted(keyframes)
-    asked = sorted(set(wanted) - set(keys))
-    if not keys:
-        raise PromptError("nothing to propagate: label at least one frame of the loop first")
-    for frame in (*keys, *asked):
-        if not 0 <= frame < count:
-            raise PromptError(
-                f"frame {frame} is not of this loop, which has frames 0 to {count - 1}"
-            )
-    size_hw = frames[keys[0]].shape[:2]
-    for key, objects in keyframes.items():
-        for number, mask in objects.items():
-            if mask.shape != size_hw:
-                raise PromptError(
-                    f"object {number} of frame {key} has {mask.shape} pixels, the loop {size_hw}"
-                )
-    ends: list[int | None] = [None, *keys, None]
-    for before, after in pairwise(ends):
-        low = -1 if before is None else before
-        high = count if after is None else after
-        if group := [frame for frame in asked if low < frame < high]:
-            yield before, after, group
-
-
 def _between(
     frames: Frames, keyframes: Mapping[int, Objects], before: int, after: int, wanted: list[int]
 ) -> Iterator[FrameObjects]:
@@ -133,13 +86,14 @@ def _between(
             for n, (packed, score, residual) in later.pop(frame).items()
         }
         nearer = forward if 2 * frame < before + after else backward
-        masks, scores = {}, {}
+        masks: dict[int, BoolArray] = {}
+        scores: dict[int, float] = {}
         for number in numbers:
             pair = [moved[number] for moved in (forward, backward) if number in moved]
             if len(pair) == 2:
                 weights = [max(one.residual, 0.1) ** -4 for one in pair]
-                distance = sum(w * _signed(one.mask) for w, one in zip(weights, pair, strict=True))
-                masks[number] = distance > 0
+                first, second = (w * _signed(o.mask) for w, o in zip(weights, pair, strict=True))
+                masks[number] = first + second > 0
                 scores[number] = iou(pair[0].mask, pair[1].mask)
             elif number in nearer:
                 masks[number], scores[number] = nearer[number].mask, nearer[number].score
@@ -156,17 +110,15 @@ def _follow(
     size_hw = frames[key].shape[:2]
     anchor = previous = _grey(frames[key])
     # one of each: a DIS object that was given a flow to begin with keeps some of it
-    stepwise, anchored = (
-        cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM) for _ in range(2)
-    )
+    stepwise, anchored = (_Flow() for _ in range(2))
     walked: FloatArray = np.zeros((*anchor.shape, 2), np.float32)
     step = 1 if wanted[-1] > key else -1
     last = wanted[-1] if step == 1 else wanted[0]
     asked = set(wanted)
     for frame in range(key + step, last + step, step):
         current = _grey(frames[frame])
-        walked = _composed(stepwise.calc(current, previous, None), walked)
-        flow = anchored.calc(current, anchor, walked.copy())
+        walked = _composed(stepwise(current, previous), walked)
+        flow = anchored(current, anchor, walked)
         previous = current
         if frame not in asked:
             continue
@@ -182,6 +134,21 @@ def _follow(
                 around = cv2.dilate(mask.astype(np.uint8), reach) > 0
                 found[number] = _Moved(mask, agreement, float(differs[around].mean()))
         yield frame, found
+
+
+class _Flow:
+    """DIS optical flow (h, w, 2): XY pixels from ``current`` to the same tissue in ``other``."""
+
+    def __init__(self) -> None:
+        import cv2
+
+        self._dis = cv2.DISOpticalFlow.create(cv2.DISOpticalFlow_PRESET_MEDIUM)
+
+    def __call__(
+        self, current: NDArray[np.uint8], other: NDArray[np.uint8], start: FloatArray | None = None
+    ) -> FloatArray:
+        begun: Any = None if start is None else start.copy()
+        return np.asarray(self._dis.calc(current, other, begun), np.float32)
 
 
 def _grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

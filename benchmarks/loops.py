@@ -1,0 +1,220 @@
+r"""Propagation through loops: the first frame's true mask to all others, ours beside simple ways.
+
+    python benchmarks/loops.py FRAMES.tif MASKS.tif [FRAMES.tif MASKS.tif ...] [--every 2] [--speed]
+
+Frames are (T, H, W) grey, masks (T, H, W) with 1 where the object is. A row a way: mean Dice over
+all other frames, the worst frame, the last, each the mean over the loops, then each loop's mean and
+worst. Without files, phantom loops are made, three kinds in three motions. ``--speed`` prints frames
+a second beside nano's embedding of each, and the memory after 30 and 600 frames.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from napari_usgseg import load_segmenter
+from napari_usgseg.core.geometry import mask_to_box
+from napari_usgseg.core.metrics import dice, next_click
+from napari_usgseg.core.types import Prompts
+from napari_usgseg.phantoms.loop import MOTIONS, make_phantom_loop
+from napari_usgseg.segmentation.propagation import FlowPropagator
+from napari_usgseg.segmentation.propagation.flow import _composed, _Flow, _grey, _moved
+
+KINDS = ("breast", "nerve", "thyroid")
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Frames (T, H, W, 3) and the object's true masks (T, H, W)."""
+
+    name: str
+    frames: np.ndarray
+    truth: np.ndarray
+
+    @cached_property
+    def embeddings(self) -> list:
+        """Of all frames."""
+        return [SEGMENTER.embed(frame) for frame in self.frames]
+
+    def predict(self, index: int, prompts: Prompts) -> tuple[np.ndarray, np.ndarray]:
+        """``nano``'s mask and low-resolution logits."""
+        answer = SEGMENTER.predict(self.embeddings[index], prompts, multimask=False)
+        return answer.masks[0], answer.low_res_logits[0]
+
+
+SEGMENTER = load_segmenter("nano")
+
+
+def copy(loop: Loop) -> Iterator[np.ndarray]:
+    """The first mask on every frame."""
+    yield from (loop.truth[0] for _ in loop.truth[1:])
+
+
+def first_box(loop: Loop) -> Iterator[np.ndarray]:
+    """``nano`` with the first frame's box on every frame."""
+    box = mask_to_box(loop.truth[0])
+    yield from (loop.predict(index, Prompts(box=box))[0] for index in range(1, len(loop.frames)))
+
+
+def chained(with_box: bool, with_point: bool, with_mask: bool) -> Callable:
+    """``nano`` with what the mask of the frame before gives."""
+
+    def way(loop: Loop) -> Iterator[np.ndarray]:
+        mask, logits = loop.truth[0], np.where(loop.truth[0], 8.0, -8.0).astype(np.float32)
+        for index in range(1, len(loop.frames)):
+            if mask.any():
+                click = next_click(mask, np.zeros_like(mask))
+                point = np.array([click[0]], np.float32) if with_point else np.zeros((0, 2))
+                prompts = Prompts(
+                    point_coords=point.astype(np.float32),
+                    point_labels=np.ones(len(point), np.int32),
+                    box=mask_to_box(mask) if with_box else None,
+                    mask_input=logits if with_mask else None,
+                )
+                mask, logits = loop.predict(index, prompts)
+            yield mask
+
+    return way
+
+
+def own_box(loop: Loop) -> Iterator[np.ndarray]:
+    """``nano`` with each frame's own true box: a bound for boxes."""
+    for index in range(1, len(loop.frames)):
+        box = mask_to_box(loop.truth[index])
+        yield loop.predict(index, Prompts(box=box))[0]
+
+
+def flow_alone(direct: bool) -> Callable:
+    """Flow straight to the first frame, or composed of the steps from frame to frame."""
+
+    def way(loop: Loop) -> Iterator[np.ndarray]:
+        flow = _Flow()
+        greys = [_grey(frame) for frame in loop.frames]
+        walked = np.zeros((*greys[0].shape, 2), np.float32)
+        for before, current in pairwise(greys):
+            walked = flow(current, greys[0]) if direct else _composed(flow(current, before), walked)
+            moved = _moved({1: loop.truth[0]}, walked, loop.truth.shape[1:])
+            yield moved.get(1, np.zeros_like(loop.truth[0]))
+
+    return way
+
+
+def anchored(loop: Loop) -> Iterator[np.ndarray]:
+    """What ships: `FlowPropagator`."""
+    yield from _propagated(loop, [0])
+
+
+def corrected(loop: Loop) -> Iterator[np.ndarray]:
+    """What ships, once the worst frame is corrected; that frame counts as it was."""
+    before = list(_propagated(loop, [0]))
+    scores = [dice(mask, true) for mask, true in zip(before, loop.truth[1:], strict=True)]
+    worst = int(np.argmin(scores))
+    after = list(_propagated(loop, [0, worst + 1]))
+    after[worst] = before[worst]
+    yield from after
+
+
+def _propagated(loop: Loop, keys: list[int]) -> Iterator[np.ndarray]:
+    known = {key: {1: loop.truth[key]} for key in keys}
+    frames = range(len(loop.frames))
+    found = {one.frame: one.masks for one in FlowPropagator().propagate(loop.frames, known, frames)}
+    empty = np.zeros_like(loop.truth[0])
+    for index in frames[1:]:
+        yield known[index][1] if index in known else found[index].get(1, empty)
+
+
+WAYS: dict[str, Callable[[Loop], Iterator[np.ndarray]]] = {
+    "copy the first mask": copy,
+    "nano, the first frame's box": first_box,
+    "nano, box of the frame before": chained(True, False, False),
+    "nano, box and mask of the frame before": chained(True, False, True),
+    "nano, point and mask of the frame before": chained(False, True, True),
+    "nano, each frame's own true box": own_box,
+    "flow, frame to frame": flow_alone(direct=False),
+    "flow, straight to the first frame": flow_alone(direct=True),
+    "flow, anchored (ships)": anchored,
+    "the same, worst frame corrected": corrected,
+}
+
+
+def read_loops(paths: list[Path], every: int) -> list[Loop]:
+    """Loops of files, or phantom loops where there are none."""
+    pairs = zip(paths[::2], paths[1::2], strict=True)
+    return [
+        Loop(
+            frames_file.stem,
+            np.repeat(tifffile.imread(frames_file)[::every, ..., None], 3, axis=3),
+            tifffile.imread(masks_file)[::every] == 1,
+        )
+        for frames_file, masks_file in pairs
+    ] or [_phantom(kind, motion) for kind in KINDS for motion in MOTIONS]
+
+
+def _phantom(kind: str, motion: str) -> Loop:
+    made = make_phantom_loop(1, 40, (160, 208), kind, motion, period=60.0)
+    sizes = np.bincount(made.instances[0][made.labels[0] == 1].ravel())
+    truth = made.instances == sizes.argmax()
+    return Loop(f"{kind}, {motion}", np.repeat(made.frames[..., None], 3, axis=3), truth)
+
+
+def speed(loop: Loop) -> None:
+    """Frames a second beside nano's embedding, and memory after 30 and 600 frames, printed."""
+    known = {0: {1: loop.truth[0]}}
+    begin = time.perf_counter()
+    count = sum(1 for _ in FlowPropagator().propagate(loop.frames, known, range(len(loop.frames))))
+    ours = (time.perf_counter() - begin) / count
+    begin = time.perf_counter()
+    for frame in loop.frames[:10]:
+        SEGMENTER.embed(frame)
+    embedding = (time.perf_counter() - begin) / 10
+    print(
+        f"{loop.name}: {1 / ours:.0f} frames a second, {ours / embedding:.2f} of nano's embedding"
+    )
+
+    class Long:
+        def __len__(self) -> int:
+            return 601
+
+        def __getitem__(self, frame: int) -> np.ndarray:
+            return loop.frames[frame % len(loop.frames)]
+
+    for one in FlowPropagator().propagate(Long(), known, range(601)):
+        if one.frame in (30, 600):
+            megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            print(f"most memory after {one.frame} frames: {megabytes:.1f} MB")
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", nargs="*", type=Path)
+    parser.add_argument("--every", type=int, default=1, help="take every n-th frame")
+    parser.add_argument("--speed", action="store_true")
+    arguments = parser.parse_args()
+    loops = read_loops(arguments.files, arguments.every)
+    if arguments.speed:
+        speed(loops[0])
+        return
+    print("| way | mean | worst | last | each loop: mean (worst) |\n|---|---|---|---|---|")
+    for name, way in WAYS.items():
+        rows = []
+        for loop in loops:
+            scores = [dice(m, t) for m, t in zip(way(loop), loop.truth[1:], strict=True)]
+            rows.append((np.mean(scores), np.min(scores), scores[-1]))
+        mean, worst, last = np.mean(rows, axis=0)
+        each = ", ".join(f"{row[0]:.3f} ({row[1]:.3f})" for row in rows)
+        print(f"| {name} | {mean:.3f} | {worst:.3f} | {last:.3f} | {each} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

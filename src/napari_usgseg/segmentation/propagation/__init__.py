@@ -1,0 +1,18 @@
+"""Propagation: objects of the labelled frames of a loop on its other frames."""
+
+from __future__ import annotations
+
+from ...models.interfaces import Propagator, Segmenter
+from ...models.sam.sam import SamSegmenter
+from ...models.sam.sam2 import Sam2Net
+from .flow import FlowPropagator
+from .memory import MemoryPropagator
+
+__all__ = ["FlowPropagator", "MemoryPropagator", "propagator_for"]
+
+
+def propagator_for(segmenter: Segmenter) -> Propagator:
+    """The propagator that goes with a segmenter: SAM 2.1's memory, or optical flow for the rest."""
+    if isinstance(segmenter, SamSegmenter) and isinstance(segmenter.net, Sam2Net):
+        return MemoryPropagator(segmenter)
+    return FlowPropagator()

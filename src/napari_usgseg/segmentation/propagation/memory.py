@@ -1,0 +1,176 @@
+"""Propagation of objects through a loop by SAM 2.1's memory (arXiv 2408.00714, section 4).
+
+The arithmetic is the ``sam2`` package's video predictor's, step by step: keyframes are conditioning
+frames, the last frames are remembered. What differs is that frames are read one after the other,
+that only those are kept which a later frame looks at, and that embeddings may come from a cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...core.errors import ModelError
+from ...core.types import BoolArray, FrameObjects, ImageEmbedding
+from ...models.interfaces import Frames
+from ...models.sam.sam import MASK_THRESHOLD, SamSegmenter, feature_list
+from ...models.sam.sam2 import Sam2Net
+from .intervals import Objects, intervals
+
+MOST_KEYFRAMES = 8
+"""So many keyframes at most condition a run, those nearest to its frames: each costs an embedding,
+and attention to it on every frame."""
+
+
+class MemoryPropagator:
+    """A `Propagator` by the memory of SAM 2.1.
+
+    Args:
+        segmenter: any SAM 2.1 of the catalogue.
+        embed: gives the embedding of a frame; None asks the segmenter.
+
+    Raises:
+        ModelError: the segmenter is no SAM 2.1, and has no memory.
+    """
+
+    def __init__(
+        self, segmenter: SamSegmenter, embed: Callable[[int], ImageEmbedding] | None = None
+    ) -> None:
+        if not isinstance(segmenter.net, Sam2Net):
+            raise ModelError(f"{segmenter.model_id} has no memory of frames: take FlowPropagator")
+        self._segmenter = segmenter
+        self._net = segmenter.net
+        self._embed = embed
+
+    @torch.inference_mode()
+    def propagate(
+        self, frames: Frames, keyframes: Mapping[int, Objects], wanted: Iterable[int]
+    ) -> Iterator[FrameObjects]:
+        """As `Propagator.propagate`.
+
+        An object that a keyframe lacks is not there on that frame, and this is remembered, too.
+        """
+        groups = list(intervals(frames, keyframes, wanted))
+        behind = [frame for before, _, group in groups if before is None for frame in group]
+        ahead = [frame for before, _, group in groups if before is not None for frame in group]
+        if behind:
+            yield from self._run(frames, keyframes, behind[::-1])
+        if ahead:
+            yield from self._run(frames, keyframes, ahead)
+
+    def _run(
+        self, frames: Frames, keyframes: Mapping[int, Objects], wanted: list[int]
+    ) -> Iterator[FrameObjects]:
+        """The wanted frames in their order, which is the direction of the run."""
+        reverse = wanted[0] > wanted[-1] or all(frame < min(keyframes) for frame in wanted)
+        step = -1 if reverse else 1
+        passed = [key for key in keyframes if step * (wanted[0] - key) > 0]
+        start = max(passed, key=lambda key: step * key)
+        near = sorted(keyframes, key=lambda key: min(abs(key - start), abs(key - wanted[-1])))
+        near = sorted({start, *near[: MOST_KEYFRAMES - 1]})
+        numbers = list(dict.fromkeys(number for key in near for number in keyframes[key]))
+        memories: dict[int, dict[str, dict[int, Any]]] = {
+            number: {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}} for number in numbers
+        }
+        for key in near:
+            features = self._features(frames, key)
+            empty = torch.zeros(frames[key].shape[:2])
+            for number in numbers:
+                mask = keyframes[key].get(number)
+                given = empty if mask is None else torch.from_numpy(mask).float()
+                memories[number]["cond_frame_outputs"][key] = self._told(features, key, given)
+        asked = set(wanted)
+        for frame in range(start + step, wanted[-1] + step, step):
+            if frame in keyframes:
+                continue
+            features = self._features(frames, frame)
+            size_hw = frames[frame].shape[:2]
+            masks: dict[int, BoolArray] = {}
+            scores: dict[int, float] = {}
+            for number, memory in memories.items():
+                output = self._net.sam.track_step(
+                    frame_idx=frame,
+                    is_init_cond_frame=False,
+                    **features,
+                    point_inputs=None,
+                    mask_inputs=None,
+                    output_dict=memory,
+                    num_frames=len(frames),
+                    track_in_reverse=reverse,
+                )
+                recent = memory["non_cond_frame_outputs"]
+                recent[frame] = _kept(output)
+                recent.pop(frame - step * self._reach, None)
+                logits = F.interpolate(output["pred_masks"].float(), size_hw, mode="bilinear")
+                mask = (logits[0, 0] > MASK_THRESHOLD).cpu().numpy()
+                if mask.any():
+                    masks[number] = mask
+                    scores[number] = float(output["object_score_logits"].sigmoid())
+            if frame in asked:
+                yield FrameObjects(frame, masks, scores)
+
+    @property
+    def _reach(self) -> int:
+        """So many frames back the network looks: spatial memories, or pointers to objects."""
+        sam = self._net.sam
+        spatial = 2 + max(0, sam.num_maskmem - 2) * sam.memory_temporal_stride_for_eval
+        return int(max(spatial, sam.max_obj_ptrs_in_encoder))
+
+    def _features(self, frames: Frames, frame: int) -> dict[str, list[Any]]:
+        """A frame's embedding as ``track_step`` takes it, without the "no memory" embedding."""
+        embedding = self._embed(frame) if self._embed else self._segmenter.embed(frames[frame])
+        sam = self._net.sam
+        levels = [level.to(sam.device) for level in feature_list(embedding)]
+        if sam.directly_add_no_mem_embed:
+            levels[-1] = levels[-1] - sam.no_mem_embed.view(1, -1, 1, 1)
+        place = self._net.frame_positions(levels[-1])
+        return {
+            "current_vision_feats": [_flat(level) for level in levels],
+            "current_vision_pos_embeds": [_flat(place)],
+            "feat_sizes": [tuple(level.shape[-2:]) for level in levels],
+        }
+
+    def _told(self, features: dict[str, list[Any]], frame: int, mask: Tensor) -> dict[str, Any]:
+        """The memory of a keyframe's mask (H, W) of one object."""
+        sam = self._net.sam
+        side = (sam.image_size, sam.image_size)
+        mask = mask[None, None].to(sam.device)
+        if mask.shape[-2:] != side:
+            mask = F.interpolate(mask, side, mode="bilinear", antialias=True)
+        output = sam.track_step(
+            frame_idx=frame,
+            is_init_cond_frame=True,
+            **features,
+            point_inputs=None,
+            mask_inputs=(mask >= 0.5).float(),
+            output_dict={},
+            num_frames=1,
+            run_mem_encoder=False,
+        )
+        # as the package does it: remembered is what the low-resolution mask says
+        remembered, places = sam._encode_new_memory(
+            current_vision_feats=features["current_vision_feats"],
+            feat_sizes=features["feat_sizes"],
+            pred_masks_high_res=F.interpolate(output["pred_masks"], side, mode="bilinear"),
+            object_score_logits=output["object_score_logits"],
+            is_mask_from_pts=True,
+        )
+        return _kept(output | {"maskmem_features": remembered, "maskmem_pos_enc": places})
+
+
+def _flat(level: Tensor) -> Tensor:
+    """(1, C, h, w) to (h * w, 1, C)."""
+    return level.flatten(2).permute(2, 0, 1)
+
+
+def _kept(output: dict[str, Any]) -> dict[str, Any]:
+    """What later frames look at; the package, too, keeps memories in bfloat16."""
+    return {
+        "maskmem_features": output["maskmem_features"].to(torch.bfloat16),
+        "maskmem_pos_enc": output["maskmem_pos_enc"],
+        "obj_ptr": output["obj_ptr"],
+    }

@@ -1,0 +1,170 @@
+"""SAM 2.1's memory, beside the package's own video predictor with the same random weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from napari_usgseg import load_segmenter
+from napari_usgseg.core.errors import ModelError
+from napari_usgseg.models.sam.sam import SamSegmenter, to_pixels
+from napari_usgseg.models.sam.sam2 import SAM2_VARIANTS, Sam2Net, build_sam2
+from napari_usgseg.phantoms.loop import make_phantom_loop
+from napari_usgseg.segmentation.propagation import (
+    FlowPropagator,
+    MemoryPropagator,
+    propagator_for,
+)
+
+SIDE = 128
+COUNT = 18
+"""Longer than the 16 frames whose object pointers are remembered."""
+
+
+@pytest.fixture(scope="module")
+def loop():
+    """Frames (T, H, W, 3) and two objects' masks on every frame."""
+    made = make_phantom_loop(1, COUNT, (96, 128), "thyroid", "beat")
+    sizes = np.bincount(made.instances[0].ravel())
+    numbers = np.argsort(sizes[1:])[::-1][:2] + 1
+    return np.repeat(made.frames[..., None], 3, axis=3), {
+        int(number): made.instances == number for number in numbers
+    }
+
+
+@pytest.fixture(scope="module")
+def networks():
+    """Our SAM 2.1 tiny at a small size, and the package's video predictor of equal weights."""
+    torch.manual_seed(0)
+    sam = build_sam2(SAM2_VARIANTS["sam2.1-hiera-tiny"], SIDE)
+    for parameter in sam.parameters():  # a network as made answers all frames alike
+        if parameter.ndim == 1:
+            torch.nn.init.normal_(parameter, 0.0, 0.3)
+    torch.nn.init.constant_(sam.sam_mask_decoder.pred_obj_score_head.layers[-1].bias, 3.0)
+    predictor = _video_predictor()
+    predictor.load_state_dict(sam.state_dict())
+    return SamSegmenter(Sam2Net(sam), "sam2.1-random"), predictor.eval()
+
+
+def _video_predictor():
+    from importlib import resources
+
+    text = resources.files("sam2").joinpath("configs", "sam2.1", "sam2.1_hiera_t.yaml").read_text()
+    config = OmegaConf.create(text)
+    config.model._target_ = "sam2.sam2_video_predictor.SAM2VideoPredictor"
+    config.model.image_size = SIDE
+    config.model.binarize_mask_from_pts_for_mem_enc = True
+    config.model.sam_mask_decoder_extra_args = {
+        "dynamic_multimask_via_stability": True,
+        "dynamic_multimask_stability_delta": 0.05,
+        "dynamic_multimask_stability_thresh": 0.98,
+    }
+    return instantiate(config.model, _recursive_=True)
+
+
+def _package(predictor, frames, keyframes, *, reverse=False):
+    """Logits (H, W) by frame and object, of the package, which loads all frames first."""
+    images = torch.cat([to_pixels(frame, SIDE) for frame in frames])
+    import sam2.sam2_video_predictor as module
+
+    given = (images, frames.shape[1], frames.shape[2])
+    original, module.load_video_frames = module.load_video_frames, lambda **_: given
+    try:
+        state = predictor.init_state("")
+    finally:
+        module.load_video_frames = original
+    for frame, objects in keyframes.items():
+        for number, mask in objects.items():
+            predictor.add_new_mask(state, frame, number, mask)
+    return {
+        frame: dict(zip(numbers, logits[:, 0].numpy(), strict=True))
+        for frame, numbers, logits in predictor.propagate_in_video(state, reverse=reverse)
+    }
+
+
+@pytest.fixture
+def ours(networks, monkeypatch):
+    """Our logits (H, W) by frame and object: the low-resolution ones of each step, enlarged."""
+    segmenter, _ = networks
+
+    def run(frames, keyframes, wanted):
+        steps = []
+        sam = segmenter.net.sam
+        with monkeypatch.context() as patch:
+            track = sam.track_step
+
+            def noted(**given):
+                output = track(**given)
+                if not given["is_init_cond_frame"]:
+                    steps.append(output["pred_masks"])
+                return output
+
+            patch.setattr(sam, "track_step", noted)
+            found = list(MemoryPropagator(segmenter).propagate(frames, keyframes, wanted))
+        numbers = list(next(iter(keyframes.values())))
+        assert len(steps) == len(found) * len(numbers)
+        enlarged = iter(F.interpolate(step, frames.shape[1:3], mode="bilinear") for step in steps)
+        return {
+            one.frame: {number: next(enlarged)[0, 0].numpy() for number in numbers} for one in found
+        }
+
+    return run
+
+
+def _largest_difference(ours, package):
+    return max(
+        np.abs(logits - package[frame][number]).max()
+        for frame, objects in ours.items()
+        for number, logits in objects.items()
+    )
+
+
+@pytest.mark.parametrize("keys", [(0,), (3, 11)])
+def test_every_frame_has_the_logits_of_the_packages_video_predictor(loop, networks, ours, keys):
+    frames, objects = loop
+    keyframes = {k: {number: masks[k] for number, masks in objects.items()} for k in keys}
+    logits = ours(frames, keyframes, range(keys[0], COUNT))
+    assert list(logits) == [t for t in range(keys[0], COUNT) if t not in keys]
+    assert _largest_difference(logits, _package(networks[1], frames, keyframes)) < 1e-4
+    first, *_, last = logits.values()  # the frames are not answered alike
+    assert max(np.abs(first[number] - last[number]).max() for number in objects) > 1e-2
+
+
+def test_frames_before_the_first_keyframe_are_those_of_a_run_in_reverse(loop, networks, ours):
+    frames, objects = loop
+    keyframes = {12: {number: masks[12] for number, masks in objects.items()}}
+    logits = ours(frames, keyframes, range(12))
+    assert list(logits) == list(range(11, -1, -1))
+    package = _package(networks[1], frames, keyframes, reverse=True)
+    assert _largest_difference(logits, package) < 1e-4
+
+
+def test_only_frames_that_a_later_one_looks_at_are_remembered(loop, networks):
+    frames, objects = loop
+    segmenter, _ = networks
+    read = []
+
+    class Watched:
+        def __len__(self):
+            return len(frames)
+
+        def __getitem__(self, frame):
+            read.append(frame)
+            return frames[frame]
+
+    keyframes = {0: {1: next(iter(objects.values()))[0]}}
+    answers = MemoryPropagator(segmenter).propagate(Watched(), keyframes, range(COUNT))
+    assert next(answers).frame == 1
+    assert max(read) == 1  # the first answer waited for no later frame
+
+
+def test_a_segmenter_without_a_memory_gets_the_flow(networks):
+    nano = load_segmenter("nano")
+    assert isinstance(propagator_for(nano), FlowPropagator)
+    assert isinstance(propagator_for(networks[0]), MemoryPropagator)
+    with pytest.raises(ModelError, match="no memory"):
+        MemoryPropagator(nano)
