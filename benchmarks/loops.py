@@ -4,8 +4,8 @@ r"""Propagation through loops: the first frame's true mask to all others, ours b
 
 Frames are (T, H, W) grey, masks (T, H, W) with 1 where the object is. A row a way: mean Dice over
 all other frames, the worst frame, the last, each the mean over the loops, then each loop's mean and
-worst. Without files, phantom loops are made, three kinds in three motions. ``--speed`` prints frames
-a second beside nano's embedding of each, and the memory after 30 and 600 frames.
+worst. Without files, phantom loops are made, three kinds in three motions. ``--speed`` prints
+frames a second beside nano's embedding of each, and the memory after 30 and 600 frames.
 """
 
 from __future__ import annotations
