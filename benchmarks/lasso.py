@@ -26,7 +26,7 @@ from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
 from napari_usgseg.models.registry import load_segmenter
 from napari_usgseg.segmentation.postprocess import PostprocessSettings
-from napari_usgseg.segmentation.propose import propose_prompts
+from napari_usgseg.segmentation.propose import LOGIT, as_logits, propose_prompts
 
 LOGITS = (3.0, 6.0, 10.0, 20.0)
 POINTS = 5
@@ -73,7 +73,7 @@ def ways(mask: BoolArray, rng: np.random.Generator) -> dict[str, Prompts | BoolA
     inside = regions.lasso_mask(drawn_round(mask, rng), size_hw)
     box = regions.box_of(inside)
     points, ones = spread_over(inside, POINTS), np.ones(POINTS, np.int32)
-    logits = regions.as_logits(inside) / regions.LOGIT
+    logits = as_logits(inside) / LOGIT
     true_box = mask_to_box(mask)
     assert true_box is not None
     return {

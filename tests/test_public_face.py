@@ -55,8 +55,8 @@ def labelled(tmp_path, phantom) -> Path:
 
 def test_every_name_is_there_documented_and_listed():
     assert set(us.__all__) == {
-        "Project", "export", "load_detector", "load_segmenter", "read_image", "segment_prompts",
-        "segment_text",
+        "Project", "export", "import_labels", "load_detector", "load_segmenter", "read_image",
+        "segment_prompts", "segment_text",
     }  # fmt: skip
     for name in us.__all__:
         thing = getattr(us, name)

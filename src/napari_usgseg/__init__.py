@@ -13,7 +13,7 @@ first asked for, so that ``import napari_usgseg`` alone stays light.
 TYPE_CHECKING = False  # true to a type checker; the module typing costs as much as all the rest
 
 if TYPE_CHECKING:
-    from .api import export, segment_prompts, segment_text
+    from .api import export, import_labels, segment_prompts, segment_text
     from .io.images import read_image
     from .models.registry import load_detector, load_segmenter
     from .project.project import Project
@@ -23,6 +23,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Project",
     "export",
+    "import_labels",
     "load_detector",
     "load_segmenter",
     "read_image",
@@ -33,6 +34,7 @@ __all__ = [
 _HOME = {
     "Project": ("project.project", "Project"),
     "export": ("api", "export"),
+    "import_labels": ("api", "import_labels"),
     "load_detector": ("models.registry", "load_detector"),
     "load_segmenter": ("models.registry", "load_segmenter"),
     "read_image": ("io.images", "read_image"),

@@ -16,11 +16,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from .core.errors import PromptError
 from .core.types import FloatArray, ImageEmbedding, Prompts, TextPrompt
+from .effort.efforts import about_the_work
 from .io.export import ExportReport
 from .io.formats import DEFAULT_FORMAT, DEFAULT_ORGAN
 from .io.images import to_rgb_uint8
 from .models.interfaces import Detector, Segmenter
-from .project.export import export_store
+from .project.exchange import ImportReport, export_store
+from .project.exchange import import_labels as take_labels
 from .project.project import Project
 from .segmentation.postprocess import PostprocessSettings
 from .segmentation.propose import Proposal, Proposals, propose_prompts, propose_text
@@ -144,6 +146,8 @@ def export(
     target: str | None = None,
     groups: str | None = None,
     format: str = DEFAULT_FORMAT,
+    licence: str = "",
+    split: bool = True,
     overwrite: bool = False,
 ) -> ExportReport:
     """Write the accepted images of a project as a data set, as ``usgseg export`` does.
@@ -157,6 +161,8 @@ def export(
         groups: which images belong together (a patient, a loop), so that no split parts them:
             "folder", "prefix:_", a regular expression or a CSV, as for ``usgseg export --groups``.
         format: "png", or another name that ``usgseg export --help`` lists.
+        licence: of the images, for the data card.
+        split: part the patients into train, val and test, where the format has sides.
         overwrite: replace an earlier export that nobody changed since.
 
     Returns:
@@ -177,15 +183,58 @@ def export(
             target=target,
             groups=groups,
             format=format,
+            licence=licence,
+            made=about_the_work(store),
+            split=split,
             overwrite=overwrite,
         )
 
 
-def _opened(project: Project | str | Path) -> AbstractContextManager[Project]:
-    """An open project as it is, or one that is opened for reading and closed afterwards."""
+def import_labels(
+    file: str | Path,
+    project: Project | str | Path,
+    *,
+    format: str | None = None,
+    segmenter: Segmenter | None = None,
+    replace_proposals: bool = False,
+) -> ImportReport:
+    """Take another program's labels, or an export's, as proposals, as ``usgseg import`` does.
+
+    Args:
+        file: a file or a folder: COCO, YOLO, Pascal VOC, labelme, CVAT, NIfTI, nnU-Net,
+            imagefolder, label maps.
+        project: an open project, or the folder of images; images are found by id, path or name.
+        format: its name; None finds it.
+        segmenter: makes masks of objects that have a box only; None takes the box as the mask.
+        replace_proposals: also replace what is proposed already; never what is accepted.
+
+    Returns:
+        ``imported``, ids of the images that have proposals now; ``kept``, those that were left as
+        they are; ``unmatched``, what is not here; ``failures``; ``notes``, what the file or the
+        project cannot hold.
+
+    Raises:
+        DatasetError: the file cannot be read, is of no known format, or names no image here.
+        LabelWriteError: the project cannot be written, for somebody labels in it now.
+        PromptError: there is no such format.
+    """
+    with _opened(project, write=True) as store:
+        return take_labels(
+            store,
+            file,
+            format=format,
+            segmenter=segmenter,
+            replace_proposals=replace_proposals,
+        )
+
+
+def _opened(
+    project: Project | str | Path, *, write: bool = False
+) -> AbstractContextManager[Project]:
+    """An open project as it is, or one that is opened and closed afterwards."""
     if isinstance(project, Project):
         return nullcontext(project)
-    return closing(Project(project, write=False))
+    return closing(Project(project, write=write))
 
 
 def _numbers(given: ArrayLike, what: str) -> FloatArray:

@@ -372,11 +372,12 @@ def test_a_stroke_is_what_lies_within_half_its_width_of_the_line(points, width):
 def test_a_mask_as_logits_comes_back_as_the_mask(nano_segmenter):
     from napari_usgseg.core.metrics import dice
     from napari_usgseg.core.types import Prompts
+    from napari_usgseg.segmentation.propose import as_logits
 
     y, x = np.mgrid[:300, :400]
     mask = (x - 200) ** 2 / 90**2 + (y - 150) ** 2 / 60**2 < 1
     image = np.where(mask[..., None], 40, 150).astype(np.uint8).repeat(3, 2)
-    prompts = Prompts(box=regions.box_of(mask), mask_input=regions.as_logits(mask))
+    prompts = Prompts(box=regions.box_of(mask), mask_input=as_logits(mask))
     embedding = nano_segmenter.embed(image)
     assert dice(mask, nano_segmenter.predict(embedding, prompts).masks[0]) > 0.9
 

@@ -195,9 +195,9 @@ def test_an_export_of_one_is_replaced_by_that_of_all_and_back(usgseg, images, tm
     annotate(images, "", "Ann")
     out = tmp_path / "out"
     for words, expected in (
-        ((), {"images", "masks", "dataset.json", "classes.json"}),
+        ((), {"images", "masks", "dataset.json", "classes.json", "README.md"}),
         (("--annotator", "all", "--overwrite"), {"first", "Ann"}),
-        (("--overwrite",), {"images", "masks", "dataset.json", "classes.json"}),
+        (("--overwrite",), {"images", "masks", "dataset.json", "classes.json", "README.md"}),
     ):
         assert usgseg("export", images, "--out", out, *words).code == 0
         assert {path.name for path in out.iterdir()} - {".usgseg-written.jsonl"} == expected

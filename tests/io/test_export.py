@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -196,7 +197,7 @@ def test_no_id_leaves_the_folder_and_each_is_read_back(tmp_path_factory, ids):
     assert report.failures == ()
     assert {path.name for path in tmp_path.iterdir()} == {"in", "deep"}
     assert sorted(os.listdir(report.folder)) == [
-        ".usgseg-written.jsonl", "classes.json", "dataset.json", "images", "masks",
+        ".usgseg-written.jsonl", "README.md", "classes.json", "dataset.json", "images", "masks",
     ]  # fmt: skip
     names = os.listdir(report.folder / "images")
     assert len({name.casefold() for name in names}) == len(ids)
@@ -273,7 +274,8 @@ def test_an_export_that_is_replaced_leaves_nothing_of_the_earlier_one(tmp_path, 
     export_pairs(others, out, labelling="instance", **ABOUT).whole()
     export_pairs([pair], out, **ABOUT, overwrite=True).whole()
     assert sorted(files_of(out)) == [
-        ".usgseg-written.jsonl", "classes.json", "dataset.json", "images/a.png", "masks/a.png",
+        ".usgseg-written.jsonl", "README.md", "classes.json", "dataset.json", "images/a.png",
+        "masks/a.png",
     ]  # fmt: skip
     assert not (out / "instances").exists()
     assert [item.item_id for item in read_dataset(out).items] == ["a"]
@@ -402,14 +404,17 @@ def test_a_format_is_one_entry_of_the_table(tmp_path, pair, monkeypatch):
         card = {"organ": about.organ, "labels": dict(about.labels), "images": list(entries)}
         folder.write(folder.root / "words.json", json.dumps(card).encode())
 
-    words = ExportFormat("words", "words.json", write_image, write_card)
-    monkeypatch.setattr(formats, "FORMATS", {**formats.FORMATS, "words": words})
-    monkeypatch.setattr(export, "FORMATS", formats.FORMATS)
+    words = SimpleNamespace(write_image=write_image, write_card=write_card)
+    known = {**formats.FORMATS, "words": ExportFormat("words", "words.json")}
+    monkeypatch.setattr(formats, "FORMATS", known)
+    monkeypatch.setattr(export, "FORMATS", known)
+    module = formats.format_module
+    monkeypatch.setattr(export, "format_module", lambda n: words if n == "words" else module(n))
     out = tmp_path / "out"
     export_pairs([pair], out, **ABOUT).whole()
     report = export_pairs([other, pair], out, **ABOUT, format="words", overwrite=True)
     assert [failure.image_id for failure in report.failures] == ["b"]
-    assert sorted(files_of(out)) == [".usgseg-written.jsonl", "a.txt", "words.json"]
+    assert sorted(files_of(out)) == [".usgseg-written.jsonl", "README.md", "a.txt", "words.json"]
     card = json.loads((out / "words.json").read_text())
     assert card["images"] == [{"area": 35, "group": "a"}]
     assert card["labels"] == {"1": "breast tumor", "2": "cyst"}
@@ -444,7 +449,8 @@ def test_cocos_own_reader_gets_every_object_told_apart(tmp_path):
     options = {"labelling": "instance", "format": "coco", "groups": {"a": "patient 7"}}
     out = export_pairs(records, tmp_path / "out", **ABOUT, **options).whole()
     assert sorted(files_of(out)) == [
-        ".usgseg-written.jsonl", "annotations.json", "images/a.png", "images/nothing.png",
+        ".usgseg-written.jsonl", "README.md", "annotations.json", "images/a.png",
+        "images/nothing.png",
     ]  # fmt: skip
     assert np.array_equal(read_image(out / "images" / "a.png")[..., 0], pixels)
     coco, found = coco_of(out)
@@ -481,7 +487,12 @@ def test_in_coco_a_class_is_one_object_for_each_of_its_pieces(tmp_path, pair):
 def test_one_format_replaces_the_other_whole(tmp_path, pair):
     out = export_pairs([pair], tmp_path / "out", **ABOUT).whole()
     export_pairs([pair], out, **ABOUT, format="coco", overwrite=True).whole()
-    assert sorted(files_of(out)) == [".usgseg-written.jsonl", "annotations.json", "images/a.png"]
+    assert sorted(files_of(out)) == [
+        ".usgseg-written.jsonl",
+        "README.md",
+        "annotations.json",
+        "images/a.png",
+    ]
     export_pairs([pair], out, **ABOUT, overwrite=True).whole()
     assert not (out / "annotations.json").exists()
     assert len(read_dataset(out).items) == 1

@@ -14,14 +14,6 @@ from ..core.geometry import box_within, mask_to_box, scribble_to_points, value_a
 from ..core.types import BoolArray, FloatArray
 from ..io.labels import Labelling, LabelMap, instance_of
 
-LOGIT = 3.0
-"""What a mask made by hand is worth as a segmenter's ``mask_input``; of 3 to 20 the best on the
-validation images: Dice 0.913 with the lasso's box, 0.908 by a box alone.
-
-See ``benchmarks/lasso.py``.
-"""
-GRID = 256
-"""Longer side of such a ``mask_input``: the grid of SAM 2's decoder."""
 SLIVER = 0.01
 """A piece with less than this fraction of a mask, beside a cut, goes to its neighbour."""
 
@@ -189,17 +181,6 @@ def why_no_lasso(polygon: FloatArray, size_hw: tuple[int, int]) -> str:
     if len(polygon) < 3 or float(np.ptp(polygon, axis=0).min()) < 1:
         return NO_LOOP
     return "" if lasso_mask(polygon, size_hw).any() else OUTSIDE
-
-
-def as_logits(mask: BoolArray) -> FloatArray:
-    """A mask as a segmenter's ``mask_input``: (h, w) logits, longer side 256 at most."""
-    from PIL import Image
-
-    height, width = mask.shape
-    scale = min(1.0, GRID / max(height, width))
-    small = (max(1, round(width * scale)), max(1, round(height * scale)))
-    share = Image.fromarray(mask.astype(np.uint8) * 255).resize(small, Image.Resampling.BOX)
-    return ((np.asarray(share, np.float32) / 255 * 2 - 1) * LOGIT).astype(np.float32)
 
 
 def deepest(mask: BoolArray) -> FloatArray:

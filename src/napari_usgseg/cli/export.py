@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -47,6 +47,10 @@ def export(
     groups: Annotated[
         str | None, typer.Option(metavar="RULE_OR_CSV", help=GROUPS_HELP, show_default=False)
     ] = None,
+    licence: Annotated[
+        str, typer.Option(help="Of the images, for the data card: 'CC BY 4.0'.")
+    ] = "",
+    split: Annotated[bool, typer.Option(help="Part the patients into train, val and test.")] = True,
     overwrite: Annotated[
         bool, typer.Option(help="Replace an earlier export that nobody changed since.")
     ] = False,
@@ -60,7 +64,17 @@ def export(
     failed: list[str] = []
 
     def export_one(store: Project, place: Path) -> None:
-        failed.extend(_export(store, place, name, organ, target, groups, format, overwrite))
+        options = {
+            "name": name,
+            "organ": organ,
+            "target": target,
+            "groups": groups,
+            "format": format,
+            "licence": licence,
+            "split": split,
+            "overwrite": overwrite,
+        }
+        failed.extend(_export(store, place, options))
 
     if annotator == ALL:
         with _accepted(folder, labels) as stores:
@@ -124,18 +138,10 @@ def _accepted(folder: Path, labels: Path | None) -> Iterator[dict[str, Project]]
         } or {FIRST: first}
 
 
-def _export(
-    store: Project,
-    out: Path,
-    name: str | None,
-    organ: str,
-    target: str | None,
-    groups: str | None,
-    format: str,
-    overwrite: bool,
-) -> list[str]:
+def _export(store: Project, out: Path, options: dict[str, Any]) -> list[str]:
     """Export one annotator's labels; gives sentences about what was left out."""
-    from ..project.export import export_store
+    from ..effort.efforts import about_the_work
+    from ..project.exchange import export_store
     from ..project.records import ImageState
 
     if ImageState.ACCEPTED not in store.states().values():
@@ -146,16 +152,7 @@ def _export(
             f"nothing is labelled here yet{others} (no label map in {store.root / 'labels'}); "
             "accept an image in the widget first",
         )
-    report = export_store(
-        store,
-        out,
-        name=name,
-        organ=organ,
-        target=target,
-        groups=groups,
-        format=format,
-        overwrite=overwrite,
-    )
+    report = export_store(store, out, made=about_the_work(store), **options)
     typer.echo(f"{len(report.exported)} of {len(store.records)} images exported to {out}")
     for note in report.notes:
         typer.echo(f"usgseg: {note}", err=True)

@@ -23,6 +23,7 @@ from . import (
     demo,
     evaluate,
     export,
+    import_,
     info,
     models,
     report,
@@ -48,6 +49,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("ablate")(ablate.ablate)
 app.add_typer(train.app, name="train")
 app.command("export")(export.export)
+app.command("import")(import_.import_)
 app.command("report")(report.report)
 app.add_typer(models.app, name="models")
 app.add_typer(datasets.app, name="datasets")

@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import Any
 
 from ..models.grounding.phrases import split_phrases
+from ..project.project import LabelStore
 from ..project.records import EventKind, ImageState, StoredEvent
 
 IDLE_SECONDS = 30.0
@@ -354,6 +355,53 @@ class _Follower:
             return Way.BY_HAND if self.painted else Way.EMPTY
         same = first is not None and self.accepted == [first.document]
         return Way.UNCHANGED if same and not self.painted else Way.CHANGED
+
+
+def about_the_work(store: LabelStore) -> list[str]:
+    """Lines of Markdown for a data card: who accepted, with which models, in what time.
+
+    Args:
+        store: whose accepted images are exported.
+    """
+    rows = efforts(store.events(), store.annotator, store.states())
+    accepted = [row for row in rows if row.accepted_at is not None]
+    if not accepted:
+        return []
+    who = store.annotator or "the first annotator, who gave no name"
+    seconds = sum(row.active_s for row in rows)
+    lines = [
+        "## How it was made",
+        "",
+        f"{len(accepted)} images were accepted by {who}, in {span(seconds)} of work "
+        f"({span(seconds / len(accepted))} an image).",
+    ]
+    ways = Counter(row.way for row in accepted if row.way is not None)
+    if ways:
+        told = ", ".join(f"{ways[way]} {WAYS[way]}" for way in Way if ways[way])
+        lines.append(f"First proposals: {told}.")
+    models = dict.fromkeys(name for row in accepted for name in row.models)
+    if models:
+        lines += ["", "Models:", "", *(f"- {name}: {_licences(name)}" for name in models)]
+    return lines
+
+
+WAYS = {
+    Way.UNCHANGED: "accepted as they were",
+    Way.CHANGED: "changed before",
+    Way.DISCARDED: "thrown away",
+    Way.BY_HAND: "made by hand",
+    Way.EMPTY: "with nothing there",
+}
+
+
+def _licences(name: str) -> str:
+    """Of the models that a name consists of, as far as they are known by it."""
+    from ..models.registry import DETECTORS, SEGMENTERS
+
+    known = {item.name: item.licence for item in (*SEGMENTERS.values(), *DETECTORS.values())}
+    parts = [part.rpartition("-")[0] or part for part in name.split(" + ")]
+    found = dict.fromkeys(f"{part}: {known[part]}" for part in parts if part in known)
+    return "weights under " + ", ".join(found) if found else "licence of the weights not known"
 
 
 class Stopwatch:

@@ -453,7 +453,16 @@ class Split:
 
 
 def split_by_group(dataset: Dataset, seed: int = 0, val: float = 0.10, test: float = 0.15) -> Split:
-    """Split by group, deterministic from ``seed`` and independent of the order of items.
+    """Split by group, deterministic from ``seed`` and independent of the order of items."""
+    groups = {item.item_id: item.group for item in dataset.items}
+    sides = sides_by_group(dataset.name, groups, seed, val, test)
+    return Split(*(tuple(sorted(i for i, s in sides.items() if s == side)) for side in SIDES))
+
+
+def sides_by_group(
+    name: str, groups: Mapping[str, str], seed: int = 0, val: float = 0.10, test: float = 0.15
+) -> dict[str, str]:
+    """The side of each id, by its group, in the data set ``name``.
 
     Groups are ordered by a hash of seed, data set and group; groups go to the test side until it
     holds the fraction ``test`` of the items, then to the validation side, then to training. A data
@@ -461,21 +470,22 @@ def split_by_group(dataset: Dataset, seed: int = 0, val: float = 0.10, test: flo
     """
 
     def rank(group: str) -> str:
-        return hashlib.sha256(f"{seed}/{dataset.name}/{group}".encode()).hexdigest()
+        return hashlib.sha256(f"{seed}/{readable(name)}/{readable(group)}".encode()).hexdigest()
 
     members: dict[str, list[str]] = {}
-    for item in dataset.items:
-        members.setdefault(item.group, []).append(item.item_id)
-    sides: dict[str, list[str]] = {"test": [], "val": [], "train": []}
-    total = len(dataset.items)
+    for item_id, group in groups.items():
+        members.setdefault(group, []).append(item_id)
+    sides: dict[str, str] = {}
+    counts: Counter[str] = Counter()
     for group in sorted(members, key=rank):
         side = "train"
-        if len(members) >= 3 and len(sides["test"]) < test * total:
+        if len(members) >= 3 and counts["test"] < test * len(groups):
             side = "test"
-        elif len(members) >= 10 and len(sides["val"]) < val * total:
+        elif len(members) >= 10 and counts["val"] < val * len(groups):
             side = "val"
-        sides[side].extend(members[group])
-    return Split(*(tuple(sorted(sides[side])) for side in SIDES))
+        counts[side] += len(members[group])
+        sides |= dict.fromkeys(members[group], side)
+    return sides
 
 
 def write_splits(

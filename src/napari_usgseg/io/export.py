@@ -8,17 +8,22 @@ set.
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import DatasetError, UsgsegError
+from ..core.errors import DatasetError, UsgsegError, readable
 from ..core.types import ImageRecord, LabelClass
-from .datasets import card_ids
-from .formats import DEFAULT_FORMAT, FORMATS, Entry, ExportAbout, ExportImage, export_format
+from .datasets import SIDES, card_ids, sides_by_group
+from .formats import DEFAULT_FORMAT, FORMATS, export_format, format_module
+from .formats.objects import objects_of, write_text
+from .formats.records import Entry, ExportAbout, ExportImage
 from .groups import default_group
 from .images import read_spacing
 from .labels import Labelling, LabelMap, semantic, values_in
@@ -82,10 +87,13 @@ def export_images(
     groups: Mapping[str, str] | None = None,
     labelling: Labelling = "semantic",
     format: str = DEFAULT_FORMAT,
+    licence: str = "",
+    made: Sequence[str] = (),
+    split: bool = True,
     reads: Iterable[str | Path] = (),
     overwrite: bool = False,
 ) -> ExportReport:
-    """Write a data set; an image that fails is reported and does not stop the others.
+    """Write a data set with its data card; an image that fails is reported and stops no other.
 
     ``export_images(...).whole()`` is for those who want all or an error.
 
@@ -101,6 +109,9 @@ def export_images(
             is not among them is a group of its own, the frames of one file are one.
         labelling: what the values of the label maps are.
         format: a name in ``io.formats.FORMATS``.
+        licence: of the images, in the person's words.
+        made: lines of Markdown for the data card: who labelled, with which models, in what time.
+        split: part the groups into train, val and test; else all are on the side train.
         reads: what is read beside the images' files, and so is never written over.
         overwrite: replace an earlier export that nobody changed since; what it held and this one
             does not goes.
@@ -109,14 +120,20 @@ def export_images(
         PromptError: there is no such format.
         LabelWriteError: ``out`` holds anything else, or the card cannot be written.
     """
-    chosen = export_format(format)
+    export_format(format)
+    chosen = format_module(format)
     folder = OutputFolder(
         out, reads=[*(record.path for record in records), *reads], overwrite=overwrite
     )
     folder.check_only_own()
     file_names = safe_file_names(record.image_id for record in records)
     ids = card_ids(file_names)
-    names = {entry.class_id: entry.name for entry in classes}
+    names = {entry.class_id: readable(entry.name) for entry in classes}
+    own = {
+        item.image_id: (groups or {}).get(item.image_id) or default_group(item) for item in records
+    }
+    sides = sides_by_group(name, {ids[image_id]: group for image_id, group in own.items()})
+    counts = _Counts()
     entries: dict[str, Entry] = {}
     failures: list[ExportFailure] = []
     for record in records:
@@ -135,7 +152,8 @@ def export_images(
                 image_id=ids[image_id],
                 file_name=file_names[image_id],
                 source=record.path.name,
-                group=(groups or {}).get(image_id) or default_group(record),
+                group=own[image_id],
+                side=sides[ids[image_id]] if split else SIDES[0],
                 image=image,
                 labels=semantic(labels, labelling),
                 codes=labels if labelling == "instance" else None,
@@ -150,8 +168,90 @@ def export_images(
             continue
         for value in values_in(item.labels):
             names.setdefault(value, f"label {value}")
+        counts.add(item)
     if entries:
-        about = ExportAbout(name, organ, target, classes, names, labelling)
+        about = ExportAbout(name, organ, target, classes, names, labelling, licence)
+        write_text(folder, DATA_CARD, data_card(about, format, counts, made))
         chosen.write_card(folder, about, list(entries.values()))
         folder.remove_others()
     return ExportReport(folder.root, tuple(entries), tuple(failures))
+
+
+DATA_CARD = "README.md"
+"""What a data set is, for people; Hugging Face shows it, too."""
+
+
+class _Counts:
+    """Counts over the images of an export: class -> images, objects and pixels; side -> images."""
+
+    def __init__(self) -> None:
+        self.images: Counter[int] = Counter()
+        self.objects: Counter[int] = Counter()
+        self.pixels: Counter[int] = Counter()
+        self.sides: Counter[str] = Counter()
+        self.groups: dict[str, set[str]] = {}
+        self.empty = self.measured = 0
+
+    def add(self, item: ExportImage) -> None:
+        """Count one image."""
+        found = list(objects_of(item))
+        self.objects.update(class_id for class_id, _ in found)
+        for class_id, mask in found:
+            self.pixels[class_id] += int(np.count_nonzero(mask))
+        self.images.update({class_id for class_id, _ in found})
+        self.sides[item.side] += 1
+        self.groups.setdefault(item.side, set()).add(item.group)
+        self.empty += not found
+        self.measured += item.spacing_mm is not None
+
+
+def data_card(about: ExportAbout, format: str, counts: _Counts, made: Sequence[str]) -> str:
+    """The data card of an export, Markdown: counts, classes, sides, who made it, licences."""
+    total = sum(counts.sides.values())
+    told = "objects told apart" if about.labelling == "instance" else "connected pieces"
+    loses = FORMATS[format].loses
+    licence = about.licence or "not stated: ask whoever owns the images before you share them"
+    lines = [
+        "---",
+        *([f"license_name: {json.dumps(about.licence)}"] if about.licence else []),
+        "license: other",
+        "task_categories: [image-segmentation]",
+        "tags: [ultrasound, medical]",
+        "---",
+        "",
+        f"# {_plain(about.name)}",
+        "",
+        f"Ultrasound images of {_plain(about.organ)} with segmentation masks, in the format "
+        f"`{format}`, written by napari-usgseg {version('napari-usgseg')}.",
+        *([f"What this format does not keep: {loses}."] if loses else []),
+        "",
+        "| side | images | groups (patient, case or loop) |",
+        "|---|---|---|",
+        *(
+            f"| {s} | {counts.sides[s]} | {len(counts.groups[s])} |"
+            for s in SIDES
+            if counts.sides[s]
+        ),
+        "",
+        f"No group is on two sides. {counts.empty} of {total} images have nothing labelled; of "
+        f"{counts.measured} the size of a pixel in mm is known.",
+        "",
+        f"| class | name | images | {told} | pixels |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {value} | {_plain(name)} | {counts.images[value]} | {counts.objects[value]} "
+            f"| {counts.pixels[value]} |"
+            for value, name in sorted(about.labels.items())
+        ),
+        "",
+        *made,
+        *([""] if made else []),
+        f"Licence of the images: {_plain(licence)}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    """Text that is no markup in a table of Markdown."""
+    return readable(text).replace("|", "\\|")

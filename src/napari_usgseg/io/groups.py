@@ -23,7 +23,7 @@ from PIL import Image
 
 from ..core.errors import DatasetError, PromptError, readable
 from ..core.types import ImageRecord
-from .names import same_name_key
+from .names import safe_file_name, same_name_key
 from .tables import read_table
 
 TABLES = (".csv", ".xlsx")
@@ -168,7 +168,7 @@ def _of_table(
     if not rows:
         raise DatasetError(path, "has no row below the names of its columns; expected one an image")
     image_columns, group_column = _columns(path, list(rows[0]))
-    finder = _Finder(records, folder)
+    finder = ImageFinder(records, folder)
     found: dict[str, tuple[str, int]] = {}
     unknown: list[str] = []
     for number, row in enumerate(rows, start=2):
@@ -223,17 +223,28 @@ def _key(column: str) -> str:
     return re.sub(r"[^a-z0-9]+", "", column.casefold())
 
 
-class _Finder:
-    """Images by what a table may call them: id, path, file name, or file name without suffix."""
+class ImageFinder:
+    """Images by what a table may call them: id, path, file name, that without suffix, safe id.
+
+    Args:
+        records: the images.
+        folder: that they are under; None takes their file names alone.
+    """
 
     def __init__(self, records: Sequence[ImageRecord], folder: Path | None) -> None:
         self._folder = None if folder is None else folder.absolute().parts
         self._indexes: list[dict[str, list[tuple[str, str]]]] = []
         for ignore_case in (False, True):
-            indexes: list[dict[str, list[tuple[str, str]]]] = [{}, {}, {}, {}]
+            indexes: list[dict[str, list[tuple[str, str]]]] = [{}, {}, {}, {}, {}]
             for record in records:
                 name = _name(record, folder)
-                keys = (record.image_id, name, record.path.name, record.path.stem)
+                keys = (
+                    record.image_id,
+                    name,
+                    record.path.name,
+                    record.path.stem,
+                    safe_file_name(record.image_id),
+                )
                 for index, text in zip(indexes, keys, strict=True):
                     key = same_name_key(text, ignore_case)
                     index.setdefault(key, []).append((name, record.image_id))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..core.errors import FileError, UsgsegError
 from ..core.notes import listening
 from ..core.types import ImageRecord, LabelClass
+from ..effort.efforts import about_the_work
 from ..io.images import content_key, to_rgb_uint8
 from ..io.labels import labelling_in, semantic, values_in
 from ..io.search import left_out
@@ -283,12 +284,12 @@ def export_labels(
     groups: str | None,
     format: str,
 ) -> tuple[Path, str]:
-    """Write a data set of everything that is accepted, as ``project.export.export_store``.
+    """Write a data set of everything that is accepted, as ``project.exchange.export_store``.
 
     Returns:
         Its folder, and sentences for the person, or "".
     """
-    from ..project.export import export_store  # the dock opens without it
+    from ..project.exchange import export_store  # the dock opens without it
 
     report = export_store(
         store,
@@ -298,6 +299,7 @@ def export_labels(
         classes=classes,
         groups=groups,
         format=format,
+        made=about_the_work(store),
         overwrite=overwrite,
     )
     return report.whole(), " ".join((*report.ungrouped, *report.notes))

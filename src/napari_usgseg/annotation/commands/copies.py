@@ -12,6 +12,7 @@ from ...io.labels import Labelling, LabelMap, class_of, instance_of, values_in
 from ...jobs.files import Prior
 from ...jobs.inference import Found
 from ...project.records import ProposedObject
+from ...segmentation.propose import as_logits
 from .. import regions
 from ..state import AnnotationState, Change, Refused
 
@@ -90,5 +91,5 @@ def _components(labels: LabelMap, value: int) -> list[BoolArray]:
 
 
 def _prompted(item: ProposedObject, mask: BoolArray) -> ProposedObject:
-    prompts = Prompts(box=regions.box_of(mask), mask_input=regions.as_logits(mask))
+    prompts = Prompts(box=regions.box_of(mask), mask_input=as_logits(mask))
     return ProposedObject(item.class_id, prompts, number=item.number)

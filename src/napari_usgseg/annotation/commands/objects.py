@@ -14,7 +14,7 @@ from ...core.types import BoolArray, FloatArray, Prompts
 from ...io.labels import LabelMap, class_of, instance_of, next_code, values_in
 from ...project.records import Edit, ImageProposal, ProposedObject
 from ...segmentation.postprocess import PostprocessSettings, postprocess
-from ...segmentation.propose import Proposal
+from ...segmentation.propose import Proposal, as_logits
 from .. import regions
 from ..state import AnnotationState, Change, Refused
 
@@ -214,7 +214,7 @@ def by_hand(item: ProposedObject, mask: BoolArray) -> ProposedObject:
     """A proposed object with another mask (H, W), as a person cut or merged it."""
     old = item.proposal
     score, phrase = (1.0, "") if old is None else (old.score, old.phrase)
-    proposal = Proposal(mask, regions.box_of(mask), score, phrase, score, regions.as_logits(mask))
+    proposal = Proposal(mask, regions.box_of(mask), score, phrase, score, as_logits(mask))
     return ProposedObject(item.class_id, Prompts(), proposal, by_hand=True, number=item.number)
 
 

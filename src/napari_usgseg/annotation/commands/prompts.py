@@ -10,8 +10,9 @@ import numpy as np
 from ...core.geometry import box_from_points, box_iou, box_within
 from ...core.types import FloatArray, Prompts
 from ...project.records import ImageProposal, ProposedObject
+from ...segmentation.propose import as_logits
 from .. import regions
-from ..regions import as_logits, box_of, deepest, lasso_mask
+from ..regions import box_of, deepest, lasso_mask
 from ..state import AnnotationState, Change, Refused
 
 REDRAWN = 0.8

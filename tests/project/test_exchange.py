@@ -12,7 +12,7 @@ from napari_usgseg.core.types import LabelClass
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.labels import read_labels
 from napari_usgseg.project import project
-from napari_usgseg.project.export import export_store
+from napari_usgseg.project.exchange import export_store
 from napari_usgseg.project.project import MemoryStore, Project
 from tests.support.labelling import accept_labels, keep_settings
 
@@ -172,19 +172,3 @@ def test_an_image_whose_label_map_is_gone_is_named(
     (failure,) = report.failures
     assert failure.image_id == "a"
     assert "has no label map any more" in str(failure.error)
-
-
-def test_an_accepted_image_whose_label_map_is_gone_is_left_out_with_the_cure(
-    tmp_path: Path,
-) -> None:
-    class Torn(MemoryStore):
-        """A store whose history says accepted while no label map can be had."""
-
-        def read_labels(self, record, *, take_in=True):
-            return None
-
-    store = Torn("scan", np.zeros((12, 16, 3), np.uint8))
-    accept_labels(store, store.records[0], np.ones((12, 16), np.uint8))
-    report = export_store(store, tmp_path / "out", organ="x", classes=CLASSES)
-    assert report.exported == ()
-    assert "has no label map any more; accept it again" in str(report.failures[0].error)

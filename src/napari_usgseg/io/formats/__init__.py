@@ -1,0 +1,150 @@
+"""Formats of data sets: what one looks like on disk, an entry of ``FORMATS`` and a module each.
+
+``io.export`` reads the images one after the other, leaves out those that fail, and writes over
+nothing of a person's. A format's module says what files one image becomes (``write_image``), what
+the file says that lists them all (``write_card``), and how both come back (``recognises``,
+``read``); see ``records.FormatModule``. To add one, write the module and name it in ``FORMATS`` and
+``format_module``: ``usgseg export --format``, ``usgseg import`` and the window's form have it then.
+
+``usgseg --help`` imports this module, so the formats' own are imported when they are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...core.errors import DatasetError, PromptError
+from .records import FormatModule, LabelSet
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFormat:
+    """A way to write a data set.
+
+    Attributes:
+        summary: what it gives, for help texts.
+        card: path below the folder of the file that lists all images. It is removed first and
+            written last, so that an export that was cut off is none.
+        loses: what does not come back from it, as a sentence; "" where all does.
+    """
+
+    summary: str
+    card: str
+    loses: str = ""
+
+
+PIECES = "an object of several pieces becomes several"
+
+FORMATS: Mapping[str, ExportFormat] = {
+    "png": ExportFormat(
+        "images/, masks/ and dataset.json, which evaluate and train read; instances/ where objects "
+        "were told apart",
+        "dataset.json",
+    ),
+    "coco": ExportFormat(
+        "images/ and annotations.json: COCO instances, masks as run lengths; an object each, or a "
+        "connected piece of a class where objects were not told apart",
+        "annotations.json",
+    ),
+    "coco-polygons": ExportFormat(
+        "the same with masks as polygons, holes joined to their rim", "annotations.json"
+    ),
+    "yolo": ExportFormat(
+        "data.yaml, images/ and labels/ by side: YOLO segmentation, a polygon an object",
+        "data.yaml",
+        f"{PIECES}; a pixel at a hole's or a narrow bay's rim may differ",
+    ),
+    "yolo-boxes": ExportFormat(
+        "the same for YOLO detection: a box an object", "data.yaml", "a mask becomes a box"
+    ),
+    "voc": ExportFormat(
+        "JPEGImages/ (PNG files), Annotations/, SegmentationClass/, SegmentationObject/ and "
+        "ImageSets/: Pascal VOC",
+        "labelmap.txt",
+        "an image holds 254 objects and classes at most",
+    ),
+    "labelme": ExportFormat(
+        "an image and a JSON file of shapes each: labelme", "labels.txt", "class numbers"
+    ),
+    "cvat": ExportFormat(
+        "images/ and annotations.xml: CVAT for images 1.1, masks", "annotations.xml"
+    ),
+    "nifti": ExportFormat(
+        "images/ and labels/ as .nii.gz with the pixel's size in the affine, and labels.json",
+        "labels.json",
+    ),
+    "nnunet": ExportFormat(
+        "imagesTr/, labelsTr/, imagesTs/, labelsTs/, dataset.json and splits_final.json (folds by "
+        "patient): nnU-Net v2 raw data, in grey",
+        "dataset.json",
+        "objects of a class are one region; colour becomes grey",
+    ),
+    "imagefolder": ExportFormat(
+        "train/, validation/ and test/ with images, masks and metadata.jsonl: Hugging Face "
+        "imagefolder",
+        "classes.json",
+    ),
+}
+"""Name -> format; the first is what is taken where none is named."""
+
+DEFAULT_FORMAT = next(iter(FORMATS))
+DEFAULT_ORGAN = "unknown"
+"""What the images of a data set show, where nobody says it."""
+
+
+def export_format(name: str) -> ExportFormat:
+    """The format of a name.
+
+    Raises:
+        PromptError: there is none; it names those that there are.
+    """
+    if name not in FORMATS:
+        raise PromptError(f"no export format {name!r}; expected one of {', '.join(FORMATS)}")
+    return FORMATS[name]
+
+
+def format_module(name: str) -> FormatModule:
+    """What a format does, imported when it is used first; names as for ``export_format``."""
+    from . import coco, cvat, imagefolder, labelme, nifti, nnunet, png, voc, yolo
+
+    export_format(name)
+    modules: dict[str, FormatModule] = {
+        "png": png,
+        "coco": coco,
+        "coco-polygons": coco.POLYGONS,
+        "yolo": yolo,
+        "yolo-boxes": yolo.BOXES,
+        "voc": voc,
+        "labelme": labelme,
+        "cvat": cvat,
+        "nifti": nifti,
+        "nnunet": nnunet,
+        "imagefolder": imagefolder,
+    }
+    return modules[name]
+
+
+def read_labels_of(path: Path, name: str | None = None) -> tuple[str, LabelSet]:
+    """The labels that a file or a folder holds, and the name of its format.
+
+    Args:
+        path: of a file or a folder.
+        name: of the format; None finds it from the names and first bytes of the files.
+
+    Raises:
+        DatasetError: there is nothing, it is of no format that is known, or it is damaged.
+        PromptError: there is no such format.
+    """
+    if not path.exists():
+        raise DatasetError(path, "no such file or folder; check the path")
+    if name is not None:
+        return name, format_module(name).read(path)
+    for each in FORMATS:
+        if format_module(each).recognises(path):
+            return each, format_module(each).read(path)
+    raise DatasetError(
+        path,
+        f"is of no format that is known ({', '.join(FORMATS)}); name it, if it is one of these",
+    )

@@ -1,0 +1,172 @@
+"""Format "nifti": images/<id>.nii.gz, labels/<id>.nii.gz and labels.json.
+
+Axes are columns, rows and frames, as a viewer shows them with x to the left and y to the back: the
+affine has the pixel's size (1 where it is not known) with the signs that DICOM's axes have in
+NIfTI. Label values are class numbers, or codes (class number * 1000 + n) where objects were told
+apart. A volume that comes in is taken in the order of its values, whatever its affine; each slice
+along the third axis is a frame.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.errors import DatasetError
+from ...core.types import LabelClass
+from ..labels import STEP, Labelling, class_of, default_color, values_in
+from ..masks import fitted
+from ..outputs import OutputFolder
+from .objects import (
+    checked_number,
+    class_name,
+    files_below,
+    image_entry,
+    objects_in,
+    read_json,
+    write_json,
+)
+from .records import Entry, ExportAbout, ExportImage, LabelledImage, LabelledObject, LabelSet
+
+CARD = "labels.json"
+SUFFIXES = (".nii", ".nii.gz")
+ENDINGS = ("_labels", "_label", "_seg", "_mask", "_segmentation", "-labels", "-seg", "-mask")
+"""What programs add to an image's name for its labels."""
+MAX_VOXELS = 1 << 28
+MOST_VALUES = 1000
+
+
+def write_image(folder: OutputFolder, item: ExportImage) -> Entry:
+    """Write the image, grey or RGB, and its labels, with the pixel's size."""
+    grey = bool((item.image == item.image[..., :1]).all())
+    if grey:
+        picture: NDArray[Any] = item.image[..., 0]
+    else:
+        picture = np.ascontiguousarray(item.image).view([(name, "u1") for name in "RGB"])[..., 0]
+    labels = item.labels if item.codes is None else item.codes
+    for place, values in (("images", picture), ("labels", labels)):
+        row, column = item.spacing_mm or (1.0, 1.0)
+        affine = np.diag([-column, -row, 1.0, 1.0])
+        image = nibabel.Nifti1Image(values.T[..., None], affine, dtype=values.dtype)
+        image.header.set_xyzt_units("mm" if item.spacing_mm else "unknown")
+        path = folder.root / place / f"{item.file_name}.nii.gz"
+        folder.write(path, gzip.compress(image.to_bytes(), 6, mtime=0))
+    return image_entry(item)
+
+
+def write_card(folder: OutputFolder, about: ExportAbout, entries: Sequence[Entry]) -> None:
+    """Write ``labels.json``: what the values mean, and the images with groups and sides."""
+    content = {
+        "name": about.name,
+        "organ": about.organ,
+        "labelling": about.labelling,
+        "labels": {str(value): name for value, name in sorted(about.labels.items())},
+        "images": entries,
+    }
+    write_json(folder, CARD, content, indent=1)
+
+
+def recognises(path: Path) -> bool:
+    """A volume, a ``labels.json`` beside labels/, or a folder of volumes."""
+    if path.is_file():
+        return path.name.lower().endswith(SUFFIXES)
+    return bool(_volumes(path))
+
+
+def _volumes(folder: Path) -> list[Path]:
+    place = folder / "labels" if (folder / "labels").is_dir() else folder
+    return files_below(place, *SUFFIXES)
+
+
+def read(path: Path) -> LabelSet:
+    """The volumes of a folder, or one; ``labels.json`` names the values."""
+    folder = path if path.is_dir() else path.parent
+    files = _volumes(path) if path.is_dir() else [path]
+    if not files:
+        raise DatasetError(path, "no NIfTI volume here: expected .nii or .nii.gz")
+    cards = [place / CARD for place in (folder, folder.parent) if (place / CARD).is_file()]
+    names, labelling = _names(cards[0]) if cards else ({}, None)
+    images: list[LabelledImage] = []
+    values: set[int] = set()
+    for file in files:
+        volume = _labels(file)
+        values.update(values_in(volume))
+        stem = file.name[: file.name.lower().rindex(".nii")]
+        bare = next((stem[: -len(end)] for end in ENDINGS if stem.lower().endswith(end)), stem)
+        for index in range(volume.shape[2]):
+            frame = index if volume.shape[2] > 1 else None
+            packed = zlib.compress(np.ascontiguousarray(volume[:, :, index].T).tobytes(), 1)
+            shape = (volume.shape[1], volume.shape[0])
+            reader = _reader(file, packed, shape, labelling)
+            images.append(LabelledImage(file, (stem, bare), reader, frame))
+    if labelling is None:
+        coded = any(value >= STEP for value in values)
+        labelling = "instance" if coded and min(values) >= STEP else "semantic"
+    used = {class_of(value, labelling) for value in values} - set(names)
+    names |= {value: f"label {value}" for value in sorted(used)}
+    classes = [LabelClass(value, name, default_color(value)) for value, name in names.items()]
+    return LabelSet(images, classes, told_apart=labelling == "instance")
+
+
+def _names(card: Path) -> tuple[dict[int, str], Labelling]:
+    content = read_json(card)
+    try:
+        names = {
+            checked_number(card, value): class_name(name, int(value))
+            for value, name in content["labels"].items()
+        }
+        kind: Labelling = "instance" if content.get("labelling") == "instance" else "semantic"
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(
+            card, f'names no labels ({error}); expected {{"labels": {{"1": "cyst"}}}}'
+        ) from error
+    return names, kind
+
+
+def _labels(file: Path) -> NDArray[Any]:
+    """(X, Y, frames) label values of a volume.
+
+    Raises:
+        DatasetError: it is damaged, too large, or its values are no labels.
+    """
+    try:
+        image: Any = nibabel.load(file)
+        shape = image.shape
+        if not 2 <= len(shape) <= 4 or math.prod(shape) > MAX_VOXELS or min(shape) < 1:
+            raise DatasetError(file, f"a volume of {shape}; expected two or three axes")
+        if len(shape) == 4 and 1 not in shape[2:]:
+            raise DatasetError(file, f"a volume of {shape}; expected one value a pixel")
+        values = np.asanyarray(image.dataobj).reshape(*shape[:2], -1)
+    except DatasetError:
+        raise
+    except Exception as error:  # nibabel and zlib raise a dozen of their own
+        raise DatasetError(file, f"cannot be read ({type(error).__name__}: {error})") from error
+    low, high = values.min(), values.max()
+    whole = values.dtype.kind in "bui" or bool((values == np.floor(values)).all())
+    if not whole or low < 0 or high > 65535:
+        raise DatasetError(file, f"holds values from {low} to {high}; expected label numbers")
+    labels = values.astype(np.uint16)
+    if len(values_in(labels)) > MOST_VALUES:
+        raise DatasetError(file, "holds more values than a label map has; is it the image?")
+    return labels
+
+
+def _reader(file: Path, packed: bytes, shape: tuple[int, int], labelling: Labelling | None) -> Any:
+    def read_objects(size_hw: tuple[int, int]) -> list[LabelledObject]:
+        slab = np.frombuffer(zlib.decompress(packed), np.uint16).reshape(shape)
+        labels = fitted(file, slab, size_hw)
+        values = values_in(labels)
+        coded = labelling == "instance" or (
+            labelling is None and bool(values) and min(values) >= STEP
+        )
+        return objects_in(labels, labels if coded else None)
+
+    return read_objects

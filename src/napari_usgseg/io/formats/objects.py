@@ -1,0 +1,249 @@
+"""Objects of label maps as they go out and come in, and files that formats share."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from numpy.typing import NDArray
+
+from ...core.errors import DatasetError, readable
+from ...core.geometry import components
+from ...core.types import BoolArray, LabelClass
+from ..images import card_entry
+from ..labels import (
+    MAX_LABEL,
+    class_of,
+    default_color,
+    instance_of,
+    read_classes,
+    values_in,
+    write_image,
+)
+from ..masks import fitted, same_shape
+from ..names import hidden_or_appledouble
+from ..outputs import OutputFolder
+from ..search import natural_order
+from .records import Entry, ExportAbout, ExportImage, LabelledObject
+
+MAX_BYTES = 1 << 30
+"""A list of annotations of more bytes is none that is read at once."""
+SIDES = {"train": "train", "val": "val", "test": "test"}
+UTF8_ERRORS = "backslashreplace"
+
+
+def objects_of(item: ExportImage) -> Iterator[tuple[int, BoolArray]]:
+    """Class and mask (H, W) of each object, or of each piece where objects are not told apart."""
+    labels = item.labels if item.codes is None else item.codes
+    for value in values_in(labels):
+        if item.codes is not None and instance_of(value, "instance"):
+            yield class_of(value, "instance"), labels == value
+        else:  # a class, or a region of one, whose objects are not told apart
+            for piece in components(labels == value, min_fraction=0):
+                yield value, piece
+
+
+def objects_in(labels: NDArray[Any], codes: NDArray[Any] | None) -> list[LabelledObject]:
+    """The objects of a label map (H, W): each code, or all of a class where there are none."""
+    if codes is None:
+        return [LabelledObject(value, labels == value) for value in values_in(labels)]
+    values = values_in(codes)
+    return [LabelledObject(class_of(value, "instance"), codes == value) for value in values]
+
+
+def image_entry(item: ExportImage) -> Entry:
+    """What several formats say of an image: its files' name, size, group, side and pixel size."""
+    height, width = item.labels.shape
+    entry: Entry = {
+        "file": item.file_name,
+        "id": item.image_id,
+        "width": width,
+        "height": height,
+        "group": item.group,
+        "side": item.side,
+    }
+    if (spacing := card_entry(item.spacing_mm)) is not None:
+        entry["pixel_size_mm"] = spacing
+    return entry
+
+
+def write_picture(folder: OutputFolder, place: str, item: ExportImage) -> str:
+    """Write an image as ``<place>/<file name>.png``; gives the file's name."""
+    file = f"{item.file_name}.png"
+    write_image(folder.root / place / file, item.image, folder.write)
+    return file
+
+
+def write_text(folder: OutputFolder, place: str, text: str) -> None:
+    """Write text as UTF-8; names that are none become escapes."""
+    folder.write(folder.root / place, text.encode("utf-8", UTF8_ERRORS))
+
+
+def write_json(folder: OutputFolder, place: str, content: Any, indent: int | None = None) -> None:
+    """Write JSON as UTF-8."""
+    write_text(folder, place, json.dumps(content, ensure_ascii=False, indent=indent) + "\n")
+
+
+def numbered(about: ExportAbout) -> dict[int, int]:
+    """Class number -> its place from 0, for formats that count classes without gaps."""
+    return {value: index for index, value in enumerate(sorted(about.labels))}
+
+
+def names_of(about: ExportAbout) -> dict[int, str]:
+    """Class number -> name, with the number where two have the same, for formats without any."""
+    counts = Counter(name.strip().casefold() for name in about.labels.values())
+    return {
+        value: name
+        if counts[name.strip().casefold()] == 1 and name.strip()
+        else f"{name} ({value})"
+        for value, name in sorted(about.labels.items())
+    }
+
+
+def colors_of(about: ExportAbout) -> dict[int, str]:
+    """Class number -> its colour "#rrggbb"."""
+    known = {item.class_id: item.color for item in about.classes}
+    return {value: known.get(value, default_color(value)) for value in sorted(about.labels)}
+
+
+def classes_named(names: Sequence[str]) -> tuple[LabelClass, ...]:
+    """Classes with the numbers from 1 on."""
+    return tuple(
+        LabelClass(index, class_name(name, index), default_color(index))
+        for index, name in enumerate(names, start=1)
+    )
+
+
+def class_name(name: object, number: int) -> str:
+    """A class's name as a file has it, on one line."""
+    return readable(name).strip() or f"label {number}"
+
+
+def own_classes(path: Path, found: Sequence[LabelClass]) -> tuple[LabelClass, ...]:
+    """Classes as ``classes.json`` has them where it names the same ones, else as they are."""
+    try:
+        known = {item.name.casefold(): item for item in read_classes(path)}
+    except DatasetError:
+        return tuple(found)
+    return tuple(
+        LabelClass(item.class_id, item.name, known[item.name.casefold()].color)
+        if item.name.casefold() in known
+        else item
+        for item in found
+    )
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a list of annotations.
+
+    Raises:
+        DatasetError: it cannot be read, or is too large.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise DatasetError(path, f"has {size} bytes; expected {MAX_BYTES} at most: part it")
+        return path.read_bytes()
+    except OSError as error:
+        raise DatasetError(path, f"cannot be read ({error.strerror or error})") from error
+
+
+def read_json(path: Path) -> Any:
+    """The JSON in a file.
+
+    Raises:
+        DatasetError: it cannot be read, or is none.
+    """
+    try:
+        return json.loads(read_bytes(path).decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(path, f"is no JSON ({error}); write it anew") from error
+
+
+def holds(path: Path, *words: bytes, part: int = 1 << 20) -> bool:
+    """Whether all of the words are at the beginning or the end of a file."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(part)
+            file.seek(max(len(data), path.stat().st_size - part))
+            data += file.read(part)
+    except OSError:
+        return False
+    return all(word in data for word in words)
+
+
+def files_below(folder: Path, *suffixes: str) -> list[Path]:
+    """The files below a folder with one of the suffixes, hidden ones left out, in natural order."""
+    found = [
+        path
+        for path in folder.rglob("*")
+        if path.name.lower().endswith(suffixes)
+        and not any(map(hidden_or_appledouble, path.relative_to(folder).parts))
+        and path.is_file()
+    ]
+    return sorted(found, key=lambda path: natural_order(path.relative_to(folder).as_posix()))
+
+
+def checked_size(path: Path, own: Sequence[int], size_hw: tuple[int, int]) -> tuple[int, int]:
+    """The (H, W) that a file states, if it is the image's or the same at another scale.
+
+    Raises:
+        DatasetError: it is of another shape, or absurd.
+    """
+    height, width = (int(side) for side in own)
+    least = min(height, width)
+    if (height, width) == tuple(size_hw):
+        return height, width
+    absurd = least < 1 or height * width > 64 * size_hw[0] * size_hw[1]
+    if absurd or not same_shape((height, width), size_hw):
+        raise DatasetError(
+            path,
+            f"is of an image of {width}x{height} pixels, this one has {size_hw[1]}x{size_hw[0]}; "
+            "they must be the same, or one shape at two scales: put back the image that it was "
+            "made on",
+        )
+    return height, width
+
+
+def at_size(path: Path, mask: BoolArray, size_hw: tuple[int, int]) -> BoolArray:
+    """A mask at its image's (H, W), said where its scale is another (``io.masks.fitted``)."""
+    return mask if mask.shape == size_hw else fitted(path, mask, size_hw).astype(bool)
+
+
+def checked_number(path: Path, value: object) -> int:
+    """A class's number.
+
+    Raises:
+        DatasetError: it is none.
+    """
+    try:
+        number = int(str(value))
+    except ValueError:
+        number = -1
+    if not 0 <= number <= MAX_LABEL:
+        raise DatasetError(path, f"a class number {value!r}; expected 0 to {MAX_LABEL}")
+    return number
+
+
+def read_xml(path: Path) -> ElementTree.Element:
+    """The root of an XML file.
+
+    Raises:
+        DatasetError: it cannot be read, is none, or declares entities, which could fill the memory.
+    """
+    data = read_bytes(path)
+    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
+        raise DatasetError(path, "declares a document type, which is not read; write it without")
+    try:
+        return ElementTree.fromstring(data)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise DatasetError(path, f"is no XML ({error}); write it anew") from error
+
+
+def xml_text(value: object) -> str:
+    """Text without the signs that XML cannot hold."""
+    return "".join(sign if sign.isprintable() else "?" for sign in str(value))

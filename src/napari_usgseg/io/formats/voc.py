@@ -1,0 +1,286 @@
+"""Format "voc": Pascal VOC, boxes and segmentation.
+
+    JPEGImages/<id>.png          lossless, whatever the folder is called
+    Annotations/<id>.xml         an object each: its class, and its box from 1 on
+    SegmentationClass/<id>.png   the class's place in labelmap.txt, with its colour as palette
+    SegmentationObject/<id>.png  the object's place in Annotations/<id>.xml, from 1 on
+    ImageSets/{Main,Segmentation}/{train,val,trainval,test}.txt
+    labelmap.txt                 name:r,g,b:: a line, the background first
+
+255 is VOC's rim of no class. Masks in colour, as CVAT writes them, are read by labelmap.txt.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ...core.errors import DatasetError, ImageReadError
+from ...core.geometry import mask_to_box
+from ...core.types import BoolArray
+from ..masks import fitted, read_colors, read_mask_file
+from ..outputs import OutputFolder
+from .objects import (
+    class_name,
+    classes_named,
+    colors_of,
+    files_below,
+    image_entry,
+    names_of,
+    numbered,
+    objects_of,
+    read_bytes,
+    read_xml,
+    write_picture,
+    write_text,
+    xml_text,
+)
+from .records import Entry, ExportAbout, ExportImage, LabelledImage, LabelledObject, LabelSet
+
+CARD = "labelmap.txt"
+CLASS_MASKS, OBJECT_MASKS = "SegmentationClass", "SegmentationObject"
+RIM = 255
+BACKGROUND = ("background", "__background__", "_background_")
+
+
+def write_image(folder: OutputFolder, item: ExportImage) -> Entry:
+    """Write the image and its objects' mask; the rest follows with the card."""
+    objects = list(objects_of(item))
+    if len(objects) >= RIM:
+        raise DatasetError(
+            folder.root / item.source,
+            f"has {len(objects)} objects, Pascal VOC holds {RIM - 1}; choose another format",
+        )
+    file = write_picture(folder, "JPEGImages", item)
+    numbers = np.zeros(item.labels.shape, np.uint8)
+    for number, (_, mask) in enumerate(objects, start=1):
+        numbers[mask] = number
+    _write_palette(folder, f"{OBJECT_MASKS}/{file}", numbers, _shades())
+    boxes = [(class_id, mask_to_box(mask)) for class_id, mask in objects]
+    depth = 1 if (item.image == item.image[..., :1]).all() else 3
+    return image_entry(item) | {"objects": boxes, "depth": depth, "labels": _packed(item.labels)}
+
+
+def write_card(folder: OutputFolder, about: ExportAbout, entries: Sequence[Entry]) -> None:
+    """Write annotations, class masks, lists by side and ``labelmap.txt``.
+
+    Raises:
+        DatasetError: there are more classes than a palette holds.
+    """
+    places, colors = numbered(about), colors_of(about)
+    if len(places) >= RIM:
+        raise DatasetError(folder.root, f"{len(places)} classes; Pascal VOC holds {RIM - 1}")
+    palette = [(0, 0, 0), *(_rgb(colors[value]) for value in places)]
+    names = names_of(about)
+    for entry in entries:
+        found = np.frombuffer(zlib.decompress(entry["labels"]), np.uint16)
+        found = found.reshape(entry["height"], entry["width"])
+        labels = np.zeros(found.shape, np.uint8)
+        for value, place in places.items():
+            labels[found == value] = place + 1
+        _write_palette(folder, f"{CLASS_MASKS}/{entry['file']}.png", labels, palette)
+        write_text(folder, f"Annotations/{entry['file']}.xml", _annotation(about, names, entry))
+    for kind in ("Main", "Segmentation"):
+        for name, sides in SETS.items():
+            listed = [entry["file"] for entry in entries if entry["side"] in sides]
+            text = "".join(f"{file}\n" for file in listed)
+            write_text(folder, f"ImageSets/{kind}/{name}.txt", text)
+    lines = ["# label:color_rgb:parts:actions", "background:0,0,0::"]
+    for value, color in zip(places, palette[1:], strict=True):
+        lines.append(f"{names[value]}:{','.join(map(str, color))}::")
+    write_text(folder, CARD, "\n".join(lines) + "\n")
+
+
+def _packed(labels: NDArray[Any]) -> bytes:
+    """A label map that waits for the card, small: a class's place is known with the last image."""
+    return zlib.compress(labels.astype(np.uint16).tobytes(), 1)
+
+
+SETS = {"train": ("train",), "val": ("val",), "trainval": ("train", "val"), "test": ("test",)}
+
+
+def _annotation(about: ExportAbout, names: dict[int, str], entry: Entry) -> str:
+    root = ElementTree.Element("annotation")
+
+    def add(parent: ElementTree.Element, **texts: object) -> None:
+        for name, text in texts.items():
+            ElementTree.SubElement(parent, name).text = xml_text(text)
+
+    add(root, folder="JPEGImages", filename=f"{entry['file']}.png")
+    add(ElementTree.SubElement(root, "source"), database=about.name)
+    size = ElementTree.SubElement(root, "size")
+    add(size, width=entry["width"], height=entry["height"], depth=entry["depth"])
+    add(root, segmented=1)
+    for class_id, (x0, y0, x1, y1) in entry["objects"]:
+        made = ElementTree.SubElement(root, "object")
+        add(made, name=names[class_id], pose="Unspecified")
+        add(made, truncated=0, difficult=0)
+        ends = {"xmin": x0 + 1, "ymin": y0 + 1, "xmax": x1 + 1, "ymax": y1 + 1}
+        box = ElementTree.SubElement(made, "bndbox")
+        add(box, **{name: int(value) for name, value in ends.items()})
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _rgb(color: str) -> tuple[int, int, int]:
+    red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
+    return red, green, blue
+
+
+def _shades() -> list[tuple[int, int, int]]:
+    """VOC's own colours: the bits of a number, spread over red, green and blue."""
+
+    def shade(number: int) -> tuple[int, int, int]:
+        parts = [0, 0, 0]
+        for bit in range(8):
+            for channel in range(3):
+                parts[channel] |= (number >> channel & 1) << (7 - bit)
+            number >>= 3
+        return parts[0], parts[1], parts[2]
+
+    return [shade(number) for number in range(256)]
+
+
+def _write_palette(
+    folder: OutputFolder, place: str, numbers: NDArray[np.uint8], colors: Sequence[Any]
+) -> None:
+    picture = Image.fromarray(numbers, mode="P")
+    filled = [*colors, *_shades()[len(colors) :]][:256]
+    picture.putpalette([part for color in filled for part in color])
+    encoded = BytesIO()
+    picture.save(encoded, format="PNG")
+    folder.write(folder.root / place, encoded.getvalue())
+
+
+def recognises(path: Path) -> bool:
+    """A folder with Annotations/ of XML or SegmentationClass/, or one annotation."""
+    if path.is_file():
+        return path.suffix.lower() == ".xml" and read_xml(path).tag == "annotation"
+    return (path / CLASS_MASKS).is_dir() or any((path / "Annotations").glob("*.xml"))
+
+
+def read(path: Path) -> LabelSet:
+    """Objects by their masks where there are such, else by their boxes."""
+    root = path if path.is_dir() else path.parent.parent
+    listed = _label_map(root / CARD)
+    files = [path] if path.is_file() else files_below(root / "Annotations", ".xml")
+    annotations = {file.stem: _parsed(file) for file in files}
+    masks = files_below(root / CLASS_MASKS, ".png") if path.is_dir() else []
+    stems = dict.fromkeys([*annotations, *(file.stem for file in masks)])
+    if not stems:
+        raise DatasetError(path, "no Pascal VOC data set here: expected Annotations/<image>.xml")
+    found = [name for _, objects in annotations.values() for name, _ in objects]
+    names = list(dict.fromkeys([*listed, *found])) or ["object"]
+    classes = classes_named(names)
+    numbers = {name: index for index, name in enumerate(names, start=1)}
+
+    def image(stem: str) -> LabelledImage:
+        file_name, objects = annotations.get(stem, (stem, []))
+        boxes = [(numbers[name], box) for name, box in objects]
+        place = root / "Annotations" / f"{stem}.xml"
+        return LabelledImage(
+            place,
+            (file_name, stem),
+            lambda size: _objects(root, stem, boxes, listed, numbers, size),
+        )
+
+    return LabelSet([image(stem) for stem in stems], classes)
+
+
+def _parsed(file: Path) -> tuple[str, list[tuple[str, NDArray[np.float32]]]]:
+    """The image's name, and class and box (XYXY from 0 on) of each object.
+
+    Raises:
+        DatasetError: it is no annotation.
+    """
+    root = read_xml(file)
+    objects = []
+    try:
+        for number, item in enumerate(root.iter("object"), start=1):
+            ends = [
+                float(item.findtext(f"bndbox/{n}", "")) for n in ("xmin", "ymin", "xmax", "ymax")
+            ]
+            box = np.array(ends, np.float32) - 1
+            if not np.isfinite(box).all():
+                raise ValueError("a box of numbers that are none")
+            objects.append((class_name(item.findtext("name", ""), number), box))
+    except ValueError as error:
+        raise DatasetError(file, f"object {len(objects) + 1} has no box ({error})") from error
+    return root.findtext("filename") or file.stem, objects
+
+
+def _label_map(path: Path) -> dict[str, tuple[int, ...]]:
+    """Class -> colour, without the background; {} where there is no such file."""
+    if not path.is_file():
+        return {}
+    listed: dict[str, tuple[int, ...]] = {}
+    for line in read_bytes(path).decode("utf-8", "replace").splitlines():
+        name, *rest = line.rsplit(":", 3)  # a name may have a colon, too
+        if not name.strip() or name.startswith("#") or name.strip().casefold() in BACKGROUND:
+            continue
+        parts = rest[0].split(",") if rest else []
+        color = tuple(int(part) for part in parts if part.strip().isdecimal())
+        listed[class_name(name, len(listed) + 1)] = color
+    return listed
+
+
+def _objects(
+    root: Path,
+    stem: str,
+    boxes: list[tuple[int, NDArray[np.float32]]],
+    listed: dict[str, tuple[int, ...]],
+    numbers: dict[str, int],
+    size_hw: tuple[int, int],
+) -> list[LabelledObject]:
+    of_objects, of_classes = (root / kind / f"{stem}.png" for kind in (OBJECT_MASKS, CLASS_MASKS))
+    if of_objects.is_file() and boxes:
+        parts = _parts(of_objects, size_hw)
+        found = [
+            LabelledObject(class_id, parts[number][1])
+            for number, (class_id, _) in enumerate(boxes, start=1)
+            if number in parts
+        ]
+        if len(found) == len(parts):
+            return found
+    if of_classes.is_file():
+        by_color = {color: numbers[name] for name, color in listed.items() if len(color) == 3}
+        found = []
+        for value, (color, mask) in _parts(of_classes, size_hw).items():
+            class_id = by_color.get(color, value) if listed else value
+            if len(numbers) == 1:
+                class_id = 1
+            if not 1 <= class_id <= len(numbers):
+                raise DatasetError(of_classes, f"the class {value}, which {CARD} does not name")
+            if of_objects.is_file():
+                for _, part in _parts(of_objects, size_hw).values():
+                    if (mask & part).any():
+                        found.append(LabelledObject(class_id, mask & part))
+            else:
+                found.append(LabelledObject(class_id, mask))
+        return found
+    return [LabelledObject(class_id, None, box) for class_id, box in boxes]
+
+
+def _parts(file: Path, size_hw: tuple[int, int]) -> dict[int, tuple[Any, BoolArray]]:
+    """Number -> colour (() for none) and mask of each value, but background and rim."""
+    try:
+        values = fitted(file, read_mask_file(file).values, size_hw)
+    except ImageReadError:  # in colour
+        colors = fitted(file, read_colors(file), size_hw).astype(np.int64)
+        packed = colors[..., 0] << 16 | colors[..., 1] << 8 | colors[..., 2]
+        kinds = [int(k) for k in np.unique(packed) if k not in (0, 0xE0E0C0)]
+        return {
+            number: ((kind >> 16, kind >> 8 & 255, kind & 255), packed == kind)
+            for number, kind in enumerate(kinds, start=1)
+        }
+    return {
+        int(value): ((), values == value) for value in np.unique(values) if value not in (0, RIM)
+    }

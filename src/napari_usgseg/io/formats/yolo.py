@@ -1,0 +1,188 @@
+"""Formats "yolo" and "yolo-boxes": data.yaml, images/<side>/, labels/<side>/ (Ultralytics).
+
+A line of labels/<side>/<id>.txt is an object: the class from 0, then its polygon or its box
+(centre, width, height), all from 0 to 1. YOLO draws polygons with their line, so points are pixels
+at the rim, a quarter of a pixel inside: who cuts off and who rounds gets the same pixel. A polygon
+has one part, so an object of several pieces becomes several; a hole is joined to the rim.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import DatasetError
+from ...core.geometry import mask_to_box
+from ...core.types import BoolArray
+from ..outputs import OutputFolder
+from .objects import (
+    classes_named,
+    files_below,
+    image_entry,
+    numbered,
+    objects_of,
+    read_bytes,
+    write_json,
+    write_picture,
+    write_text,
+)
+from .polygons import joined, pixel_rings, pixels_mask
+from .records import Entry, ExportAbout, ExportImage, LabelledImage, LabelledObject, LabelSet
+
+CARD = "data.yaml"
+INSIDE = 0.25
+"""How far in its pixel a point is: what is cut off or rounded is the pixel's number."""
+LISTS = ("classes.txt", "train.txt", "val.txt", "test.txt")
+PLACES = 6
+"""Decimals of a coordinate; 1e-6 of 65,536 pixels is less than ``INSIDE``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Yolo:
+    """The format, with polygons or boxes."""
+
+    boxes: bool
+
+    def write_image(self, folder: OutputFolder, item: ExportImage) -> Entry:
+        """Write the image; its lines follow with the card, which knows the classes' places."""
+        write_picture(folder, f"images/{item.side}", item)
+        lines: list[tuple[int, str]] = []
+        for class_id, mask in objects_of(item):
+            lines += [(class_id, line) for line in self._lines(mask)]
+        return image_entry(item) | {"lines": lines}
+
+    def _lines(self, mask: BoolArray) -> list[str]:
+        height, width = mask.shape
+        if self.boxes:
+            box = mask_to_box(mask)
+            if box is None:
+                return []
+            x0, y0, x1, y1 = (float(side) for side in box)
+            sides = (x0 + x1 + 1) / 2 / width, (y0 + y1 + 1) / 2 / height
+            return [_text([*sides, (x1 - x0 + 1) / width, (y1 - y0 + 1) / height])]
+        lines = []
+        for outer, holes in pixel_rings(mask):
+            rim = joined(outer, holes)
+            rim = np.resize(rim, (max(len(rim), 3), 2))  # a pixel is a polygon of three points
+            lines.append(_text(((rim + INSIDE) / (width, height)).ravel().tolist()))
+        return lines
+
+    def write_card(
+        self, folder: OutputFolder, about: ExportAbout, entries: Sequence[Entry]
+    ) -> None:
+        """Write the lines of each image, and ``data.yaml``."""
+        places = numbered(about)
+        for entry in entries:
+            text = "".join(f"{places[class_id]} {line}\n" for class_id, line in entry["lines"])
+            write_text(folder, f"labels/{entry['side']}/{entry['file']}.txt", text)
+        sides = {entry["side"] for entry in entries}
+        card: dict[str, Any] = {"path": ".", "train": "images/train"}
+        card["val"] = "images/val" if "val" in sides else "images/train"
+        card |= {"test": "images/test"} if "test" in sides else {}
+        card["nc"] = len(places)
+        card["names"] = [about.labels[value] for value in places]  # JSON is YAML, too
+        write_json(folder, CARD, card, indent=1)
+
+    def recognises(self, path: Path) -> bool:
+        """A ``data.yaml``, or a folder with one, or with a list of classes and labels."""
+        return _card(path) is not None
+
+    def read(self, path: Path) -> LabelSet:
+        """All label files below the card's folder."""
+        return _read(path)
+
+
+POLYGONS, BOXES = Yolo(boxes=False), Yolo(boxes=True)
+write_image, write_card = POLYGONS.write_image, POLYGONS.write_card
+recognises, read = POLYGONS.recognises, POLYGONS.read
+
+
+def _text(numbers: Sequence[float]) -> str:
+    return " ".join(f"{number:.{PLACES}f}" for number in numbers)
+
+
+def _card(path: Path) -> Path | None:
+    if path.is_file():
+        return path if path.suffix.lower() in (".yaml", ".yml") else None
+    cards = [path / CARD, *sorted(path.glob("*.y*ml")), path / "classes.txt"]
+    cards += [path / "labels" / "classes.txt"]
+    return next((each for each in cards if each.is_file()), None)
+
+
+def _names(card: Path) -> list[str]:
+    """The classes in their order.
+
+    Raises:
+        DatasetError: the card names none.
+    """
+    import yaml
+
+    text = read_bytes(card).decode("utf-8", "replace")
+    if card.suffix == ".txt":
+        return [line.strip() for line in text.splitlines() if line.strip()]
+    try:
+        names = yaml.safe_load(text)["names"]
+        if isinstance(names, dict):
+            names = [names[number] for number in sorted(names)]
+        return [str(name) for name in names]
+    except (yaml.YAMLError, KeyError, TypeError, RecursionError) as error:
+        raise DatasetError(
+            card, f"names no classes ({type(error).__name__}: {error}); expected names: [...]"
+        ) from error
+
+
+def _read(path: Path) -> LabelSet:
+    card = _card(path)
+    if card is None:
+        raise DatasetError(path, f"no YOLO data set here: expected {CARD} and labels/")
+    classes = classes_named(_names(card))
+    folder = card.parent
+    root = folder / "labels" if (folder / "labels").is_dir() else folder
+    files = [file for file in files_below(root, ".txt") if file.name not in LISTS]
+    if root == folder:  # train/images and train/labels, or all beside one another
+        below = [file for file in files if "labels" in file.relative_to(folder).parts]
+        files = below or [file for file in files if not file.name.lower().startswith("readme")]
+    if not files:
+        raise DatasetError(folder, "no label files here: expected labels/<side>/<image>.txt")
+
+    def image(file: Path) -> LabelledImage:
+        name = file.relative_to(root).with_suffix("").as_posix()
+        return LabelledImage(
+            file, (file.stem, name), lambda size_hw: _objects(file, size_hw, len(classes))
+        )
+
+    return LabelSet([image(file) for file in files], classes)
+
+
+def _objects(file: Path, size_hw: tuple[int, int], count: int) -> list[LabelledObject]:
+    found = []
+    lines = read_bytes(file).decode("utf-8", "replace").splitlines()
+    for number, line in enumerate(filter(str.strip, lines), start=1):
+        try:
+            first, *rest = (float(part) for part in line.split())
+            if first != int(first) or not 0 <= first < count:
+                raise ValueError(f"the class {first:g}; expected 0 to {count - 1}")
+            if not all(map(math.isfinite, rest)):
+                raise ValueError("numbers that are none")
+            found.append(_object(int(first) + 1, rest, size_hw))
+        except (ValueError, OverflowError) as error:
+            raise DatasetError(file, f"line {number}: {error}") from error
+    return found
+
+
+def _object(class_id: int, rest: list[float], size_hw: tuple[int, int]) -> LabelledObject:
+    height, width = size_hw
+    if len(rest) in (4, 5):  # the fifth is a prediction's score
+        x, y, w, h = rest[:4]
+        corners = ((x - w / 2) * width, (y - h / 2) * height)
+        ends = ((x + w / 2) * width - 1, (y + h / 2) * height - 1)
+        return LabelledObject(class_id, None, np.array([*corners, *ends], np.float32))
+    if len(rest) < 6:
+        raise ValueError(f"{len(rest) + 1} numbers; expected a box's 5, or a polygon's 7 or more")
+    points = np.array(rest[: len(rest) // 2 * 2]).reshape(-1, 2) * (width, height)
+    return LabelledObject(class_id, pixels_mask(np.floor(points + 0.05), size_hw))
