@@ -187,16 +187,15 @@ def test_names_that_differ_in_case_are_both_segmented(usgseg, images, tmp_path, 
 def test_what_is_left_out_is_said_and_folders_are_searched_where_asked_for(
     usgseg, images, tmp_path, checkpoint
 ):
-    for name in ("x.gif", "y.dcm", "IM01"):
-        (images / name).write_bytes(b"\0" * 128 + (b"DICM" if name != "x.gif" else b""))
+    for name in ("x.txt", "y.pdf", "IM01"):
+        (images / name).write_bytes(b"\0" * 128)
     patient = images / "patient 2"
     patient.mkdir()
     (images / "scan 2.png").rename(patient / "scan 0.png")
     words = ["segment", images, "--box", "10,10,40,40", "--model", checkpoint, "--out"]
     outcome = usgseg(*words, tmp_path / "flat")
     assert (outcome.code, outcome.err) == (0, "")
-    assert "3 other files were left out (1 .dcm, 1 .gif, 1 without a suffix)" in outcome.out
-    assert "2 of them are DICOM: export as PNG or TIFF first." in outcome.out
+    assert "3 other files were left out (1 .pdf, 1 .txt, 1 without a suffix)" in outcome.out
     assert "1 folder was not searched (patient 2): --recursive searches them too." in outcome.out
     outcome = usgseg(*words, images / "labels", "--recursive")
     assert (outcome.code, outcome.err) == (0, "")
@@ -211,13 +210,12 @@ def test_what_is_left_out_is_said_and_folders_are_searched_where_asked_for(
     assert [path.name for path in patient.iterdir()] == ["scan 0.png"]
 
 
-def test_a_folder_of_dicom_alone_is_said_to_be_one(usgseg, tmp_path):
-    (tmp_path / "IM0001").write_bytes(b"\0" * 128 + b"DICM")
-    outcome = usgseg("segment", tmp_path, "--text", "cyst", "--out", tmp_path / "out")
-    assert outcome.code == 1
-    assert "no image in" in outcome.err
-    assert "DICOM" in outcome.err
-    assert not (tmp_path / "out").exists()
+def test_a_dicom_file_without_a_picture_is_a_failure(usgseg, images, tmp_path, checkpoint):
+    (images / "IM0001").write_bytes(b"\0" * 128 + b"DICM")
+    words = ["--box", "10,10,40,40", "--model", checkpoint, "--out", tmp_path / "out"]
+    outcome = usgseg("segment", images, *words)
+    assert outcome.code == 3
+    assert "IM0001: a DICOM file without a picture" in outcome.err
 
 
 def test_a_file_that_is_named_and_is_no_image_is_a_failure(usgseg, images, tmp_path, checkpoint):

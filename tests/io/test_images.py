@@ -11,8 +11,8 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageOps
 
 from napari_usgseg.core.errors import ImageReadError
-from napari_usgseg.io import decoders
 from napari_usgseg.io.images import frame_count, image_files, image_size, read_image, to_rgb_uint8
+from napari_usgseg.io.reading import frames
 
 quick = settings(
     deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -278,7 +278,7 @@ def test_a_truncated_file_names_the_file_and_the_cause(tmp_path, suffix, part):
     ("content", "cause"),
     [
         (b"", "empty"),
-        (b"no image at all", "expected PNG"),
+        (b"no image at all", "expected DICOM, PNG"),
         (b"II*\0", "truncated or damaged"),
         (b"\x89PNG\r\n\x1a\n", "damaged"),
     ],
@@ -291,10 +291,10 @@ def test_what_is_no_image_names_the_cause(tmp_path, content, cause):
             read(path)
 
 
-def test_a_dicom_file_under_any_name_is_called_one(tmp_path):
+def test_a_dicom_file_without_a_picture_is_called_one_under_any_name(tmp_path):
     for name in ("scan.dcm", "scan.png"):
         (tmp_path / name).write_bytes(bytes(128) + b"DICM" + bytes(range(200)))
-        with pytest.raises(ImageReadError, match="a DICOM file; export it as PNG or TIFF"):
+        with pytest.raises(ImageReadError, match="a DICOM file without a picture"):
             read_image(tmp_path / name)
 
 
@@ -318,7 +318,7 @@ def test_a_bmp_of_no_pixels_is_an_error(tmp_path):
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_too_large_an_image_is_refused_before_it_is_decoded(tmp_path, monkeypatch, suffix):
     Image.new("L", (50, 40)).save(tmp_path / f"a{suffix}")
-    monkeypatch.setattr(decoders, "MAX_PIXELS", 1999)
+    monkeypatch.setattr(frames, "MAX_PIXELS", 1999)
     with pytest.raises(ImageReadError, match=r"40 x 50 pixels.*reduce"):
         read_image(tmp_path / f"a{suffix}")
 

@@ -19,6 +19,7 @@ from napari_usgseg.project.images import unique_ids
 from napari_usgseg.project.label_files import LabelFiles
 from napari_usgseg.project.project import Project
 from napari_usgseg.project.records import EventKind, ImageState
+from tests.support.dicom import write_dicom
 from tests.support.labelling import SIZE_HW, accept_labels, label_path, some_labels
 
 
@@ -350,3 +351,17 @@ def test_no_two_files_share_an_id_whatever_their_names(names: list[str], taken: 
 def test_an_id_is_the_stem_and_the_whole_name_where_stems_collide() -> None:
     files = [Path("a.png"), Path("a.jpg"), Path("b.png")]
     assert unique_ids(files) == ["a.png", "a.jpg", "b"]
+
+
+def test_the_frames_of_a_loop_are_images_and_a_broken_file_is_named(folder: Path) -> None:
+    loop = np.stack([np.full((24, 32), 30 * k, np.uint8) for k in range(3)])
+    write_dicom(folder / "IM0001", loop)
+    (folder / "IM0002").write_bytes(bytes(128) + b"DICM")
+    store = Project(folder)
+    frames = [record for record in store.records if record.path.name == "IM0001"]
+    assert [record.image_id for record in frames] == [f"IM0001_{k:04d}" for k in range(3)]
+    assert [record.size_hw for record in frames] == [(24, 32)] * 3
+    for index in (2, 0, 1):
+        np.testing.assert_array_equal(store.read_image(frames[index])[..., 0], loop[index])
+    assert any("IM0002: a DICOM file without a picture" in said for said in store.problems)
+    store.close()

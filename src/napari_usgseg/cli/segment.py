@@ -195,6 +195,7 @@ def _find_images(inputs: Sequence[Path], recursive: bool) -> FoundImages:
     Raises:
         PromptError: there is no image at all.
     """
+    from ..io.reading.files import READ
     from ..io.search import search_images
 
     found = search_images(inputs, recursive=recursive)
@@ -204,7 +205,7 @@ def _find_images(inputs: Sequence[Path], recursive: bool) -> FoundImages:
         raise PromptError(
             str(found.problems[0])
             if found.problems
-            else f"no image in {here}; expected PNG, JPEG, BMP or TIFF files. {said}".rstrip(". ")
+            else f"no image in {here}; expected {READ}. {said}".rstrip(". ")
         )
     return found
 

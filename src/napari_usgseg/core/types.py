@@ -174,3 +174,26 @@ class LabelClass:
     class_id: int
     name: str
     color: str
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A part of an ultrasound picture that has one meaning and one scale, as the scanner says it.
+
+    Attributes:
+        kind: "B-mode", "colour" (flow over B-mode), "M-mode", "spectral", "trace" (ECG and the
+            like) or "other".
+        box: (x0, y0, x1, y1) XYXY pixels, half open, within the picture.
+        spacing_mm: millimetres per pixel (row, column); None where an axis is no length.
+        units: what a step along (row, column) is: "cm", "s", "cm/s", ..., "" where it is not said.
+    """
+
+    kind: str
+    box: tuple[int, int, int, int]
+    spacing_mm: tuple[float, float] | None = None
+    units: tuple[str, str] = ("", "")
+
+    @property
+    def is_tissue(self) -> bool:
+        """Whether it shows tissue in two dimensions, so that lengths can be measured in it."""
+        return self.kind in ("B-mode", "colour")

@@ -157,7 +157,7 @@ def export_images(
                 image=image,
                 labels=semantic(labels, labelling),
                 codes=labels if labelling == "instance" else None,
-                spacing_mm=record.spacing_mm or read_spacing(record.path, record.frame),
+                spacing_mm=record.spacing_mm or read_spacing(record.path),
             )
             for each in FORMATS.values():  # an earlier export may be of another format
                 folder.remove(folder.root / each.card)

@@ -23,14 +23,14 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import ImageReadError
 from ..core.notes import remark
-from .decoders import TURNED, color_channels, frame_sizes, read_stored, upright
+from .reading.files import frame_sizes, open_frames, read_stored
+from .reading.frames import Spacing, Stored, color_channels, upright
 from .search import search_images
 
 _PERCENTILES = (0.1, 99.9)
@@ -51,7 +51,15 @@ def read_image(path: str | Path, frame: int | None = None) -> NDArray[np.uint8]:
             has no such frame.
     """
     path = Path(path)
-    stored = read_stored(path, frame)
+    return as_shown(path, read_stored(path, frame))
+
+
+def as_shown(path: Path, stored: Stored) -> NDArray[np.uint8]:
+    """What was stored of a frame as (H, W, 3) RGB uint8, upright, by the rule of this module.
+
+    Raises:
+        ImageReadError: its values are of a kind that cannot be converted.
+    """
     color, alpha = color_channels(path, stored)
     image, hidden = _laid_over_black(_to_uint8(color), alpha)
     if hidden:
@@ -182,45 +190,17 @@ def _range(finite: NDArray[Any]) -> tuple[float, float]:
     return max(least, low - margin), min(greatest, high + margin)
 
 
-Spacing = tuple[float, float]
-"""Millimetres per pixel (row, column)."""
-
-# Pixel sizes. The resolution of a PNG, a JPEG or a plain TIFF is for printing (72, 96 or 300 dots
-# per inch) and no measure of what is shown. Only two kinds are believed: a TIFF of ImageJ with a
-# unit of length, as "Set Scale" leaves it, and an OME-TIFF with ``PhysicalSizeX``.
-_MM = {
-    "mm": 1.0, "millimeter": 1.0, "millimeters": 1.0, "millimetre": 1.0, "millimetres": 1.0,
-    "cm": 10.0, "centimeter": 10.0, "centimeters": 10.0, "centimetre": 10.0, "centimetres": 10.0,
-    "m": 1000.0, "um": 1e-3, "\u00b5m": 1e-3, "\u03bcm": 1e-3, "micron": 1e-3, "microns": 1e-3,
-    "micrometer": 1e-3, "micrometre": 1e-3, "nm": 1e-6,
-}  # fmt: skip
-"""Units of length in millimetres. An inch is none: it comes from a printer's resolution."""
-_PRINTED_PER_INCH = (72, 96, 100, 120, 144, 150, 200, 240, 300, 360, 400, 600, 720, 1200)
-_RANGE_MM = (1e-4, 10.0)
-"""What a pixel of an ultrasound image can be: from acoustic microscopes to small overviews."""
-
-
-def read_spacing(path: str | Path, frame: int | None = None) -> Spacing | None:
+def read_spacing(path: str | Path) -> Spacing | None:
     """Millimetres per pixel (row, column) of the upright image; None where they are not known.
 
     Args:
         path: any image file; one that cannot be read has no spacing.
-        frame: index of a page of a TIFF; None takes the first.
     """
-    import tifffile
-
     try:
-        with tifffile.TiffFile(path) as tiff:
-            spacing = _of_imagej(tiff) if tiff.is_imagej else _of_ome(tiff)
-            page = tiff.pages[frame or 0]
-            orientation = page.tags.get(274)
-    except Exception:  # no TIFF, or damaged: whoever reads its pixels says so
+        with open_frames(path) as frames:
+            return frames.about.spacing_mm
+    except ImageReadError:  # whoever reads its pixels says so
         return None
-    low, high = _RANGE_MM
-    if spacing is None or not all(low <= size <= high for size in spacing):
-        return None
-    turned = orientation is not None and orientation.value in TURNED
-    return spacing[::-1] if turned else spacing
 
 
 def card_entry(spacing: Spacing | None) -> float | list[float] | None:
@@ -229,42 +209,3 @@ def card_entry(spacing: Spacing | None) -> float | list[float] | None:
         return None
     row, column = (float(f"{size:.9g}") for size in spacing)
     return row if abs(row - column) <= 1e-5 * row else [row, column]
-
-
-def _of_imagej(tiff: Any) -> Spacing | None:
-    said = tiff.imagej_metadata or {}
-    unit = str(said.get("unit", "")).strip().casefold()
-    unit = unit.replace("\\u00b5", "\u00b5")  # ImageJ escapes the sign
-    if unit not in _MM or "yunit" in said:  # rows of another unit, such as seconds
-        return None
-    tags = tiff.pages[0].tags
-    per_unit = [tags[name].value for name in ("YResolution", "XResolution")]
-    row, column = (_MM[unit] * below / above for above, below in per_unit)
-    if _MM[unit] == _MM["cm"] and all(map(_is_printed, (row, column))):
-        return None
-    return row, column
-
-
-def _is_printed(size_mm: float) -> bool:
-    """Whether a pixel is as large as on paper: ImageJ takes a file's dots per inch for a scale."""
-    per_inch = 25.4 / size_mm
-    return any(abs(per_inch - printed) <= 2e-3 * printed for printed in _PRINTED_PER_INCH)
-
-
-def _of_ome(tiff: Any) -> Spacing | None:
-    if not tiff.is_ome:
-        return None
-    found = set()
-    for element in ElementTree.fromstring(tiff.ome_metadata).iter():
-        if element.tag.rpartition("}")[2] == "Pixels":
-            found.add((_ome_size(element, "Y"), _ome_size(element, "X")))
-    if len(found) != 1:  # series of different scales
-        return None
-    row, column = found.pop()
-    return None if row is None or column is None else (row, column)
-
-
-def _ome_size(pixels: ElementTree.Element, axis: str) -> float | None:
-    size = pixels.get(f"PhysicalSize{axis}")
-    factor = _MM.get(pixels.get(f"PhysicalSize{axis}Unit", "\u00b5m").casefold())
-    return None if size is None or factor is None else float(size) * factor

@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from ..core.errors import DatasetError, ImageReadError
 from ..core.notes import remark
 from ..core.types import BoolArray
-from .decoders import CHANNELS, Stored, color_channels, read_stored, upright
+from .reading.files import read_stored
+from .reading.frames import CHANNELS, Stored, color_channels, upright
 
 HALF = 128
 """From this of 255 on a pixel is the object where a mask has grey values in between."""

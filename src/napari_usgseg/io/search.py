@@ -1,8 +1,10 @@
 """Search for images among files and folders; what was left out there, in words.
 
-A folder gives the files directly in it that have a suffix of an image. What else is in it is
-counted, so that nobody takes "3 images" for all there is. Hidden files and the program's own (a
-project, the results of a command) are none of the person's images, and not counted.
+A folder gives the files directly in it that have a suffix of an image, a video or a volume, and
+those that are DICOM by what they hold: scanners give them no suffix, or a part of a number. What
+else is in it is counted, so that nobody takes "3 images" for all there is. Hidden files and the
+program's own (a project, the results of a command) are none of the person's images, and not
+counted.
 """
 
 from __future__ import annotations
@@ -17,16 +19,24 @@ from pathlib import Path
 from ..core.errors import ImageReadError, readable
 from .names import hidden_or_appledouble, same_name_key
 from .outputs import PROJECT_FILE
+from .reading.files import (
+    DICOM_SUFFIXES,
+    READ,
+    STILL_SUFFIXES,
+    VIDEO_SUFFIXES,
+    VOLUME_SUFFIXES,
+    is_dicom,
+)
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-"""Suffixes of images and of masks; the protocol's first."""
+"""Suffixes of images and of masks in a data set; the protocol's first."""
+_SUFFIXES = (*STILL_SUFFIXES, *DICOM_SUFFIXES, *VIDEO_SUFFIXES, *VOLUME_SUFFIXES)
+_NO_PICTURE = "dicomdir"
+"""The list of the files of a medium is DICOM, too."""
 OWN_FILES = ("run.json", "classes.json")
 """A folder with both holds label maps that ``usgseg segment`` wrote."""
-LOOKED_INTO = 200
-"""So many files at most are opened to see whether they are DICOM."""
 NAMED = 6
 """So many suffixes or folders are named at most."""
-READ = "PNG, JPEG, BMP and TIFF"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +45,10 @@ class LeftOut:
 
     Attributes:
         suffixes: suffix in small letters ("" for none) -> how many files.
-        dicom: how many of them are DICOM, as far as was looked.
         folders: folders that were not searched, by name.
     """
 
     suffixes: Mapping[str, int] = field(default_factory=dict)
-    dicom: int = 0
     folders: tuple[str, ...] = ()
 
     def sentences(self, to_search: str) -> list[str]:
@@ -60,9 +68,6 @@ class LeftOut:
             said.append(
                 f"{count} {files} left out ({listed}): {READ} are read; save the images as these."
             )
-        if self.dicom:
-            them = "1 of them is" if self.dicom == 1 else f"{self.dicom} of them are"
-            said.append(f"{them} DICOM: export as PNG or TIFF first.")
         if self.folders:
             many = len(self.folders)
             folders = "1 folder was" if many == 1 else f"{many} folders were"
@@ -92,8 +97,8 @@ class FoundImages:
 def search_images(inputs: Iterable[str | Path], *, recursive: bool = False) -> FoundImages:
     """The image files among files and folders, each once.
 
-    A file is taken as it is, whatever its suffix. A folder gives the files directly in it that have
-    a suffix of an image and are not hidden, in natural order (``2.png`` before ``10.png``).
+    A file is taken as it is, whatever its suffix. A folder gives the images directly in it that are
+    not hidden, in natural order (``2.png`` before ``10.png``).
 
     Args:
         inputs: files and folders.
@@ -116,15 +121,6 @@ def left_out(folder: str | Path) -> LeftOut:
     return search_images([folder]).left_out
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether a file says of itself that it is DICOM, whatever its name."""
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
-
-
 def natural_order(name: str) -> list[tuple[int, str]]:
     """What to sort names by, so that ``2.png`` comes before ``10.png``."""
     parts = re.split(r"(\d+)", name.casefold())
@@ -143,7 +139,6 @@ class _Search:
         self._searched: set[str] = set()  # real paths
         self._passed: dict[str, str] = {}  # real path -> name, of those that were not searched
         self._others: Counter[str] = Counter()
-        self._looked = self._dicom = 0
 
     def found(self) -> FoundImages:
         unsearched = (name for real, name in self._passed.items() if real not in self._searched)
@@ -151,7 +146,7 @@ class _Search:
             tuple(self._files.values()),
             self._groups,
             tuple(self._folders),
-            LeftOut(dict(self._others), self._dicom, tuple(unsearched)),
+            LeftOut(dict(self._others), tuple(unsearched)),
             tuple(self.problems),
         )
 
@@ -189,17 +184,17 @@ class _Search:
                     self._look_at(path, "" if group == "." else group)
 
     def _look_at(self, path: Path, group: str) -> None:
-        suffix = path.suffix.lower()
-        if suffix in IMAGE_SUFFIXES and path.is_file():
+        named = path.name.lower().endswith(_SUFFIXES)
+        if not path.is_file():
+            if named and path.is_symlink():
+                target = readable(path.readlink())
+                cause = f"a link to {target}, which is not there; mend or remove it"
+                self.problems.append(ImageReadError(path, cause))
+        elif named or (path.name.lower() != _NO_PICTURE and is_dicom(path)):
             if self.add_file(path) and group:
                 self._groups[path] = group
-        elif suffix in IMAGE_SUFFIXES and path.is_symlink():
-            cause = f"a link to {readable(path.readlink())}, which is not there; mend or remove it"
-            self.problems.append(ImageReadError(path, cause))
-        elif path.name not in OWN_FILES and path.is_file():
-            self._others[suffix] += 1
-            self._looked += 1
-            self._dicom += self._looked <= LOOKED_INTO and is_dicom(path)
+        elif path.name not in OWN_FILES:
+            self._others[path.suffix.lower()] += 1
 
 
 def _is_own(folder: Path) -> bool:

@@ -14,9 +14,9 @@ from pathlib import Path
 from ..core.errors import DatasetError, ImageReadError, readable
 from ..core.types import ImageRecord
 from ..io.atomic import sha256_of
-from ..io.decoders import frame_sizes
 from ..io.images import image_files
 from ..io.names import numbered_name, safe_file_name, same_name_key
+from ..io.reading.files import READ, frame_sizes
 from ..io.search import left_out
 from .database import Database
 from .records import FileStat
@@ -73,7 +73,7 @@ def find_images(folder: Path) -> tuple[Path, list[Path]]:
             files = [path for path in image_files([candidate]) if path.parent == candidate]
             if files:
                 return candidate, files
-    expected = "no image here; expected PNG, JPEG, BMP or TIFF files in it or in its images folder"
+    expected = f"no image here; expected {READ} in it or in its images folder"
     said = " ".join(left_out(folder).sentences(TO_SEARCH)).removesuffix(".")
     raise DatasetError(folder, f"{expected}. {said}" if said else expected)
 

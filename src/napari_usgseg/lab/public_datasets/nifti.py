@@ -11,10 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import ImageReadError
-from ...io.decoders import read_errors
-from ...io.images import Spacing
-
-MAX_VOXELS = 2_000_000_000
+from ...io.reading.frames import Spacing, read_errors
+from ...io.reading.volumes import nifti_header, volume_shape
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,39 +65,12 @@ def read_nifti(path: str | Path) -> Volume:
 
     path = Path(path)
     with read_errors(path):
-        header = _header(path)
-        shape = _shape(path, header["dim"])
+        header = nifti_header(path)
+        axes = int(header["dim"][0])
+        shape = volume_shape(path, header["dim"][1 : axes + 1] if 2 <= axes <= 7 else [])
         if header.get_data_dtype().kind not in "iuf":
             code = int(header["datatype"])
             raise ImageReadError(path, f"holds values of type {code}; expected integers or floats")
         values = np.array(ArrayProxy(str(path), header)).reshape(shape, order="F")
     x, y, z = (float(size) if size > 0 else math.nan for size in header["pixdim"][1:4])
     return Volume(values, (x, y, z))
-
-
-def _header(path: Path) -> Any:
-    """The header as it stands: nibabel's check would make 1 mm of a spacing that is not given."""
-    from nibabel.nifti1 import Nifti1Header
-    from nibabel.openers import ImageOpener
-    from nibabel.wrapstruct import WrapStructError
-
-    try:
-        with ImageOpener(str(path)) as file:
-            header = Nifti1Header.from_fileobj(file, check=False)
-    except WrapStructError:  # too short
-        header = None
-    if header is None or header["sizeof_hdr"] != header.sizeof_hdr:
-        raise ImageReadError(path, "no NIfTI-1 header; expected a .nii or .nii.gz volume")
-    if header["magic"] == header.pair_magic:
-        raise ImageReadError(path, "a header without its values; convert the pair to one .nii")
-    return header
-
-
-def _shape(path: Path, dims: NDArray[Any]) -> tuple[int, ...]:
-    axes = int(dims[0])
-    lengths = [int(n) for n in dims[1 : axes + 1]] if 2 <= axes <= 7 else []
-    while len(lengths) > 4 and lengths[-1] == 1:
-        lengths.pop()
-    if not 2 <= len(lengths) <= 4 or min(lengths) < 1 or math.prod(lengths) > MAX_VOXELS:
-        raise ImageReadError(path, f"a volume of {lengths}; expected two to four axes")
-    return tuple(lengths + [1] * (3 - len(lengths)))

@@ -11,8 +11,8 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from napari_usgseg.core.errors import ImageReadError
-from napari_usgseg.io.decoders import read_stored
 from napari_usgseg.io.images import read_image, to_rgb_uint8
+from napari_usgseg.io.reading.files import read_stored
 
 COLOR_TYPES = {2: 4, 3: 2, 4: 6}
 

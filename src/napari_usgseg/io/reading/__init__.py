@@ -1,0 +1,1 @@
+"""Reading of image files: stills, loops and volumes, frame by frame."""
