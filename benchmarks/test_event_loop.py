@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
 from soak import write_images
 from soak_report import LIMIT_MS
 from watchdog import Watchdog
 
-from tests.support.person import report
+from napari_usgseg.annotation.learners.training import TrainingPlan
+from tests.support.person import HEADS, report
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
@@ -52,3 +55,37 @@ def test_no_gap_of_the_event_loop_is_long_while_an_image_is_embedded_and_predict
     )
     report(watchdog.worst())
     assert max(longest) < LIMIT_MS * others
+
+
+def test_no_gap_of_the_event_loop_is_long_while_a_training_begins_and_ends(
+    person, slowdown, heads, heads_folder, no_giving_way
+):
+    person.labels_by_hand(heads_folder, heads, HEADS - 2)
+    session, widget, watchdog = person.session, person.widget, Watchdog()
+    predictor = session.prompt_predictor
+    predictor.plan = TrainingPlan(steps=12, views=0)
+    widget.folds.set_open("Learn")
+    person.settle()
+    watchdog.start()
+    watchdog.step = "it begins"
+    QTest.mouseClick(widget.learn.train, Qt.MouseButton.LeftButton)
+    person.wait_for_training(lambda: predictor.training is None or predictor.training.losses)
+    watchdog.step = "it goes on"
+    person.wait_for_training(
+        lambda: predictor.training is None or predictor.training.phase == "measuring"
+    )
+    watchdog.step = "it ends"
+    person.wait_for_training(lambda: predictor.training is None)
+    person.settle()
+    watchdog.step = "another one is stopped"
+    predictor.plan = TrainingPlan(steps=4000, views=0)
+    QTest.mouseClick(widget.learn.train, Qt.MouseButton.LeftButton)
+    person.wait_until_it_learns(predictor)
+    QTest.mouseClick(widget.learn.cancel, Qt.MouseButton.LeftButton)
+    person.wait(lambda: predictor.training is None)
+    person.settle()
+    longest = watchdog.stop()
+    others = slowdown()
+    report(f"longest gap around trainings: {longest:.0f} ms (machine busy by {others:.1f})")
+    report(watchdog.worst())
+    assert longest < LIMIT_MS * others

@@ -74,8 +74,8 @@ def test_one_that_finds_what_the_detector_did_not_is_promoted(project, make_benc
     assert (version.classes, version.base) == ({1: PHRASE}, "nano")
     assert version.badge == f"Tuned v1, held-out Dice {version.held_out_dice:.2f}, 3 images"
     assert tuning.verdict.startswith("In use now: Dice 0.")
-    assert "the detector as it is 0.000, on 3 images that were not learnt from" in tuning.verdict
-    assert "3-fold cross-validation" in tuning.verdict
+    assert "on 3 images that it had not learnt from, the detector as it is 0.00" in tuning.verdict
+    assert "Measured in 3 shorter trainings" in tuning.verdict
     models = bench.session.store.models_folder
     assert not (models / "tuning").exists()
     assert not list(version.folder.glob("fold-*"))
@@ -177,8 +177,8 @@ def test_a_worse_one_is_refused_and_the_old_one_stays(project, make_bench):
     bench.tune()
     assert [item.promoted for item in tuning.versions] == [True, False], bench.notes
     assert tuning.current.number == 1
-    assert tuning.verdict.startswith("Not used: Dice 0.")
-    assert "Tuned v1 1.000" in tuning.verdict
+    assert tuning.verdict.startswith("Not used, for it is no better: Dice 0.")
+    assert "Tuned v1 1.00" in tuning.verdict
 
 
 def test_one_training_goes_on_at_a_time_and_a_cancelled_one_leaves_nothing(project, make_bench):

@@ -97,7 +97,10 @@ def test_a_first_one_that_beats_the_text_prompt_is_promoted_and_proposes(trained
     assert version.classes == {1: "zygomatic arch"}
     assert version.badge == f"PPN v1, held-out Dice {version.held_out_dice:.2f}, 4 images"
     assert predictor.verdict.startswith("In use now: Dice 0.")
-    assert "the text prompt 0.000, on 4 images that were not learnt from" in predictor.verdict
+    assert "on 4 images that it had not learnt from, the text prompt 0.00." in predictor.verdict
+    assert "Measured in 3 shorter trainings, each without some of the images." in predictor.verdict
+    assert f"Dice {version.held_out_dice:.2f}" in predictor.verdict
+    assert version.outcome.startswith("PPN v1 is in use now: Dice 0.")
     assert not (Path(version.folder).parent / "training").exists()
     assert not list(version.folder.glob("fold-*"))
 
@@ -231,6 +234,47 @@ def test_cleared_proposals_do_not_come_back_by_themselves_but_when_asked_for(pro
     assert session.proposal.objects == ()
 
 
+def test_what_was_touched_before_the_training_and_left_empty_has_a_proposal_too(
+    project, make_bench
+):
+    bench = make_bench(project)
+    session, predictor = bench.session, bench.session.prompt_predictor
+    predictor.choose(None)
+    for name in ("04", "05"):
+        session.navigation.open_image(name)
+        session.prompting.add_box((30, 20), (90, 70))
+        session.prompting.clear_prompts()
+        assert session.proposal.objects == ()
+    predictor.choose(1)
+    assert number_of(session.proposal) == {1}, "the shown one"
+    session.navigation.open_image("04")
+    assert number_of(session.proposal) == {1}
+    session.prompting.clear_prompts()
+    session.navigation.open_image("05")
+    session.navigation.open_image("04")
+    assert session.proposal.objects == (), "this one was taken away"
+    predictor.set_mode(Mode.AUTONOMOUS)
+    assert number_of(session.proposal) == {1}, "autonomous, pressed once more, asks for it"
+    session.prompting.clear_prompts()
+    copy_of(project, 2, promoted=True)
+    predictor._use(VersionStore(session.store.models_folder).read())
+    assert number_of(session.proposal) == {2}, "another version may try"
+
+
+def test_what_a_person_asked_for_stays_when_nothing_is_shown_by_itself(project, make_bench):
+    bench = make_bench(project)
+    session, predictor = bench.session, bench.session.prompt_predictor
+    predictor.set_mode(Mode.SEMI)
+    session.navigation.open_image("04")
+    predictor.propose()
+    session.navigation.open_image("05")
+    session.navigation.open_image("04")
+    assert number_of(session.proposal) == {1}
+    again = make_bench(project).session
+    again.navigation.open_image("04")
+    assert number_of(again.proposal) == {1}, "nor is it taken away at the next opening"
+
+
 def copy_of(project: Path, number: int, promoted: bool) -> None:
     """Another version with the same weights."""
     models = project / "usgseg" / "models"
@@ -337,9 +381,14 @@ def test_a_worse_one_is_refused_and_the_old_one_stays(project, make_bench):
     bench.train()
     assert [item.promoted for item in predictor.versions] == [True, False]
     assert predictor.current.number == 1
-    assert predictor.verdict.startswith("Not used: Dice 0.")
-    assert "PPN v1 1.000" in predictor.verdict
+    first, second = predictor.versions
+    assert predictor.verdict.startswith("Not used, for it is no better: Dice 0.")
+    assert "PPN v1 1.00" in predictor.verdict
     assert any("Not used" in text for _, text in bench.notes)
+    # the list and the sentence give the same figures
+    assert (first.held_out_dice, second.rival_dice) == (1.0, 1.0)
+    assert f"Dice {second.held_out_dice:.2f} on" in predictor.verdict
+    assert "not used, for it is no better: Dice 0." in bench.session.status.text
 
 
 def test_a_training_that_is_cancelled_leaves_nothing_or_goes_on_as_wanted(project, make_bench):

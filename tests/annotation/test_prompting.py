@@ -5,7 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from napari_usgseg.core.errors import ModelError
+from napari_usgseg.core.types import Detections
 from napari_usgseg.jobs.inference import segment_prompt
+from napari_usgseg.models.grounding.phrases import FOREIGN
 
 
 def ring(x: float, y: float, radius: float) -> np.ndarray:
@@ -150,3 +153,52 @@ def test_cancel_after_an_undo_that_asks_again_keeps_the_other_objects(bench):
     session.prompting.cancel()
     assert [item.proposal.phrase for item in session.proposal.objects] == ["cyst"]
     assert not session.proposal.pending
+
+
+class CountingDetector:
+    """Fails, or says that it does not know a phrase, or finds what it is asked for."""
+
+    model_id = "counting"
+
+    def __init__(self, how: str) -> None:
+        self.how, self.asked = how, 0
+
+    def detect(self, image, prompt):
+        self.asked += 1
+        if self.how == "fails":
+            raise ModelError("no room on the disk; free some")
+        notes = (f"'{prompt.text}' {FOREIGN} (kidney). Draw a box.",)
+        if self.how == "foreign":
+            return Detections(
+                np.zeros((0, 4), np.float32), np.zeros(0, np.float32), (), notes=notes
+            )
+        boxes = np.array([[10, 10, 30, 30]], np.float32)
+        return Detections(boxes, np.array([0.9], np.float32), (prompt.text,))
+
+
+@pytest.mark.parametrize("how", ["fails", "foreign"])
+def test_a_phrase_that_failed_is_not_looked_for_on_the_next_images_until_a_person_asks(bench, how):
+    session = bench.session
+    bench.detector = detector = CountingDetector(how)
+    session.prompting.find("zygomatic arch")
+    assert detector.asked == 1
+    session.navigation.step(1)
+    session.navigation.step(1)
+    assert detector.asked == 1
+    assert "press Find to try again" in session.status.text
+    detector.how = "finds"
+    session.navigation.step(-1)
+    assert detector.asked == 1
+    session.prompting.find("zygomatic arch")
+    assert session.proposal.has_masks
+    session.navigation.step(-1)
+    assert detector.asked == 3, "what was found is looked for by itself again"
+
+
+def test_another_phrase_is_looked_for_though_the_one_before_failed(bench):
+    session = bench.session
+    bench.detector = detector = CountingDetector("foreign")
+    session.prompting.find("zygomatic arch")
+    session.set_settings(replace(session.settings, phrase="cyst"))
+    session.navigation.step(1)
+    assert detector.asked == 2

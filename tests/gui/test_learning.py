@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -26,6 +28,7 @@ def labeller(person, heads_folder, heads):
 
 def test_ten_images_train_a_predictor_and_the_next_segments_itself(labeller, heads_folder):
     from qtpy.QtCore import Qt
+    from qtpy.QtTest import QTest
 
     session, widget = labeller.session, labeller.widget
     assist, learn = widget.assist, widget.learn
@@ -83,20 +86,34 @@ def test_ten_images_train_a_predictor_and_the_next_segments_itself(labeller, hea
     labeller.settle()
     assert session.prompt_predictor.mode is Mode.SEMI
     assert assist.modes[Mode.SEMI].isChecked()
+    assert session.proposal.objects == ()
+    widget.folds.close_all()
+    QTest.mouseClick(assist.propose, Qt.MouseButton.LeftButton)
+    labeller.wait(lambda: bool(session.proposal.objects))
+    labeller.settle()
+    assert {item.ppn for item in session.proposal.objects} == {1}, "a button asks for it"
+    assert session.undo_stack.next_undo.name == "propose"
+    widget.folds.set_open("Learn")
     learn.version.setCurrentIndex(0)
     learn.version.activated.emit(0)
     labeller.wait(lambda: session.prompt_predictor.current is None)
     assert assist.modes[Mode.MANUAL].isChecked()
+    assert not assist.propose.isEnabled()
+    assert assist.propose.toolTip() == session.prompt_predictor.why_not
 
 
 def test_a_training_that_is_cancelled_leaves_nothing(labeller, heads_folder):
     session, widget = labeller.session, labeller.widget
     session.prompt_predictor.plan = LONG
+    session.set_settings(replace(session.settings, train_after=25))
     widget.folds.set_open("Learn")
+    assert "15 more until it learns" in widget.learn.purpose.text()
     widget.learn.train.click()
     labeller.wait_for_training(
-        lambda: session.prompt_predictor.training and session.prompt_predictor.training.losses
+        lambda: session.prompt_predictor.training and session.prompt_predictor.training.left
     )
+    assert widget.learn.bar.format().endswith(" left"), "how long it takes"
+    assert "more until it learns" not in widget.learn.purpose.text(), "for it learns"
     widget.learn.cancel.click()
     labeller.wait(lambda: session.prompt_predictor.training is None)
     labeller.settle()

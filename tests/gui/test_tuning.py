@@ -52,7 +52,7 @@ def test_accepted_images_tune_the_detector_and_find_uses_it(labeller, heads_fold
     assert version.images == LABELLED
     assert "Dice" in view.verdict.text()
     assert view.version.itemText(1).startswith("v1: Dice")
-    assert ("not promoted" in view.version.itemText(1)) == (not version.promoted)
+    assert ("no better" in view.version.itemText(1)) == (not version.promoted)
     assert (tuning.current is not None) == version.promoted
     hint = widget.minimumSizeHint()
     assert (hint.width() <= 360, hint.height() <= 820) == (True, True), hint

@@ -68,12 +68,14 @@ def test_only_a_better_one_is_promoted_and_the_sentence_says_what_was_measured()
     old = {"a": 0.6, "b": 0.8, "gone": 1.0}
     better = judge({"a": 0.7, "b": 0.8, "new": 0.1}, old, "PPN v2")
     assert better.promoted
-    assert (better.new_dice, better.old_dice, better.images) == pytest.approx((0.75, 0.7, 2))
-    assert "Dice 0.750, PPN v2 0.700, on 2 images" in better.sentence
+    assert (better.dice, better.rival_dice, better.images) == pytest.approx((0.75, 0.7, 2))
+    said = "In use now: Dice 0.75 on 2 images that it had not learnt from, PPN v2 0.70."
+    assert (better.rival, better.sentence) == ("PPN v2", said)
     assert not judge({"a": 0.6, "b": 0.8}, old, "PPN v2").promoted  # equal is not better
     worse = judge({"a": 0.1, "b": 0.9}, old, "the text prompt")
     assert not worse.promoted
-    assert worse.sentence.startswith("Not used: Dice 0.500, the text prompt 0.700")
+    assert worse.sentence.startswith("Not used, for it is no better: Dice 0.50 on 2 images")
+    assert worse.sentence.endswith("the text prompt 0.70.")
     assert not judge({"c": 1.0}, old, "PPN v2").promoted
 
 
@@ -83,9 +85,9 @@ def test_a_label_that_is_the_other_sides_own_mask_need_not_be_outlined_as_it_did
     assert not judge(new, old, "PPN v2").promoted  # nobody said where something is labelled
     verdict = judge(new, old, "PPN v2", labelled={"own", "drawn"})
     assert verdict.promoted
-    assert verdict.sentence.startswith("In use now: Dice 0.857, PPN v2 0.867, on 3 images")
-    assert "(0.880 where 0.9 counts as equal, on 1 of them: their labels are" in verdict.sentence
-    assert "masks by PPN v2, accepted unchanged)" in verdict.sentence
+    assert verdict.sentence.startswith("In use now: Dice 0.86 on 3 images")
+    assert "On 1 of them the label is an outline by PPN v2, accepted as it was" in verdict.sentence
+    assert "0.9 or more counts as equal there, so that 0.86 counts as 0.88." in verdict.sentence
     far = judge({**new, "own": 0.89}, old, "PPN v2", labelled={"own", "drawn"})
     assert not far.promoted
     assert "counts as equal" not in far.sentence
@@ -109,9 +111,8 @@ def test_few_images_take_a_training_for_each_fold_and_one_on_all(tmp_path):
 
 
 def test_the_verdict_says_that_cross_validation_is_shorter():
-    method = "2-fold cross-validation"
-    said = f"Measured by {method}, in trainings with fewer images"
-    assert said in how_measured({"method": method})
+    said = " Measured in 2 shorter trainings, each without some of the images."
+    assert how_measured({"method": "2-fold cross-validation"}) == said
     assert how_measured({"method": "held-out groups"}) == ""
 
 

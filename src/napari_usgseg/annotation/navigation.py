@@ -209,7 +209,7 @@ class Navigation:
         elif not fresh or not finds or self._predictor.shows_by_itself:
             self._predictor.proposals.shown()
         else:
-            self._prompting.find()
+            self._prompting.find_on_open()
         self._predictor.look()
         if document.store is not None:
             document.effort = Stopwatch()

@@ -9,7 +9,7 @@ from ..core.types import TextPrompt
 from ..jobs import Lane, Scope, files, inference
 from ..jobs.files import Prior
 from ..jobs.inference import Found
-from ..models.grounding.phrases import as_phrase, split_phrases
+from ..models.grounding.phrases import all_foreign, as_phrase, split_phrases
 from ..project.records import EventKind, ProposedObject
 from ..project.versions import number_in, readable
 from .class_table import FIRST_CLASS, named
@@ -37,6 +37,7 @@ class Prompting:
         self, document: AnnotationDocument, predictor: PromptPredictor, tuning: AdapterTuning
     ) -> None:
         self._document, self._predictor, self._tuning = document, predictor, tuning
+        self._vain: tuple[object, ...] = ()  # the search that failed last, or was refused
         self.add_point = document.bind(prompts.add_point)
         self.add_box = document.bind(prompts.add_box)
         self.add_scribble = document.bind(prompts.add_scribble)
@@ -61,17 +62,54 @@ class Prompting:
             )
             return
         document.jobs.cancel("alike", "use")
-        search = self._begin_search(text, by_person=phrase is not None)
+        search, asked = self._begin_search(text, by_person=phrase is not None), self._asked
+
+        def done(found: Found) -> None:
+            self._vain = asked if all_foreign(text, found.notes) else ()
+            self._take_found(search, found)
+
+        def failed(error: str) -> None:
+            self._vain = asked
+            self.drop_pending()
+            document.fail(error, TEXT)
+
         self.segment_text(
             text,
             key="text",
             says=f"Looking for '{text}'...",
             kind=TEXT,
-            done=lambda found: self._take_found(search, found),
+            done=done,
+            failed=failed,
         )
 
+    def find_on_open(self) -> None:
+        """Look for the phrase in an image that opens; not where that was in vain before.
+
+        Whether the model cannot be had or does not know the phrase: on the next image it would be
+        the same.
+        """
+        if self._vain == self._asked:
+            text = self._document.settings.phrase
+            self._document.say(f"'{text}' is not looked for by itself: press Find to try again.")
+        else:
+            self.find()
+
+    @property
+    def _asked(self) -> tuple[object, ...]:
+        """All that a search depends on but the image."""
+        chosen = self._document.settings
+        limits = chosen.box_threshold, chosen.text_threshold
+        return chosen.phrase, chosen.segmenter, self._tuning.detector, *limits
+
     def segment_text(
-        self, text: str, *, key: str, says: str, kind: str, done: Callable[[Found], None]
+        self,
+        text: str,
+        *,
+        key: str,
+        says: str,
+        kind: str,
+        done: Callable[[Found], None],
+        failed: Callable[[str], None] | None = None,
     ) -> None:
         """Have all that a phrase names in the current image found and segmented."""
         document, chosen = self._document, self._document.settings
@@ -89,6 +127,7 @@ class Prompting:
             text=says,
             kind=kind,
             done=done,
+            failed=failed,
         )
 
     def _begin_search(self, text: str, by_person: bool) -> Search:

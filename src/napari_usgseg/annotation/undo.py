@@ -79,6 +79,16 @@ class UndoStack:
         """The edit of a step, or None where it has to be read from the store."""
         return self._content.get(number)
 
+    def recent(self) -> list[Edit]:
+        """The edits that are done and whose content is in memory."""
+        last = self.next_undo
+        done = -1 if last is None else last.number
+        return [edit for number, edit in self._content.items() if number <= done]
+
+    def has_steps_of(self, image_id: str) -> bool:
+        """True where something was done on an image and is not undone."""
+        return any(step.image_id == image_id for step in self._steps[: self._position])
+
     def keep(self, number: int, edit: Edit) -> None:
         """Keep the content of a step; the one that was kept first goes."""
         self._content[number] = edit

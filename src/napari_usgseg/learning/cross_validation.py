@@ -167,10 +167,10 @@ def cross_validate(
 
 def how_measured(scores: Mapping[str, Any]) -> str:
     """What has to be said of a method beside the verdict, or ""."""
-    method = str(scores["method"])
-    if "cross-validation" not in method:
-        return ""
-    return f" Measured by {method}, in trainings with fewer images and as many fewer steps."
+    folds, _, cross = str(scores["method"]).partition("-fold ")
+    return (
+        f" Measured in {folds} shorter trainings, each without some of the images." if cross else ""
+    )
 
 
 def out_of_fold_scores(

@@ -8,7 +8,8 @@ kind           what it says
 =============  ==================================================================================
 ``phase``      ``text``: what is done now; ``images``: how many are learnt from
 ``curve``      ``losses``, ``held_out``: [[step, value], ...] of what was done in an earlier run
-``step``       ``step`` of ``steps``; ``loss`` and ``held_out_dice`` where the curve has a point
+``step``       ``step`` of ``steps``, ``left``: seconds that the others take; ``loss`` and
+               ``held_out_dice`` where the curve has a point
 ``done``       the result is there, ``version.json`` too
 ``failed``     ``text``: why it cannot be done, and the cure; ``keep`` where it may go on later
 ``stopped``    it was told to end; what it has learnt is kept
@@ -130,10 +131,12 @@ def train(kind: ModelKind, folder: Path, say: Say, is_ending: Callable[[], bool]
         images=len(images),
         per_class=images_of(images, classes, request),
         base=base,
-        held_out_dice=float(scores["held_out_dice"]),
+        held_out_dice=verdict.dice,
         measured=f"{verdict.sentence}{how_measured(scores)}",
         promoted=verdict.promoted,
         created=time.time(),
+        rival=verdict.rival,
+        rival_dice=verdict.rival_dice,
     )
     write_version(folder, version)
 
@@ -270,6 +273,7 @@ class Curve:
         from .trainer import read_log, read_run
 
         self._say, self._said = say, 0.0
+        self._began: tuple[int, float] | None = None
         losses: dict[int, float] = {}
         held_out: dict[int, float] = {}
         before = 0
@@ -287,6 +291,8 @@ class Curve:
     def __call__(self, step: int, steps: int, figures: dict[str, float]) -> None:
         """One step is done."""
         now = time.monotonic()
+        self._began = first, began = self._began or (step, now)
+        left = (steps - step) * (now - began) / (step - first) if step > first else None
         points = {}
         if step % 10 == 0 or "held_out_dice" in figures or step == steps:
             names = [name for name in ("loss", "held_out_dice") if name in figures]
@@ -294,7 +300,7 @@ class Curve:
         elif now - self._said < SECONDS_BETWEEN:
             return
         self._said = now
-        self._say("step", step=step, steps=steps, **points)
+        self._say("step", step=step, steps=steps, left=left, **points)
 
 
 if __name__ == "__main__":

@@ -40,11 +40,15 @@ AS_GOOD = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a new model replaces what is in use, and the sentence that says why."""
+    """Whether a new model replaces what is in use, and the sentence that says why.
+
+    ``dice`` and ``rival_dice`` are of both on the same ``images``, which neither has learnt from.
+    """
 
     promoted: bool
-    new_dice: float
-    old_dice: float
+    dice: float
+    rival: str
+    rival_dice: float
     images: int
     sentence: str
 
@@ -59,7 +63,7 @@ def judge(
 
     A label may be the old side's own mask, accepted unchanged: its Dice there is 0.999 or more, and
     something is labelled. Nobody outlines to the pixel as another does, so on such an image a new
-    Dice of 0.9 or more counts as equal; the sentence says so where it did.
+    Dice of 0.9 or more counts as equal; the sentence says so where it did. It is for a sonographer.
 
     Args:
         new: of the new model.
@@ -69,7 +73,8 @@ def judge(
     """
     common = sorted(set(new) & set(old))
     if not common:
-        return Verdict(False, 0.0, 0.0, 0, f"Not used: no image to compare it with {old_name} on.")
+        why = f"Not used: there is no image to compare it with {old_name} on."
+        return Verdict(False, float(np.mean([*new.values()])), "", 0.0, 0, why)
     now = float(np.mean([new[image] for image in common]))
     then = float(np.mean([old[image] for image in common]))
     equal = [
@@ -78,17 +83,19 @@ def judge(
         if image in labelled and old[image] >= OWN_MASK and AS_GOOD <= new[image] < old[image]
     ]
     counted = float(np.mean([old[i] if i in equal else new[i] for i in common]))
-    measured = (
-        f"Dice {now:.3f}, {old_name} {then:.3f}, on {len(common)} images that were not learnt from"
+    promoted = counted > then
+    images = "1 image" if len(common) == 1 else f"{len(common)} images"
+    sentence = (
+        f"{'In use now' if promoted else 'Not used, for it is no better'}: Dice {now:.2f} on "
+        f"{images} that it had not learnt from, {old_name} {then:.2f}."
     )
     if equal:
-        measured += (
-            f" ({counted:.3f} where {AS_GOOD} counts as equal, on {len(equal)} of them: their "
-            f"labels are masks by {old_name}, accepted unchanged)"
+        sentence += (
+            f" On {len(equal)} of them the label is an outline by {old_name}, accepted as it was, "
+            f"which no other outline can match exactly. A Dice of {AS_GOOD} or more counts as "
+            f"equal there, so that {now:.2f} counts as {counted:.2f}."
         )
-    promoted = counted > then
-    sentence = f"{'In use now' if promoted else 'Not used'}: {measured}."
-    return Verdict(promoted, now, then, len(common), sentence)
+    return Verdict(promoted, now, old_name, then, len(common), sentence)
 
 
 def compare_ppn(

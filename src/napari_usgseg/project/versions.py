@@ -21,7 +21,7 @@ import re
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -72,6 +72,8 @@ class ModelVersion:
         measured: the sentence that says what it was compared with, and how that ended.
         promoted: it was better.
         created: seconds since 1970, UTC.
+        rival: what it was compared with ("PPN v1", "the text prompt"); "" where that is not known.
+        rival_dice: of that, on the same images.
     """
 
     kind: ModelKind
@@ -85,6 +87,8 @@ class ModelVersion:
     measured: str
     promoted: bool
     created: float
+    rival: str = ""
+    rival_dice: float = 0.0
 
     @property
     def name(self) -> str:
@@ -95,6 +99,13 @@ class ModelVersion:
     def title(self) -> str:
         """In a sentence: "PPN v3", "Tuned v1"."""
         return title_of(self.kind, self.number)
+
+    @property
+    def outcome(self) -> str:
+        """What came of its training: "PPN v2 is not used: Dice 0.72, PPN v1 0.73"."""
+        rival = f", {self.rival} {self.rival_dice:.2f}" if self.rival else ""
+        used = "in use now" if self.promoted else "not used, for it is no better"
+        return f"{self.title} is {used}: Dice {self.held_out_dice:.2f}{rival}."
 
     @property
     def badge(self) -> str:
@@ -182,6 +193,7 @@ class VersionStore:
                 items.append(_read_version(self.kind, number, folder))
             except UsgsegError as error:
                 problems.append(str(error))
+        items = _measured_last(items)
         promoted = [item.number for item in items if item.promoted]
         current = max(promoted, default=None)
         choice = self._chosen(problems)
@@ -325,6 +337,15 @@ class VersionStore:
         return Unfinished(self.training, len(entry["images"]), bool(entry["paused"]))
 
 
+def _measured_last(items: list[ModelVersion]) -> list[ModelVersion]:
+    """The versions, each with its Dice as it was measured last: of a later one's rival, then.
+
+    So a list of them and the sentence on the newest give the same figures.
+    """
+    newest = {item.rival: item.rival_dice for item in items}
+    return [replace(i, held_out_dice=newest.get(i.title, i.held_out_dice)) for i in items]
+
+
 def version_folder(folder: Path, kind: ModelKind, number: int) -> Path:
     """Where a version is, in the folder that the versions are in."""
     return folder / f"{kind}-v{number:04d}"
@@ -376,6 +397,8 @@ def _read_version(kind: ModelKind, number: int, folder: Path) -> ModelVersion:
             measured=str(entry["measured"]),
             promoted=bool(entry["promoted"]),
             created=float(entry["created"]),
+            rival=str(entry.get("rival", "")),
+            rival_dice=float(entry.get("rival_dice", 0.0)),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(

@@ -280,8 +280,7 @@ class Learner(ABC):
             before = self.last
             self._use(versions)
             if action == "register" and self.last is not None and self.last != before:
-                outcome = "in use now" if self.last.promoted else "not used, Learn says why"
-                host.say(f"{self.last.title}: {outcome}")
+                host.say(self.last.outcome)
                 host.notified.emit("info", f"{self.last.title}: {self.last.measured}")
             over(True)
 

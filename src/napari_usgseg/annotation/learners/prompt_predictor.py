@@ -16,7 +16,7 @@ from ...io.labels import semantic, values_in
 from ...jobs import Lane, Scope, files, inference
 from ...jobs.files import Loaded
 from ...jobs.inference import Found, LearnedPrompts
-from ...project.records import EventKind, ImageProposal, ImageState, LabelMap, ProposedObject
+from ...project.records import Edit, EventKind, ImageProposal, ImageState, LabelMap, ProposedObject
 from ...project.versions import ModelVersion, Versions, number_in
 from ..commands.search import beside_the_persons, kept_by_person
 from ..document import AnnotationDocument
@@ -53,8 +53,14 @@ class PromptPredictor(Learner):
         return self._document.settings.mode
 
     def set_mode(self, mode: Mode) -> None:
-        """Choose what the prompt predictor does; what is shown and untouched follows at once."""
+        """Choose what the prompt predictor does; what is shown and untouched follows at once.
+
+        To choose autonomous once more is to ask for the image that is shown.
+        """
+        again = mode is self.mode is Mode.AUTONOMOUS
         self._document.set_settings(replace(self._document.settings, mode=mode))
+        if again and not self._document.proposal.objects:
+            self.propose()
 
     @property
     def shows_by_itself(self) -> bool:
@@ -206,7 +212,8 @@ class Proposals:
             return
         number = self._number
         if number is None:
-            if document.proposal.objects:
+            asked_for = document.undo_stack.has_steps_of(image_id)
+            if document.proposal.objects and not asked_for:
                 self._stand(image_id, ImageProposal(), {})
         elif not document.proposal.objects or any(
             o.ppn != number for o in document.proposal.objects
@@ -263,14 +270,21 @@ class Proposals:
         return None if current is None or not self._predictor.shows_by_itself else current.number
 
     def _is_free(self, image_id: str, proposal: ImageProposal, labels: LabelMap) -> bool:
-        """True where nobody has decided, labelled or begun anything."""
-        document = self._document
-        history = document.undo_stack
+        """True where nothing is left of what a person decided, labelled or began.
+
+        Nor has a person taken away, since the folder was opened, what this version proposed there.
+        """
+        document, number = self._document, self._number
+
+        def is_refusal(edit: Edit) -> bool:
+            before = () if edit.proposal is None else edit.proposal[0].objects
+            return edit.image_id == image_id and any(item.ppn == number for item in before)
+
         return (
             document.image_queue.decided(image_id) is ImageState.UNTOUCHED
             and is_untouched(proposal)
             and not labels.any()
-            and all(step.image_id != image_id for step in history.steps[: history.position])
+            and not any(is_refusal(edit) for edit in document.undo_stack.recent())
         )
 
     def _ask(self, by_person: bool = False) -> None:

@@ -66,6 +66,7 @@ class TrainingProgress:
         step: of ``steps``, over all trainings of a cross-validation together; 0 of 0 before it
             is known.
         steps: in all.
+        left: seconds that the other steps take, or None where that is not known.
         losses: (step, loss), one in ten.
         held_out: (step, mean Dice on images not learnt from).
         images: how many it learns from.
@@ -75,6 +76,7 @@ class TrainingProgress:
     phase: str = "starting"
     step: int = 0
     steps: int = 0
+    left: float | None = None
     losses: Curve = ()
     held_out: Curve = ()
     images: int = 0
@@ -229,7 +231,7 @@ class TrainingRun:
         now = self.progress
         match message.get("kind"):
             case "phase" if not self._ending:
-                now = replace(now, phase=message["text"], images=message["images"])
+                now = replace(now, phase=message["text"], images=message["images"], left=None)
             case "curve":
                 now = replace(
                     now, losses=as_curve(message["losses"]), held_out=as_curve(message["held_out"])
@@ -240,6 +242,7 @@ class TrainingRun:
                     now,
                     step=step,
                     steps=message["steps"],
+                    left=message.get("left"),
                     losses=with_point(now.losses, step, message.get("loss")),
                     held_out=with_point(now.held_out, step, message.get("held_out_dice")),
                 )

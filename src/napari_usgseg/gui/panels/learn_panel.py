@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -260,8 +261,9 @@ class LearnerTab(QWidget):
         again = "going on: " if training.resumed else ""
         self.bar.setRange(0, training.steps)
         self.bar.setValue(training.step)
-        share = f", {percent(training)} %" if training.steps else ""
-        self.bar.setFormat(f"{again}{training.phase}, {training.images} images{share}")
+        far = f"{percent(training)} %" if training.steps else f"{training.images} images"
+        left = "" if training.left is None else f", {time_left(training.left)}"
+        self.bar.setFormat(f"{again}{training.phase}, {far}{left}")
         if training.losses:
             self.curves.show()
             self.curves.show_curves(training.losses, training.held_out, training.steps)
@@ -270,6 +272,14 @@ class LearnerTab(QWidget):
 def percent(training: TrainingProgress) -> int:
     """How far a training is, 0 to 100; 0 as long as its length is not known."""
     return 100 * training.step // training.steps if training.steps else 0
+
+
+def time_left(seconds: float) -> str:
+    """How long a training goes on, as a person says it: "about 3 min left"."""
+    minutes = math.ceil(seconds / 60)
+    if minutes <= 1:
+        return "less than a minute left"
+    return f"about {minutes} min left" if minutes < 90 else f"about {minutes / 60:.1f} h left"
 
 
 def _accepted(session: AnnotationSession) -> str:
@@ -290,7 +300,7 @@ def _sentence() -> QLabel:
 
 def _line(item: ModelVersion) -> str:
     images = "1 image" if item.images == 1 else f"{item.images} images"
-    refused = "" if item.promoted else ", not promoted"
+    refused = "" if item.promoted else ", no better"
     return f"v{item.number}: Dice {item.held_out_dice:.2f}, {images}{refused}"
 
 
@@ -331,8 +341,9 @@ class AssistTab(LearnerTab):
         self.form = form
 
     def _what_is_trained(self) -> str:
-        """The purpose, and how many images are missing."""
-        left = self._session.prompt_predictor.until_offer
+        """The purpose, and how many images are missing, while it does not learn."""
+        predictor = self._session.prompt_predictor
+        left = 0 if predictor.training is not None else predictor.until_offer
         more = f" {left} more until it learns." if left else ""
         return (
             "After training, images segment themselves (a prompt predictor, PPN). "

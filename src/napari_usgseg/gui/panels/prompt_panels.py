@@ -29,6 +29,10 @@ MODE_HELP = {
     Mode.SEMI: "Nothing appears by itself; your prompts are joined by what was learned.",
     Mode.MANUAL: "Your prompts only, as the segmenter is.",
 }
+PROPOSE_HELP = (
+    "Segment this image by what was learnt, also where something was done on it before. What you "
+    "pointed at or drew stays."
+)
 NOBODY = "No prompt predictor in use"
 BY_PHRASE = "Found by the phrase '{phrase}'"
 BY_HAND = "By hand"
@@ -53,6 +57,7 @@ class ModePanel(Section):
         for control in self.modes.values():
             group.addButton(control)
         self.badge = one_line()
+        self.propose = button("Propose", "", session.prompt_predictor.propose)
         self.offer = QLabel()
         self.offer.setWordWrap(True)
         self.train = button(
@@ -68,7 +73,7 @@ class ModePanel(Section):
         line.setContentsMargins(0, 0, 0, 0)
         self.offer_line.setLayout(line)
         self.body.addLayout(row(heading("Assist"), *self.modes.values()))
-        self.body.addWidget(self.badge)
+        self.body.addLayout(row(self.badge, self.propose, stretch=0))
         self.body.addWidget(self.offer_line)
         self._room = True
         session.prompt_predictor.changed.connect(self.refresh)
@@ -103,6 +108,9 @@ class ModePanel(Section):
         self.badge.setText(text)
         self.badge.setToolTip(text)
         self.badge.setVisible(self._room)
+        self.propose.setVisible(self._room)
+        self.propose.setEnabled(not why_not)
+        self.propose.setToolTip(why_not or PROPOSE_HELP)
         offer = predictor.offer
         self.offer.setText(offer)
         self.offer_line.setVisible(bool(offer) and self._room)

@@ -33,7 +33,7 @@ from ..checkpoints import sha256_of
 from ..lora.adapter import merged_copy
 from ..sam.nano import TRUNK, TRUNK_CHANNELS
 from ..sam.sam import check_image, to_pixels
-from .phrases import wanted_phrases, words_of
+from .phrases import FOREIGN, wanted_phrases, words_of
 
 # The sentence encoder is all-MiniLM-L6-v2 (Apache-2.0; a six-layer BERT, mean-pooled and
 # normalised: Reimers and Gurevych, arXiv 1908.10084) with its vocabulary cut down. Words that are
@@ -364,16 +364,15 @@ class NanoDetector:
         """Why a phrase gave nothing, where that is for its words; else ""."""
         unknown = self.known.unknown_words(phrase, self.encoder)
         names = ", ".join(self.known.names)
-        why = "is not among what this model was trained on"
         if unknown:
             words = ", ".join(f"'{word}'" for word in unknown)
             nearest = ", ".join(self.known.nearest(phrase, unknown, self.encoder))
             return (
-                f"'{phrase}'{f' {why}' if foreign else ''}: unknown "
+                f"'{phrase}'{f' {FOREIGN}' if foreign else ''}: unknown "
                 f"word{'s' if len(unknown) > 1 else ''} {words}; nearest known phrases: {nearest}. "
                 "Type one of these, draw a box or click."
             )
-        return f"'{phrase}' {why} ({names}). Draw a box or click instead." if foreign else ""
+        return f"'{phrase}' {FOREIGN} ({names}). Draw a box or click instead." if foreign else ""
 
 
 def _only_around(

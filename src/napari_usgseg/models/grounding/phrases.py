@@ -61,6 +61,19 @@ def words_of(phrases: Iterable[str]) -> frozenset[str]:
     return frozenset(word for word in words if len(word) > 1)
 
 
+FOREIGN = "is not among what this model was trained on"
+"""What a note on a phrase says that is looked for in no image."""
+
+
+def all_foreign(text: str, notes: Iterable[str]) -> bool:
+    """Whether each phrase of a prompt is one that the notes call foreign to the model."""
+    said = [note.lower() for note in notes]
+    return all(
+        any(note.startswith(f"'{phrase}' {FOREIGN}") for note in said)
+        for phrase in split_phrases(text)
+    )
+
+
 def as_phrase(name: str) -> str:
     """The name of a class as one phrase, in lower case; "" where there is no word in it."""
     return " ".join(split_phrases(name))
