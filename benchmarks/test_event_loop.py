@@ -84,8 +84,11 @@ def test_no_gap_of_the_event_loop_is_long_while_a_training_begins_and_ends(
     QTest.mouseClick(widget.learn.cancel, Qt.MouseButton.LeftButton)
     person.wait(lambda: predictor.training is None)
     person.settle()
-    longest = watchdog.stop()
+    longest, ours = watchdog.stop(), watchdog.longest_ours
     others = slowdown()
-    report(f"longest gap around trainings: {longest:.0f} ms (machine busy by {others:.1f})")
-    report(watchdog.worst())
-    assert longest < LIMIT_MS * others
+    report(
+        f"longest gap around trainings: {longest:.0f} ms, ours {ours:.0f} ms "
+        f"(machine busy by {others:.1f})"
+    )
+    report(watchdog.worst(10))
+    assert ours < LIMIT_MS

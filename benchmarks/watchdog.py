@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
-import traceback
 from dataclasses import dataclass
+from types import FrameType
 
 from qtpy.QtCore import Qt, QTimer
 
@@ -22,19 +22,22 @@ class Gap:
 
     Attributes:
         milliseconds: between two turns of a timer that is due every ``TICK_MS``.
-        own_ms: the processor time that the main thread used in it; the rest it spent waiting for
-            the disk, for Python's lock, or for other programs to leave it a processor.
+        own_ms: the processor time that the main thread used in it.
+        queued_ms: that other programs kept the processors from it; the rest it spent waiting for
+            the disk or for a lock. 0 where the system does not say (it is Linux that does).
         step: what the script was doing.
         stack: of the main thread while it lasted, innermost call first; "" if it was not seen.
     """
 
     milliseconds: float
     own_ms: float
+    queued_ms: float
     step: str
     stack: str
 
     def __str__(self) -> str:
-        return f"{self.milliseconds:.0f} ms, own {self.own_ms:.0f} ms, {self.step}: {self.stack}"
+        parts = f"own {self.own_ms:.0f} ms, queued {self.queued_ms:.0f} ms"
+        return f"{self.milliseconds:.0f} ms, {parts}, {self.step}: {self.stack}"
 
 
 class Watchdog:
@@ -48,11 +51,13 @@ class Watchdog:
         self.step = ""
         self.longest = 0.0
         self.longest_own = 0.0
+        self.longest_ours = 0.0
+        """Of gaps less what others kept the processors: what a quiet machine would show."""
         self.turns = 0
         self.gaps: list[Gap] = []
         self._keep_ms = keep_ms
         self._last = time.perf_counter()
-        self._own = time.thread_time()
+        self._own, self._queued = time.thread_time(), queued_ms()
         self._seen: list[str] = []
         self._main = threading.get_ident()
         self._running = False
@@ -63,8 +68,8 @@ class Watchdog:
     def start(self) -> None:
         """Begin to measure; the time before is no gap."""
         self._last = time.perf_counter()
-        self._own = time.thread_time()
-        self.longest = self.longest_own = 0.0
+        self._own, self._queued = time.thread_time(), queued_ms()
+        self.longest = self.longest_own = self.longest_ours = 0.0
         self._running = True
         self._timer.start(TICK_MS)
         self._looking = threading.Thread(target=self._look, daemon=True)
@@ -80,17 +85,20 @@ class Watchdog:
 
     def worst(self, count: int = 5) -> str:
         """The gaps that were kept, worst first, a line for each."""
-        return "\n".join(str(gap) for gap in sorted(self.gaps, key=lambda gap: -gap.own_ms)[:count])
+        return "\n".join(str(gap) for gap in sorted(self.gaps, key=ours, reverse=True)[:count])
 
     def _tick(self) -> None:
-        now, own = time.perf_counter(), time.thread_time()
+        now, own, queued = time.perf_counter(), time.thread_time(), queued_ms()
         gap, own_gap = 1000 * (now - self._last), 1000 * (own - self._own)
-        self._last, self._own = now, own
+        queued_gap = queued - self._queued
+        self._last, self._own, self._queued = now, own, queued
         self.turns += 1
         self.longest = max(self.longest, gap)
         self.longest_own = max(self.longest_own, own_gap)
+        self.longest_ours = max(self.longest_ours, gap - queued_gap)
         if gap > self._keep_ms:
-            self.gaps.append(Gap(gap, own_gap, self.step, self._seen[-1] if self._seen else ""))
+            stack = self._seen[-1] if self._seen else ""
+            self.gaps.append(Gap(gap, own_gap, queued_gap, self.step, stack))
         self._seen.clear()
 
     def _look(self) -> None:
@@ -100,9 +108,31 @@ class Watchdog:
             if 1000 * (time.perf_counter() - self._last) > LOOK_AFTER_MS:
                 frame = sys._current_frames().get(self._main)
                 if frame is not None:
-                    calls = traceback.extract_stack(frame)[::-1][:LINES]
-                    at = (f"{call.name} ({short(call.filename)}:{call.lineno})" for call in calls)
-                    self._seen.append(" < ".join(at))
+                    self._seen.append(" < ".join(stack_of(frame)))
+
+
+def stack_of(frame: FrameType | None) -> list[str]:
+    """The calls that are going on, innermost first; quick, for the frames are at work."""
+    calls = []
+    while frame is not None and len(calls) < LINES:
+        code = frame.f_code
+        calls.append((code.co_name, code.co_filename, frame.f_lineno))
+        frame = frame.f_back
+    return [f"{name} ({short(file)}:{line})" for name, file, line in calls]
+
+
+def ours(gap: Gap) -> float:
+    """The part of a gap that is not other programs'."""
+    return gap.milliseconds - gap.queued_ms
+
+
+def queued_ms() -> float:
+    """How long this thread has waited for a processor so far; 0 where the system does not say."""
+    try:
+        with open("/proc/thread-self/schedstat", encoding="ascii") as file:
+            return int(file.read().split()[1]) / 1e6
+    except (OSError, IndexError, ValueError):
+        return 0.0
 
 
 def short(path: str) -> str:
