@@ -3,7 +3,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from napari_usgseg.core.metrics import dice
@@ -12,6 +15,7 @@ from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_classes, read_labels
 from napari_usgseg.io.outputs import RECORD_FILE
 from napari_usgseg.segmentation.batch import alone_in
+from tests.support.dicom import ENCODERS, write_dicom
 
 SPLITS = Path(__file__).resolve().parents[2] / "benchmarks" / "splits.json"
 
@@ -60,20 +64,90 @@ def test_bad_files_among_good_ones_are_named_and_give_code_3(usgseg, images, tmp
     ]  # fmt: skip
 
 
-def test_a_dangling_link_is_named_and_a_cine_tiff_says_that_one_frame_was_done(
+LOOP = np.random.default_rng(0).integers(0, 255, (4, 60, 80), np.uint8)
+BOX = ("--box", "10,10,50,40")
+
+
+@pytest.mark.parametrize("name", ["loop.dcm", "IM0001", "loop.tif", "loop.nii.gz"])
+def test_a_loop_has_a_label_map_for_each_frame(usgseg, tmp_path, checkpoint, name):
+    path = tmp_path / "in" / name
+    path.parent.mkdir()
+    if name.endswith("tif"):
+        tifffile.imwrite(path, LOOP, photometric="minisblack")
+    elif name.endswith("gz"):
+        nibabel.save(nibabel.Nifti1Image(LOOP.T, np.diag([-1, -1, 1, 1])), path)
+    else:
+        write_dicom(path, LOOP, PatientID="7261")
+    words = ["segment", path, *BOX, "--model", checkpoint, "--overlay", "--out", tmp_path / "out"]
+    outcome = usgseg(*words)
+    assert (outcome.code, outcome.err) == (0, "")
+    stem = name.partition(".")[0]
+    for folder in (tmp_path / "out" / stem, tmp_path / "out" / "overlays" / stem):
+        assert [p.name for p in sorted(folder.iterdir())] == [f"{k:04d}.png" for k in range(4)]
+    for k in range(4):
+        assert read_labels(tmp_path / "out" / stem / f"{k:04d}.png").shape == (60, 80)
+    entry = json.loads((tmp_path / "out" / "run.json").read_text())["files"][stem]
+    assert entry["status"] == "done"
+    assert entry.get("group", "patient-").startswith("patient-")
+    assert "0 written, 1 kept, 0 failed" in usgseg(*words).out
+
+
+def test_frames_that_an_interrupted_run_wrote_are_kept(usgseg, tmp_path, checkpoint):
+    path = write_dicom(tmp_path / "loop.dcm", LOOP)
+    out = tmp_path / "out"
+    words = ["segment", path, *BOX, "--model", checkpoint, "--out", out]
+    assert usgseg(*words).code == 0
+    run = json.loads((out / "run.json").read_text())
+    run["files"]["loop"]["status"] = "writing"
+    (out / "run.json").write_text(json.dumps(run))
+    (out / "loop" / "0002.png").unlink()
+    before = (out / "loop" / "0001.png").stat().st_mtime_ns
+    assert usgseg(*words).code == 0
+    assert (out / "loop" / "0002.png").is_file()
+    assert (out / "loop" / "0001.png").stat().st_mtime_ns == before
+
+
+def test_a_broken_frame_is_named_and_the_others_are_written(usgseg, tmp_path, checkpoint):
+    encode = ENCODERS["1.2.840.10008.1.2.4.90"]
+    coded = [encode(frame) for frame in LOOP]
+    coded[2] = coded[2][:50] + bytes(40)
+    path = write_dicom(tmp_path / "a.dcm", LOOP, syntax="1.2.840.10008.1.2.4.90", coded=coded)
+    out = tmp_path / "out"
+    outcome = usgseg("segment", path, *BOX, "--model", checkpoint, "--out", out)
+    assert outcome.code == 3
+    assert "a.dcm: frame 2 is truncated or damaged" in outcome.err
+    assert sorted(p.name for p in (out / "a").iterdir()) == ["0000.png", "0001.png", "0003.png"]
+
+
+def test_a_name_that_repeats_who_the_patient_is_is_shown_and_never_stored(
     usgseg, tmp_path, checkpoint
 ):
     folder = tmp_path / "in"
-    folder.mkdir()
-    frame = Image.new("L", (80, 60), 9)
-    frame.save(folder / "cine.TIF", save_all=True, append_images=[frame] * 4)
-    (folder / "link.png").symlink_to(tmp_path / "gone.png")
-    words = ["--box", "10,10,50,40", "--out", tmp_path / "out", "--model", checkpoint]
-    outcome = usgseg("segment", folder, *words)
+    (folder / "Zebedee").mkdir(parents=True)
+    who = {"PatientName": "Zebedee^Maria", "PatientID": "MRN90210"}
+    write_dicom(folder / "MRN90210.dcm", LOOP, **who)
+    write_dicom(folder / "Zebedee" / "a.dcm", LOOP[:1], **who)
+    write_dicom(folder / "b.dcm", LOOP[:1], **who)
+    out = tmp_path / "out"
+    words = ["segment", folder, *BOX, "--model", checkpoint, "--out", out, "--recursive"]
+    outcome = usgseg(*words)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "MRN90210.dcm" in outcome.out  # on the screen
+    stored = " ".join(str(path.relative_to(out)) for path in out.rglob("*"))
+    stored += (out / "run.json").read_text().replace(str(tmp_path), "")
+    assert not [word for word in ("MRN90210", "Zebedee", "Maria") if word in stored]
+    files = json.loads((out / "run.json").read_text())["files"]
+    assert len(files) == 3
+    assert len({entry["group"] for entry in files.values()}) == 1
+    assert "0 written, 3 kept" in usgseg(*words).out
+
+
+def test_a_dangling_link_is_named(usgseg, images, tmp_path, checkpoint):
+    (images / "link.png").symlink_to(tmp_path / "gone.png")
+    outcome = usgseg("segment", images, *BOX, "--out", tmp_path / "out", "--model", checkpoint)
     assert outcome.code == 3
     assert len(outcome.err_lines) == 1
     assert "link.png: a link to" in outcome.err
-    assert "Only the first of its 5 frames was segmented" in outcome.out
 
 
 def test_label_maps_do_not_go_among_the_images(usgseg, images, checkpoint):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from napari_usgseg.core.errors import DatasetError, PromptError
 from napari_usgseg.core.types import ImageRecord
-from napari_usgseg.io.groups import default_group, group_images
+from napari_usgseg.io.groups import default_groups, group_images
 
 FOLDER = Path("/data/scans")
 
@@ -39,7 +39,7 @@ def test_without_a_rule_a_patient_s_folder_and_a_loop_s_frames_stay_together():
     assert list(group_images(images, FOLDER).of.values()) == [
         "a", "loop", "loop", "P1", "P1", "P1", "P2",
     ]  # fmt: skip
-    assert [default_group(image) for image in images[:2]] == ["a", "loop"]
+    assert list(default_groups(images[:2]).values()) == ["a", "loop"]
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from .datasets import SIDES, card_ids, sides_by_group
 from .formats import DEFAULT_FORMAT, FORMATS, export_format, format_module
 from .formats.objects import objects_of, write_text
 from .formats.records import Entry, ExportAbout, ExportImage
-from .groups import default_group
+from .groups import default_groups
 from .images import read_spacing
 from .labels import Labelling, LabelMap, semantic, values_in
 from .names import safe_file_names
@@ -129,9 +129,9 @@ def export_images(
     file_names = safe_file_names(record.image_id for record in records)
     ids = card_ids(file_names)
     names = {entry.class_id: readable(entry.name) for entry in classes}
-    own = {
-        item.image_id: (groups or {}).get(item.image_id) or default_group(item) for item in records
-    }
+    given = groups or {}
+    own = {item.image_id: given.get(item.image_id, "") for item in records}
+    own |= default_groups([item for item in records if not own[item.image_id]])
     sides = sides_by_group(name, {ids[image_id]: group for image_id, group in own.items()})
     counts = _Counts()
     entries: dict[str, Entry] = {}

@@ -1,8 +1,8 @@
 r"""Groups of images: of one patient, case or loop, so that a split tears none apart.
 
-Without a rule, images in folders below the folder of images have the first of these as their group
-(a folder for each patient), the frames of one file are a group, and every other image is one of its
-own. A rule says it otherwise:
+Without a rule, DICOM files have their patient as their group (under a pseudonym), images in folders
+below the folder of images have the first of these (a folder for each patient), the frames of one
+file are a group, and every other image is one of its own. A rule says it otherwise:
 
     folder       the folder that the image lies in
     prefix:_     what stands in the file's name before the first "_", or before any other sign
@@ -24,6 +24,7 @@ from PIL import Image
 from ..core.errors import DatasetError, PromptError, readable
 from ..core.types import ImageRecord
 from .names import safe_file_name, same_name_key
+from .reading.files import patient_of
 from .tables import read_table
 
 TABLES = (".csv", ".xlsx")
@@ -81,8 +82,16 @@ def _counted(names: Sequence[str], what: str) -> str:
     return f"{len(names)} {what}{'s' if len(names) > 1 else ''} ({shown}{more})"
 
 
-def default_group(record: ImageRecord, folder: Path | None = None) -> str:
-    """The group of an image without a rule; ``folder`` is the one that its images are under."""
+def default_groups(records: Sequence[ImageRecord], folder: Path | None = None) -> dict[str, str]:
+    """Image id -> group without a rule; ``folder`` is the one that the images are under."""
+    patients = {path: patient_of(path) for path in {record.path for record in records}}
+    return {
+        record.image_id: patients[record.path] or _default_group(record, folder)
+        for record in records
+    }
+
+
+def _default_group(record: ImageRecord, folder: Path | None) -> str:
     above, _, _ = _name(record, folder).partition("/")
     if above != record.path.name:
         return above
@@ -104,7 +113,7 @@ def group_images(
         DatasetError: the table cannot be read, lacks a column, has a row without a group, or gives
             an image two groups; it names the table, the row and what was expected.
     """
-    groups = {record.image_id: default_group(record, folder) for record in records}
+    groups = default_groups(records, folder)
     if rule is None:
         return Groups(groups)
     unknown: tuple[str, ...] = ()

@@ -21,6 +21,7 @@ from ..core.types import ImageRecord, LabelClass
 from ..effort.efforts import about_the_work
 from ..io.images import content_key, to_rgb_uint8
 from ..io.labels import labelling_in, semantic, values_in
+from ..io.reading.frames import FileAbout
 from ..io.search import left_out
 from ..project.images import TO_SEARCH
 from ..project.project import LabelStore, MemoryStore, Project
@@ -52,6 +53,7 @@ class Loaded:
         unflagged: the state that it has again when its flag is taken away.
         warning: a sentence for the person who looks at it, or "".
         notes: (file, text) of what is odd about it and was read all the same (``core.notes``).
+        about: what its file says of spacing, regions and rate; None where there is none.
     """
 
     record: ImageRecord
@@ -63,6 +65,7 @@ class Loaded:
     unflagged: ImageState = ImageState.UNTOUCHED
     warning: str = ""
     notes: tuple[tuple[str, str], ...] = ()
+    about: FileAbout | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -183,7 +186,8 @@ def load_image(store: LabelStore, record: ImageRecord) -> Loaded:
     states = store.read_state(record.image_id)
     warning = " ".join(filter(None, (warning, *store.take_warnings())))
     key, notes = content_key(pixels), tuple(heard)
-    return Loaded(record, key, pixels, labels, proposal, *states, warning, notes)
+    about = store.about(record)
+    return Loaded(record, key, pixels, labels, proposal, *states, warning, notes, about)
 
 
 def save(store: LabelStore, events: tuple[Event, ...]) -> tuple[SaveReport, str]:

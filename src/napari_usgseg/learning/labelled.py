@@ -17,7 +17,7 @@ from ..core.errors import Cancelled, CheckpointError, DatasetError, FileError
 from ..core.types import ImageEmbedding
 from ..io.atomic import write_atomically
 from ..io.datasets import Dataset, DatasetItem, read_mask, read_pair
-from ..io.groups import default_group
+from ..io.groups import default_groups
 from ..io.images import content_key
 from ..io.labels import labelling_in, semantic
 from ..models.embedding_cache import CachePlace, EmbeddingCache
@@ -194,6 +194,7 @@ def read_accepted(
     with closing(Project(root, annotator=request["annotator"], write=False)) as store:
         labels = label_maps(folder, request, store)
         records = {record.image_id: record for record in store.records}
+        groups = default_groups(store.records, store.folder)
         place = CachePlace(store.root / "cache" / "embeddings", int(request["cache_bytes"]))
         cache = EmbeddingCache(place)
         room, size = EMBEDDING_BYTES, 0
@@ -216,7 +217,7 @@ def read_accepted(
                         cache.put(embedding)
                 size = nbytes(embedding)
                 room -= size
-            group = default_group(record, store.folder)
+            group = groups[image_id]
             images.append(LabelledImage(image_id, group, pixels, values, embedding))
         return images, store.name
 

@@ -16,7 +16,7 @@ from ..core.types import ImageRecord
 from ..io.atomic import sha256_of
 from ..io.images import image_files
 from ..io.names import numbered_name, safe_file_name, same_name_key
-from ..io.reading.files import READ, frame_sizes
+from ..io.reading.files import READ, frame_sizes, image_stem
 from ..io.search import left_out
 from .database import Database
 from .records import FileStat
@@ -88,12 +88,13 @@ def unique_ids(files: Iterable[Path], taken: Iterable[str] = ()) -> list[str]:
         taken: ids of files that have theirs already.
     """
     files = list(files)
-    counts = Counter(_key(path.stem) for path in files)
+    stems = [image_stem(path) for path in files]
+    counts = Counter(map(_key, stems))
     used = {_key(image_id) for image_id in taken}
     ids: list[str] = []
-    for path in files:
-        stem = _key(path.stem)
-        ids.append(_take(path.stem if counts[stem] == 1 and stem not in used else path.name, used))
+    for path, stem in zip(files, stems, strict=True):
+        alone = counts[_key(stem)] == 1 and _key(stem) not in used
+        ids.append(_take(stem if alone or stem not in path.name else path.name, used))
     return ids
 
 

@@ -26,8 +26,10 @@ from numpy.typing import NDArray
 
 from ..core.errors import DatasetError, ImageReadError, LabelWriteError, readable
 from ..core.types import ImageRecord, LabelClass
-from ..io.images import read_image
+from ..io.images import as_shown
 from ..io.names import same_name_key
+from ..io.reading.files import OpenFiles
+from ..io.reading.frames import FileAbout
 from .database import FILE, Database
 from .event_log import EventLog, ImageRow
 from .images import (
@@ -91,6 +93,10 @@ class LabelStore(ABC):
     @abstractmethod
     def read_image(self, record: ImageRecord) -> NDArray[np.uint8]:
         """(H, W, 3) RGB uint8."""
+
+    def about(self, record: ImageRecord) -> FileAbout | None:
+        """What an image's file says of spacing, regions and rate; None where there is none."""
+        return None
 
     @abstractmethod
     def read_labels(self, record: ImageRecord, *, take_in: bool = True) -> LabelMap | None:
@@ -291,6 +297,7 @@ class Project(LabelStore):
         self.read_only = "" if write else "it was opened for reading only"
         self._lock = AnnotatorLock(self.root, self.annotator, self._lost)
         self._stale: set[str] = set()
+        self._files = OpenFiles()
         database = self._open()
         try:
             if is_project:
@@ -347,6 +354,7 @@ class Project(LabelStore):
 
     def close(self) -> None:
         """Let others have it; a second time does nothing."""
+        self._files.close()
         self._database.close()
         self._lock.release()
         self.read_only = self.read_only or "it is closed; open it again"
@@ -390,7 +398,7 @@ class Project(LabelStore):
             ImageReadError: the file is gone, damaged, no image, or has another size by now.
         """
         try:
-            pixels = read_image(record.path, record.frame)
+            pixels = as_shown(record.path, self._files.stored(record.path, record.frame))
         except ImageReadError:
             if record.frame is not None and record.path.is_file():  # perhaps no frame any more
                 self._forget_header(record)
@@ -406,6 +414,12 @@ class Project(LabelStore):
         if not self.read_only and item is not None and item.path not in self._stale:
             self._note_content(item, record.path)
         return pixels
+
+    def about(self, record: ImageRecord) -> FileAbout | None:
+        """What an image's file says of spacing, regions and rate; None where it cannot be read."""
+        with suppress(ImageReadError):
+            return self._files.about(record.path)
+        return None
 
     def _forget_header(self, record: ImageRecord) -> None:
         """Have the sizes in a file read anew at the next opening, whatever its time says."""

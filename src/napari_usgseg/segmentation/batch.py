@@ -1,6 +1,7 @@
 """Batch segmentation of images into label maps; one bad file never stops the others.
 
     <out>/<id>.png            label map of exactly the image's size
+    <out>/<id>/0000.png       of a loop or a volume: one for each frame
     <out>/overlays/<id>.png   the labels drawn over the image, where asked for
     <out>/classes.json        what the label values mean
     <out>/run.json            request, models, versions, and what became of each file
@@ -37,6 +38,7 @@ from scipy import ndimage
 
 from ..core.errors import (
     DatasetError,
+    ImageReadError,
     LabelWriteError,
     PromptError,
     UsgsegError,
@@ -46,7 +48,7 @@ from ..core.geometry import box_within
 from ..core.notes import listening
 from ..core.types import LabelClass, Prompts, TextPrompt
 from ..io.atomic import Write, sha256_of, write_new
-from ..io.images import frame_count, image_size, read_image
+from ..io.images import as_shown, image_size
 from ..io.labels import (
     CLASSES_FILE,
     default_color,
@@ -58,6 +60,8 @@ from ..io.labels import (
 )
 from ..io.names import numbered_name, safe_file_name, same_name_key
 from ..io.outputs import OutputFolder, file_identities
+from ..io.reading.files import hidden_name, image_stem, open_frames
+from ..io.reading.frames import Frames
 from ..io.search import natural_order
 from ..models.grounding.phrases import listed_phrases, split_phrases, wanted_phrases
 from ..models.interfaces import Detector, Segmenter
@@ -329,21 +333,57 @@ class _Batch:
         started = time.perf_counter()
         label_path = self.folder.root / f"{place.image_id}.png"
         noted = {"sha256": place.sha256 or content_hash(source) or "", "group": group}
+        broken: list[str] = []
         try:
-            if self._is_kept(source, place, label_path):
-                self.run.found_again(place.image_id, source, **noted)
-                objects = self.run.objects(place.image_id)
-                return FileResult(source, label_path, "kept", objects)
-            objects, message = self._write(source, place.image_id, label_path, noted)
+            with open_frames(source) as frames:
+                noted["group"] = frames.about.group or noted["group"]
+                if len(frames) > 1:
+                    label_path = self.folder.root / place.image_id / "0000.png"
+                if self._is_kept(source, place, label_path):
+                    self.run.found_again(place.image_id, source, **noted)
+                    objects = self.run.objects(place.image_id)
+                    return FileResult(source, label_path, "kept", objects)
+                if len(frames) > 1:
+                    objects, message, broken = self._write_loop(frames, place, label_path, noted)
+                else:
+                    objects, message = self._write(frames, 0, place.image_id, label_path, noted)
         except Exception as error:  # whatever a damaged file sets off, the other files are done
             message = _without_path(error, source)
             if place.standing != "taken" and not os.path.lexists(label_path):
                 self.run.record(place.image_id, source, "failed", **noted, message=message)
             return FileResult(source, label_path, "failed", message=message)
         seconds = time.perf_counter() - started
+        message = " ".join(filter(None, ("; ".join(broken), message)))
         what = {"objects": objects, "seconds": round(seconds, 4), "message": message}
         self.run.record(place.image_id, source, "done", **noted, **what)
-        return FileResult(source, label_path, "done", objects, seconds, message)
+        status: Status = "failed" if broken else "done"
+        return FileResult(source, label_path, status, objects, seconds, message)
+
+    def _write_loop(
+        self, frames: Frames, place: ImageId, label_path: Path, noted: Mapping[str, str]
+    ) -> tuple[int, str, list[str]]:
+        """Write a label map for each frame of a loop: ``<id>/0000.png``, ``<id>/0001.png``, ...
+
+        Returns:
+            How many objects are in them, what a person should know, and what is wrong with frames
+            that have none; a broken frame costs no other.
+        """
+        goes_on = self.run.status(place.image_id) == "writing" and place.standing == "known"
+        objects, notes, broken = 0, dict[str, None](), list[str]()
+        for index in range(len(frames)):
+            path = label_path.with_name(f"{index:04d}.png")
+            if goes_on and not self.request.overwrite and self.folder.is_own(path):
+                continue  # written before the run was interrupted
+            try:
+                count, message = self._write(frames, index, place.image_id, path, noted)
+            except ImageReadError as error:
+                broken.append(_without_path(error, frames.path))
+                continue
+            objects += count
+            notes |= dict.fromkeys(filter(None, [message]))
+        if len(broken) == len(frames):
+            raise ImageReadError(frames.path, broken[0])
+        return objects, " ".join(notes), broken
 
     def _is_kept(self, source: Path, place: ImageId, label_path: Path) -> bool:
         """Whether the label map that is there is this image's; False where it may be written.
@@ -376,17 +416,23 @@ class _Batch:
         return False
 
     def _write(
-        self, source: Path, image_id: str, label_path: Path, noted: Mapping[str, str]
+        self,
+        frames: Frames,
+        index: int,
+        image_id: str,
+        label_path: Path,
+        noted: Mapping[str, str],
     ) -> tuple[int, str]:
-        """Write an image's label map; how many objects are in it, and what a person should know."""
-        picture = label_path.parent / "overlays" / label_path.name
+        """Write a frame's label map; how many objects are in it, and what a person should know."""
+        root = self.folder.root
+        picture = root / "overlays" / label_path.relative_to(root)
         self.folder.check(label_path, *([picture] if self.request.overlay else []))
-        image = read_image(source)
+        image = as_shown(frames.path, frames.stored(index))
         found = self.propose(image)
         values = {item.name.lower(): item.class_id for item in self.classes}
         class_ids = [values[item.phrase.lower()] for item in found.items]
         labels = compose(found.items, class_ids, image.shape[:2])
-        self.run.begin(image_id, source, **noted)
+        self.run.begin(image_id, frames.path, **noted)
         write_labels(label_path, labels, self.folder.write)
         if self.request.overlay:
             write_overlay(picture, image, labels, self.classes, self.folder.write)
@@ -398,8 +444,6 @@ class _Batch:
                 if item.class_id in class_ids and not (labels == item.class_id).any()
             ),
         ]
-        if (frames := frame_count(source)) > 1:
-            notes.append(f"Only the first of its {frames} frames was segmented.")
         return len(found.items), " ".join(notes)
 
 
@@ -447,8 +491,11 @@ class ImageId:
 
 
 def place_of(path: Path) -> str:
-    """Where an image is, whatever the way there; a link to one is at its own place."""
-    return str(path.parent.resolve() / path.name)
+    """Where an image is, whatever the way there; a link to one is at its own place.
+
+    A place that repeats who the patient is is a hash of it.
+    """
+    return hidden_name(path) or str(path.parent.resolve() / path.name)
 
 
 def content_hash(path: Path) -> str | None:
@@ -569,8 +616,11 @@ def unique_ids(
 
 def _wanted_ids(path: Path, groups: Mapping[Path, str]) -> tuple[str, str, str]:
     """What an image may be called, best first."""
+    if hidden := hidden_name(path):
+        return hidden, hidden, hidden
     before = "".join(f"{part}-" for part in groups.get(path, "").split("/") if part)
-    stem, name, in_folder = path.stem, path.name, f"{path.parent.name}-{path.stem}"
+    stem, name = image_stem(path), path.name
+    in_folder = f"{path.parent.name}-{stem}"
     return (
         safe_file_name(before + stem),
         safe_file_name(before + name),

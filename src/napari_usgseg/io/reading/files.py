@@ -13,7 +13,8 @@ from PIL import Image
 
 from ...core.errors import ImageReadError
 from . import dicom, tiff, video, volumes
-from .frames import UNKNOWN, Frames, Stored, read_errors
+from .frames import UNKNOWN, FileAbout, Frames, Stored, read_errors
+from .identity import pseudonym
 from .stills import open_still
 
 READ = "DICOM, PNG, JPEG, BMP, TIFF, GIF, WebP, videos, NIfTI, MetaImage and NRRD"
@@ -96,6 +97,46 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
+def about_file(path: Path) -> FileAbout | None:
+    """What a file says of itself; None where it cannot be read."""
+    with suppress(ImageReadError), open_frames(path) as frames:
+        return frames.about
+    return None
+
+
+def patient_of(path: Path) -> str | None:
+    """The pseudonym of the patient of a file; None where it is not DICOM, or does not tell."""
+    if path.suffix.lower() in STILL_SUFFIXES or not is_dicom(path):
+        return None
+    about = about_file(path)
+    return None if about is None else about.group
+
+
+def hidden_name(path: Path) -> str | None:
+    """A hash for a file whose path repeats who the patient is; None for any other.
+
+    It stands for the file wherever its name would be stored or exported.
+    """
+    if path.suffix.lower() in STILL_SUFFIXES or not is_dicom(path):
+        return None
+    about = about_file(path)
+    if about is None or not about.repeats_identity:
+        return None
+    return pseudonym(str(path.parent.resolve() / path.name), "image")
+
+
+def image_stem(path: Path) -> str:
+    """What an image is called: its file's name without a known suffix, or its ``hidden_name``."""
+    if hidden := hidden_name(path):
+        return hidden
+    name = path.name.lower()
+    for suffix in (*VOLUME_SUFFIXES, *STILL_SUFFIXES, *DICOM_SUFFIXES, *VIDEO_SUFFIXES):
+        if name.endswith(suffix) and len(name) > len(suffix):
+            return path.name[: -len(suffix)]
+    known = path.suffix[1:].isalpha()  # else a part of a number
+    return path.stem if known else path.name
+
+
 class OpenFiles:
     """Files that were read from last, kept open, so that the next frame of a loop is near.
 
@@ -117,6 +158,15 @@ class OpenFiles:
         """
         with self._lock:
             return self._opened(path).stored(frame or 0)
+
+    def about(self, path: Path) -> FileAbout:
+        """What a file says of itself beside its pixels.
+
+        Raises:
+            ImageReadError: as for ``open_frames``.
+        """
+        with self._lock:
+            return self._opened(path).about
 
     def _opened(self, path: Path) -> Frames:
         try:
