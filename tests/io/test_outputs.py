@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
 from napari_usgseg.core.errors import LabelWriteError
+from napari_usgseg.io import outputs
 from napari_usgseg.io.atomic import write_new
 from napari_usgseg.io.outputs import (
     PROJECT_FILE,
@@ -223,3 +225,23 @@ def test_a_file_that_appears_while_another_is_written_stays(tmp_path, monkeypatc
         write_new(path, b"ours")
     assert path.read_bytes() == b"theirs"
     assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_number_on_the_disk_that_a_vanished_image_left_makes_no_new_file_one_that_is_read(
+    tmp_path, monkeypatch
+):
+    image = tmp_path / "a.png"
+    image.write_bytes(b"image")
+    folder = OutputFolder(tmp_path / "out", reads=[image])
+    number = image.stat().st_ino
+    image.unlink()
+    identities = outputs.file_identities
+
+    def with_its_number(path):  # as file systems give it to the next file
+        found = identities(path)
+        return found | {(tmp_path.stat().st_dev, number)} if Path(path).is_file() else found
+
+    monkeypatch.setattr(outputs, "file_identities", with_its_number)
+    folder.write(tmp_path / "out" / "b.txt", b"b")
+    folder.write(tmp_path / "out" / "c.txt", b"c")
+    assert (tmp_path / "out" / "c.txt").read_bytes() == b"c"

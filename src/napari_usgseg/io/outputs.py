@@ -52,7 +52,7 @@ class OutputFolder:
         self.root = Path(root)
         self.overwrite = overwrite
         read = [Path(path) for path in reads]
-        self._reads = {identity for path in read for identity in file_identities(path)}
+        self._reads = {identity: path for path in read for identity in file_identities(path)}
         self._read_places = [_real(path) for path in read]
         self._record = _Record(_real(self.root))
         self._written: set[Path] = set()
@@ -170,7 +170,7 @@ class OutputFolder:
         Raises:
             LabelWriteError: it cannot be removed.
         """
-        if self.overwrite and self.is_own(path) and not file_identities(path) & self._reads:
+        if self.overwrite and self.is_own(path) and not self._is_read(path):
             _unlink(path)
 
     @contextlib.contextmanager
@@ -220,14 +220,22 @@ class OutputFolder:
                 if name not in PASSED_OVER and not is_half_written(name):
                     yield Path(place) / name
 
+    def _is_read(self, path: Path) -> bool:
+        """Whether a file is one that is read; a number on the disk is given again to new files."""
+        found = file_identities(path)
+        return any(
+            identity in self._reads and identity in file_identities(self._reads[identity])
+            for identity in found
+        )
+
     def _check_not_read(self, path: Path) -> None:
-        if file_identities(path) & self._reads:
+        if self._is_read(path):
             raise LabelWriteError(path, "is read by this command; choose another place for it")
 
     def _remember(self, path: Path, data: bytes) -> None:
         """Say that ``path`` is about to hold ``data``; a record that is another file is refused."""
         record = self._record.path
-        if record.is_symlink() or file_identities(record) & self._reads:
+        if record.is_symlink() or self._is_read(record):
             raise LabelWriteError(record, "is no record of this program; choose another folder")
         try:
             self._record.add(_place(path), hashlib.sha256(data).hexdigest())

@@ -144,7 +144,17 @@ def read_labels_of(path: Path, name: str | None = None) -> tuple[str, LabelSet]:
     for each in FORMATS:
         if format_module(each).recognises(path):
             return each, format_module(each).read(path)
+    if _has_pictures(path):
+        return DEFAULT_FORMAT, format_module(DEFAULT_FORMAT).read(path)
     raise DatasetError(
         path,
         f"is of no format that is known ({', '.join(FORMATS)}); name it, if it is one of these",
     )
+
+
+def _has_pictures(path: Path) -> bool:
+    """Whether it is a picture, or a folder with one directly in it: perhaps label maps."""
+    from ..search import IMAGE_SUFFIXES
+
+    files = [path] if path.is_file() else path.iterdir()
+    return any(file.suffix.lower() in IMAGE_SUFFIXES for file in files)
