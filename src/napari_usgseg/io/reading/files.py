@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import os
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from cachetools import LRUCache
 from PIL import Image
@@ -26,6 +28,7 @@ VIDEO_SUFFIXES = (
 VOLUME_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 DICOM_SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")
 _HEAD = 512
+T = TypeVar("T")
 
 
 def open_frames(path: str | Path) -> Frames:
@@ -156,8 +159,16 @@ class OpenFiles:
         Raises:
             ImageReadError: as for ``read_stored``.
         """
+        return self.use(path, lambda frames: frames.stored(frame or 0))
+
+    def use(self, path: Path, does: Callable[[Frames], T]) -> T:
+        """Do something with an open file, alone.
+
+        Raises:
+            ImageReadError: as for ``open_frames``; and what ``does`` raises.
+        """
         with self._lock:
-            return self._opened(path).stored(frame or 0)
+            return does(self._opened(path))
 
     def about(self, path: Path) -> FileAbout:
         """What a file says of itself beside its pixels.
@@ -165,8 +176,7 @@ class OpenFiles:
         Raises:
             ImageReadError: as for ``open_frames``.
         """
-        with self._lock:
-            return self._opened(path).about
+        return self.use(path, lambda frames: frames.about)
 
     def _opened(self, path: Path) -> Frames:
         try:
