@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from napari_usgseg.cli.ablate import phrasings_of
+from napari_usgseg.cli.evaluate import phrasings_of
 from napari_usgseg.phantoms.phantom import write_phantom_dataset
 
 

@@ -18,7 +18,6 @@ from .. import __version__
 from ..core.errors import Cancelled, UsgsegError
 from ..core.notes import listening
 from . import (
-    ablate,
     datasets,
     demo,
     evaluate,
@@ -26,6 +25,7 @@ from . import (
     import_,
     info,
     models,
+    propagate,
     report,
     segment,
     train,
@@ -45,8 +45,9 @@ app = typer.Typer(
     context_settings={"token_normalize_func": lambda name: OLD_NAMES.get(name, name)},
 )
 app.command("segment")(segment.segment)
+app.command("propagate")(propagate.propagate)
 app.command("evaluate")(evaluate.evaluate)
-app.command("ablate")(ablate.ablate)
+app.command("ablate")(evaluate.ablate)
 app.add_typer(train.app, name="train")
 app.command("export")(export.export)
 app.command("import")(import_.import_)

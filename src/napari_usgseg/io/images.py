@@ -25,12 +25,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from ..core.errors import ImageReadError
 from ..core.notes import remark
 from .reading.files import frame_sizes, open_frames, read_stored
-from .reading.frames import Spacing, Stored, color_channels, upright
+from .reading.frames import Frames, Spacing, Stored, color_channels, upright
 from .search import search_images
 
 _PERCENTILES = (0.1, 99.9)
@@ -65,6 +66,38 @@ def as_shown(path: Path, stored: Stored) -> NDArray[np.uint8]:
     if hidden:
         remark(path, "its alpha hides the whole picture and was ignored")
     return np.ascontiguousarray(upright(image, stored.orientation))
+
+
+class Loop:
+    """The frames of an open file as (H, W, 3) RGB uint8, each decoded when it is asked for.
+
+    A frame that cannot be decoded looks like the one that was read before it, so that what follows
+    objects through the loop goes on behind it.
+
+    Args:
+        frames: the file; whoever opened it closes it.
+
+    Attributes:
+        broken: what is wrong with frames that could not be decoded, by frame.
+    """
+
+    def __init__(self, frames: Frames) -> None:
+        self._frames = frames
+        self._read: LRUCache[int, NDArray[np.uint8]] = LRUCache(4)
+        self._last = np.zeros((*frames.sizes[0], 3), np.uint8)
+        self.broken: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, frame: int) -> NDArray[np.uint8]:
+        if frame not in self._read:
+            try:
+                self._last = as_shown(self._frames.path, self._frames.stored(frame))
+            except ImageReadError as error:
+                self.broken[frame] = error.cause
+            self._read[frame] = self._last
+        return self._read[frame]
 
 
 def content_key(image: NDArray[np.uint8]) -> str:

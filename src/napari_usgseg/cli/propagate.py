@@ -1,0 +1,133 @@
+"""``usgseg propagate``: objects of the labelled frames of a loop on all its frames."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..core.errors import PromptError
+from .common import Device, ModelName, end_if_failed, progress
+
+if TYPE_CHECKING:
+    from ..io.images import Loop
+    from ..io.labels import LabelMap
+
+AREAS = "areas.csv"
+
+
+def propagate(
+    loop: Annotated[Path, typer.Argument(help="A loop: DICOM, video, multi-page TIFF, ...")],
+    keyframe: Annotated[
+        list[str],
+        typer.Option(metavar="FRAME=LABELS", help="Label map of a frame, from 0; repeatable."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the label maps and areas.csv.")],
+    first: Annotated[int, typer.Option(min=0, help="First frame to be labelled.")] = 0,
+    last: Annotated[int | None, typer.Option(min=0, help="Last one; else the loop's.")] = None,
+    model: ModelName = "nano",
+    overwrite: Annotated[
+        bool, typer.Option(help="Replace what this program wrote, and nothing else.")
+    ] = False,
+    device: Device = "auto",
+) -> None:
+    """Label the other frames of a loop from those that are labelled.
+
+    Each label is one object. A SAM 2.1 remembers it (--model), with other segmenters it follows the
+    tissue's motion. Frames between two labelled ones are reached from both; labelled frames stay as
+    they are. OUT gets OUT/LOOP/0000.png, ... as from `usgseg segment`, and areas.csv.
+    """
+    from ..io.images import Loop
+    from ..io.labels import write_labels
+    from ..io.outputs import OutputFolder
+    from ..io.reading.files import image_stem, open_frames
+    from ..models.registry import load_segmenter
+    from ..segmentation.propagation import propagator_for
+
+    places = dict(_place(text) for text in keyframe)
+    with open_frames(loop) as opened:
+        frames = Loop(opened)
+        known = {frame: _labels(path, frame, frames) for frame, path in places.items()}
+        wanted = range(first, len(frames) if last is None else last + 1)
+        folder = OutputFolder(out, reads=[loop, *places.values()], overwrite=overwrite)
+        target = out / image_stem(loop)
+        paths = {frame: target / f"{frame:04d}.png" for frame in (*wanted, *known)}
+        folder.check(out / AREAS, *paths.values())
+        propagator = propagator_for(load_segmenter(model, device=device))
+        objects = {
+            frame: {int(value): labels == value for value in _values(labels)}
+            for frame, labels in known.items()
+        }
+        rows = {frame: _areas(labels, {}) for frame, labels in known.items()}
+        for frame, labels in known.items():
+            write_labels(paths[frame], labels, folder.write)
+        with progress(len(set(wanted) - set(known)), "propagating") as step:
+            for found in propagator.propagate(frames, objects, wanted):
+                if found.frame in frames.broken:
+                    step(f"frame {found.frame}: {frames.broken[found.frame]}")
+                    continue
+                labels = next(iter(known.values())) * 0
+                for value, mask in found.masks.items():
+                    labels[mask] = value
+                write_labels(paths[found.frame], labels, folder.write)
+                rows[found.frame] = _areas(labels, found.scores)
+                step("")
+        about = opened.about
+        folder.write(out / AREAS, _table(rows, about.rate, about.spacing_mm))
+    written = len(rows) - len(known)
+    typer.echo(
+        f"{written} frames labelled from {len(known)}, {len(frames.broken)} failed; in {out}"
+    )
+    end_if_failed([f"{loop.name}: frame {n}: {cause}" for n, cause in frames.broken.items()])
+
+
+def _place(text: str) -> tuple[int, Path]:
+    number, found, path = text.partition("=")
+    if not found or not number.strip().isdecimal() or not path:
+        raise PromptError(f"--keyframe {text!r}: expected FRAME=LABELS, such as 0=first.png")
+    return int(number), Path(path)
+
+
+def _labels(path: Path, frame: int, frames: Loop) -> LabelMap:
+    from ..io.datasets import check_same_size
+    from ..io.labels import read_labels
+
+    if frame >= len(frames):
+        raise PromptError(f"--keyframe {frame}: the loop has frames 0 to {len(frames) - 1}")
+    labels = read_labels(path)
+    check_same_size(path, labels, frames[frame].shape[:2])
+    return labels
+
+
+def _values(labels: LabelMap) -> list[int]:
+    from ..io.labels import values_in
+
+    return [value for value in values_in(labels) if value]
+
+
+def _areas(labels: LabelMap, scores: dict[int, float]) -> list[tuple[int, int, float | str]]:
+    """(label, pixels, score) of each label of a frame; one that is given has no score."""
+    return [
+        (value, int((labels == value).sum()), round(scores[value], 4) if value in scores else "")
+        for value in _values(labels)
+    ]
+
+
+def _table(
+    rows: dict[int, list[tuple[int, int, float | str]]],
+    rate: float | None,
+    spacing_mm: tuple[float, float] | None,
+) -> bytes:
+    """Area of each label over time, in pixels, and in mm2 where a pixel's size is known."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["frame", "seconds", "label", "area_px", "area_mm2", "score"])
+    for frame, areas in sorted(rows.items()):
+        seconds = "" if not rate else round(frame / rate, 4)
+        for value, pixels, score in areas:
+            area = "" if spacing_mm is None else round(pixels * spacing_mm[0] * spacing_mm[1], 3)
+            table.writerow([frame, seconds, value, pixels, area, score])
+    return text.getvalue().encode()
