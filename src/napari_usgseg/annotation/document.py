@@ -7,7 +7,7 @@ job through ``requested``, and whoever runs it gives the job its outcome back.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -67,6 +67,7 @@ class AnnotationDocument:
     proposal_changed = Signal()
     classes_changed = Signal()
     states_changed = Signal()
+    images_changed = Signal(tuple)  # ids of images that one edit has changed, shown or not
     settings_changed = Signal()
     status_changed = Signal(Status)
     notified = Signal(str, str)  # "info", "warning" or "error", and a sentence with the cure
@@ -245,17 +246,28 @@ class AnnotationDocument:
 
     def edit(self, edit: Edit) -> bool:
         """Do an edit, write it down, and remember how to take it back; False where that cannot."""
-        saving = edit.patch is not None or edit.state is not None
+        parts = edit.parts or (edit,)
+        saving = any(part.patch is not None or part.state is not None for part in parts)
         if self.read_only and saving:
             self.say(f"Nothing was changed: {self.read_only}.", "warning")
             self.labels_changed.emit()
             return False
         new_classes = edit.table is None and self.table.classes != self.known_classes
-        if edit.patch is not None and new_classes:  # labels never stand without their classes
+        labels = any(part.patch is not None for part in parts)
+        if labels and new_classes:  # labels never stand without their classes
             edit = replace(edit, table=(self.table, self.table))
         number = self.undo_stack.push(edit)
         saving = saving or edit.table is not None
-        self.note(EventKind.EDIT, edit.image_id, edit=edit, serial=number, saving=saving)
+        self.note(
+            EventKind.EDIT,
+            edit.image_id,
+            edit=edit,
+            serial=number,
+            saving=saving,
+            parts=[
+                {"image_id": part.image_id, "edit": part, "step": number} for part in edit.parts
+            ],
+        )
         self.apply(edit)
         return True
 
@@ -270,6 +282,12 @@ class AnnotationDocument:
         So a window that fails to show one part of it loses none of the others.
         """
         changed: list[SignalInstance] = []
+        here = None if self.record is None or self.labels is None else self.record.image_id
+        for part in edit.parts:
+            if part.image_id == here:
+                self.apply(part)
+            else:
+                self.image_queue.apply(part)
         after = self._state.after(edit)
         if edit.patch is not None and after.labels is not None:
             if edit.image_id is not None:
@@ -289,6 +307,8 @@ class AnnotationDocument:
         if edit.proposal is not None and self.proposal.pending:
             self.ask_prompt()
         self.states_changed.emit()
+        if edit.parts:
+            self.images_changed.emit(tuple(part.image_id for part in edit.parts))
 
     def ask_prompt(self) -> None:
         """Have the active object segmented."""
@@ -417,6 +437,7 @@ class AnnotationDocument:
         serial: int | None = None,
         saving: bool = False,
         body: dict[str, Any] | None = None,
+        parts: Sequence[dict[str, Any]] = (),
         **content: Any,
     ) -> None:
         """Write an event into the store's history.
@@ -427,6 +448,7 @@ class AnnotationDocument:
             serial: where one was given out for it already.
             saving: the status line says that something is saved.
             body: JSON values.
+            parts: of it, events of the same kind: what each holds.
             content: ``edit``, ``step`` and ``proposal`` of ``project.records.Event``.
         """
         if self.store is None or self.store.read_only:
@@ -435,6 +457,8 @@ class AnnotationDocument:
             self.effort.touch()
         number = self.undo_stack.next_serial() if serial is None else serial
         self.outbox.put(self.store, Event(number, kind, image_id, body=body or {}, **content))
+        for part in parts:
+            self.outbox.put(self.store, Event(self.undo_stack.next_serial(), kind, **part))
         self._send(self.store, saving)
 
     def remember(self, values: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from psygnal import Signal
 from ..core.types import ImageRecord
 from ..jobs.files import Loaded
 from ..project.project import LabelStore
-from ..project.records import ImageProposal, ImageState, LabelMap
+from ..project.records import Edit, ImageProposal, ImageState, LabelMap
 from .undo import Outbox
 
 HOUR_S = 3600.0
@@ -278,6 +278,21 @@ class ImageQueue:
         if self._proposals.pop(image_id, None) is not None and proposal.objects:
             self._proposals[image_id] = proposal
         self.set_proposed(image_id, proposal.has_masks)
+
+    def apply(self, edit: Edit) -> None:
+        """Follow an edit of an image that is not shown."""
+        image_id, loaded = edit.image_id, self._loaded.get(edit.image_id or "")
+        if image_id is None or image_id not in self:
+            return
+        if edit.patch is not None:
+            if loaded is not None:
+                labels = edit.patch.applied(loaded.labels)
+                self._loaded[image_id] = replace(loaded, labels=labels)
+            self.set_drawn(image_id, bool(edit.patch.after.any()))
+        if edit.proposal is not None:
+            self.propose(image_id, edit.proposal[1])
+        if edit.state is not None:
+            self.set_state(image_id, edit.state[1])
 
     def take_loaded(self, image_id: str) -> Loaded | None:
         """The image as read before, if it is still kept."""

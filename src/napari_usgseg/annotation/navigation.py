@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..effort.efforts import Stopwatch
 from ..jobs import Lane, Scope, files, inference
-from ..jobs.files import Loaded, Opened
+from ..jobs.files import Content, Loaded, Opened
 from ..project.records import Edit, EventKind, ImageProposal, ImageState, Step
 from .class_table import first_table, with_labels
 from .commands import accept
@@ -290,6 +290,8 @@ class UndoNavigation:
     def __init__(self, document: AnnotationDocument, navigation: Navigation) -> None:
         self._document, self._navigation = document, navigation
         self._going = False
+        self._read = 0  # the number of the step whose images were read to see whether it fits them
+        self._contents: dict[str, Content] = {}
 
     def move(self, steps: int) -> None:
         """Undo (-1) or redo (1) the next step; where it was on another image, go there first."""
@@ -304,6 +306,7 @@ class UndoNavigation:
             self._document.say(NOTHING)
             return
         self._document.undo_stack.target = position
+        self._read = 0
         self._go_on()
 
     def stop(self) -> None:
@@ -337,6 +340,21 @@ class UndoNavigation:
         if not self._arrive(step):
             return False
         edit = history.content(step.number)
+        if edit is not None and edit.parts and step.number != self._read:
+            assert document.store is not None
+            images = [part.image_id for part in edit.parts if part.image_id]
+            queue = document.image_queue
+            document.ask(
+                files.read_contents,
+                document.store,
+                tuple(queue.get(image_id) for image_id in images if image_id in queue),
+                lane=Lane.FILES,
+                key="step",
+                scope=Scope.FOLDER,
+                text=f"Looking at the images of '{step.name}'...",
+                done=lambda found: self._take_contents(step.number, found),
+            )
+            return self._read == step.number  # answered at once
         if edit is None:
             assert document.store is not None
             document.ask(
@@ -356,6 +374,23 @@ class UndoNavigation:
         """Take an edit that was read from the store, and go on."""
         self._document.undo_stack.keep(number, edit)
         self._go_on()
+
+    def _take_contents(self, number: int, found: dict[str, Content]) -> None:
+        """Take the images of a step as they are now, and go on."""
+        self._read, self._contents = number, found
+        self._go_on()
+
+    def _fitting(self, change: Edit) -> list[int]:
+        """The indices of the parts of a step whose images are as it left them."""
+        record, fitting = self._document.record, []
+        for index, part in enumerate(change.parts):
+            content = self._contents.get(part.image_id or "")
+            labels = None if content is None else content.labels
+            if record is not None and part.image_id == record.image_id:
+                labels = self._document.labels
+            if labels is not None and (part.patch is None or part.patch.fits(labels)):
+                fitting.append(index)
+        return fitting
 
     def _arrive(self, step: Step) -> bool:
         """Go to the image of a step; False while it is read, or where it is gone."""
@@ -378,7 +413,7 @@ class UndoNavigation:
     def _apply(self, edit: Edit, step: Step, back: bool) -> bool:
         document, history = self._document, self._document.undo_stack
         change = edit.inverse() if back else edit
-        saving = change.patch is not None or change.state is not None
+        saving = change.patch is not None or change.state is not None or bool(change.parts)
         if document.read_only and saving:
             history.target = None
             document.say(f"Nothing was changed: {document.read_only}.", "warning")
@@ -390,6 +425,12 @@ class UndoNavigation:
             history.target = None
             document.say("The labels were changed elsewhere; this step cannot be taken.", "warning")
             return False
+        fitting = self._fitting(change)
+        if len(fitting) < len(change.parts):
+            left = len(change.parts) - len(fitting)
+            document.say(f"{left} of the images were changed elsewhere and stay so.", "warning")
+            change = replace(change, parts=tuple(change.parts[index] for index in fitting))
+        self._read, self._contents = 0, {}
         document.jobs.cancel(Scope.PROPOSAL)
         if back:
             history.back()
@@ -401,6 +442,14 @@ class UndoNavigation:
             step=step.number,
             proposal=None if change.proposal is None else change.proposal[1],
             saving=saving,
+            parts=[
+                {
+                    "image_id": part.image_id,
+                    "step": step.number + 1 + index,
+                    "proposal": None if part.proposal is None else part.proposal[1],
+                }
+                for index, part in zip(fitting, change.parts, strict=True)
+            ],
         )
         document.apply(change)
         return True

@@ -11,6 +11,7 @@ from .document import AnnotationDocument
 from .learners.adapter_tuning import AdapterTuning
 from .learners.prompt_predictor import PromptPredictor
 from .navigation import Navigation, UndoNavigation
+from .overview import Overview
 from .prefetch import Prefetch
 from .prompting import Copying, Prompting
 from .settings import Settings
@@ -31,6 +32,7 @@ class AnnotationSession(AnnotationDocument):
         painting: direct edits of the accepted labels.
         copying: what the previous image has, on this one.
         prefetch: reads and encodes the images around the current one.
+        overview: what is on each image, and accepting many at once.
         undo_navigation: undo, redo, and any step of the undo stack.
         prompt_predictor: what was learnt from the accepted images, and what it does.
         tuning: the detector, tuned to what was accepted.
@@ -54,6 +56,7 @@ class AnnotationSession(AnnotationDocument):
         self.editing = Editing(self, self.navigation)
         self.objects = Objects(self)
         self.painting = Painting(self)
+        self.overview = Overview(self)
 
     def ask_prompt(self) -> None:
         """Have the active object segmented."""

@@ -45,6 +45,9 @@ class Dock(Protocol):
     def ask_image(self) -> None:
         """Ask for the name of an image to go to."""
 
+    def look_over(self) -> None:
+        """Show the images as a grid."""
+
     def cycle_mode(self) -> None:
         """Go on to the next mode of assistance."""
 
@@ -98,6 +101,8 @@ SHORTCUTS: tuple[Shortcut, ...] = (
     Shortcut("Shift-J", "go to a name",
              "Part of a file's name; Enter goes to the next image that has it.",
              lambda w: w.ask_image()),
+    Shortcut("Shift-L", "look over", "All images with their contours; accept many at once.",
+             lambda w: w.look_over()),
     Shortcut("Q", "point",
              "Click on the object. Shift: the other sign. Ctrl: drop what is proposed.",
              lambda w: w.tools.arm(Tool.POINT)),

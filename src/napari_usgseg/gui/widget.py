@@ -29,6 +29,7 @@ from .panels.footer import PrimaryButton, StatusLine
 from .panels.history_panel import HistoryPanel
 from .panels.images_panel import ImagesPanel
 from .panels.learn_panel import LearnPage
+from .panels.overview import OverviewWindow
 from .panels.prompt_panels import CorrectPanel, FindPanel, ModePanel
 from .panels.settings_panels import CleaningPanel, ModelPanel, ViewPanel
 from .parts import FoldBar, later, reason
@@ -102,6 +103,8 @@ class UltrasoundWidget(QWidget):
         self.learning = LearnPage(session)
         self.learn, self.tune = self.learning.learn, self.learning.tune
         self.export = ExportPanel(session)
+        self.overview = OverviewWindow(session, self)
+        self.images.looked_over.connect(self.look_over)
         self.folds = FoldBar()
         self.folds.add("View", "How images and labels are shown.", self.view)
         self.folds.add("History", "All steps, to go back to one of them.", self.history)
@@ -217,6 +220,10 @@ class UltrasoundWidget(QWidget):
         """Put the cursor into the field for an image's name."""
         self.images.ask_name()
 
+    def look_over(self) -> None:
+        """Show the images as a grid with their contours."""
+        self.overview.look()
+
     def cycle_mode(self) -> None:
         """Go on to the next mode of assistance that can be used."""
         self.assist.cycle()
@@ -295,6 +302,8 @@ class UltrasoundWidget(QWidget):
         self.display.close()
         self.keyboard.close()
         self.images.close_threads()
+        self.overview.close()
+        self.overview.close_threads()
         self.export.close_effort()
         self._end_workers()
         gc.unfreeze()

@@ -5,6 +5,7 @@ To add one, write it here and submit it where its result is used.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -98,6 +99,41 @@ class Prior:
 
     labels: LabelMap | None
     proposal: ImageProposal
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Content:
+    """What a person made of an image, as it is kept: its label map (H, W), and what is proposed."""
+
+    record: ImageRecord
+    labels: LabelMap
+    proposal: ImageProposal
+
+
+SUMMARY_SIDE = 160
+"""The longer side of the picture in a summary is not longer, in pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What is on an image, in a few bytes.
+
+    Attributes:
+        classes: in its labels or its proposals.
+        score: of its least sure proposal, or None.
+        size_hw: of the picture.
+        picture: its class map, made small: (h, w) uint16, compressed.
+    """
+
+    classes: frozenset[int]
+    score: float | None
+    size_hw: tuple[int, int]
+    picture: bytes
+
+    def labels(self) -> NDArray[np.uint16]:
+        """The small class map (h, w); what is proposed is in it where nothing is labelled."""
+        values = np.frombuffer(zlib.decompress(self.picture), np.uint16)
+        return values.reshape(self.size_hw)
 
 
 class FileThread:
@@ -239,6 +275,49 @@ def classes_present(store: LabelStore, images: tuple[str, ...]) -> dict[str, tup
         values = [] if labels is None else values_in(semantic(labels, labelling))
         found[image_id] = tuple(values)
     return found
+
+
+def read_contents(store: LabelStore, images: tuple[ImageRecord, ...]) -> dict[str, Content]:
+    """What a person made of some images; those whose labels cannot be read are left out."""
+    found = {}
+    for record in images:
+        with suppress(FileError):  # said when the image is opened
+            labels = store.read_labels(record, take_in=False)
+            if labels is None:
+                labels = np.zeros(record.size_hw, np.uint8)
+            proposal = store.read_proposal(record.image_id)
+            found[record.image_id] = Content(record, labels, proposal)
+    return found
+
+
+def summarise(store: LabelStore, images: tuple[ImageRecord, ...]) -> dict[str, Summary]:
+    """Summaries of some images; of those that can be read."""
+    labelling = labelling_in(store.settings())
+    return {
+        image_id: summary_of(semantic(item.labels, labelling), item.proposal)
+        for image_id, item in read_contents(store, images).items()
+    }
+
+
+def summary_of(class_map: LabelMap, proposal: ImageProposal) -> Summary:
+    """The summary of an image with a class map (H, W) and what is proposed on it."""
+    shrink = max(1.0, max(class_map.shape) / SUMMARY_SIDE)
+    size = tuple(max(1, round(length / shrink)) for length in class_map.shape)
+    places = np.ix_(
+        *(
+            np.linspace(0, length - 1, wanted).round().astype(int)
+            for length, wanted in zip(class_map.shape, size, strict=True)
+        )
+    )
+    small = class_map[places].astype(np.uint16)
+    classes, scores = set(values_in(class_map)), []
+    for item in proposal.objects:
+        if item.proposal is not None and item.has_mask:
+            small[item.proposal.mask[places] & (small == 0)] = item.class_id
+            classes.add(item.class_id)
+            scores.append(float(item.proposal.score))
+    least = min(scores, default=None)
+    return Summary(frozenset(classes), least, small.shape, zlib.compress(small.tobytes()))
 
 
 def find_use(store: LabelStore, class_id: int, but: str = "") -> str:

@@ -240,7 +240,17 @@ class EventLog:
             self.decoder.patch(body["patch"]) if "patch" in body else None,
             None if states is None else (ImageState(states[0]), ImageState(states[1])),
             None if tables is None else (table_from_json(tables[0]), table_from_json(tables[1])),
+            tuple(self.read_step(part) for part in self._parts(number)),
         )
+
+    def _parts(self, number: int) -> list[int]:
+        """The serials of the parts of an edit of several images."""
+        found = self.database.rows(
+            "SELECT serial FROM event WHERE annotator = ? AND kind = 'edit' AND step = ? "
+            "AND serial > ? ORDER BY serial",
+            (self.annotator, number, number),
+        )
+        return [int(values[0]) for values in found]
 
     def _answered(
         self, image_id: str | None, document: str | None, before: int = END
@@ -407,11 +417,12 @@ class EventLog:
         kind, image_id, body = event.kind, event.image_id, event.body
         match kind:
             case EventKind.EDIT:
-                self._mark("gone", "status = 'undone'")
-                self.database.execute(
-                    "INSERT INTO step VALUES (?, ?, ?, ?, 'done')",
-                    (self.annotator, event.serial, body["name"], image_id),
-                )
+                if event.step is None:  # a part is no step of its own
+                    self._mark("gone", "status = 'undone'")
+                    self.database.execute(
+                        "INSERT INTO step VALUES (?, ?, ?, ?, 'done')",
+                        (self.annotator, event.serial, body["name"], image_id),
+                    )
                 self._change(event.seq, body, image_id, 1)
                 if "draft" in body and image_id is not None:
                     self._set(image_id, draft=body["draft"][1], proposed=int(body["proposed"]))

@@ -193,7 +193,9 @@ class ClassTable:
 class Edit:
     """One thing that a person did; each part is (before, after), or None where not touched.
 
-    ``image_id`` is the image on which it was done, or None for classes.
+    ``image_id`` is the image on which it was done, or None for classes and for an edit of several
+    images; ``parts`` are what such a one does on each. The event of a part has the serial that
+    follows: 1 + its index after that of the edit.
     """
 
     name: str
@@ -202,6 +204,7 @@ class Edit:
     patch: LabelPatch | None = None
     state: tuple[ImageState, ImageState] | None = None
     table: tuple[ClassTable, ClassTable] | None = None
+    parts: tuple[Edit, ...] = ()
 
     def inverse(self) -> Edit:
         """The edit that takes this one back."""
@@ -212,6 +215,7 @@ class Edit:
             None if self.patch is None else self.patch.inverse(),
             None if self.state is None else self.state[::-1],
             None if self.table is None else self.table[::-1],
+            tuple(part.inverse() for part in self.parts),
         )
 
 
@@ -246,7 +250,8 @@ class Event:
         kind: what it is.
         image_id: of the image that it belongs to, or None.
         edit: of kind ``edit``.
-        step: the serial of the edit that is answered, undone, redone or taken back.
+        step: the serial of the edit that is answered, undone, redone or taken back, or that an edit
+            is a part of.
         proposal: what is proposed on the image from now on (``answer``, ``undo``, ``redo``,
             ``taken back``, ``proposal``), or None where the event does not touch it.
         body: anything else, JSON values.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 
 from ...io.labels import Labelling, LabelMap, next_code, values_in
 from ...project.records import Edit, ImageProposal, ImageState, ProposedObject, difference
 from ...segmentation.propose import compose
-from ..state import AnnotationState, Change
+from ..state import AnnotationState, Change, Refused
 
 
 def accept(state: AnnotationState) -> Change:
@@ -23,6 +24,31 @@ def accept(state: AnnotationState) -> Change:
         edit = Edit("accept", state.image_id, (proposal, ImageProposal()), patch, states)
     said = f"{yielded} pixels of other labels were left as they are." if yielded else ""
     return Change(edit, said=said)
+
+
+def accept_all(state: AnnotationState, images: Sequence[AnnotationState]) -> Change:
+    """Accept what is proposed or drawn on several images, in one edit.
+
+    An image without anything stays as it is, for that would say that it is empty; so does one whose
+    proposal is awaited.
+
+    Args:
+        state: of the document.
+        images: each as a command on it would read it.
+    """
+    parts = []
+    for image in images:
+        with suppress(Refused):
+            labels = image.settled_labels()
+            edit = accept(image).edit if labels.any() or image.proposal.has_masks else None
+            parts += [] if edit is None else [edit]
+    if not parts:
+        raise Refused("Nothing is proposed or drawn on the marked images.", "warning")
+    left = len(images) - len(parts)
+    said = "1 image is accepted" if len(parts) == 1 else f"{len(parts)} images are accepted"
+    said += f"; {left} without anything new stay as they are." if left else "."
+    name = "accept 1 image" if len(parts) == 1 else f"accept {len(parts)} images"
+    return Change(Edit(name, parts=tuple(parts)), said=said)
 
 
 def skip(state: AnnotationState) -> Change:

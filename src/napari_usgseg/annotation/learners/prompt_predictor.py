@@ -44,6 +44,7 @@ class PromptPredictor(Learner):
         super().__init__(document, [])
         self.proposals = Proposals(document, self, prefetch)
         document.states_changed.connect(self.look)
+        document.images_changed.connect(self._counts.read_again)
 
     # -- what is in use ------------------------------------------------------------------------
 
@@ -425,6 +426,19 @@ class ClassCounts:
             found = tuple(values_in(semantic(document.labels, document.settings.labelling)))
         if self._set(image_id, found):
             self._counted()
+
+    def read_again(self, images: tuple[str, ...]) -> None:
+        """One edit has changed several images: count them as they are now."""
+        document, reads = self._document, bool(self._unread)
+        here = None if document.record is None else document.record.image_id
+        for image_id in images:
+            if document.image_queue.decided(image_id) is not ImageState.ACCEPTED:
+                self._set(image_id, ())
+            elif image_id != here:
+                self._unread.append(image_id)
+        if not reads:
+            self._read_on()
+        self._counted()
 
     def _read_on(self) -> None:
         document, some = self._document, tuple(self._unread[:READ_AT_ONCE])

@@ -48,8 +48,11 @@ class Thumbnails(QObject):
 
     made = Signal(str)
 
-    def __init__(self, parent: QObject | None = None) -> None:
+    def __init__(
+        self, parent: QObject | None = None, size: tuple[int, int] = (WIDTH, HEIGHT)
+    ) -> None:
         super().__init__(parent)
+        self._size = size
         self._kept: LRUCache[str, QIcon] = LRUCache(KEPT)
         self._asked: dict[str, ImageRecord] = {}
         self._thread = NewestFirst("usgseg-thumbnails", WAITING, self)
@@ -61,7 +64,7 @@ class Thumbnails(QObject):
         found = self._kept.get(record.image_id)
         if found is None and record.image_id not in self._asked:
             self._asked[record.image_id] = record
-            forgotten = self._thread.submit(record, partial(_read_thumbnail, record))
+            forgotten = self._thread.submit(record, partial(_read_thumbnail, record, self._size))
             if forgotten is not None:
                 self._asked.pop(forgotten.image_id, None)
         return found
@@ -89,17 +92,19 @@ class Thumbnails(QObject):
         self.made.emit(record.image_id)
 
 
-def _read_thumbnail(record: ImageRecord) -> NDArray[np.uint8]:
+def _read_thumbnail(record: ImageRecord, size: tuple[int, int]) -> NDArray[np.uint8]:
     try:
-        return thumbnail(read_image(record.path, record.frame))
+        return thumbnail(read_image(record.path, record.frame), size)
     except (UsgsegError, MemoryError):  # said where the image is opened
         return np.zeros((1, 1, 3), np.uint8)
 
 
-def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """An image (H, W, 3) made so small that it fits ``WIDTH`` x ``HEIGHT``, its shape kept."""
+def thumbnail(
+    pixels: NDArray[np.uint8], fits: tuple[int, int] = (WIDTH, HEIGHT)
+) -> NDArray[np.uint8]:
+    """An image (H, W, 3) made so small that it fits into (width, height), its shape kept."""
     height, width = pixels.shape[:2]
-    shrink = max(width / WIDTH, height / HEIGHT, 1.0)
+    shrink = max(width / fits[0], height / fits[1], 1.0)
     stride = max(int(shrink) // 4, 1)
     size = (max(round(width / shrink), 1), max(round(height / shrink), 1))
     coarse = Image.fromarray(np.ascontiguousarray(pixels[::stride, ::stride]))
@@ -237,7 +242,12 @@ FILTERS: dict[str, ImageState | None] = {
 
 
 class ImagesPanel(QWidget):
-    """Progress, a filter, going to a name, the list, and the way on."""
+    """Progress, a filter, going to a name, the list, and the way on.
+
+    ``looked_over`` asks for the overview.
+    """
+
+    looked_over = Signal()
 
     def __init__(self, session: AnnotationSession) -> None:
         super().__init__()
@@ -253,6 +263,7 @@ class ImagesPanel(QWidget):
         self.filter.addItems(list(FILTERS))
         self.filter.setToolTip("Show and walk through the images in this state only.")
         self.filter.textActivated.connect(self._on_filter)
+        self.look_over = explain(button("Look over", "", self.looked_over.emit), "look over")
         self.name = QLineEdit()
         self.name.setPlaceholderText("go to a name")
         explain(self.name, "go to a name")
@@ -275,7 +286,7 @@ class ImagesPanel(QWidget):
         layout.setSpacing(4)
         layout.addWidget(self.progress)
         layout.addWidget(self.remarks)
-        layout.addLayout(row(self.filter, self.name, stretch=1))
+        layout.addLayout(row(self.filter, self.name, self.look_over, stretch=1))
         layout.addWidget(self.list, 1)
         layout.addLayout(
             row(self.previous, self.next, self.untouched, self.skip, self.flag, stretch=2)

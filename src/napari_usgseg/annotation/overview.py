@@ -1,0 +1,187 @@
+"""Overview of a folder: what is on each image in a few words, and accepting many at once."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+
+from psygnal import Signal
+
+from ..jobs import Lane, Scope, files
+from ..jobs.files import Content, Summary
+from ..project.records import ImageState
+from .commands import accept
+from .document import AnnotationDocument
+from .state import AnnotationState
+
+READ_AT_ONCE = 16
+"""Images in one job, so that saving and opening wait a moment at most."""
+
+
+class Overview:
+    """``session.overview``: summaries of the images, read a few at a time while they are looked at.
+
+    ``changed`` carries the id of an image whose summary is another now.
+
+    Args:
+        document: whose images they are.
+    """
+
+    changed = Signal(str)
+
+    def __init__(self, document: AnnotationDocument) -> None:
+        self._document = document
+        self._known: dict[str, Summary] = {}
+        self._unread: deque[str] = deque()
+        self._is_open = False
+        self._queue = document.image_queue
+        document.opened.connect(self._on_opened)
+        document.labels_changed.connect(self._on_image)
+        document.proposal_changed.connect(self._on_image)
+
+    def begin(self) -> None:
+        """Read what is not known yet, in the order of the images, until ``end``."""
+        self._is_open = True
+        self._on_opened()
+
+    def end(self) -> None:
+        """Nobody looks any more."""
+        self._is_open = False
+        self._unread.clear()
+        self._document.jobs.cancel("overview")
+        self._queue.state_changed.disconnect(self._on_state, missing_ok=True)
+
+    def get(self, image_id: str) -> Summary | None:
+        """What is on an image; None as long as it is not read."""
+        return self._known.get(image_id)
+
+    @property
+    def left(self) -> int:
+        """How many images are not read yet."""
+        return len(self._unread)
+
+    def accept(self, images: Sequence[str]) -> None:
+        """Accept what is proposed or drawn on some images, as one step.
+
+        Those without anything stay as they are: that an image is empty is said one by one.
+        """
+        document = self._document
+        document.flush()
+        if document.store is None or not images:
+            return
+        if document.read_only:
+            document.say(f"Nothing was changed: {document.read_only}.", "warning")
+            return
+
+        def take(contents: dict[str, Content]) -> None:
+            document.do(accept.accept_all, [self._state_of(c) for c in contents.values()])
+
+        document.ask(
+            files.read_contents,
+            document.store,
+            tuple(document.image_queue.get(image_id) for image_id in images),
+            lane=Lane.FILES,
+            key="accept marked",
+            scope=Scope.FOLDER,
+            text=f"Accepting {len(images)} images...",
+            done=take,
+        )
+
+    def _state_of(self, content: Content) -> AnnotationState:
+        """An image as a command reads it: the shown one as it is shown."""
+        document, image_id = self._document, content.record.image_id
+        if document.record is not None and document.record.image_id == image_id:
+            return document.state
+        return replace(
+            document.state,
+            record=content.record,
+            labels=content.labels,
+            proposal=content.proposal,
+            decided=document.image_queue.decided(image_id),
+            awaits_proposal=False,
+        )
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def _on_opened(self) -> None:
+        """Another folder is shown, or the overview is."""
+        queue = self._document.image_queue
+        if queue is not self._queue:
+            self._queue.state_changed.disconnect(self._on_state, missing_ok=True)
+            self._queue = queue
+            self._known.clear()
+            self._unread.clear()
+        if self._is_open:
+            queue.state_changed.disconnect(self._on_state, missing_ok=True)
+            queue.state_changed.connect(self._on_state)
+            self._unread = deque(r.image_id for r in queue.records if r.image_id not in self._known)
+            self._read_on()
+
+    def _on_state(self, image_id: str) -> None:
+        """An image is decided about otherwise, or something else is proposed on it."""
+        self._known.pop(image_id, None)
+        if self._is_open and image_id not in self._unread:
+            self._unread.appendleft(image_id)
+            self._read_on()
+
+    def _on_image(self) -> None:
+        """Something is otherwise on the image that is shown."""
+        if self._document.record is not None and self._document.labels is not None:
+            self._on_state(self._document.record.image_id)
+
+    def _read_on(self) -> None:
+        document = self._document
+        if document.store is None or document.jobs.awaits("overview"):
+            return
+        some = [self._unread.popleft() for _ in range(min(READ_AT_ONCE, len(self._unread)))]
+        if not some:
+            return
+
+        def take(found: dict[str, Summary]) -> None:
+            self._known.update(found)
+            for image_id in found:
+                self.changed.emit(image_id)
+            self._read_on()
+
+        document.ask(
+            files.summarise,
+            document.store,
+            tuple(document.image_queue.get(image_id) for image_id in some),
+            lane=Lane.FILES,
+            key="overview",
+            scope=Scope.FOLDER,
+            done=take,
+            failed=lambda _: self._read_on(),
+        )
+
+
+def passes(
+    summary: Summary | None,
+    state: ImageState,
+    only: ImageState | None = None,
+    class_id: int | None = None,
+    is_empty: bool | None = None,
+    below: float | None = None,
+) -> bool:
+    """Whether a filter lets an image through; what is not read yet passes where nothing is asked.
+
+    Args:
+        summary: of the image, or None.
+        state: of the image.
+        only: the state to be shown; None shows all.
+        class_id: a class that must be on it.
+        is_empty: whether it must have nothing on it, or something.
+        below: its least sure proposal must have a lower score.
+    """
+    if only is not None and state is not only:
+        return False
+    if class_id is None and is_empty is None and below is None:
+        return True
+    if summary is None:
+        return False
+    return (
+        (class_id is None or class_id in summary.classes)
+        and (is_empty is None or is_empty is not bool(summary.classes))
+        and (below is None or (summary.score is not None and summary.score < below))
+    )
