@@ -14,7 +14,6 @@ from pathlib import Path
 
 import napari
 from napari.settings import get_settings
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
 from napari_usgseg.annotation.learners.training import TrainingPlan
@@ -26,7 +25,6 @@ LEARNT_FROM = 5
 LOSSES_SHOWN = 12
 TUNING = TrainingPlan(steps=60, batch=1)
 TUNING_SHOWN = 8
-DOCK_WIDTH = 360
 
 
 def wait(condition: Callable[[], bool]) -> None:
@@ -74,8 +72,7 @@ def take(images: Path, labels: Path, phrase: str, theme: str, out: Path) -> None
     viewer = napari.Viewer(show=True)
     viewer.window._qt_window.resize(1360, 860)
     widget = UltrasoundWidget(viewer)
-    dock = viewer.window.add_dock_widget(widget, area="right", name="Ultrasound segmentation")
-    viewer.window._qt_window.resizeDocks([dock], [DOCK_WIDTH], Qt.Orientation.Horizontal)
+    viewer.window.add_dock_widget(widget, area="right", name="Ultrasound segmentation")
     session = widget.session
 
     def idle() -> bool:
@@ -115,7 +112,8 @@ def take(images: Path, labels: Path, phrase: str, theme: str, out: Path) -> None
     shoot("6-history")
     widget.folds.close_all()
     for _ in range(LEARNT_FROM):
-        session.editing.accept_and_next()
+        if not session.editing.accept_and_next():
+            session.navigation.mark_empty()
         wait(lambda: session.loaded is not None and idle())
     widget.folds.set_open("Learn")
     session.prompt_predictor.train()

@@ -12,6 +12,7 @@ from PIL import Image
 from napari_usgseg.annotation.session import AnnotationSession
 from napari_usgseg.core.errors import ModelError
 from napari_usgseg.jobs import Lane, files
+from napari_usgseg.project import export
 from napari_usgseg.project.versions import VersionStore
 from tests.support.bench import SIZE_HW, Bench, with_square
 
@@ -45,12 +46,12 @@ KINDS = {
         lambda bench: (type(bench.segmenter), "predict"),
         lambda bench: bench.session.prompting.add_point(40, 30),
     ),
-    "all of this class": (
+    "find alike": (
         lambda bench: (type(bench.detector), "detect"),
         lambda bench: bench.session.copying.alike(),
     ),
     "export": (
-        lambda bench: (files, "export_store"),
+        lambda bench: (export, "export_store"),
         lambda bench: bench.session.export(bench.folder.parent / "out", "x", "y"),
     ),
     "read": (

@@ -11,14 +11,17 @@ from napari_usgseg.annotation.image_queue import ImageQueue
 from napari_usgseg.core.types import ImageRecord
 from napari_usgseg.project.records import ImageState
 
-UNTOUCHED, PROPOSED, COMMITTED, SKIPPED, FLAGGED = ImageState
+UNTOUCHED, PROPOSED, COMMITTED, EMPTY, SKIPPED, FLAGGED = ImageState
 
 
 def queue_of(*states: ImageState) -> ImageQueue:
     records = [
         ImageRecord(f"{n:04d}", Path(f"{n:04d}.png"), None, (4, 4)) for n in range(len(states))
     ]
-    return ImageQueue(records, {f"{n:04d}": state for n, state in enumerate(states)})
+    ids = [record.image_id for record in records]
+    stored = [COMMITTED if state is EMPTY else state for state in states]
+    empty = [image_id for image_id, state in zip(ids, states, strict=True) if state is EMPTY]
+    return ImageQueue(records, dict(zip(ids, stored, strict=True)), empty=empty)
 
 
 def brute_force(queue: ImageQueue, only: ImageState | None, by: int) -> str | None:
@@ -39,7 +42,7 @@ def test_the_way_on_is_what_looking_at_every_image_finds(states, data):
     ids = [record.image_id for record in queue.records]
     for _ in range(6):
         image_id = data.draw(st.sampled_from(ids))
-        match data.draw(st.sampled_from(["go", "decide", "propose", "withdraw"])):
+        match data.draw(st.sampled_from(["go", "decide", "propose", "withdraw", "draw", "erase"])):
             case "go":
                 queue.go(image_id)
             case "decide":
@@ -49,11 +52,18 @@ def test_the_way_on_is_what_looking_at_every_image_finds(states, data):
                 queue.set_proposed(image_id, True)
             case "withdraw":
                 queue.set_proposed(image_id, False)
+            case "draw":
+                queue.set_drawn(image_id, True)
+            case "erase":
+                queue.set_drawn(image_id, False)
     for state in ImageState:
         assert queue.count(state) == sum(queue.state_of(i) is state for i in ids)
         assert [ids[n] for n in queue.places(state)] == [
             i for i in ids if queue.state_of(i) is state
         ]
+    accepted = [record.image_id for record in queue.accepted]
+    assert accepted == [i for i in ids if queue.decided(i) is COMMITTED]
+    assert queue.accepted_count == len(accepted)
     for only in (None, *ImageState):
         queue.only = only
         for by in (1, -1, 2, -2):
@@ -73,6 +83,19 @@ def test_a_proposal_shows_on_an_untouched_image_only_and_comes_back_with_an_undo
     queue.set_state("0000", UNTOUCHED)
     assert queue.state_of("0000") is PROPOSED
     assert queue.decided("0000") is UNTOUCHED
+
+
+def test_an_accepted_image_is_empty_as_long_as_nothing_is_labelled_on_it():
+    queue = queue_of(UNTOUCHED, EMPTY, COMMITTED)
+    queue.set_state("0000", COMMITTED)
+    assert [queue.state_of(f"000{n}") for n in range(3)] == [EMPTY, EMPTY, COMMITTED]
+    queue.set_drawn("0001", True)
+    queue.set_drawn("0002", False)
+    assert [queue.state_of(f"000{n}") for n in range(3)] == [EMPTY, COMMITTED, EMPTY]
+    assert queue.decided("0002") is COMMITTED
+    assert queue.accepted_count == 3
+    queue.set_state("0000", FLAGGED)
+    assert (queue.state_of("0000"), queue.unflagged("0000")) == (FLAGGED, COMMITTED)
 
 
 def test_only_the_image_that_changed_is_told():
@@ -162,7 +185,7 @@ def test_walking_follows_the_filter(session):
     assert session.record.image_id == "a"
     assert not session.navigation.step(-1)
     session.navigation.show_only(UNTOUCHED)
-    assert session.editing.accept_and_next()
+    assert session.navigation.mark_empty()
     assert session.record.image_id == "b"
 
 

@@ -13,11 +13,16 @@ from tests.support.bench import SIZE_HW, Bench, opened_again, with_square
 
 
 @pytest.mark.parametrize("restart", [False, True])
-@pytest.mark.parametrize("state", [ImageState.ACCEPTED, ImageState.SKIPPED, ImageState.UNTOUCHED])
+@pytest.mark.parametrize(
+    "state", [ImageState.ACCEPTED, ImageState.EMPTY, ImageState.SKIPPED, ImageState.UNTOUCHED]
+)
 def test_without_its_flag_an_image_is_what_it_was_before(bench, state, restart) -> None:
     session = bench.session
     if state is ImageState.ACCEPTED:
+        session.editing.painted(with_square(session.labels))
         session.editing.accept()
+    elif state is ImageState.EMPTY:
+        session.navigation.mark_empty()
     elif state is ImageState.SKIPPED:
         session.navigation.skip()
     session.navigation.open_image("a")

@@ -392,7 +392,7 @@ DOORS = {
     "find": lambda session: session.prompting.find("cyst"),
     "copy prompts": lambda session: session.copying.prompts(),
     "copy masks": lambda session: session.copying.masks(),
-    "all of this class": lambda session: session.copying.alike(),
+    "find alike": lambda session: session.copying.alike(),
     "next": lambda session: session.navigation.step(1),
     "undo": lambda session: session.undo(),
     "export": lambda session: session.export("nowhere", "wrist", "cyst"),

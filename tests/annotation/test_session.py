@@ -134,8 +134,11 @@ def test_accepting_leaves_other_labels_as_they_are_unless_told_to(session):
     assert (session.labels[kept] == 2).any()
 
 
-def test_an_image_with_nothing_in_it_is_accepted_as_empty(session, on_disk):
-    session.editing.accept_and_next()
+def test_an_image_with_nothing_in_it_is_empty_where_that_is_stated(session, on_disk):
+    assert not session.editing.accept_and_next()
+    assert on_disk("a") is None
+    assert "mark the image as empty" in session.facts["note"]
+    session.navigation.mark_empty()
     assert on_disk("a") is not None
     assert not on_disk("a").any()
     session.undo()

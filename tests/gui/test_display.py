@@ -58,11 +58,11 @@ def test_of_an_image_in_grey_only_despeckling_is_made_off_the_qt_thread(qtbot):
     grey = np.random.default_rng(0).integers(0, 255, (60, 80)).astype(np.uint8)
     colour = np.stack([grey, grey // 2, grey], axis=-1)
     bright, calm = View(brightness=30), View(despeckling="median")
-    assert pictures.get("a", grey, bright) is grey
+    assert pictures.get("a", (grey,), bright)[0] is grey
     for key, pixels, view in (("b", colour, bright), ("c", grey, calm)):
         with qtbot.waitSignal(pictures.ready, timeout=20_000):
-            assert pictures.get(key, pixels, view) is pixels
-        made = pictures.get(key, pixels, view)
+            assert pictures.get(key, (pixels,), view)[0] is pixels
+        (made,) = pictures.get(key, (pixels,), view)
         assert np.array_equal(made, picture(pixels, view))
         assert not np.array_equal(made, pixels)
     assert len(pictures._kept) <= KEPT
@@ -172,3 +172,57 @@ def test_the_zoom_stays_where_images_have_one_size_and_starts_anew_where_not(per
     person.open(folder)
     assert person.session.record.image_id == "c"
     assert camera.zoom != 7.0
+
+
+def folder_of_two_sizes(folder):
+    """A large image, a small one, a large one again."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name, shape in (("a", (1500, 2000)), ("b", (150, 200)), ("c", (1500, 2000))):
+        Image.fromarray(rng.integers(0, 255, shape).astype(np.uint8)).save(folder / f"{name}.png")
+    return folder
+
+
+def test_each_image_fills_the_canvas_whatever_size_the_one_before_had(person, tmp_path):
+    from qtpy.QtCore import Qt
+
+    person.open(folder_of_two_sizes(tmp_path / "sizes"))
+    canvas = person.viewer.window._qt_viewer.canvas.native
+    for key in (None, Qt.Key.Key_Period, Qt.Key.Key_Period, Qt.Key.Key_Comma):
+        if key is not None:
+            person.press(key)
+            person.wait(lambda: person.session.loaded is not None)
+            person.settle()
+        height, width = person.session.labels.shape
+        corners = [person.canvas_point(x, y) for x, y in ((0, 0), (width, height))]
+        filled = max(
+            (corners[1].x() - corners[0].x()) / canvas.width(),
+            (corners[1].y() - corners[0].y()) / canvas.height(),
+        )
+        assert 0.85 < filled <= 1.01, person.session.record.image_id
+
+
+def test_an_image_that_vanished_shows_nothing_of_the_one_before(at_work, phantom_folder):
+    from qtpy.QtCore import Qt
+
+    session = at_work.session
+    at_work.click(256, 190)
+    at_work.wait(lambda: session.proposal.has_masks)
+    at_work.settle()
+    gone = session.image_queue.records[3].path
+    pixels = gone.read_bytes()
+    gone.unlink()
+    session.navigation.open_image(session.image_queue.records[3].image_id)
+    at_work.wait(lambda: session.failed == "load")
+    ours = at_work.widget.bridge.layers.ours()
+    assert ours
+    assert not [layer.name for layer in ours if layer.visible]
+    at_work.press(Qt.Key.Key_H)
+    assert not [layer.name for layer in ours if layer.visible], "nor after a look without overlays"
+    assert at_work.widget.accept.text().startswith("Retry")
+    gone.write_bytes(pixels)
+    at_work.widget.accept.click()
+    at_work.wait(lambda: session.loaded is not None)
+    at_work.settle()
+    assert all(at_work.layer(role).visible for role in ("image", "labels", "proposal"))
+    assert np.array_equal(at_work.layer("labels").data, session.labels)

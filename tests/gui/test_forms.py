@@ -150,7 +150,7 @@ def test_the_forms_have_a_field_for_each_of_their_records_and_a_tooltip_for_each
 
 @pytest.mark.parametrize(
     ("name", "step"),
-    [("min_area", 1), ("opening", 1), ("dilation", 1), ("fill_holes", 0.5), ("smoothing", 0.5)],
+    [("min_area", 1), ("opening", 1), ("dilation", 1), ("fill_holes", 0.05), ("smoothing", 0.5)],
 )
 def test_one_step_of_a_number_in_cleaning(name, step):
     heard = Heard()

@@ -279,10 +279,10 @@ def test_what_is_odd_about_images_is_told_once_for_the_folder_with_a_count(
     person.open(folder)
     remarks, odd = person.widget.images.remarks, "its alpha hides the whole picture and was ignored"
     assert remarks.isVisible()
-    assert remarks.text() == f"a.png: {odd}"
+    assert remarks.toolTip() == f"a.png: {odd}"
     person.session.navigation.step(1)
     person.wait(lambda: person.session.loaded is not None)
     person.settle()
-    assert remarks.text() == f"{odd} (2 files, the first a.png)"
+    assert remarks.toolTip() == f"{odd} (2 files, the first a.png)"
     person.open(phantom_folder)
     assert not remarks.isVisible()

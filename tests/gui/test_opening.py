@@ -44,6 +44,10 @@ def test_who_has_the_folder_is_said_and_a_name_of_ones_own_is_the_way_out(
     assert title.notice.isVisible()
     assert "Read only" in title.badge.text()
     assert "is labelling here" in title.badge.text()
+    assert title.own_name.isVisible()
+    assert not title.elsewhere.isVisible()
+    assert person.widget.accept.text() == "Next, read only  (G)"
+    assert "saved" not in person.widget.status.text()
     painted = session.labels.copy()
     painted[10:30, 10:30] = 1
     session.editing.painted(painted)
@@ -84,9 +88,9 @@ def test_labels_can_be_kept_elsewhere(person, phantom_folder, tmp_path, monkeypa
     person.widget.opening.choose_with_labels()
     person.wait(lambda: person.session.loaded is not None)
     person.settle()
-    person.session.editing.accept()
+    person.session.navigation.mark_empty()
     person.settle()
-    image_id = person.session.record.image_id
+    image_id = person.session.image_queue.records[0].image_id
     assert (tmp_path / "labels of mine" / "labels" / f"{image_id}.png").is_file()
     assert not (phantom_folder / "usgseg").exists()
     assert str(tmp_path / "labels of mine") in person.widget.title.title.toolTip()
@@ -118,3 +122,84 @@ def test_a_dialog_that_is_dismissed_changes_nothing(person, monkeypatch):
     person.widget.opening.ask_name()
     assert person.session.store is None
     assert person.widget.opening.annotator == ""
+
+
+def test_a_folder_that_may_not_be_written_says_so_and_labels_elsewhere_are_the_way_out(
+    person, phantom_folder, tmp_path, monkeypatch
+):
+    from qtpy.QtCore import Qt
+    from qtpy.QtWidgets import QFileDialog
+
+    (phantom_folder / "usgseg").write_bytes(b"")  # a file in the way: also for who may do all
+    person.open(phantom_folder)
+    title, session, widget = person.widget.title, person.session, person.widget
+    assert title.notice.isVisible()
+    assert f"{phantom_folder / 'usgseg'}" in title.badge.text()
+    assert not title.own_name.isVisible()
+    assert title.elsewhere.isVisible()
+    first = session.record.image_id
+    person.click(256, 190)
+    person.wait(lambda: session.proposal.has_masks)
+    person.settle()
+    assert widget.accept.text() == "Next, read only  (G)"
+    assert not widget.empty.isEnabled()
+    person.press(Qt.Key.Key_G)
+    person.wait(lambda: session.record.image_id != first and session.loaded is not None)
+    person.settle()
+    assert "saved" not in widget.status.text()
+    mine = tmp_path / "labels of mine"
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(mine))
+    title.elsewhere.click()
+    person.wait(lambda: session.store is not None and not session.read_only)
+    person.wait(lambda: session.loaded is not None)
+    person.settle()
+    assert not title.notice.isVisible()
+    person.session.navigation.mark_empty()
+    person.settle()
+    assert (mine / "labels" / f"{first}.png").is_file()
+    assert "saved" in widget.status.text()
+
+
+def test_saved_is_said_of_the_folder_that_is_open_only(at_work, tmp_path):
+    at_work.session.navigation.mark_empty()
+    at_work.settle()
+    assert "saved" in at_work.widget.status.text()
+    folder = tmp_path / "others"
+    folder.mkdir()
+    Image.fromarray(np.full((60, 80), 90, np.uint8)).save(folder / "a.png")
+    at_work.open(folder)
+    assert "saved" not in at_work.widget.status.text()
+
+
+def test_folders_that_were_opened_are_offered_in_the_next_window(
+    at_work, phantom_folder, tmp_path, inference, qtbot
+):
+    from qtpy.QtCore import Qt
+    from qtpy.QtTest import QTest
+
+    from napari_usgseg.gui.widget import UltrasoundWidget
+
+    folder = tmp_path / "others"
+    folder.mkdir()
+    Image.fromarray(np.full((60, 80), 90, np.uint8)).save(folder / "a.png")
+    at_work.open(folder)
+    store = at_work.session.store
+    menu = at_work.widget.title.open.menu()
+    menu.aboutToShow.emit()
+    names = [action.text() for action in at_work.widget.title.recent.actions()]
+    assert [name.rpartition("/")[2] for name in names] == [folder.name, phantom_folder.name]
+    at_work.widget.title.recent.actions()[1].trigger()
+    at_work.wait(lambda: at_work.session.store is not store)
+    at_work.settle()
+    assert at_work.session.store.folder == phantom_folder
+    again = UltrasoundWidget(at_work.viewer, inference)
+    qtbot.addWidget(again)
+    again.show()
+    assert [button.text().rpartition("/")[2] for button in again.first.recent] == [
+        phantom_folder.name,
+        folder.name,
+    ]
+    QTest.mouseClick(again.first.recent[1], Qt.MouseButton.LeftButton)
+    at_work.wait(lambda: again.session.loaded is not None)
+    assert again.session.store.folder == folder
+    again.shut_down()

@@ -46,12 +46,12 @@ def test_a_picture_that_failed_is_made_when_it_is_asked_for_again(qtbot, monkeyp
     pictures, grey, view = drawing.Pictures(), np.eye(40, dtype=np.uint8), View(despeckling="lee")
     ready = []
     pictures.ready.connect(lambda: ready.append(1))
-    assert pictures.get("a", grey, view) is grey
+    assert pictures.get("a", (grey,), view)[0] is grey
     qtbot.waitUntil(lambda: pictures._awaited is None, timeout=5_000)
     assert not ready
     with qtbot.waitSignal(pictures.ready, timeout=5_000):
-        assert pictures.get("a", grey, view) is grey
-    assert pictures.get("a", grey, view) is not grey
+        assert pictures.get("a", (grey,), view)[0] is grey
+    assert pictures.get("a", (grey,), view)[0] is not grey
     pictures.close()
 
 

@@ -173,22 +173,6 @@ def test_the_tabs_are_turned_and_tuning_is_begun_by_keyboard_alone(labeller):
     labeller.wait(lambda: tuning.training is None)
 
 
-def test_the_page_takes_the_room_of_other_panels_and_the_window_does_not_grow(at_work):
-    from qtpy.QtWidgets import QApplication
-
-    widget, window = at_work.widget, at_work.viewer.window._qt_window
-    height = window.height()
-    for name in ("Learn", "Model", "Learn", ""):
-        if name:
-            widget.folds.set_open(name)
-        else:
-            widget.folds.close_all()
-        QApplication.processEvents()
-        assert widget.find_panel.isVisible() == (name != "Learn")
-        assert widget.learning.isVisible() == (name == "Learn")
-        assert window.height() == height
-
-
 def test_every_control_of_both_tabs_has_a_tooltip(at_work):
     from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QProgressBar
 

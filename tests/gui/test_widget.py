@@ -592,29 +592,6 @@ def test_the_list_of_images_takes_the_room_in_a_dock_that_is_opened_a_second_tim
     qtbot.waitUntil(lambda: inference.is_idle, timeout=180_000)
 
 
-def test_a_small_window_stays_small_whatever_is_unfolded(at_work):
-    widget, window = at_work.widget, at_work.viewer.window._qt_window
-    window.resize(1280, 720)
-    at_work.wait(lambda: window.height() == 720)
-    for name in widget.folds.names:
-        widget.folds.set_open(name)
-        at_work.qtbot.wait(50)
-        assert window.height() == 720, name
-        assert widget.accept.isVisible()
-        assert widget.images.isVisible() == (name != "Learn")
-    widget.find_panel.fold.expand()
-    at_work.qtbot.wait(50)
-    assert window.height() == 720
-    assert not widget.folds.open_one
-    assert widget.find_panel.thresholds.isVisible()
-    assert not widget.classes.isVisible()
-    widget.find_panel.fold.collapse()
-    at_work.qtbot.wait(50)
-    assert window.height() == 720
-    for panel in (widget.images, widget.find_panel, widget.classes, widget.correct):
-        assert panel.isVisible()
-
-
 def test_no_word_on_a_button_is_cut_off_in_a_larger_font(at_work):
     from napari.settings import get_settings
     from qtpy.QtWidgets import QPushButton

@@ -13,9 +13,9 @@ from napari_usgseg.models.ppn.card import PpnCard, write_card
 from napari_usgseg.project.versions import (
     ModelVersion,
     VersionStore,
+    model_name,
     number_in,
     read_request,
-    readable,
     tuned_number_in,
     write_version,
 )
@@ -222,10 +222,16 @@ def test_a_version_of_before_is_read_though_its_base_had_another_name(version_st
 def test_who_found_a_proposal_is_read_from_its_id():
     model_id = "nano-0123abcd+lora-v0012-89ef + nano-7654fedc"
     assert tuned_number_in(model_id) == 12
-    assert readable(model_id) == "Tuned v12 + nano-7654fedc"
-    for other in ("nano-0123abcd + nano-7654fedc", "nano-01+kidneys-89ef + nano-76", "ppn-v3@nano"):
+    assert model_name(model_id) == "Tuned v12 + nano"
+    for other, name in (
+        ("nano-0123abcd + nano-7654fedc", "nano"),
+        ("nano-dino-0123abcd + sam2.1-hiera-tiny-7654fedc", "nano-dino + sam2.1-hiera-tiny"),
+        ("nano-01+kidneys-89ef + nano-76", "nano-01+kidneys-89ef + nano-76"),
+        ("ppn-v0003@nano-0123abcd", "PPN v3"),
+        ("", ""),
+    ):
         assert tuned_number_in(other) == 0
-        assert readable(other) == other
+        assert model_name(other) == name
 
 
 def test_a_training_that_rested_is_compared_with_what_is_in_use_when_it_goes_on(version_store):

@@ -31,9 +31,12 @@ def own_preferences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     """
     import napari.settings
     from npe2 import PluginManager, PluginManifest
+    from qtpy.QtCore import QSettings
 
     from napari_usgseg.gui import preferences
 
+    user = QSettings.Scope.UserScope
+    QSettings.setPath(QSettings.Format.IniFormat, user, str(tmp_path / "window"))
     if not hasattr(napari.settings, "get_plugin_settings"):
         yield None
         return

@@ -33,6 +33,7 @@ from ..project.records import (
     LabelMap,
     SaveReport,
 )
+from ..project.versions import model_name
 from .image_queue import ImageQueue
 from .settings import Settings
 from .state import MODEL, TEXT, AnnotationState, Change, Refused, Status
@@ -386,10 +387,11 @@ class AnnotationDocument:
             return Status(going_on, busy=True)
         if self.failure or self.unsaved:
             return Status(self.failure or self.unsaved, error=True)
-        facts = [
-            self.facts[name] for name in ("note", "model", "time", "saved") if self.facts.get(name)
-        ]
-        return Status(" - ".join(facts) or "ready")
+        facts = {**self.facts, "model": model_name(self.facts.get("model", ""))}
+        if self.read_only:  # what was saved last is no news of what is done now
+            facts.pop("saved", None)
+        said = [facts[name] for name in ("note", "model", "time", "saved") if facts.get(name)]
+        return Status(" - ".join(said) or "ready")
 
     @property
     def failure(self) -> str:

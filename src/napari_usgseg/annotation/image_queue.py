@@ -7,6 +7,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict, deque
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from heapq import merge
 
 from psygnal import Signal
 
@@ -33,6 +34,7 @@ class ImageQueue:
         records: of the images, in order.
         states: of every image by its id.
         drawn: the images with labels that nobody accepted.
+        empty: the accepted images on which nothing is labelled.
         store: of the images, or None before anything is opened.
         outbox: what the store is not known to have; images that it is about are not let go.
 
@@ -49,6 +51,7 @@ class ImageQueue:
         drawn: Collection[str] = (),
         store: LabelStore | None = None,
         outbox: Outbox | None = None,
+        empty: Collection[str] = (),
     ) -> None:
         self.store = store
         self.records: tuple[ImageRecord, ...] = tuple(records)
@@ -71,6 +74,11 @@ class ImageQueue:
             if state is ImageState.PROPOSED:
                 self._decided[record.image_id] = ImageState.UNTOUCHED
                 self._proposed.add(record.image_id)
+            if state is ImageState.ACCEPTED:
+                if record.image_id in empty:
+                    state = ImageState.EMPTY
+                else:
+                    self._drawn.add(record.image_id)
             self._shown[record.image_id] = state
             self._places[state].append(n)
 
@@ -104,7 +112,11 @@ class ImageQueue:
     # -- states --------------------------------------------------------------------------------
 
     def state_of(self, image_id: str) -> ImageState:
-        """The state of an image as it is shown: proposed where something waits to be accepted."""
+        """The state of an image as it is shown.
+
+        It is proposed where something waits to be accepted, empty where it was accepted without
+        any label.
+        """
         return self._shown[image_id]
 
     def decided(self, image_id: str) -> ImageState:
@@ -121,11 +133,12 @@ class ImageQueue:
         self._decided[image_id] = state
         self._show(image_id)
 
-    def learn(self, image_id: str, state: ImageState, unflagged: ImageState) -> None:
+    def learn(self, loaded: Loaded) -> None:
         """Note a state as the store has it: another program may have labelled the image."""
-        self._decided[image_id] = state
-        self._unflagged[image_id] = unflagged
-        self._show(image_id)
+        image_id = loaded.record.image_id
+        self._decided[image_id] = loaded.state
+        self._unflagged[image_id] = loaded.unflagged
+        self.set_drawn(image_id, bool(loaded.labels.any()))
 
     def unflagged(self, image_id: str) -> ImageState:
         """The state that a flagged image had before."""
@@ -141,6 +154,10 @@ class ImageQueue:
         (self._drawn.add if drawn else self._drawn.discard)(image_id)
         self._show(image_id)
 
+    def is_drawn(self, image_id: str) -> bool:
+        """True where an image has labels, accepted or not."""
+        return image_id in self._drawn
+
     @property
     def has_labels(self) -> bool:
         """True where an image was accepted, or something was drawn on one."""
@@ -151,6 +168,8 @@ class ImageQueue:
         waits = image_id in self._proposed or image_id in self._drawn
         if state is ImageState.UNTOUCHED and waits:
             state = ImageState.PROPOSED
+        elif state is ImageState.ACCEPTED and image_id not in self._drawn:
+            state = ImageState.EMPTY
         if state is before:
             return
         places = self._places[before]
@@ -161,8 +180,9 @@ class ImageQueue:
 
     @property
     def accepted(self) -> list[ImageRecord]:
-        """The accepted images, in order."""
-        return [self.records[place] for place in self._places[ImageState.ACCEPTED]]
+        """The accepted images, in order, those that are empty among them."""
+        places = merge(self._places[ImageState.ACCEPTED], self._places[ImageState.EMPTY])
+        return [self.records[place] for place in places]
 
     def count(self, state: ImageState) -> int:
         """How many images are shown in a state."""
@@ -170,8 +190,8 @@ class ImageQueue:
 
     @property
     def accepted_count(self) -> int:
-        """How many images are accepted."""
-        return self.count(ImageState.ACCEPTED)
+        """How many images are accepted, those that are empty among them."""
+        return self.count(ImageState.ACCEPTED) + self.count(ImageState.EMPTY)
 
     @property
     def left(self) -> int:

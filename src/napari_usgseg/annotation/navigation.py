@@ -13,7 +13,7 @@ from ..effort.efforts import Stopwatch
 from ..jobs import Lane, Scope, files, inference
 from ..jobs.files import Content, Loaded, Opened
 from ..project.records import Edit, EventKind, ImageProposal, ImageState, Step
-from .class_table import first_table, with_labels
+from .class_table import first_table, with_values
 from .commands import accept
 from .commands.prompts import unasked
 from .document import AnnotationDocument
@@ -104,7 +104,7 @@ class Navigation:
         self.after_load.clear()
         document.undo_stack = UndoStack(opened.steps)
         document.image_queue = ImageQueue(
-            store.records, opened.states, opened.drawn, store, document.outbox
+            store.records, opened.states, opened.drawn, store, document.outbox, opened.empty
         )
         document.others, document.left_out = opened.others, opened.left_out
         if former is not None and former not in document.outbox.stores():
@@ -113,6 +113,7 @@ class Navigation:
         if ImageState.ACCEPTED in opened.states.values():
             kept.setdefault("labelling", "semantic")
         document.settings = Settings.from_json({**document.settings.to_json(), **kept})
+        document.facts.pop("saved", None)
         document.known_classes = () if opened.table is None else opened.table.classes
         self._close_image()
         document.set_state(table=opened.table or first_table())
@@ -165,7 +166,7 @@ class Navigation:
         document = self._document
 
         def done(loaded: Loaded) -> None:
-            document.image_queue.learn(loaded.record.image_id, loaded.state, loaded.unflagged)
+            document.image_queue.learn(loaded)
             self._show(loaded)
 
         if document.store is not None and document.record is not None:
@@ -191,7 +192,7 @@ class Navigation:
             labels=loaded.labels, proposal=unasked(proposal) if proposal.pending else proposal
         )
         document.image_queue.set_drawn(image_id, bool(loaded.labels.any()))
-        table = with_labels(document.table, loaded.labels, document.settings.labelling)
+        table = with_values(document.table, loaded.values, document.settings.labelling)
         if table is not document.table:
             document.set_state(table=table)
             document.classes_changed.emit()
@@ -273,8 +274,14 @@ class Navigation:
             self.step(1)
 
     def accept_and_next(self) -> bool:
-        """Accept what is proposed and go to the next image."""
+        """Accept what is proposed and go to the next image; go on where nothing can be saved."""
+        if self._document.read_only:
+            return self.step(1)
         return self._document.do(accept.accept) and self.step(1)
+
+    def mark_empty(self) -> bool:
+        """Say that there is nothing to label in the image, and go to the next one."""
+        return self._document.do(accept.mark_empty) and self.step(1)
 
 
 NOTHING = "Nothing to take back or do again."
@@ -452,4 +459,5 @@ class UndoNavigation:
             ],
         )
         document.apply(change)
+        document.say(f"{'Undid' if back else 'Redid'}: {step.name}")
         return True

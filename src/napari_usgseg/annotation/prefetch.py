@@ -82,7 +82,7 @@ class Prefetch:
     def _take(self, loaded: Loaded) -> None:
         """Keep an image that was read, have it encoded, and read the next one."""
         image_queue = self._document.image_queue
-        image_queue.learn(loaded.record.image_id, loaded.state, loaded.unflagged)
+        image_queue.learn(loaded)
         image_queue.keep(loaded)
         self._encode(loaded)
         self._go_on()

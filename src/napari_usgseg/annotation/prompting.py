@@ -11,7 +11,7 @@ from ..jobs.files import Prior
 from ..jobs.inference import Found
 from ..models.grounding.phrases import all_foreign, as_phrase, split_phrases
 from ..project.records import EventKind, ProposedObject
-from ..project.versions import number_in, readable
+from ..project.versions import number_in
 from .class_table import FIRST_CLASS, named
 from .commands import classes, prompts
 from .commands.copies import add_alike, add_objects, masks_of, prompts_of
@@ -292,7 +292,7 @@ class Prompting:
         """Say which models answered, and how fast."""
         facts = self._document.facts
         facts.pop("note", None)
-        facts["model"] = readable(found.model_id)
+        facts["model"] = found.model_id
         if found.fell_back:
             self._tuning.is_broken(found.fell_back)
         milliseconds = 1000 * found.seconds
@@ -323,7 +323,7 @@ class Prompting:
             document.proposal_changed.emit()
 
 
-PROMPTS, MASKS, ALIKE = "copy prompts", "copy masks", "all of this class"
+PROMPTS, MASKS, ALIKE = "copy prompts", "copy masks", "find alike"
 """Names of the edits."""
 
 

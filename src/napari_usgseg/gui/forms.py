@@ -20,6 +20,7 @@ from superqt.utils import qdebounced
 from ..annotation.session import AnnotationSession
 from .parts import row
 
+NUMBER_WIDTH = 80
 QUIET_MS = 150
 """A slider that is moved is taken at its word when it has rested so long."""
 
@@ -69,8 +70,10 @@ class Form(QWidget):
             if none:
                 self._none.add(name)
                 native.setSpecialValueText(none)
+            else:  # Qt would have room for the greatest number that can be typed
+                native.setMinimumWidth(NUMBER_WIDTH)
         elif isinstance(native, QComboBox):  # else a long name makes the dock wide
-            native.setMinimumContentsLength(12)
+            native.setMinimumContentsLength(10)
             native.setSizeAdjustPolicy(
                 QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
             )

@@ -16,7 +16,9 @@ from app_model.types import KeyBinding
 from napari.utils import notifications
 from napari.viewer import Viewer
 from psygnal import Signal
+from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import (
+    QAbstractItemView,
     QAbstractSpinBox,
     QApplication,
     QComboBox,
@@ -30,6 +32,7 @@ from ..annotation.session import AnnotationSession
 from . import preferences
 from .canvas.display import Display
 from .canvas.tools import CanvasTools, Tool
+from .parts import later
 
 
 class Dock(Protocol):
@@ -88,6 +91,8 @@ SHORTCUTS: tuple[Shortcut, ...] = (
              lambda w: w.session.editing.accept_and_next()),
     Shortcut("Shift-G", "accept", "Saves this image's labels and stays.",
              lambda w: w.session.editing.accept()),
+    Shortcut("Shift-V", "mark empty", "Says that there is nothing to label here, and goes on.",
+             lambda w: w.session.navigation.mark_empty()),
     Shortcut("Shift-H", "find", "Look for the phrase in this image.", lambda w: w.find()),
     Shortcut(",", "previous", "Go to the image before.", lambda w: w.session.navigation.step(-1)),
     Shortcut(".", "next", "Go to the image after.", lambda w: w.session.navigation.step(1)),
@@ -114,7 +119,7 @@ SHORTCUTS: tuple[Shortcut, ...] = (
              lambda w: w.tools.arm(Tool.LASSO)),
     Shortcut("Shift-M", "merge", "Draw a line over proposed objects: they become one.",
              lambda w: w.tools.arm(Tool.MERGE)),
-    Shortcut("Shift-X", "subtract",
+    Shortcut("Shift-X", "cut out",
              "Draw from one object to another: the first is cut out of it. Shift: and stays.",
              lambda w: w.tools.arm(Tool.SUBTRACT)),
     Shortcut("Shift-S", "split",
@@ -127,7 +132,7 @@ SHORTCUTS: tuple[Shortcut, ...] = (
              lambda w: w.session.copying.prompts()),
     Shortcut("Shift-T", "copy masks", "Begin with the masks of the previous image.",
              lambda w: w.session.copying.masks()),
-    Shortcut("Shift-I", "all of this class", "Look for more objects of the picked class.",
+    Shortcut("Shift-I", "find alike", "Look for more objects of the picked class.",
              lambda w: w.session.copying.alike()),
     Shortcut("Shift-O", "mode of assistance", "Autonomous, semi-autonomous or manual.",
              lambda w: w.cycle_mode()),
@@ -245,6 +250,36 @@ def typing() -> bool:
     return isinstance(focused, QLineEdit | QTextEdit | QPlainTextEdit | QAbstractSpinBox)
 
 
+class PassedOn(QObject):
+    """Has keys with a letter go on to napari where a list or a box of numbers has the focus.
+
+    Else the list would look for a row that begins with the letter. Enter in a box of numbers or in
+    a field gives the keys back to the image.
+    """
+
+    def watch(self, dock: QWidget) -> None:
+        """Look after all that takes keys in a dock."""
+        for child in dock.findChildren(QWidget):
+            if isinstance(child, QComboBox | QAbstractItemView | QAbstractSpinBox | QLineEdit):
+                child.installEventFilter(self)
+
+    def eventFilter(self, watched: Any, event: Any) -> bool:  # noqa: N802
+        """True where the key is not for who has the focus; whoever is above gets it then."""
+        if event.type() != QEvent.Type.KeyPress:
+            return False
+        if isinstance(watched, QAbstractSpinBox | QLineEdit):
+            if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+                later(watched, 0, watched.clearFocus)
+            return False
+        if isinstance(watched, QComboBox) and watched.isEditable():
+            return False
+        text = event.text()
+        if text.isprintable() and text.strip():
+            event.ignore()
+            return True
+        return False
+
+
 class Keyboard:
     """The shortcuts in a viewer, bound anew when the preferences change.
 
@@ -260,6 +295,8 @@ class Keyboard:
         self._dock = dock
         self._bound: dict[str, str] = {}
         self._bind()
+        self._passed_on = PassedOn(dock)
+        self._passed_on.watch(dock)
         self._forget = preferences.on_change(self._on_change)
 
     def _bind(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,18 @@ from . import preferences
 from .panels.class_panel import LabellingChoice
 from .parts import WARNING, button, row
 
+RECENT, MOST_RECENT = "recent folders", 8
+MOST_OFFERED = 4
+"""On the first page; the menu has the others too."""
+
+
+def folder_name(images: str, labels: str) -> str:
+    """A folder as a person knows it: its last two names, and where its labels are elsewhere."""
+    path = Path(images)
+    path = path.parent if path.name == "images" else path
+    elsewhere = "" if Path(images) in Path(labels).parents else f" (labels in {Path(labels).name})"
+    return f"{'/'.join(path.parts[-2:])}{elsewhere}"
+
 
 class Opening:
     """Opens folders in the name of the annotator; it asks for what is not given.
@@ -44,6 +57,32 @@ class Opening:
         self._before = before
         self._parent = parent
         self.annotator = preferences.annotator()
+        session.opened.connect(self._remember)
+
+    @property
+    def recent(self) -> list[tuple[str, str]]:
+        """The folders that were opened last, newest first: (images, labels).
+
+        Whether they are there still is not looked up: a disk that is away may let one wait long.
+        """
+        kept = preferences.recall(RECENT)
+        pairs = kept if isinstance(kept, list) else []
+        return [(str(pair[0]), str(pair[1])) for pair in pairs if len(pair) == 2]
+
+    def _remember(self) -> None:
+        """Keep the folder that was opened for the next time."""
+        store = self._session.store
+        if isinstance(store, Project):
+            here = str(store.folder.absolute()), str(store.root.absolute())
+            others = [pair for pair in self.recent if pair != here]
+            preferences.remember(RECENT, [here, *others][:MOST_RECENT])
+
+    def choose_labels(self) -> None:
+        """Ask for another place for the labels of the images that are open."""
+        store = self._session.store
+        labels = self._ask_folder("Where your labels of these images are, or will be")
+        if labels and isinstance(store, Project):
+            self.open(store.folder, labels)
 
     def choose(self) -> None:
         """Ask for a folder and open it."""
@@ -127,7 +166,11 @@ class TitleBar(QWidget):
         ):
             menu.addAction(text, does)
         menu.addSeparator()
+        self.recent = menu.addMenu("Recent")
+        self.recent.aboutToShow.connect(self._list_recent)
         menu.addAction("Annotator's name...", opening.ask_name)
+        menu.aboutToShow.connect(self._list_recent)
+        self._opening = opening
         self.open.setMenu(menu)
         self.badge = QLabel("")
         self.badge.setWordWrap(True)
@@ -138,11 +181,17 @@ class TitleBar(QWidget):
             "Label under a name of your own; both are kept side by side.",
             opening.ask_name,
         )
+        self.elsewhere = button(
+            "Labels elsewhere...",
+            "Keep your labels of these images in a folder that you may write to.",
+            opening.choose_labels,
+        )
         self.notice = QWidget()
         held = QHBoxLayout(self.notice)
         held.setContentsMargins(0, 0, 0, 0)
         held.addWidget(self.badge, 1)
-        held.addWidget(self.own_name, 0, Qt.AlignmentFlag.AlignTop)
+        for cure in (self.own_name, self.elsewhere):
+            held.addWidget(cure, 0, Qt.AlignmentFlag.AlignTop)
         self.notice.hide()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -151,6 +200,15 @@ class TitleBar(QWidget):
         layout.addWidget(self.notice)
         session.opened.connect(self.refresh)
         session.status_changed.connect(self._on_status)
+
+    def _list_recent(self) -> None:
+        """Offer the folders that were opened last."""
+        self.recent.clear()
+        for images, labels in self._opening.recent:
+            action = self.recent.addAction(folder_name(images, labels))
+            action.setToolTip(images)
+            action.triggered.connect(partial(self._opening.open, images, labels))
+        self.recent.setEnabled(bool(self.recent.actions()))
 
     def _on_status(self, _: object) -> None:
         if self.badge.text() != _sentence(self._session.read_only):
@@ -170,6 +228,8 @@ class TitleBar(QWidget):
         reason = self._session.read_only
         self.badge.setText(_sentence(reason))
         self.badge.setToolTip(_sentence(reason))
+        self.own_name.setVisible(store.held)
+        self.elsewhere.setVisible(not store.held and isinstance(store, Project))
         self.notice.setVisible(bool(reason))
 
 
@@ -185,7 +245,7 @@ class FirstPage(QWidget):
 
     Args:
         session: for which the labelling is chosen.
-        choose: asks for a folder.
+        opening: asks for a folder, and knows those that were opened last.
         use_layer: takes the open image layer.
         try_phantoms: makes phantoms.
     """
@@ -193,7 +253,7 @@ class FirstPage(QWidget):
     def __init__(
         self,
         session: AnnotationSession,
-        choose: Callable[[], object],
+        opening: Opening,
         use_layer: Callable[[], object],
         try_phantoms: Callable[[], object],
     ) -> None:
@@ -201,7 +261,9 @@ class FirstPage(QWidget):
         hello = QLabel(HELLO)
         hello.setWordWrap(True)
         hello.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.open = button("Open folder...", "Choose a folder of ultrasound images.", choose)
+        self.open = button(
+            "Open folder...", "Choose a folder of ultrasound images.", opening.choose
+        )
         self.open.setMinimumHeight(40)
         self.use_layer = button(
             "Use the open image layer",
@@ -217,6 +279,15 @@ class FirstPage(QWidget):
         layout.addStretch(2)
         for widget in (hello, self.open, self.use_layer, self.phantom):
             layout.addWidget(widget)
+        self.recent = [
+            button(folder_name(*pair), f"Open {pair[0]} again.", partial(opening.open, *pair))
+            for pair in opening.recent[:MOST_OFFERED]
+        ]
+        if self.recent:
+            layout.addSpacing(12)
+            layout.addWidget(QLabel("Opened before:"))
+        for each in self.recent:
+            layout.addWidget(each)
         layout.addLayout(row(QLabel("Labels:"), LabellingChoice(session), stretch=1))
         layout.addStretch(3)
 

@@ -6,11 +6,11 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from psygnal import EmitLoopError
-from qtpy.QtCore import QObject, QSize, Qt, QTimer, Signal
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 from qtpy.QtWidgets import (
     QFrame,
@@ -18,19 +18,30 @@ from qtpy.QtWidgets import (
     QLabel,
     QProgressBar,
     QPushButton,
+    QScrollArea,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
 from superqt import QCollapsible, QElidingLabel
 
-TEXT_MARGIN = 14
-FLAT_MARGIN = 11
+TEXT_MARGIN = 10
+FLAT_MARGIN = 8
+MARK = " •"
 ONE_LINE_MARGIN = 6
+LABEL_MARGIN = 12
+LEAST_SCROLLED = 120
 ICON_SIDE = 18
 """Pixels of the icon of a class."""
 WARNING = "background-color: #e69f00; color: black; padding: 2px;"
 """What must be seen, in a dark theme and in a light one."""
+
+
+FOCUS = "".join(
+    f"{kind}:focus {{ border: 1px solid #1f8fd6; }}"
+    for kind in ("QPushButton", "QToolButton", "QComboBox", "QLineEdit", "QListView", "QSpinBox")
+)
+"""What the keyboard is at, in a dark theme and in a light one."""
 
 
 class NarrowButton(QPushButton):
@@ -39,11 +50,17 @@ class NarrowButton(QPushButton):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # a click leaves the keys to the image
+
+    def setEnabled(self, enabled: bool) -> None:  # noqa: N802
+        """Where it is greyed out in the keyboard's hand, Qt would take the next field into it."""
+        if not enabled and self.hasFocus():
+            self.clearFocus()
+        super().setEnabled(enabled)
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
         """Room for the text in the font that it has now: napari's font size can be changed."""
-        margin = FLAT_MARGIN if self.isFlat() else TEXT_MARGIN
-        width = self.fontMetrics().horizontalAdvance(self.text()) + margin
+        width = self.fontMetrics().horizontalAdvance(self.text()) + TEXT_MARGIN
         return QSize(width, super().minimumSizeHint().height())
 
 
@@ -98,6 +115,60 @@ def one_line() -> QElidingLabel:
     return made
 
 
+class FewLines(QLabel):
+    """A text of always as many lines, which ends in dots where it has more.
+
+    So nothing else moves when the text changes.
+
+    Args:
+        lines: so many.
+    """
+
+    def __init__(self, lines: int) -> None:
+        super().__init__()
+        self._lines, self._text = lines, ""
+        self.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+
+    def setText(self, text: str) -> None:  # noqa: N802
+        """Say something else."""
+        self._text = text
+        self._fit()
+
+    def text(self) -> str:
+        """All of the text."""
+        return self._text
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """The lines, in the font that it has now."""
+        self.ensurePolished()
+        return QSize(0, self._lines * self.fontMetrics().lineSpacing() + LABEL_MARGIN)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """The same."""
+        return self.sizeHint()
+
+    def resizeEvent(self, event: Any) -> None:  # noqa: N802
+        """Wrap the text anew."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def changeEvent(self, event: Any) -> None:  # noqa: N802
+        """Napari's font may have grown."""
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
+            self.updateGeometry()
+            self._fit()
+
+    def _fit(self) -> None:
+        metrics, width = self.fontMetrics(), self.width() - TEXT_MARGIN
+        lines = QElidingLabel.wrapText(self._text, width, self.font())
+        last = self._lines - 1
+        rest = metrics.elidedText("".join(lines[last:]), Qt.TextElideMode.ElideRight, width)
+        super().setText("\n".join([*map(str.rstrip, lines[:last]), rest]))
+
+
 class Section(QFrame):
     """A block of the dock."""
 
@@ -133,40 +204,70 @@ def fold(title: str, tooltip: str, content: QWidget) -> QCollapsible:
     return made
 
 
-class FoldBar(QWidget):
-    """Names in a row; one at a time is open, and what belongs to it is shown below.
+class FoldName(NarrowButton):
+    """A name of a ``FoldBar``.
 
-    ``toggled`` carries the open one, or "", while nothing is shown below: so whoever makes room for
-    it does so before it is shown, for a window that has grown too small once stays larger.
+    Args:
+        text: the name.
+        marks: it has room for a dot behind it.
+    """
+
+    def __init__(self, text: str, marks: bool) -> None:
+        super().__init__(text)
+        self._name, self._marks = text, marks
+        self.setCheckable(True)
+        self.setFlat(True)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    def mark(self, marked: bool) -> None:
+        """Put a dot behind the name, or take it away."""
+        text = self._name + MARK if marked else self._name
+        if self.text() != text:
+            self.setText(text)
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """The same with the dot and without."""
+        widest = self._name + MARK if self._marks else self._name
+        width = self.fontMetrics().horizontalAdvance(widest) + FLAT_MARGIN
+        return QSize(width, super().sizeHint().height())
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """The same."""
+        return self.sizeHint()
+
+
+class FoldBar(QWidget):
+    """Names in a row; one at a time is open, and what belongs to it is shown in ``contents``.
+
+    ``toggled`` carries the one that is open now, or "".
+
+    Attributes:
+        contents: of all of them, to be put where there is room; the names stay where they are.
     """
 
     toggled = Signal(str)
 
     def __init__(self) -> None:
         super().__init__()
-        self._buttons: dict[str, QPushButton] = {}
+        self._buttons: dict[str, FoldName] = {}
         self._contents: dict[str, QWidget] = {}
-        self._names = QHBoxLayout()
+        self._names = QHBoxLayout(self)
+        self._names.setContentsMargins(0, 0, 0, 0)
         self._names.setSpacing(0)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
-        layout.addLayout(self._names)
+        self.contents = QWidget()
+        self._shown = QVBoxLayout(self.contents)
+        self._shown.setContentsMargins(0, 0, 0, 0)
+        self.contents.hide()
 
-    def add(self, name: str, tooltip: str, content: QWidget) -> None:
-        """Add one at the end, closed."""
-        made = NarrowButton(name)
+    def add(self, name: str, tooltip: str, content: QWidget, marks: bool = False) -> None:
+        """Add one at the end, closed; ``marks`` where a dot may come to its name."""
+        made = FoldName(name, marks)
         made.setToolTip(tooltip)
-        made.setCheckable(True)
-        made.setFlat(True)
-        made.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         made.toggled.connect(lambda is_open: self._on_toggled(name, is_open))
         self._buttons[name] = made
         self._contents[name] = content
         self._names.addWidget(made)
-        layout = self.layout()
-        assert layout is not None
-        layout.addWidget(content)
+        self._shown.addWidget(content)
         content.hide()
 
     @property
@@ -179,20 +280,14 @@ class FoldBar(QWidget):
         """The one that is open, or ""."""
         return next((name for name, made in self._buttons.items() if made.isChecked()), "")
 
-    def height_of(self, name: str) -> int:
-        """The least height in pixels of what belongs to a name; 0 for ""."""
-        return self._contents[name].minimumSizeHint().height() if name else 0
-
     def set_open(self, name: str, is_open: bool = True) -> None:
-        """Open or close one."""
-        self._buttons[name].setChecked(is_open)
+        """Open or close one; a name that there is not is passed over."""
+        if name in self._buttons:
+            self._buttons[name].setChecked(is_open)
 
     def mark(self, name: str, marked: bool) -> None:
         """Put a dot behind the name of one where something waits, or take it away."""
-        made = self._buttons[name]
-        text = f"{name} •" if marked else name
-        if made.text() != text:
-            made.setText(text)
+        self._buttons[name].mark(marked)
 
     def close_all(self) -> None:
         """Close the one that is open."""
@@ -203,9 +298,49 @@ class FoldBar(QWidget):
         if is_open:
             for other, made in self._buttons.items():
                 made.setChecked(other == name)
-        self._contents[name].hide()
-        self.toggled.emit(self.open_one)
         self._contents[name].setVisible(is_open)
+        self.contents.setVisible(bool(self.open_one))
+        if is_open or not self.open_one:
+            self.toggled.emit(self.open_one)
+
+
+class Scrolled(QScrollArea):
+    """A column of widgets that scrolls up and down where there is no room for all of it.
+
+    Args:
+        widgets: from top to bottom.
+        stretched: the one that takes the room that is left over.
+    """
+
+    def __init__(self, widgets: Sequence[QWidget], stretched: QWidget) -> None:
+        super().__init__()
+        column = QWidget()
+        layout = QVBoxLayout(column)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(6)
+        for widget in widgets:
+            layout.addWidget(widget, 1 if widget is stretched else 0)
+        self.setWidget(column)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        column.installEventFilter(self)
+
+    def eventFilter(self, watched: Any, event: Any) -> bool:  # noqa: N802
+        """What needs another width in the column needs it in the dock too."""
+        if event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return super().eventFilter(watched, event)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """As wide as the column and the scroll bar; of its height a part is enough."""
+        bar = self.verticalScrollBar().sizeHint().width()
+        return QSize(self.widget().minimumSizeHint().width() + bar, LEAST_SCROLLED)
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """As high as the column."""
+        return QSize(self.minimumSizeHint().width(), self.widget().sizeHint().height())
 
 
 class BusyBar(QProgressBar):

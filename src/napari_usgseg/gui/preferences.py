@@ -1,19 +1,21 @@
-"""What a person sets in napari's preferences: the keys, and the annotator's name.
+"""What a person sets in napari's preferences, and what the window remembers of itself.
 
-They are ``configurations`` of the manifest, which napari shows, checks and keeps by itself. Its
-own table of shortcuts is no place for them: napari reads that table before it loads a plugin, and
-then warns at each start of actions that it does not know. napari before 0.9 has no such
-preferences; there the keys are those of the table.
+The keys and the annotator's name are ``configurations`` of the manifest, which napari shows, checks
+and keeps by itself. Its own table of shortcuts is no place for them: napari reads that table before
+it loads a plugin, and then warns at each start of actions that it does not know. napari before 0.9
+has no such preferences; there the keys are those of the table.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 from app_model.types import KeyBinding, KeyCode
 from napari.utils.key_bindings import coerce_keybinding
+from qtpy.QtCore import QSettings
 
 PLUGIN = "napari-usgseg"
 
@@ -70,3 +72,20 @@ def is_key(key: str) -> bool:
     except (ValueError, TypeError, KeyError):
         return False
     return bool(parts) and all(part.key is not KeyCode.UNKNOWN for part in parts)
+
+
+def remember(name: str, value: Any) -> None:
+    """Keep a JSON value for the next window of this user, whatever folder that opens."""
+    _memory().setValue(name, json.dumps(value))
+
+
+def recall(name: str) -> Any:
+    """What was remembered under a name; None where nothing was."""
+    try:
+        return json.loads(str(_memory().value(name, "null")))
+    except ValueError:
+        return None
+
+
+def _memory() -> QSettings:
+    return QSettings(QSettings.Format.IniFormat, QSettings.Scope.UserScope, PLUGIN, "window")

@@ -6,35 +6,36 @@ import gc
 import sys
 import tempfile
 import traceback
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from napari.utils import notifications
 from napari.viewer import Viewer
-from qtpy.QtCore import QEvent, Qt
+from qtpy.QtCore import QEvent, QSize, Qt
 from qtpy.QtWidgets import QApplication, QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
 
 from ..annotation.session import AnnotationSession
 from ..jobs import Job
 from ..jobs.inference_process import InferenceProcess
-from . import keys
+from . import keys, preferences
 from .canvas.bridge import LayerBridge
 from .canvas.display import Display
 from .canvas.tools import CanvasTools
 from .opening import FirstPage, Opening, TitleBar
 from .panels.class_panel import ClassPanel
 from .panels.export_panel import ExportPanel
-from .panels.footer import PrimaryButton, StatusLine
+from .panels.footer import EmptyButton, PrimaryButton, StatusLine
 from .panels.history_panel import HistoryPanel
 from .panels.images_panel import ImagesPanel
 from .panels.learn_panel import LearnPage
 from .panels.overview import OverviewWindow
 from .panels.prompt_panels import CorrectPanel, FindPanel, ModePanel
 from .panels.settings_panels import CleaningPanel, ModelPanel, ViewPanel
-from .parts import FoldBar, later, reason
+from .parts import FOCUS, FoldBar, Scrolled, later, reason, row
 from .qt_jobs import Workers
 
+WIDTH = 330
+"""Pixels of the dock when it opens, where its words have room in them."""
 WARM_UP_AFTER_MS = 200
 SETTLED_AFTER_MS = 3000
 """By then napari has built what it builds for the first image of a folder."""
@@ -55,6 +56,7 @@ class UltrasoundWidget(QWidget):
         self.viewer = napari_viewer
         # Else napari puts an empty stretch below, which takes the room of the list of images.
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+        self.setStyleSheet(FOCUS)
         self.session: AnnotationSession = AnnotationSession()
         self.workers = Workers(inference)
         self.bridge: LayerBridge = LayerBridge(napari_viewer, self.session)
@@ -62,8 +64,6 @@ class UltrasoundWidget(QWidget):
         self.display: Display = Display(napari_viewer, self.session, self.bridge)
         self.opening = Opening(self.session, lambda: self.bridge.adopt(None), self)
         self._closed = False
-        self._unfolded = ""
-        self._least = 0
         self._end_workers = self.workers.end
         self._connect()
         self._build()
@@ -88,14 +88,14 @@ class UltrasoundWidget(QWidget):
 
     def _build(self) -> None:
         session = self.session
-        self.first = FirstPage(session, self.opening.choose, self.use_open_layer, self.try_phantoms)
+        self.first = FirstPage(session, self.opening, self.use_open_layer, self.try_phantoms)
         self.title = TitleBar(session, self.opening, self.use_open_layer, self.try_phantoms)
         self.images: ImagesPanel = ImagesPanel(session)
         self.find_panel = FindPanel(session)
         self.correct = CorrectPanel(session, self.tools)
         self.classes = ClassPanel(session)
         self.assist = ModePanel(session)
-        self.accept = PrimaryButton(session)
+        self.accept, self.empty = PrimaryButton(session), EmptyButton(session)
         self.view = ViewPanel(session, self.display)
         self.history = HistoryPanel(session)
         self.cleaning = CleaningPanel(session)
@@ -111,76 +111,53 @@ class UltrasoundWidget(QWidget):
         self.folds.add("Cleaning", "Holes, specks, edges of proposed masks.", self.cleaning)
         self.folds.add("Model", "Which models find and segment.", self.models)
         self.folds.add(
-            "Learn", "Train on accepted images; versions of what was learnt.", self.learning
+            "Learn", "Train on accepted images; versions of what was learnt.", self.learning, True
         )
         self.folds.add("Export", "Write what is accepted as a data set.", self.export)
+        self.folds.set_open(str(preferences.recall("fold") or ""))
         self.folds.toggled.connect(self._on_fold)
-        self.find_panel.fold.toggled.connect(self._on_thresholds)
         for learner in (session.prompt_predictor, session.tuning):
             learner.changed.connect(self._on_offer)
         self.status = StatusLine(session)
-        panels = (
-            self.title,
+        work = (
             self.images,
             self.assist,
             self.find_panel,
             self.correct,
             self.classes,
-            self.accept,
-            self.folds,
+            self.folds.contents,
         )
+        self.scrolled = Scrolled(work, self.images)
+        page = QWidget()
+        column = QVBoxLayout(page)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.title)
+        column.addWidget(self.scrolled, 1)
+        column.addWidget(self.folds)
+        column.addLayout(row(self.accept, self.empty, stretch=0))
         self.pages = QStackedWidget()
         self.pages.addWidget(self.first)
-        self.pages.addWidget(_column(panels))
+        self.pages.addWidget(page)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 4, 6, 4)
         layout.addWidget(self.pages, 1)
         layout.addWidget(self.status)
 
     def _on_fold(self, name: str) -> None:
-        if name and self.find_panel.fold.isExpanded():
-            self.find_panel.fold.collapse(animate=False)
-        self._unfold(name, self.folds.height_of(name))
-
-    def _on_thresholds(self, is_open: bool) -> None:
-        if is_open:
-            self.folds.close_all()
-            self._unfold("thresholds", self.find_panel.fold.content().sizeHint().height())
-        elif not self.folds.open_one:
-            self._unfold("", 0)
-
-    def _unfold(self, name: str, height: int) -> None:
-        """One thing is unfolded at a time; where not everything fits, it has the room of others.
-
-        Args:
-            name: what is unfolded, or "".
-            height: the pixels that it needs more than what is shown.
-        """
-        if not self._unfolded:  # nothing is hidden yet
-            self._least = self.minimumSizeHint().height()
-        self._unfolded = name
-        room = self.height() - self._least - height
-        for panel in (self.find_panel, self.classes, self.correct):
-            if panel is self.find_panel and name == "thresholds":  # they are in it
-                panel.show()
-                continue
-            hidden = name == "Learn" or (bool(name) and room < 0)
-            room += panel.minimumSizeHint().height() if hidden else 0
-            panel.setVisible(not hidden)
-        self.images.setVisible(name != "Learn")
+        """Bring what was unfolded into sight, once it has its place."""
+        preferences.remember("fold", name)
         self._on_offer()
+        later(self, 0, lambda: self.scrolled.ensureWidgetVisible(self.folds.contents))
 
     def _on_offer(self) -> None:
-        """What is offered has a line of its own where there is room for it, else a dot.
-
-        A training that goes on has the dot too.
-        """
-        is_open = bool(self.folds.open_one) or self.find_panel.fold.isExpanded()
-        room = not is_open or self.folds.open_one == "Learn"
-        self.assist.set_room(room)
+        """A training that is offered or goes on has a dot where it is not in sight."""
         predictor, tuning = self.session.prompt_predictor, self.session.tuning
-        learns = predictor.training is not None or tuning.training is not None
-        self.folds.mark("Learn", learns or (bool(predictor.offer) and not room))
+        waits = bool(predictor.offer or predictor.training or tuning.training)
+        self.folds.mark("Learn", waits and self.folds.open_one != "Learn")
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """As wide as it has to be: the image has the rest."""
+        return QSize(max(WIDTH, self.minimumSizeHint().width()), super().sizeHint().height())
 
     # -- what the person does ------------------------------------------------------------------
 
@@ -307,17 +284,6 @@ class UltrasoundWidget(QWidget):
         self.export.close_effort()
         self._end_workers()
         gc.unfreeze()
-
-
-def _column(panels: Sequence[QWidget]) -> QWidget:
-    """Panels in the order of work; the list of images takes the room that is left over."""
-    page = QWidget()
-    layout = QVBoxLayout(page)
-    layout.setContentsMargins(0, 0, 0, 0)
-    layout.setSpacing(6)
-    for panel in panels:
-        layout.addWidget(panel, 1 if isinstance(panel, ImagesPanel) else 0)
-    return page
 
 
 def _notify(level: str, text: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from ..core.errors import FileError, UsgsegError
 from ..core.notes import listening
@@ -39,6 +40,10 @@ from ..project.records import (
 from ..project.versions import ModelKind, Versions, VersionStore
 from .runner import Job, Outcome, outcome_of
 
+SHOWN_AT_ONCE = 12_000_000
+"""Pixels; more are handed to the screen in a smaller copy, which takes less than a tenth second."""
+REDUCED_BY = 4
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Loaded:
@@ -55,6 +60,9 @@ class Loaded:
         warning: a sentence for the person who looks at it, or "".
         notes: (file, text) of what is odd about it and was read all the same (``core.notes``).
         about: what its file says of spacing, regions and rate; None where there is none.
+        reduced: smaller copies of the pixels for the screen, where they are very many.
+        is_grey: its three channels are one; looked up here, for it takes long on a wide image.
+        values: of the labels as read, but 0.
     """
 
     record: ImageRecord
@@ -67,6 +75,9 @@ class Loaded:
     warning: str = ""
     notes: tuple[tuple[str, str], ...] = ()
     about: FileAbout | None = None
+    reduced: tuple[NDArray[np.uint8], ...] = ()
+    is_grey: bool = False
+    values: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +86,8 @@ class Opened:
 
     ``others`` are the other annotators who labelled here, "" the first one; ``versions`` are the
     prompt predictors that were trained here, ``adapters`` the tuned detectors; ``drawn`` are the
-    images with labels that nobody accepted; ``left_out`` says what else is in the folder.
+    images with labels that nobody accepted, ``empty`` the accepted ones without any; ``left_out``
+    says what else is in the folder.
     """
 
     store: LabelStore
@@ -87,6 +99,7 @@ class Opened:
     versions: Versions = field(default_factory=Versions)
     adapters: Versions = field(default_factory=Versions)
     drawn: frozenset[str] = frozenset()
+    empty: frozenset[str] = frozenset()
     left_out: tuple[str, ...] = ()
 
 
@@ -189,6 +202,7 @@ def _opened(store: LabelStore) -> Opened:
         _versions(store, "ppn"),
         _versions(store, "lora"),
         store.drawn(),
+        store.empty(),
         beside,
     )
 
@@ -223,7 +237,32 @@ def load_image(store: LabelStore, record: ImageRecord) -> Loaded:
     warning = " ".join(filter(None, (warning, *store.take_warnings())))
     key, notes = content_key(pixels), tuple(heard)
     about = store.about(record)
-    return Loaded(record, key, pixels, labels, proposal, *states, warning, notes, about)
+    return Loaded(
+        record,
+        key,
+        pixels,
+        labels,
+        proposal,
+        *states,
+        warning,
+        notes,
+        about,
+        reduced=reduced(pixels),
+        is_grey=not (pixels != pixels[..., :1]).any(),
+        values=tuple(values_in(labels)),
+    )
+
+
+def reduced(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
+    """Copies (h, w, 3) of an image (H, W, 3), each a quarter as wide, until one is small.
+
+    There are none of an image that a screen shows at once.
+    """
+    copies: list[NDArray[np.uint8]] = []
+    while pixels.shape[0] * pixels.shape[1] > SHOWN_AT_ONCE:
+        pixels = np.asarray(Image.fromarray(pixels).reduce(REDUCED_BY))
+        copies.append(pixels)
+    return tuple(copies)
 
 
 def save(store: LabelStore, events: tuple[Event, ...]) -> tuple[SaveReport, str]:

@@ -95,7 +95,18 @@ VERSION_1 = (
     "CREATE TABLE project (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
 )
 
-MIGRATIONS: Sequence[Sequence[str]] = (VERSION_1,)
+VERSION_2 = (
+    "ALTER TABLE image_state ADD COLUMN blank INTEGER NOT NULL DEFAULT 1",
+    # of what was erased again later it is not looked up; the next change of that image says it
+    """
+    UPDATE image_state SET blank = 0 WHERE EXISTS (
+        SELECT 1 FROM event WHERE event.annotator = image_state.annotator
+        AND event.image_id = image_state.image_id AND event.body LIKE '%"patch": {%'
+    )
+    """,
+)
+
+MIGRATIONS: Sequence[Sequence[str]] = (VERSION_1, VERSION_2)
 """The statements that lead from version n to version n + 1, each in one transaction."""
 
 

@@ -60,6 +60,7 @@ class ImageRow:
         label_seq: of the last event that changed the label map or the state; 0 where none did.
         written_seq: of the event up to which the label file is written.
         fingerprint: of the label file as written or taken in, or None.
+        blank: True where nothing is labelled on it.
     """
 
     image_id: str
@@ -69,19 +70,28 @@ class ImageRow:
     label_seq: int = 0
     written_seq: int = 0
     fingerprint: FileStat | None = None
+    blank: bool = True
 
 
 _COLUMNS = (
-    "image_id, state, draft, proposed, label_seq, written_seq, png_mtime_ns, png_size "
+    "image_id, state, draft, proposed, label_seq, written_seq, png_mtime_ns, png_size, "
+    "blank "
     "FROM image_state WHERE annotator = ?"
 )
 
 
 def _image_row(values: tuple[Any, ...]) -> ImageRow:
-    image_id, state, document, proposed, label_seq, written_seq, mtime_ns, size = values
+    image_id, state, document, proposed, label_seq, written_seq, mtime_ns, size, blank = values
     fingerprint = None if mtime_ns is None else (size, mtime_ns)
     return ImageRow(
-        image_id, ImageState(state), document, bool(proposed), label_seq, written_seq, fingerprint
+        image_id,
+        ImageState(state),
+        document,
+        bool(proposed),
+        label_seq,
+        written_seq,
+        fingerprint,
+        bool(blank),
     )
 
 
@@ -462,9 +472,10 @@ class EventLog:
             labels = self._changed[image_id][1]
         else:
             labels = self.labels(image_id, before=seq)
-        self._changed[image_id] = seq, self._with_patch(labels, body, side == 0)
+        after = self._with_patch(labels, body, side == 0)
+        self._changed[image_id] = seq, after
         state = {"state": str(body["state"][side])} if "state" in body else {}
-        self._set(image_id, label_seq=seq, **state)
+        self._set(image_id, label_seq=seq, blank=int(after is None or not after.any()), **state)
 
     def _set(self, image_id: str, **values: object) -> None:
         changes = ", ".join(f"{name} = excluded.{name}" for name in values)

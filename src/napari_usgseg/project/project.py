@@ -71,6 +71,7 @@ class LabelStore(ABC):
         name: what a person calls it: the folder's or the layer's name.
         annotator: whose labels these are; "" for the first annotator, who needs no name.
         read_only: why nothing can be written here, and the cure; "" where it can.
+        held: True where that is because somebody else labels here under the same name.
         root: of the project, or None in memory.
         folder: of the images, or None in memory.
         records: the images, in the order in which they are labelled.
@@ -81,6 +82,7 @@ class LabelStore(ABC):
     name: str
     annotator: str = ""
     read_only: str = ""
+    held: bool = False
     root: Path | None = None
     folder: Path | None = None
     records: tuple[ImageRecord, ...]
@@ -148,6 +150,12 @@ class LabelStore(ABC):
             return ImageState.PROPOSED if proposed else row.state
 
         return {record.image_id: state(record.image_id) for record in self.records}
+
+    def empty(self) -> frozenset[str]:
+        """The accepted images on which nothing is labelled."""
+        rows = self.log.images().values()
+        accepted = (row for row in rows if row.state is ImageState.ACCEPTED)
+        return frozenset(row.image_id for row in accepted if row.blank)
 
     def table(self) -> ClassTable | None:
         """The classes and the picked one; None where none are written down yet."""
@@ -326,13 +334,17 @@ class Project(LabelStore):
                 if self._lock.acquire():
                     self._database = Database(file)
                     return self._database
+                self.held = True
                 self.read_only = (
                     f"{self._lock.holder()} is labelling here; look at everything, or open it "
                     "under a name of your own: your labels are kept beside those"
                 )
             except LabelWriteError as error:
                 self._lock.release()
-                self.read_only = error.cause
+                self.read_only = (
+                    f"{readable(self.root)}: {error.cause.split(';')[0]}; look at everything, or "
+                    "keep your labels in another folder (Open... > Folder, labels elsewhere...)"
+                )
             except BaseException:
                 self._lock.release()
                 raise

@@ -28,11 +28,12 @@ NEAR = 0.25
 
 
 class ImageState(StrEnum):
-    """How far a person is with an image."""
+    """How far a person is with an image; ``proposed`` and ``empty`` follow and are never stored."""
 
     UNTOUCHED = "untouched"
     PROPOSED = "proposed"
     ACCEPTED = "committed"
+    EMPTY = "empty"
     SKIPPED = "skipped"
     FLAGGED = "flagged"
 

@@ -38,6 +38,10 @@ _PPN = re.compile(r"ppn-v(\d+)@")
 _TUNED = re.compile(r"\+lora-v(\d+)-")
 
 
+_HASH = re.compile(r"-[0-9a-f]{8}(?![0-9a-f])")
+"""Of the weights, at the end of a model's name."""
+
+
 def number_in(model_id: str) -> int:
     """The number of the PPN that a proposal's ``model_id`` names; 0 where it is no PPN's."""
     found = _PPN.match(model_id)
@@ -50,9 +54,11 @@ def tuned_number_in(model_id: str) -> int:
     return int(found[1]) if found else 0
 
 
-def readable(model_id: str) -> str:
-    """A ``model_id`` for the status line: of a tuned detector, which version it is."""
-    return re.sub(r"\S+\+lora-v0*(\d+)-\w+", rf"{TITLES['lora']} v\1", model_id)
+def model_name(model_id: str) -> str:
+    """A ``model_id`` as a person reads it: versions by their numbers, each name once, no hashes."""
+    text = re.sub(r"\S+\+lora-v0*(\d+)-\w+", rf"{TITLES['lora']} v\1", model_id)
+    text = re.sub(r"ppn-v0*(\d+)@\S+", rf"{TITLES['ppn']} v\1", text)
+    return " + ".join(dict.fromkeys(_HASH.sub("", text).split(" + ")))
 
 
 @dataclass(frozen=True, slots=True)

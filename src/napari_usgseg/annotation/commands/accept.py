@@ -12,10 +12,22 @@ from ...project.records import Edit, ImageProposal, ImageState, ProposedObject, 
 from ...segmentation.propose import compose
 from ..state import AnnotationState, Change, Refused
 
+NOTHING = (
+    "Nothing is proposed or labelled here. Draw it, mark the image as empty, or go on to the next."
+)
+LABELLED = "This image has labels: it is not empty. Delete them first (Edit labels, Shift+click)."
+
 
 def accept(state: AnnotationState) -> Change:
-    """Accept what is proposed; without a proposal the image is accepted as it is."""
+    """Accept what is proposed, and the labels as they are.
+
+    Raises:
+        Refused: there is neither; that an image is empty is a statement of its own.
+    """
     labels, proposal = state.settled_labels(), state.proposal
+    decided = state.unflagged if state.decided is ImageState.FLAGGED else state.decided
+    if decided is not ImageState.ACCEPTED and not proposal.has_masks and not labels.any():
+        raise Refused(NOTHING)
     after, yielded = merged(labels, proposal.objects, state.settings.overwrite, state.labelling)
     patch = difference(labels, after)
     edit = None
@@ -49,6 +61,22 @@ def accept_all(state: AnnotationState, images: Sequence[AnnotationState]) -> Cha
     said += f"; {left} without anything new stay as they are." if left else "."
     name = "accept 1 image" if len(parts) == 1 else f"accept {len(parts)} images"
     return Change(Edit(name, parts=tuple(parts)), said=said)
+
+
+def mark_empty(state: AnnotationState) -> Change:
+    """Say that there is nothing to label in the image; what is proposed is dropped.
+
+    Raises:
+        Refused: it has labels.
+    """
+    labels = state.settled_labels()
+    if labels.any():
+        raise Refused(LABELLED, "warning")
+    if state.decided is ImageState.ACCEPTED and not state.proposal.objects:
+        return Change()
+    states = (state.decided, ImageState.ACCEPTED)
+    proposals = (state.proposal, ImageProposal())
+    return Change(Edit("mark empty", state.image_id, proposals, state=states))
 
 
 def skip(state: AnnotationState) -> Change:

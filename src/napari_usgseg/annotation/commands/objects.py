@@ -76,10 +76,10 @@ def subtract(
     gone = () if taken is None or keep else (taken,)
     if target is not None:
         rest = by_hand(proposal.objects[target], whole & ~away)
-        return Change(_replaced(state, "subtract", (target, *gone), (rest,)))
+        return Change(_replaced(state, "cut out", (target, *gone), (rest,)))
     after = labels.copy()
     after[whole & away] = 0
-    return Change(state.relabel("subtract", after, proposal.without(*gone) if gone else None))
+    return Change(state.relabel("cut out", after, proposal.without(*gone) if gone else None))
 
 
 def split(state: AnnotationState, line: FloatArray, accepted: bool = False) -> Change:

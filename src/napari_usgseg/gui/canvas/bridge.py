@@ -48,7 +48,6 @@ class LayerBridge:
         self._dirty: set[str] = set()
         self._failed: dict[str, str] = {}
         """Roles whose layers do not show what the session has, and why."""
-        self._look = False
         self._wired: Labels | None = None
         self._undoing = (("Control-Z", self._on_undo), ("Control-Shift-Z", self._on_redo))
         self._timer = QTimer()
@@ -99,7 +98,7 @@ class LayerBridge:
             self.layers.release("labels", f"labels of {before.name}")  # they are nowhere else
         self.adopted.take(*(self._next or (None,)))
         if self._next is not None:
-            self._look = self.layers.find("image") is not None  # the view is of that one
+            self._drawing.fits = self.layers.find("image") is not None  # the view is of that one
             self.layers.remove("image")
             self.layers.bring_to_top()
         self._next = None
@@ -141,8 +140,8 @@ class LayerBridge:
                 self._failed.pop(role, None)
         if self._dirty:
             self._timer.start(0)
-        elif self._look:
-            self._look = False
+        elif self._drawing.fits:  # not before: layers of another size would be fitted too
+            self._drawing.fits = False
             self._viewer.reset_view()
 
     def _draw(self, role: str) -> None:

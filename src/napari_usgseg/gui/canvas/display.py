@@ -36,11 +36,13 @@ class Display:
         self._session = session
         self._bridge = bridge
         self._hidden: list[Layer] | None = None
+        self._gone = False
         self._view: View | None = None
         bridge.layers.made.connect(self._on_made)
         session.settings_changed.connect(self._on_settings)
         session.image_loaded.connect(self._on_image)
         session.opened.connect(self.dress)
+        session.status_changed.connect(self._on_status)
         viewer.dims.events.current_step.connect(self._on_frame)
 
     # -- what the person does ------------------------------------------------------------------
@@ -68,8 +70,8 @@ class Display:
                 layer.visible = False
 
     def dress(self) -> None:
-        """Show again what ``bare`` has hidden, on the frame that it belongs to."""
-        if self._bridge.adopted.is_away:
+        """Show again what ``bare`` has hidden, on the frame and the image that it belongs to."""
+        if self._bridge.adopted.is_away or self._gone:
             return
         hidden, self._hidden = self._hidden or [], None
         for layer in hidden:
@@ -97,7 +99,21 @@ class Display:
                 self._style(layer.metadata[TAG], layer, before)
             self._bridge.draw_image()
 
+    def _on_status(self, _: Any = None) -> None:
+        """Where an image cannot be read, that of before is not shown under its name."""
+        session = self._session
+        if session.record is not None and session.loaded is None and session.failed == "load":
+            self.bare()
+            image = self._bridge.layers.find("image")
+            if self._hidden is not None and image is not None and image.visible:
+                image.visible = False
+                self._hidden.append(image)
+            self._gone = True
+
     def _on_image(self) -> None:
+        if self._gone:
+            self._gone = False
+            self.dress()
         layer = self._bridge.layers.find("labels")
         if isinstance(layer, Labels):
             self._contour(layer)
@@ -133,6 +149,7 @@ class Display:
             (self._session.settings_changed, self._on_settings),
             (self._session.image_loaded, self._on_image),
             (self._session.opened, self.dress),
+            (self._session.status_changed, self._on_status),
         ]
         for signal, listener in listeners:
             signal.disconnect(listener)

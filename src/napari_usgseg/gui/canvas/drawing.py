@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from cachetools import LRUCache
-from napari.layers import Labels
+from napari.layers import Image, Labels
 from napari.utils.colormaps import DirectLabelColormap
 from napari.viewer import Viewer
 from numpy.typing import NDArray
@@ -30,11 +29,14 @@ from ...io.labels import (
     instance_of,
 )
 from ...project.records import ClassTable, ProposedObject
+from ...project.versions import model_name
 from ...segmentation.despeckle import despeckled
 from ..parts import NewestFirst
 from .layers import NAMES, TaggedLayers, place_like
 
 Pixels = NDArray[np.uint8]
+Levels = tuple[Pixels, ...]
+"""An image, and where it is very large smaller copies of it."""
 KEPT = 3
 """So many pictures are kept for coming back to them."""
 WHITE = 255.0
@@ -51,42 +53,42 @@ class Pictures(QObject):
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._kept: LRUCache[tuple[str, View], Pixels] = LRUCache(KEPT)
+        self._kept: LRUCache[tuple[str, View], Levels] = LRUCache(KEPT)
         self._awaited: tuple[str, View] | None = None
         self._thread = NewestFirst("usgseg-pictures", 1, self)
         self._thread.done.connect(self._on_done, Qt.ConnectionType.QueuedConnection)
 
-    def get(self, key: str, pixels: Pixels, view: View) -> Pixels:
+    def get(self, key: str, levels: Levels, view: View) -> Levels:
         """The picture of an image, or its own pixels until ``ready`` says that it is made.
 
         Args:
             key: names the image.
-            pixels: (H, W) or (H, W, 3).
+            levels: (H, W) or (H, W, 3) each, the whole image and smaller copies of it.
             view: brightness and contrast of an image (H, W) are left to its layer.
         """
-        wanted = _of_pixels(view, grey=pixels.ndim == 2)
+        wanted = _of_pixels(view, grey=levels[0].ndim == 2)
         if wanted == View():
             self._awaited = None
-            return pixels
+            return levels
         name = (key, wanted)
         if name in self._kept:
             return self._kept[name]
         if self._awaited != name:
             self._awaited = name
-            self._thread.submit(name, partial(picture, pixels, wanted))
-        return pixels
+            self._thread.submit(name, lambda: tuple(picture(each, wanted) for each in levels))
+        return levels
 
     def close(self) -> None:
         """End the thread once it is done with what it is at; that is shown no more."""
         self._awaited = None
         self._thread.close()
 
-    def _on_done(self, name: tuple[str, View], pixels: Pixels | None) -> None:
-        if pixels is not None:
-            self._kept[name] = pixels
+    def _on_done(self, name: tuple[str, View], levels: Levels | None) -> None:
+        if levels is not None:
+            self._kept[name] = levels
         if self._awaited == name:
             self._awaited = None
-            if pixels is not None:  # else it would be asked for, and fail, without end
+            if levels is not None:  # else it would be asked for, and fail, without end
                 self.ready.emit()
 
 
@@ -241,6 +243,7 @@ class LayerDrawing:
         pictures: the image as it is to be seen.
         stroke: what the person is drawing, beside the marks of the prompts.
         fresh: the next image is the first of its folder, so that the view starts anew.
+        fits: the view is to be fitted, once all layers have the size of the image.
     """
 
     def __init__(self, viewer: Viewer, session: AnnotationSession, layers: TaggedLayers) -> None:
@@ -249,9 +252,11 @@ class LayerDrawing:
         self._layers = layers
         self._adopted = layers.adopted
         self._colors: WeakKeyDictionary[Labels, LabelColors] = WeakKeyDictionary()
+        self._shown: WeakKeyDictionary[Image, Pixels] = WeakKeyDictionary()
+        self._size_hw: tuple[int, ...] = ()
         self.pictures = Pictures()
         self.stroke: list[Mark] = []
-        self.fresh = True
+        self.fresh, self.fits = True, False
 
     def set_stroke(self, line: Sequence[FloatArray], shape: str) -> None:
         """What is being drawn, XY: a "rectangle", "polygon" or "path"; () is nothing."""
@@ -274,18 +279,20 @@ class LayerDrawing:
         if loaded is None or self._adopted.layer is not None:
             return
         self._adopted.take(None)
-        pixels = loaded.pixels
-        rgb = bool((pixels != pixels[..., :1]).any())
-        data = pixels if rgb else pixels[..., 0]
+        rgb, levels = not loaded.is_grey, (loaded.pixels, *loaded.reduced)
+        if not rgb:
+            levels = tuple(each[..., 0] for each in levels)
         before = self._layers.find("image")
-        layer: Any = self._layers.image(rgb, data)
-        shown = self.pictures.get(loaded.key, data, self._session.settings.view)
-        resized = before is None or layer.data.shape[:2] != data.shape[:2]
-        if layer.data is not shown:
-            layer.data = shown
-        if resized or self.fresh:
-            self.fresh = False
-            self._viewer.reset_view()
+        layer: Any = self._layers.image(rgb, levels)
+        shown = self.pictures.get(loaded.key, levels, self._session.settings.view)
+        size_hw = levels[0].shape[:2]
+        resized = before is None or self._size_hw != size_hw
+        self._size_hw = size_hw
+        if self._shown.get(layer) is not shown[0]:
+            self._shown[layer] = shown[0]
+            layer.data = shown if layer.multiscale else shown[0]
+        self.fits = self.fits or resized or self.fresh
+        self.fresh = False
 
     def _draw_labels(self) -> None:
         labels = self._session.labels
@@ -316,8 +323,8 @@ class LayerDrawing:
         put(layer, outlines(proposal.objects, labels.shape, self._session.settings.labelling))
         layer.metadata["model"] = proposal.model_id
         if layer.name.startswith(NAMES["proposal"]):
-            maker = f" by {proposal.model_id}" if proposal.has_masks and proposal.model_id else ""
-            layer.name = NAMES["proposal"] + maker
+            maker = model_name(proposal.model_id) if proposal.has_masks else ""
+            layer.name = f"{NAMES['proposal']} by {maker}" if maker else NAMES["proposal"]
 
     def _draw_points(self) -> None:
         objects = self._session.proposal.objects
@@ -365,7 +372,9 @@ class LayerDrawing:
 
     def _color(self, layer: Labels) -> None:
         session = self._session
-        colors = label_colors(session.table, session.settings.labelling, session.painting.values)
+        labelling = session.settings.labelling
+        values = session.painting.values if labelling == "instance" else []
+        colors = label_colors(session.table, labelling, values)
         if colors != self._colors.get(layer):
             self._colors[layer] = colors
             layer.colormap = DirectLabelColormap(color_dict=dict(colors))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -65,13 +66,24 @@ class TaggedLayers:
             layer.name = name
             layer.visible = False
 
-    def image(self, rgb: bool, data: NDArray[np.uint8]) -> Image:
-        """The image layer, made anew where colour and grey change places."""
-        layer = self.find("image")
-        if isinstance(layer, Image) and layer.rgb == rgb:
+    def image(self, rgb: bool, levels: Sequence[NDArray[np.uint8]]) -> Image:
+        """The image layer, made anew where colour and grey, or one size and several change places.
+
+        Args:
+            rgb: the levels are (H, W, 3), else (H, W).
+            levels: the image, and smaller copies of it where it is very large.
+        """
+        layer, several = self.find("image"), len(levels) > 1
+        if isinstance(layer, Image) and (layer.rgb, layer.multiscale) == (rgb, several):
             return layer
         self.remove("image")
-        made = Image(data, name=NAMES["image"], rgb=rgb, metadata={TAG: "image"})
+        made = Image(
+            list(levels) if several else levels[0],
+            name=NAMES["image"],
+            rgb=rgb,
+            multiscale=several,
+            metadata={TAG: "image"},
+        )
         if not rgb:
             made.contrast_limits_range = (0, 255)
             made.contrast_limits = (0, 255)

@@ -64,7 +64,7 @@ class Tool(StrEnum):
     SCRIBBLE = "scribble"
     LASSO = "lasso"
     MERGE = "merge"
-    SUBTRACT = "subtract"
+    SUBTRACT = "cut out"
     SPLIT = "split"
 
 

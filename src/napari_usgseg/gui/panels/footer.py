@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from ...annotation.session import AnnotationSession
 from ...annotation.state import MODEL, TEXT, Status
 from ...jobs import Scope
 from ...project.records import ImageState
 from .. import keys
-from ..parts import WARNING, BusyBar, button, keep_room, row
+from ..parts import WARNING, BusyBar, FewLines, NarrowButton, button, keep_room, row
 
+PRIMARY_HEIGHT = 36
 PRIMARY = """
 QPushButton { background-color: #0072b2; color: white; font-weight: bold; }
+QPushButton:focus { border: 2px solid white; }
 QPushButton:hover { background-color: #0a84c8; }
 QPushButton:disabled { background-color: #5a6470; color: #c8ccd0; }
 """
@@ -30,7 +32,8 @@ class PrimaryButton(QPushButton):
         super().__init__("Accept and next")
         self._session = session
         self.setDefault(True)
-        self.setMinimumHeight(36)
+        self.setMinimumHeight(PRIMARY_HEIGHT)
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.setStyleSheet(PRIMARY)
         self.clicked.connect(self.press)
         session.proposal_changed.connect(self.refresh)
@@ -77,18 +80,51 @@ class PrimaryButton(QPushButton):
         enabled = True
         if self._is_retry:
             text = "Retry"
+        elif session.read_only:
+            text, enabled = ("Next, read only", True) if onwards else ("Read only", False)
         elif session.is_waiting:
             text, enabled = "Please wait...", False
         elif session.proposal.has_masks:
             text = f"Accept{onwards}"
-        elif session.labels is not None and session.labels.any():
-            text = f"{'Keep' if self._is_accepted else 'Accept'}{onwards}"
+        elif self._is_accepted:
+            text = f"Keep{onwards}"
+        elif session.record is not None and session.image_queue.is_drawn(session.record.image_id):
+            text = f"Accept{onwards}"
         else:
-            text = f"Nothing to label{onwards}"
-        key = keys.key_of("accept and next")
+            text, enabled = "Nothing to accept yet", False
+        key = keys.key_of("accept and next") if enabled else ""
         self.setText(f"{text}  ({key})" if key else text)
         keys.explain(self, "accept and next")
         self.setEnabled(enabled)
+
+
+STATUS_LINES = 3
+
+
+class EmptyButton(NarrowButton):
+    """States that an image is empty; never the way on by itself.
+
+    Args:
+        session: of the image.
+    """
+
+    def __init__(self, session: AnnotationSession) -> None:
+        super().__init__("Empty")
+        self._session = session
+        self.setMinimumHeight(PRIMARY_HEIGHT)
+        keys.explain(self, "mark empty")
+        self.clicked.connect(session.navigation.mark_empty)
+        for signal in (session.labels_changed, session.states_changed, session.status_changed):
+            signal.connect(self.refresh)
+        self.refresh()
+
+    def refresh(self, _: object = None) -> None:
+        """Only an image without labels can be empty."""
+        session = self._session
+        record, is_shown = session.record, session.labels is not None
+        bare = record is not None and not session.image_queue.is_drawn(record.image_id)
+        waits = session.is_waiting or session.read_only
+        self.setEnabled(is_shown and bare and not waits)
 
 
 class StatusLine(QWidget):
@@ -101,11 +137,7 @@ class StatusLine(QWidget):
     def __init__(self, session: AnnotationSession) -> None:
         super().__init__()
         self._session = session
-        self.label = QLabel()
-        self.label.setWordWrap(True)
-        self.label.setMinimumHeight(2 * self.label.fontMetrics().lineSpacing())
-        self.label.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self.label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self.label = FewLines(STATUS_LINES)
         self.busy = BusyBar()
         self.cancel = button("Cancel", "Stop waiting for this.", self._on_cancel)
         keep_room(self.cancel)

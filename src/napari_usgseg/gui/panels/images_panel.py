@@ -15,10 +15,10 @@ from qtpy.QtCore import QAbstractListModel, QModelIndex, QObject, QSize, Qt, Sig
 from qtpy.QtGui import QIcon, QImage, QPixmap
 from qtpy.QtWidgets import (
     QComboBox,
-    QLabel,
     QLineEdit,
     QListView,
     QSizePolicy,
+    QToolTip,
     QVBoxLayout,
     QWidget,
 )
@@ -31,7 +31,7 @@ from ...core.types import ImageRecord
 from ...io.images import read_image
 from ...project.records import ImageState
 from ..keys import explain
-from ..parts import NewestFirst, button, row
+from ..parts import WARNING, NewestFirst, button, keep_room, one_line, row
 
 WIDTH, HEIGHT = 40, 30
 KEPT = 600
@@ -115,6 +115,7 @@ MARKS = {
     ImageState.UNTOUCHED: "○",
     ImageState.PROPOSED: "◐",
     ImageState.ACCEPTED: "●",
+    ImageState.EMPTY: "∅",
     ImageState.SKIPPED: "–",
     ImageState.FLAGGED: "⚑",
 }
@@ -122,6 +123,7 @@ WORDS = {
     ImageState.UNTOUCHED: "",
     ImageState.PROPOSED: "proposed",
     ImageState.ACCEPTED: "labelled",
+    ImageState.EMPTY: "empty",
     ImageState.SKIPPED: "skipped",
     ImageState.FLAGGED: "for review",
 }
@@ -236,6 +238,7 @@ FILTERS: dict[str, ImageState | None] = {
     "untouched": ImageState.UNTOUCHED,
     "proposed": ImageState.PROPOSED,
     "labelled": ImageState.ACCEPTED,
+    "empty": ImageState.EMPTY,
     "skipped": ImageState.SKIPPED,
     "for review": ImageState.FLAGGED,
 }
@@ -254,11 +257,10 @@ class ImagesPanel(QWidget):
         self._session = session
         self._queue: ImageQueue | None = None
         self._notes = Notes()
-        self.progress = QLabel()
-        self.progress.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self.remarks = QLabel()
-        self.remarks.setWordWrap(True)
-        self.remarks.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self.progress = one_line()
+        self.remarks = button("!", "", self._tell_remarks)
+        self.remarks.setStyleSheet(WARNING)
+        keep_room(self.remarks)
         self.filter = QComboBox()
         self.filter.addItems(list(FILTERS))
         self.filter.setToolTip("Show and walk through the images in this state only.")
@@ -279,13 +281,12 @@ class ImagesPanel(QWidget):
         self.skip = explain(button("Skip", "", session.navigation.skip), "skip")
         flag = MARKS[ImageState.FLAGGED]
         self.flag = explain(button(flag, "", session.navigation.flag), "flag for review")
-        for narrow in (self.previous, self.next, self.flag):
+        for narrow in (self.previous, self.next, self.flag, self.remarks):
             narrow.setFixedWidth(34)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        layout.addWidget(self.progress)
-        layout.addWidget(self.remarks)
+        layout.addLayout(row(self.progress, self.remarks, stretch=0))
         layout.addLayout(row(self.filter, self.name, self.look_over, stretch=1))
         layout.addWidget(self.list, 1)
         layout.addLayout(
@@ -345,10 +346,13 @@ class ImagesPanel(QWidget):
 
     def _show_remarks(self) -> None:
         """What else the folder holds, and what was odd about the images that were opened so far."""
-        text = " ".join([*self._session.left_out, *self._notes.lines()])
-        self.remarks.setText(text)
-        self.remarks.setToolTip(text)
-        self.remarks.setVisible(bool(text))
+        self.remarks.setToolTip("\n".join([*self._session.left_out, *self._notes.lines()]))
+        self.remarks.setVisible(bool(self.remarks.toolTip()))
+
+    def _tell_remarks(self) -> None:
+        """A click is as good as waiting over the sign."""
+        below = self.remarks.mapToGlobal(self.remarks.rect().bottomLeft())
+        QToolTip.showText(below, self.remarks.toolTip(), self.remarks)
 
     def _on_filter(self, name: str) -> None:
         self._session.navigation.show_only(FILTERS[name])
@@ -382,8 +386,10 @@ class ImagesPanel(QWidget):
 
 
 def progress_text(queue: ImageQueue) -> str:
-    """How far a folder is: "312 of 500, 41 per hour, about 4 h left"."""
+    """How far a folder is: "312 of 500 labelled, 3 of them empty, 41 per hour, about 4 h left"."""
     words = [f"{queue.accepted_count} of {len(queue.records)} labelled"]
+    if empty := queue.count(ImageState.EMPTY):
+        words.append(f"{empty} of them empty")
     pace, hours = queue.per_hour(), queue.hours_left()
     if pace is not None:
         words.append(f"{pace} per hour")

@@ -164,7 +164,7 @@ class LearnerTab(QWidget):
         self._purpose = purpose
         self.version = QComboBox()
         self.version.setToolTip(self.in_use)
-        self.version.setMinimumContentsLength(12)
+        self.version.setMinimumContentsLength(10)
         self.version.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
@@ -311,7 +311,7 @@ class TrainingSettings:
     train_after: Annotated[
         int,
         {
-            "label": "learn after (images of a class)",
+            "label": "learn after (images)",
             "tooltip": "So many accepted images of a class are enough to begin learning.",
             "min": 1,
             "max": MOST_TRAIN_AFTER,

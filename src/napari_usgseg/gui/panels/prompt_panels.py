@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from qtpy.QtWidgets import QButtonGroup, QLabel, QLineEdit, QWidget
+from qtpy.QtWidgets import QButtonGroup, QLineEdit, QSizePolicy, QStackedWidget, QWidget
 
 from ...annotation.session import AnnotationSession
 from ...annotation.settings import Mode
@@ -25,15 +25,16 @@ MODES = {
     Mode.MANUAL: "Manual",
 }
 MODE_HELP = {
-    Mode.AUTONOMOUS: "Images segment themselves as they open; prompts correct what is there.",
-    Mode.SEMI: "Nothing appears by itself; your prompts are joined by what was learned.",
-    Mode.MANUAL: "Your prompts only, as the segmenter is.",
+    Mode.AUTONOMOUS: "Autonomous: images segment themselves as they open, as your accepted images "
+    "taught it; your prompts correct that.",
+    Mode.SEMI: "Semi: nothing appears by itself; what was learnt joins in when you click or draw.",
+    Mode.MANUAL: "Manual: only what you ask for, by a phrase, a click or a line.",
 }
 PROPOSE_HELP = (
     "Segment this image by what was learnt, also where something was done on it before. What you "
     "pointed at or drew stays."
 )
-NOBODY = "No prompt predictor in use"
+NOBODY = "Only what you ask for is segmented"
 BY_PHRASE = "Found by the phrase '{phrase}'"
 BY_HAND = "By hand"
 BY_PERSON = "From your own prompts"
@@ -58,8 +59,7 @@ class ModePanel(Section):
             group.addButton(control)
         self.badge = one_line()
         self.propose = button("Propose", "", session.prompt_predictor.propose)
-        self.offer = QLabel()
-        self.offer.setWordWrap(True)
+        self.offer = one_line()
         self.train = button(
             "Train",
             "Learn from all accepted images, in the background.",
@@ -73,18 +73,19 @@ class ModePanel(Section):
         line.setContentsMargins(0, 0, 0, 0)
         self.offer_line.setLayout(line)
         self.body.addLayout(row(heading("Assist"), *self.modes.values()))
-        self.body.addLayout(row(self.badge, self.propose, stretch=0))
-        self.body.addWidget(self.offer_line)
-        self._room = True
+        self.badge_line = QWidget()
+        line = row(self.badge, self.propose, stretch=0)
+        line.setContentsMargins(0, 0, 0, 0)
+        self.badge_line.setLayout(line)
+        self.badge_or_offer = QStackedWidget()  # one place for both: nothing below moves
+        self.badge_or_offer.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        self.badge_or_offer.addWidget(self.badge_line)
+        self.badge_or_offer.addWidget(self.offer_line)
+        self.body.addWidget(self.badge_or_offer)
         session.prompt_predictor.changed.connect(self.refresh)
         session.proposal_changed.connect(self.refresh)
         session.settings_changed.connect(self.refresh)
         session.opened.connect(self.refresh)
-        self.refresh()
-
-    def set_room(self, room: bool) -> None:
-        """Whether there is room for badge and offer, or for the switch alone."""
-        self._room = room
         self.refresh()
 
     def cycle(self) -> None:
@@ -102,18 +103,17 @@ class ModePanel(Section):
         for mode, control in self.modes.items():
             control.setChecked(mode is shown)
             control.setEnabled(mode is Mode.MANUAL or not why_not)
-            sentence = why_not if why_not and mode is not Mode.MANUAL else MODE_HELP[mode]
-            explain(control, "mode of assistance", sentence)
+            off = f" {why_not}" if why_not and mode is not Mode.MANUAL else ""
+            explain(control, "mode of assistance", f"{MODE_HELP[mode]}{off}")
         text = self._badge()
         self.badge.setText(text)
         self.badge.setToolTip(text)
-        self.badge.setVisible(self._room)
-        self.propose.setVisible(self._room)
         self.propose.setEnabled(not why_not)
         self.propose.setToolTip(why_not or PROPOSE_HELP)
         offer = predictor.offer
         self.offer.setText(offer)
-        self.offer_line.setVisible(bool(offer) and self._room)
+        self.offer.setToolTip(offer)
+        self.badge_or_offer.setCurrentIndex(int(bool(offer)))
 
     def _badge(self) -> str:
         """Who made what is proposed; where nothing is, who will."""
@@ -219,14 +219,13 @@ class FindPanel(Section):
         self.run = explain(button("Find", "", self.find), "find")
         self.body.addLayout(row(self.phrase, self.run, stretch=0))
         copying = session.copying
-        self.prompts = explain(button("Same prompts", "", copying.prompts), "copy prompts")
-        self.masks = explain(button("Same masks", "", copying.masks), "copy masks")
-        self.alike = explain(button("All of this class", "", copying.alike), "all of this class")
+        self.prompts = explain(button("Copy prompts", "", copying.prompts), "copy prompts")
+        self.masks = explain(button("Copy masks", "", copying.masks), "copy masks")
+        self.alike = explain(button("Find alike", "", copying.alike), "find alike")
         self.body.addLayout(row(self.prompts, self.masks, self.alike))
         self.thresholds = SettingsForm(session, Thresholds)
         self.fold = fold("thresholds", "How sure the detector must be.", self.thresholds)
         self.body.addWidget(self.fold)
-        self.fold.toggled.connect(self._on_fold)
         session.settings_changed.connect(self._on_settings)
         session.tuning.changed.connect(self._on_tuning)
         self._on_settings()
@@ -240,12 +239,6 @@ class FindPanel(Section):
     def _on_settings(self) -> None:
         if not self.phrase.hasFocus():
             self.phrase.setText(self._session.settings.phrase)
-
-    def _on_fold(self, is_open: bool) -> None:
-        """Have what was closed give its room up now, before others are shown in it."""
-        if not is_open:
-            for layout in (self.fold.layout(), self.body):
-                layout.activate()
 
     def _on_tuning(self) -> None:
         """Say which tuned detector is asked, and what for."""
@@ -315,8 +308,7 @@ class CorrectPanel(Section):
         self.body.addLayout(row(*shaping, self.undo, self.redo, self.clear))
 
     def _arm(self, tool: Tool) -> None:
-        armed = self._tools.tool is tool and not self._tools.layer_draws
-        self._tools.arm(Tool.NONE if armed else tool)
+        self._tools.arm(tool)  # once more too: a tool is put down by taking another one
 
     def _on_tools(self) -> None:
         on_labels = self._tools.on_labels

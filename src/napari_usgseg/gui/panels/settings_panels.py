@@ -84,20 +84,69 @@ class ViewPanel(QWidget):
 class Cleaning:
     """The fields of ``PostprocessSettings``."""
 
-    enabled: Annotated[bool, {"tooltip": "Clean proposed masks, or leave them as they are."}]
+    enabled: Annotated[
+        bool,
+        {
+            "label": "clean proposed masks",
+            "tooltip": "Takes all steps below; otherwise masks stay as the model drew them.",
+        },
+    ]
     keep: Annotated[
-        Keep, {"tooltip": "Pieces that stay: those the prompts point at, the largest, or all."}
+        Keep,
+        {
+            "label": "keep pieces",
+            "tooltip": "Keeps the pieces that your prompts point at, the largest one, or all.",
+        },
     ]
-    min_area: Annotated[int, {**WHOLE, "tooltip": "Pieces of fewer pixels go."}]
+    min_area: Annotated[
+        int,
+        {
+            **WHOLE,
+            "label": "drop specks (px)",
+            "tooltip": "Drops pieces of fewer pixels.",
+        },
+    ]
     fill_holes: Annotated[
-        float, {**HALF, "tooltip": "Holes up to this share of the mask are filled: 0 none, 1 all."}
+        float,
+        {
+            "max": 1.0,
+            "step": 0.05,
+            "label": "fill holes (share)",
+            "tooltip": "Fills holes up to this share of the mask: 0 none, 1 all.",
+        },
     ]
-    opening: Annotated[int, {**WHOLE, "tooltip": "Bridges and spurs of this radius are cut off."}]
-    closing: Annotated[int, {**WHOLE, "tooltip": "Clefts and gaps of this radius are bridged."}]
+    opening: Annotated[
+        int,
+        {
+            **WHOLE,
+            "label": "cut bridges (px)",
+            "tooltip": "Cuts off bridges and spurs of this half width (an opening).",
+        },
+    ]
+    closing: Annotated[
+        int,
+        {
+            **WHOLE,
+            "label": "close gaps (px)",
+            "tooltip": "Closes clefts and gaps of this half width (a closing).",
+        },
+    ]
     smoothing: Annotated[
-        float, {**HALF, "tooltip": "Rounds the border: deviation of a Gaussian, in pixels."}
+        float,
+        {
+            **HALF,
+            "label": "smooth (px)",
+            "tooltip": "Rounds the border: the deviation of a Gaussian.",
+        },
     ]
-    dilation: Annotated[int, {**WHOLE, "tooltip": "By so many pixels the mask grows in the end."}]
+    dilation: Annotated[
+        int,
+        {
+            **WHOLE,
+            "label": "grow (px)",
+            "tooltip": "Makes the mask wider on all sides, last of all (a dilation).",
+        },
+    ]
 
 
 @dataclass(frozen=True)
