@@ -16,6 +16,7 @@ from tests.support.hand import (
     find,
     hover,
     press_button,
+    press_empty,
     press_g,
     saved,
 )
@@ -304,7 +305,7 @@ def test_a_search_that_fails_makes_no_class_and_the_next_one_names_the_first(
     find(drawing, "fetal head")
     assert not drawing.session.proposal.objects
     assert names(drawing) == ["object"]
-    first = press_g(drawing, go_on=True)  # nothing there: a statement too
+    first = press_empty(drawing)
     find(drawing, "breast tumor")
     assert names(drawing) == ["breast tumor"]
     second = press_g(drawing)

@@ -8,19 +8,9 @@ import pytest
 from napari_usgseg.gui.panels.images_panel import MARKS, progress_text
 from napari_usgseg.io.labels import read_labels
 from napari_usgseg.project.records import ImageState
+from tests.support.hand import press_empty
 
 pytestmark = pytest.mark.gui
-
-
-def press_empty(person) -> str:
-    """Press the key that marks an image as empty; gives the image's id."""
-    from qtpy.QtCore import Qt
-
-    image_id = person.session.record.image_id
-    person.press(Qt.Key.Key_V, Qt.KeyboardModifier.ShiftModifier)
-    person.wait(lambda: person.session.loaded is not None)
-    person.settle()
-    return image_id
 
 
 def row_text(person, image_id: str) -> str:

@@ -94,7 +94,10 @@ def test_accepting_and_going_on_touches_few_of_ten_thousand_rows(desk, name, qtb
             return real(*args)
 
         monkeypatch.setattr(owner, method, counted)
+    drawn = session.labels.copy()
+    drawn[2:9, 3:12] = 1
     for _ in range(20):
+        session.editing.painted(drawn)
         assert session.editing.accept()
         session.navigation.step(1)
         qtbot.wait(5)
@@ -108,7 +111,12 @@ def test_accepting_and_going_on_touches_few_of_ten_thousand_rows(desk, name, qtb
 
 def test_the_filter_shows_what_it_says_and_the_current_image(desk):
     session, panel = desk.session, desk.panel
-    session.navigation.open_image("00001")
+    session.navigation.open_image("00000")
+    session.navigation.mark_empty()
+    assert session.record.image_id == "00001"
+    drawn = session.labels.copy()
+    drawn[2:9, 3:12] = 1
+    session.editing.painted(drawn)
     session.editing.accept()
     session.navigation.open_image("00003")
     session.navigation.flag()
@@ -121,9 +129,10 @@ def test_the_filter_shows_what_it_says_and_the_current_image(desk):
         return desk.shown()
 
     assert choose("labelled") == ["00001", "00005"]
+    assert choose("empty") == ["00000", "00005"]
     assert choose("for review") == ["00003", "00005"]
     assert choose("skipped") == ["00004", "00005"]
-    assert choose("untouched") == ["00000", "00002", "00005"]
+    assert choose("untouched") == ["00002", "00005"]
     assert choose("proposed") == ["00005"]
     assert choose("all") == [f"{n:05d}" for n in range(6)]
     assert set(FILTERS.values()) == {None, *ImageState}
@@ -136,11 +145,15 @@ def test_rows_come_and_go_one_by_one_as_images_change(desk):
     panel.filter.textActivated.emit("untouched")
     panel.model.modelReset.connect(lambda: resets.append(1))
     session.navigation.open_image("00002")
+    drawn = session.labels.copy()
+    drawn[2:9, 3:12] = 1
+    session.editing.painted(drawn)
     session.editing.accept()
     assert "00002" in desk.shown(), "the current image stays in sight"
     session.navigation.step(1)
     assert session.record.image_id == "00003"
     assert desk.shown() == ["00000", "00001", "00003", "00004", "00005"]
+    session.undo()
     session.undo()
     assert desk.shown() == [f"{n:05d}" for n in range(6)]
     assert panel.list.currentIndex().row() == 2
@@ -257,8 +270,12 @@ def test_progress_is_told_with_pace_and_what_is_left(monkeypatch):
     assert progress_text(queue) == "292 of 500 labelled"
     for n in range(292, 312):
         now += 88
+        queue.set_drawn(str(n), True)
         queue.set_state(str(n), ImageState.ACCEPTED)
     assert progress_text(queue) == "312 of 500 labelled, 41 per hour, about 5 h left"
+    queue.set_drawn("300", False)
+    assert progress_text(queue).startswith("312 of 500 labelled, 1 of them empty, 41 per hour")
+    queue.set_drawn("300", True)
     for n in range(312, 470):
         queue.set_state(str(n), ImageState.SKIPPED)
     assert progress_text(queue) == "312 of 500 labelled, 41 per hour, about 44 min left"

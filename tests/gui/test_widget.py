@@ -102,7 +102,7 @@ def test_what_is_not_there_is_said(at_work):
     at_work.settle()
     assert not at_work.session.proposal.has_masks
     assert "fetal head" in at_work.widget.status.text()
-    assert "Nothing to label" in at_work.widget.accept.text()
+    assert "Nothing to accept" in at_work.widget.accept.text()
 
 
 def test_undo_after_accept_and_next_goes_back_to_the_image_and_takes_the_labels_back(

@@ -99,6 +99,17 @@ def press_g(person: Person, go_on: bool = False) -> str:
     return image_id
 
 
+def press_empty(person: Person) -> str:
+    """Mark the image as empty by the key, wait until the next one is there; gives its id."""
+    from qtpy.QtCore import Qt
+
+    image_id = person.session.record.image_id
+    person.press(Qt.Key.Key_V, Qt.KeyboardModifier.ShiftModifier)
+    person.wait(lambda: person.session.loaded is not None and not person.session.outbox.stores())
+    person.settle()
+    return image_id
+
+
 def saved(folder: Path, image_id: str) -> dict[str, np.ndarray]:
     """Class name -> mask, as they are on disk; codes of objects count as their class."""
     root = folder / "usgseg"
