@@ -12,7 +12,7 @@ from PIL import Image
 from napari_usgseg.annotation.session import AnnotationSession
 from napari_usgseg.core.errors import ModelError
 from napari_usgseg.jobs import Lane, files
-from napari_usgseg.project import export
+from napari_usgseg.project import exchange
 from napari_usgseg.project.versions import VersionStore
 from tests.support.bench import SIZE_HW, Bench, with_square
 
@@ -51,7 +51,7 @@ KINDS = {
         lambda bench: bench.session.copying.alike(),
     ),
     "export": (
-        lambda bench: (export, "export_store"),
+        lambda bench: (exchange, "export_store"),
         lambda bench: bench.session.export(bench.folder.parent / "out", "x", "y"),
     ),
     "read": (

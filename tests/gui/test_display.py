@@ -11,6 +11,7 @@ from PIL import Image
 from napari_usgseg.annotation.settings import DESPECKLING, Settings, View
 from napari_usgseg.gui.canvas.display import CONTOUR_WIDTH
 from napari_usgseg.gui.canvas.drawing import KEPT, Pictures, picture, window
+from napari_usgseg.jobs import files
 
 pytestmark = pytest.mark.gui
 
@@ -226,3 +227,33 @@ def test_an_image_that_vanished_shows_nothing_of_the_one_before(at_work, phantom
     at_work.settle()
     assert all(at_work.layer(role).visible for role in ("image", "labels", "proposal"))
     assert np.array_equal(at_work.layer("labels").data, session.labels)
+
+
+def test_a_very_large_image_is_shown_in_smaller_copies_and_labelled_in_its_own_pixels(
+    person, tmp_path, monkeypatch
+):
+    from qtpy.QtCore import Qt
+
+    monkeypatch.setattr(files, "SHOWN_AT_ONCE", 50_000)
+    folder = tmp_path / "wide"
+    folder.mkdir()
+    grey = np.random.default_rng(0).integers(0, 255, (600, 900)).astype(np.uint8)
+    Image.fromarray(grey).save(folder / "a.png")
+    Image.fromarray(grey[:90, :120]).save(folder / "b.png")
+    person.open(folder)
+    layer = person.layer("image")
+    assert layer.multiscale
+    assert [level.shape for level in layer.data] == [(600, 900), (150, 225)]
+    assert np.array_equal(layer.data[0], grey)
+    person.click(700, 100)
+    person.wait(lambda: bool(person.session.proposal.objects))
+    person.settle()
+    point = person.session.proposal.objects[0].prompts.point_coords
+    assert np.allclose(point, [[700, 100]], atol=2)
+    person.widget.display.toggle_despeckling()
+    person.wait(lambda: not np.array_equal(person.layer("image").data[0], grey))
+    person.press(Qt.Key.Key_Period)
+    person.wait(lambda: person.session.loaded is not None)
+    person.settle()
+    assert not person.layer("image").multiscale
+    assert person.layer("image").data.shape == (90, 120)
