@@ -25,7 +25,7 @@ def looking(at_work):
         session.prompting.add_box((80, 80), (180, 160))
         at_work.wait(lambda: session.proposal.has_masks and not session.is_waiting)
         at_work.settle()
-    at_work.press(Qt.Key.Key_L, Qt.KeyboardModifier.ShiftModifier)
+    at_work.press(Qt.Key.Key_Apostrophe)
     at_work.wait(window.isVisible)
     ids = [record.image_id for record in session.image_queue.records]
     at_work.wait(lambda: all(session.overview.get(name) is not None for name in ids))

@@ -106,7 +106,7 @@ SHORTCUTS: tuple[Shortcut, ...] = (
     Shortcut("Shift-J", "go to a name",
              "Part of a file's name; Enter goes to the next image that has it.",
              lambda w: w.ask_image()),
-    Shortcut("Shift-L", "look over", "All images with their contours; accept many at once.",
+    Shortcut("'", "look over", "All images with their contours; accept many at once.",
              lambda w: w.look_over()),
     Shortcut("Q", "point",
              "Click on the object. Shift: the other sign. Ctrl: drop what is proposed.",
