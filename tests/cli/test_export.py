@@ -214,3 +214,16 @@ def test_images_that_are_no_longer_labelled_leave_the_export(usgseg, labelled, t
     assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*.png")) == [
         "images/scan 1.png", "masks/scan 1.png",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("format", ["yolo", "nnunet"])
+def test_a_data_card_says_who_accepted_and_under_which_licence(usgseg, images, tmp_path, format):
+    annotate(images, "Ann")
+    words = ("--annotator", "Ann", "--licence", "CC BY 4.0", "--no-split", "--format", format)
+    done = usgseg("export", images, "--out", tmp_path / "out", *words)
+    assert done.code == 0, done.err
+    text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "images were accepted by Ann, in" in text
+    assert "Licence of the images: CC BY 4.0." in text
+    assert "What this format does not keep" in text
+    assert "| test |" not in text

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from PIL import Image
 
 from napari_usgseg.core.types import LabelClass, Prompts
 from napari_usgseg.effort import ledger as ledger_module
-from napari_usgseg.effort.efforts import ImageEffort, Search, Way, efforts, span
+from napari_usgseg.effort.efforts import ImageEffort, Search, Way, about_the_work, efforts, span
 from napari_usgseg.effort.ledger import (
     Ledger,
     image_table,
@@ -433,3 +434,30 @@ def test_a_plot_of_ten_thousand_images_stays_small() -> None:
 )
 def test_a_span_of_time_reads_as_a_person_says_it(seconds: float, text: str) -> None:
     assert span(seconds) == text
+
+
+def test_the_data_cards_lines_name_the_models_with_their_licences_and_the_ways() -> None:
+    past = Past().add(EventKind.OPEN).clicked(None, "p", "d")
+    past.add(EventKind.EDIT, name="accept", draft=["d", None], proposed=False, state=COMMIT)
+    past.events = [
+        replace(event, body=event.body | {"model": "sam2.1-hiera-tiny-12ab34cd"})
+        if event.kind is EventKind.ANSWER
+        else event
+        for event in past.events
+    ]
+
+    class Store:
+        annotator = ""
+
+        def events(self):
+            return past.events
+
+        def states(self):
+            return {"a": ImageState.ACCEPTED}
+
+    lines = about_the_work(Store())
+    assert "1 images were accepted by the first annotator, who gave no name" in lines[2]
+    assert lines[3] == "First proposals: 1 accepted as they were."
+    assert lines[-1] == (
+        "- sam2.1-hiera-tiny-12ab34cd: weights under sam2.1-hiera-tiny: Apache-2.0"
+    )

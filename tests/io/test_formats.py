@@ -18,7 +18,7 @@ from pycocotools import mask as run_lengths
 from pycocotools.coco import COCO
 from scipy import ndimage
 
-from napari_usgseg.core.errors import DatasetError
+from napari_usgseg.core.errors import DatasetError, FileError
 from napari_usgseg.core.types import ImageRecord, LabelClass
 from napari_usgseg.io.export import export_images
 from napari_usgseg.io.formats import FORMATS, format_module, read_labels_of
@@ -445,6 +445,7 @@ CVAT = """<?xml version="1.0" encoding="utf-8"?>
 <box label="vein" occluded="0" xtl="10.0" ytl="4.0" xbr="15.0" ybr="9.0" z_order="0"/>
 <ellipse label="plaque" cx="20.0" cy="10.0" rx="4.0" ry="2.0" z_order="1"/>
 <mask label="plaque" rle="1, 2, 1" left="3" top="15" width="2" height="2" z_order="0"/>
+<box label="vein" xtl="20.0" ytl="2.0" xbr="26.0" ybr="4.0" rotation="90.0" z_order="3"/>
 <polyline label="vein" points="1,1;2,2"/></image></annotations>"""
 
 
@@ -453,8 +454,10 @@ def test_cvat_of_another_program(tmp_path):
     found, image, objects, labels = one_image(tmp_path)
     assert (found, image.names) == ("cvat", ("p1/scan.png", "scan.png"))
     assert next((c.name, c.color) for c in labels.classes) == ("vein", "#ff6037")
-    assert [name for name, _ in objects] == ["vein", "plaque", "plaque", "vein"]  # by z_order
-    box, mask, ellipse, polygon = (found for _, found in objects)
+    assert [name for name, _ in objects] == ["vein", "plaque", "plaque", "vein", "vein"]
+    box, mask, ellipse, polygon, turned = (found for _, found in objects)  # by z_order
+    assert np.argwhere(turned).min(0).tolist() == [0, 22]
+    assert np.argwhere(turned).max(0).tolist() == [5, 23]
     assert box.tolist() == [10, 4, 14, 8]
     assert np.argwhere(mask).tolist() == [[15, 4], [16, 3]]
     assert abs(int(ellipse.sum()) - np.pi * 8) < 3
@@ -518,6 +521,59 @@ def test_a_mask_of_another_scale_is_brought_to_its_image(tmp_path):
         found_in(folder, lambda name: (40, 20))
 
 
+FOREIGN = Path(__file__).parent / "foreign"
+"""Files that other programs wrote; its README.md says which."""
+
+
+@pytest.mark.parametrize(
+    ("place", "least"),
+    [
+        ("datumaro/coco_instances", 1.0),
+        ("datumaro/coco_instances-polygons", 0.8),  # numbers of pixels where COCO has corners
+        ("datumaro/cvat", 1.0),
+        ("datumaro/cvat-polygons", 0.8),
+        ("datumaro/voc", 1.0),
+        ("labelme", 1.0),
+        ("supervision/coco", 0.8),
+        ("supervision/labelme", 1.0),
+        ("supervision/yolo", 1.0),
+    ],
+)
+def test_masks_that_another_program_wrote_come_in(place, least):
+    truth = np.asarray(Image.open(FOREIGN / "truth.png")).astype(int)
+    found, image, objects, _ = one_image(FOREIGN / place, truth.shape)
+    assert found in place
+    assert {Path(name).stem for name in image.names} == {"scan"}
+    wanted = {1001: "breast tumor", 1002: "breast tumor", 2001: "cyst", 2002: "cyst"}
+    assert len(objects) == len(wanted)
+    for code, name in wanted.items():
+        dice = [
+            2 * np.count_nonzero(mask & (truth == code)) / (mask.sum() + (truth == code).sum())
+            for other, mask in objects
+            if other == name
+        ]
+        assert max(dice) >= least
+
+
+@pytest.mark.parametrize(
+    ("place", "off"),
+    [
+        ("datumaro/cvat-boxes", 0),
+        ("datumaro/voc_detection", 1),  # it counts from 0 where VOC counts from 1
+        ("datumaro/yolo", 0),
+        ("supervision/voc", 0),
+    ],
+)
+def test_boxes_that_another_program_wrote_come_in(place, off):
+    truth = np.asarray(Image.open(FOREIGN / "truth.png")).astype(int)
+    _, _, objects, _ = one_image(FOREIGN / place, truth.shape)
+    assert [name for name, _ in objects] == ["breast tumor", "breast tumor", "cyst", "cyst"]
+    for (_, box), code in zip(objects, (1001, 1002, 2001, 2002), strict=True):
+        rows, columns = np.nonzero(truth == code)
+        edges = [columns.min(), rows.min(), columns.max(), rows.max()]
+        assert np.abs(np.subtract(box, edges)).max() <= off + 1e-3
+
+
 # -- what is no such file ----------------------------------------------------------------------
 
 
@@ -559,7 +615,7 @@ def test_a_broken_card_is_an_error_that_names_it(tmp_path, format, name, text):
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.write_text(text)
-    with pytest.raises(DatasetError):
+    with pytest.raises(FileError):
         all_of(format_module(format).read, tmp_path)
 
 

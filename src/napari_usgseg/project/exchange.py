@@ -193,6 +193,7 @@ class _Import:
         self._labelling = labelling_in(store.settings())
         self._open = not store.annotators()  # nothing is labelled yet, so labelling can be chosen
         self._imported: dict[str, int] = {}
+        self._seen: set[str] = set()
         self._kept: list[str] = []
         self._unmatched: list[str] = []
         self._failures: list[ExportFailure] = []
@@ -305,15 +306,16 @@ class _Import:
         state = self._states[image_id]
         free = state is ImageState.UNTOUCHED and not before.objects
         replaced = self._replace and before.objects and state in OPEN
-        if image_id in self._imported:
+        if image_id in self._seen:
             raise DatasetError(image.path, f"says two things of the image {image_id!r}; take one")
         if not free and not replaced:
             self._kept.append(image_id)
             return
+        self._seen.add(image_id)
         objects = self._objects(image, record, numbers)
         after = ImageProposal(tuple(objects), model_id=self._format)
-        self._imported[image_id] = len(objects)
         if objects:
+            self._imported[image_id] = len(objects)
             self._waiting.append(Edit(EDIT, image_id, (before, after)))
 
     def _find(self, image: LabelledImage) -> ImageRecord | None:
@@ -342,7 +344,9 @@ class _Import:
     def _objects(
         self, image: LabelledImage, record: ImageRecord, numbers: dict[int, int]
     ) -> list[ProposedObject]:
-        found = list(image.read(record.size_hw))
+        volume = record.path.name.lower().endswith((".nii", ".nii.gz"))
+        read = image.turned if volume and image.turned is not None else image.read
+        found = list(read(record.size_hw))
         told = len({item.class_id for item in found}) < len(found)
         if self._labels.told_apart and told and self._labelling == "semantic":
             if self._open and self._fits_instances(numbers):

@@ -80,8 +80,7 @@ def write_card(folder: OutputFolder, about: ExportAbout, entries: Sequence[Entry
         ElementTree.SubElement(label, "attributes")
     for number, entry in enumerate(entries):
         sizes = {"width": str(entry["width"]), "height": str(entry["height"])}
-        subset = {"train": "Train", "val": "Validation", "test": "Test"}[entry["side"]]
-        named = {"id": str(number), "name": xml_text(entry["image"]), "subset": subset}
+        named = {"id": str(number), "name": xml_text(entry["image"])}
         image = ElementTree.SubElement(root, "image", named | sizes)
         for class_id, window in entry["objects"]:
             name = xml_text(names[class_id])
@@ -159,7 +158,7 @@ def _objects(
             if each.tag not in AREAS:
                 continue
             class_id, level = numbers[each.get("label") or ""], int(each.get("z_order") or 0)
-            if each.tag == "box":
+            if each.tag == "box" and not float(each.get("rotation") or 0):
                 x0, y0, x1, y1 = (float(each.attrib[n]) for n in ("xtl", "ytl", "xbr", "ybr"))
                 box = np.array([x0, y0, x1 - 1, y1 - 1], np.float32) * (size_hw[1] / own[1])
                 if not np.isfinite(box).all():
@@ -176,7 +175,7 @@ def _objects(
 
 
 def _mask(shape: Any, size_hw: tuple[int, int]) -> BoolArray:
-    """The pixels of a mask, a polygon or an ellipse.
+    """The pixels of a mask, a polygon, a box that was turned, or an ellipse.
 
     Raises:
         KeyError, ValueError: it is none of these.
@@ -184,6 +183,20 @@ def _mask(shape: Any, size_hw: tuple[int, int]) -> BoolArray:
     if shape.tag == "polygon":
         pairs = [point.split(",") for point in shape.attrib["points"].split(";")]
         return corners_mask([[float(value) for pair in pairs for value in pair]], size_hw)
+    if shape.tag == "box":
+        x0, y0, x1, y1 = (float(shape.attrib[name]) for name in ("xtl", "ytl", "xbr", "ybr"))
+        turn = math.radians(float(shape.attrib["rotation"]))
+        cx, cy = (x0 + x1) / 2, (y0 + y1) / 2
+        corners = [(x - cx, y - cy) for x, y in ((x0, y0), (x1, y0), (x1, y1), (x0, y1))]
+        turned = [
+            value
+            for x, y in corners
+            for value in (
+                cx + x * math.cos(turn) - y * math.sin(turn),
+                cy + x * math.sin(turn) + y * math.cos(turn),
+            )
+        ]
+        return corners_mask([turned], size_hw)
     if shape.tag == "ellipse":
         cx, cy, rx, ry = (float(shape.attrib[name]) for name in ("cx", "cy", "rx", "ry"))
         turn = math.radians(float(shape.get("rotation") or 0))

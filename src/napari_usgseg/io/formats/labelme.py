@@ -33,6 +33,7 @@ from .objects import (
     objects_of,
     read_bytes,
     read_json,
+    unreadable,
     write_json,
     write_picture,
     write_text,
@@ -113,9 +114,14 @@ def read(path: Path) -> LabelSet:
     names = read_bytes(listed).decode("utf-8", "replace").split("\n") if listed.is_file() else []
     names = [name.strip() for name in names if name.strip() and name.strip() not in IGNORED]
     images, left_out = [], 0
+    broken: list[LabelledImage] = []
     for file in files:
-        content = read_json(file)
-        shapes = _shapes(file, content)
+        try:
+            content = read_json(file)
+            shapes = _shapes(file, content)
+        except DatasetError as error:
+            broken.append(unreadable(file, error))
+            continue
         left_out += sum(shape["shape_type"] not in AREAS for shape in shapes)
         names += [shape["label"] for shape in shapes if shape["shape_type"] in AREAS]
         own = str(content.get("imagePath") or file.stem).replace("\\", "/").rpartition("/")[2]
@@ -123,8 +129,11 @@ def read(path: Path) -> LabelSet:
     names = list(dict.fromkeys(class_name(name, 1) for name in names)) or ["object"]
     classes = classes_named(names)
     what = "shapes have no area (lines, points) and were left out"
+    read_images = [
+        LabelledImage(file, (own, file.stem), _reader(file, classes)) for file, own in images
+    ]
     return LabelSet(
-        [LabelledImage(file, (own, file.stem), _reader(file, classes)) for file, own in images],
+        [*read_images, *broken],
         classes,
         last_on_top=True,
         notes=(f"{left_out} {what}",) if left_out else (),

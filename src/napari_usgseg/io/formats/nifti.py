@@ -3,14 +3,14 @@
 Axes are columns, rows and frames, as a viewer shows them with x to the left and y to the back: the
 affine has the pixel's size (1 where it is not known) with the signs that DICOM's axes have in
 NIfTI. Label values are class numbers, or codes (class number * 1000 + n) where objects were told
-apart. A volume that comes in is taken in the order of its values, whatever its affine; each slice
-along the third axis is a frame.
+apart. Each slice of a volume that comes in is a frame. Its values are taken in their order for an
+image that is no volume, whatever the affine says, and turned as viewers do for one that is
+(``io.reading.volumes``).
 """
 
 from __future__ import annotations
 
 import gzip
-import math
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,11 +20,12 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.errors import DatasetError
+from ...core.errors import DatasetError, FileError
 from ...core.types import LabelClass
 from ..labels import STEP, Labelling, class_of, default_color, values_in
-from ..masks import fitted
+from ..masks import fitted, whole_numbers
 from ..outputs import OutputFolder
+from ..reading.volumes import NiftiFrames, nifti_flips, nifti_header
 from .objects import (
     checked_number,
     class_name,
@@ -32,6 +33,7 @@ from .objects import (
     image_entry,
     objects_in,
     read_json,
+    unreadable,
     write_json,
 )
 from .records import Entry, ExportAbout, ExportImage, LabelledImage, LabelledObject, LabelSet
@@ -40,7 +42,6 @@ CARD = "labels.json"
 SUFFIXES = (".nii", ".nii.gz")
 ENDINGS = ("_labels", "_label", "_seg", "_mask", "_segmentation", "-labels", "-seg", "-mask")
 """What programs add to an image's name for its labels."""
-MAX_VOXELS = 1 << 28
 MOST_VALUES = 1000
 
 
@@ -97,16 +98,20 @@ def read(path: Path) -> LabelSet:
     images: list[LabelledImage] = []
     values: set[int] = set()
     for file in files:
-        volume = _labels(file)
-        values.update(values_in(volume))
         stem = file.name[: file.name.lower().rindex(".nii")]
         bare = next((stem[: -len(end)] for end in ENDINGS if stem.lower().endswith(end)), stem)
-        for index in range(volume.shape[2]):
-            frame = index if volume.shape[2] > 1 else None
-            packed = zlib.compress(np.ascontiguousarray(volume[:, :, index].T).tobytes(), 1)
-            shape = (volume.shape[1], volume.shape[0])
-            reader = _reader(file, packed, shape, labelling)
-            images.append(LabelledImage(file, (stem, bare), reader, frame))
+        try:
+            slices, flips = _slices(file)
+        except FileError as error:
+            images.append(unreadable(file, error))
+            continue
+        for index, (packed, shape, found) in enumerate(slices):
+            values.update(found)
+            frame = index if len(slices) > 1 else None
+            shown = _reader(file, packed, shape, labelling)
+            plain = _reader(file, packed, shape, labelling, flips) if any(flips) else shown
+            turned = shown if any(flips) else None
+            images.append(LabelledImage(file, (stem, bare), plain, frame, turned))
     if labelling is None:
         coded = any(value >= STEP for value in values)
         labelling = "instance" if coded and min(values) >= STEP else "semantic"
@@ -131,38 +136,40 @@ def _names(card: Path) -> tuple[dict[int, str], Labelling]:
     return names, kind
 
 
-def _labels(file: Path) -> NDArray[Any]:
-    """(X, Y, frames) label values of a volume.
+def _slices(file: Path) -> tuple[list[tuple[bytes, tuple[int, int], list[int]]], tuple[bool, bool]]:
+    """Of each slice its labels, packed, their (H, W) and values; and what a viewer turns round.
 
     Raises:
-        DatasetError: it is damaged, too large, or its values are no labels.
+        ImageReadError: it is damaged or too large.
+        DatasetError: its values are no labels.
     """
-    try:
-        image: Any = nibabel.load(file)
-        shape = image.shape
-        if not 2 <= len(shape) <= 4 or math.prod(shape) > MAX_VOXELS or min(shape) < 1:
-            raise DatasetError(file, f"a volume of {shape}; expected two or three axes")
-        if len(shape) == 4 and 1 not in shape[2:]:
-            raise DatasetError(file, f"a volume of {shape}; expected one value a pixel")
-        values = np.asanyarray(image.dataobj).reshape(*shape[:2], -1)
-    except DatasetError:
-        raise
-    except Exception as error:  # nibabel and zlib raise a dozen of their own
-        raise DatasetError(file, f"cannot be read ({type(error).__name__}: {error})") from error
-    low, high = values.min(), values.max()
-    whole = values.dtype.kind in "bui" or bool((values == np.floor(values)).all())
-    if not whole or low < 0 or high > 65535:
-        raise DatasetError(file, f"holds values from {low} to {high}; expected label numbers")
-    labels = values.astype(np.uint16)
-    if len(values_in(labels)) > MOST_VALUES:
-        raise DatasetError(file, "holds more values than a label map has; is it the image?")
-    return labels
+    slices = []
+    with NiftiFrames(file) as frames:
+        for index in range(len(frames)):
+            values = frames.frame(index)
+            labels = whole_numbers(values) if values.ndim == 2 else None
+            found = [] if labels is None else values_in(labels)
+            if labels is None or len(found) > MOST_VALUES:
+                raise DatasetError(
+                    file, "holds values that are no label numbers from 0 to 65535; is it the image?"
+                )
+            packed = zlib.compress(labels.astype(np.uint16).tobytes(), 1)
+            slices.append((packed, (labels.shape[0], labels.shape[1]), found))
+    return slices, nifti_flips(nifti_header(file))
 
 
-def _reader(file: Path, packed: bytes, shape: tuple[int, int], labelling: Labelling | None) -> Any:
+def _reader(
+    file: Path,
+    packed: bytes,
+    shape: tuple[int, int],
+    labelling: Labelling | None,
+    flips: tuple[bool, bool] = (False, False),
+) -> Any:
     def read_objects(size_hw: tuple[int, int]) -> list[LabelledObject]:
         slab = np.frombuffer(zlib.decompress(packed), np.uint16).reshape(shape)
-        labels = fitted(file, slab, size_hw)
+        slab = slab[:, ::-1] if flips[0] else slab
+        slab = slab[::-1] if flips[1] else slab
+        labels = fitted(file, np.ascontiguousarray(slab), size_hw)
         values = values_in(labels)
         coded = labelling == "instance" or (
             labelling is None and bool(values) and min(values) >= STEP

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from numpy.typing import NDArray
 
-from ...core.errors import DatasetError, readable
+from ...core.errors import DatasetError, FileError, readable
 from ...core.geometry import components
 from ...core.types import BoolArray, LabelClass
 from ..images import card_entry
@@ -28,7 +28,7 @@ from ..masks import fitted, same_shape
 from ..names import hidden_or_appledouble
 from ..outputs import OutputFolder
 from ..search import natural_order
-from .records import Entry, ExportAbout, ExportImage, LabelledObject
+from .records import Entry, ExportAbout, ExportImage, LabelledImage, LabelledObject
 
 MAX_BYTES = 1 << 30
 """A list of annotations of more bytes is none that is read at once."""
@@ -186,6 +186,15 @@ def files_below(folder: Path, *suffixes: str) -> list[Path]:
         and path.is_file()
     ]
     return sorted(found, key=lambda path: natural_order(path.relative_to(folder).as_posix()))
+
+
+def unreadable(path: Path, error: FileError) -> LabelledImage:
+    """An image whose file is broken: it is said when it is its turn, and the others come in."""
+
+    def read(size_hw: tuple[int, int]) -> list[LabelledObject]:
+        raise error
+
+    return LabelledImage(path, (path.name, path.name.partition(".")[0]), read)
 
 
 def checked_size(path: Path, own: Sequence[int], size_hw: tuple[int, int]) -> tuple[int, int]:

@@ -99,12 +99,15 @@ class LabelledImage:
         read: gives the objects, from the (H, W) of the person's own image, so that nothing of an
             absurd size is decoded; raises a ``FileError``.
         frame: index in a file of several images, or None.
+        turned: as ``read``, for an image that is a volume and shown as viewers show it; None where
+            both are the same.
     """
 
     path: Path
     names: tuple[str, ...]
     read: Callable[[tuple[int, int]], Sequence[LabelledObject]]
     frame: int | None = None
+    turned: Callable[[tuple[int, int]], Sequence[LabelledObject]] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -39,6 +39,7 @@ from .objects import (
     objects_of,
     read_bytes,
     read_xml,
+    unreadable,
     write_picture,
     write_text,
     xml_text,
@@ -48,6 +49,8 @@ from .records import Entry, ExportAbout, ExportImage, LabelledImage, LabelledObj
 CARD = "labelmap.txt"
 CLASS_MASKS, OBJECT_MASKS = "SegmentationClass", "SegmentationObject"
 RIM = 255
+COLON = "\N{FULLWIDTH COLON}"
+"""What a name has in the place of a colon, which parts the fields of ``labelmap.txt``."""
 BACKGROUND = ("background", "__background__", "_background_")
 
 
@@ -95,7 +98,7 @@ def write_card(folder: OutputFolder, about: ExportAbout, entries: Sequence[Entry
             write_text(folder, f"ImageSets/{kind}/{name}.txt", text)
     lines = ["# label:color_rgb:parts:actions", "background:0,0,0::"]
     for value, color in zip(places, palette[1:], strict=True):
-        lines.append(f"{names[value]}:{','.join(map(str, color))}::")
+        lines.append(f"{_without_colon(names[value])}:{','.join(map(str, color))}::")
     write_text(folder, CARD, "\n".join(lines) + "\n")
 
 
@@ -121,13 +124,17 @@ def _annotation(about: ExportAbout, names: dict[int, str], entry: Entry) -> str:
     add(root, segmented=1)
     for class_id, (x0, y0, x1, y1) in entry["objects"]:
         made = ElementTree.SubElement(root, "object")
-        add(made, name=names[class_id], pose="Unspecified")
+        add(made, name=_without_colon(names[class_id]), pose="Unspecified")
         add(made, truncated=0, difficult=0)
         ends = {"xmin": x0 + 1, "ymin": y0 + 1, "xmax": x1 + 1, "ymax": y1 + 1}
         box = ElementTree.SubElement(made, "bndbox")
         add(box, **{name: int(value) for name, value in ends.items()})
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _without_colon(name: str) -> str:
+    return name.replace(":", COLON)
 
 
 def _rgb(color: str) -> tuple[int, int, int]:
@@ -172,17 +179,24 @@ def read(path: Path) -> LabelSet:
     root = path if path.is_dir() else path.parent.parent
     listed = _label_map(root / CARD)
     files = [path] if path.is_file() else files_below(root / "Annotations", ".xml")
-    annotations = {file.stem: _parsed(file) for file in files}
+    annotations, broken = {}, []
+    for file in files:
+        try:
+            annotations[file.stem] = _parsed(file)
+        except DatasetError as error:
+            broken.append(unreadable(file, error))
     masks = files_below(root / CLASS_MASKS, ".png") if path.is_dir() else []
     stems = dict.fromkeys([*annotations, *(file.stem for file in masks)])
-    if not stems:
+    for image in broken:
+        stems.pop(image.path.stem, None)
+    if not stems and not broken:
         raise DatasetError(path, "no Pascal VOC data set here: expected Annotations/<image>.xml")
     found = [name for _, objects in annotations.values() for name, _ in objects]
     names = list(dict.fromkeys([*listed, *found])) or ["object"]
     classes = classes_named(names)
     numbers = {name: index for index, name in enumerate(names, start=1)}
 
-    def image(stem: str) -> LabelledImage:
+    def labelled(stem: str) -> LabelledImage:
         file_name, objects = annotations.get(stem, (stem, []))
         boxes = [(numbers[name], box) for name, box in objects]
         place = root / "Annotations" / f"{stem}.xml"
@@ -192,7 +206,7 @@ def read(path: Path) -> LabelSet:
             lambda size: _objects(root, stem, boxes, listed, numbers, size),
         )
 
-    return LabelSet([image(stem) for stem in stems], classes)
+    return LabelSet([*(labelled(stem) for stem in stems), *broken], classes)
 
 
 def _parsed(file: Path) -> tuple[str, list[tuple[str, NDArray[np.float32]]]]:
@@ -211,7 +225,7 @@ def _parsed(file: Path) -> tuple[str, list[tuple[str, NDArray[np.float32]]]]:
             box = np.array(ends, np.float32) - 1
             if not np.isfinite(box).all():
                 raise ValueError("a box of numbers that are none")
-            objects.append((class_name(item.findtext("name", ""), number), box))
+            objects.append((class_name(item.findtext("name", "").replace(COLON, ":"), number), box))
     except ValueError as error:
         raise DatasetError(file, f"object {len(objects) + 1} has no box ({error})") from error
     return root.findtext("filename") or file.stem, objects
@@ -223,12 +237,12 @@ def _label_map(path: Path) -> dict[str, tuple[int, ...]]:
         return {}
     listed: dict[str, tuple[int, ...]] = {}
     for line in read_bytes(path).decode("utf-8", "replace").splitlines():
-        name, *rest = line.rsplit(":", 3)  # a name may have a colon, too
+        name, *rest = line.split(":")
         if not name.strip() or name.startswith("#") or name.strip().casefold() in BACKGROUND:
             continue
         parts = rest[0].split(",") if rest else []
         color = tuple(int(part) for part in parts if part.strip().isdecimal())
-        listed[class_name(name, len(listed) + 1)] = color
+        listed[class_name(name.replace(COLON, ":"), len(listed) + 1)] = color
     return listed
 
 
@@ -251,10 +265,14 @@ def _objects(
         if len(found) == len(parts):
             return found
     if of_classes.is_file():
-        by_color = {color: numbers[name] for name, color in listed.items() if len(color) == 3}
+        shades = _shades()
+        by_color = {
+            (color if len(color) == 3 else shades[place]): numbers[name]
+            for place, (name, color) in enumerate(listed.items(), start=1)
+        } or {shades[place]: place for place in numbers.values()}
         found = []
         for value, (color, mask) in _parts(of_classes, size_hw).items():
-            class_id = by_color.get(color, value) if listed else value
+            class_id = by_color.get(color, 0) if color else value
             if len(numbers) == 1:
                 class_id = 1
             if not 1 <= class_id <= len(numbers):
@@ -277,10 +295,12 @@ def _parts(file: Path, size_hw: tuple[int, int]) -> dict[int, tuple[Any, BoolArr
         colors = fitted(file, read_colors(file), size_hw).astype(np.int64)
         packed = colors[..., 0] << 16 | colors[..., 1] << 8 | colors[..., 2]
         kinds = [int(k) for k in np.unique(packed) if k not in (0, 0xE0E0C0)]
-        return {
-            number: ((kind >> 16, kind >> 8 & 255, kind & 255), packed == kind)
-            for number, kind in enumerate(kinds, start=1)
-        }
+        places = {color: place for place, color in enumerate(_shades())}
+        found = {}
+        for number, kind in enumerate(kinds, start=1):
+            color = (kind >> 16, kind >> 8 & 255, kind & 255)
+            found[places.get(color, len(places) + number)] = color, packed == kind
+        return found
     return {
         int(value): ((), values == value) for value in np.unique(values) if value not in (0, RIM)
     }

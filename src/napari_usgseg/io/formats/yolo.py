@@ -37,6 +37,7 @@ from .records import Entry, ExportAbout, ExportImage, LabelledImage, LabelledObj
 CARD = "data.yaml"
 INSIDE = 0.25
 """How far in its pixel a point is: what is cut off or rounded is the pixel's number."""
+PLACES_OF_LABELS = {"labels", "obj_train_data", "obj_valid_data", "obj_test_data"}
 LISTS = ("classes.txt", "train.txt", "val.txt", "test.txt")
 PLACES = 6
 """Decimals of a coordinate; 1e-6 of 65,536 pixels is less than ``INSIDE``."""
@@ -108,9 +109,9 @@ def _text(numbers: Sequence[float]) -> str:
 
 def _card(path: Path) -> Path | None:
     if path.is_file():
-        return path if path.suffix.lower() in (".yaml", ".yml") else None
+        return path if path.suffix.lower() in (".yaml", ".yml", ".names") else None
     cards = [path / CARD, *sorted(path.glob("*.y*ml")), path / "classes.txt"]
-    cards += [path / "labels" / "classes.txt"]
+    cards += [path / "labels" / "classes.txt", path / "obj.names"]
     return next((each for each in cards if each.is_file()), None)
 
 
@@ -123,7 +124,7 @@ def _names(card: Path) -> list[str]:
     import yaml
 
     text = read_bytes(card).decode("utf-8", "replace")
-    if card.suffix == ".txt":
+    if card.suffix in (".txt", ".names"):
         return [line.strip() for line in text.splitlines() if line.strip()]
     try:
         names = yaml.safe_load(text)["names"]
@@ -145,7 +146,7 @@ def _read(path: Path) -> LabelSet:
     root = folder / "labels" if (folder / "labels").is_dir() else folder
     files = [file for file in files_below(root, ".txt") if file.name not in LISTS]
     if root == folder:  # train/images and train/labels, or all beside one another
-        below = [file for file in files if "labels" in file.relative_to(folder).parts]
+        below = [file for file in files if PLACES_OF_LABELS & {*file.relative_to(folder).parts}]
         files = below or [file for file in files if not file.name.lower().startswith("readme")]
     if not files:
         raise DatasetError(folder, "no label files here: expected labels/<side>/<image>.txt")

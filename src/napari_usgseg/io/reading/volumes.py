@@ -122,7 +122,7 @@ class NiftiFrames(Frames):
             self._shape, self._values = shape, None
             self._proxy = ArrayProxy(str(path), header)
             self._keep = packed and size <= _KEPT_BYTES
-            self._flips = _nifti_flips(header)
+            self._flips = nifti_flips(header)
         count = math.prod(shape[2:])
         about = FileAbout("volume", _nifti_spacing(header), rate=_nifti_rate(header, shape))
         super().__init__(path, SameSize((shape[1], shape[0]), count), about)
@@ -152,7 +152,8 @@ def _scaled(values: NDArray[Any], proxy: Any) -> NDArray[Any]:
     return np.asarray(apply_read_scaling(values, np.float64(proxy.slope), np.float64(proxy.inter)))
 
 
-def _nifti_flips(header: Any) -> tuple[bool, bool]:
+def nifti_flips(header: Any) -> tuple[bool, bool]:
+    """Whether columns and rows are turned round, as a viewer shows them."""
     if int(header["sform_code"]) > 0:
         matrix = np.asarray(header.get_sform(), float)[:3, :3]
     elif int(header["qform_code"]) > 0:
