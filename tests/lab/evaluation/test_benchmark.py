@@ -15,6 +15,7 @@ def test_ratios_are_ours_over_the_peers_of_the_same_task():
     assert ratios_to_peer(seconds) == pytest.approx({"nano_embed": 0.025, "sam2_click": 0.5})
 
 
+@pytest.mark.slow  # a timing, with SAM 2.1 at its full size
 def test_everything_is_measured_in_one_run_and_given_as_ratios():
     torch.manual_seed(0)
     rounds: list[tuple[int, int]] = []
