@@ -7,17 +7,26 @@ Every object gets a first prompt (a click, and on its own a box) and one correct
 network answers once, and each setting merges that answer with the mask before. Printed are the
 share of clicks that raised Dice and the mean gain, for the settings in use and with one of them
 changed at a time; "whole" takes the answer as it is.
+
+With ``--series``, six clicks follow one another as in the window, after a click, after a box, and on
+proposals that a phrase found far too large or too small; into the middle of what is wrong, and near
+the rim, as people click. Printed are Dice before and after 1, 3 and 6 clicks, the share of clicks
+that raised it, the pixels that a click made wrong per pixel of the object ("harm"), and the length
+of the outline by that of the true one ("rim").
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from scipy import ndimage
 
+from napari_usgseg.annotation.regions import box_of
 from napari_usgseg.core.geometry import components
 from napari_usgseg.core.metrics import dice, next_click
 from napari_usgseg.core.types import BoolArray, ImageEmbedding, Prompts
@@ -30,7 +39,7 @@ from napari_usgseg.models.registry import load_segmenter
 from napari_usgseg.phantoms.phantom import make_phantom
 from napari_usgseg.segmentation import correction
 from napari_usgseg.segmentation.postprocess import PostprocessSettings
-from napari_usgseg.segmentation.propose import propose_prompts
+from napari_usgseg.segmentation.propose import Proposal, as_logits, propose_prompts
 
 TRIED = {
     "LEAST_AGREEMENT": (0.0, 0.3, 0.5, 0.7, 0.8, 1.1),
@@ -39,6 +48,8 @@ TRIED = {
     "LARGEST_DISC": (0.0, 0.25, 0.5, 1.0),
 }
 CLEANING = PostprocessSettings()
+LEAST_PIXELS = 100
+"""Objects with fewer pixels are specks of the data sets."""
 
 
 class Case(NamedTuple):
@@ -81,6 +92,101 @@ def ask(segmenter: Segmenter, embedding: ImageEmbedding, truth: BoolArray, kind:
     return [Case(kind, truth, before.mask, after.mask, prompts)]
 
 
+CLICKS = 6
+STARTS = ("click", "box", "large", "small")
+OFF = 0.6
+"""A proposal that is too large reaches so many radii beyond the object."""
+
+
+class Series(NamedTuple):
+    """Six clicks on one object: Dice before and after each, what they harmed, and the last rim."""
+
+    kind: str
+    dices: list[float]
+    harm: list[float]
+    rim: float
+
+
+def proposed(truth: BoolArray, kind: str) -> Proposal:
+    """A proposal that a phrase found: as the object, but far too large or too small."""
+    depth = ndimage.distance_transform_edt(truth)
+    radius = float(np.sqrt(truth.sum() / np.pi))
+    mask = depth > depth.max() / 2
+    if kind == "large":
+        mask = ndimage.distance_transform_edt(~truth) <= OFF * radius
+    return Proposal(mask, box_of(mask), 0.9, "it", 0.9, as_logits(mask))
+
+
+def near_rim(
+    truth: BoolArray, mask: BoolArray, click: tuple[tuple[int, int], int]
+) -> tuple[tuple[int, int], int]:
+    """A click in the same wrong part, a third of the way in from the outline that is seen."""
+    (x, y), label = click
+    wrong = (truth & ~mask) if label else (mask & ~truth)
+    part, _ = ndimage.label(wrong)
+    part = part == part[y, x]
+    depth = ndimage.distance_transform_edt(~mask if label else mask)
+    rows, columns = np.nonzero(part)
+    far = np.abs(depth[part] - depth[y, x] / 3) + 0.1 * np.hypot(columns - x, rows - y)
+    best = int(far.argmin())
+    return (int(columns[best]), int(rows[best])), label
+
+
+def outline(mask: BoolArray) -> float:
+    """Length of a mask's outline, in pixels."""
+    from skimage.measure import perimeter
+
+    return float(perimeter(mask))
+
+
+def series(
+    segmenter: Segmenter, embedding: ImageEmbedding, truth: BoolArray, kind: str, rim: bool
+) -> Series | None:
+    """Clicks on one object, as the window has them answered; None where there is no first mask."""
+    prompts = Prompts()
+    if kind in ("large", "small"):
+        before = proposed(truth, kind)
+        prompts = Prompts(box=before.box)
+    else:
+        prompts = prompt_for(truth, kind)
+        before = propose_prompts(segmenter, embedding, prompts, CLEANING)
+    if not before.mask.any():
+        return None
+    dices, harm = [dice(truth, before.mask)], []
+    for _ in range(CLICKS):
+        click = next_click(truth, before.mask)
+        if click is None:
+            break
+        if rim:
+            click = near_rim(truth, before.mask, click)
+        prompts = add_click(prompts, click, before.low_res_logits)
+        if click[1] and prompts.box is not None:
+            x0, y0, x1, y1 = prompts.box
+            if not (x0 <= click[0][0] <= x1 and y0 <= click[0][1] <= y1):
+                prompts = replace(prompts, box=None)
+        after = propose_prompts(segmenter, embedding, prompts, CLEANING, before.mask)
+        worse = (before.mask == truth) & (after.mask != truth)
+        harm.append(worse.sum() / truth.sum())
+        dices.append(dice(truth, after.mask))
+        before = after
+    return Series(kind, dices, harm, outline(before.mask) / max(outline(truth), 1.0))
+
+
+def print_series(found: list[Series], clicked: str) -> None:
+    """Print a line for each start."""
+    for kind in STARTS:
+        mine = [one for one in found if one.kind == kind]
+        at = [
+            np.mean([one.dices[min(n, len(one.dices) - 1)] for one in mine]) for n in (0, 1, 3, 6)
+        ]
+        steps = np.concatenate([np.diff(one.dices) for one in mine])
+        harm = np.mean(np.concatenate([one.harm for one in mine]))
+        line = " ".join(f"{value:6.3f}" for value in at)
+        rim = np.median([one.rim for one in mine])
+        raised = (steps > 0).mean()
+        print(f"{clicked:6} {kind:6} {len(mine):5d} {line} {raised:7.3f} {harm:7.4f} {rim:6.3f}")
+
+
 def row(name: str, cases: list[Case], whole: bool = False) -> None:
     """Print one setting's line."""
     line = f"{name:24}"
@@ -97,6 +203,25 @@ def row(name: str, cases: list[Case], whole: bool = False) -> None:
     print(line, flush=True)
 
 
+def whole_series(segmenter: Segmenter, arguments: argparse.Namespace) -> None:
+    """Print the table of the series."""
+    found: dict[str, list[Series]] = {"middle": [], "rim": []}
+    for image, objects in scenes(arguments):
+        embedding = segmenter.embed(image)
+        for truth in objects:
+            if truth.sum() < LEAST_PIXELS:
+                continue
+            for clicked, some in found.items():
+                for kind in STARTS:
+                    made = series(segmenter, embedding, truth, kind, clicked == "rim")
+                    some += [] if made is None else [made]
+    print(
+        f"{'':13} {'n':>5} {'0':>6} {'1':>6} {'3':>6} {'6':>6} {'raised':>7} {'harm':>7} {'rim':>6}"
+    )
+    for clicked, some in found.items():
+        print_series(some, clicked)
+
+
 def main() -> None:
     """Print a table for the settings around those in use."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -106,8 +231,12 @@ def main() -> None:
     parser.add_argument("--phantoms", type=int, default=30)
     parser.add_argument("--limit", type=int)
     parser.add_argument("--model", default="nano")
+    parser.add_argument("--series", action="store_true", help="six clicks one after another")
     arguments = parser.parse_args()
     segmenter = load_segmenter(arguments.model)
+    if arguments.series:
+        whole_series(segmenter, arguments)
+        return
     cases: list[Case] = []
     for image, objects in scenes(arguments):
         embedding = segmenter.embed(image)

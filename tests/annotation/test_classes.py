@@ -105,8 +105,15 @@ def test_a_picked_class_holds_for_the_next_object_and_that_is_said(plain):
     assert len(plain.proposal.objects) == 2, "a second prompt corrects the new object"
     plain.editing.pick_class(1)
     plain.prompting.add_point(15, 12)
-    assert proposed(plain) == ["ilium", "object"]
-    assert len(plain.proposal.objects) == 2, "of its own class an object is corrected"
+    assert proposed(plain) == ["object", "ilium"]
+    assert plain.proposal.active == 0, (
+        "a click into an object of its class takes that one to work on"
+    )
+    before = plain.proposal.objects[1]
+    plain.prompting.add_point(30, 5)
+    assert proposed(plain) == ["object", "ilium"]
+    assert plain.proposal.objects[0].mask_at(30, 5), "and one beside it corrects it"
+    assert plain.proposal.objects[1] is before
 
 
 def test_a_negative_prompt_corrects_what_it_meets_whatever_is_picked(plain):
@@ -120,13 +127,15 @@ def test_a_negative_prompt_corrects_what_it_meets_whatever_is_picked(plain):
     assert proposed(plain) == ["object", "ilium"], "the next positive one is of the picked class"
 
 
-def test_a_pick_is_for_the_image_on_which_it_was_made(plain):
+def test_a_pick_holds_on_every_image(plain):
     plain.prompting.add_box((5, 5), (25, 25))
     plain.navigation.step(1)
     plain.editing.add_class("ilium")
     plain.navigation.step(-1)
+    before = plain.proposal.objects[0]
     plain.prompting.add_point(15, 10)
-    assert proposed(plain) == ["object"]
+    assert proposed(plain) == ["object", "ilium"]
+    assert plain.proposal.objects[0] is before
 
 
 def test_who_is_quicker_than_the_model_loses_no_object(bench, plain):

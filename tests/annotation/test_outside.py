@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_usgseg.annotation.commands.prompts import with_box
+from napari_usgseg.annotation.commands.prompts import add_box
+from napari_usgseg.annotation.state import AnnotationState, Refused
 from napari_usgseg.core.geometry import box_within, clip_box
-from napari_usgseg.project.records import ImageProposal
+from napari_usgseg.core.types import ImageRecord
 from tests.support.bench import SIZE_HW
 
 HEIGHT, WIDTH = SIZE_HW
@@ -86,6 +89,7 @@ def test_a_fast_scribble_across_the_image_is_a_scribble_in_it(session) -> None:
     assert np.ptp(line[:, 0]) > WIDTH - 3
 
 
+RECORD = ImageRecord("a", Path("a.png"), None, SIZE_HW)
 corner = st.floats(-200, 200, width=32)
 
 
@@ -103,5 +107,11 @@ def test_a_box_is_made_where_it_covers_some_of_the_image_and_nowhere_else(x, y, 
     assert (part is not None) == pixels.any()
     if part is not None:
         assert part.tolist() == clip_box(box, SIZE_HW).tolist()
-    proposal = with_box(ImageProposal(), box, SIZE_HW, 1)
-    assert bool(proposal.objects) <= pixels.any()
+    state = AnnotationState(record=RECORD, labels=np.zeros(SIZE_HW, np.uint8))
+    try:
+        change = add_box(state, (x, y), (x + width, y + height))
+    except Refused:
+        return
+    assert pixels.any()
+    (item,) = change.edit.proposal[1].objects
+    assert item.prompts.box.tolist() == part.tolist()

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from napari_usgseg.annotation.regions import lasso_mask
 from napari_usgseg.core.errors import ModelError
 from napari_usgseg.core.types import Detections
 from napari_usgseg.jobs.inference import segment_prompt
@@ -42,11 +43,8 @@ def test_a_lasso_over_a_part_adds_it_and_a_negative_one_takes_it_away(session):
     assert item.prompts.box[2] > 50
     session.undo()
     session.prompting.add_lasso(ring(24, 30, 8), positive=False)
-    prompts = session.proposal.objects[0].prompts
-    assert prompts.point_labels.tolist() == [0]
-    x, y = prompts.point_coords[0]
-    assert before[int(y), int(x)]
-    assert session.proposal.objects[0].proposal.mask.sum() < before.sum()
+    (item,) = session.proposal.objects
+    assert np.array_equal(item.proposal.mask, before & ~lasso_mask(ring(24, 30, 8), before.shape))
 
 
 def test_a_lasso_round_a_whole_object_draws_it_anew(session):
@@ -69,7 +67,7 @@ def test_a_negative_lasso_over_a_whole_object_drops_it(session):
 def test_a_negative_lasso_over_nothing_is_explained(session):
     session.prompting.add_lasso(ring(40, 30, 15), positive=False)
     assert not session.proposal.objects
-    assert "click an object first" in session.status.text
+    assert "find or draw an object first" in session.status.text
 
 
 def test_a_lasso_that_leaves_the_image_is_cut_off_there(session):
@@ -80,15 +78,16 @@ def test_a_lasso_that_leaves_the_image_is_cut_off_there(session):
     assert not session.proposal.objects
 
 
-def test_a_lasso_of_the_real_model_follows_the_object(nano_segmenter):
+def test_a_lasso_of_the_real_model_follows_the_object(nano_segmenter, tmp_path):
     from scipy import ndimage
     from skimage.measure import find_contours
 
-    from napari_usgseg.annotation.commands.prompts import with_lasso
+    from napari_usgseg.annotation.commands.prompts import add_lasso
     from napari_usgseg.annotation.regions import pieces
+    from napari_usgseg.annotation.state import AnnotationState
     from napari_usgseg.core.metrics import dice
+    from napari_usgseg.core.types import ImageRecord
     from napari_usgseg.phantoms.phantom import make_phantom
-    from napari_usgseg.project.records import ImageProposal
     from napari_usgseg.segmentation.postprocess import PostprocessSettings
     from napari_usgseg.segmentation.propose import propose_prompts
 
@@ -98,10 +97,12 @@ def test_a_lasso_of_the_real_model_follows_the_object(nano_segmenter):
         mask = pieces(phantom.labels == 1)[0]
         around = ndimage.binary_dilation(np.pad(mask, 9), iterations=5)
         outline = max(find_contours(around, 0.5), key=len)[::12, ::-1] - 9
-        proposal = with_lasso(ImageProposal(), outline.astype(np.float32), True, mask.shape, 1)
+        record = ImageRecord("a", tmp_path / "a.png", None, mask.shape)
+        state = AnnotationState(record=record, labels=np.zeros(mask.shape, np.uint8))
+        (item,) = add_lasso(state, outline.astype(np.float32)).edit.proposal[1].objects
         embedding = nano_segmenter.embed(phantom.image)
-        prompts = proposal.objects[0].prompts
-        found = propose_prompts(nano_segmenter, embedding, prompts, PostprocessSettings())
+        settings = PostprocessSettings()
+        found = propose_prompts(nano_segmenter, embedding, item.prompts, settings, drawn=item.drawn)
         scores.append(dice(mask, found.mask))
     assert np.mean(scores) > 0.8
 

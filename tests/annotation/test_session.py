@@ -45,7 +45,7 @@ def test_a_second_click_corrects_the_same_object_and_feeds_the_mask_back(session
 def test_a_negative_click_with_nothing_proposed_is_explained(session):
     session.prompting.add_point(20, 20, positive=False)
     assert not session.proposal.objects
-    assert "click an object first" in session.status.text
+    assert "find or draw an object first" in session.status.text
 
 
 def test_a_click_outside_the_image_does_nothing(session):
@@ -54,12 +54,12 @@ def test_a_click_outside_the_image_does_nothing(session):
     assert not session.proposal.objects
 
 
-def test_a_box_elsewhere_is_another_object_and_a_box_over_the_object_replaces_its_box(session):
+def test_a_box_elsewhere_is_another_object_and_with_shift_it_is_of_the_one_under_work(session):
     session.prompting.add_box((5, 5), (20, 20))
     session.prompting.add_box((60, 50), (40, 30))
     assert len(session.proposal.objects) == 2
     assert session.proposal.objects[1].prompts.box.tolist() == [40, 30, 60, 50]
-    session.prompting.add_box((42, 32), (64, 54))
+    session.prompting.add_box((42, 32), (64, 54), anew=True)
     assert len(session.proposal.objects) == 2
     assert session.proposal.objects[1].prompts.box.tolist() == [42, 32, 64, 54]
 
@@ -78,7 +78,7 @@ def test_a_phrase_finds_what_is_there_and_says_what_is_not(session):
     assert session.table.classes[0].name == "cyst", "the nameless first class takes the phrase"
     session.prompting.find("fetal head")
     assert "No 'fetal head' found" in session.status.text
-    assert not session.proposal.has_masks
+    assert [item.proposal.phrase for item in session.proposal.objects] == ["cyst"], "and stays"
 
 
 def test_each_of_several_phrases_gets_its_class(session):

@@ -83,7 +83,7 @@ def test_a_proposal_survives_a_restart_and_can_be_corrected_and_accepted(session
     session = bench.session
     assert session.state_of("a") is ImageState.PROPOSED
     assert np.array_equal(session.proposal.objects[0].proposal.mask, mask)
-    session.prompting.add_point(26, 20)
+    session.prompting.add_point(28, 20)
     assert session.proposal.objects[0].prompts.point_labels.tolist() == [1, 1]
     session.editing.accept()
     assert on_disk("a")[20, 26] == 1

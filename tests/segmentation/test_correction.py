@@ -91,17 +91,39 @@ def test_a_correction_changes_the_mask_in_its_own_sense_only(previous, point, a,
 
 
 @given(ellipses, ellipses)
-def test_a_prompt_that_contradicts_nothing_takes_the_answer_whole(previous, answer):
+def test_a_prompt_that_contradicts_nothing_changes_nothing(previous, answer):
     y, x = np.argwhere(previous)[0]
     merged = merge_correction(previous, answer, click(x, y, 1))
-    np.testing.assert_array_equal(merged, answer)
-    assert merged is not answer
+    np.testing.assert_array_equal(merged, previous)
+    assert merged is not previous
 
 
-def test_a_new_mask_that_has_little_in_common_with_the_old_one_is_a_new_answer():
-    previous, answer = ellipse(30, 30, 10, 10), ellipse(50, 35, 35, 30)
-    merged = merge_correction(previous, answer, click(60, 35, 1))
-    np.testing.assert_array_equal(merged, answer)
+def test_a_mask_that_was_wrong_by_far_is_changed_as_far_as_the_answer_goes():
+    small, large = ellipse(30, 30, 10, 10), ellipse(50, 35, 35, 30)
+    merged = merge_correction(small, large, click(60, 35, 1))
+    np.testing.assert_array_equal(merged, small | large)
+    merged = merge_correction(large, small, click(60, 35, 0))
+    np.testing.assert_array_equal(merged, large & small)
+
+
+@settings(deadline=None, max_examples=100)
+@given(ellipses, ellipses, points)
+def test_whatever_the_answer_no_click_changes_the_mask_against_its_sense(previous, answer, point):
+    x, y = point
+    label = int(not previous[y, x])
+    merged = merge_correction(previous, answer, click(x, y, label))
+    assert not (previous & ~merged).any() if label else not (merged & ~previous).any()
+
+
+def test_a_rim_of_an_answer_on_the_other_side_is_not_taken_though_masks_differ():
+    previous = ellipse(45, 35, 30, 8)
+    above, below = ellipse(45, 24, 34, 8), ellipse(45, 46, 34, 8)
+    answer = previous | above | below
+    assert iou(previous, answer) < LEAST_AGREEMENT
+    merged = merge_correction(previous, answer, click(45, 48, 1))
+    assert merged[below & ~previous].mean() > 0.9
+    far = above & ~previous & (ROWS < 30)
+    assert not merged[far & (np.abs(COLUMNS - 45) < 20)].any()
 
 
 def test_without_a_mask_before_the_answer_is_whole():

@@ -167,17 +167,26 @@ class Person:
         at = node.get_transform("visual", "canvas").map([x + 0.5, y + 0.5])
         return QPoint(round(at[0] / at[3]), round(at[1] / at[3]))
 
-    def click(self, x: float, y: float, shift: bool = False) -> None:
+    def click(self, x: float, y: float, shift: bool = False, alt: bool = False) -> None:
         """Click on the canvas with the mouse, at XY pixels of the image."""
         from qtpy.QtCore import Qt
         from qtpy.QtTest import QTest
 
         native = self.viewer.window._qt_viewer.canvas.native
         held = Qt.KeyboardModifier.ShiftModifier if shift else Qt.KeyboardModifier.NoModifier
+        held = Qt.KeyboardModifier.AltModifier if alt else held
         QTest.mouseClick(native, Qt.MouseButton.LeftButton, held, self.canvas_point(x, y))
 
-    def drag(self, *corners: tuple[float, float]) -> None:
-        """Press at the first XY, move along the others, release at the last."""
+    def drag(
+        self,
+        *corners: tuple[float, float],
+        shift: bool = False,
+        seen: Callable[[], object] | None = None,
+    ) -> None:
+        """Press at the first XY, move along the others, release at the last.
+
+        ``seen`` looks at what is shown before the release.
+        """
         from qtpy.QtCore import QEvent, QPointF, Qt
         from qtpy.QtGui import QMouseEvent
         from qtpy.QtWidgets import QApplication
@@ -186,7 +195,10 @@ class Person:
         left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
         kinds = [QEvent.Type.MouseButtonPress, *[QEvent.Type.MouseMove] * (len(corners) - 1)]
         steps = [*zip(kinds, corners, strict=True), (QEvent.Type.MouseButtonRelease, corners[-1])]
+        keys = Qt.KeyboardModifier.ShiftModifier if shift else Qt.KeyboardModifier.NoModifier
         for kind, (x, y) in steps:
+            if kind is QEvent.Type.MouseButtonRelease and seen is not None:
+                seen()
             at = QPointF(self.canvas_point(x, y))
             button = none if kind is QEvent.Type.MouseMove else left
             held = none if kind is QEvent.Type.MouseButtonRelease else left
@@ -196,7 +208,7 @@ class Person:
                 QPointF(native.mapToGlobal(at.toPoint())),
                 button,
                 held,
-                Qt.KeyboardModifier.NoModifier,
+                keys,
             )
             QApplication.sendEvent(native, event)
             QApplication.processEvents()

@@ -236,7 +236,7 @@ class AnnotationDocument:
         self.set_state(
             table=state.table,
             proposal=state.proposal,
-            class_is_new=state.class_is_new,
+            begins_new=state.begins_new,
             picked=state.picked,
             pointed=state.pointed,
         )

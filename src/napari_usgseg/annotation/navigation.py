@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..effort.efforts import Stopwatch
 from ..jobs import Lane, Scope, files, inference
 from ..jobs.files import Content, Loaded, Opened
+from ..project.project import MemoryStore
 from ..project.records import Edit, EventKind, ImageProposal, ImageState, Step
 from .class_table import first_table, with_values
 from .commands import accept
@@ -110,6 +111,8 @@ class Navigation:
         if former is not None and former not in document.outbox.stores():
             document.close_store(former)
         kept = dict(opened.settings)
+        if not isinstance(store, MemoryStore):  # what was looked for elsewhere is not here
+            kept.setdefault("phrase", "")
         if ImageState.ACCEPTED in opened.states.values():
             kept.setdefault("labelling", "semantic")
         document.settings = Settings.from_json({**document.settings.to_json(), **kept})
@@ -221,7 +224,7 @@ class Navigation:
         document = self._document
         document.loaded = None
         document.set_state(
-            labels=None, proposal=ImageProposal(), class_is_new=False, picked=0, pointed=None
+            labels=None, proposal=ImageProposal(), begins_new=False, picked=0, pointed=None
         )
         document.failures.clear()
         for fact in ("note", "time"):

@@ -21,6 +21,11 @@ from .learners.adapter_tuning import AdapterTuning
 from .learners.prompt_predictor import PromptPredictor
 from .state import MODEL, TEXT
 
+MANY_CLICKS = 3
+ANOTHER_WAY = (
+    "Still off? Shift+drag the box tool round the object, or lasso it: what a negative lasso goes "
+    "round is cut off."
+)
 NOTHING_THERE = "Nothing found at this prompt. Try a box around the object."
 
 
@@ -42,7 +47,13 @@ class Prompting:
         self.add_box = document.bind(prompts.add_box)
         self.add_scribble = document.bind(prompts.add_scribble)
         self.add_lasso = document.bind(prompts.add_lasso)
+        self.draw_lasso = document.bind(prompts.draw_lasso)
+        self.draw_stroke = document.bind(prompts.draw_stroke)
+        self.pick_object = document.bind(prompts.pick_object)
+        self.pick_object_at = document.bind(prompts.pick_object_at)
+        self.next_object = document.bind(prompts.next_object)
         self.drop_object = document.bind(prompts.drop_object)
+        self.drop = document.bind(prompts.drop)
         self.new_object = document.bind(prompts.new_object)
 
     # -- phrases -------------------------------------------------------------------------------
@@ -205,6 +216,7 @@ class Prompting:
             current.prompts,
             chosen.cleaning,
             current.corrected,
+            current.drawn,
             self._predictor.joining(current.class_id),
             lane=Lane.CLICKS,
             key="prompt",
@@ -222,7 +234,7 @@ class Prompting:
             return
         assert pending.active is not None
         ppn = number_in(found.model_id) or current.ppn
-        item = replace(current, proposal=found.proposals[0], ppn=ppn)
+        item = replace(current, proposal=found.proposals[0], ppn=ppn, drawn=None)
         answered = replace(
             pending.with_object(pending.active, item), pending=False, model_id=found.model_id
         )
@@ -231,6 +243,8 @@ class Prompting:
         self.credit(found)
         if not item.has_mask:
             document.facts["note"] = NOTHING_THERE
+        elif len(item.prompts.point_coords) >= MANY_CLICKS and current.drawn is None:
+            document.facts["note"] = ANOTHER_WAY
         if found.notes:  # why learned prompts did not join
             self._predictor.is_broken(" ".join(found.notes))
         document.proposal_changed.emit()
@@ -284,7 +298,7 @@ class Prompting:
         proposal, current = self._document.proposal, self._document.proposal.current
         if current is None or proposal.active is None or current.prompts.is_empty:
             return
-        item = replace(current, prompts=replace(current.prompts, mask_input=None))
+        item = replace(current, prompts=replace(current.prompts, mask_input=None), drawn=None)
         again = replace(proposal.with_object(proposal.active, item), pending=True)
         self._document.edit_proposal("redo with other settings", again)
 

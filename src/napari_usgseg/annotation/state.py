@@ -41,8 +41,7 @@ class AnnotationState:
         decided: its state, whatever is proposed on it.
         unflagged: the state that it has again when its flag is taken away.
         awaits_proposal: a job that ends with a proposal goes on.
-        class_is_new: a class was picked since the last prompt, so that the next positive one means
-            an object of that class and changes no other.
+        begins_new: the next positive prompt begins an object, whatever is near.
         picked: in instance labelling, the code that strokes go on with; 0 begins another object.
         pointed: where (x, y) the person pointed at the labels of this image last, or None.
     """
@@ -55,7 +54,7 @@ class AnnotationState:
     decided: ImageState = ImageState.UNTOUCHED
     unflagged: ImageState = ImageState.UNTOUCHED
     awaits_proposal: bool = False
-    class_is_new: bool = False
+    begins_new: bool = False
     picked: int = 0
     pointed: tuple[float, float] | None = None
 

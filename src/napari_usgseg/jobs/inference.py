@@ -72,6 +72,7 @@ def segment_prompt(
     prompts: Prompts,
     cleaning: PostprocessSettings,
     previous: BoolArray | None = None,
+    drawn: BoolArray | None = None,
     learned: LearnedPrompts | None = None,
 ) -> Found:
     """Segment the one object that a person points at.
@@ -83,6 +84,7 @@ def segment_prompt(
         prompts: of the person.
         cleaning: of the mask.
         previous: its mask (H, W), where that is corrected.
+        drawn: (H, W), the inside of a lasso, where that is the newest prompt.
         learned: prompts of its class, which join the person's; without them where they fail.
     """
     network = models.segmenter(segmenter)
@@ -98,7 +100,7 @@ def segment_prompt(
             if learned.class_id in ppn.card.classes:
                 network = ppn.for_class(learned.class_id)
                 model_id = f"{learned.name}@{model_id}"
-    proposal = propose_prompts(network, embedding, prompts, cleaning, previous)
+    proposal = propose_prompts(network, embedding, prompts, cleaning, previous, drawn)
     return Found((proposal,), model_id, models.elapsed(), notes)
 
 

@@ -31,7 +31,7 @@ TAGS: dict[str, tuple[type[Any], dict[str, str]]] = {
     "Draft": (ImageProposal, _keys("objects", "active", "pending", "model_id", "notes")),
     "DraftObject": (
         ProposedObject,
-        _keys("class_id", "prompts", "proposal", "by_hand", "number", "ppn"),
+        _keys("class_id", "prompts", "proposal", "by_hand", "number", "ppn", "drawn"),
     ),
     "Prompts": (
         Prompts,

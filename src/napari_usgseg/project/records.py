@@ -23,8 +23,11 @@ from ..segmentation.propose import Proposal
 FileStat = tuple[int, int]
 """Of a file: its bytes, and when it was written last (ns). As it was, it has the same content."""
 
-NEAR = 0.25
-"""A click this fraction of a box's side outside it still means that object."""
+NEAR, LEAST_NEAR = 0.25, 0.03
+"""A click outside an object's box still means it within this fraction of the box's side, and within
+this fraction of the image's longer side."""
+AWAITED_NEAR = 0.1
+"""The second of these, where nothing is known yet of the object but what was pointed at."""
 
 
 class ImageState(StrEnum):
@@ -50,6 +53,8 @@ class ProposedObject:
         number: of the object in an instance map that it wants to keep; 0 takes the next free one.
         ppn: number of the prompt predictor that made the mask, or joined the person's prompts; 0
             where none did.
+        drawn: (H, W) bool, where the newest prompt is a lasso: its inside, out of which the answer
+            does not go; else None.
     """
 
     class_id: int
@@ -58,6 +63,7 @@ class ProposedObject:
     by_hand: bool = False
     number: int = 0
     ppn: int = 0
+    drawn: BoolArray | None = None
 
     @property
     def has_mask(self) -> bool:
@@ -75,13 +81,21 @@ class ProposedObject:
         """True where the object's mask covers a point (XY pixels)."""
         return self.proposal is not None and bool(value_at(self.proposal.mask, x, y))
 
-    def is_near(self, x: float, y: float) -> bool:
-        """True where a point (XY pixels) lies in the object's box, a little enlarged."""
-        if self.proposal is None:
-            return False
-        x0, y0, x1, y1 = (float(value) for value in self.proposal.box)
-        dx, dy = NEAR * (x1 - x0 + 1), NEAR * (y1 - y0 + 1)
-        return x0 - dx <= x <= x1 + dx and y0 - dy <= y <= y1 + dy
+    def is_near(self, x: float, y: float, size_hw: tuple[int, int]) -> bool:
+        """True where a point (XY pixels) lies within the object's reach in an image of (H, W)."""
+        least = max(size_hw) * (AWAITED_NEAR if self.proposal is None else LEAST_NEAR)
+        if self.proposal is not None:
+            low, high = self.proposal.box[:2], self.proposal.box[2:]
+        else:
+            box = self.prompts.box
+            corners = np.zeros((0, 2)) if box is None else box.reshape(2, 2)
+            lines = [line for line, _ in self.prompts.scribbles]
+            at = np.concatenate([self.prompts.point_coords, corners, *lines])
+            if not len(at):
+                return False
+            low, high = at.min(0), at.max(0)
+        reach = np.maximum(NEAR * (high - low + 1), least)
+        return bool(((low - reach <= (x, y)) & (np.array((x, y)) <= high + reach)).all())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,9 +132,11 @@ class ImageProposal:
         return replace(self, objects=objects, active=index)
 
     def without(self, *gone: int) -> ImageProposal:
-        """The same without some objects; none is active, and no answer is awaited."""
-        kept = tuple(item for n, item in enumerate(self.objects) if n not in gone)
-        return replace(self, objects=kept, active=None, pending=False)
+        """The same without some objects, awaiting nothing; the active one stays if it is there."""
+        kept = [n for n in range(len(self.objects)) if n not in gone]
+        active = kept.index(self.active) if self.active in kept else None
+        objects = tuple(self.objects[n] for n in kept)
+        return replace(self, objects=objects, active=active, pending=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

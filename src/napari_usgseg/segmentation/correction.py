@@ -6,9 +6,10 @@ that the click touches. Here, too, the answer may change the mask only in the cl
 only as far as the click tells: whoever clicks into the middle of a wrong part stands about as far
 from the old border as the true border is behind the click, so that a change much deeper than that,
 or far away along the border, was not asked for. Where the network does not follow the click at all,
-a disc from the click to the old border does. A new mask that has little in common with the old one
-is a new answer, not a correction, and stays whole. The constants were chosen on the validation side
-of ``benchmarks/splits.json`` and on phantoms (``benchmarks/corrections.py``).
+a disc from the click to the old border does. Where the answer has little in common with the old
+mask, that one was wrong by far, and the part of the change that the click touches is taken as deep
+as it goes. The constants were chosen on the validation side of ``benchmarks/splits.json`` and on
+phantoms (``benchmarks/corrections.py``).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ..core.types import BoolArray, FloatArray, Prompts
 from .postprocess import pointed_pixels
 
 LEAST_AGREEMENT = 0.7
-"""IoU of old and new mask below which the new one is taken whole."""
+"""IoU of old and new mask below which the old one was wrong by far."""
 DEPTH = 2.0
 """A change reaches so many times the click's depth from the old border, at most."""
 REACH = 8.0
@@ -40,7 +41,7 @@ def merge_correction(previous: BoolArray, answer: BoolArray, prompts: Prompts) -
     """The mask after a correction; a new array.
 
     A prompt corrects where the previous mask contradicts it: positive points and scribbles outside
-    it, negative ones inside. Without such a prompt, the answer is taken as it is.
+    it, negative ones inside. Without such a prompt there is nothing to correct.
 
     Args:
         previous: (H, W) the mask that the person saw.
@@ -53,10 +54,10 @@ def merge_correction(previous: BoolArray, answer: BoolArray, prompts: Prompts) -
         1: pointed_pixels(prompts, 1, previous.shape) & ~previous,
         0: pointed_pixels(prompts, 0, previous.shape) & previous,
     }
+    merged = previous.copy()
     if not any(pixels.any() for pixels in wrong.values()):
-        return answer.copy()
-    is_correction = iou(previous, answer) >= LEAST_AGREEMENT
-    merged: BoolArray = np.array(previous if is_correction else answer)
+        return merged
+    by_far = iou(previous, answer) < LEAST_AGREEMENT
     largest = LARGEST_DISC * float(np.sqrt(previous.sum() / np.pi))
     window = mask_window(previous | answer | wrong[0] | wrong[1], int(largest) + 2)
     old, new = previous[window], answer[window]
@@ -64,9 +65,8 @@ def merge_correction(previous: BoolArray, answer: BoolArray, prompts: Prompts) -
         pixels = everywhere[window]
         if pixels.any():
             depth = _distance_to(old) if label else _distance_to(~old, edge=True)
-            if is_correction:
-                changed = (new & ~old) if label else (old & ~new)
-                merged[window][_near(changed, pixels, depth)] = bool(label)
+            changed = (new & ~old) if label else (old & ~new)
+            merged[window][_near(changed, pixels, depth, by_far)] = bool(label)
             ignored = pixels & (merged[window] != bool(label))
             if ignored.any():
                 radius = min(float(depth[ignored].max()), largest)
@@ -92,13 +92,17 @@ def merged_logits(
     return np.where(inside == (logits > 0), logits, stated).astype(np.float32)
 
 
-def _near(changed: BoolArray, pixels: BoolArray, depth: NDArray[np.float32]) -> BoolArray:
-    """The parts of a change that belong to a correction at ``pixels``."""
+def _near(
+    changed: BoolArray, pixels: BoolArray, depth: NDArray[np.float32], by_far: bool
+) -> BoolArray:
+    """The parts of a change that belong to a correction at ``pixels``; all of a part ``by_far``."""
     from skimage.measure import label
 
     deepest = float(depth[pixels].max())
     distance = _distance_to(pixels)
-    kept = changed & (depth <= DEPTH * deepest) & (distance <= REACH * deepest)
+    kept = changed
+    if not by_far:
+        kept = changed & (depth <= DEPTH * deepest) & (distance <= REACH * deepest)
     numbered = label(kept, connectivity=1)
     touched = np.zeros(int(numbered.max()) + 1, bool)
     touched[numbered[kept & (distance <= deepest)]] = True
@@ -123,4 +127,7 @@ def _distance_to(target: BoolArray, edge: bool = False) -> NDArray[np.float32]:
         cells = np.pad(cells, 1, constant_values=True)
     found = step * distance_transform_edt(~cells).astype(np.float32)
     found = found[1:-1, 1:-1] if edge else found
-    return found.repeat(step, axis=0).repeat(step, axis=1)[:height, :width]
+    if step > 1:  # between the cells' middles, so that a border along it has no steps
+        size = (found.shape[1] * step, found.shape[0] * step)
+        found = np.asarray(Image.fromarray(found).resize(size, Image.Resampling.BILINEAR))
+    return found[:height, :width]

@@ -28,6 +28,10 @@ from ..models.ppn.card import AutoSegmenter
 from .correction import merge_correction, merged_logits
 from .postprocess import PostprocessSettings, postprocess
 
+DRAWN_AGREEMENT = 0.5
+"""An answer whose IoU with what was drawn round is less is not taken."""
+DRAWN_SHARE = 0.3
+"""An answer that has less of the part that was drawn round is not taken."""
 SAME_OBJECT = 0.8
 """Masks of two phrases with a greater IoU than this show one object, which has one label."""
 LOGIT = 3.0
@@ -174,6 +178,7 @@ def propose_prompts(
     prompts: Prompts,
     settings: PostprocessSettings,
     previous: BoolArray | None = None,
+    drawn: BoolArray | None = None,
 ) -> Proposal:
     """Segment the one object that a person points at, or correct it.
 
@@ -184,6 +189,9 @@ def propose_prompts(
         settings: cleaning of the mask.
         previous: (H, W), the object's mask before the newest of ``prompts``, which then changes no
             more of it than ``merge_correction`` allows; None where there was none.
+        drawn: (H, W), the inside of a lasso, where that is the newest of ``prompts``: the answer
+            changes ``previous`` in there only, and where it has little in common with what was
+            drawn, that is taken as it is.
 
     Returns:
         The cleaned proposal, whose ``low_res_logits`` seed the next click.
@@ -201,7 +209,10 @@ def propose_prompts(
     prediction = segmenter.predict(embedding, prompts)
     mask = postprocess(prediction.masks[0], settings, prompts)
     logits = prediction.low_res_logits[0]
-    if previous is not None and previous.any():
+    if drawn is not None:
+        mask = within_lasso(drawn, mask, previous)
+        logits = merged_logits(logits, mask, embedding.covered)
+    elif previous is not None and previous.any():
         mask = merge_correction(previous, mask, prompts)
         logits = merged_logits(logits, mask, embedding.covered)
     box = prompts.box if prompts.box is not None else mask_to_box(mask)
@@ -214,6 +225,25 @@ def propose_prompts(
         iou_prediction=score,
         low_res_logits=logits,
     )
+
+
+def within_lasso(
+    drawn: BoolArray, answer: BoolArray, previous: BoolArray | None = None
+) -> BoolArray:
+    """The mask (H, W) that a lasso makes of a segmenter's answer.
+
+    Args:
+        drawn: (H, W), the lasso's inside.
+        answer: (H, W), what the segmenter makes of it.
+        previous: (H, W), the mask to which a part is added; None where all was drawn round.
+    """
+    if previous is None:
+        return answer if iou(answer, drawn) >= DRAWN_AGREEMENT else drawn.copy()
+    part = drawn & ~previous
+    added = part & answer
+    if np.count_nonzero(added) < DRAWN_SHARE * np.count_nonzero(part):
+        added = part
+    return previous | added
 
 
 def compose(

@@ -28,8 +28,7 @@ def add_class(state: AnnotationState, name: str) -> Change:
         return replace(pick_class(state, there.class_id), said=said)
     new = class_table.with_class(table, name)
     edit = Edit("add class", table=(table, new))
-    said = _said_of_work(replace(state, table=new))
-    return Change(edit, replace(state, class_is_new=True), said)
+    return Change(edit, said=_said_of_work(replace(state, table=new)))
 
 
 def rename_class(state: AnnotationState, class_id: int, name: str) -> Change:
@@ -56,7 +55,7 @@ def pick_class(state: AnnotationState, class_id: int, say: bool = True) -> Chang
     """
     if state.table.get(class_id) is None:
         raise Refused
-    state = replace(state, table=state.table.picking(class_id), class_is_new=True)
+    state = replace(state, table=state.table.picking(class_id))
     return Change(state=state, said=_said_of_work(state) if say else "")
 
 

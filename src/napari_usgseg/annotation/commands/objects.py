@@ -187,8 +187,12 @@ def proposed_under_work(state: AnnotationState, at: tuple[float, float] | None) 
     proposal = state.proposal
     if at is None:
         return 0 if proposal.active is None and len(proposal.objects) == 1 else proposal.active
-    index = _proposed_at(proposal, *at)
-    near = proposal.current is not None and proposal.current.is_near(*at)
+    index, current, size_hw = (
+        _proposed_at(proposal, *at),
+        proposal.current,
+        state.shown_labels().shape,
+    )
+    near = current is not None and current.is_near(*at, size_hw)
     if index is None and near and accepted_under_work(state, at) is None:
         return proposal.active
     return index

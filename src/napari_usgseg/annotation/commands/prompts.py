@@ -1,91 +1,379 @@
-"""Prompts: what a click, a box, a scribble or a lasso makes of the proposal."""
+"""Prompts: what a click, a box, a scribble or a lasso makes of the proposal.
+
+``docs/objects.md`` has the rules as a table. A positive prompt is of the picked class: it corrects
+an object of that class where it can be meant, and else begins one. A negative prompt takes away
+from what it meets, whatever is picked. No prompt changes another object than the one that it means.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from ...core.geometry import box_from_points, box_iou, box_within
-from ...core.types import FloatArray, Prompts
+from ...core.geometry import box_from_points, box_within
+from ...core.types import BoolArray, FloatArray, Prompts
 from ...project.records import ImageProposal, ProposedObject
 from ...segmentation.propose import as_logits
 from .. import regions
-from ..regions import box_of, deepest, lasso_mask
+from ..class_table import title
+from ..regions import box_of, deepest, lasso_mask, stroke_mask
 from ..state import AnnotationState, Change, Refused
+from .objects import by_hand
 
 REDRAWN = 0.8
 """A lasso round this share of an object draws it anew instead of adding to it."""
 LEAST_SIDE = 2.0
 """A box with a shorter side, in pixels, is a slip of the hand."""
-NO_PROPOSAL = "A negative prompt takes away from a proposal: find or click an object first."
+NOTHING_TO_TAKE = "There is nothing proposed here to take away from: find or draw an object first."
+WAIT = "Wait for the proposal, then do that again."
+NO_OBJECT = "There is no proposed object here."
+
+Asking = Callable[[ProposedObject], ProposedObject]
+"""What a prompt makes of the object that it means."""
+
+
+# -- prompts that a model answers --------------------------------------------------------------
 
 
 def add_point(state: AnnotationState, x: float, y: float, positive: bool = True) -> Change:
-    """Click at XY pixels: on the object, or on what is not the object."""
+    """Click at XY pixels: on the object, or on what is not the object.
+
+    A positive click into an object of the picked class takes that one to work on.
+    """
     height, width = state.shown_labels().shape
     if not (-0.5 <= x < width - 0.5 and -0.5 <= y < height - 0.5):
         raise Refused(regions.OUTSIDE)
-    class_id = state.table.active
-    return _prompt(
-        state, "click", lambda proposal: with_point(proposal, x, y, positive, class_id), positive
-    )
+    index, proposal = _meant(state, [(x, y)], positive), state.proposal
+    answered = positive and index is not None and not proposal.pending
+    if answered and index is not None and proposal.objects[index].mask_at(x, y):
+        return pick_object(state, index)
+    return _ask(state, "click", index, lambda item: _clicked(item, x, y, positive))
 
 
-def add_box(state: AnnotationState, a: tuple[float, float], b: tuple[float, float]) -> Change:
-    """A box between two opposite corners in XY pixels."""
-    size_hw, class_id = state.shown_labels().shape, state.table.active
-    box = box_from_points(a, b)
-    if reason := regions.why_no_box(box, size_hw, LEAST_SIDE):
+def add_box(
+    state: AnnotationState, a: tuple[float, float], b: tuple[float, float], anew: bool = False
+) -> Change:
+    """A box between two opposite corners in XY pixels: of a new object.
+
+    Args:
+        state: with the picked class.
+        a: a corner.
+        b: the opposite corner.
+        anew: it is the box of the object under work, whose mask is made anew; of a new object
+            where none is.
+    """
+    size_hw = state.shown_labels().shape
+    drawn = box_from_points(a, b)
+    if reason := regions.why_no_box(drawn, size_hw, LEAST_SIDE):
         raise Refused(reason)
-    return _prompt(state, "box", lambda proposal: with_box(proposal, box, size_hw, class_id))
+    box = box_within(drawn, size_hw)
+    assert box is not None
+    index = state.proposal.active if anew else None
+    return _ask(state, "box", index, lambda item: replace(item, prompts=_boxed(item.prompts, box)))
 
 
 def add_scribble(state: AnnotationState, line: FloatArray, positive: bool = True) -> Change:
-    """A scribble (M, 2) in XY pixels."""
+    """A scribble (M, 2) in XY pixels; it means the object that most of it lies on."""
     part = regions.line_within(line, state.shown_labels().shape)
     if min(len(part), len(line)) < 2:
         raise Refused(regions.OUTSIDE if len(line) > 1 else regions.NO_LINE)
-    class_id = state.table.active
-    return _prompt(
-        state,
-        "scribble",
-        lambda proposal: with_scribble(proposal, part, positive, class_id),
-        positive,
-    )
+    index = _meant(state, regions.along(part), positive)
+    return _ask(state, "scribble", index, lambda item: _scribbled(item, part, positive))
 
 
 def add_lasso(state: AnnotationState, polygon: FloatArray, positive: bool = True) -> Change:
-    """A closed line (M, 2) in XY pixels round an object, or round a part of it."""
-    size_hw, class_id = state.shown_labels().shape, state.table.active
+    """A closed line (M, 2) in XY pixels round an object, or round a part of it.
+
+    A new object is its inside as ``mask_input`` and its box. To the object that it covers most of
+    it adds a part, or draws it anew where it goes round nearly all of it. What a negative one goes
+    round is taken away as it is drawn.
+    """
+    inside = _inside(state, polygon)
+    if not positive:
+        return _draw(state, "lasso", inside, positive)
+    index = _covered(state, inside, positive)
+    return _ask(state, "lasso", index, lambda item: _lassoed(item, inside))
+
+
+def _ask(state: AnnotationState, name: str, index: int | None, asking: Asking) -> Change:
+    """Ask for an object, or for a new one of the picked class (``index`` None)."""
+    proposal = state.proposal
+    item = ProposedObject(state.table.active, Prompts())
+    if index is None:
+        index = len(proposal.objects)
+    else:
+        item = proposal.objects[index]
+    asked = asking(item)
+    if asked is item:
+        raise Refused
+    new = replace(proposal.with_object(index, asked), pending=True)
+    return Change(state.propose(name, new), replace(state, begins_new=False))
+
+
+def _clicked(item: ProposedObject, x: float, y: float, positive: bool) -> ProposedObject:
+    """The object with one more click, which corrects its mask."""
+    prompts = _seeded(item, [(x, y)], positive)
+    point = np.array([[x, y]], np.float32)
+    prompts = replace(
+        prompts,
+        point_coords=np.concatenate([prompts.point_coords, point]),
+        point_labels=np.append(prompts.point_labels, np.int32(positive)).astype(np.int32),
+    )
+    return replace(item, prompts=prompts, drawn=None)
+
+
+def _scribbled(item: ProposedObject, line: FloatArray, positive: bool) -> ProposedObject:
+    """The object with one more scribble (M, 2), which corrects its mask."""
+    prompts = _seeded(item, [(float(x), float(y)) for x, y in line], positive)
+    scribbles = (*prompts.scribbles, (np.asarray(line, np.float32), int(positive)))
+    return replace(item, prompts=replace(prompts, scribbles=scribbles), drawn=None)
+
+
+def _seeded(item: ProposedObject, at: Sequence[tuple[float, float]], positive: bool) -> Prompts:
+    """The object's prompts with its last mask as ``mask_input``, and a phrase's box as its box.
+
+    A positive prompt beyond the box says that the object goes on there, so that the box goes.
+    """
+    prompts = item.prompts
+    if item.proposal is not None:
+        box = item.proposal.box if prompts.is_empty and item.has_mask else prompts.box
+        prompts = replace(prompts, box=box, mask_input=item.proposal.low_res_logits)
+    box = prompts.box
+    if positive and box is not None and not all(_is_in(box, x, y) for x, y in at):
+        prompts = replace(prompts, box=None)
+    return prompts
+
+
+def _boxed(prompts: Prompts, box: FloatArray) -> Prompts:
+    """The prompts with another box; what lies outside of it is no longer pointed at."""
+    kept = np.array([_is_in(box, x, y) for x, y in prompts.point_coords], bool)
+    lines = prompts.scribbles
+    return replace(
+        prompts,
+        point_coords=prompts.point_coords[kept],
+        point_labels=prompts.point_labels[kept],
+        scribbles=tuple(one for one in lines if all(_is_in(box, x, y) for x, y in one[0])),
+        box=box,
+        mask_input=None,
+    )
+
+
+def _lassoed(item: ProposedObject, inside: BoolArray) -> ProposedObject:
+    """The object drawn round, as a whole or in part, (H, W) bool."""
+    if item.proposal is None or _is_redrawn(item, inside):
+        prompts = Prompts(box=box_of(inside), mask_input=as_logits(inside))
+        return replace(item, prompts=prompts, drawn=inside)
+    old = item.proposal.mask
+    mask, added = old | inside, inside & ~old
+    if not added.any():
+        return item
+    prompts = item.prompts
+    prompts = replace(
+        prompts,
+        point_coords=np.concatenate([prompts.point_coords, deepest(added)[None]]),
+        point_labels=np.append(prompts.point_labels, np.int32(1)).astype(np.int32),
+        box=box_of(mask),
+        mask_input=as_logits(mask),
+    )
+    proposal = replace(item.proposal, low_res_logits=prompts.mask_input)
+    return replace(item, prompts=prompts, proposal=proposal, drawn=inside)
+
+
+def _is_redrawn(item: ProposedObject, inside: BoolArray) -> bool:
+    assert item.proposal is not None
+    old = item.proposal.mask
+    return np.count_nonzero(old & inside) > REDRAWN * np.count_nonzero(old)
+
+
+# -- what is drawn is taken as it is -----------------------------------------------------------
+
+
+def draw_lasso(state: AnnotationState, polygon: FloatArray, positive: bool = True) -> Change:
+    """The inside of a closed line (M, 2) XY as it is drawn, no model asked.
+
+    It is a new object, a part that is added to the object that it covers most of or taken away, or
+    that object anew where it goes round nearly all of it.
+    """
+    return _draw(state, "lasso as drawn", _inside(state, polygon), positive)
+
+
+def draw_stroke(
+    state: AnnotationState, line: FloatArray, width: float, positive: bool = True
+) -> Change:
+    """A stroke (M, 2) XY of a width in pixels as it is drawn, no model asked."""
+    inside = stroke_mask(np.asarray(line, np.float32), width, state.shown_labels().shape)
+    if not inside.any():
+        raise Refused(regions.OUTSIDE)
+    return _draw(state, "stroke as drawn", inside, positive, redraws=False)
+
+
+def _draw(
+    state: AnnotationState, name: str, inside: BoolArray, positive: bool, redraws: bool = True
+) -> Change:
+    if state.is_waiting:
+        raise Refused(WAIT)
+    proposal, index = state.proposal, _covered(state, inside, positive)
+    item, mask = ProposedObject(state.table.active, Prompts()), inside
+    if index is None:
+        index = len(proposal.objects)
+    else:
+        item = proposal.objects[index]
+        assert item.proposal is not None
+        if not positive:
+            mask = item.proposal.mask & ~inside
+        elif not (redraws and _is_redrawn(item, inside)):
+            mask = item.proposal.mask | inside
+    if not mask.any():
+        return Change(state.propose(name, proposal.without(index)))
+    edit = state.propose(name, proposal.with_object(index, by_hand(item, mask)))
+    return Change(edit, replace(state, begins_new=False))
+
+
+# -- which object is meant ---------------------------------------------------------------------
+
+
+def _meant(state: AnnotationState, at: Sequence[tuple[float, float]], positive: bool) -> int | None:
+    """Which object a prompt at points corrects; None is a new one.
+
+    Raises:
+        Refused: a negative prompt has nothing to take away from.
+    """
+    objects, active = state.proposal.objects, state.proposal.active
+    size_hw = state.shown_labels().shape
+    order = _eligible(state, positive)
+    on = {n: sum(objects[n].mask_at(x, y) for x, y in at) for n in order}
+    if best := max(on.values(), default=0):
+        return next(n for n in order if on[n] == best)
+    for index in order:
+        awaited = index == active and objects[index].proposal is None
+        near = any(objects[index].is_near(x, y, size_hw) for x, y in at)
+        if near and (positive or awaited):
+            return index
+    if not positive:
+        raise Refused(NOTHING_TO_TAKE)
+    return None
+
+
+def _covered(state: AnnotationState, inside: BoolArray, positive: bool) -> int | None:
+    """The object that a drawn region (H, W) covers most of; None is a new one.
+
+    Raises:
+        Refused: a negative region has nothing to take away from.
+    """
+    objects = state.proposal.objects
+    shares = dict.fromkeys(_eligible(state, positive), 0)
+    for index in shares:
+        proposal = objects[index].proposal
+        if proposal is not None:
+            shares[index] = int(np.count_nonzero(proposal.mask & inside))
+    if best := max(shares.values(), default=0):
+        return next(n for n, share in shares.items() if share == best)
+    if not positive:
+        raise Refused(NOTHING_TO_TAKE)
+    return None
+
+
+def _eligible(state: AnnotationState, positive: bool) -> list[int]:
+    """The objects that a prompt can mean, the active one first, then the smallest first."""
+    proposal = state.proposal
+
+    def place(index: int) -> tuple[bool, int]:
+        item = proposal.objects[index].proposal
+        return index != proposal.active, 0 if item is None else int(np.count_nonzero(item.mask))
+
+    if positive and state.begins_new:
+        return []
+    picked = state.table.active
+    mine = [n for n, item in enumerate(proposal.objects) if not positive or item.class_id == picked]
+    return sorted(mine, key=place)
+
+
+def _inside(state: AnnotationState, polygon: FloatArray) -> BoolArray:
+    """The inside (H, W) of a closed line (M, 2) XY.
+
+    Raises:
+        Refused: it has none in the image.
+    """
+    size_hw = state.shown_labels().shape
     polygon = np.asarray(polygon, np.float32)
     if reason := regions.why_no_lasso(polygon, size_hw):
         raise Refused(reason)
-    return _prompt(
+    return lasso_mask(polygon, size_hw)
+
+
+def _is_in(box: FloatArray, x: float, y: float) -> bool:
+    return bool(box[0] <= x <= box[2] and box[1] <= y <= box[3])
+
+
+# -- objects as a whole ------------------------------------------------------------------------
+
+
+def pick_object(state: AnnotationState, index: int) -> Change:
+    """Take a proposed object to work on; its class is the picked one from now on."""
+    proposal = state.proposal
+    if not 0 <= index < len(proposal.objects):
+        raise Refused(NO_OBJECT)
+    if index == proposal.active:
+        return Change(state=replace(state, begins_new=False))
+    if proposal.pending:
+        raise Refused(WAIT)
+    class_id = proposal.objects[index].class_id
+    state = replace(
         state,
-        "lasso",
-        lambda proposal: with_lasso(proposal, polygon, positive, size_hw, class_id),
-        positive,
+        proposal=replace(proposal, active=index),
+        table=state.table.picking(class_id),
+        begins_new=False,
     )
+    return Change(state=state, said=f"Under work: {title(state.table, class_id)}.")
+
+
+def pick_object_at(state: AnnotationState, x: float, y: float) -> Change:
+    """Take the proposed object at XY pixels to work on, of whatever class it is."""
+    objects = state.proposal.objects
+    index = next((n for n in _eligible(state, False) if objects[n].mask_at(x, y)), None)
+    if index is None:
+        raise Refused(NO_OBJECT)
+    return pick_object(state, index)
+
+
+def next_object(state: AnnotationState) -> Change:
+    """Take the proposed object after the active one to work on, round the end."""
+    proposal = state.proposal
+    if not proposal.objects:
+        raise Refused("Nothing is proposed on this image.")
+    at = -1 if proposal.active is None else proposal.active
+    return pick_object(state, (at + 1) % len(proposal.objects))
 
 
 def drop_object(state: AnnotationState, x: float, y: float) -> Change:
     """Take away the one proposed object at XY pixels; of several the active one."""
+    objects = state.proposal.objects
+    index = next((n for n in _eligible(state, False) if objects[n].mask_at(x, y)), None)
+    if index is None:
+        raise Refused(NO_OBJECT)
+    return drop(state, index)
+
+
+def drop(state: AnnotationState, index: int | None = None) -> Change:
+    """Take away a proposed object; None is the active one."""
     proposal = state.proposal
-    order = sorted(range(len(proposal.objects)), key=lambda index: index != proposal.active)
-    index = next((index for index in order if proposal.objects[index].mask_at(x, y)), None)
-    if index is None or proposal.pending:
-        raise Refused
+    index = proposal.active if index is None else index
+    if index is None:
+        raise Refused("Which object? Pick it first.")
+    if proposal.pending:
+        raise Refused(WAIT)
     return Change(state.propose("drop object", proposal.without(index)))
 
 
 def new_object(state: AnnotationState) -> Change:
     """The next prompt begins another object, and so does the next stroke of a brush."""
-    edit = None
-    if state.proposal.active is not None and not state.proposal.pending:
-        edit = state.propose("new object", replace(state.proposal, active=None))
-    return Change(edit, replace(state, picked=0))
+    proposal = state.proposal
+    if not proposal.pending:
+        proposal = replace(proposal, active=None)
+    said = f"The next prompt begins a new {title(state.table, state.table.active)}."
+    return Change(state=replace(state, proposal=proposal, picked=0, begins_new=True), said=said)
 
 
 def clear(state: AnnotationState) -> Change:
@@ -95,187 +383,8 @@ def clear(state: AnnotationState) -> Change:
     return Change(state.propose("clear", ImageProposal()))
 
 
-def _prompt(
-    state: AnnotationState,
-    name: str,
-    add: Callable[[ImageProposal], ImageProposal],
-    positive: bool = True,
-) -> Change:
-    """Do what ``add`` does to the proposal, or to the part of it that the prompt can mean."""
-    proposal, picked = state.proposal, state.table.active
-    others: tuple[ProposedObject, ...] = ()
-    if state.class_is_new and positive:
-        others = tuple(item for item in proposal.objects if item.class_id != picked)
-    meant = proposal
-    if others:
-        same = tuple(item for item in proposal.objects if item.class_id == picked)
-        meant = replace(proposal, objects=same, active=None, pending=False)
-    new = add(meant)
-    if new is meant:
-        raise Refused(NO_PROPOSAL)
-    if others:
-        active = None if new.active is None else len(others) + new.active
-        new = replace(new, objects=(*others, *new.objects), active=active)
-    class_is_new = state.class_is_new and not positive
-    return Change(state.propose(name, new), replace(state, class_is_new=class_is_new))
-
-
-def with_point(
-    proposal: ImageProposal, x: float, y: float, positive: bool, class_id: int
-) -> ImageProposal:
-    """The proposal after a click: it corrects the object that it means, or begins a new one."""
-    meant = _meant_or_new(proposal, x, y, positive, class_id)
-    if meant is None:
-        return proposal
-    index, item = meant
-    prompts = _correction(item, x, y, positive)
-    return replace(proposal.with_object(index, replace(item, prompts=prompts)), pending=True)
-
-
-def with_scribble(
-    proposal: ImageProposal, line: FloatArray, positive: bool, class_id: int
-) -> ImageProposal:
-    """The proposal after a scribble (M, 2) XY; its middle says which object it means."""
-    x, y = (float(value) for value in line[len(line) // 2])
-    meant = _meant_or_new(proposal, x, y, positive, class_id)
-    if meant is None:
-        return proposal
-    index, item = meant
-    prompts = _seeded(item)
-    box = prompts.box
-    if positive and box is not None and not all(_inside(box, px, py) for px, py in line):
-        box = None
-    scribbles = (*prompts.scribbles, (np.asarray(line, np.float32), int(positive)))
-    prompts = replace(prompts, scribbles=scribbles, box=box)
-    return replace(proposal.with_object(index, replace(item, prompts=prompts)), pending=True)
-
-
-def with_box(
-    proposal: ImageProposal, box: FloatArray, size_hw: tuple[int, int], class_id: int
-) -> ImageProposal:
-    """The proposal after a box: over the active object it is that one's new box, else a new object.
-
-    The same proposal where the box has no area or covers none of the image.
-    """
-    part = box_within(box, size_hw)
-    if part is None or min(part[2] - part[0], part[3] - part[1]) <= 0:
-        return proposal
-    box = part
-    index, current = proposal.active, proposal.current
-    anchor = None
-    if current is not None:
-        anchor = current.prompts.box
-        if anchor is None and current.proposal is not None:
-            anchor = current.proposal.box
-    elsewhere = anchor is None or float(box_iou(box[None], anchor[None])[0, 0]) <= 0
-    if index is None or current is None or elsewhere:
-        index = len(proposal.objects)
-        item = ProposedObject(class_id, Prompts(box=box))
-    else:
-        item = replace(current, prompts=replace(current.prompts, box=box, mask_input=None))
-    return replace(proposal.with_object(index, item), pending=True)
-
-
-def with_lasso(
-    proposal: ImageProposal,
-    polygon: FloatArray,
-    positive: bool,
-    size_hw: tuple[int, int],
-    class_id: int,
-) -> ImageProposal:
-    """The proposal after a lasso (M, 2) XY; the object that it covers most of is the one it means.
-
-    A new object is its inside as ``mask_input`` and its box. Of an object that is there it adds or
-    takes away a part, or draws it anew where it goes round nearly all of it.
-    """
-    inside = lasso_mask(polygon, size_hw)
-    shares = [
-        0 if item.proposal is None else int(np.count_nonzero(item.proposal.mask & inside))
-        for item in proposal.objects
-    ]
-    index = shares.index(max(shares)) if any(shares) else None
-    if not inside.any() or (index is None and not positive):
-        return proposal
-    item = ProposedObject(class_id, Prompts()) if index is None else proposal.objects[index]
-    index = len(proposal.objects) if index is None else index
-    mask = inside
-    prompts = replace(item.prompts, box=None, mask_input=None)
-    if item.proposal is not None and not (
-        positive and shares[index] > REDRAWN * np.count_nonzero(item.proposal.mask)
-    ):
-        old = item.proposal.mask
-        mask = old | inside if positive else old & ~inside
-        if not mask.any():
-            return proposal.without(index)
-        changed = mask ^ old
-        if not changed.any():
-            return proposal
-        prompts = replace(
-            prompts,
-            point_coords=np.concatenate([prompts.point_coords, deepest(changed)[None]]),
-            point_labels=np.append(prompts.point_labels, np.int32(positive)).astype(np.int32),
-        )
-    elif item.proposal is not None:
-        prompts = Prompts()
-    prompts = replace(prompts, box=box_of(mask), mask_input=as_logits(mask))
-    return replace(proposal.with_object(index, replace(item, prompts=prompts)), pending=True)
-
-
 def unasked(proposal: ImageProposal) -> ImageProposal:
     """A pending proposal when its prompt is called off and what was there before is not known."""
     if proposal.active is not None and proposal.objects[proposal.active].proposal is None:
         return proposal.without(proposal.active)
     return replace(proposal, pending=False)
-
-
-def _meant_or_new(
-    proposal: ImageProposal, x: float, y: float, positive: bool, class_id: int
-) -> tuple[int, ProposedObject] | None:
-    """The object that a person means, or a new one; None where there is nothing to take from."""
-    index = _meant(proposal, x, y, positive)
-    if index is not None:
-        return index, proposal.objects[index]
-    return (len(proposal.objects), ProposedObject(class_id, Prompts())) if positive else None
-
-
-def _meant(proposal: ImageProposal, x: float, y: float, positive: bool) -> int | None:
-    """Which object a prompt at a point corrects; None is a new one (or none, if negative)."""
-    order = list(range(len(proposal.objects)))
-    if proposal.active is not None:
-        order = [proposal.active, *(index for index in order if index != proposal.active)]
-    for index in order:
-        if proposal.objects[index].mask_at(x, y):
-            return index
-    for index in order:
-        if proposal.objects[index].is_near(x, y):
-            return index
-    if proposal.active is not None and not proposal.objects[proposal.active].prompts.is_empty:
-        return proposal.active
-    return None if positive or not order else order[0]
-
-
-def _seeded(item: ProposedObject) -> Prompts:
-    """The object's prompts with its last mask as ``mask_input``, and a phrase's box as its box."""
-    prompts = item.prompts
-    if item.proposal is None:
-        return prompts
-    box = item.proposal.box if prompts.is_empty and item.has_mask else prompts.box
-    return replace(prompts, box=box, mask_input=item.proposal.low_res_logits)
-
-
-def _correction(item: ProposedObject, x: float, y: float, positive: bool) -> Prompts:
-    prompts = _seeded(item)
-    box = prompts.box
-    if positive and box is not None and not _inside(box, x, y):
-        box = None  # the person says that the object goes on beyond the box
-    point = np.array([[x, y]], np.float32)
-    return replace(
-        prompts,
-        point_coords=np.concatenate([prompts.point_coords, point]),
-        point_labels=np.append(prompts.point_labels, np.int32(positive)).astype(np.int32),
-        box=box,
-    )
-
-
-def _inside(box: FloatArray, x: float, y: float) -> bool:
-    return bool(box[0] <= x <= box[2] and box[1] <= y <= box[3])

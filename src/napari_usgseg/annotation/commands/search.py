@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 
+from ...core.metrics import iou
 from ...core.types import Prompts
 from ...io.labels import semantic, values_in
 from ...jobs.inference import Found
 from ...project.records import ClassTable, Edit, ImageProposal, ProposedObject
-from ...segmentation.propose import Proposal
+from ...segmentation.propose import SAME_OBJECT, Proposal
 from .. import class_table
 from ..state import AnnotationState, Change
 
@@ -38,7 +39,10 @@ class Search:
 def propose_found(
     state: AnnotationState, search: Search, found: Found, nameless_is_free: bool
 ) -> Change:
-    """Propose what a search found, in the place of what the one before found.
+    """Propose what a search found, in the place of what was found of the same classes before.
+
+    What a person pointed at or made stays, and so does all of other classes; a search that finds
+    nothing takes nothing away.
 
     Args:
         search: what was looked for.
@@ -56,16 +60,16 @@ def propose_found(
         ProposedObject(class_id, Prompts(), item)
         for class_id, item in zip(class_ids, found.proposals, strict=True)
     )
-    proposal = beside_the_persons(state.proposal, objects, found.model_id, found.notes)
-    state = replace(state, class_is_new=False)
     edit = None
-    if objects or state.proposal.objects:
+    if objects:
         tables = None if table.classes == before.classes else (before, table)
+        proposal = beside(state.proposal, objects, found.model_id, found.notes)
         edit = Edit("find", state.image_id, (state.proposal, proposal), table=tables)
+        state = replace(state, begins_new=False)
         if tables is None:
             state = replace(state, table=table)
     else:
-        state = replace(state, proposal=proposal)
+        state = replace(state, proposal=replace(state.proposal, notes=found.notes))
     said = [_summary(found.proposals, class_ids, before, table)] if objects else []
     said += found.notes
     drawn = table.get(table.active)
@@ -112,20 +116,36 @@ def kept_by_person(proposal: ImageProposal) -> tuple[ProposedObject, ...]:
     return tuple(item for item in proposal.objects if item.by_hand or not item.prompts.is_empty)
 
 
-def beside_the_persons(
+def beside(
     proposal: ImageProposal,
     objects: tuple[ProposedObject, ...],
     model_id: str,
     notes: tuple[str, ...] = (),
 ) -> ImageProposal:
-    """A proposal of ``objects`` beside what a person pointed at or made of another one.
+    """A proposal of ``objects`` beside those of another one that they do not replace.
 
-    A prompt that came meanwhile goes on asking for its own object.
+    They replace what a model found of their classes, and what a prompt predictor proposed where
+    they are one's, too. What shows an object of its class that a person has already is left out. A
+    prompt that came meanwhile goes on asking for its own object.
     """
-    kept = kept_by_person(proposal)
+    mine, classes = kept_by_person(proposal), {item.class_id for item in objects}
+    anew = any(item.ppn for item in objects) or not objects
+    kept = tuple(
+        item
+        for item in proposal.objects
+        if item in mine or not (item.class_id in classes or (anew and item.ppn))
+    )
+    made = tuple(item for item in objects if not any(_is_same(item, other) for other in mine))
     active = next((n for n, item in enumerate(kept) if item is proposal.current), None)
     pending = proposal.pending and active is not None
-    return ImageProposal((*kept, *objects), active if pending else None, pending, model_id, notes)
+    return ImageProposal((*kept, *made), active if pending else None, pending, model_id, notes)
+
+
+def _is_same(item: ProposedObject, other: ProposedObject) -> bool:
+    """Whether two show one object of one class."""
+    a, b = item.proposal, other.proposal
+    same = item.class_id == other.class_id and a is not None and b is not None
+    return same and a is not None and b is not None and iou(a.mask, b.mask) > SAME_OBJECT
 
 
 def _summary(

@@ -18,7 +18,7 @@ from ...jobs.files import Loaded
 from ...jobs.inference import Found, LearnedPrompts
 from ...project.records import Edit, EventKind, ImageProposal, ImageState, LabelMap, ProposedObject
 from ...project.versions import ModelVersion, Versions, number_in
-from ..commands.search import beside_the_persons, kept_by_person
+from ..commands.search import beside, kept_by_person
 from ..document import AnnotationDocument
 from ..prefetch import Prefetch
 from ..settings import Mode
@@ -349,7 +349,7 @@ class Proposals:
             if self._document.table.get(ids.get(item.phrase, 0)) is not None
             and ids[item.phrase] not in taken
         )
-        return beside_the_persons(before, found, answer.model_id)
+        return beside(before, found, answer.model_id)
 
     def _stand(self, image_id: str, proposal: ImageProposal, body: dict[str, float]) -> None:
         """Let a proposal stand on an image, and write that down."""

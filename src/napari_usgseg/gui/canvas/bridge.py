@@ -111,11 +111,15 @@ class LayerBridge:
         self._draw_soon("labels")
 
     def _on_proposal(self) -> None:
-        self._draw_soon("proposal", "shapes", "points")
+        self._draw_soon("proposal", "names", "shapes", "points")
 
-    def show_stroke(self, line: Sequence[FloatArray], shape: str) -> None:
-        """Show what is being drawn, XY: a "rectangle", "polygon" or "path"; () takes it away."""
-        self._drawing.set_stroke(line, shape)
+    def show_stroke(self, line: Sequence[FloatArray], shape: str, width: float = 0.0) -> None:
+        """Show what is being drawn, XY: a "rectangle", "polygon" or "path"; () takes it away.
+
+        ``width`` is that of a stroke that is taken as it is drawn, in pixels of the image; 0 is a
+        thin line.
+        """
+        self._drawing.set_stroke(line, shape, width)
         self._draw_soon("shapes")
 
     def _draw_soon(self, *roles: str) -> None:
@@ -189,6 +193,7 @@ class LayerBridge:
     def _on_classes(self) -> None:
         for role in ("labels", "proposal"):
             self._try(role, partial(self._drawing.recolor, role))
+        self._draw_soon("names")
 
     def _on_selected_label(self, event: Any) -> None:
         if not self._writing:

@@ -117,8 +117,11 @@ def window(view: View) -> tuple[float, float]:
 
 
 POSITIVE, NEGATIVE, NEUTRAL = "#00d26a", "#ff3b6b", "#ffffff"
-Mark = tuple[NDArray[Any], str, str]
-"""Vertices (row, column), "rectangle" or "path", colour."""
+Mark = tuple[NDArray[Any], str, str, float]
+"""Vertices (row, column), "rectangle" or "path", colour, width in pixels of the image (0: thin)."""
+WIDE = "b0"
+"""How opaque a stroke of its true width is while it is drawn, as the end of a colour."""
+UNDER_WORK = "▸ "
 LabelColors = dict[int | None, Any]
 """Label value -> colour; None is any other value."""
 
@@ -141,10 +144,14 @@ def put(layer: Labels, labels: NDArray[Any]) -> bool:
 
 
 def outlines(
-    objects: tuple[ProposedObject, ...], shape: tuple[int, ...], labelling: Labelling = "semantic"
+    objects: tuple[ProposedObject, ...],
+    shape: tuple[int, ...],
+    labelling: Labelling = "semantic",
+    active: int | None = None,
 ) -> NDArray[Any]:
     """Label values along the inner border of what is proposed, (H, W), 0 elsewhere.
 
+    The border of the object under work is twice as wide, and lies over the others.
     They are class ids, or where objects are told apart codes that give neighbours other shades.
     napari's own contour of a Labels layer goes over the whole image at each change, which takes
     seconds at 6000 x 6000 pixels; here only each object's box is looked at.
@@ -155,13 +162,14 @@ def outlines(
         values = [code_of(value, n) for value, n in zip(values, shades, strict=True)]
     canvas = np.zeros(shape, np.uint16 if max(values, default=0) > 255 else np.uint8)
     width = max(2, round(max(shape) / 300))
-    for item, value in zip(objects, values, strict=True):
+    order = sorted(range(len(objects)), key=lambda n: n == active)
+    for item, value, wider in ((objects[n], values[n], n == active) for n in order):
         box = None if item.proposal is None else mask_to_box(item.proposal.mask)
         if box is not None and item.proposal is not None:
             x0, y0, x1, y1 = (int(side) for side in box)
             part = np.s_[y0 : y1 + 1, x0 : x1 + 1]
             mask = item.proposal.mask[part]
-            canvas[part][mask & ~eroded(mask, width)] = value
+            canvas[part][mask & ~eroded(mask, width * (1 + wider))] = value
     return canvas
 
 
@@ -206,20 +214,41 @@ def prompt_marks(objects: tuple[ProposedObject, ...]) -> list[Mark]:
     for item in objects:
         box = item.prompts.box
         if box is not None:
-            marks.append((xy_to_rc(corners(box[:2], box[2:])), "rectangle", NEUTRAL))
+            marks.append((xy_to_rc(corners(box[:2], box[2:])), "rectangle", NEUTRAL, 0.0))
         for line, sign in item.prompts.scribbles:
-            marks.append((xy_to_rc(line), "path", POSITIVE if sign else NEGATIVE))
+            marks.append((xy_to_rc(line), "path", POSITIVE if sign else NEGATIVE, 0.0))
     return marks
 
 
-def stroke_marks(line: Sequence[FloatArray], shape: str) -> list[Mark]:
+def stroke_marks(
+    line: Sequence[FloatArray], shape: str, width: float = 0.0, color: str = NEUTRAL
+) -> list[Mark]:
     """What is being drawn, XY: a "rectangle", "polygon" or "path"; nothing of a single point."""
     if len(line) < 2:
         return []
     box = shape == "rectangle"
     ends = [line[0]] if shape == "polygon" else []
     vertices = corners(line[0], line[-1]) if box else np.array([*line, *ends])
-    return [(xy_to_rc(vertices), "rectangle" if box else "path", NEUTRAL)]
+    return [(xy_to_rc(vertices), "rectangle" if box else "path", color, width)]
+
+
+def name_marks(
+    objects: tuple[ProposedObject, ...], active: int | None, table: ClassTable
+) -> list[tuple[tuple[float, float], str, str]]:
+    """The class of each proposed object: where (row, column), its name and its colour.
+
+    It stands on the highest pixel of the object; the one under work is marked.
+    """
+    marks = []
+    for index, item in enumerate(objects):
+        known = table.get(item.class_id)
+        box = None if item.proposal is None else mask_to_box(item.proposal.mask)
+        if item.proposal is not None and box is not None and known is not None:
+            row = int(box[1])
+            at = row - 1.0, float(np.flatnonzero(item.proposal.mask[row]).mean())
+            name = f"{UNDER_WORK if index == active else ''}{known.name}"
+            marks.append((at, name, known.color))
+    return marks
 
 
 def corners(a: FloatArray, b: FloatArray) -> FloatArray:
@@ -227,7 +256,7 @@ def corners(a: FloatArray, b: FloatArray) -> FloatArray:
     return np.array([[a[0], a[1]], [b[0], a[1]], [b[0], b[1]], [a[0], b[1]]], np.float32)
 
 
-ORDER = ("image", "labels", "proposal", "shapes", "points")
+ORDER = ("image", "labels", "proposal", "names", "shapes", "points")
 """Roles, in the order in which they are drawn."""
 
 
@@ -258,9 +287,15 @@ class LayerDrawing:
         self.stroke: list[Mark] = []
         self.fresh, self.fits = True, False
 
-    def set_stroke(self, line: Sequence[FloatArray], shape: str) -> None:
-        """What is being drawn, XY: a "rectangle", "polygon" or "path"; () is nothing."""
-        self.stroke = stroke_marks(line, shape)
+    def set_stroke(self, line: Sequence[FloatArray], shape: str, width: float = 0.0) -> None:
+        """What is being drawn, XY: a "rectangle", "polygon" or "path"; () is nothing.
+
+        A stroke of a width in pixels of the image has it, and the colour of the picked class.
+        """
+        table = self._session.table
+        picked = table.get(table.active)
+        color = NEUTRAL if not width or picked is None else f"{picked.color}{WIDE}"
+        self.stroke = stroke_marks(line, shape, width, color)
 
     def draw(self, role: str) -> None:
         """Draw the layer of a role of ``ORDER``."""
@@ -320,11 +355,26 @@ class LayerDrawing:
             self._color(self._layers.labels("proposal", labels.shape))
         layer = self._layers.labels("proposal", labels.shape)
         place_like(layer, self._adopted.layer)
-        put(layer, outlines(proposal.objects, labels.shape, self._session.settings.labelling))
+        labelling = self._session.settings.labelling
+        put(layer, outlines(proposal.objects, labels.shape, labelling, proposal.active))
         layer.metadata["model"] = proposal.model_id
         if layer.name.startswith(NAMES["proposal"]):
             maker = model_name(proposal.model_id) if proposal.has_masks else ""
             layer.name = f"{NAMES['proposal']} by {maker}" if maker else NAMES["proposal"]
+
+    def _draw_names(self) -> None:
+        proposal = self._session.proposal
+        marks = name_marks(proposal.objects, proposal.active, self._session.table)
+        layer = self._layers.names()
+        place_like(layer, self._adopted.layer)
+        if not marks and not len(layer.data):
+            return
+        layer.data = np.array([at for at, _, _ in marks], float).reshape(-1, 2)
+        layer.features = {
+            "name": np.array([name for _, name, _ in marks], object),
+            "color": np.array([color for _, _, color in marks], object),
+        }
+        layer.selected_data = set()
 
     def _draw_points(self) -> None:
         objects = self._session.proposal.objects
@@ -348,13 +398,13 @@ class LayerDrawing:
         if not marks and not layer.nshapes:
             return
         layer.data = []
-        for vertices, kind, color in marks:
+        for vertices, kind, color, width in marks:
             layer.add(
                 vertices,
                 shape_type=kind,
                 edge_color=color,
                 face_color="transparent",
-                edge_width=max(1.0, self._mark_size() / 5),
+                edge_width=width or max(1.0, self._mark_size() / 5),
             )
         layer.selected_data = set()
 

@@ -16,11 +16,14 @@ NAMES = {
     "image": "ultrasound",
     "labels": "labels (accepted)",
     "proposal": "proposal",
+    "names": "proposal: classes",
     "shapes": "prompts: boxes, scribbles",
     "points": "prompts: points",
 }
 """Role -> the name that a new layer gets, from the bottom of the list to its top."""
 FILL_OPACITY = 0.45
+BRUSH_SIZE = 12
+NAME_SIZE = 11
 
 
 class TaggedLayers:
@@ -102,7 +105,7 @@ class TaggedLayers:
             metadata={TAG: role},
             opacity=FILL_OPACITY if filled else 1.0,
         )
-        made.brush_size = 12
+        made.brush_size = BRUSH_SIZE
         return self._insert(made, role)
 
     def points(self) -> Points:
@@ -120,6 +123,30 @@ class TaggedLayers:
             border_width=0.15,
         )
         return self._insert(made, "points")
+
+    def names(self) -> Points:
+        """The layer of words: the class of each proposed object, at its contour."""
+        layer = self.find("names")
+        if isinstance(layer, Points):
+            return layer
+        self.remove("names")
+        made = Points(
+            np.zeros((0, 2)),
+            name=NAMES["names"],
+            metadata={TAG: "names"},
+            ndim=2,
+            size=1,
+            face_color="transparent",
+            border_color="transparent",
+            features={"name": np.zeros(0, object), "color": np.zeros(0, object)},
+            text={
+                "string": "{name}",
+                "color": {"feature": "color"},
+                "size": NAME_SIZE,
+                "anchor": "lower_left",
+            },
+        )
+        return self._insert(made, "names")
 
     def shapes(self) -> Shapes:
         """The layer of boxes and scribbles."""

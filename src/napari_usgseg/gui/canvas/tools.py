@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Any
 
 import numpy as np
-from napari.layers import Layer
+from napari.layers import Labels, Layer
 from napari.viewer import Viewer
 from psygnal import Signal
 
 from ...annotation.session import AnnotationSession
 from ...core.types import FloatArray
 from .bridge import LayerBridge
-from .layers import TAG
+from .layers import BRUSH_SIZE, TAG
 
 
 class ActivityTracker:
@@ -79,6 +79,8 @@ class CanvasTools:
         positive: prompts say "this is the object", edits add; else the contrary. Shift while the
             mouse goes down turns it round.
         on_labels: the tool edits the accepted labels; else it makes prompts, or acts on proposals.
+        as_drawn: what scribble and lasso draw is taken as it is; else a model makes masks of it.
+            The accepted labels are always edited as drawn.
     """
 
     changed = Signal()
@@ -90,9 +92,15 @@ class CanvasTools:
         self.tool = Tool.POINT
         self.positive = True
         self.on_labels = False
+        self.as_drawn = False
         viewer.mouse_drag_callbacks.append(self._on_drag)
         self._active: Layer | None = None
         viewer.layers.selection.events.active.connect(self._on_active)
+        self._brush: Layer | None = None
+        bridge.layers.made.connect(self._on_made)
+        labels = bridge.layers.find("labels")
+        if labels is not None:  # of a dock that was closed
+            self._on_made("labels", labels)
         self._on_active()
         self._activity = ActivityTracker(viewer, session)
 
@@ -124,6 +132,27 @@ class CanvasTools:
         self.on_labels = on_labels
         self.changed.emit()
 
+    def set_as_drawn(self, as_drawn: bool) -> None:
+        """Take what scribble and lasso draw as it is (True), or have a model make masks of it."""
+        self.as_drawn = as_drawn
+        self.changed.emit()
+
+    @property
+    def width(self) -> float:
+        """Width of a stroke taken as it is drawn, in pixels of the image: of napari's brush."""
+        return float(getattr(self._bridge.find("labels"), "brush_size", BRUSH_SIZE))
+
+    def set_width(self, width: float) -> None:
+        """Draw strokes, and paint, so many pixels of the image wide."""
+        layer = self._bridge.find("labels")
+        if isinstance(layer, Labels):
+            layer.brush_size = width
+
+    @property
+    def is_wide(self) -> bool:
+        """True where the armed tool draws a stroke of that width."""
+        return self.tool is Tool.SCRIBBLE and (self.on_labels or self.as_drawn)
+
     def paint_by_hand(self) -> None:
         """Put the labels layer in napari's paint mode, or back."""
         layer = self._bridge.find("labels")
@@ -152,6 +181,13 @@ class CanvasTools:
             self._active.events.mode.connect(self._on_mode)
         self.changed.emit()
 
+    def _on_made(self, role: str, layer: Layer) -> None:
+        """Hear of it when napari's own slider changes the width of the brush."""
+        if role == "labels":
+            self._brush = layer
+            layer.events.brush_size.connect(self._on_mode)
+            self.changed.emit()
+
     def _on_mode(self, _: Any = None) -> None:
         self.changed.emit()
 
@@ -178,13 +214,16 @@ class CanvasTools:
             yield
         if not far and self._session.record is image:
             x, y = (float(value) for value in self._bridge.to_xy(position))
-            self._point(x, y, positive, "Control" in event.modifiers)
+            self._point(x, y, positive, event.modifiers)
 
-    def _point(self, x: float, y: float, positive: bool, control: bool) -> None:
+    def _point(self, x: float, y: float, positive: bool, held: Sequence[str]) -> None:
+        """What a click at XY with the point tool does, with these keys held."""
         session = self._session
-        match self.on_labels, control, positive:
+        match self.on_labels, "Control" in held, positive:
             case False, True, _:
                 session.prompting.drop_object(x, y)
+            case False, False, _ if "Alt" in held:
+                session.prompting.pick_object_at(x, y)
             case False, False, _:
                 session.prompting.add_point(x, y, positive)
             case True, True, _:
@@ -198,11 +237,12 @@ class CanvasTools:
         event.handled = True
         line, image = [self._bridge.to_xy(event.position)], self._session.record
         shape = {Tool.BOX: "rectangle", Tool.LASSO: "polygon"}.get(self.tool, "path")
+        width = self.width if self.is_wide else 0.0
         yield
         while event.type == "mouse_move":
             event.handled = True
             line.append(self._bridge.to_xy(event.position))
-            self._bridge.show_stroke(line, shape)
+            self._bridge.show_stroke(line, shape, width)
             yield
         self._bridge.show_stroke((), shape)
         event.handled = True
@@ -218,13 +258,17 @@ class CanvasTools:
             case Tool.BOX if accepted:
                 session.painting.box(a, b, positive)
             case Tool.BOX:
-                session.prompting.add_box(a, b)
+                session.prompting.add_box(a, b, anew=shift)
             case Tool.SCRIBBLE if accepted:
-                session.painting.stroke(line, self._brush_width(), positive)
+                session.painting.stroke(line, self.width, positive)
+            case Tool.SCRIBBLE if self.as_drawn:
+                session.prompting.draw_stroke(line, self.width, positive)
             case Tool.SCRIBBLE:
                 session.prompting.add_scribble(line, positive)
             case Tool.LASSO if accepted:
                 session.painting.lasso(line, positive)
+            case Tool.LASSO if self.as_drawn:
+                session.prompting.draw_lasso(line, positive)
             case Tool.LASSO:
                 session.prompting.add_lasso(line, positive)
             case Tool.MERGE:
@@ -235,14 +279,13 @@ class CanvasTools:
                 still = float(np.abs(line - line[0]).max()) < 1
                 session.objects.split(line[:1] if still else line, accepted)
 
-    def _brush_width(self) -> float:
-        """Of napari's brush on the labels layer, in pixels of the image."""
-        return float(getattr(self._bridge.find("labels"), "brush_size", 12))
-
     def close(self) -> None:
         """Leave the mouse to napari."""
         self._activity.close()
         self._viewer.layers.selection.events.active.disconnect(self._on_active)
+        self._bridge.layers.made.disconnect(self._on_made)
+        if self._brush is not None:
+            self._brush.events.brush_size.disconnect(self._on_mode)
         if self._active is not None:
             self._active.events.mode.disconnect(self._on_mode)
             self._active = None

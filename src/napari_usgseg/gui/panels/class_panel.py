@@ -1,7 +1,8 @@
-"""Choose a class, and whether its objects are told apart."""
+"""Classes and objects: which class is picked, which proposed object is under work."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from qtpy.QtCore import QSignalBlocker, QSize, Qt, Signal
@@ -12,6 +13,7 @@ from qtpy.QtWidgets import (
     QListView,
     QListWidget,
     QListWidgetItem,
+    QWidget,
 )
 
 from ...annotation.session import AnnotationSession
@@ -25,6 +27,12 @@ CHIPS = (
     "Shift+click: for the object under work. Double click: rename it. Delete: take it away, if no "
     "image has it. The picked class for the object under the mouse:"
 )
+
+OBJECTS = (
+    "What is proposed on this image. Click: work on this one, its class is the picked one. "
+    "Shift+click, or Delete: drop it. Shift+click on a class: of that class. The one after:"
+)
+CHIP_ROW = 30
 
 
 class LabellingChoice(QComboBox):
@@ -51,13 +59,13 @@ class LabellingChoice(QComboBox):
 
 
 class Chips(QListWidget):
-    """The classes as chips.
+    """Classes or objects as chips, each with a number of its own.
 
-    ``given`` carries the class that was clicked with Shift, ``deleted`` the one that the Delete key
-    was pressed on.
+    ``shifted`` carries the number of one that was clicked with Shift, ``deleted`` of the one that
+    the Delete key was pressed on.
     """
 
-    given = Signal(int)
+    shifted = Signal(int)
     deleted = Signal(int)
 
     def __init__(self) -> None:
@@ -67,15 +75,25 @@ class Chips(QListWidget):
         self.setResizeMode(QListView.ResizeMode.Adjust)
         self.setSpacing(2)
         self.setIconSize(QSize(ICON_SIDE, ICON_SIDE))
-        self.setFixedHeight(52)
         self.setEditTriggers(QAbstractItemView.EditTrigger.DoubleClicked)
         self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
 
+    def show_chips(self, chips: Iterable[tuple[str, int, str, int]], current: int | None) -> None:
+        """Show chips (colour, figure on it, text, number), ``current`` the number of the chosen."""
+        with QSignalBlocker(self):
+            self.clear()
+            for color, figure, text, number in chips:
+                chip = QListWidgetItem(class_icon(color, figure), text)
+                chip.setData(Qt.ItemDataRole.UserRole, number)
+                self.addItem(chip)
+                if number == current:
+                    self.setCurrentItem(chip)
+
     def mousePressEvent(self, event: Any) -> None:  # noqa: N802
-        """With Shift the class is given to an object, and the picked one stays."""
+        """With Shift another chip is meant than the chosen one, which stays."""
         item = self.itemAt(event.pos())
         if item is not None and event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
-            self.given.emit(item.data(Qt.ItemDataRole.UserRole))
+            self.shifted.emit(item.data(Qt.ItemDataRole.UserRole))
             return
         super().mousePressEvent(event)
 
@@ -85,24 +103,67 @@ class Chips(QListWidget):
             super().mouseReleaseEvent(event)
 
     def keyPressEvent(self, event: Any) -> None:  # noqa: N802
-        """Delete takes the picked class away; all other keys are the list's."""
+        """Delete takes the chosen one away; all other keys are the list's."""
         item = self.currentItem()
-        if item is not None and event.key() == Qt.Key.Key_Delete:
+        if item is not None and event.key() in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace):
             self.deleted.emit(item.data(Qt.ItemDataRole.UserRole))
         else:
             super().keyPressEvent(event)
 
 
-class ClassPanel(Section):
-    """The classes: a click picks one, with Shift it is the object's, a double click renames it."""
+class ObjectsRow(QWidget):
+    """What is proposed on the image: a click takes one to work on, Delete drops it."""
 
     def __init__(self, session: AnnotationSession) -> None:
         super().__init__()
         self._session = session
         self.list = Chips()
+        self.list.setWrapping(False)
+        self.list.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.list.setFixedHeight(CHIP_ROW)
+        explain(self.list, "next object", OBJECTS)
+        self.list.itemClicked.connect(self._on_clicked)
+        self.list.shifted.connect(session.prompting.drop)
+        self.list.deleted.connect(session.prompting.drop)
+        self.new = explain(button("New object", "", session.prompting.new_object), "new object")
+        line = row(self.list, self.new, stretch=0)
+        line.setContentsMargins(0, 0, 0, 0)
+        self.setLayout(line)
+        for signal in (session.proposal_changed, session.classes_changed, session.image_changed):
+            signal.connect(self._on_changed)
+        self._on_changed()
+
+    def _on_clicked(self, item: QListWidgetItem) -> None:
+        self._session.prompting.pick_object(item.data(Qt.ItemDataRole.UserRole))
+        self._on_changed()  # where that was refused, the chosen one is what it was
+
+    def _on_changed(self) -> None:
+        proposal, table = self._session.proposal, self._session.table
+        chips = []
+        for index, item in enumerate(proposal.objects):
+            known = table.get(item.class_id)
+            if known is not None:
+                score = "" if item.proposal is None else f" {item.proposal.score:.2f}"
+                name = f"{known.name}{' by hand' if item.by_hand else score}"
+                chips.append((known.color, item.class_id, name, index))
+        self.list.show_chips(chips, proposal.active)
+        self.list.scrollToItem(self.list.currentItem())
+
+
+class ClassPanel(Section):
+    """The classes: a click picks one, with Shift it is the object's, a double click renames it.
+
+    Below them is what is proposed on the image.
+    """
+
+    def __init__(self, session: AnnotationSession) -> None:
+        super().__init__()
+        self._session = session
+        self.list = Chips()
+        self.list.setFixedHeight(52)
         explain(self.list, "class of the object", CHIPS)
         self.list.itemClicked.connect(self._on_clicked)
-        self.list.given.connect(session.editing.give_class)
+        self.list.shifted.connect(session.editing.give_class)
         self.list.deleted.connect(session.editing.delete_class)
         self.list.itemChanged.connect(self._on_renamed)
         self.name = QLineEdit()
@@ -117,6 +178,8 @@ class ClassPanel(Section):
         head = row(heading("Class"), self.name, self.plus, self.minus, self.labelling, stretch=1)
         self.body.addLayout(head)
         self.body.addWidget(self.list)
+        self.objects = ObjectsRow(session)
+        self.body.addWidget(self.objects)
         session.classes_changed.connect(self._on_classes)
         self._on_classes()
 
@@ -143,12 +206,10 @@ class ClassPanel(Section):
         later(self, 0, rename)  # the list's editor is still open now
 
     def _on_classes(self) -> None:
+        table = self._session.table
+        chips = [(item.color, item.class_id, item.name, item.class_id) for item in table.classes]
+        self.list.show_chips(chips, table.active)
         with QSignalBlocker(self.list):
-            self.list.clear()
-            for item in self._session.table.classes:
-                chip = QListWidgetItem(class_icon(item.color, item.class_id), item.name)
-                chip.setData(Qt.ItemDataRole.UserRole, item.class_id)
+            for at in range(self.list.count()):
+                chip = self.list.item(at)
                 chip.setFlags(chip.flags() | Qt.ItemFlag.ItemIsEditable)
-                self.list.addItem(chip)
-                if item.class_id == self._session.table.active:
-                    self.list.setCurrentItem(chip)

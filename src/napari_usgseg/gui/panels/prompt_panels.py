@@ -7,7 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from qtpy.QtWidgets import QButtonGroup, QLineEdit, QSizePolicy, QStackedWidget, QWidget
+from qtpy.QtCore import QSignalBlocker
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QLineEdit,
+    QSizePolicy,
+    QSpinBox,
+    QStackedWidget,
+    QWidget,
+)
 
 from ...annotation.session import AnnotationSession
 from ...annotation.settings import Mode
@@ -176,6 +184,15 @@ EDITS = {
 }
 """What a tool does on the accepted labels; its key's help says what it does on proposals."""
 PLUS = ("Prompts mean: this belongs to it.", "Edits add to the labels.")
+BY_MODEL = (
+    "A model makes a mask of what scribble and lasso point at.",
+    "The accepted labels are edited as drawn.",
+)
+AS_DRAWN = (
+    "What scribble and lasso draw is taken as it is, no model asked.",
+    "The accepted labels are edited as drawn.",
+)
+WIDEST = 500
 MINUS = ("Prompts mean: this does not belong to it.", "Edits take away from the labels.")
 
 
@@ -277,7 +294,14 @@ class CorrectPanel(Section):
         )
         self.plus = toggle("+", "", lambda: tools.set_positive(True))
         self.minus = toggle("−", "", lambda: tools.set_positive(False))
-        for first, second in ((self.on_proposal, self.on_labels), (self.plus, self.minus)):
+        self.by_model = toggle("By the model", "", lambda: tools.set_as_drawn(False))
+        self.as_drawn = toggle("As drawn", "", lambda: tools.set_as_drawn(True))
+        pairs = (
+            (self.on_proposal, self.on_labels),
+            (self.plus, self.minus),
+            (self.by_model, self.as_drawn),
+        )
+        for first, second in pairs:
             pair = QButtonGroup(self)
             pair.addButton(first)
             pair.addButton(second)
@@ -287,6 +311,14 @@ class CorrectPanel(Section):
             tool: toggle(name, "", partial(self._arm, tool)) for tool, name in NAMES.items()
         }
         self.paint = explain(toggle("Paint", "", tools.paint_by_hand), "paint by hand")
+        self.width = QSpinBox()
+        self.width.setRange(1, WIDEST)
+        self.width.setPrefix("stroke ")
+        self.width.setSuffix(" px")
+        self.width.setToolTip(
+            "How wide a stroke as drawn is, and napari's brush, in pixels of the image."
+        )
+        self.width.valueChanged.connect(tools.set_width)
         self.undo = button("Undo", "", session.undo)
         self.redo = button("Redo", "", session.redo)
         self.clear = explain(button("Clear", "", session.prompting.clear_prompts), "clear prompts")
@@ -305,6 +337,7 @@ class CorrectPanel(Section):
         head = heading("Correct")
         self.body.addLayout(row(head, self.on_proposal, self.on_labels, self.plus, self.minus))
         self.body.addLayout(row(*drawing, self.paint))
+        self.body.addLayout(row(self.by_model, self.as_drawn, self.width))
         self.body.addLayout(row(*shaping, self.undo, self.redo, self.clear))
 
     def _arm(self, tool: Tool) -> None:
@@ -318,6 +351,14 @@ class CorrectPanel(Section):
             explain(control, tool.value, EDITS[tool] if on_labels else "")
         self.on_proposal.setChecked(not on_labels)
         self.on_labels.setChecked(on_labels)
+        as_drawn = on_labels or self._tools.as_drawn
+        self.by_model.setChecked(not as_drawn)
+        self.as_drawn.setChecked(as_drawn)
+        self.by_model.setEnabled(not on_labels)
+        for control, sentences in ((self.by_model, BY_MODEL), (self.as_drawn, AS_DRAWN)):
+            explain(control, "by the model or as drawn", sentences[on_labels])
+        with QSignalBlocker(self.width):
+            self.width.setValue(round(self._tools.width))
         self.plus.setChecked(self._tools.positive)
         self.minus.setChecked(not self._tools.positive)
         for sign, sentences in ((self.plus, PLUS), (self.minus, MINUS)):
