@@ -8,11 +8,11 @@ network answers once, and each setting merges that answer with the mask before. 
 share of clicks that raised Dice and the mean gain, for the settings in use and with one of them
 changed at a time; "whole" takes the answer as it is.
 
-With ``--series``, six clicks follow one another as in the window, after a click, after a box, and on
-proposals that a phrase found far too large or too small; into the middle of what is wrong, and near
-the rim, as people click. Printed are Dice before and after 1, 3 and 6 clicks, the share of clicks
-that raised it, the pixels that a click made wrong per pixel of the object ("harm"), and the length
-of the outline by that of the true one ("rim").
+With ``--series``, six clicks follow one another as in the window, after a click, after a box, and
+on proposals that a phrase found far too large or too small; into the middle of what is wrong, and
+near the rim, as people click. Printed are Dice before and after 1, 3 and 6 clicks, the share of
+clicks that raised it, the pixels that a click made wrong per pixel of the object ("harm"), and the
+length of the outline by that of the true one ("rim").
 """
 
 from __future__ import annotations

@@ -155,6 +155,11 @@ def test_an_object_is_taken_to_work_on_with_its_class_and_dropped(state) -> None
     for command in (prompts.drop, prompts.next_object):
         with pytest.raises(Refused, match="Wait"):
             command(waits)
+    inner = item(disc(50, 60, 8), ILIUM)
+    nested = replace(state.proposal, objects=(*state.proposal.objects, inner))
+    first = after(state, prompts.pick_object_at(replace(state, proposal=nested), 50, 60))
+    assert first.proposal.active == 3
+    assert after(first, prompts.pick_object_at(first, 50, 60)).proposal.active == 0
     with pytest.raises(Refused, match="no proposed object"):
         prompts.pick_object_at(state, 5, 5)
 

@@ -164,7 +164,7 @@ def test_lasso_and_scribble_are_taken_as_drawn_where_the_switch_says_so(drawing)
     (bone,) = answered(drawing)
     drawn = lasso_mask(np.array(thin, np.float32), session.labels.shape)
     assert (mask_of(bone) ^ drawn).sum() < 0.15 * drawn.sum()
-    assert chips(drawing) == ["object by"]
+    assert chips(drawing) == ["object"]
 
     correct.width.setValue(17)
     assert drawing.layer("labels").brush_size == 17

@@ -184,7 +184,7 @@ def _lassoed(item: ProposedObject, inside: BoolArray) -> ProposedObject:
 def _is_redrawn(item: ProposedObject, inside: BoolArray) -> bool:
     assert item.proposal is not None
     old = item.proposal.mask
-    return np.count_nonzero(old & inside) > REDRAWN * np.count_nonzero(old)
+    return bool(np.count_nonzero(old & inside) > REDRAWN * np.count_nonzero(old))
 
 
 # -- what is drawn is taken as it is -----------------------------------------------------------
@@ -330,12 +330,15 @@ def pick_object(state: AnnotationState, index: int) -> Change:
 
 
 def pick_object_at(state: AnnotationState, x: float, y: float) -> Change:
-    """Take the proposed object at XY pixels to work on, of whatever class it is."""
-    objects = state.proposal.objects
-    index = next((n for n in _eligible(state, False) if objects[n].mask_at(x, y)), None)
-    if index is None:
+    """Take the proposed object at XY pixels to work on, of whatever class it is.
+
+    Of several it is the smallest that is not under work already.
+    """
+    objects, active = state.proposal.objects, state.proposal.active
+    here = [n for n in _eligible(state, False) if objects[n].mask_at(x, y)]
+    if not here:
         raise Refused(NO_OBJECT)
-    return pick_object(state, index)
+    return pick_object(state, next((n for n in here if n != active), here[0]))
 
 
 def next_object(state: AnnotationState) -> Change:

@@ -144,8 +144,7 @@ class ObjectsRow(QWidget):
             known = table.get(item.class_id)
             if known is not None:
                 score = "" if item.proposal is None else f" {item.proposal.score:.2f}"
-                name = f"{known.name}{' by hand' if item.by_hand else score}"
-                chips.append((known.color, item.class_id, name, index))
+                chips.append((known.color, item.class_id, f"{known.name}{score}", index))
         self.list.show_chips(chips, proposal.active)
         self.list.scrollToItem(self.list.currentItem())
 
