@@ -87,7 +87,7 @@ def test_a_label_that_is_the_other_sides_own_mask_need_not_be_outlined_as_it_did
     assert verdict.promoted
     assert verdict.sentence.startswith("In use now: Dice 0.86 on 3 images")
     assert "On 1 of them the label is an outline by PPN v2, accepted as it was" in verdict.sentence
-    assert "0.9 or more counts as equal there, so that 0.86 counts as 0.88." in verdict.sentence
+    assert "a Dice of 0.9 or more counts as equal, so that 0.86 counts as 0.88." in verdict.sentence
     far = judge({**new, "own": 0.89}, old, "PPN v2", labelled={"own", "drawn"})
     assert not far.promoted
     assert "counts as equal" not in far.sentence

@@ -89,11 +89,11 @@ def judge(
         f"{'In use now' if promoted else 'Not used, for it is no better'}: Dice {now:.2f} on "
         f"{images} that it had not learnt from, {old_name} {then:.2f}."
     )
-    if equal:
+    if promoted != (now > then) or f"{now:.2f}" != f"{counted:.2f}":
         sentence += (
-            f" On {len(equal)} of them the label is an outline by {old_name}, accepted as it was, "
-            f"which no other outline can match exactly. A Dice of {AS_GOOD} or more counts as "
-            f"equal there, so that {now:.2f} counts as {counted:.2f}."
+            f" On {len(equal)} of them the label is an outline by {old_name}, accepted as it was: "
+            f"there a Dice of {AS_GOOD} or more counts as equal, so that {now:.2f} counts as "
+            f"{counted:.2f}."
         )
     return Verdict(promoted, now, old_name, then, len(common), sentence)
 

@@ -224,7 +224,8 @@ class LearnerTab(QWidget):
         if training is not None:
             self._show_training(training)
         self.verdict.setText(learner.verdict)
-        self.verdict.setVisible(bool(learner.verdict))
+        self.verdict.setToolTip(learner.verdict)
+        self.verdict.setVisible(bool(learner.verdict) and training is None)  # else the curves' room
 
     def _list_versions(self) -> None:
         versions, current = self._learner.versions, self._learner.current
