@@ -107,6 +107,17 @@ def test_nothing_is_accepted_that_is_empty_awaited_or_in_a_folder_for_reading(be
     assert session.state_of("a") is PROPOSED
 
 
+def test_the_prompts_of_an_image_accepted_with_others_can_be_used_on_the_next(bench):
+    session = bench.session
+    proposed_on(bench, "a", "b")
+    session.overview.accept(["a", "b"])
+    session.navigation.open_image("b")
+    session.navigation.step(1)
+    session.copying.prompts()
+    (item,) = session.proposal.objects
+    assert item.prompts.box.tolist() == [10, 10, 40, 40]
+
+
 def test_classes_are_counted_on_images_that_were_accepted_together(bench):
     session = bench.session
     proposed_on(bench, "a", "b")

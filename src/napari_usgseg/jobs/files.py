@@ -290,14 +290,7 @@ def read_prior(store: LabelStore, record: ImageRecord) -> Prior:
     labels = store.read_labels(record, take_in=False)
     proposal = store.read_proposal(image_id)
     if not proposal.objects:
-        accepts = (
-            step
-            for step in store.steps().done
-            if (step.name, step.image_id) == ("accept", image_id)
-        )
-        last = max(accepts, key=lambda step: step.number, default=None)
-        proposals = None if last is None else store.read_step(last.number).proposal
-        proposal = proposal if proposals is None else proposals[0]
+        proposal = store.log.accepted_proposal(image_id)
     return Prior(labels, proposal)
 
 

@@ -24,6 +24,7 @@ from .records import (
     Event,
     EventKind,
     FileStat,
+    ImageProposal,
     ImageState,
     LabelMap,
     LabelPatch,
@@ -252,6 +253,19 @@ class EventLog:
             None if tables is None else (table_from_json(tables[0]), table_from_json(tables[1])),
             tuple(self.read_step(part) for part in self._parts(number)),
         )
+
+    def accepted_proposal(self, image_id: str) -> ImageProposal:
+        """What was proposed on an image when it was accepted last, alone or with others."""
+        found = self.database.rows(
+            "SELECT event.serial, event.body FROM event JOIN step "
+            "ON step.annotator = event.annotator AND step.number = coalesce(event.step, serial) "
+            "WHERE event.annotator = ? AND event.image_id = ? AND kind = 'edit' "
+            "AND status = 'done' ORDER BY seq DESC",
+            (self.annotator, image_id),
+        )
+        accepts = (serial for serial, body in found if json.loads(body)["name"] == "accept")
+        proposals = next((self.read_step(serial).proposal for serial in accepts), None)
+        return ImageProposal() if proposals is None else proposals[0]
 
     def _parts(self, number: int) -> list[int]:
         """The serials of the parts of an edit of several images."""
