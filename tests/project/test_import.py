@@ -82,7 +82,7 @@ def test_an_export_comes_back_into_other_images_and_is_accepted_as_it_was(
         assert np.array_equal(
             found // 1000 if found.max() >= 1000 else found, codes_of(index) // 1000
         )
-        if format != "nnunet":
+        if format not in ("nnunet", "png-color", "png-classes"):
             pairs = np.unique(np.stack([found.ravel(), codes_of(index).ravel()]), axis=1)
             assert pairs.shape[1] == 4  # every object is one object
 

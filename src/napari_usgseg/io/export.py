@@ -17,16 +17,17 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from ..core.errors import DatasetError, UsgsegError, readable
 from ..core.types import ImageRecord, LabelClass
 from .datasets import SIDES, card_ids, sides_by_group
 from .formats import DEFAULT_FORMAT, FORMATS, export_format, format_module
-from .formats.objects import objects_of, write_text
+from .formats.objects import write_text
 from .formats.records import Entry, ExportAbout, ExportImage
 from .groups import default_groups
 from .images import read_spacing
-from .labels import Labelling, LabelMap, semantic, values_in
+from .labels import Labelling, LabelMap, class_of, instance_of, semantic, values_in
 from .names import safe_file_names
 from .outputs import OutputFolder
 
@@ -177,6 +178,7 @@ def export_images(
     return ExportReport(folder.root, tuple(entries), tuple(failures))
 
 
+EIGHT = np.ones((3, 3), bool)
 DATA_CARD = "README.md"
 """What a data set is, for people; Hugging Face shows it, too."""
 
@@ -194,11 +196,18 @@ class _Counts:
 
     def add(self, item: ExportImage) -> None:
         """Count one image."""
-        found = list(objects_of(item))
-        self.objects.update(class_id for class_id, _ in found)
-        for class_id, mask in found:
+        labels = item.labels if item.codes is None else item.codes
+        for value in values_in(labels):
+            mask, class_id = labels == value, value
+            pieces = 1
+            if item.codes is not None:
+                class_id = class_of(value, "instance")
+            if item.codes is None or not instance_of(value, "instance"):
+                pieces = ndimage.label(mask, EIGHT)[1]
+            self.objects[class_id] += pieces
             self.pixels[class_id] += int(np.count_nonzero(mask))
-        self.images.update({class_id for class_id, _ in found})
+        found = values_in(item.labels)
+        self.images.update(found)
         self.sides[item.side] += 1
         self.groups.setdefault(item.side, set()).add(item.group)
         self.empty += not found

@@ -347,6 +347,11 @@ class _Import:
         volume = record.path.name.lower().endswith((".nii", ".nii.gz"))
         read = image.turned if volume and image.turned is not None else image.read
         found = list(read(record.size_hw))
+        strange = sorted({item.class_id for item in found} - numbers.keys())
+        if strange:
+            raise DatasetError(
+                image.path, f"has the classes {strange[:5]}, which are not named there; name them"
+            )
         told = len({item.class_id for item in found}) < len(found)
         if self._labels.told_apart and told and self._labelling == "semantic":
             if self._open and self._fits_instances(numbers):

@@ -35,6 +35,7 @@ class ExportFormat:
     loses: str = ""
 
 
+ONE_REGION = "objects of a class are one region"
 PIECES = "an object of several pieces becomes several"
 
 FORMATS: Mapping[str, ExportFormat] = {
@@ -42,6 +43,12 @@ FORMATS: Mapping[str, ExportFormat] = {
         "images/, masks/ and dataset.json, which evaluate and train read; instances/ where objects "
         "were told apart",
         "dataset.json",
+    ),
+    "png-color": ExportFormat(
+        "images/ and masks/ in the classes' colours, for people", "classes.json", ONE_REGION
+    ),
+    "png-classes": ExportFormat(
+        "images/ and masks/<class>/ in black and white", "classes.json", ONE_REGION
     ),
     "coco": ExportFormat(
         "images/ and annotations.json: COCO instances, masks as run lengths; an object each, or a "
@@ -79,7 +86,7 @@ FORMATS: Mapping[str, ExportFormat] = {
         "imagesTr/, labelsTr/, imagesTs/, labelsTs/, dataset.json and splits_final.json (folds by "
         "patient): nnU-Net v2 raw data, in grey",
         "dataset.json",
-        "objects of a class are one region; colour becomes grey",
+        f"{ONE_REGION}; colour becomes grey",
     ),
     "imagefolder": ExportFormat(
         "train/, validation/ and test/ with images, masks and metadata.jsonl: Hugging Face "
@@ -107,11 +114,13 @@ def export_format(name: str) -> ExportFormat:
 
 def format_module(name: str) -> FormatModule:
     """What a format does, imported when it is used first; names as for ``export_format``."""
-    from . import coco, cvat, imagefolder, labelme, nifti, nnunet, png, voc, yolo
+    from . import coco, cvat, imagefolder, labelme, nifti, nnunet, pictures, png, voc, yolo
 
     export_format(name)
     modules: dict[str, FormatModule] = {
         "png": png,
+        "png-color": pictures.COLORS,
+        "png-classes": pictures.CLASSES,
         "coco": coco,
         "coco-polygons": coco.POLYGONS,
         "yolo": yolo,

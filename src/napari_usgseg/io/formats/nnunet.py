@@ -11,7 +11,6 @@ the old ones under "usgseg".
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,9 @@ from .objects import (
     names_of,
     numbered,
     objects_in,
+    pack,
     read_json,
+    unpacked,
     write_json,
 )
 from .records import Entry, ExportAbout, ExportImage, LabelledImage, LabelledObject, LabelSet
@@ -48,8 +49,7 @@ def write_image(folder: OutputFolder, item: ExportImage) -> Entry:
     image = np.asarray(Image.fromarray(item.image).convert("L"))
     part = "Ts" if item.side == "test" else "Tr"
     write_png(folder.root / f"images{part}" / f"{item.file_name}_0000.png", image, folder.write)
-    packed = zlib.compress(item.labels.astype(np.uint16).tobytes(), 1)
-    return image_entry(item) | {"part": part, "labels": packed}
+    return image_entry(item) | {"part": part, "labels": pack(item.labels)}
 
 
 def write_card(folder: OutputFolder, about: ExportAbout, entries: Sequence[Entry]) -> None:
@@ -60,8 +60,7 @@ def write_card(folder: OutputFolder, about: ExportAbout, entries: Sequence[Entry
     for value, place in places.items():
         table[value] = place
     for entry in entries:
-        labels = np.frombuffer(zlib.decompress(entry["labels"]), np.uint16)
-        labels = labels.reshape(entry["height"], entry["width"])
+        labels = unpacked(entry)
         path = folder.root / f"labels{entry['part']}" / f"{entry['file']}.png"
         write_png(path, table[labels], folder.write)
     training = [entry for entry in entries if entry["part"] == "Tr"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import DatasetError, FileError, readable
@@ -256,3 +258,14 @@ def read_xml(path: Path) -> ElementTree.Element:
 def xml_text(value: object) -> str:
     """Text without the signs that XML cannot hold."""
     return "".join(sign if sign.isprintable() else "?" for sign in str(value))
+
+
+def pack(labels: NDArray[Any]) -> bytes:
+    """A label map that waits for the card, small: all classes are known with the last image."""
+    return zlib.compress(labels.astype(np.uint16).tobytes(), 1)
+
+
+def unpacked(entry: Entry) -> NDArray[np.uint16]:
+    """The label map (H, W) that ``pack`` put into an entry's "labels"."""
+    labels = np.frombuffer(zlib.decompress(entry["labels"]), np.uint16)
+    return labels.reshape(entry["height"], entry["width"])

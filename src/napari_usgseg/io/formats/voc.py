@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -37,8 +36,10 @@ from .objects import (
     names_of,
     numbered,
     objects_of,
+    pack,
     read_bytes,
     read_xml,
+    unpacked,
     unreadable,
     write_picture,
     write_text,
@@ -69,7 +70,7 @@ def write_image(folder: OutputFolder, item: ExportImage) -> Entry:
     _write_palette(folder, f"{OBJECT_MASKS}/{file}", numbers, _shades())
     boxes = [(class_id, mask_to_box(mask)) for class_id, mask in objects]
     depth = 1 if (item.image == item.image[..., :1]).all() else 3
-    return image_entry(item) | {"objects": boxes, "depth": depth, "labels": _packed(item.labels)}
+    return image_entry(item) | {"objects": boxes, "depth": depth, "labels": pack(item.labels)}
 
 
 def write_card(folder: OutputFolder, about: ExportAbout, entries: Sequence[Entry]) -> None:
@@ -84,8 +85,7 @@ def write_card(folder: OutputFolder, about: ExportAbout, entries: Sequence[Entry
     palette = [(0, 0, 0), *(_rgb(colors[value]) for value in places)]
     names = names_of(about)
     for entry in entries:
-        found = np.frombuffer(zlib.decompress(entry["labels"]), np.uint16)
-        found = found.reshape(entry["height"], entry["width"])
+        found = unpacked(entry)
         labels = np.zeros(found.shape, np.uint8)
         for value, place in places.items():
             labels[found == value] = place + 1
@@ -100,11 +100,6 @@ def write_card(folder: OutputFolder, about: ExportAbout, entries: Sequence[Entry
     for value, color in zip(places, palette[1:], strict=True):
         lines.append(f"{_without_colon(names[value])}:{','.join(map(str, color))}::")
     write_text(folder, CARD, "\n".join(lines) + "\n")
-
-
-def _packed(labels: NDArray[Any]) -> bytes:
-    """A label map that waits for the card, small: a class's place is known with the last image."""
-    return zlib.compress(labels.astype(np.uint16).tobytes(), 1)
 
 
 SETS = {"train": ("train",), "val": ("val",), "trainval": ("train", "val"), "test": ("test",)}
