@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from napari_usgseg.core.types import Prompts
-from napari_usgseg.gui.canvas.drawing import eroded, outlines
-from napari_usgseg.project.records import ProposedObject
+from napari_usgseg.core.types import LabelClass, Prompts
+from napari_usgseg.gui.canvas.drawing import eroded, name_marks, outlines
+from napari_usgseg.project.records import ClassTable, ProposedObject
 from napari_usgseg.segmentation.propose import Proposal
 
 pytestmark = pytest.mark.gui
@@ -39,6 +39,23 @@ def test_an_outline_lies_on_the_masks_inner_border_also_at_the_images_edge() -> 
     assert (outline[0, 50:80] == 3).all()
     assert (outline[0:30, 79] == 3).all()
     assert outline[15, 65] == 0
+
+
+def test_the_object_under_work_has_the_wider_contour_and_its_class_bears_a_mark() -> None:
+    left, right = np.zeros((60, 80), bool), np.zeros((60, 80), bool)
+    left[20:50, 5:35] = right[20:50, 30:70] = True
+    both = (proposed(left, 1), proposed(right, 2))
+    none, first = outlines(both, left.shape), outlines(both, left.shape, active=0)
+    assert (first == 1).sum() > (none == 1).sum()
+    assert (first[left & right & (none == 1)] == 1).all(), "it lies over the others"
+    classes = (LabelClass(1, "head", "#e69f00"), LabelClass(2, "ilium", "#56b4e9"))
+    marks = name_marks(both, 0, ClassTable(classes, 1))
+    assert [name for _, name, _ in marks] == ["▸ head", "ilium"]
+    assert [color for _, _, color in marks] == ["#e69f00", "#56b4e9"]
+    for (row, column), mask in zip((at for at, _, _ in marks), (left, right), strict=True):
+        assert 10 < row < 20, "above the object"
+        assert mask[20, round(column)]
+    assert name_marks((ProposedObject(1, Prompts()),), None, ClassTable(classes, 1)) == []
 
 
 def test_a_large_image_is_outlined_at_once() -> None:

@@ -164,12 +164,11 @@ def test_one_key_accepts_saves_goes_on_and_leaves_tool_and_class_in_hand(at_work
     at_work.drag((200, 150), (230, 170), (280, 220))
     at_work.wait(lambda: session.proposal.has_masks and not session.is_waiting)
     at_work.press(Qt.Key.Key_QuoteLeft)
-    shift = Qt.KeyboardModifier.ShiftModifier
     for following in ids[1:3]:  # with a proposal, and with nothing to label
         if session.proposal.has_masks:
             at_work.press(Qt.Key.Key_G)
         else:
-            at_work.press(Qt.Key.Key_V, shift)
+            at_work.press(Qt.Key.Key_0)
         at_work.wait(lambda: session.loaded is not None and not session.is_waiting)
         at_work.settle()
         assert session.record.image_id == following

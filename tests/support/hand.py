@@ -104,7 +104,7 @@ def press_empty(person: Person) -> str:
     from qtpy.QtCore import Qt
 
     image_id = person.session.record.image_id
-    person.press(Qt.Key.Key_V, Qt.KeyboardModifier.ShiftModifier)
+    person.press(Qt.Key.Key_0)
     person.wait(lambda: person.session.loaded is not None and not person.session.outbox.stores())
     person.settle()
     return image_id

@@ -91,7 +91,7 @@ SHORTCUTS: tuple[Shortcut, ...] = (
              lambda w: w.session.editing.accept_and_next()),
     Shortcut("Shift-G", "accept", "Saves this image's labels and stays.",
              lambda w: w.session.editing.accept()),
-    Shortcut("Shift-V", "mark empty", "Says that there is nothing to label here, and goes on.",
+    Shortcut("0", "mark empty", "Says that there is nothing to label here, and goes on.",
              lambda w: w.session.navigation.mark_empty()),
     Shortcut("Shift-H", "find", "Look for the phrase in this image.", lambda w: w.find()),
     Shortcut(",", "previous", "Go to the image before.", lambda w: w.session.navigation.step(-1)),

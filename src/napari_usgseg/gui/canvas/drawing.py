@@ -122,6 +122,8 @@ Mark = tuple[NDArray[Any], str, str, float]
 WIDE = "b0"
 """How opaque a stroke of its true width is while it is drawn, as the end of a colour."""
 UNDER_WORK = "▸ "
+ABOVE = 40
+"""An object's name is this part of the image's longer side above it."""
 LabelColors = dict[int | None, Any]
 """Label value -> colour; None is any other value."""
 
@@ -237,7 +239,7 @@ def name_marks(
 ) -> list[tuple[tuple[float, float], str, str]]:
     """The class of each proposed object: where (row, column), its name and its colour.
 
-    It stands on the highest pixel of the object; the one under work is marked.
+    It stands above the highest pixel of the object; the one under work is marked.
     """
     marks = []
     for index, item in enumerate(objects):
@@ -245,7 +247,8 @@ def name_marks(
         box = None if item.proposal is None else mask_to_box(item.proposal.mask)
         if item.proposal is not None and box is not None and known is not None:
             row = int(box[1])
-            at = row - 1.0, float(np.flatnonzero(item.proposal.mask[row]).mean())
+            above = row - max(item.proposal.mask.shape) / ABOVE
+            at = above, float(np.flatnonzero(item.proposal.mask[row]).mean())
             name = f"{UNDER_WORK if index == active else ''}{known.name}"
             marks.append((at, name, known.color))
     return marks
