@@ -608,3 +608,28 @@ def test_no_word_on_a_button_is_cut_off_in_a_larger_font(at_work):
             assert control.width() >= text, control.text()
     finally:
         appearance.font_size = before
+
+
+def test_a_phrase_that_the_model_does_not_know_is_not_looked_for_on_every_image(at_work):
+    from qtpy.QtCore import Qt
+    from qtpy.QtTest import QTest
+
+    session, field = at_work.session, at_work.widget.find_panel.phrase
+    asked = []
+    session.requested.connect(lambda job: asked.append(job.key))
+    field.setFocus()
+    QTest.keyClicks(field, "zygomatic arch")
+    QTest.keyClick(field, Qt.Key.Key_Return)
+    at_work.wait(lambda: "zygomatic arch" in session.status.text and not session.status.busy)
+    assert asked.count("text") == 1
+    for _ in range(2):
+        before = session.record.image_id
+        at_work.press(Qt.Key.Key_Period)
+        at_work.wait(lambda name=before: session.record.image_id != name)
+        at_work.wait(lambda: session.loaded is not None)
+        at_work.settle()
+        assert "press Find to try again" in session.status.text
+    assert asked.count("text") == 1
+    QTest.mouseClick(at_work.widget.find_panel.run, Qt.MouseButton.LeftButton)
+    at_work.wait(lambda: asked.count("text") == 2)
+    at_work.settle()
