@@ -33,6 +33,7 @@ class Phantom:
         names: label -> name; the labels of this image are among them.
         phrase: what a sonographer would type for label 1, which is always in the image.
         kind: one of ``KINDS``.
+        visible: (H, W) bool, the sector: where there is an image at all.
     """
 
     image: NDArray[np.uint8]
@@ -41,6 +42,7 @@ class Phantom:
     names: dict[int, str]
     phrase: str
     kind: str
+    visible: NDArray[np.bool_]
 
 
 def make_phantom(
@@ -71,7 +73,7 @@ def make_phantom(
         if (labels == 1).any():  # a target covered by what was drawn later is drawn anew
             image = np.repeat(_image(scene)[..., None], 3, axis=2)
             names = dict(anatomy.names)
-            return Phantom(image, labels, instances, names, names[1], kind)
+            return Phantom(image, labels, instances, names, names[1], kind, scene.scan.visible)
 
 
 def write_phantom_dataset(
