@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from napari_usgseg.annotation.settings import DESPECKLING, Settings, View
-from napari_usgseg.gui.canvas.display import CONTOUR_WIDTH
-from napari_usgseg.gui.canvas.drawing import KEPT, Pictures, picture, window
+from napari_usgseg.gui.canvas.drawing import KEPT, THICK, Pictures, picture, screen_width, window
 from napari_usgseg.jobs import files
 
 pytestmark = pytest.mark.gui
@@ -84,7 +83,7 @@ def test_contours_opacity_and_despeckling_change_the_screen_and_nothing_else(
     pixels, before = session.loaded.pixels.copy(), session.labels.copy()
     shown = np.asarray(image.data).copy()
     at_work.press(Qt.Key.Key_C, Qt.KeyboardModifier.ShiftModifier)
-    assert labels.contour == CONTOUR_WIDTH
+    assert labels.contour == screen_width(at_work.widget.bridge.zoom)
     assert panel.form.value("contours")
     panel.form.controls["opacity"].value = 0.8
     at_work.wait(lambda: labels.opacity == 0.8)
@@ -114,7 +113,7 @@ def test_what_is_set_in_naparis_own_controls_stays_when_something_else_is_change
     at_work.widget.display.toggle_despeckling()
     assert at_work.layer("labels").opacity == 0.8
     assert at_work.layer("image").contrast_limits == [10, 200]
-    assert at_work.layer("labels").contour == CONTOUR_WIDTH
+    assert at_work.layer("labels").contour == screen_width(at_work.widget.bridge.zoom)
 
 
 def test_the_view_is_that_of_the_folder_and_of_layers_made_anew(at_work, phantom_folder):
@@ -128,7 +127,7 @@ def test_the_view_is_that_of_the_folder_and_of_layers_made_anew(at_work, phantom
     session.navigation.step(1)
     at_work.wait(lambda: session.loaded is not None)
     at_work.settle()
-    assert at_work.layer("labels").contour == CONTOUR_WIDTH
+    assert at_work.layer("labels").contour == screen_width(at_work.widget.bridge.zoom)
     assert at_work.layer("labels").opacity == 0.7
     assert tuple(at_work.layer("image").contrast_limits) == window(View(contrast=20))
 
@@ -257,3 +256,41 @@ def test_a_very_large_image_is_shown_in_smaller_copies_and_labelled_in_its_own_p
     person.settle()
     assert not person.layer("image").multiscale
     assert person.layer("image").data.shape == (90, 120)
+
+
+def test_contours_are_as_wide_on_the_screen_on_every_image_and_at_every_zoom(person, tmp_path):
+    from qtpy.QtCore import Qt
+
+    def thickness() -> float:
+        """Screen pixels of the left border of the one box, in the row through its middle."""
+        layer = person.layer("proposal")
+        row = layer.data[layer.data.shape[0] // 2] > 0
+        first = int(np.argmax(row))
+        pixels = int(np.argmin(row[first:]))
+        return pixels * float(layer.scale[-1]) * person.viewer.scene.camera.zoom
+
+    person.open(folder_of_two_sizes(tmp_path / "sizes"))
+    scale = {}
+    for key in (None, Qt.Key.Key_Period):
+        if key is not None:
+            person.press(key)
+            person.wait(lambda: person.session.loaded is not None)
+            person.settle()
+        height, width = person.session.labels.shape
+        mask = np.zeros((height, width), bool)
+        mask[height // 4 : 3 * height // 4, width // 4 : 3 * width // 4] = True
+        edge = np.array([[width, height]]) / 4
+        person.widget.tools.set_as_drawn(True)
+        corners = edge * [[1, 1], [3, 1], [3, 3], [1, 3]]
+        person.session.prompting.draw_lasso(corners.astype(np.float32), True)
+        person.settle()
+        person.wait(lambda: person.layer("proposal").data.any())
+        layer, image = person.layer("proposal"), person.layer("image")
+        assert np.allclose(layer.extent.world, image.extent.world, atol=1.01)
+        assert THICK / 2 <= thickness() <= 2.5 * THICK  # of the object under work: twice as wide
+        person.viewer.scene.camera.zoom *= 2.5
+        person.wait(lambda: person.widget.bridge._drawing.is_as_seen)
+        person.settle()
+        assert THICK / 2 <= thickness() <= 2.5 * THICK
+        scale[width] = float(layer.scale[-1])
+    assert scale[200] < 1 <= scale[2000]

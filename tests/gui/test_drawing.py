@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import time
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from napari_usgseg.core.types import LabelClass, Prompts
-from napari_usgseg.gui.canvas.drawing import eroded, name_marks, outlines
+from napari_usgseg.gui.canvas.drawing import Contour, eroded, name_marks, outlines
 from napari_usgseg.project.records import ClassTable, ProposedObject
 from napari_usgseg.segmentation.propose import Proposal
 
@@ -56,6 +57,23 @@ def test_the_object_under_work_has_the_wider_contour_and_its_class_bears_a_mark(
         assert 10 < row < 20, "above the object"
         assert mask[20, round(column)]
     assert name_marks((ProposedObject(1, Prompts()),), None, ClassTable(classes, 1)) == []
+
+
+@pytest.mark.parametrize("contour", [Contour(3.0, 2), Contour(0.25, 1), Contour(1.0, 4)])
+def test_an_outline_of_another_grain_lies_where_the_mask_is(contour: Contour) -> None:
+    mask = np.zeros((61, 83), bool)
+    mask[8:40, 20:64] = True
+    outline = outlines((proposed(mask, 3),), mask.shape, contour=contour)
+    grain = contour.grain
+    assert outline.shape == tuple(
+        math.ceil(side * min(grain, 1)) * max(grain, 1) for side in mask.shape
+    )
+    rows, columns = np.nonzero(outline)
+    assert mask[(rows / grain).astype(int), (columns / grain).astype(int)].all()
+    assert (rows.min(), columns.min()) == (8 * grain, 20 * grain)
+    assert (rows.max(), columns.max()) == (40 * grain - 1, 64 * grain - 1)
+    middle = outline[int(24 * grain)]
+    assert np.count_nonzero(middle) == 2 * contour.width
 
 
 def test_a_large_image_is_outlined_at_once() -> None:

@@ -37,7 +37,8 @@ def test_the_whole_way_from_a_folder_to_a_data_set(at_work, truth, phantom_folde
     assert mask[y, x]
     outline = at_work.layer("proposal").data.copy()
     assert outline.any()
-    assert mask[outline > 0].all(), "the outline is drawn where the mask is"
+    places = (np.argwhere(outline) * at_work.layer("proposal").scale + 1e-6).astype(int)
+    assert mask[tuple(places.T)].all(), "the outline is drawn where the mask is"
     assert not at_work.layer("labels").data.any(), "a proposal is not mixed into the labels"
     assert len(at_work.layer("points").data) == 1
     assert np.allclose(at_work.layer("points").data[0], (y, x), atol=1.5)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from napari.layers import Image, Labels, Layer
 from napari.viewer import Viewer
+from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from ...annotation.session import AnnotationSession
@@ -26,6 +27,9 @@ from ..parts import reason
 from .drawing import ORDER, LayerDrawing
 from .layers import NAMES, AdoptedImage, TaggedLayers
 
+REST_MS = 120
+"""So long the wheel rests before contours are drawn for the new zoom."""
+
 
 class LayerBridge:
     """Shows a session in a viewer and reads back what is painted by hand.
@@ -34,6 +38,8 @@ class LayerBridge:
         viewer: the napari viewer.
         session: what to show.
     """
+
+    zoomed = Signal()
 
     def __init__(self, viewer: Viewer, session: AnnotationSession) -> None:
         self._viewer = viewer
@@ -50,6 +56,12 @@ class LayerBridge:
         """Roles whose layers do not show what the session has, and why."""
         self._wired: Labels | None = None
         self._undoing = (("Control-Z", self._on_undo), ("Control-Shift-Z", self._on_redo))
+        self._zooming = QTimer()
+        self._zooming.setSingleShot(True)
+        self._zooming.timeout.connect(self._on_zoom_rested)
+        scene: Any = getattr(viewer, "scene", viewer)  # napari before 0.9 has no scene
+        self._zoom = scene.camera.events.zoom
+        self._zoom.connect(self._on_zoom)
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._turn)
@@ -147,6 +159,22 @@ class LayerBridge:
         elif self._drawing.fits:  # not before: layers of another size would be fitted too
             self._drawing.fits = False
             self._viewer.reset_view()
+            self._on_zoom_rested()
+
+    def _on_zoom(self, _: Any = None) -> None:
+        self._zooming.start(REST_MS)
+
+    def _on_zoom_rested(self) -> None:
+        """Have contours of the same width on the screen again."""
+        self._zooming.stop()
+        if not self._drawing.is_as_seen:
+            self._draw_soon("proposal")
+        self.zoomed.emit()
+
+    @property
+    def zoom(self) -> float:
+        """Screen pixels for a pixel of the image."""
+        return self._drawing.zoom
 
     def _draw(self, role: str) -> None:
         self._drawing.draw(role)
@@ -244,6 +272,8 @@ class LayerBridge:
     def close(self) -> None:
         """Listen and draw no more; layers stay, for they are the person's work."""
         self._timer.stop()
+        self._zooming.stop()
+        self._zoom.disconnect(self._on_zoom)
         self._unwire()
         self._drawing.pictures.close()
         for signal, listener in self._listening:

@@ -12,10 +12,9 @@ from napari.viewer import Viewer
 from ...annotation.session import AnnotationSession
 from ...annotation.settings import View
 from .bridge import LayerBridge
-from .drawing import window
+from .drawing import screen_width, window
 from .layers import TAG
 
-CONTOUR_WIDTH = 2
 CONTOUR_PIXELS = 3_000_000
 """napari looks for contours in the whole map at each change; larger maps stay filled."""
 
@@ -43,6 +42,7 @@ class Display:
         session.image_loaded.connect(self._on_image)
         session.opened.connect(self.dress)
         session.status_changed.connect(self._on_status)
+        bridge.zoomed.connect(self._on_zoom)
         viewer.dims.events.current_step.connect(self._on_frame)
 
     # -- what the person does ------------------------------------------------------------------
@@ -118,6 +118,11 @@ class Display:
         if isinstance(layer, Labels):
             self._contour(layer)
 
+    def _on_zoom(self) -> None:
+        layer = self._bridge.layers.find("labels")
+        if isinstance(layer, Labels):
+            self._contour(layer)
+
     def _on_made(self, role: str, layer: Layer) -> None:
         self._style(role, layer, None)
 
@@ -135,7 +140,8 @@ class Display:
     def _contour(self, layer: Labels) -> None:
         labels = self._session.labels
         small = labels is None or labels.size <= CONTOUR_PIXELS
-        width = CONTOUR_WIDTH if self._session.settings.view.contours and small else 0
+        contours = self._session.settings.view.contours and small
+        width = screen_width(self._bridge.zoom) if contours else 0
         if layer.contour != width:
             layer.contour = width
 
@@ -150,6 +156,7 @@ class Display:
             (self._session.image_loaded, self._on_image),
             (self._session.opened, self.dress),
             (self._session.status_changed, self._on_status),
+            (self._bridge.zoomed, self._on_zoom),
         ]
         for signal, listener in listeners:
             signal.disconnect(listener)

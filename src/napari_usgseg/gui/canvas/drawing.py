@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -145,15 +146,54 @@ def put(layer: Labels, labels: NDArray[Any]) -> bool:
     return True
 
 
+THICK = 2.0
+"""Screen pixels of a contour."""
+FINEST, COARSEST = 4, 0.25
+MOST_PIXELS = 4_000_000
+"""A layer of contours has no more, so that it is drawn at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contour:
+    """How contours are drawn, so that they are as wide on the screen whatever the image's size.
+
+    Attributes:
+        grain: pixels of the layer for each pixel of the image, 1/4 to 4.
+        width: of a contour in pixels of the layer.
+    """
+
+    grain: float = 1.0
+    width: int = 2
+
+    @classmethod
+    def seen(cls, shape: tuple[int, ...], zoom: float) -> Contour:
+        """That of an image (H, W) of which a pixel has ``zoom`` screen pixels."""
+        pixels = shape[0] * shape[1]
+        if pixels > 3 * MOST_PIXELS:
+            grain = COARSEST
+        else:
+            grain = float(
+                min(max(math.ceil(zoom), 1), FINEST, max(math.isqrt(MOST_PIXELS // pixels), 1))
+            )
+        return cls(grain, screen_width(zoom / grain))
+
+
+def screen_width(zoom: float) -> int:
+    """Pixels of a layer that make a contour, where one of them has ``zoom`` screen pixels."""
+    return max(1, round(THICK / max(zoom, 1e-6)))
+
+
 def outlines(
     objects: tuple[ProposedObject, ...],
     shape: tuple[int, ...],
     labelling: Labelling = "semantic",
     active: int | None = None,
+    contour: Contour = Contour(),
 ) -> NDArray[Any]:
-    """Label values along the inner border of what is proposed, (H, W), 0 elsewhere.
+    """Label values along the inner border of what is proposed, 0 elsewhere.
 
-    The border of the object under work is twice as wide, and lies over the others.
+    The array is (H, W) by the contour's grain. The border of the object under work is twice as
+    wide, and lies over the others.
     They are class ids, or where objects are told apart codes that give neighbours other shades.
     napari's own contour of a Labels layer goes over the whole image at each change, which takes
     seconds at 6000 x 6000 pixels; here only each object's box is looked at.
@@ -162,15 +202,24 @@ def outlines(
     if labelling == "instance":
         shades = (1 + n % SHADES for n in range(len(objects)))
         values = [code_of(value, n) for value, n in zip(values, shades, strict=True)]
-    canvas = np.zeros(shape, np.uint16 if max(values, default=0) > 255 else np.uint8)
-    width = max(2, round(max(shape) / 300))
+    grain, width = contour.grain, contour.width
+    finer, coarser = max(round(grain), 1), max(round(1 / grain), 1)
+    canvas = np.zeros(
+        [-(-side // coarser) * finer for side in shape],
+        np.uint16 if max(values, default=0) > 255 else np.uint8,
+    )
     order = sorted(range(len(objects)), key=lambda n: n == active)
     for item, value, wider in ((objects[n], values[n], n == active) for n in order):
         box = None if item.proposal is None else mask_to_box(item.proposal.mask)
         if box is not None and item.proposal is not None:
             x0, y0, x1, y1 = (int(side) for side in box)
-            part = np.s_[y0 : y1 + 1, x0 : x1 + 1]
-            mask = item.proposal.mask[part]
+            top, left = y0 // coarser, x0 // coarser
+            mask = item.proposal.mask[
+                top * coarser : y1 + 1 : coarser, left * coarser : x1 + 1 : coarser
+            ]
+            mask = mask.repeat(finer, 0).repeat(finer, 1)
+            top, left = top * finer, left * finer
+            part = np.s_[top : top + mask.shape[0], left : left + mask.shape[1]]
             canvas[part][mask & ~eroded(mask, width * (1 + wider))] = value
     return canvas
 
@@ -289,6 +338,25 @@ class LayerDrawing:
         self.pictures = Pictures()
         self.stroke: list[Mark] = []
         self.fresh, self.fits = True, False
+        self._contour = Contour()
+
+    @property
+    def zoom(self) -> float:
+        """Screen pixels for a pixel of the image."""
+        scene: Any = getattr(self._viewer, "scene", self._viewer)  # napari before 0.9 has no scene
+        image = self._adopted.layer
+        return float(scene.camera.zoom) * (1.0 if image is None else float(image.scale[-1]))
+
+    @property
+    def contour(self) -> Contour:
+        """How contours are to be drawn now."""
+        labels = self._session.labels
+        return Contour() if labels is None else Contour.seen(labels.shape, self.zoom)
+
+    @property
+    def is_as_seen(self) -> bool:
+        """True where contours were drawn for the zoom that there is now."""
+        return self._session.labels is None or self._contour == self.contour
 
     def set_stroke(self, line: Sequence[FloatArray], shape: str, width: float = 0.0) -> None:
         """What is being drawn, XY: a "rectangle", "polygon" or "path"; () is nothing.
@@ -357,9 +425,11 @@ class LayerDrawing:
         if self._layers.find("proposal") is None:
             self._color(self._layers.labels("proposal", labels.shape))
         layer = self._layers.labels("proposal", labels.shape)
-        place_like(layer, self._adopted.layer)
+        self._contour = self.contour
+        place_like(layer, self._adopted.layer, self._contour.grain)
         labelling = self._session.settings.labelling
-        put(layer, outlines(proposal.objects, labels.shape, labelling, proposal.active))
+        shape, active = labels.shape, proposal.active
+        put(layer, outlines(proposal.objects, shape, labelling, active, self._contour))
         layer.metadata["model"] = proposal.model_id
         if layer.name.startswith(NAMES["proposal"]):
             maker = model_name(proposal.model_id) if proposal.has_masks else ""

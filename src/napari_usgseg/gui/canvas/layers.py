@@ -176,15 +176,22 @@ class TaggedLayers:
         return layer
 
 
-def place_like(layer: Layer, image: Image | None) -> None:
+def place_like(layer: Layer, image: Image | None, grain: float = 1.0) -> None:
     """Give a 2D layer the place in the world that the image's last two dimensions have.
 
     Units are part of it: napari warns of layers with different ones and then draws without any.
+
+    Args:
+        layer: to be placed.
+        image: that it lies over; None is ours, which is as large as its pixels.
+        grain: pixels of the layer for each of the image.
     """
     scale, translate, rotate = np.ones(2), np.zeros(2), np.eye(2)
     if image is not None:
         scale, translate = image.scale[-2:], image.translate[-2:]
         rotate = image.rotate[-2:, -2:]
+    translate = translate + rotate @ (scale * (1 / grain - 1) / 2)  # it begins at the same corner
+    scale = scale / grain
     for name, value in (("scale", scale), ("translate", translate), ("rotate", rotate)):
         if not np.allclose(getattr(layer, name), value):
             setattr(layer, name, value)
