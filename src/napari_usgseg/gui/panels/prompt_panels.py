@@ -313,7 +313,6 @@ class CorrectPanel(Section):
         self.paint = explain(toggle("Paint", "", tools.paint_by_hand), "paint by hand")
         self.width = QSpinBox()
         self.width.setRange(1, WIDEST)
-        self.width.setPrefix("stroke ")
         self.width.setSuffix(" px")
         self.width.setToolTip(
             "How wide a stroke as drawn is, and napari's brush, in pixels of the image."
