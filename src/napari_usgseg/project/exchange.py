@@ -215,7 +215,7 @@ class _Import:
             progress(done, len(images))
         self._record()
         if images and len(self._unmatched) == len(images):
-            here = ", ".join(record.path.name for record in self._store.records[:3])
+            here = ", ".join(record.image_id for record in self._store.records[:3])
             raise DatasetError(
                 self._path,
                 f"names no image that is here: it has {', '.join(self._unmatched[:3])}, the "
