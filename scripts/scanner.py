@@ -10,6 +10,7 @@ pixels. Sectors of phantoms are measured against their truth. What fails is name
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ from napari_usgseg.io.search import search_images
 from napari_usgseg.phantoms.phantom import make_phantom
 from napari_usgseg.segmentation.sector import Sector, find_sector
 
+LEAST_FIT = 0.6
+LEAST_INSIDE = 95
 SAMPLE = 2
 """So many files of a folder of images below one that is given."""
 
@@ -52,6 +55,7 @@ def main() -> None:
         row, picture = report(path, failures)
         print(row, flush=True)
         lines.append(row)
+        failures += doubts(row)
         if picture is not None:
             pictures.append(picture)
     lines += ["", "## Sectors of phantoms", "", *phantoms(given.phantoms)]
@@ -125,6 +129,18 @@ def report(path: Path, failures: list[str]) -> tuple[str, np.ndarray | None]:
         f"| {name} | {what} | {equal} | {spacing} | {regions or 'none'} | {found} | {seconds:.2f} |"
     )
     return row, drawn(shown[0], sector)
+
+
+def doubts(row: str) -> list[str]:
+    """What is to be said of a sector that fits badly or lies outside the scanner's own regions."""
+    name = row.split("|")[1].strip()
+    fit, inside = re.search(r"fit (\d\.\d+)", row), re.search(r"(\d+)% of it in the regions", row)
+    said = []
+    if fit and float(fit.group(1)) < LEAST_FIT:
+        said.append(f"- {name}: the sector fits badly ({fit.group(1)})")
+    if inside and int(inside.group(1)) < LEAST_INSIDE:
+        said.append(f"- {name}: only {inside.group(1)} % of the sector is in the scanner's regions")
+    return said
 
 
 def compared(path: Path, frames: Frames) -> str:
