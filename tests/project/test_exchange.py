@@ -10,7 +10,9 @@ from PIL import Image
 from napari_usgseg.core.errors import DatasetError, ImageReadError, LabelWriteError
 from napari_usgseg.core.types import LabelClass
 from napari_usgseg.io.datasets import read_dataset
+from napari_usgseg.io.images import as_shown
 from napari_usgseg.io.labels import read_labels
+from napari_usgseg.io.reading.frames import Stored
 from napari_usgseg.project import project
 from napari_usgseg.project.exchange import export_store
 from napari_usgseg.project.project import MemoryStore, Project
@@ -141,14 +143,13 @@ def test_an_image_that_vanishes_as_it_is_read_is_reported_and_the_others_are_exp
 ) -> None:
     store = accepted(tmp_path / "in")
 
-    def read_and_remove(path: Path, frame: int | None) -> np.ndarray:
-        pixels = project_read_image(path, frame)
+    def show_and_remove(path: Path, stored: Stored) -> np.ndarray:
+        pixels = as_shown(path, stored)
         if path.stem == "a":
             path.unlink()
         return pixels
 
-    project_read_image = project.read_image
-    monkeypatch.setattr(project, "read_image", read_and_remove)
+    monkeypatch.setattr(project, "as_shown", show_and_remove)
     report = export_store(store, tmp_path / "out", organ="breast", classes=CLASSES)
     assert report.exported == ("b",)
     (failure,) = report.failures

@@ -30,6 +30,7 @@ from .images import read_spacing
 from .labels import Labelling, LabelMap, class_of, instance_of, semantic, values_in
 from .names import safe_file_names
 from .outputs import OutputFolder
+from .reading.files import hidden_name
 
 ReadPair = Callable[[ImageRecord], tuple[NDArray[np.uint8], LabelMap]]
 """Gives an image (H, W, 3) RGB and its label map (H, W), or raises a ``UsgsegError``."""
@@ -134,6 +135,8 @@ def export_images(
     own = {item.image_id: given.get(item.image_id, "") for item in records}
     own |= default_groups([item for item in records if not own[item.image_id]])
     sides = sides_by_group(name, {ids[image_id]: group for image_id, group in own.items()})
+    paths = {record.path for record in records}
+    sources = {path: hidden_name(path) or path.name for path in paths}
     counts = _Counts()
     entries: dict[str, Entry] = {}
     failures: list[ExportFailure] = []
@@ -152,7 +155,7 @@ def export_images(
             item = ExportImage(
                 image_id=ids[image_id],
                 file_name=file_names[image_id],
-                source=record.path.name,
+                source=sources[record.path],
                 group=own[image_id],
                 side=sides[ids[image_id]] if split else SIDES[0],
                 image=image,
