@@ -40,7 +40,7 @@ def test_ten_images_train_a_predictor_and_the_next_segments_itself(labeller, hea
 
     widget.folds.set_open("Learn")
     assert widget.folds.open_one == "Learn"
-    assert not widget.find_panel.isVisible(), "the page takes the room of what is not needed on it"
+    assert widget.find_panel.isVisible(), "the dock stays as it is"
     session.prompt_predictor.plan = SHORT
     assist.train.click()
     labeller.wait(lambda: session.prompt_predictor.training is not None)
