@@ -21,8 +21,7 @@ from . import (
     datasets,
     demo,
     evaluate,
-    export,
-    import_,
+    exchange,
     info,
     models,
     propagate,
@@ -49,8 +48,8 @@ app.command("propagate")(propagate.propagate)
 app.command("evaluate")(evaluate.evaluate)
 app.command("ablate")(evaluate.ablate)
 app.add_typer(train.app, name="train")
-app.command("export")(export.export)
-app.command("import")(import_.import_)
+app.command("export")(exchange.export)
+app.command("import")(exchange.import_)
 app.command("report")(report.report)
 app.add_typer(models.app, name="models")
 app.add_typer(datasets.app, name="datasets")
