@@ -43,7 +43,8 @@ def test_the_whole_way_from_a_folder_to_a_data_set(at_work, truth, phantom_folde
     assert len(at_work.layer("points").data) == 1
     assert np.allclose(at_work.layer("points").data[0], (y, x), atol=1.5)
 
-    at_work.click(2, 2, shift=True)
+    rim = int(np.flatnonzero(mask[y]).max()) - 1  # a negative click is one into an object
+    at_work.click(rim, y, shift=True)
     at_work.wait(lambda: len(session.proposal.objects[0].prompts.point_labels) == 2)
     at_work.settle()
     assert session.proposal.objects[0].prompts.point_labels.tolist() == [1, 0]
