@@ -296,7 +296,7 @@ def _labelled(folders: Sequence[Path]) -> Iterator[list[Dataset]]:
         DatasetError: a folder is neither, nothing is accepted in it, or two have one name.
     """
     from ..io.datasets import read_dataset
-    from .export import export
+    from .exchange import export
 
     with tempfile.TemporaryDirectory(prefix="usgseg-train-") as scratch:
         datasets = []

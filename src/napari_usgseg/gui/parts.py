@@ -79,13 +79,27 @@ def toggle(text: str, tooltip: str, clicked: Callable[[], object]) -> QPushButto
     return made
 
 
+class _Later(QTimer):
+    """A timer that does one thing once; its parent's end is its own.
+
+    Its slot is a method, not a function with cells: Python may collect the cells of such a function
+    together with the widgets around it while Qt still calls it, which ends the process.
+    """
+
+    def __init__(self, parent: QObject, does: Callable[[], object]) -> None:
+        super().__init__(parent)
+        self._does = does
+        self.setSingleShot(True)
+        self.timeout.connect(self._fire)
+
+    def _fire(self) -> None:
+        self.deleteLater()
+        self._does()
+
+
 def later(parent: QObject, milliseconds: int, does: Callable[[], object]) -> None:
     """Do something once, after a while, unless ``parent`` is gone by then."""
-    timer = QTimer(parent)
-    timer.setSingleShot(True)
-    timer.timeout.connect(lambda: does())
-    timer.timeout.connect(timer.deleteLater)
-    timer.start(milliseconds)
+    _Later(parent, does).start(milliseconds)
 
 
 def row(*widgets: QWidget, stretch: int | None = None) -> QHBoxLayout:

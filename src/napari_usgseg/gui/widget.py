@@ -11,7 +11,7 @@ from typing import Any
 
 from napari.utils import notifications
 from napari.viewer import Viewer
-from qtpy.QtCore import QEvent, QSize, Qt
+from qtpy.QtCore import QEvent, QSize, Qt, QTimer
 from qtpy.QtWidgets import QApplication, QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
 
 from ..annotation.session import AnnotationSession
@@ -274,6 +274,8 @@ class UltrasoundWidget(QWidget):
             return
         self.session.close()
         self._closed = True
+        for timer in self.findChildren(QTimer):
+            timer.stop()
         self.bridge.close()
         self.tools.close()
         self.display.close()
