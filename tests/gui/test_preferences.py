@@ -56,7 +56,7 @@ def test_tooltips_follow_keys_that_change_places(in_preferences, employ, inferen
     assert previous.toolTip() == "Go to the image before. [.]"
     assert following.toolTip() == "Go to the image after. [,]"
     in_preferences.shortcuts.accept_and_next = "Y"
-    assert person.widget.accept.text().endswith("(Y)")
+    assert person.widget.accept.toolTip().endswith("[Y]")
     person.widget.shut_down()
 
 
