@@ -159,8 +159,8 @@ def test_a_stroke_does_not_end_on_another_image_than_it_began_on(at_work, monkey
     session, show = at_work.session, at_work.widget.bridge.show_stroke
     at_work.press(Qt.Key.Key_W)
 
-    def next_image(line, shape):
-        show(line, shape)
+    def next_image(*stroke):
+        show(*stroke)
         if session.image_queue.position == 0:
             at_work.press(Qt.Key.Key_Period)
             at_work.wait(lambda: session.loaded is not None)
