@@ -167,7 +167,7 @@ def test_the_names_on_disk_stay() -> None:
     keys = {tag: list(names.values()) for tag, (_, names) in TAGS.items()}
     assert keys == {
         "Draft": ["objects", "active", "pending", "model_id", "notes"],
-        "DraftObject": ["class_id", "prompts", "proposal", "by_hand", "number", "ppn"],
+        "DraftObject": ["class_id", "prompts", "proposal", "by_hand", "number", "ppn", "drawn"],
         "Prompts": ["point_coords", "point_labels", "box", "scribbles", "mask_input"],
         "Proposal": ["mask", "box", "score", "phrase", "iou_prediction", "low_res_logits"],
     }
@@ -175,7 +175,7 @@ def test_the_names_on_disk_stay() -> None:
         "edit", "answer", "undo", "redo", "taken back", "forget", "open", "leave", "search",
         "proposal", "export", "settings", "written", "external", "import", "image",
     ]  # fmt: skip
-    states = ["untouched", "proposed", "committed", "skipped", "flagged"]
+    states = ["untouched", "proposed", "committed", "empty", "skipped", "flagged"]
     assert [str(state) for state in ImageState] == states
 
 

@@ -150,7 +150,7 @@ def test_each_frame_of_a_file_is_an_image(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_images_says_what_was_expected(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="expected PNG"):
+    with pytest.raises(DatasetError, match="no image here; expected DICOM, PNG"):
         Project(tmp_path)
     with pytest.raises(DatasetError, match="no such folder"):
         Project(tmp_path / "nowhere")
