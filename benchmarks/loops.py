@@ -28,7 +28,7 @@ from napari_usgseg.core.metrics import dice, next_click
 from napari_usgseg.core.types import Prompts
 from napari_usgseg.phantoms.loop import MOTIONS, make_phantom_loop
 from napari_usgseg.segmentation.propagation import FlowPropagator
-from napari_usgseg.segmentation.propagation.flow import _composed, _Flow, _grey, _moved
+from napari_usgseg.segmentation.propagation.flow import DisFlow, composed, grey_of, moved_masks
 
 KINDS = ("breast", "nerve", "thyroid")
 
@@ -98,12 +98,12 @@ def flow_alone(direct: bool) -> Callable:
     """Flow straight to the first frame, or composed of the steps from frame to frame."""
 
     def way(loop: Loop) -> Iterator[np.ndarray]:
-        flow = _Flow()
-        greys = [_grey(frame) for frame in loop.frames]
+        flow = DisFlow()
+        greys = [grey_of(frame) for frame in loop.frames]
         walked = np.zeros((*greys[0].shape, 2), np.float32)
         for before, current in pairwise(greys):
-            walked = flow(current, greys[0]) if direct else _composed(flow(current, before), walked)
-            moved = _moved({1: loop.truth[0]}, walked, loop.truth.shape[1:])
+            walked = flow(current, greys[0]) if direct else composed(flow(current, before), walked)
+            moved = moved_masks({1: loop.truth[0]}, walked, loop.truth.shape[1:])
             yield moved.get(1, np.zeros_like(loop.truth[0]))
 
     return way
@@ -200,20 +200,35 @@ def main() -> None:
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--every", type=int, default=1, help="take every n-th frame")
     parser.add_argument("--speed", action="store_true")
+    parser.add_argument("--way", nargs="*", choices=list(WAYS), default=list(WAYS))
     arguments = parser.parse_args()
     loops = read_loops(arguments.files, arguments.every)
     if arguments.speed:
         speed(loops[0])
         return
     print("| way | mean | worst | last | each loop: mean (worst) |\n|---|---|---|---|---|")
-    for name, way in WAYS.items():
-        rows = []
+    for name in arguments.way:
+        way, rows = WAYS[name], []
         for loop in loops:
             scores = [dice(m, t) for m, t in zip(way(loop), loop.truth[1:], strict=True)]
             rows.append((np.mean(scores), np.min(scores), scores[-1]))
         mean, worst, last = np.mean(rows, axis=0)
         each = ", ".join(f"{row[0]:.3f} ({row[1]:.3f})" for row in rows)
         print(f"| {name} | {mean:.3f} | {worst:.3f} | {last:.3f} | {each} |", flush=True)
+    print(
+        "\nCorrelation of the score with Dice over the frames of each loop, of the way that ships:"
+    )
+    print(", ".join(f"{correlation(loop):.2f}" for loop in loops))
+
+
+def correlation(loop: Loop) -> float:
+    """Of the propagator's score with the Dice of the frame; an object that is not found has 0."""
+    known = {0: {1: loop.truth[0]}}
+    found = list(FlowPropagator().propagate(loop.frames, known, range(len(loop.frames))))
+    scores = [one.scores.get(1, 0.0) for one in found]
+    empty = np.zeros_like(loop.truth[0])
+    dices = [dice(one.masks.get(1, empty), loop.truth[one.frame]) for one in found]
+    return float(np.corrcoef(scores, dices)[0, 1])
 
 
 if __name__ == "__main__":

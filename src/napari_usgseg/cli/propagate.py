@@ -40,6 +40,8 @@ def propagate(
     tissue's motion. Frames between two labelled ones are reached from both; labelled frames stay as
     they are. OUT gets OUT/LOOP/0000.png, ... as from `usgseg segment`, and areas.csv.
     """
+    import numpy as np
+
     from ..io.images import Loop
     from ..io.labels import write_labels
     from ..io.outputs import OutputFolder
@@ -69,7 +71,7 @@ def propagate(
                 if found.frame in frames.broken:
                     step(f"frame {found.frame}: {frames.broken[found.frame]}")
                     continue
-                labels = next(iter(known.values())) * 0
+                labels = np.zeros_like(next(iter(known.values())))
                 for value, mask in found.masks.items():
                     labels[mask] = value
                 write_labels(paths[found.frame], labels, folder.write)

@@ -1,4 +1,4 @@
-"""What a person sets in napari's preferences, and what the window remembers of itself.
+"""Preferences of the plugin in napari, and what the window remembers of itself.
 
 The keys and the annotator's name are ``configurations`` of the manifest, which napari shows, checks
 and keeps by itself. Its own table of shortcuts is no place for them: napari reads that table before

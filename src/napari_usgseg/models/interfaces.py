@@ -86,7 +86,7 @@ class Detector(Protocol):
         ...
 
 
-class Frames(Protocol):
+class RgbFrames(Protocol):
     """The frames of a loop, each read when it is asked for."""
 
     def __len__(self) -> int: ...
@@ -101,7 +101,7 @@ class Propagator(Protocol):
 
     def propagate(
         self,
-        frames: Frames,
+        frames: RgbFrames,
         keyframes: Mapping[int, Mapping[int, BoolArray]],
         wanted: Iterable[int],
     ) -> Iterator[FrameObjects]:

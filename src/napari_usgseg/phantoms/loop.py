@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..core.types import FloatArray
 from .anatomy import ANATOMIES
-from .phantom import objects_of, random_scan
+from .phantom import objects_of, random_scan, random_scanner
 from .scene import Scene, b_mode, linear_scan
 
 MOTIONS = ("beat", "breathe", "slide")
@@ -84,18 +84,11 @@ def make_phantom_loop(
         anatomy.draw(scene)
     labels, instances = objects_of(scene)
     unit = min(size_hw) / 256
-    pulse = rng.uniform(0.55, 1.1) * max(unit, 0.7)
-    looks = int(rng.choice([2, 3, 4]))
-    loss = scene.loss_db + np.float32(rng.uniform(-2, 9) / scene.reach)
-    settings: dict[str, Any] = {
-        "pulse": pulse,
-        "beam_width": pulse * rng.uniform(1.2, 2.4),
-        "gain_db": rng.uniform(22, 34),
-        "noise_db": rng.uniform(-34, -20),
-        "looks": looks,
-    }
+    loss, settings = random_scanner(scene, unit)
     shape = scene.labels.shape
-    fields = [[rng.standard_normal(shape, np.float32) for _ in range(looks)] for _ in range(2)]
+    fields = [
+        [rng.standard_normal(shape, np.float32) for _ in range(settings["looks"])] for _ in range(2)
+    ]
     turn = rng.uniform(0.5, 1.5)  # radians of change out of the plane in one period
     centre = _centre(instances, labels, window)
     wobble = [unit * 5 * scene.noise(60 * unit, 60 * unit) for _ in range(2)]

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.geometry import components
+from ..core.types import FloatArray
 from ..io.datasets import DATASET_CARD, write_card, write_pair
 from ..io.outputs import OutputFolder
 from .anatomy import ANATOMIES
@@ -141,18 +143,23 @@ def random_scan(size_hw: tuple[int, int], fan_share: float, rng: np.random.Gener
     return linear_scan(size_hw, margins)
 
 
-def _image(scene: Scene) -> NDArray[np.uint8]:
-    rng, unit = scene.rng, scene.unit
+def random_scanner(scene: Scene, unit: float) -> tuple[FloatArray, dict[str, Any]]:
+    """Attenuation (H, W) of a scene, and the other settings of ``b_mode``, of a random scanner.
+
+    ``unit`` is what ``Scene.unit`` is, of the image.
+    """
+    rng = scene.rng
     pulse = rng.uniform(0.55, 1.1) * max(unit, 0.7)
-    return b_mode(
-        scene.scan,
-        scene.echo_db,
-        scene.loss_db + np.float32(rng.uniform(-2, 9) / scene.reach),
-        scene.specular,
-        pulse=pulse,
-        beam_width=pulse * rng.uniform(1.2, 2.4),
-        gain_db=rng.uniform(22, 34),
-        noise_db=rng.uniform(-34, -16),
-        looks=int(rng.choice([1, 2, 3, 4])),
-        rng=rng,
-    )
+    loss_db = scene.loss_db + np.float32(rng.uniform(-2, 9) / scene.reach)
+    return loss_db, {
+        "pulse": pulse,
+        "beam_width": pulse * rng.uniform(1.2, 2.4),
+        "gain_db": rng.uniform(22, 34),
+        "noise_db": rng.uniform(-34, -16),
+        "looks": int(rng.choice([1, 2, 3, 4])),
+    }
+
+
+def _image(scene: Scene) -> NDArray[np.uint8]:
+    loss_db, settings = random_scanner(scene, scene.unit)
+    return b_mode(scene.scan, scene.echo_db, loss_db, scene.specular, **settings, rng=scene.rng)

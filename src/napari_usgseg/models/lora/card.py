@@ -1,4 +1,4 @@
-"""What is known of a LoRA adapter: a small file beside PEFT's own two; light to import.
+"""Card of a LoRA adapter, a small file beside PEFT's own two; light to import.
 
 <folder>/adapter_config.json, adapter_model.safetensors   PEFT's
 <folder>/usgseg.json   this card; an adapter from elsewhere has none, and works without

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ...core.metrics import iou
 from ...core.types import BoolArray, FloatArray, FrameObjects
-from ...models.interfaces import Frames
+from ...models.interfaces import RgbFrames
 from .intervals import Objects, intervals
 
 LARGEST_SIDE = 320
@@ -39,7 +39,7 @@ class FlowPropagator:
     """A `Propagator` by anchored optical flow, for grey or colour frames of any size."""
 
     def propagate(
-        self, frames: Frames, keyframes: Mapping[int, Objects], wanted: Iterable[int]
+        self, frames: RgbFrames, keyframes: Mapping[int, Objects], wanted: Iterable[int]
     ) -> Iterator[FrameObjects]:
         """As `Propagator.propagate`."""
         for before, after, group in intervals(frames, keyframes, wanted):
@@ -66,7 +66,7 @@ class _Moved(NamedTuple):
 
 
 def _between(
-    frames: Frames, keyframes: Mapping[int, Objects], before: int, after: int, wanted: list[int]
+    frames: RgbFrames, keyframes: Mapping[int, Objects], before: int, after: int, wanted: list[int]
 ) -> Iterator[FrameObjects]:
     """The frames between two keyframes, from both.
 
@@ -102,27 +102,27 @@ def _between(
 
 
 def _follow(
-    frames: Frames, key: int, objects: Objects, wanted: list[int]
+    frames: RgbFrames, key: int, objects: Objects, wanted: list[int]
 ) -> Iterator[tuple[int, dict[int, _Moved]]]:
     """A keyframe's objects on the wanted frames, all on one side of it, nearest first."""
     import cv2
 
     size_hw = frames[key].shape[:2]
-    anchor = previous = _grey(frames[key])
+    anchor = previous = grey_of(frames[key])
     # one of each: a DIS object that was given a flow to begin with keeps some of it
-    stepwise, anchored = (_Flow() for _ in range(2))
+    stepwise, anchored = (DisFlow() for _ in range(2))
     walked: FloatArray = np.zeros((*anchor.shape, 2), np.float32)
     step = 1 if wanted[-1] > key else -1
     last = wanted[-1] if step == 1 else wanted[0]
     asked = set(wanted)
     for frame in range(key + step, last + step, step):
-        current = _grey(frames[frame])
-        walked = _composed(stepwise(current, previous), walked)
+        current = grey_of(frames[frame])
+        walked = composed(stepwise(current, previous), walked)
         flow = anchored(current, anchor, walked)
         previous = current
         if frame not in asked:
             continue
-        masks, by_steps = (_moved(objects, way, size_hw) for way in (flow, walked))
+        masks, by_steps = (moved_masks(objects, way, size_hw) for way in (flow, walked))
         differs = np.abs(_looked_up(anchor.astype(np.float32), flow) - current)
         differs = cv2.resize(cv2.GaussianBlur(differs, (0, 0), 1), size_hw[::-1])
         reach = np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8)
@@ -136,7 +136,7 @@ def _follow(
         yield frame, found
 
 
-class _Flow:
+class DisFlow:
     """DIS optical flow (h, w, 2): XY pixels from ``current`` to the same tissue in ``other``."""
 
     def __init__(self) -> None:
@@ -147,11 +147,12 @@ class _Flow:
     def __call__(
         self, current: NDArray[np.uint8], other: NDArray[np.uint8], start: FloatArray | None = None
     ) -> FloatArray:
+        """The flow between two grey frames (h, w), begun at ``start`` (h, w, 2)."""
         begun: Any = None if start is None else start.copy()
         return np.asarray(self._dis.calc(current, other, begun), np.float32)
 
 
-def _grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def grey_of(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A frame as the flow sees it."""
     import cv2
 
@@ -164,7 +165,7 @@ def _grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA))
 
 
-def _composed(first: FloatArray, then: FloatArray) -> FloatArray:
+def composed(first: FloatArray, then: FloatArray) -> FloatArray:
     """Flow (h, w, 2) of XY pixels by ``first``, and from there by ``then``."""
     return first + _looked_up(then, first)
 
@@ -178,7 +179,9 @@ def _looked_up(values: NDArray[Any], flow: FloatArray) -> NDArray[Any]:
     return np.asarray(cv2.remap(values, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
 
 
-def _moved(objects: Objects, flow: FloatArray, size_hw: tuple[int, int]) -> dict[int, BoolArray]:
+def moved_masks(
+    objects: Objects, flow: FloatArray, size_hw: tuple[int, int]
+) -> dict[int, BoolArray]:
     """The objects where the flow to their keyframe says, in full size.
 
     Where two overlap the surer takes it; what left the picture is left out.

@@ -7,14 +7,14 @@ from itertools import pairwise
 
 from ...core.errors import PromptError
 from ...core.types import BoolArray
-from ...models.interfaces import Frames
+from ...models.interfaces import RgbFrames
 
 Objects = Mapping[int, BoolArray]
 """The masks (H, W) of a frame by the number of their object."""
 
 
 def intervals(
-    frames: Frames, keyframes: Mapping[int, Objects], wanted: Iterable[int]
+    frames: RgbFrames, keyframes: Mapping[int, Objects], wanted: Iterable[int]
 ) -> Iterator[tuple[int | None, int | None, list[int]]]:
     """The wanted frames, grouped by the keyframes before and after them.
 

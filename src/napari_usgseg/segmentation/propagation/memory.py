@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...core.errors import ModelError
 from ...core.types import BoolArray, FrameObjects, ImageEmbedding
-from ...models.interfaces import Frames
+from ...models.interfaces import RgbFrames
 from ...models.sam.sam import MASK_THRESHOLD, SamSegmenter, feature_list
 from ...models.sam.sam2 import Sam2Net
 from .intervals import Objects, intervals
@@ -48,7 +48,7 @@ class MemoryPropagator:
 
     @torch.inference_mode()
     def propagate(
-        self, frames: Frames, keyframes: Mapping[int, Objects], wanted: Iterable[int]
+        self, frames: RgbFrames, keyframes: Mapping[int, Objects], wanted: Iterable[int]
     ) -> Iterator[FrameObjects]:
         """As `Propagator.propagate`.
 
@@ -63,7 +63,7 @@ class MemoryPropagator:
             yield from self._run(frames, keyframes, ahead)
 
     def _run(
-        self, frames: Frames, keyframes: Mapping[int, Objects], wanted: list[int]
+        self, frames: RgbFrames, keyframes: Mapping[int, Objects], wanted: list[int]
     ) -> Iterator[FrameObjects]:
         """The wanted frames in their order, which is the direction of the run."""
         reverse = wanted[0] > wanted[-1] or all(frame < min(keyframes) for frame in wanted)
@@ -120,7 +120,7 @@ class MemoryPropagator:
         spatial = 2 + max(0, sam.num_maskmem - 2) * sam.memory_temporal_stride_for_eval
         return int(max(spatial, sam.max_obj_ptrs_in_encoder))
 
-    def _features(self, frames: Frames, frame: int) -> dict[str, list[Any]]:
+    def _features(self, frames: RgbFrames, frame: int) -> dict[str, list[Any]]:
         """A frame's embedding as ``track_step`` takes it, without the "no memory" embedding."""
         embedding = self._embed(frame) if self._embed else self._segmenter.embed(frames[frame])
         sam = self._net.sam
