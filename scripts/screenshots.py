@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import napari
+import numpy as np
 from napari.settings import get_settings
 from qtpy.QtWidgets import QApplication
 
@@ -93,8 +94,9 @@ def take(images: Path, labels: Path, phrase: str, theme: str, out: Path) -> None
     height, width = session.labels.shape
     proposal = session.proposal
     if proposal.has_masks:
-        x0, y0, x1, y1 = proposal.objects[0].proposal.box
-        session.prompting.add_point(float(x0 + x1) / 2, float(y0 + 0.8 * (y1 - y0)), positive=True)
+        mask = proposal.objects[0].proposal.mask
+        row = round(float(np.nonzero(mask)[0].mean()))
+        session.prompting.add_point(float(np.flatnonzero(mask[row]).max() - 3), row, positive=False)
     else:
         session.prompting.add_box((0.3 * width, 0.3 * height), (0.6 * width, 0.6 * height))
     wait(idle)

@@ -85,21 +85,34 @@ def test_what_is_there_is_not_written_over(usgseg, files, tmp_path):
     assert theirs.read_bytes() == first.read_bytes()
 
 
-def test_a_damaged_page_is_named_and_the_rest_goes_on(usgseg, loop, tmp_path):
-    path, first = tmp_path / "loop.tif", tmp_path / "first.png"
+@pytest.fixture
+def damaged(loop, tmp_path):
+    """A TIFF whose page 5 cannot be decoded."""
+    path = tmp_path / "loop.tif"
     tifffile.imwrite(path, loop.frames, photometric="minisblack", compression="zlib")
     with tifffile.TiffFile(path) as file:
         offset, length = file.pages[5].dataoffsets[0], file.pages[5].databytecounts[0]
     data = bytearray(path.read_bytes())
     data[offset : offset + length] = bytes(length)
     path.write_bytes(data)
-    write_labels(first, loop.labels[0])
+    return path
+
+
+def test_a_damaged_page_is_named_and_the_rest_goes_on(usgseg, files, damaged, tmp_path):
     out = tmp_path / "out"
-    outcome = usgseg("propagate", path, "--keyframe", f"0={first}", "--out", out)
+    outcome = usgseg("propagate", damaged, "--keyframe", f"0={files[1]}", "--out", out)
     assert outcome.code == 3
     assert "frame 5" in outcome.err
     assert not (out / "loop" / "0005.png").exists()
     assert (out / "loop" / "0011.png").exists()
+
+
+def test_a_damaged_page_is_no_keyframe(usgseg, files, damaged, tmp_path):
+    out = tmp_path / "out"
+    outcome = usgseg("propagate", damaged, "--keyframe", f"5={files[1]}", "--out", out)
+    assert outcome.code == 1
+    assert "--keyframe 5: the frame cannot be read" in outcome.err
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(
@@ -126,3 +139,47 @@ def test_a_label_map_of_another_size_is_refused(usgseg, files, loop, tmp_path):
     outcome = usgseg("propagate", dicom, "--keyframe", f"0={small}", "--out", tmp_path / "out")
     assert outcome.code == 1
     assert "small.png" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--last", 12), "the loop has frames 0 to 11"),
+        (("--last", 10**9), "the loop has frames 0 to 11"),
+        (("--first", 3, "--last", 1), "the loop has frames 0 to 11"),
+        (("--keyframe", "0=first.png"), "names a frame twice"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_before_anything_is_written(
+    usgseg, files, tmp_path, options, message
+):
+    dicom, first = files
+    out = tmp_path / "out"
+    outcome = usgseg("propagate", dicom, "--keyframe", f"0={first}", *options, "--out", out)
+    assert outcome.code == 1
+    assert message in outcome.err
+    assert not out.exists()
+
+
+def test_pages_of_two_sizes_are_no_loop(usgseg, loop, files, tmp_path):
+    path = tmp_path / "pages.tif"
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(loop.frames[0])
+        writer.write(loop.frames[1][:50])
+    outcome = usgseg("propagate", path, "--keyframe", f"0={files[1]}", "--out", tmp_path / "out")
+    assert outcome.code == 1
+    assert "differ in size" in outcome.err
+
+
+def test_labels_keep_their_numbers_where_one_map_is_wider_than_the_first(
+    usgseg, files, loop, tmp_path
+):
+    dicom, first = files
+    wide = tmp_path / "wide.png"
+    write_labels(wide, loop.labels[6].astype(np.uint16) + 299 * (loop.labels[6] == 1))
+    out = tmp_path / "out"
+    outcome = usgseg(
+        "propagate", dicom, "--keyframe", f"0={first}", "--keyframe", f"6={wide}", "--out", out
+    )
+    assert (outcome.code, outcome.err) == (0, "")
+    assert (read_labels(out / "scan" / "0007.png") == 300).any()

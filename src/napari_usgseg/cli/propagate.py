@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..core.errors import PromptError
+from ..core.errors import ImageReadError, PromptError
 from .common import Device, ModelName, end_if_failed, progress
 
 if TYPE_CHECKING:
@@ -49,11 +49,22 @@ def propagate(
     from ..models.registry import load_segmenter
     from ..segmentation.propagation import propagator_for
 
-    places = dict(_place(text) for text in keyframe)
+    given = [_place(text) for text in keyframe]
+    places = dict(given)
+    if len(places) < len(given):
+        raise PromptError("--keyframe names a frame twice: give one label map for each frame")
     with open_frames(loop) as opened:
+        if len(set(opened.sizes)) > 1:
+            raise ImageReadError(loop, "its frames differ in size; expected a loop of one size")
         frames = Loop(opened)
+        end = len(frames) - 1 if last is None else last
+        if not first <= end < len(frames):
+            raise PromptError(
+                f"--first {first}, --last {end}: the loop has frames 0 to {len(frames) - 1}"
+            )
         known = {frame: _labels(path, frame, frames) for frame, path in places.items()}
-        wanted = range(first, len(frames) if last is None else last + 1)
+        kind = np.result_type(*known.values())
+        wanted = range(first, end + 1)
         folder = OutputFolder(out, reads=[loop, *places.values()], overwrite=overwrite)
         target = out / image_stem(loop)
         paths = {frame: target / f"{frame:04d}.png" for frame in (*wanted, *known)}
@@ -71,7 +82,7 @@ def propagate(
                 if found.frame in frames.broken:
                     step(f"frame {found.frame}: {frames.broken[found.frame]}")
                     continue
-                labels = np.zeros_like(next(iter(known.values())))
+                labels = np.zeros(opened.sizes[0], kind)
                 for value, mask in found.masks.items():
                     labels[mask] = value
                 write_labels(paths[found.frame], labels, folder.write)
@@ -101,6 +112,10 @@ def _labels(path: Path, frame: int, frames: Loop) -> LabelMap:
         raise PromptError(f"--keyframe {frame}: the loop has frames 0 to {len(frames) - 1}")
     labels = read_labels(path)
     check_same_size(path, labels, frames[frame].shape[:2])
+    if frame in frames.broken:
+        raise PromptError(
+            f"--keyframe {frame}: the frame cannot be read ({frames.broken[frame]}); label another"
+        )
     return labels
 
 

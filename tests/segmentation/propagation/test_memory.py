@@ -17,6 +17,7 @@ from napari_usgseg.phantoms.loop import make_phantom_loop
 from napari_usgseg.segmentation.propagation import (
     FlowPropagator,
     MemoryPropagator,
+    memory,
     propagator_for,
 )
 
@@ -143,9 +144,8 @@ def test_frames_before_the_first_keyframe_are_those_of_a_run_in_reverse(loop, ne
     assert _largest_difference(logits, package) < 1e-4
 
 
-def test_only_frames_that_a_later_one_looks_at_are_remembered(loop, networks):
+def test_the_first_answer_waits_for_no_later_frame(loop, networks):
     frames, objects = loop
-    segmenter, _ = networks
     read = []
 
     class Watched:
@@ -157,9 +157,50 @@ def test_only_frames_that_a_later_one_looks_at_are_remembered(loop, networks):
             return frames[frame]
 
     keyframes = {0: {1: next(iter(objects.values()))[0]}}
-    answers = MemoryPropagator(segmenter).propagate(Watched(), keyframes, range(COUNT))
+    answers = MemoryPropagator(networks[0]).propagate(Watched(), keyframes, range(COUNT))
     assert next(answers).frame == 1
-    assert max(read) == 1  # the first answer waited for no later frame
+    assert max(read) == 1
+
+
+def test_only_frames_that_a_later_one_looks_at_are_remembered(loop, networks, monkeypatch):
+    frames, objects = loop
+    propagator = MemoryPropagator(networks[0])
+    kept = []
+    sam = networks[0].net.sam
+    track = sam.track_step
+
+    def noted(**given):
+        if not given["is_init_cond_frame"]:
+            kept.append(len(given["output_dict"]["non_cond_frame_outputs"]))
+        return track(**given)
+
+    monkeypatch.setattr(sam, "track_step", noted)
+    monkeypatch.setattr(MemoryPropagator, "_reach", 4)
+    keyframes = {0: {1: next(iter(objects.values()))[0]}}
+    assert len(list(propagator.propagate(frames, keyframes, range(12)))) == 11
+    assert kept == [0, 1, 2, 3, *[4] * 7]
+
+
+def test_of_many_keyframes_each_interval_has_those_around_it(loop, networks, monkeypatch):
+    frames, objects = loop
+    monkeypatch.setattr(memory, "MOST_KEYFRAMES", 2)
+    told = []
+    propagator = MemoryPropagator(networks[0])
+    tell = propagator._told
+    monkeypatch.setattr(
+        propagator,
+        "_told",
+        lambda features, key, mask: told.append(key) or tell(features, key, mask),
+    )
+    first, second = objects
+    keyframes = {key: {first: objects[first][key]} for key in (0, 3, 9)}
+    keyframes[6] = {second: objects[second][6]}
+    numbers = {
+        found.frame: set(found.masks) for found in propagator.propagate(frames, keyframes, range(9))
+    }
+    assert sorted(numbers) == [1, 2, 4, 5, 7, 8]
+    assert second in numbers[5] | numbers[7]  # of a keyframe in the middle
+    assert set(told) == {0, 3, 6, 9}
 
 
 def test_a_segmenter_without_a_memory_gets_the_flow(networks):

@@ -28,8 +28,8 @@ SMALLEST_SIDE = 48
 """OpenCV's flow wants so many pixels at least; smaller frames are enlarged."""
 
 LEAST_AGREEMENT = 0.4
-"""IoU of anchored flow and steps below which an object has left the frame. While one is in sight it
-stays above 0.7 on hearts and phantoms, once it has left it falls to 0 within some frames."""
+"""IoU of anchored flow and steps below which an object has left the frame: where it has, the two
+soon have nothing in common (the phantoms whose probe slides past, in the tests)."""
 
 REACH = 6
 """Pixels around an object within which a keyframe is compared with a frame."""

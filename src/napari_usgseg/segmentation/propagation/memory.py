@@ -2,12 +2,12 @@
 
 The arithmetic is the ``sam2`` package's video predictor's, step by step: keyframes are conditioning
 frames, the last frames are remembered. What differs is that frames are read one after the other,
-that only those are kept which a later frame looks at, and that embeddings may come from a cache.
+and that only those are kept which a later frame looks at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -15,15 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...core.errors import ModelError
-from ...core.types import BoolArray, FrameObjects, ImageEmbedding
+from ...core.types import BoolArray, FrameObjects
 from ...models.interfaces import RgbFrames
 from ...models.sam.sam import MASK_THRESHOLD, SamSegmenter, feature_list
 from ...models.sam.sam2 import Sam2Net
 from .intervals import Objects, intervals
 
 MOST_KEYFRAMES = 8
-"""So many keyframes at most condition a run, those nearest to its frames: each costs an embedding,
-and attention to it on every frame."""
+"""So many keyframes at most condition a run, for each costs an embedding, and attention to it on
+every frame. Where there are more, each interval is a run of its own, with those nearest to it."""
 
 
 class MemoryPropagator:
@@ -31,20 +31,16 @@ class MemoryPropagator:
 
     Args:
         segmenter: any SAM 2.1 of the catalogue.
-        embed: gives the embedding of a frame; None asks the segmenter.
 
     Raises:
         ModelError: the segmenter is no SAM 2.1, and has no memory.
     """
 
-    def __init__(
-        self, segmenter: SamSegmenter, embed: Callable[[int], ImageEmbedding] | None = None
-    ) -> None:
+    def __init__(self, segmenter: SamSegmenter) -> None:
         if not isinstance(segmenter.net, Sam2Net):
             raise ModelError(f"{segmenter.model_id} has no memory of frames: take FlowPropagator")
         self._segmenter = segmenter
         self._net = segmenter.net
-        self._embed = embed
 
     @torch.inference_mode()
     def propagate(
@@ -55,23 +51,27 @@ class MemoryPropagator:
         An object that a keyframe lacks is not there on that frame, and this is remembered, too.
         """
         groups = list(intervals(frames, keyframes, wanted))
-        behind = [frame for before, _, group in groups if before is None for frame in group]
-        ahead = [frame for before, _, group in groups if before is not None for frame in group]
-        if behind:
-            yield from self._run(frames, keyframes, behind[::-1])
-        if ahead:
-            yield from self._run(frames, keyframes, ahead)
+        if len(keyframes) > MOST_KEYFRAMES:
+            runs = [group[::-1] if before is None else group for before, _, group in groups]
+        else:  # as the package: what was seen before a keyframe is remembered behind it
+            behind = [frame for before, _, group in groups if before is None for frame in group]
+            ahead = [frame for before, _, group in groups if before is not None for frame in group]
+            runs = [run for run in (behind[::-1], ahead) if run]
+        for run in runs:
+            yield from self._run(frames, keyframes, run)
 
     def _run(
         self, frames: RgbFrames, keyframes: Mapping[int, Objects], wanted: list[int]
     ) -> Iterator[FrameObjects]:
-        """The wanted frames in their order, which is the direction of the run."""
-        reverse = wanted[0] > wanted[-1] or all(frame < min(keyframes) for frame in wanted)
+        """The wanted frames in their order: backwards those before the first keyframe."""
+        reverse = wanted[0] < min(keyframes)
         step = -1 if reverse else 1
         passed = [key for key in keyframes if step * (wanted[0] - key) > 0]
         start = max(passed, key=lambda key: step * key)
-        near = sorted(keyframes, key=lambda key: min(abs(key - start), abs(key - wanted[-1])))
-        near = sorted({start, *near[: MOST_KEYFRAMES - 1]})
+        low, high = sorted((start, wanted[-1]))
+        near = sorted(
+            sorted(keyframes, key=lambda key: max(low - key, key - high))[:MOST_KEYFRAMES]
+        )
         numbers = list(dict.fromkeys(number for key in near for number in keyframes[key]))
         memories: dict[int, dict[str, dict[int, Any]]] = {
             number: {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}} for number in numbers
@@ -122,7 +122,7 @@ class MemoryPropagator:
 
     def _features(self, frames: RgbFrames, frame: int) -> dict[str, list[Any]]:
         """A frame's embedding as ``track_step`` takes it, without the "no memory" embedding."""
-        embedding = self._embed(frame) if self._embed else self._segmenter.embed(frames[frame])
+        embedding = self._segmenter.embed(frames[frame])
         sam = self._net.sam
         levels = [level.to(sam.device) for level in feature_list(embedding)]
         if sam.directly_add_no_mem_embed:
