@@ -95,6 +95,7 @@ def test_an_accepted_image_is_empty_as_long_as_nothing_is_labelled_on_it():
     assert queue.decided("0002") is COMMITTED
     assert queue.accepted_count == 3
     queue.set_state("0000", FLAGGED)
+    queue.set_unflagged("0000", COMMITTED)
     assert (queue.state_of("0000"), queue.unflagged("0000")) == (FLAGGED, COMMITTED)
 
 
@@ -218,6 +219,27 @@ def test_a_flag_keeps_labels_and_proposal_and_goes_with_a_second_press_or_an_und
     assert session.state_of("a") is FLAGGED
     session.editing.accept()
     assert session.state_of("a") is COMMITTED
+
+
+def test_taking_a_flag_away_accepts_nothing_that_only_an_undone_step_accepted(session):
+    session.navigation.flag()
+    session.navigation.open_image("a")
+    session.prompting.add_box((10, 10), (40, 40))
+    session.editing.accept()
+    assert session.state_of("a") is COMMITTED
+    session.undo()
+    session.undo()
+    assert session.state_of("a") is FLAGGED
+    session.navigation.flag()
+    assert session.state_of("a") is UNTOUCHED
+    session.undo()
+    session.undo()
+    assert session.state_of("a") is UNTOUCHED
+    session.redo()
+    session.redo()
+    session.undo()
+    session.navigation.flag()
+    assert session.state_of("a") is UNTOUCHED
 
 
 def test_going_to_a_name_that_is_not_there_is_said(session):

@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 
 from napari_usgseg.annotation.overview import passes
+from napari_usgseg.core.errors import LabelWriteError
 from napari_usgseg.jobs.files import summary_of
 from napari_usgseg.project.project import Project
 from napari_usgseg.project.records import ImageProposal, ImageState
-from tests.support.bench import Bench, opened_again
+from tests.support.bench import Bench, opened_again, with_square
 from tests.support.labelling import follow_anew
 
 
@@ -54,6 +55,26 @@ def test_marked_images_are_accepted_in_one_step_and_taken_back_in_one(bench, on_
     session.navigation.open_image("b")
     np.testing.assert_array_equal(session.labels, on_disk("b"))
     assert session.proposal.objects == ()
+
+
+def test_labels_beside_what_was_accepted_are_seen_after_an_undo_too(bench):
+    session = bench.session
+    for name in ("a", "b", "c"):
+        session.navigation.open_image(name)
+        session.editing.painted(with_square(session.labels, 50))
+        session.editing.accept()
+        session.prompting.add_box((10, 10), (30, 30))
+    bench = opened_again(bench)
+    session = bench.session
+    assert states(session) == [ACCEPTED] * 3
+    session.overview.accept(["a", "b", "c"])
+    bench = opened_again(bench)
+    session = bench.session
+    for move in (session.undo, session.redo, session.undo):
+        move()
+        assert states(session) == [ACCEPTED] * 3
+    assert session.undo_stack.position == session.undo_stack.count - 1
+    assert states(opened_again(bench).session) == [ACCEPTED] * 3
 
 
 def test_the_step_survives_a_restart_and_follows_from_the_history(bench, folder, on_disk):
@@ -105,6 +126,31 @@ def test_nothing_is_accepted_that_is_empty_awaited_or_in_a_folder_for_reading(be
     session.store.read_only = "it is read only"
     session.overview.accept(["a"])
     assert session.state_of("a") is PROPOSED
+
+
+@pytest.mark.parametrize("at", ["before", "meanwhile"])
+def test_nothing_is_accepted_from_a_store_that_lacks_what_was_done(bench, on_disk, monkeypatch, at):
+    session, record = bench.session, Project.record
+
+    def refuse(store, events):
+        raise LabelWriteError(store.root, "the disk is full")
+
+    session.editing.painted(with_square(session.labels))
+    monkeypatch.setattr(Project, "record", refuse)
+    bench.hold = at == "meanwhile"
+    session.editing.painted(with_square(session.labels, 20))
+    strokes = session.labels
+    session.navigation.open_image("b")
+    session.overview.accept(["a"])
+    bench.release()
+    assert session.state_of("a") is PROPOSED
+    assert session.undo_stack.count == 2
+    assert any("Nothing was changed" in text for _, text in bench.notes)
+    monkeypatch.setattr(Project, "record", record)
+    session.retry()
+    session.overview.accept(["a"])
+    assert session.state_of("a") is ACCEPTED
+    np.testing.assert_array_equal(on_disk("a"), strokes)
 
 
 def test_the_prompts_of_an_image_accepted_with_others_can_be_used_on_the_next(bench):

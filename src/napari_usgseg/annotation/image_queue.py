@@ -128,8 +128,6 @@ class ImageQueue:
         before = self._decided[image_id]
         if state is ImageState.ACCEPTED and before is not state:
             self._accept_times.append(time.monotonic())
-        if state is ImageState.FLAGGED and before is not state:
-            self._unflagged[image_id] = before
         self._decided[image_id] = state
         self._show(image_id)
 
@@ -143,6 +141,10 @@ class ImageQueue:
     def unflagged(self, image_id: str) -> ImageState:
         """The state that a flagged image had before."""
         return self._unflagged.get(image_id, ImageState.UNTOUCHED)
+
+    def set_unflagged(self, image_id: str, state: ImageState) -> None:
+        """Note the state that an image had when a person flagged it."""
+        self._unflagged[image_id] = state
 
     def set_proposed(self, image_id: str, proposed: bool) -> None:
         """Note that a proposal waits on an image, or waits no more."""
@@ -300,7 +302,11 @@ class ImageQueue:
         self.set_proposed(image_id, proposal.has_masks)
 
     def apply(self, edit: Edit) -> None:
-        """Follow an edit of an image that is not shown."""
+        """Follow an edit of an image that is not shown.
+
+        A patch does not tell whether labels are left around it: where the image is not kept, and
+        labels were taken away, ``set_drawn`` is for who has read it.
+        """
         image_id, loaded = edit.image_id, self._loaded.get(edit.image_id or "")
         if image_id is None or image_id not in self:
             return
@@ -308,7 +314,9 @@ class ImageQueue:
             if loaded is not None:
                 labels = edit.patch.applied(loaded.labels)
                 self._loaded[image_id] = replace(loaded, labels=labels)
-            self.set_drawn(image_id, bool(edit.patch.after.any()))
+                self.set_drawn(image_id, bool(labels.any()))
+            elif edit.patch.after.any():
+                self.set_drawn(image_id, True)
         if edit.proposal is not None:
             self.propose(image_id, edit.proposal[1])
         if edit.state is not None:

@@ -440,7 +440,7 @@ class UndoNavigation:
             left = len(change.parts) - len(fitting)
             document.say(f"{left} of the images were changed elsewhere and stay so.", "warning")
             change = replace(change, parts=tuple(change.parts[index] for index in fitting))
-        self._read, self._contents = 0, {}
+        contents, self._read, self._contents = self._contents, 0, {}
         document.jobs.cancel(Scope.PROPOSAL)
         if back:
             history.back()
@@ -462,5 +462,9 @@ class UndoNavigation:
             ],
         )
         document.apply(change)
+        for part in change.parts:
+            if part.patch is not None and part.image_id in contents:
+                labels = part.patch.applied(contents[part.image_id].labels)
+                document.image_queue.set_drawn(part.image_id, bool(labels.any()))
         document.say(f"{'Undid' if back else 'Redid'}: {step.name}")
         return True

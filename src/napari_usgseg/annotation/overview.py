@@ -70,12 +70,12 @@ class Overview:
         document.flush()
         if document.store is None or not images:
             return
-        if document.read_only:
-            document.say(f"Nothing was changed: {document.read_only}.", "warning")
+        if self._is_refused():
             return
 
         def take(contents: dict[str, Content]) -> None:
-            document.do(accept.accept_all, [self._state_of(c) for c in contents.values()])
+            if not self._is_refused():  # a save ahead of the reading may have failed
+                document.do(accept.accept_all, [self._state_of(c) for c in contents.values()])
 
         document.ask(
             files.read_contents,
@@ -88,6 +88,13 @@ class Overview:
             done=take,
         )
 
+    def _is_refused(self) -> bool:
+        """True where nothing can be saved, or the store lacks what was done; it is said why."""
+        reason = self._document.read_only or self._document.unsaved
+        if reason:
+            self._document.say(f"Nothing was changed: {reason}.", "warning")
+        return bool(reason)
+
     def _state_of(self, content: Content) -> AnnotationState:
         """An image as a command reads it: the shown one as it is shown."""
         document, image_id = self._document, content.record.image_id
@@ -99,6 +106,7 @@ class Overview:
             labels=content.labels,
             proposal=content.proposal,
             decided=document.image_queue.decided(image_id),
+            unflagged=document.image_queue.unflagged(image_id),
             awaits_proposal=False,
         )
 
