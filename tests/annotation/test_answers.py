@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from napari_usgseg.io.labels import read_labels
+from napari_usgseg.jobs.inference import segment_prompt
 from napari_usgseg.project.records import ImageState
 from tests.support.bench import SIZE_HW, Bench, opened_again, with_square
 
@@ -19,6 +21,82 @@ def test_a_click_while_a_phrase_is_looked_for_gets_its_mask_too(bench) -> None:
     assert not proposal.pending
     assert [item.has_mask for item in proposal.objects] == [True, True]
     assert proposal.objects[proposal.active].mask_at(60, 50)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("second", ["click", "box"])
+def test_a_correction_that_has_no_answer_yet_outlives_a_prompt_for_another_object(
+    bench, order, second
+) -> None:
+    session = bench.session
+    session.prompting.add_point(20, 20)
+    bench.hold = True
+    session.prompting.add_point(27, 20)
+    if second == "click":
+        session.prompting.add_point(60, 45)
+    else:
+        session.prompting.add_box((50, 35), (70, 55))
+    for job in bench.held_for(segment_prompt)[::order]:
+        assert session.is_waiting
+        bench.answer(job)
+    corrected, other = session.proposal.objects
+    assert corrected.mask_at(30, 20)
+    assert other.mask_at(60, 45)
+    assert not session.proposal.pending
+    bench.release()
+    again = opened_again(bench).session
+    assert again.proposal.objects[0].mask_at(30, 20), "the store has it, too"
+    assert again.proposal.objects[1].mask_at(60, 45)
+    again.undo()
+    assert [item.mask_at(30, 20) for item in again.proposal.objects] == [True]
+    again.undo()
+    assert not again.proposal.objects[0].mask_at(30, 20)
+
+
+def test_calling_off_leaves_what_was_answered_and_takes_back_the_rest(bench) -> None:
+    session = bench.session
+    session.prompting.add_point(20, 20)
+    bench.hold = True
+    session.prompting.add_point(27, 20)
+    session.prompting.add_point(60, 45)
+    correction, _ = bench.held_for(segment_prompt)
+    bench.answer(correction)
+    session.prompting.cancel()
+    (item,) = session.proposal.objects
+    assert item.mask_at(30, 20)
+    assert session.proposal.active == 0
+    assert session.undo_stack.position == 2
+    session.prompting.add_point(27, 26)
+    session.prompting.add_point(60, 45)
+    session.prompting.cancel()
+    assert session.proposal.objects == (item,)
+
+
+def test_who_undoes_a_quick_prompt_has_the_one_before_answered(bench) -> None:
+    session = bench.session
+    session.prompting.add_point(20, 20)
+    bench.hold = True
+    session.prompting.add_point(27, 20)
+    session.prompting.add_point(60, 45)
+    session.undo()
+    bench.release()
+    (item,) = session.proposal.objects
+    assert item.mask_at(30, 20)
+    assert not session.proposal.pending
+
+
+def test_another_object_is_taken_to_work_on_while_an_answer_is_awaited(bench) -> None:
+    session = bench.session
+    session.prompting.add_point(20, 20)
+    bench.hold = True
+    session.prompting.add_point(60, 45)
+    session.prompting.pick_object(0)
+    assert session.proposal.active == 0
+    bench.release()
+    assert [item.has_mask for item in session.proposal.objects] == [True, True]
+    assert session.proposal.active == 0
+    again = opened_again(bench).session
+    assert [item.has_mask for item in again.proposal.objects] == [True, True]
 
 
 def test_what_was_looked_for_keeps_the_class_that_it_was_looked_for(bench) -> None:

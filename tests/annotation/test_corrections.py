@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
+
 from napari_usgseg.jobs.inference import segment_prompt
 
 
@@ -39,3 +42,44 @@ def test_a_click_on_what_a_phrase_found_corrects_it(session):
     found = session.proposal.objects[0].proposal
     session.prompting.add_point(31, 20)
     assert previous[0] is found.mask
+
+
+def line(*points):
+    return np.array(points, np.float32)
+
+
+@pytest.mark.parametrize("first", ["click", "scribble"])
+def test_a_negative_click_never_adds_what_an_earlier_one_took_away(session, first):
+    session.prompting.add_point(30, 30)
+    if first == "click":
+        session.prompting.add_point(38, 30)
+    else:
+        session.prompting.add_scribble(line((34, 30), (38, 30)))
+    session.prompting.add_point(38, 30, positive=False)
+    before = session.proposal.objects[0].proposal.mask
+    assert not before[30, 38]
+    session.prompting.add_point(25, 30, positive=False)
+    after = session.proposal.objects[0].proposal.mask
+    assert not (after & ~before).any()
+    assert 0 < after.sum() < before.sum()
+
+
+def test_a_positive_click_never_takes_away_what_an_earlier_one_added(session):
+    session.prompting.add_box((10, 10), (60, 50))
+    session.prompting.add_point(30, 30, positive=False)
+    session.prompting.add_point(30, 30)
+    before = session.proposal.objects[0].proposal.mask
+    assert before[30, 30]
+    session.prompting.add_point(62, 30)
+    assert not (before & ~session.proposal.objects[0].proposal.mask).any()
+
+
+def test_prompts_that_were_not_answered_yet_all_stay(bench):
+    session = bench.session
+    session.prompting.add_box((10, 10), (60, 50))
+    bench.hold = True
+    for x in (30, 34, 38):
+        session.prompting.add_point(x, 30, positive=False)
+    assert len(session.proposal.objects[0].prompts.point_coords) == 3
+    bench.release()
+    assert not any(session.proposal.objects[0].mask_at(x, 30) for x in (30, 34, 38))

@@ -541,9 +541,11 @@ def test_a_box_that_waits_for_its_answer_has_it_after_a_proposal_too(project, ma
     session = bench.session
     session.prompt_predictor.set_mode(Mode.SEMI)
     session.navigation.open_image("04")
-    assert held_back(bench, lambda: session.prompting.add_box((30, 20), (90, 70)))
-    assert session.proposal.pending
+    held = held_back(bench, lambda: session.prompting.add_box((30, 20), (90, 70)))
     session.prompt_predictor.propose()
+    assert session.proposal.pending
+    for job in held:
+        bench.run(job)
     assert not session.proposal.pending
     (item,) = session.proposal.objects
     assert item.has_mask

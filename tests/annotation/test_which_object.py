@@ -62,6 +62,13 @@ def picking(state: AnnotationState, class_id: int) -> AnnotationState:
     return after(state, classes.pick_class(state, class_id))
 
 
+def asked_for(state: AnnotationState, index: int) -> AnnotationState:
+    """The state while an answer about an object is awaited."""
+    item = state.proposal.objects[index]
+    proposal = state.proposal.putting(item, replace(item, is_asked=True))
+    return replace(state, proposal=proposal)
+
+
 NEW = 3
 MEANT = {
     "a click into the head under work": (HEAD, "click", (50, 60), 0),
@@ -140,6 +147,46 @@ def test_after_new_object_the_next_prompt_begins_one_whatever_is_near(state) -> 
     assert len(after(again, do(again, "scribble", 50, 60)).proposal.objects) == 3
 
 
+def test_new_object_waits_for_a_positive_prompt(state) -> None:
+    for prompt in ("negative", "negative lasso"):
+        new = after(state, prompts.new_object(state))
+        less = after(new, do(new, prompt, 50, 60))
+        assert less.begins_new
+        assert len(after(less, do(less, "click", 50, 60)).proposal.objects) == 1 + len(
+            less.proposal.objects
+        )
+
+
+def test_of_a_scribble_stays_what_was_not_overruled(state) -> None:
+    drawn = line((35, 60), (65, 60))
+    cut_in_two = item(disc(50, 60, 20) & ~disc(50, 60, 5))
+    head = replace(cut_in_two, prompts=Prompts(scribbles=((drawn, 1), (line((2, 2), (9, 2)), 0))))
+    scribbled = replace(state, proposal=state.proposal.with_object(0, head))
+    asked = after(scribbled, do(scribbled, "click", 50, 85)).proposal.current
+    (left, _), (right, _), (nothing, sign) = asked.prompts.scribbles
+    assert (left[0].tolist(), left[-1].tolist()) == ([35, 60], [44, 60])
+    assert (right[0].tolist(), right[-1].tolist()) == ([56, 60], [65, 60])
+    assert (nothing.tolist(), sign) == ([[2, 2], [9, 2]], 0)
+
+
+def test_a_box_or_a_click_after_a_lasso_is_not_bound_to_what_was_drawn(state) -> None:
+    waiting = after(state, do(state, "lasso", 120, 100))
+    assert waiting.proposal.current.drawn is not None
+    for prompt in ("box anew", "click", "scribble"):
+        asked = after(waiting, do(waiting, prompt, 120, 100)).proposal
+        assert asked.active == NEW
+        assert asked.current.drawn is None
+
+
+def test_an_object_that_was_not_found_is_meant_where_it_was_pointed_at(state) -> None:
+    asked = after(state, prompts.add_point(state, 110, 15)).proposal
+    empty = Proposal(np.zeros(SIZE_HW, bool), np.zeros(4, np.float32), 0.1, "", 0.1)
+    answer = replace(asked.current, proposal=empty, is_asked=False)
+    answered = replace(state, proposal=asked.putting(asked.current, answer))
+    assert after(answered, do(answered, "click", 118, 22)).proposal.active == NEW
+    assert len(after(answered, do(answered, "click", 2, 2)).proposal.objects) == 5
+
+
 def test_an_object_is_taken_to_work_on_with_its_class_and_dropped(state) -> None:
     assert after(state, prompts.pick_object_at(state, 85, 60)).proposal.active == 1
     taken = after(state, prompts.next_object(state))
@@ -151,10 +198,11 @@ def test_an_object_is_taken_to_work_on_with_its_class_and_dropped(state) -> None
     assert [each.class_id for each in dropped.objects] == [HEAD, HEAD]
     assert dropped.objects[dropped.active] is taken.proposal.current, "the others stay as they are"
     assert after(taken, prompts.drop(taken)).proposal.active is None
-    waits = replace(taken, proposal=replace(taken.proposal, pending=True))
-    for command in (prompts.drop, prompts.next_object):
-        with pytest.raises(Refused, match="Wait"):
-            command(waits)
+    waits = asked_for(taken, 2)
+    with pytest.raises(Refused, match="Wait"):
+        prompts.drop(waits)
+    assert len(after(waits, prompts.drop(waits, 0)).proposal.objects) == 2
+    assert after(waits, prompts.next_object(waits)).proposal.active == 0
     inner = item(disc(50, 60, 8), ILIUM)
     nested = replace(state.proposal, objects=(*state.proposal.objects, inner))
     first = after(state, prompts.pick_object_at(replace(state, proposal=nested), 50, 60))
@@ -198,7 +246,7 @@ def test_what_is_drawn_is_taken_as_it_is(state) -> None:
     assert np.array_equal(wide.proposal.objects[-1].proposal.mask, stroke), "it touches nothing"
     rubbed = prompts.draw_stroke(state, line((30, 60), (70, 60)), 6, positive=False)
     assert not after(state, rubbed).proposal.objects[0].mask_at(50, 60)
-    waits = replace(state, proposal=replace(state.proposal, pending=True))
+    waits = asked_for(state, 0)
     with pytest.raises(Refused, match="Wait"):
         prompts.draw_lasso(waits, ring(120, 100, 9))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,11 @@ def accept(serial: int, image_id: str = "1", before=None, after=None) -> Event:
 def propose(serial: int, image_id: str = "1", x: float = 4.0) -> Event:
     edit = Edit("click", image_id, (ImageProposal(), some_proposal(x)))
     return Event(serial, EventKind.EDIT, image_id, edit)
+
+
+def asked_for(proposal: ImageProposal) -> ImageProposal:
+    items = tuple(replace(item, is_asked=True) for item in proposal.objects)
+    return replace(proposal, objects=items)
 
 
 def test_an_accept_is_there_with_state_steps_and_label_file_after_opening_again(
@@ -97,13 +103,11 @@ def test_what_was_undone_can_be_redone_after_opening_again_until_something_new_i
 
 
 def test_an_answer_takes_the_place_of_the_prompt_that_waited_for_it(folder: Path) -> None:
-    from dataclasses import replace
-
     store = Project(folder)
-    pending = replace(some_proposal(), pending=True)
+    pending = asked_for(some_proposal())
     answered = some_proposal()
     edit = Edit("click", "1", (ImageProposal(), pending))
-    second = Edit("click", "1", (answered, replace(some_proposal(9), pending=True)))
+    second = Edit("click", "1", (answered, asked_for(some_proposal(9))))
     store.record([Event(1, EventKind.EDIT, "1", edit)])
     assert store.read_proposal("1").pending
     body = {"model": "nano", "seconds": 0.1}
@@ -115,6 +119,21 @@ def test_an_answer_takes_the_place_of_the_prompt_that_waited_for_it(folder: Path
     assert store.read_proposal("1").pending, "a late answer to an earlier prompt changes nothing"
     assert not store.read_step(1).proposal[1].pending
     assert store.read_step(3).proposal[1].pending
+
+
+def test_the_answers_to_two_objects_that_one_prompt_left_waiting_are_kept(folder: Path) -> None:
+    store = Project(folder)
+    (one,), (two,) = some_proposal().objects, some_proposal(9).objects
+    asked = tuple(replace(item, is_asked=True) for item in (one, two))
+    both = ImageProposal(asked, 1)
+    store.record([Event(1, EventKind.EDIT, "1", Edit("click", "1", (ImageProposal(), both)))])
+    half = both.putting(asked[1], two)
+    whole = half.putting(asked[0], one)
+    for serial, proposal in ((2, half), (3, whole)):
+        answer = Event(serial, EventKind.ANSWER, "1", step=1, proposal=proposal)
+        store.record([answer])
+        assert store.read_proposal("1").pending is (proposal is half)
+    assert not store.read_step(1).proposal[1].pending
 
 
 def test_events_that_are_sent_twice_are_kept_once(folder: Path) -> None:

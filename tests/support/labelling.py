@@ -40,7 +40,7 @@ def some_proposal(x: float = 4.0) -> ImageProposal:
     box = np.array([2, 3, 8, 7], np.float32)
     proposal = Proposal(mask, box, 0.75, "cyst", 0.5, logits)
     prompts = Prompts(np.array([[x, 5]], np.float32), np.array([1], np.int32))
-    return ImageProposal((ProposedObject(1, prompts, proposal),), 0, False, "nano", ("a note",))
+    return ImageProposal((ProposedObject(1, prompts, proposal),), 0, "nano", ("a note",))
 
 
 def label_path(store: LabelStore, image_id: str) -> Path:

@@ -31,9 +31,11 @@ from ..project.records import (
     ImageProposal,
     ImageState,
     LabelMap,
+    ProposedObject,
     SaveReport,
 )
 from ..project.versions import model_name
+from .commands.prompts import unasked
 from .image_queue import ImageQueue
 from .settings import Settings
 from .state import MODEL, TEXT, AnnotationState, Change, Refused, Status
@@ -315,24 +317,42 @@ class AnnotationDocument:
             self.images_changed.emit(tuple(part.image_id for part in edit.parts))
 
     def ask_prompt(self) -> None:
-        """Have the active object segmented."""
+        """Have those objects segmented whose newest prompt has no answer yet."""
 
-    def answer(self, answered: ImageProposal, body: dict[str, Any]) -> None:
-        """Put a model's answer in the place of the proposal that waited for it."""
-        step = self.undo_stack.answer(self.proposal, answered)
+    def answer(
+        self, asked: ProposedObject, made: ProposedObject, model_id: str, body: dict[str, Any]
+    ) -> None:
+        """Put a model's answer in the place of an object that waited for it."""
+        step = self.undo_stack.last_with(asked)
+
+        def answered(proposal: ImageProposal) -> ImageProposal:
+            if proposal.index_of(asked) is None:
+                return proposal
+            return replace(proposal.putting(asked, made), model_id=model_id)
+
+        proposal = self.undo_stack.change(answered, self.proposal)
         if step is not None and self.record is not None:
             image_id = self.record.image_id
-            self.note(EventKind.ANSWER, image_id, step=step, proposal=answered, body=body)
-        self.set_state(proposal=answered)
+            self.note(EventKind.ANSWER, image_id, step=step, proposal=proposal, body=body)
+        self.set_state(proposal=proposal)
 
-    def take_back_prompt(self) -> ImageProposal | None:
-        """Forget a prompt that had no answer; gives what was proposed before, if that is known."""
-        found = self.undo_stack.take_back(self.proposal)
+    def call_off(self, asked: ProposedObject) -> None:
+        """Forget the prompt of an object that had no answer."""
+        found = self.undo_stack.take_back(asked)
         if found is None or self.record is None:
-            return None
-        step, before = found
-        self.note(EventKind.TAKEN_BACK, self.record.image_id, step=step, proposal=before)
-        return before
+            self.set_state(proposal=unasked(self.proposal, asked))
+            return
+        step, (before, after) = found
+        index = after.index_of(asked)
+        assert index is not None
+        former = before.objects[index] if index < len(before.objects) else None
+
+        def without(proposal: ImageProposal) -> ImageProposal:
+            return before if proposal is after else proposal.putting(asked, former)
+
+        proposal = self.undo_stack.change(without, self.proposal)
+        self.note(EventKind.TAKEN_BACK, self.record.image_id, step=step, proposal=proposal)
+        self.set_state(proposal=proposal)
 
     # -- jobs ----------------------------------------------------------------------------------
 

@@ -191,9 +191,7 @@ class Navigation:
         warn_of(document, loaded)
         document.loaded = replace(loaded, warning="")
         proposal = document.image_queue.take_proposal(image_id) or loaded.proposal
-        document.set_state(
-            labels=loaded.labels, proposal=unasked(proposal) if proposal.pending else proposal
-        )
+        document.set_state(labels=loaded.labels, proposal=unasked(proposal))
         document.image_queue.set_drawn(image_id, bool(loaded.labels.any()))
         table = with_values(document.table, loaded.values, document.settings.labelling)
         if table is not document.table:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ..core.types import TextPrompt
-from ..jobs import Lane, Scope, files, inference
+from ..jobs import Job, Lane, Scope, files, inference
 from ..jobs.files import Prior
 from ..jobs.inference import Found
 from ..models.grounding.phrases import all_foreign, as_phrase, split_phrases
@@ -43,6 +43,7 @@ class Prompting:
     ) -> None:
         self._document, self._predictor, self._tuning = document, predictor, tuning
         self._vain: tuple[object, ...] = ()  # the search that failed last, or was refused
+        self._asked: list[tuple[ProposedObject, Job]] = []  # whose answers are on their way
         self.add_point = document.bind(prompts.add_point)
         self.add_box = document.bind(prompts.add_box)
         self.add_scribble = document.bind(prompts.add_scribble)
@@ -73,7 +74,7 @@ class Prompting:
             )
             return
         document.jobs.cancel("alike", "use")
-        search, asked = self._begin_search(text, by_person=phrase is not None), self._asked
+        search, asked = self._begin_search(text, by_person=phrase is not None), self._wanted
 
         def done(found: Found) -> None:
             self._vain = asked if all_foreign(text, found.notes) else ()
@@ -99,14 +100,14 @@ class Prompting:
         Whether the model cannot be had or does not know the phrase: on the next image it would be
         the same.
         """
-        if self._vain == self._asked:
+        if self._vain == self._wanted:
             text = self._document.settings.phrase
             self._document.say(f"'{text}' is not looked for by itself: press Find to try again.")
         else:
             self.find()
 
     @property
-    def _asked(self) -> tuple[object, ...]:
+    def _wanted(self) -> tuple[object, ...]:
         """All that a search depends on but the image."""
         chosen = self._document.settings
         limits = chosen.box_threshold, chosen.text_threshold
@@ -204,75 +205,67 @@ class Prompting:
     # -- the masks of prompts ------------------------------------------------------------------
 
     def ask(self) -> None:
-        """Have the active object segmented."""
-        document, chosen = self._document, self._document.settings
-        current = document.proposal.current
-        if current is None or document.loaded is None:
+        """Have those objects segmented whose newest prompt has no answer yet.
+
+        Each waits for its own: a prompt for another object calls nothing off.
+        """
+        document = self._document
+        if document.loaded is None:
             return
-        document.ask(
+        going_on = []
+        for asked, job in self._asked:
+            if document.proposal.index_of(asked) is None:
+                job.cancel()
+            elif job.is_awaited:
+                going_on.append((asked, job))
+        waiting = [asked for asked, _ in going_on]
+        self._asked = going_on
+        for item in document.proposal.objects:
+            if item.is_asked and item not in waiting:
+                self._ask(item)
+
+    def _ask(self, asked: ProposedObject) -> None:
+        """Have an object segmented."""
+        document, chosen = self._document, self._document.settings
+
+        def take(found: Found) -> None:
+            self._take_mask(asked, found)
+
+        job = document.ask(
             inference.segment_prompt,
             document.source(),
             chosen.segmenter,
-            current.prompts,
+            asked.prompts,
             chosen.cleaning,
-            current.corrected,
-            current.drawn,
-            self._predictor.joining(current.class_id),
+            asked.corrected,
+            asked.drawn,
+            self._predictor.joining(asked.class_id),
             lane=Lane.CLICKS,
-            key="prompt",
             scope=Scope.PROPOSAL,
             text="Segmenting...",
             kind=MODEL,
-            done=self._take_mask,
+            done=take,
         )
+        self._asked.append((asked, job))
 
-    def _take_mask(self, found: Found) -> None:
-        """Put what was found in the place of the proposal that waits for it."""
-        document, pending = self._document, self._document.proposal
-        current = pending.current
-        if current is None or not pending.pending:
+    def _take_mask(self, asked: ProposedObject, found: Found) -> None:
+        """Put what was found in the place of the object that waits for it, if it still does."""
+        document = self._document
+        if document.proposal.index_of(asked) is None:
             return
-        assert pending.active is not None
-        ppn = number_in(found.model_id) or current.ppn
-        item = replace(current, proposal=found.proposals[0], ppn=ppn, drawn=None)
-        answered = replace(
-            pending.with_object(pending.active, item), pending=False, model_id=found.model_id
-        )
+        ppn = number_in(found.model_id) or asked.ppn
+        item = replace(asked, proposal=found.proposals[0], ppn=ppn, drawn=None, is_asked=False)
         body = {"model": found.model_id, "seconds": round(found.seconds, 4)}
-        document.answer(answered, body)
+        document.answer(asked, item, found.model_id, body)
         self.credit(found)
         if not item.has_mask:
             document.facts["note"] = NOTHING_THERE
-        elif len(item.prompts.point_coords) >= MANY_CLICKS and current.drawn is None:
+        elif len(item.prompts.point_coords) >= MANY_CLICKS and asked.drawn is None:
             document.facts["note"] = ANOTHER_WAY
         if found.notes:  # why learned prompts did not join
             self._predictor.is_broken(" ".join(found.notes))
         document.proposal_changed.emit()
         document.states_changed.emit()
-        self._ask_left()
-
-    def _ask_left(self) -> None:
-        """Have those objects segmented whose prompt had no answer when the next one came."""
-        left = tuple(
-            item
-            for item in self._document.proposal.objects
-            if item.proposal is None and not item.prompts.is_empty
-        )
-        if not left:
-            return
-
-        def take(found: Found) -> None:
-            document = self._document
-            self.credit(found)
-            made = dict(zip(map(id, left), found.proposals, strict=True))
-            proposal = document.proposal
-            objects = tuple(
-                replace(item, proposal=made[id(item)]) if id(item) in made else item
-                for item in proposal.objects
-            )
-            document.edit_proposal("segment", replace(proposal, objects=objects))
-
-        self.segment_objects(left, key="left", done=take)
 
     def segment_objects(
         self, items: tuple[ProposedObject, ...], *, key: str, done: Callable[[Found], None]
@@ -298,8 +291,9 @@ class Prompting:
         proposal, current = self._document.proposal, self._document.proposal.current
         if current is None or proposal.active is None or current.prompts.is_empty:
             return
-        item = replace(current, prompts=replace(current.prompts, mask_input=None), drawn=None)
-        again = replace(proposal.with_object(proposal.active, item), pending=True)
+        prompts = replace(current.prompts, mask_input=None)
+        item = replace(current, prompts=prompts, drawn=None, is_asked=True)
+        again = proposal.with_object(proposal.active, item)
         self._document.edit_proposal("redo with other settings", again)
 
     def credit(self, found: Found) -> None:
@@ -327,13 +321,11 @@ class Prompting:
         self._document.tell()
 
     def drop_pending(self) -> None:
-        """Take back a prompt that has no answer."""
+        """Take back the prompts that have no answer."""
         document = self._document
-        while document.proposal.pending:
-            before = document.take_back_prompt()
-            document.set_state(
-                proposal=prompts.unasked(document.proposal) if before is None else before
-            )
+        while asked := [item for item in document.proposal.objects if item.is_asked]:
+            current = document.proposal.current
+            document.call_off(current if current in asked and current else asked[-1])
             document.proposal_changed.emit()
 
 

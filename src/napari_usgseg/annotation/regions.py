@@ -42,26 +42,24 @@ def lasso_mask(polygon: FloatArray, size_hw: tuple[int, int]) -> BoolArray:
 
 
 def stroke_mask(line: FloatArray, width: float, size_hw: tuple[int, int]) -> BoolArray:
-    """The pixels within half of ``width`` pixels of a line (M, 2), M >= 1; at least the line's."""
-    from scipy import ndimage
+    """The pixels within half of ``width`` pixels of a line (M, 2), M >= 1; at least the line's.
 
-    mask = np.zeros(size_hw, bool)
-    margin = int(np.ceil(width)) + 1  # a stroke beyond the border may reach over it
-    beyond = (size_hw[0] + 2 * margin, size_hw[1] + 2 * margin)
-    x0, y0, x1, y1 = _window(line + margin, width, beyond)
-    if x1 <= x0 or y1 <= y0:
-        return mask
+    A disc is stamped at each of its pixels: a person waits for it.
+    """
+    radius = max(width / 2, 0.5)
+    reach = int(radius)
+    height, width_px = size_hw
     length = float(np.linalg.norm(np.diff(line, axis=0), axis=1).sum())
     points = scribble_to_points(line, 0.5, 2 + int(2 * length))
-    at = np.rint(points).astype(int) + margin - (x0, y0)
-    at = at[(at >= 0).all(1) & (at < (x1 - x0, y1 - y0)).all(1)]
-    window = np.ones((y1 - y0, x1 - x0), bool)
-    window[at[:, 1], at[:, 0]] = False
-    if len(at):
-        wide = np.zeros(beyond, bool)
-        wide[y0:y1, x0:x1] = ndimage.distance_transform_edt(window) <= max(width / 2, 0.5)
-        mask = wide[margin:-margin, margin:-margin]
-    return mask
+    at = np.unique(np.rint(points).astype(int), axis=0)
+    at = at[((at >= -reach) & (at < (width_px + reach, height + reach))).all(1)]
+    side = np.arange(-reach, reach + 1)
+    disc = side[:, None] ** 2 + side**2 <= radius**2
+    beyond = np.zeros((height + 4 * reach, width_px + 4 * reach), bool)  # discs may lie over edges
+    for x, y in at + reach:
+        beyond[y : y + len(side), x : x + len(side)] |= disc
+    inside = slice(2 * reach, 2 * reach + height), slice(2 * reach, 2 * reach + width_px)
+    return beyond[inside].copy()
 
 
 def _window(
@@ -151,6 +149,20 @@ def along(line: FloatArray) -> list[tuple[float, float]]:
     return [(float(x), float(y)) for x, y in points]
 
 
+def parts_on(line: FloatArray, mask: BoolArray) -> list[FloatArray]:
+    """The parts of a line (M, 2) that lie on a mask (H, W): the line itself where all of it does.
+
+    A part has two points at least, so that it is a line.
+    """
+    points = np.array(along(line), np.float32)
+    on = np.array([value_at(mask, x, y) for x, y in points], bool)
+    if on.all():
+        return [line]
+    ends = np.flatnonzero(np.diff(np.concatenate([[False], on, [False]])))
+    runs = zip(ends[::2], ends[1::2], strict=True)
+    return [points[begin:end] for begin, end in runs if end - begin > 1]
+
+
 def line_within(line: FloatArray, size_hw: tuple[int, int]) -> FloatArray:
     """The part of a line (M, 2) that is in the image: its own points where all are, else others."""
     last = np.array([size_hw[1], size_hw[0]], np.float32) - 1
@@ -176,11 +188,13 @@ def why_no_box(box: FloatArray, size_hw: tuple[int, int], least: float) -> str:
     return OUTSIDE if tiny else ""
 
 
-def why_no_lasso(polygon: FloatArray, size_hw: tuple[int, int]) -> str:
-    """Why a closed line (M, 2) means nothing in an image, and what to do; "" where it does."""
-    if len(polygon) < 3 or float(np.ptp(polygon, axis=0).min()) < 1:
-        return NO_LOOP
-    return "" if lasso_mask(polygon, size_hw).any() else OUTSIDE
+def why_no_lasso(polygon: FloatArray) -> str:
+    """Why a closed line (M, 2) goes round nothing, and what to do; "" where it goes round a part.
+
+    That may still lie outside of the image.
+    """
+    thin = len(polygon) < 3 or float(np.ptp(polygon, axis=0).min()) < 1
+    return NO_LOOP if thin else ""
 
 
 def deepest(mask: BoolArray) -> FloatArray:

@@ -6,10 +6,11 @@ An edit's step has the serial of its event, and the stack gives out all serials.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import replace
 
 from ..project.project import LabelStore
-from ..project.records import Edit, Event, EventKind, ImageProposal, Step, Steps
+from ..project.records import Edit, Event, EventKind, ImageProposal, ProposedObject, Step, Steps
 
 KEPT = 48
 
@@ -105,29 +106,48 @@ class UndoStack:
         self._position += 1
         return self._steps[self._position - 1]
 
-    def answer(self, pending: ImageProposal, answered: ImageProposal) -> int | None:
-        """Put an answered proposal in the place of a pending one; gives the step that led to it."""
-        found = None
-        for number, edit in self._content.items():
-            if edit.proposal is None or pending not in edit.proposal:
-                continue
-            if edit.proposal[1] is pending:
-                found = number
-            before, after = (
-                answered if proposal is pending else proposal for proposal in edit.proposal
-            )
-            self._content[number] = replace(edit, proposal=(before, after))
-        return found
+    def change(
+        self, changed: Callable[[ImageProposal], ImageProposal], shown: ImageProposal
+    ) -> ImageProposal:
+        """Change all that was proposed, and what is ``shown``; gives that. The same stays the same.
 
-    def take_back(self, pending: ImageProposal) -> tuple[int, ImageProposal] | None:
-        """Forget the step that led to a proposal; gives its number and what was proposed before."""
-        for index in reversed(range(self._position)):
-            edit = self._content.get(self._steps[index].number)
-            if edit is not None and edit.proposal is not None and edit.proposal[1] is pending:
-                number = self._steps.pop(index).number
-                del self._content[number]
+        The step of a prompt gets the answer to it that way.
+        """
+        made: dict[int, tuple[ImageProposal, ImageProposal]] = {}
+
+        def once(proposal: ImageProposal) -> ImageProposal:
+            if id(proposal) not in made:
+                made[id(proposal)] = proposal, changed(proposal)
+            return made[id(proposal)][1]
+
+        for number, edit in self._content.items():
+            if edit.proposal is not None:
+                before, after = edit.proposal
+                self._content[number] = replace(edit, proposal=(once(before), once(after)))
+        return once(shown)
+
+    def last_with(self, item: ProposedObject) -> int | None:
+        """The newest step that is done after which an object is proposed; None if not known."""
+        for step in reversed(self._steps[: self._position]):
+            edit = self._content.get(step.number)
+            if edit and edit.proposal and edit.proposal[1].index_of(item) is not None:
+                return step.number
+        return None
+
+    def take_back(
+        self, item: ProposedObject
+    ) -> tuple[int, tuple[ImageProposal, ImageProposal]] | None:
+        """Forget the step that asked for an object; gives its number and what it did."""
+        for place in reversed(range(self._position)):
+            number = self._steps[place].number
+            edit = self._content.get(number)
+            if edit is None or edit.proposal is None:
+                continue
+            before, after = edit.proposal
+            if before.index_of(item) is None and after.index_of(item) is not None:
+                del self._steps[place], self._content[number]
                 self._position -= 1
-                return number, edit.proposal[0]
+                return number, (before, after)
         return None
 
     def forget(self, image_id: str) -> None:

@@ -234,14 +234,16 @@ class _Follower:
     """One image of one annotator, while the events go by.
 
     ``document`` is what is proposed now (``proposed``: it has masks), ``asked`` the last prompt's
-    name, ``found`` what a find proposed whose search is still to come (the two are written in
-    either order), ``accepted`` the documents that were accepted and not taken back.
+    name, ``answered`` the document of the prompts that it answers, ``found`` what a find proposed
+    whose search is still to come (the two are written in either order), ``accepted`` the documents
+    that were accepted and not taken back.
     """
 
     row: ImageEffort
     document: str | None = None
     proposed: bool = False
     asked: str = ""
+    answered: str | None = None
     found: str | None = None
     accepted: list[str] = field(default_factory=list)
     painted: bool = False
@@ -256,8 +258,10 @@ class _Follower:
             self.row.waited_s += float(body.get("seconds", 0.0))
             model = str(body.get("model", ""))
             self._name_model(model)
-            if self.document == body.get("pending"):
+            pending = body.get("pending")
+            if pending in (self.document, self.answered):  # several objects may be asked for
                 self._propose(self.asked, model, body)
+                self.answered = pending
         elif event.kind is EventKind.PROPOSAL:
             self._unasked(body)
         elif "draft" in body:
@@ -321,7 +325,7 @@ class _Follower:
         self._propose(BY_PPN, model, body)
 
     def _propose(self, source: str, model: str, body: dict[str, Any]) -> None:
-        self.document, self.proposed = body.get("draft"), bool(body.get("proposed", False))
+        self._show(body)
         if self.row.first is None and self.proposed and self.document is not None:
             self.row.first = First(source, model, self.document)
 
@@ -333,7 +337,11 @@ class _Follower:
         again = kind is EventKind.REDO and self.proposed and document is None
         if again and self.document is not None:
             self.accepted.append(self.document)
-        self.document, self.proposed = document, bool(body.get("proposed", False))
+        self._show(body)
+
+    def _show(self, body: dict[str, Any]) -> None:
+        self.document, self.proposed = body.get("draft"), bool(body.get("proposed", False))
+        self.answered = None
 
     def _name_model(self, name: str) -> None:
         models = self.row.models

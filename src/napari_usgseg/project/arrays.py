@@ -10,6 +10,7 @@ import json
 import struct
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,9 @@ TAGS: dict[str, tuple[type[Any], dict[str, str]]] = {
     "Draft": (ImageProposal, _keys("objects", "active", "pending", "model_id", "notes")),
     "DraftObject": (
         ProposedObject,
-        _keys("class_id", "prompts", "proposal", "by_hand", "number", "ppn", "drawn"),
+        _keys(
+            "class_id", "prompts", "proposal", "by_hand", "number", "ppn", "drawn", is_asked="asked"
+        ),
     ),
     "Prompts": (
         Prompts,
@@ -125,7 +128,7 @@ class Encoder:
 
     def proposal(self, proposal: ImageProposal) -> str | None:
         """The name of the document of what is proposed; None for nothing."""
-        if not proposal.objects and not proposal.notes and not proposal.pending:
+        if not proposal.objects and not proposal.notes:
             return None
         return self.document(self._values(proposal))
 
@@ -196,7 +199,16 @@ class Decoder:
         strange = sorted(values.keys() - names.keys())
         if strange:  # to drop it would lose what a newer version wrote
             raise _unknown(f"a {kind!r} with {', '.join(strange)}")
-        return record(**{names[key]: self._value(item) for key, item in values.items()})
+        named = {names[key]: self._value(item) for key, item in values.items()}
+        return _proposal(**named) if record is ImageProposal else record(**named)
+
+
+def _proposal(pending: bool = False, **values: Any) -> ImageProposal:
+    """What is proposed; earlier versions did not say of which object an answer is awaited."""
+    proposal = ImageProposal(**values)
+    if pending and not proposal.pending and (current := proposal.current) is not None:
+        return proposal.putting(current, replace(current, is_asked=True))
+    return proposal
 
 
 def _unknown(what: str) -> DatasetError:

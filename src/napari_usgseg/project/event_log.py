@@ -468,8 +468,10 @@ class EventLog:
             case _:
                 pass
         if kind is not EventKind.EDIT and "draft" in body and image_id is not None:
-            if kind is EventKind.ANSWER and self.image(image_id).document != body["pending"]:
-                return  # the prompt that it answers is not the last one any more
+            if kind is EventKind.ANSWER:
+                awaited = self._answered(image_id, body["pending"], event.seq)  # by several
+                if self.image(image_id).document not in (body["pending"], awaited):
+                    return  # the prompt that it answers is not the last one any more
             self._set(image_id, draft=body["draft"], proposed=int(body["proposed"]))
 
     def _change(self, seq: int, body: dict[str, Any], image_id: str | None, side: int) -> None:

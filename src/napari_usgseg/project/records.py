@@ -27,7 +27,7 @@ NEAR, LEAST_NEAR = 0.25, 0.03
 """A click outside an object's box still means it within this fraction of the box's side, and within
 this fraction of the image's longer side."""
 AWAITED_NEAR = 0.1
-"""The second of these, where nothing is known yet of the object but what was pointed at."""
+"""The second of these, where nothing is known of the object but what was pointed at."""
 
 
 class ImageState(StrEnum):
@@ -55,6 +55,7 @@ class ProposedObject:
             where none did.
         drawn: (H, W) bool, where the newest prompt is a lasso: its inside, out of which the answer
             does not go; else None.
+        is_asked: its newest prompt has no answer yet.
     """
 
     class_id: int
@@ -64,6 +65,7 @@ class ProposedObject:
     number: int = 0
     ppn: int = 0
     drawn: BoolArray | None = None
+    is_asked: bool = False
 
     @property
     def has_mask(self) -> bool:
@@ -83,8 +85,8 @@ class ProposedObject:
 
     def is_near(self, x: float, y: float, size_hw: tuple[int, int]) -> bool:
         """True where a point (XY pixels) lies within the object's reach in an image of (H, W)."""
-        least = max(size_hw) * (AWAITED_NEAR if self.proposal is None else LEAST_NEAR)
-        if self.proposal is not None:
+        least = max(size_hw) * (LEAST_NEAR if self.has_mask else AWAITED_NEAR)
+        if self.proposal is not None and self.has_mask:
             low, high = self.proposal.box[:2], self.proposal.box[2:]
         else:
             box = self.prompts.box
@@ -105,16 +107,19 @@ class ImageProposal:
     Attributes:
         objects: in the order in which they came.
         active: index of the object that the next prompt corrects, or None.
-        pending: True while the active object's newest prompt has no answer yet.
         model_id: who made the masks.
         notes: sentences for the person ("No 'cyst' found in this image ...").
     """
 
     objects: tuple[ProposedObject, ...] = ()
     active: int | None = None
-    pending: bool = False
     model_id: str = ""
     notes: tuple[str, ...] = ()
+
+    @property
+    def pending(self) -> bool:
+        """True while the newest prompt of an object has no answer yet."""
+        return any(item.is_asked for item in self.objects)
 
     @property
     def has_masks(self) -> bool:
@@ -132,11 +137,23 @@ class ImageProposal:
         return replace(self, objects=objects, active=index)
 
     def without(self, *gone: int) -> ImageProposal:
-        """The same without some objects, awaiting nothing; the active one stays if it is there."""
+        """The same without some objects; the active one stays if it is there."""
         kept = [n for n in range(len(self.objects)) if n not in gone]
         active = kept.index(self.active) if self.active in kept else None
-        objects = tuple(self.objects[n] for n in kept)
-        return replace(self, objects=objects, active=active, pending=False)
+        return replace(self, objects=tuple(self.objects[n] for n in kept), active=active)
+
+    def index_of(self, item: ProposedObject) -> int | None:
+        """Where an object is, this very one; None where it is not."""
+        return next((n for n, other in enumerate(self.objects) if other is item), None)
+
+    def putting(self, item: ProposedObject, other: ProposedObject | None) -> ImageProposal:
+        """The same with another object, or none, in the place of one; itself where that is not."""
+        index = self.index_of(item)
+        if index is None:
+            return self
+        if other is None:
+            return self.without(index)
+        return replace(self.with_object(index, other), active=self.active)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

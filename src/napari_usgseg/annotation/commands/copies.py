@@ -32,7 +32,7 @@ def add_objects(
     proposal = state.proposal
     objects = (*proposal.objects, *made)
     active = len(objects) - 1 if len(made) == 1 else None
-    if proposal.pending:
+    if proposal.current is not None and proposal.current.is_asked:
         active = proposal.active
     new = replace(proposal, objects=objects, active=active, model_id=model_id)
     return Change(state.propose(name, new))

@@ -53,7 +53,7 @@ def lasso(state: AnnotationState, polygon: FloatArray, positive: bool = True) ->
     """Add the inside of a closed line (M, 2) to the labels, or take it out of them."""
     size_hw = state.shown_labels().shape
     polygon = np.asarray(polygon, np.float32)
-    if reason := regions.why_no_lasso(polygon, size_hw):
+    if reason := regions.why_no_lasso(polygon):
         raise Refused(reason)
     return _paint(state, "lasso on labels", regions.lasso_mask(polygon, size_hw), positive)
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...core.geometry import box_from_points, box_within
+from ...core.geometry import box_from_points, box_within, value_at
 from ...core.types import BoolArray, FloatArray, Prompts
 from ...project.records import ImageProposal, ProposedObject
 from ...segmentation.propose import as_logits
@@ -46,9 +46,10 @@ def add_point(state: AnnotationState, x: float, y: float, positive: bool = True)
     if not (-0.5 <= x < width - 0.5 and -0.5 <= y < height - 0.5):
         raise Refused(regions.OUTSIDE)
     index, proposal = _meant(state, [(x, y)], positive), state.proposal
-    answered = positive and index is not None and not proposal.pending
-    if answered and index is not None and proposal.objects[index].mask_at(x, y):
-        return pick_object(state, index)
+    if positive and index is not None:
+        item = proposal.objects[index]
+        if item.mask_at(x, y) and not item.is_asked:
+            return pick_object(state, index)
     return _ask(state, "click", index, lambda item: _clicked(item, x, y, positive))
 
 
@@ -100,16 +101,45 @@ def add_lasso(state: AnnotationState, polygon: FloatArray, positive: bool = True
 def _ask(state: AnnotationState, name: str, index: int | None, asking: Asking) -> Change:
     """Ask for an object, or for a new one of the picked class (``index`` None)."""
     proposal = state.proposal
-    item = ProposedObject(state.table.active, Prompts())
     if index is None:
-        index = len(proposal.objects)
+        item, place = ProposedObject(state.table.active, Prompts()), len(proposal.objects)
     else:
-        item = proposal.objects[index]
+        item, place = _standing(proposal.objects[index]), index
     asked = asking(item)
     if asked is item:
         raise Refused
-    new = replace(proposal.with_object(index, asked), pending=True)
-    return Change(state.propose(name, new), replace(state, begins_new=False))
+    new = proposal.with_object(place, replace(asked, is_asked=True))
+    return Change(state.propose(name, new), _begun(state, index))
+
+
+def _begun(state: AnnotationState, index: int | None) -> AnnotationState:
+    """The state once a prompt for an object has come: one for a new one (None) was waited for."""
+    return replace(state, begins_new=state.begins_new and index is not None)
+
+
+def _standing(item: ProposedObject) -> ProposedObject:
+    """The object with those of its prompts that were not overruled by a later one.
+
+    The mask tells: it follows the newest prompt. What contradicts it would be corrected again with
+    every prompt to come, so that a negative click would add what one before it took away.
+    """
+    item = replace(item, drawn=None)
+    if item.is_asked or item.proposal is None:  # it is not known yet what stands
+        return item
+    prompts, mask = item.prompts, item.proposal.mask
+    pairs = zip(prompts.point_coords, prompts.point_labels, strict=True)
+    stands = np.array([value_at(mask, x, y) == label for (x, y), label in pairs], bool)
+    prompts = replace(
+        prompts,
+        point_coords=prompts.point_coords[stands],
+        point_labels=prompts.point_labels[stands],
+        scribbles=tuple(
+            (part, label)
+            for line, label in prompts.scribbles
+            for part in regions.parts_on(line, mask == bool(label))
+        ),
+    )
+    return replace(item, prompts=prompts)
 
 
 def _clicked(item: ProposedObject, x: float, y: float, positive: bool) -> ProposedObject:
@@ -121,24 +151,29 @@ def _clicked(item: ProposedObject, x: float, y: float, positive: bool) -> Propos
         point_coords=np.concatenate([prompts.point_coords, point]),
         point_labels=np.append(prompts.point_labels, np.int32(positive)).astype(np.int32),
     )
-    return replace(item, prompts=prompts, drawn=None)
+    return replace(item, prompts=prompts)
 
 
 def _scribbled(item: ProposedObject, line: FloatArray, positive: bool) -> ProposedObject:
     """The object with one more scribble (M, 2), which corrects its mask."""
     prompts = _seeded(item, [(float(x), float(y)) for x, y in line], positive)
     scribbles = (*prompts.scribbles, (np.asarray(line, np.float32), int(positive)))
-    return replace(item, prompts=replace(prompts, scribbles=scribbles), drawn=None)
+    return replace(item, prompts=replace(prompts, scribbles=scribbles))
 
 
 def _seeded(item: ProposedObject, at: Sequence[tuple[float, float]], positive: bool) -> Prompts:
-    """The object's prompts with its last mask as ``mask_input``, and a phrase's box as its box.
+    """The object's prompts with its last mask as ``mask_input``.
 
-    A positive prompt beyond the box says that the object goes on there, so that the box goes.
+    Where none of them says where the object is, for a phrase found it or all that did were
+    overruled, its box does. A positive prompt beyond the box says that the object goes on there, so
+    that the box goes.
     """
     prompts = item.prompts
     if item.proposal is not None:
-        box = item.proposal.box if prompts.is_empty and item.has_mask else prompts.box
+        signs = [*prompts.point_labels, *(label for _, label in prompts.scribbles)]
+        box = prompts.box
+        if box is None and not any(signs) and item.has_mask:
+            box = item.proposal.box
         prompts = replace(prompts, box=box, mask_input=item.proposal.low_res_logits)
     box = prompts.box
     if positive and box is not None and not all(_is_in(box, x, y) for x, y in at):
@@ -215,20 +250,18 @@ def _draw(
     if state.is_waiting:
         raise Refused(WAIT)
     proposal, index = state.proposal, _covered(state, inside, positive)
-    item, mask = ProposedObject(state.table.active, Prompts()), inside
-    if index is None:
-        index = len(proposal.objects)
-    else:
-        item = proposal.objects[index]
+    item, mask, place = ProposedObject(state.table.active, Prompts()), inside, len(proposal.objects)
+    if index is not None:
+        item, place = proposal.objects[index], index
         assert item.proposal is not None
         if not positive:
             mask = item.proposal.mask & ~inside
         elif not (redraws and _is_redrawn(item, inside)):
             mask = item.proposal.mask | inside
     if not mask.any():
-        return Change(state.propose(name, proposal.without(index)))
-    edit = state.propose(name, proposal.with_object(index, by_hand(item, mask)))
-    return Change(edit, replace(state, begins_new=False))
+        return Change(state.propose(name, proposal.without(place)))
+    edit = state.propose(name, proposal.with_object(place, by_hand(item, mask)))
+    return Change(edit, _begun(state, index))
 
 
 # -- which object is meant ---------------------------------------------------------------------
@@ -240,16 +273,14 @@ def _meant(state: AnnotationState, at: Sequence[tuple[float, float]], positive: 
     Raises:
         Refused: a negative prompt has nothing to take away from.
     """
-    objects, active = state.proposal.objects, state.proposal.active
-    size_hw = state.shown_labels().shape
+    objects, size_hw = state.proposal.objects, state.shown_labels().shape
     order = _eligible(state, positive)
     on = {n: sum(objects[n].mask_at(x, y) for x, y in at) for n in order}
     if best := max(on.values(), default=0):
         return next(n for n in order if on[n] == best)
     for index in order:
-        awaited = index == active and objects[index].proposal is None
         near = any(objects[index].is_near(x, y, size_hw) for x, y in at)
-        if near and (positive or awaited):
+        if near and (positive or objects[index].proposal is None):
             return index
     if not positive:
         raise Refused(NOTHING_TO_TAKE)
@@ -298,9 +329,12 @@ def _inside(state: AnnotationState, polygon: FloatArray) -> BoolArray:
     """
     size_hw = state.shown_labels().shape
     polygon = np.asarray(polygon, np.float32)
-    if reason := regions.why_no_lasso(polygon, size_hw):
+    if reason := regions.why_no_lasso(polygon):
         raise Refused(reason)
-    return lasso_mask(polygon, size_hw)
+    inside = lasso_mask(polygon, size_hw)
+    if not inside.any():
+        raise Refused(regions.OUTSIDE)
+    return inside
 
 
 def _is_in(box: FloatArray, x: float, y: float) -> bool:
@@ -317,8 +351,6 @@ def pick_object(state: AnnotationState, index: int) -> Change:
         raise Refused(NO_OBJECT)
     if index == proposal.active:
         return Change(state=replace(state, begins_new=False))
-    if proposal.pending:
-        raise Refused(WAIT)
     class_id = proposal.objects[index].class_id
     state = replace(
         state,
@@ -365,16 +397,14 @@ def drop(state: AnnotationState, index: int | None = None) -> Change:
     index = proposal.active if index is None else index
     if index is None:
         raise Refused("Which object? Pick it first.")
-    if proposal.pending:
+    if proposal.objects[index].is_asked:
         raise Refused(WAIT)
     return Change(state.propose("drop object", proposal.without(index)))
 
 
 def new_object(state: AnnotationState) -> Change:
     """The next prompt begins another object, and so does the next stroke of a brush."""
-    proposal = state.proposal
-    if not proposal.pending:
-        proposal = replace(proposal, active=None)
+    proposal = replace(state.proposal, active=None)
     said = f"The next prompt begins a new {title(state.table, state.table.active)}."
     return Change(state=replace(state, proposal=proposal, picked=0, begins_new=True), said=said)
 
@@ -386,8 +416,15 @@ def clear(state: AnnotationState) -> Change:
     return Change(state.propose("clear", ImageProposal()))
 
 
-def unasked(proposal: ImageProposal) -> ImageProposal:
-    """A pending proposal when its prompt is called off and what was there before is not known."""
-    if proposal.active is not None and proposal.objects[proposal.active].proposal is None:
-        return proposal.without(proposal.active)
-    return replace(proposal, pending=False)
+def unasked(proposal: ImageProposal, *items: ProposedObject) -> ImageProposal:
+    """What is proposed when prompts are called off, and nothing is known of what was before.
+
+    Args:
+        proposal: with them.
+        items: their objects; none are all that are asked for.
+    """
+    for item in items or proposal.objects:
+        if item.is_asked:
+            former = None if item.proposal is None else replace(item, is_asked=False)
+            proposal = proposal.putting(item, former)
+    return proposal

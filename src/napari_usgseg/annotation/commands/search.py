@@ -136,9 +136,10 @@ def beside(
         if item in mine or not (item.class_id in classes or (anew and item.ppn))
     )
     made = tuple(item for item in objects if not any(_is_same(item, other) for other in mine))
-    active = next((n for n, item in enumerate(kept) if item is proposal.current), None)
-    pending = proposal.pending and active is not None
-    return ImageProposal((*kept, *made), active if pending else None, pending, model_id, notes)
+    active = next(
+        (n for n, item in enumerate(kept) if item is proposal.current and item.is_asked), None
+    )
+    return ImageProposal((*kept, *made), active, model_id, notes)
 
 
 def _is_same(item: ProposedObject, other: ProposedObject) -> bool:

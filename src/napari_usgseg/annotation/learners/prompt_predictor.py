@@ -180,9 +180,7 @@ class PromptPredictor(Learner):
 
 def is_untouched(proposal: ImageProposal) -> bool:
     """True where a person has no part in a proposal: it is empty, or a prompt predictor's own."""
-    return not proposal.pending and all(
-        item.ppn and item.prompts.is_empty and not item.by_hand for item in proposal.objects
-    )
+    return all(item.ppn and item.prompts.is_empty and not item.by_hand for item in proposal.objects)
 
 
 class Proposals:
