@@ -405,7 +405,7 @@ def test_a_format_is_one_entry_of_the_table(tmp_path, pair, monkeypatch):
         folder.write(folder.root / "words.json", json.dumps(card).encode())
 
     words = SimpleNamespace(write_image=write_image, write_card=write_card)
-    known = {**formats.FORMATS, "words": ExportFormat("words", "words.json")}
+    known = {**formats.FORMATS, "words": ExportFormat("words", "words", "words.json")}
     monkeypatch.setattr(formats, "FORMATS", known)
     monkeypatch.setattr(export, "FORMATS", known)
     module = formats.format_module

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import json
+import subprocess
+import sys
 from io import BytesIO
 from pathlib import Path
+from xml.etree import ElementTree
 
 import nibabel
 import numpy as np
@@ -22,6 +26,7 @@ from napari_usgseg.core.errors import DatasetError, FileError
 from napari_usgseg.core.types import ImageRecord, LabelClass
 from napari_usgseg.io.export import export_images
 from napari_usgseg.io.formats import FORMATS, format_module, read_labels_of
+from napari_usgseg.io.formats.objects import check_count
 from napari_usgseg.io.formats.polygons import (
     corner_rings,
     corners_mask,
@@ -594,11 +599,15 @@ def all_of(read, folder: Path) -> None:
 
 
 BROKEN = {
-    "coco": ("annotations.json", ["{", '{"images": 1, "annotations": [], "categories": []}',
+    "coco": ("annotations.json", ["{", "[]", '["images", "annotations"]',
+                                  '{"images": [], "annotations": [], "categories": [{"id": 1e999}'
+                                  "]}",
+                                  '{"images": 1, "annotations": [], "categories": []}',
                                   '{"images": [{}], "annotations": [{}], "categories": [{}]}']),
     "labelme": ("scan.json", ['{"shapes": 3}', '{"shapes": [{}]}', '{"shapes": [1]}', "["]),
     "cvat": ("annotations.xml", ["<annotations><image", "<other/>"]),
-    "yolo": ("data.yaml", ["names: [a", "nc: 3", "- 1"]),
+    "yolo": ("data.yaml", ["names: [a", "nc: 3", "- 1", "names: abc", "names: {a: b}", "names: 3",
+                           "a: &a [x]\nnames: [*a, *a]", "names: {70000: a}", "names: {-1: a}"]),
     "nnunet": ("dataset.json", ['{"file_ending": ".png", "labels": 3}', "{",
                                 '{"file_ending": ".png", "labels": {"a": [1, 2]}}']),
     "imagefolder": ("metadata.jsonl", ["{", '{"file": 1}', "3"]),
@@ -648,6 +657,214 @@ def test_run_lengths_and_polygons_that_are_none_are_refused(tmp_path, segmentati
         one_image(tmp_path)
 
 
+@pytest.mark.parametrize("bbox", [[1, 2, float("nan"), 4], [1, 2, 3, 1e300], [1, 2], "abcd", {}])
+def test_a_box_that_is_none_is_refused(tmp_path, bbox):
+    (tmp_path / "annotations.json").write_text(coco_object(bbox=bbox))
+    with pytest.raises(DatasetError, match=r"a\.png: an annotation that is none"):
+        one_image(tmp_path)
+
+
+@pytest.mark.parametrize("info", [[], None, "x", 3, {"labelling": []}])
+def test_what_a_coco_file_says_of_itself_may_be_anything(tmp_path, info):
+    card = json.loads(coco_object()) | {"info": info}
+    (tmp_path / "annotations.json").write_text(json.dumps(card))
+    assert one_image(tmp_path)[3].told_apart
+
+
+def polygon_file(folder: Path, format: str, points: list) -> None:
+    """A file of another program with one polygon in an image of 30x20 pixels."""
+    if format == "coco":
+        flat = [value for point in points for value in point]
+        (folder / "annotations.json").write_text(coco_object(segmentation=[flat]))
+    elif format == "yolo":
+        (folder / "data.yaml").write_text("names: [a]")
+        (folder / "labels").mkdir()
+        text = " ".join(f"{x / 30} {y / 20}" for x, y in points)
+        (folder / "labels" / "a.txt").write_text(f"0 {text}")
+    elif format == "labelme":
+        shape = {"label": "a", "points": points, "shape_type": "polygon"}
+        (folder / "a.json").write_text(json.dumps({"shapes": [shape], "imagePath": "a.png"}))
+    else:
+        text = ";".join(f"{x},{y}" for x, y in points)
+        image = f'<image name="a.png"><polygon label="a" points="{text}"/></image>'
+        (folder / "annotations.xml").write_text(f"<annotations>{image}</annotations>")
+
+
+@pytest.mark.parametrize("format", ["coco", "yolo", "labelme", "cvat"])
+@pytest.mark.parametrize(
+    "points",
+    [
+        [[1, 1], [1e9, 1], [1, 1e9]],
+        [[1, 1], [-1e18, 1], [1, 5]],
+        [[1, 1], [1e300, 1], [1, 5]],
+        [[-250, -250], [270, 260]] * 10_000,  # each near, together a rim of millions of pixels
+        [[1, 1], [20, 1], [20, 15]] * 100_000,
+    ],
+    ids=["wide", "far", "absurd", "zigzag", "many"],
+)
+def test_a_polygon_that_would_take_all_memory_is_refused_before_it_is_drawn(
+    tmp_path, format, points
+):
+    polygon_file(tmp_path, format, points)
+    with pytest.raises(DatasetError, match=r"outside of its image|more than 200000 points"):
+        one_image(tmp_path, format=format)
+
+
+@pytest.mark.parametrize("format", ["coco", "yolo", "labelme", "cvat"])
+def test_a_polygon_that_reaches_out_of_its_image_is_cut_at_the_edge(tmp_path, format):
+    polygon_file(tmp_path, format, [[-100, 5], [20, 5], [20, 100], [-100, 100]])
+    ((_, mask),) = one_image(tmp_path, format=format)[2]
+    inside = np.zeros((20, 30), bool)
+    inside[5:, : 20 if format in ("coco", "cvat") else 21] = True
+    assert np.array_equal(mask, inside)
+
+
+def test_a_labelme_mask_that_is_a_bomb_is_refused(tmp_path):
+    small = BytesIO()
+    Image.fromarray(np.zeros((2, 2), np.uint8)).save(small, "PNG")
+    bomb = bytearray(small.getvalue())
+    bomb[16:24] = (60_000).to_bytes(4, "big") * 2  # what its header says: 3.6 gigapixels
+    shape = {"label": "a", "points": [[0, 0], [9, 9]], "shape_type": "mask",
+             "mask": base64.b64encode(bomb).decode()}  # fmt: skip
+    (tmp_path / "a.json").write_text(json.dumps({"shapes": [shape], "imagePath": "a.png"}))
+    with pytest.raises(DatasetError, match="shape 1 is none"):
+        one_image(tmp_path)
+
+
+def test_more_objects_than_an_image_can_have_are_refused_before_their_masks_are_made(tmp_path):
+    card = json.loads(coco_object())
+    card["annotations"] *= 1001
+    (tmp_path / "annotations.json").write_text(json.dumps(card))
+    with pytest.raises(DatasetError, match="1001 objects in an image of 30x20 pixels; 1000 are"):
+        one_image(tmp_path)
+    with pytest.raises(DatasetError, match="54 objects in an image of 9000x9000 pixels; 53 are"):
+        check_count(tmp_path, 54, (9000, 9000))
+    polygon_file(tmp_path, "yolo", [[1, 1], [5, 1], [5, 5]])
+    label = tmp_path / "labels" / "a.txt"
+    label.write_text((label.read_text() + "\n") * 1001)
+    with pytest.raises(DatasetError, match="1001 objects"):
+        one_image(tmp_path, format="yolo")
+    image = ElementTree.Element("annotations")
+    scan = ElementTree.SubElement(image, "image", name="a.png")
+    for _ in range(1001):
+        ElementTree.SubElement(scan, "box", label="a", xtl="1", ytl="1", xbr="5", ybr="5")
+    (tmp_path / "annotations.xml").write_text(ElementTree.tostring(image, encoding="unicode"))
+    with pytest.raises(DatasetError, match="1001 objects"):
+        one_image(tmp_path, format="cvat")
+
+
+def test_a_region_of_speckle_goes_out_as_one_object(tmp_path):
+    speckle = np.zeros((80, 80), np.uint8)
+    speckle[::2, ::2] = 1  # 1600 pieces
+    for format in ("coco", "coco-polygons", "labelme", "voc", "cvat"):
+        out = write_set(tmp_path / format, [speckle], format, "semantic")
+        ((name, mask),) = found_in(out, lambda name: (80, 80))["patient 0-ü0"]
+        assert name == "breast tumor"
+        assert np.array_equal(mask, speckle > 0)
+
+
+def test_one_broken_mask_or_line_stops_no_other_of_an_imagefolder(tmp_path, maps):
+    out = write_set(tmp_path, maps[:3], "imagefolder", "instance")
+    card = next(path for path in out.rglob("metadata.jsonl"))
+    lines = [json.loads(line) for line in card.read_text("utf-8").splitlines()]
+    for line in lines:
+        line.pop("labelling")
+    (card.parent / lines[0]["mask_file_name"]).write_bytes(b"no picture")
+    (out / "classes.json").unlink()
+    card.write_text("".join(f"{json.dumps(line)}\n" for line in lines) + "no line\n")
+    _, labels = read_labels_of(out)
+    read, failed = [], []
+    for image in labels.images:
+        try:
+            read.append(len(image.read((40, 60))))
+        except FileError as error:
+            failed.append(str(error))
+    assert len(failed) == 2
+    assert any("line" in text and "is none" in text for text in failed)
+    assert len(read) == sum(len(list(p.open())) for p in out.rglob("metadata.jsonl")) - 2
+    assert min(read) > 2
+
+
+def test_how_values_are_meant_is_decided_for_all_images_of_a_set(tmp_path):
+    """A slice with large numbers only is no slice of codes where another has small ones."""
+    values = np.zeros((30, 20, 2), np.uint16)
+    values[2:5, 2:5, 0], values[9:12, 2:5, 0], values[2:5, 2:5, 1] = 3, 1001, 1002
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "scan.nii.gz")
+    _, labels = read_labels_of(tmp_path)
+    assert not labels.told_apart
+    assert [[o.class_id for o in image.read((20, 30))] for image in labels.images] == [
+        [3, 1001], [1002],
+    ]  # fmt: skip
+    folder = tmp_path / "set"
+    (folder / "m").mkdir(parents=True)
+    for index in range(2):
+        Image.fromarray(values[..., index].T).save(folder / "m" / f"{index}.png")
+    rows = [{"file_name": f"{n}.png", "mask": f"m/{n}.png"} for n in range(2)]
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    _, labels = read_labels_of(folder)
+    assert [[o.class_id for o in image.read((20, 30))] for image in labels.images] == [
+        [3, 1001], [1002],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "names"),
+    [
+        ("data.yaml", "names: ['no', 2024-01-01, 1.0, '', 'b ']",
+         ["no", "2024-01-01", "1.0", "label 4", "b"]),
+        ("data.yaml", "names:\n  0: no\n  1: yes\n", ["no", "yes"]),
+        ("data.yaml", "names: {10: k, 2: c, 0: a}", ["a", None, "c", *[None] * 7, "k"]),
+        ("data.yaml", "names: {'0': a, '1': b}", ["a", "b"]),
+        ("classes.txt", "a\n\nc\n", ["a", "label 2", "c"]),
+        ("obj.names", "\ufeffa\r\nb\r\n\r\n", ["a", "b"]),
+    ],
+)  # fmt: skip
+def test_yolo_classes_are_known_by_their_numbers_however_they_are_listed(
+    tmp_path, file, text, names
+):
+    (tmp_path / file).write_text(text, "utf-8")
+    (tmp_path / "labels").mkdir()
+    lines = [f"{n} .5 .5 .2 .2\n" for n, name in enumerate(names) if name is not None]
+    (tmp_path / "labels" / "scan.txt").write_text("".join(lines))
+    _, _, objects, _ = one_image(tmp_path)
+    assert [name for name, _ in objects] == [name for name in names if name is not None]
+
+
+ODD_NAMES = {1: "background", 2: "ignore", 3: "# left: a", 5: "_background_", 6: "a", 7: "A",
+             8: "a (6)"}  # fmt: skip
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_class_of_any_name_comes_back_as_itself(tmp_path, format):
+    labels = np.zeros((20, 40), np.uint8)
+    for place, value in enumerate(ODD_NAMES):
+        labels[4:9, 5 * place + 1 : 5 * place + 4] = value
+    record = ImageRecord("a", tmp_path / "a.png", None, labels.shape)
+    out = export_images(
+        [record], lambda _: (np.zeros((*labels.shape, 3), np.uint8), labels), tmp_path / "out",
+        name="n", organ="o", target="t", format=format,
+        classes=[LabelClass(v, n, f"#0000{v:02x}") for v, n in ODD_NAMES.items()],
+    ).whole()  # fmt: skip
+    (objects,) = found_in(out, lambda name: labels.shape).values()
+    found = {}
+    for name, part in objects:
+        column = part[0] if part.ndim == 1 else np.argwhere(part)[:, 1].min()
+        found[list(ODD_NAMES)[int(column) // 5]] = name
+    assert found.keys() == ODD_NAMES.keys()
+    for value, name in found.items():
+        assert name in (ODD_NAMES[value], f"{ODD_NAMES[value]} ({value})")
+
+
+def test_only_the_format_that_is_asked_for_is_imported():
+    code = (
+        "import sys; from napari_usgseg.io.formats import format_module; format_module('coco'); "
+        "print([m for m in sys.modules if 'usgseg.io.formats.' in m or m == 'nibabel'])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.rpartition(".")[2] for name in ast.literal_eval(run.stdout)}
+    assert loaded == {"records", "objects", "coco", "polygons"}
+
+
 def test_a_size_that_is_absurd_is_refused_before_anything_is_decoded(tmp_path):
     text = coco_object(segmentation={"size": [10**9, 15 * 10**8], "counts": [0, 15 * 10**17]})
     text = text.replace('"width": 30, "height": 20', '"width": 1500000000, "height": 1000000000')
@@ -656,11 +873,28 @@ def test_a_size_that_is_absurd_is_refused_before_anything_is_decoded(tmp_path):
         one_image(tmp_path)
 
 
-def test_xml_that_declares_entities_is_refused(tmp_path):
-    bomb = '<!DOCTYPE a [<!ENTITY b "cccc">]><annotations><image name="&b;"/></annotations>'
-    (tmp_path / "annotations.xml").write_text(bomb)
-    with pytest.raises(DatasetError, match="document type"):
-        read_labels_of(tmp_path)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize(
+    ("format", "text"),
+    [
+        ("cvat", '<annotations><image name="&b;"/></annotations>'),
+        ("voc", "<annotation><filename>&b;</filename></annotation>"),
+    ],
+)
+def test_xml_that_declares_entities_is_refused_in_every_encoding(tmp_path, encoding, format, text):
+    bomb = f'<!DOCTYPE a [<!ENTITY a "cccc"><!ENTITY b "&a;&a;">]>{text}'
+    path = tmp_path / "Annotations" / "a.xml"
+    path.parent.mkdir()
+    path.write_bytes(bomb.encode(encoding))
+    with pytest.raises(DatasetError):
+        read_labels_of(path)
+    with pytest.raises(FileError, match=r"document type|is no XML"):
+        all_of(lambda path: format_module(format).read(path), path)
+
+
+def test_xml_of_another_encoding_is_read(tmp_path):
+    (tmp_path / "annotations.xml").write_bytes(CVAT.replace("utf-8", "utf-16").encode("utf-16"))
+    assert [name for name, _ in one_image(tmp_path)[2]][:2] == ["vein", "plaque"]
 
 
 def test_a_name_in_a_file_leads_nowhere_out_of_its_folder(tmp_path):

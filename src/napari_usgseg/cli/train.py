@@ -295,7 +295,7 @@ def _labelled(folders: Sequence[Path]) -> Iterator[list[Dataset]]:
     Raises:
         DatasetError: a folder is neither, nothing is accepted in it, or two have one name.
     """
-    from ..io.datasets import read_dataset
+    from ..io.datasets import is_dataset, read_dataset
     from .exchange import export
 
     with tempfile.TemporaryDirectory(prefix="usgseg-train-") as scratch:
@@ -308,12 +308,3 @@ def _labelled(folders: Sequence[Path]) -> Iterator[list[Dataset]]:
             datasets.append(read_dataset(place))
         common.check_names(folders, datasets)
         yield datasets
-
-
-def is_dataset(folder: Path) -> bool:
-    """Whether a folder is a data set in one of the layouts that ``read_dataset`` knows."""
-    from ..io.datasets import DATASET_CARD
-
-    return (folder / DATASET_CARD).is_file() or any(
-        (folder / part / "imgs").is_dir() for part in ("Train", "Test")
-    )

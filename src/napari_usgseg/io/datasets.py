@@ -100,10 +100,9 @@ def read_dataset(folder: str | Path) -> Dataset:
         DatasetError: the folder is in none of the layouts above, or its card is not usable.
     """
     folder = Path(folder)
-    if (folder / DATASET_CARD).is_file():
-        return _read_protocol_layout(folder)
-    if (folder / "Train" / "imgs").is_dir() or (folder / "Test" / "imgs").is_dir():
-        return _read_sam2rad_layout(folder)
+    if is_dataset(folder):
+        own = (folder / DATASET_CARD).is_file()
+        return _read_protocol_layout(folder) if own else _read_sam2rad_layout(folder)
     if not folder.is_dir():
         raise DatasetError(folder, "no such folder; check the path")
     raise DatasetError(
@@ -112,6 +111,12 @@ def read_dataset(folder: str | Path) -> Dataset:
         "or Train/imgs and Train/gts; `usgseg export FOLDER --format png` writes the first, "
         "`usgseg datasets` makes it of public data sets and of train.CSV",
     )
+
+
+def is_dataset(folder: Path) -> bool:
+    """Whether a folder has a data set's card, or Sam2Rad's layout."""
+    sides = (folder / side / "imgs" for side in ("Train", "Test"))
+    return (folder / DATASET_CARD).is_file() or any(side.is_dir() for side in sides)
 
 
 def _read_protocol_layout(folder: Path) -> Dataset:

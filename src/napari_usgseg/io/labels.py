@@ -44,6 +44,17 @@ def default_color(class_id: int) -> str:
     return PALETTE[(class_id - 1) % len(PALETTE)]
 
 
+def is_color(text: str) -> bool:
+    """Whether a text is a colour "#rrggbb"."""
+    return re.fullmatch(r"#[0-9a-fA-F]{6}", text) is not None
+
+
+def rgb_of(color: str) -> tuple[int, int, int]:
+    """Red, green and blue (0 to 255) of a colour "#rrggbb"."""
+    red, green, blue = bytes.fromhex(color[1:])
+    return red, green, blue
+
+
 def write_labels(path: str | Path, labels: ArrayLike, write: Write = write_new) -> None:
     """Write a label map (H, W), whole or not at all.
 
@@ -179,7 +190,7 @@ def _problem(classes: list[LabelClass]) -> str | None:
             return f"class number {entry.class_id} is not in 1..{MAX_LABEL}; choose another"
         if not entry.name.strip():
             return f"class {entry.class_id} has no name; give it one"
-        if not re.fullmatch(r"#[0-9a-fA-F]{6}", entry.color):
+        if not is_color(entry.color):
             return f"class {entry.class_id} has the color {entry.color!r}; expected #rrggbb"
     return None
 
@@ -279,7 +290,7 @@ def instance_color(color: str, number: int) -> str:
     Neighbouring numbers differ in lightness, which all eyes see; the shades repeat after five.
     """
     shift = _SHIFTS[(number - 1) % SHADES] if number else 0.0
-    red, green, blue = (int(color[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    red, green, blue = (part / 255 for part in rgb_of(color))
     hue, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
     lightness = min(0.92, max(0.12, lightness + shift))
     parts = colorsys.hls_to_rgb(hue, lightness, saturation)

@@ -3,16 +3,17 @@
 ``io.export`` reads the images one after the other, leaves out those that fail, and writes over
 nothing of a person's. A format's module says what files one image becomes (``write_image``), what
 the file says that lists them all (``write_card``), and how both come back (``recognises``,
-``read``); see ``records.FormatModule``. To add one, write the module and name it in ``FORMATS`` and
-``format_module``: ``usgseg export --format``, ``usgseg import`` and the window's form have it then.
+``read``); see ``records.FormatModule``. To add one, write the module and name it in ``FORMATS``:
+``usgseg export --format``, ``usgseg import`` and the window's form have it then.
 
-``usgseg --help`` imports this module, so the formats' own are imported when they are used.
+``usgseg --help`` imports this module, so each format's own is imported when it is used.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from ...core.errors import DatasetError, PromptError
@@ -24,12 +25,14 @@ class ExportFormat:
     """A way to write a data set.
 
     Attributes:
+        module: name of its module, and after a colon of the object in it, if it is not the module.
         summary: what it gives, for help texts.
         card: path below the folder of the file that lists all images. It is removed first and
             written last, so that an export that was cut off is none.
         loses: what does not come back from it, as a sentence; "" where all does.
     """
 
+    module: str
     summary: str
     card: str
     loses: str = ""
@@ -40,55 +43,73 @@ PIECES = "an object of several pieces becomes several"
 
 FORMATS: Mapping[str, ExportFormat] = {
     "png": ExportFormat(
+        "png",
         "images/, masks/ and dataset.json, which evaluate and train read; instances/ where objects "
         "were told apart",
         "dataset.json",
     ),
     "png-color": ExportFormat(
-        "images/ and masks/ in the classes' colours, for people", "classes.json", ONE_REGION
+        "pictures:COLORS",
+        "images/ and masks/ in the classes' colours, for people",
+        "classes.json",
+        ONE_REGION,
     ),
     "png-classes": ExportFormat(
-        "images/ and masks/<class>/ in black and white", "classes.json", ONE_REGION
+        "pictures:CLASSES",
+        "images/ and masks/<class>/ in black and white",
+        "classes.json",
+        ONE_REGION,
     ),
     "coco": ExportFormat(
+        "coco",
         "images/ and annotations.json: COCO instances, masks as run lengths; an object each, or a "
         "connected piece of a class where objects were not told apart",
         "annotations.json",
     ),
     "coco-polygons": ExportFormat(
-        "the same with masks as polygons, holes joined to their rim", "annotations.json"
+        "coco:POLYGONS",
+        "the same with masks as polygons, holes joined to their rim",
+        "annotations.json",
     ),
     "yolo": ExportFormat(
+        "yolo",
         "data.yaml, images/ and labels/ by side: YOLO segmentation, a polygon an object",
         "data.yaml",
         f"{PIECES}; a pixel at a hole's or a narrow bay's rim may differ",
     ),
     "yolo-boxes": ExportFormat(
-        "the same for YOLO detection: a box an object", "data.yaml", "a mask becomes a box"
+        "yolo:BOXES",
+        "the same for YOLO detection: a box an object",
+        "data.yaml",
+        "a mask becomes a box",
     ),
     "voc": ExportFormat(
+        "voc",
         "JPEGImages/ (PNG files), Annotations/, SegmentationClass/, SegmentationObject/ and "
         "ImageSets/: Pascal VOC",
         "labelmap.txt",
         "an image holds 254 objects and classes at most",
     ),
     "labelme": ExportFormat(
-        "an image and a JSON file of shapes each: labelme", "labels.txt", "class numbers"
+        "labelme", "an image and a JSON file of shapes each: labelme", "labels.txt", "class numbers"
     ),
     "cvat": ExportFormat(
-        "images/ and annotations.xml: CVAT for images 1.1, masks", "annotations.xml"
+        "cvat", "images/ and annotations.xml: CVAT for images 1.1, masks", "annotations.xml"
     ),
     "nifti": ExportFormat(
+        "nifti",
         "images/ and labels/ as .nii.gz with the pixel's size in the affine, and labels.json",
         "labels.json",
     ),
     "nnunet": ExportFormat(
+        "nnunet",
         "imagesTr/, labelsTr/, imagesTs/, labelsTs/, dataset.json and splits_final.json (folds by "
         "patient): nnU-Net v2 raw data, in grey",
         "dataset.json",
         f"{ONE_REGION}; colour becomes grey",
     ),
     "imagefolder": ExportFormat(
+        "imagefolder",
         "train/, validation/ and test/ with images, masks and metadata.jsonl: Hugging Face "
         "imagefolder",
         "classes.json",
@@ -114,25 +135,10 @@ def export_format(name: str) -> ExportFormat:
 
 def format_module(name: str) -> FormatModule:
     """What a format does, imported when it is used first; names as for ``export_format``."""
-    from . import coco, cvat, imagefolder, labelme, nifti, nnunet, pictures, png, voc, yolo
-
-    export_format(name)
-    modules: dict[str, FormatModule] = {
-        "png": png,
-        "png-color": pictures.COLORS,
-        "png-classes": pictures.CLASSES,
-        "coco": coco,
-        "coco-polygons": coco.POLYGONS,
-        "yolo": yolo,
-        "yolo-boxes": yolo.BOXES,
-        "voc": voc,
-        "labelme": labelme,
-        "cvat": cvat,
-        "nifti": nifti,
-        "nnunet": nnunet,
-        "imagefolder": imagefolder,
-    }
-    return modules[name]
+    place, _, inside = export_format(name).module.partition(":")
+    module = import_module(f".{place}", __name__)
+    found: FormatModule = getattr(module, inside) if inside else module
+    return found
 
 
 def read_labels_of(path: Path, name: str | None = None) -> tuple[str, LabelSet]:

@@ -20,18 +20,21 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as run_lengths
 
-from ...core.errors import DatasetError
+from ...core.errors import DatasetError, readable
 from ...core.types import BoolArray, LabelClass
-from ..labels import MAX_LABEL, default_color
+from ..labels import MAX_LABEL, default_color, is_color
 from ..outputs import OutputFolder
 from .objects import (
     at_size,
+    box_of,
+    check_count,
     checked_number,
     checked_size,
     class_name,
     colors_of,
     holds,
     image_entry,
+    malformed,
     objects_of,
     read_json,
     write_json,
@@ -123,7 +126,7 @@ def _read(path: Path) -> LabelSet:
     if card_path is None:
         raise DatasetError(path, "no COCO file here: expected JSON with images and annotations")
     card = read_json(card_path)
-    try:
+    with malformed(card_path, "is no COCO file; expected images, annotations and categories"):
         classes = _classes(card_path, card["categories"])
         numbers = {int(item["id"]): index for index, item in enumerate(card["categories"])}
         by_image: dict[Any, list[Any]] = defaultdict(list)
@@ -131,17 +134,12 @@ def _read(path: Path) -> LabelSet:
             by_image[each["image_id"]].append(each)
         rows = [(image, by_image.get(image["id"], [])) for image in card["images"]]
         names = [(str(image["file_name"]), Path(str(image["file_name"])).name) for image, _ in rows]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DatasetError(
-            card_path,
-            f"is no COCO file ({type(error).__name__}: {error}); expected images, annotations and "
-            "categories",
-        ) from error
+        info = card.get("info")
+        told_apart = not isinstance(info, dict) or info.get("labelling") != "semantic"
     found = [
         LabelledImage(card_path, each, _reader(card_path, image, objects, numbers, classes))
         for each, (image, objects) in zip(names, rows, strict=True)
     ]
-    told_apart = card.get("info", {}).get("labelling") != "semantic"
     return LabelSet(found, classes, told_apart)
 
 
@@ -160,8 +158,7 @@ def _classes(path: Path, categories: Any) -> list[LabelClass]:
 
 def _color(item: Any, number: int) -> str:
     color = str(item.get("color", ""))
-    plain = len(color) == 7 and color[0] == "#" and set(color[1:]) <= set("0123456789abcdefABCDEF")
-    return color if plain else default_color(number)
+    return color if is_color(color) else default_color(number)
 
 
 def _reader(
@@ -170,18 +167,14 @@ def _reader(
     """What reads the objects of one image."""
 
     def read_objects(size_hw: tuple[int, int]) -> list[LabelledObject]:
-        name = image["file_name"]
         found = []
-        try:
+        with malformed(path, f"{readable(image['file_name'])}: an annotation that is none"):
             own = (image.get("height", size_hw[0]), image.get("width", size_hw[1]))
             own = checked_size(path, own, size_hw)
+            check_count(path, len(objects), size_hw)
             for each in objects:
                 class_id = classes[numbers[checked_number(path, each["category_id"])]].class_id
                 found.append(_object(path, each, class_id, own, size_hw))
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise DatasetError(
-                path, f"{name}: an annotation that is none ({type(error).__name__}: {error})"
-            ) from error
         return found
 
     return read_objects
@@ -192,10 +185,8 @@ def _object(
 ) -> LabelledObject:
     segmentation = each.get("segmentation")
     if not segmentation:
-        x, y, width, height = (float(side) for side in each["bbox"])
-        scale = size_hw[1] / own[1]
-        box = np.array([x, y, x + width - 1, y + height - 1], np.float32) * scale
-        return LabelledObject(class_id, None, box)
+        x, y, width, height = (float(side) * size_hw[1] / own[1] for side in each["bbox"])
+        return LabelledObject(class_id, None, box_of([x, y, x + width - 1, y + height - 1]))
     if isinstance(segmentation, dict):
         mask = _of_runs(segmentation, own)
     else:

@@ -10,27 +10,30 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 import numpy as np
 
-from ...core.errors import DatasetError
+from ...core.errors import DatasetError, readable
 from ...core.geometry import mask_to_box
 from ...core.types import BoolArray, LabelClass
-from ..labels import default_color
+from ..labels import default_color, is_color
 from ..outputs import OutputFolder
 from .objects import (
     at_size,
+    box_of,
+    check_count,
     checked_size,
     class_name,
     colors_of,
-    holds,
     image_entry,
+    malformed,
     names_of,
     objects_of,
     read_xml,
     write_picture,
     write_text,
+    xml_root,
     xml_text,
 )
 from .polygons import corners_mask
@@ -65,56 +68,58 @@ def _window(mask: BoolArray) -> dict[str, str]:
 
 def write_card(folder: OutputFolder, about: ExportAbout, entries: Sequence[Entry]) -> None:
     """Write ``annotations.xml``."""
-    root = ElementTree.Element("annotations")
+    root = Element("annotations")
     _add(root, "version", "1.1")
     names = names_of(about)
-    task = ElementTree.SubElement(ElementTree.SubElement(root, "meta"), "task")
+    task = SubElement(SubElement(root, "meta"), "task")
     _add(task, "name", about.name)
     _add(task, "size", str(len(entries)))
-    labels = ElementTree.SubElement(task, "labels")
+    labels = SubElement(task, "labels")
     for value, color in colors_of(about).items():
-        label = ElementTree.SubElement(labels, "label")
+        label = SubElement(labels, "label")
         _add(label, "name", names[value])
         _add(label, "color", color)
         _add(label, "type", "any")
-        ElementTree.SubElement(label, "attributes")
+        SubElement(label, "attributes")
     for number, entry in enumerate(entries):
         sizes = {"width": str(entry["width"]), "height": str(entry["height"])}
         named = {"id": str(number), "name": xml_text(entry["image"])}
-        image = ElementTree.SubElement(root, "image", named | sizes)
+        image = SubElement(root, "image", named | sizes)
         for class_id, window in entry["objects"]:
             name = xml_text(names[class_id])
             common = {"label": name, "source": "manual", "occluded": "0", "z_order": "0"}
-            ElementTree.SubElement(image, "mask", common | window)
-    ElementTree.indent(root)
-    text = ElementTree.tostring(root, encoding="unicode")
+            SubElement(image, "mask", common | window)
+    indent(root)
+    text = tostring(root, encoding="unicode")
     write_text(folder, CARD, f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n')
 
 
-def _add(parent: ElementTree.Element, name: str, text: str) -> None:
-    ElementTree.SubElement(parent, name).text = xml_text(text)
+def _add(parent: Element, name: str, text: str) -> None:
+    SubElement(parent, name).text = xml_text(text)
 
 
 def recognises(path: Path) -> bool:
-    """An XML file of annotations with images, or a folder with one."""
-    return _card(path) is not None
+    """An XML file of annotations, or a folder with one."""
+    return any(xml_root(place) == "annotations" for place in _places(path))
 
 
-def _card(path: Path) -> Path | None:
-    places = [path] if path.is_file() else [path / CARD, *sorted(path.glob("*.xml"))]
-    found = (place for place in places if place.suffix.lower() == ".xml" and place.is_file())
-    return next((each for each in found if holds(each, b"<annotations", b"<image")), None)
+def _places(path: Path) -> list[Path]:
+    """The file, or those of a folder that may be one."""
+    return [path] if path.is_file() else [path / CARD, *sorted(path.glob("*.xml"))]
 
 
 def read(path: Path) -> LabelSet:
     """All images of the file; what has no area is left out, and said."""
-    card = _card(path)
-    if card is None:
+    places = [place for place in _places(path) if place.is_file()]
+    if not places:
         raise DatasetError(path, f"no CVAT file for images here: expected {CARD}")
+    card = next((place for place in places if xml_root(place) == "annotations"), places[0])
     root = read_xml(card)
-    if root.tag != "annotations":
-        raise DatasetError(card, f"its root is <{root.tag}>; expected <annotations>")
     images = root.findall("image")
+    if not images:
+        raise DatasetError(
+            card, 'has no <image>; export it as "CVAT for images", for videos are not read'
+        )
     listed = {name: _color(label.findtext("color")) for label in root.iter("label")
               if (name := label.findtext("name"))}  # fmt: skip
     drawn = [each.get("label") or "" for image in images for each in image if each.tag in AREAS]
@@ -126,7 +131,7 @@ def read(path: Path) -> LabelSet:
     numbers = {name: item.class_id for name, item in zip(names, classes, strict=True)}
     others = sum(each.tag in OTHERS for image in images for each in image)
 
-    def labelled(image: ElementTree.Element) -> LabelledImage:
+    def labelled(image: Element) -> LabelledImage:
         name = image.get("name") or ""
         return LabelledImage(
             card, (name, Path(name).name), lambda size: _objects(card, image, numbers, size)
@@ -142,35 +147,30 @@ def read(path: Path) -> LabelSet:
 
 
 def _color(text: str | None) -> str:
-    plain = text is not None and len(text) == 7 and text[0] == "#"
-    return text if plain and text and set(text[1:].lower()) <= set("0123456789abcdef") else ""
+    return text if text is not None and is_color(text) else ""
 
 
 def _objects(
-    card: Path, image: ElementTree.Element, numbers: dict[str, int], size_hw: tuple[int, int]
+    card: Path, image: Element, numbers: dict[str, int], size_hw: tuple[int, int]
 ) -> list[LabelledObject]:
-    name = image.get("name")
     found: list[tuple[int, LabelledObject]] = []
-    try:
+    with malformed(card, f"{readable(image.get('name'))}: a shape that is none"):
         own = (int(image.get("height", size_hw[0])), int(image.get("width", size_hw[1])))
         own = checked_size(card, own, size_hw)
-        for each in image:
-            if each.tag not in AREAS:
-                continue
+        shapes = [each for each in image if each.tag in AREAS]
+        check_count(card, len(shapes), size_hw)
+        for each in shapes:
             class_id, level = numbers[each.get("label") or ""], int(each.get("z_order") or 0)
             if each.tag == "box" and not float(each.get("rotation") or 0):
-                x0, y0, x1, y1 = (float(each.attrib[n]) for n in ("xtl", "ytl", "xbr", "ybr"))
-                box = np.array([x0, y0, x1 - 1, y1 - 1], np.float32) * (size_hw[1] / own[1])
-                if not np.isfinite(box).all():
-                    raise ValueError("a box of numbers that are none")
+                x0, y0, x1, y1 = (
+                    float(each.attrib[n]) * size_hw[1] / own[1]
+                    for n in ("xtl", "ytl", "xbr", "ybr")
+                )
+                box = box_of([x0, y0, x1 - 1, y1 - 1])
                 found.append((level, LabelledObject(class_id, None, box)))
             else:
                 mask = at_size(card, _mask(each, own), size_hw)
                 found.append((level, LabelledObject(class_id, mask)))
-    except (KeyError, ValueError, OverflowError) as error:
-        raise DatasetError(
-            card, f"{name}: a shape that is none ({type(error).__name__}: {error})"
-        ) from error
     return [item for _, item in sorted(found, key=lambda pair: pair[0])]
 
 

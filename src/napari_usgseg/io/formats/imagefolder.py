@@ -14,18 +14,18 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import DatasetError
+from ...core.errors import DatasetError, FileError
 from ...core.geometry import mask_to_box
 from ...core.types import LabelClass
 from ..labels import (
     CLASSES_FILE,
-    STEP,
+    LABELLINGS,
     Labelling,
     class_of,
-    default_color,
     read_classes,
     read_labels,
     values_in,
@@ -37,11 +37,15 @@ from ..names import NameFinder
 from ..outputs import OutputFolder
 from ..search import IMAGE_SUFFIXES
 from .objects import (
+    classes_named,
     colors_of,
     image_entry,
+    labelling_of,
+    malformed,
     objects_in,
     objects_of,
     read_bytes,
+    unreadable,
     write_picture,
     write_text,
 )
@@ -110,53 +114,58 @@ def read(path: Path) -> LabelSet:
     if not cards:
         raise DatasetError(path, f"no imagefolder here: expected {CARD}")
     root = path if path.is_dir() else path.parent
-    images: list[LabelledImage] = []
-    bare, told_apart = 0, False
-    values: set[int] = set()
+    rows, broken, bare = [], [], 0
     for card in cards:
         finder = NameFinder(card.parent, IMAGE_SUFFIXES)
         for number, line in enumerate(read_bytes(card).decode("utf-8", "replace").splitlines(), 1):
             if not line.strip():
                 continue
-            row = _row(card, number, line)
-            name = next((str(row[key]) for key in MASKS if row.get(key)), None)
-            mask = None if name is None or ".." in Path(name).parts else finder.find(name)
+            try:
+                row = _row(card, number, line)
+                name = next((str(row[key]) for key in MASKS if row.get(key)), None)
+                mask = None if name is None or ".." in Path(name).parts else finder.find(name)
+            except DatasetError as error:
+                broken.append(unreadable(card, error))
+                continue
             if mask is None:
                 bare += 1
-                continue
-            values.update(values_in(read_labels(mask)))
-            names = (str(row.get("id") or row["file_name"]), Path(str(row["file_name"])).name)
-            images.append(LabelledImage(mask, names, _reader(mask, row.get("labelling"))))
-            told_apart |= row.get("labelling") == "instance"
-    try:
-        classes = read_classes(next(p for p in (root / CLASSES_FILE, root.parent / CLASSES_FILE)
-                                    if p.is_file()))  # fmt: skip
-    except (StopIteration, DatasetError):
-        told_apart = told_apart or any(value >= STEP for value in values)
-        kind: Labelling = "instance" if told_apart else "semantic"
-        numbers = sorted({class_of(value, kind) for value in values})
-        classes = [LabelClass(value, f"label {value}", default_color(value)) for value in numbers]
+            else:
+                rows.append((row, mask))
+    listed = (place / CLASSES_FILE for place in (root, root.parent))
+    classes = next((read_classes(each) for each in listed if each.is_file()), None)
+    said = [row["labelling"] for row, _ in rows]
+    values: set[int] = set()
+    if classes is None or None in said:  # what they do not say the masks do
+        for _, mask in rows:
+            with suppress(FileError):  # which is said when it is its turn
+                values.update(values_in(read_labels(mask)))
+    kind = labelling_of(values)
+    told_apart = "instance" in (*said, kind)
+    if classes is None:
+        used = {class_of(value, "instance" if told_apart else "semantic") for value in values}
+        classes = [*classes_named(dict.fromkeys(sorted(used), ""))]
+    images = [
+        LabelledImage(
+            mask,
+            (str(row.get("id") or row["file_name"]), Path(str(row["file_name"])).name),
+            _reader(mask, row["labelling"] or kind),
+        )
+        for row, mask in rows
+    ]
     notes = (f"{bare} images have no mask there and were left out",) if bare else ()
-    return LabelSet(images, classes, told_apart, notes=notes)
+    return LabelSet([*images, *broken], classes, told_apart, notes=notes)
 
 
 def _row(card: Path, number: int, line: str) -> Any:
-    try:
+    with malformed(card, f'line {number} is none; expected {{"file_name": "..."}}'):
         row = json.loads(line)
         str(row["file_name"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DatasetError(
-            card, f'line {number} is none ({error}); expected {{"file_name": "..."}}'
-        ) from error
-    return row
+        said = row.get("labelling")
+        return row | {"labelling": said if said in LABELLINGS else None}
 
 
-def _reader(mask: Path, labelling: object) -> Any:
+def _reader(mask: Path, labelling: Labelling) -> Any:
     def read_objects(size_hw: tuple[int, int]) -> list[LabelledObject]:
-        labels = fitted(mask, read_labels(mask), size_hw)
-        coded = labelling == "instance"
-        if labelling is None:  # another program's
-            coded = any(value >= STEP for value in values_in(labels))
-        return objects_in(labels, labels if coded else None)
+        return objects_in(mask, fitted(mask, read_labels(mask), size_hw), labelling)
 
     return read_objects

@@ -18,19 +18,22 @@ import numpy as np
 from PIL import Image
 
 from ...core.errors import DatasetError
-from ...core.geometry import components, mask_to_box
+from ...core.geometry import mask_to_box
 from ...core.types import BoolArray, LabelClass
 from ..outputs import OutputFolder
 from .objects import (
     at_size,
+    check_count,
     checked_size,
     class_name,
     classes_named,
     files_below,
     holds,
     image_entry,
+    malformed,
     names_of,
     objects_of,
+    pieces_of,
     read_bytes,
     read_json,
     unreadable,
@@ -38,7 +41,7 @@ from .objects import (
     write_picture,
     write_text,
 )
-from .polygons import pixel_rings, pixels_mask
+from .polygons import MAX_POLYGONS, pixel_rings, pixels_mask
 from .records import Entry, ExportAbout, ExportImage, LabelledImage, LabelledObject, LabelSet
 
 CARD = "labels.txt"
@@ -54,7 +57,7 @@ def write_image(folder: OutputFolder, item: ExportImage) -> Entry:
     file = write_picture(folder, ".", item)
     shapes = []
     for number, (class_id, mask) in enumerate(objects_of(item), start=1):
-        pieces = list(components(mask, min_fraction=0))
+        pieces = list(pieces_of(mask))
         group = number if len(pieces) > 1 else None
         shapes += [(class_id, _shape(piece) | {"group_id": group}) for piece in pieces]
     return image_entry(item) | {"shapes": shapes, "image": file}
@@ -62,7 +65,7 @@ def write_image(folder: OutputFolder, item: ExportImage) -> Entry:
 
 def write_card(folder: OutputFolder, about: ExportAbout, entries: Sequence[Entry]) -> None:
     """Write the shapes of each image, and ``labels.txt``."""
-    names = names_of(about)
+    names = names_of(about, *IGNORED)
     for entry in entries:
         shapes = [
             {"label": names[class_id], "flags": {}, "description": "", **shape}
@@ -83,9 +86,9 @@ def write_card(folder: OutputFolder, about: ExportAbout, entries: Sequence[Entry
 
 
 def _shape(piece: BoolArray) -> Entry:
-    """One piece of an object, exactly."""
-    ((outer, holes),) = pixel_rings(piece)
-    if not holes and len(outer) >= 3:
+    """One piece of an object, or all where these are too many, exactly."""
+    (outer, holes), *more = pixel_rings(piece)
+    if not (more or holes) and len(outer) >= 3:
         return {"shape_type": "polygon", "points": outer.astype(float).tolist()}
     box = mask_to_box(piece)
     assert box is not None
@@ -127,7 +130,7 @@ def read(path: Path) -> LabelSet:
         own = str(content.get("imagePath") or file.stem).replace("\\", "/").rpartition("/")[2]
         images.append((file, own))
     names = list(dict.fromkeys(class_name(name, 1) for name in names)) or ["object"]
-    classes = classes_named(names)
+    classes = classes_named(dict(enumerate(names, start=1)))
     what = "shapes have no area (lines, points) and were left out"
     read_images = [
         LabelledImage(file, (own, file.stem), _reader(file, classes)) for file, own in images
@@ -146,14 +149,12 @@ def _shapes(file: Path, content: Any) -> list[Any]:
     Raises:
         DatasetError: it has none.
     """
-    try:
+    with malformed(file, "is no labelme file"):
         shapes = list(content["shapes"])
         for shape in shapes:
             shape["label"] = str(shape["label"])
             shape["shape_type"] = str(shape.get("shape_type") or "polygon")
         content.get("imagePath")
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(file, f"is no labelme file ({type(error).__name__}: {error})") from error
     return shapes
 
 
@@ -165,26 +166,30 @@ def _reader(file: Path, classes: Sequence[LabelClass]) -> Any:
         content = read_json(file)
         shapes = [each for each in _shapes(file, content) if each["shape_type"] in AREAS]
         own = (content.get("imageHeight") or size_hw[0], content.get("imageWidth") or size_hw[1])
-        masks: dict[Any, tuple[int, BoolArray]] = {}
-        number = -1
-        try:
+        with malformed(file, "has a size that is none"):
             own = checked_size(file, own, size_hw)
-            for number, shape in enumerate(shapes):
-                name, group = class_name(shape["label"], 1), shape.get("group_id")
-                key = number if group is None else (name, str(group))
+        masks: dict[Any, tuple[int, BoolArray]] = {}
+        keys = [_key(number, shape) for number, shape in enumerate(shapes)]
+        check_count(file, len(set(keys)), size_hw)
+        for number, (key, shape) in enumerate(zip(keys, shapes, strict=True), start=1):
+            with malformed(file, f"shape {number} is none"):
+                if number > MAX_POLYGONS:
+                    raise ValueError(f"more than {MAX_POLYGONS} shapes")
                 mask = _mask(shape, own)
                 if key in masks:
                     mask = mask | masks[key][1]
-                masks[key] = numbers[name], mask
-        except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:
-            raise DatasetError(
-                file, f"shape {number + 1} is none ({type(error).__name__}: {error})"
-            ) from error
+                masks[key] = numbers[class_name(shape["label"], 1)], mask
         return [
             LabelledObject(value, at_size(file, mask, size_hw)) for value, mask in masks.values()
         ]
 
     return read_objects
+
+
+def _key(number: int, shape: Any) -> object:
+    """What shapes of one object have in common."""
+    group = shape.get("group_id")
+    return number if group is None else (shape["label"], str(group))
 
 
 def _mask(shape: Any, size_hw: tuple[int, int]) -> BoolArray:

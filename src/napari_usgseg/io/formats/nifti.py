@@ -21,16 +21,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import DatasetError, FileError
-from ...core.types import LabelClass
-from ..labels import STEP, Labelling, class_of, default_color, values_in
+from ..labels import Labelling, class_of, values_in
 from ..masks import fitted, whole_numbers
 from ..outputs import OutputFolder
 from ..reading.volumes import NiftiFrames, nifti_flips, nifti_header
 from .objects import (
     checked_number,
-    class_name,
+    classes_named,
     files_below,
     image_entry,
+    labelling_of,
+    malformed,
     objects_in,
     read_json,
     unreadable,
@@ -96,48 +97,44 @@ def read(path: Path) -> LabelSet:
     cards = [place / CARD for place in (folder, folder.parent) if (place / CARD).is_file()]
     names, labelling = _names(cards[0]) if cards else ({}, None)
     images: list[LabelledImage] = []
-    values: set[int] = set()
+    volumes: list[tuple[Path, list[Slice], tuple[bool, bool]]] = []
     for file in files:
-        stem = file.name[: file.name.lower().rindex(".nii")]
-        bare = next((stem[: -len(end)] for end in ENDINGS if stem.lower().endswith(end)), stem)
         try:
-            slices, flips = _slices(file)
+            volumes.append((file, *_slices(file)))
         except FileError as error:
             images.append(unreadable(file, error))
-            continue
-        for index, (packed, shape, found) in enumerate(slices):
-            values.update(found)
+    values = {value for _, slices, _ in volumes for _, _, found in slices for value in found}
+    labelling = labelling or labelling_of(values)
+    for file, slices, flips in volumes:
+        stem = file.name[: file.name.lower().rindex(".nii")]
+        bare = next((stem[: -len(end)] for end in ENDINGS if stem.lower().endswith(end)), stem)
+        for index, (packed, shape, _) in enumerate(slices):
             frame = index if len(slices) > 1 else None
             shown = _reader(file, packed, shape, labelling)
             plain = _reader(file, packed, shape, labelling, flips) if any(flips) else shown
             turned = shown if any(flips) else None
             images.append(LabelledImage(file, (stem, bare), plain, frame, turned))
-    if labelling is None:
-        coded = any(value >= STEP for value in values)
-        labelling = "instance" if coded and min(values) >= STEP else "semantic"
     used = {class_of(value, labelling) for value in values} - set(names)
-    names |= {value: f"label {value}" for value in sorted(used)}
-    classes = [LabelClass(value, name, default_color(value)) for value, name in names.items()]
-    return LabelSet(images, classes, told_apart=labelling == "instance")
+    names |= dict.fromkeys(sorted(used), "")
+    return LabelSet(images, classes_named(names), told_apart=labelling == "instance")
 
 
 def _names(card: Path) -> tuple[dict[int, str], Labelling]:
     content = read_json(card)
-    try:
+    with malformed(card, 'names no labels; expected {"labels": {"1": "cyst"}}'):
         names = {
-            checked_number(card, value): class_name(name, int(value))
-            for value, name in content["labels"].items()
+            checked_number(card, value): str(name) for value, name in content["labels"].items()
         }
         kind: Labelling = "instance" if content.get("labelling") == "instance" else "semantic"
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(
-            card, f'names no labels ({error}); expected {{"labels": {{"1": "cyst"}}}}'
-        ) from error
     return names, kind
 
 
-def _slices(file: Path) -> tuple[list[tuple[bytes, tuple[int, int], list[int]]], tuple[bool, bool]]:
-    """Of each slice its labels, packed, their (H, W) and values; and what a viewer turns round.
+Slice = tuple[bytes, tuple[int, int], list[int]]
+"""Labels of a slice, packed, their (H, W) and values."""
+
+
+def _slices(file: Path) -> tuple[list[Slice], tuple[bool, bool]]:
+    """The slices of a volume, and whether a viewer turns columns and rows round.
 
     Raises:
         ImageReadError: it is damaged or too large.
@@ -162,7 +159,7 @@ def _reader(
     file: Path,
     packed: bytes,
     shape: tuple[int, int],
-    labelling: Labelling | None,
+    labelling: Labelling,
     flips: tuple[bool, bool] = (False, False),
 ) -> Any:
     def read_objects(size_hw: tuple[int, int]) -> list[LabelledObject]:
@@ -170,10 +167,6 @@ def _reader(
         slab = slab[:, ::-1] if flips[0] else slab
         slab = slab[::-1] if flips[1] else slab
         labels = fitted(file, np.ascontiguousarray(slab), size_hw)
-        values = values_in(labels)
-        coded = labelling == "instance" or (
-            labelling is None and bool(values) and min(values) >= STEP
-        )
-        return objects_in(labels, labels if coded else None)
+        return objects_in(file, labels, labelling)
 
     return read_objects

@@ -27,8 +27,10 @@ from .objects import (
     checked_number,
     class_name,
     files_below,
+    folder_of,
     holds,
     image_entry,
+    malformed,
     names_of,
     numbered,
     objects_in,
@@ -41,6 +43,8 @@ from .records import Entry, ExportAbout, ExportImage, LabelledImage, LabelledObj
 
 CARD = "dataset.json"
 FOLDS = 5
+RESERVED = ("background", "ignore")
+"""Names that mean no class."""
 ENDINGS = (".png", ".bmp", ".tif", ".tiff")
 
 
@@ -65,7 +69,7 @@ def write_card(folder: OutputFolder, about: ExportAbout, entries: Sequence[Entry
         write_png(path, table[labels], folder.write)
     training = [entry for entry in entries if entry["part"] == "Tr"]
     write_json(folder, "splits_final.json", _folds(about.name, training), indent=1)
-    named = names_of(about)
+    named = names_of(about, *RESERVED)
     names = {"background": 0} | {named[value]: place for value, place in places.items()}
     content: dict[str, Any] = {
         "channel_names": {"0": "ultrasound"},
@@ -98,31 +102,28 @@ def _folds(name: str, entries: Sequence[Entry]) -> list[dict[str, list[str]]]:
 
 def recognises(path: Path) -> bool:
     """A folder whose ``dataset.json`` names channels, or that file."""
-    folder = path.parent if path.name == CARD else path
+    folder = folder_of(path, CARD)
     return (folder / CARD).is_file() and holds(folder / CARD, b'"file_ending"', b'"labels"')
 
 
 def read(path: Path) -> LabelSet:
     """The labels of both parts."""
-    folder = path.parent if path.name == CARD else path
-    card = read_json(folder / CARD)
-    try:
+    folder = folder_of(path, CARD)
+    place = folder / CARD
+    card = read_json(place)
+    with malformed(place, "is no card of nnU-Net v2"):
         ending = str(card["file_ending"]).lower()
         own = card.get("usgseg", {}).get("class_numbers", {})
         numbers = {}
-        for name, place in card["labels"].items():
-            if isinstance(place, list):
-                raise DatasetError(folder / CARD, "has regions of several labels; write it without")
-            if (number := checked_number(folder / CARD, place)) and str(name) != "ignore":
-                value = checked_number(folder / CARD, own.get(str(number), number))
+        for name, value in card["labels"].items():
+            if isinstance(value, list):
+                raise DatasetError(place, "has regions of several labels; write it without")
+            if (number := checked_number(place, value)) and name != "ignore":
+                value = checked_number(place, own.get(str(number), number))
                 numbers[number] = LabelClass(value, class_name(name, value), default_color(value))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(
-            folder / CARD, f"is no card of nnU-Net v2 ({type(error).__name__}: {error})"
-        ) from error
     if ending not in ENDINGS:
         raise DatasetError(
-            folder / CARD,
+            place,
             f"its files end in {ending}; expected one of {', '.join(ENDINGS)}: give the folder "
             "labelsTr itself for volumes",
         )
@@ -134,7 +135,7 @@ def read(path: Path) -> LabelSet:
     def image(file: Path) -> LabelledImage:
         def objects(size_hw: tuple[int, int]) -> Sequence[LabelledObject]:
             labels = fitted(file, read_labels(file), size_hw)
-            found = objects_in(labels, None)
+            found = objects_in(file, labels, "semantic")
             known = (item for item in found if item.class_id in numbers)
             return [LabelledObject(numbers[each.class_id].class_id, each.mask) for each in known]
 

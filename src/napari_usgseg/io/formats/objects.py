@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+import struct
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
 
 from ...core.errors import DatasetError, FileError, readable
 from ...core.geometry import components
-from ...core.types import BoolArray, LabelClass
+from ...core.types import BoolArray, FloatArray, LabelClass
 from ..images import card_entry
 from ..labels import (
+    MAX_INSTANCE,
     MAX_LABEL,
+    STEP,
+    Labelling,
     class_of,
     default_color,
     instance_of,
@@ -32,10 +37,28 @@ from ..outputs import OutputFolder
 from ..search import natural_order
 from .records import Entry, ExportAbout, ExportImage, LabelledImage, LabelledObject
 
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
 MAX_BYTES = 1 << 30
 """A list of annotations of more bytes is none that is read at once."""
-SIDES = {"train": "train", "val": "val", "test": "test"}
+MAX_OBJECTS, MAX_OBJECT_PIXELS = 1000, 1 << 32
+"""Objects of an image that are read at once, and the pixels (bytes) of their masks together."""
 UTF8_ERRORS = "backslashreplace"
+_MALFORMED = (
+    ArithmeticError, AttributeError, LookupError, OSError, RecursionError, SyntaxError, TypeError,
+    ValueError, Image.DecompressionBombError, struct.error, zlib.error,
+)  # fmt: skip
+"""What Python and its libraries raise on content that is not what they expect."""
+
+
+@contextmanager
+def malformed(path: Path, what: str) -> Iterator[None]:
+    """Whatever is raised on the content of a file becomes a ``DatasetError`` that says ``what``."""
+    try:
+        yield
+    except _MALFORMED as error:
+        raise DatasetError(path, f"{what} ({type(error).__name__}: {error})") from error
 
 
 def objects_of(item: ExportImage) -> Iterator[tuple[int, BoolArray]]:
@@ -45,16 +68,63 @@ def objects_of(item: ExportImage) -> Iterator[tuple[int, BoolArray]]:
         if item.codes is not None and instance_of(value, "instance"):
             yield class_of(value, "instance"), labels == value
         else:  # a class, or a region of one, whose objects are not told apart
-            for piece in components(labels == value, min_fraction=0):
+            for piece in pieces_of(labels == value):
                 yield value, piece
 
 
-def objects_in(labels: NDArray[Any], codes: NDArray[Any] | None) -> list[LabelledObject]:
-    """The objects of a label map (H, W): each code, or all of a class where there are none."""
-    if codes is None:
-        return [LabelledObject(value, labels == value) for value in values_in(labels)]
-    values = values_in(codes)
-    return [LabelledObject(class_of(value, "instance"), codes == value) for value in values]
+def pieces_of(mask: BoolArray) -> Iterator[BoolArray]:
+    """The connected pieces of a mask (H, W); the mask itself where it has more than 999.
+
+    So many objects of a class an image has at most; what has more pieces is a region of speckle.
+    """
+    from scipy import ndimage
+
+    count = ndimage.label(mask, np.ones((3, 3), int))[1]
+    return components(mask, min_fraction=0) if count <= MAX_INSTANCE else iter((mask,))
+
+
+def objects_in(path: Path, labels: NDArray[Any], labelling: Labelling) -> list[LabelledObject]:
+    """The objects of a label map (H, W): each code, or all of a class in a semantic one.
+
+    Raises:
+        DatasetError: there are too many.
+    """
+    values = values_in(labels)
+    check_count(path, len(values), labels.shape)
+    return [LabelledObject(class_of(value, labelling), labels == value) for value in values]
+
+
+def labelling_of(values: Iterable[int]) -> Labelling:
+    """What the values of another program's label maps are, all together: codes or classes."""
+    return "instance" if min(values, default=0) >= STEP else "semantic"
+
+
+def check_count(path: Path, count: int, size_hw: Sequence[int]) -> None:
+    """Refuse more objects in an image (H, W) than can be read, before any of their masks is made.
+
+    Raises:
+        DatasetError: there are more.
+    """
+    most = min(MAX_OBJECTS, MAX_OBJECT_PIXELS // max(1, size_hw[0] * size_hw[1]))
+    if count > most:
+        raise DatasetError(
+            path,
+            f"{count} objects in an image of {size_hw[1]}x{size_hw[0]} pixels; {most} are read at "
+            "most: leave out the small ones, or join them",
+        )
+
+
+def box_of(corners: ArrayLike) -> FloatArray:
+    """A box (4,) XYXY of numbers as a file has them.
+
+    Raises:
+        ValueError: one of them is none, or too large.
+    """
+    with np.errstate(over="ignore"):
+        box = np.asarray(corners, np.float32)
+    if box.shape != (4,) or not np.isfinite(box).all():
+        raise ValueError("a box of numbers that are none")
+    return box
 
 
 def image_entry(item: ExportImage) -> Entry:
@@ -95,15 +165,20 @@ def numbered(about: ExportAbout) -> dict[int, int]:
     return {value: index for index, value in enumerate(sorted(about.labels))}
 
 
-def names_of(about: ExportAbout) -> dict[int, str]:
-    """Class number -> name, with the number where two have the same, for formats without any."""
+def names_of(about: ExportAbout, *reserved: str) -> dict[int, str]:
+    """Class number -> name, for formats that know classes by their names only.
+
+    A name that two classes have, or that means something else there, has the number behind it.
+    """
     counts = Counter(name.strip().casefold() for name in about.labels.values())
-    return {
-        value: name
-        if counts[name.strip().casefold()] == 1 and name.strip()
-        else f"{name} ({value})"
-        for value, name in sorted(about.labels.items())
-    }
+    taken = {*reserved, "", *(name for name, count in counts.items() if count > 1)}
+    named = {}
+    for value, name in sorted(about.labels.items()):
+        while name.strip().casefold() in taken:
+            name = f"{name.strip()} ({value})".strip()
+        taken.add(name.strip().casefold())
+        named[value] = name
+    return named
 
 
 def colors_of(about: ExportAbout) -> dict[int, str]:
@@ -112,11 +187,11 @@ def colors_of(about: ExportAbout) -> dict[int, str]:
     return {value: known.get(value, default_color(value)) for value in sorted(about.labels)}
 
 
-def classes_named(names: Sequence[str]) -> tuple[LabelClass, ...]:
-    """Classes with the numbers from 1 on."""
+def classes_named(names: Mapping[int, str]) -> tuple[LabelClass, ...]:
+    """Classes of number -> name."""
     return tuple(
-        LabelClass(index, class_name(name, index), default_color(index))
-        for index, name in enumerate(names, start=1)
+        LabelClass(number, class_name(name, number), default_color(number))
+        for number, name in names.items()
     )
 
 
@@ -164,6 +239,11 @@ def read_json(path: Path) -> Any:
         return json.loads(read_bytes(path).decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise DatasetError(path, f"is no JSON ({error}); write it anew") from error
+
+
+def folder_of(path: Path, card: str) -> Path:
+    """The folder of a data set, which is named itself or by its card."""
+    return path.parent if path.name == card else path
 
 
 def holds(path: Path, *words: bytes, part: int = 1 << 20) -> bool:
@@ -240,19 +320,36 @@ def checked_number(path: Path, value: object) -> int:
     return number
 
 
-def read_xml(path: Path) -> ElementTree.Element:
+def read_xml(path: Path) -> Element:
     """The root of an XML file.
 
     Raises:
-        DatasetError: it cannot be read, is none, or declares entities, which could fill the memory.
+        DatasetError: it cannot be read, is none, or declares a document type or entities, which
+            could fill the memory or read other files.
     """
-    data = read_bytes(path)
-    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
-        raise DatasetError(path, "declares a document type, which is not read; write it without")
+    from defusedxml import DefusedXmlException
+    from defusedxml.ElementTree import ParseError, fromstring
+
     try:
-        return ElementTree.fromstring(data)
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        root: Element = fromstring(read_bytes(path), forbid_dtd=True)
+    except DefusedXmlException as error:
+        raise DatasetError(
+            path, "declares a document type, which is not read; write it without"
+        ) from error
+    except (ParseError, ValueError, LookupError) as error:
         raise DatasetError(path, f"is no XML ({error}); write it anew") from error
+    return root
+
+
+def xml_root(path: Path) -> str:
+    """The name of an XML file's root, from its first bytes; "" where it is none."""
+    from defusedxml.ElementTree import ParseError, iterparse
+
+    if path.suffix.lower() == ".xml":
+        with suppress(OSError, ParseError, ValueError, LookupError), path.open("rb") as file:
+            for _, element in iterparse(file, events=("start",), forbid_dtd=True):
+                return str(element.tag)
+    return ""
 
 
 def xml_text(value: object) -> str:

@@ -19,7 +19,15 @@ from PIL import Image
 
 from ...core.errors import DatasetError
 from ...core.types import LabelClass
-from ..labels import CLASSES_FILE, PALETTE, read_classes, values_in, write_classes, write_png
+from ..labels import (
+    CLASSES_FILE,
+    PALETTE,
+    read_classes,
+    rgb_of,
+    values_in,
+    write_classes,
+    write_png,
+)
 from ..masks import black_and_white, fitted, read_colors, read_mask_file
 from ..names import safe_file_names
 from ..outputs import OutputFolder
@@ -60,7 +68,7 @@ class Pictures:
             if self.colors:
                 drawn = np.zeros((*labels.shape, 3), np.uint8)
                 for value in values_in(labels):
-                    drawn[labels == value] = _rgb(colors[value])
+                    drawn[labels == value] = rgb_of(colors[value])
                 encoded = BytesIO()
                 Image.fromarray(drawn).save(encoded, "PNG")
                 folder.write(folder.root / MASKS / file, encoded.getvalue())
@@ -95,7 +103,7 @@ class Pictures:
                 pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
                 unknown, found = pixels.any(-1), []
                 for item in classes:
-                    mask = (pixels == _rgb(item.color)).all(-1)
+                    mask = (pixels == rgb_of(item.color)).all(-1)
                     unknown &= ~mask
                     if mask.any():
                         found.append(LabelledObject(item.class_id, mask))
@@ -123,11 +131,6 @@ class Pictures:
 
 
 COLORS, CLASSES = Pictures(colors=True), Pictures(colors=False)
-
-
-def _rgb(color: str) -> tuple[int, int, int]:
-    red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
-    return red, green, blue
 
 
 def _distinct(colors: dict[int, str]) -> dict[int, str]:

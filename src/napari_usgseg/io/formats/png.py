@@ -25,7 +25,7 @@ from ..labels import write_png as write_pixels
 from ..masks import as_labels, fitted, read_mask_file
 from ..outputs import OutputFolder
 from ..search import IMAGE_SUFFIXES
-from .objects import files_below, holds, objects_in, own_classes
+from .objects import files_below, folder_of, holds, objects_in, own_classes
 from .records import Entry, ExportAbout, ExportImage, LabelledImage, LabelledObject, LabelSet
 
 INSTANCES = "instances"
@@ -66,16 +66,14 @@ def write_card(folder: OutputFolder, about: ExportAbout, entries: Sequence[Entry
 
 def recognises(path: Path) -> bool:
     """A folder with a card that has items, Sam2Rad's layout, or the card itself."""
-    folder = path.parent if path.name == datasets.DATASET_CARD else path
+    folder = folder_of(path, datasets.DATASET_CARD)
     card = folder / datasets.DATASET_CARD
-    if card.is_file():
-        return holds(card, b'"items"')
-    return any((folder / part / "imgs").is_dir() for part in ("Train", "Test"))
+    return holds(card, b'"items"') if card.is_file() else datasets.is_dataset(folder)
 
 
 def read(path: Path) -> LabelSet:
     """The items of a data set; label maps alone where there is no card."""
-    folder = path.parent if path.name == datasets.DATASET_CARD else path
+    folder = folder_of(path, datasets.DATASET_CARD)
     if not recognises(folder):
         return read_maps(path)
     found = datasets.read_dataset(folder)
@@ -87,8 +85,8 @@ def read(path: Path) -> LabelSet:
             labels = datasets.read_mask(item, size_hw)
             codes = folder / INSTANCES / item.mask_path.name
             if not codes.is_file():
-                return objects_in(labels, None)
-            return objects_in(labels, fitted(codes, read_labels(codes), size_hw))
+                return objects_in(item.mask_path, labels, "semantic")
+            return objects_in(codes, fitted(codes, read_labels(codes), size_hw), "instance")
 
         return LabelledImage(item.mask_path, (item.item_id, item.image_path.name), objects)
 
@@ -130,7 +128,7 @@ def read_maps(path: Path) -> LabelSet:
     def image(file: Path) -> LabelledImage:
         def objects(size_hw: tuple[int, int]) -> Sequence[LabelledObject]:
             labels: Any = as_labels(file, read_mask_file(file), sorted(classes))
-            return objects_in(fitted(file, labels, size_hw), None)
+            return objects_in(file, fitted(file, labels, size_hw), "semantic")
 
         name = file.relative_to(folder).as_posix()
         return LabelledImage(file, (name, file.name), objects)

@@ -19,8 +19,11 @@ from ...core.types import BoolArray
 
 Ring = NDArray[np.int64]
 """(N, 2) XY, closed: the first point follows the last."""
-MAX_POINTS = 1_000_000
-"""A polygon of more points is none that a person drew."""
+MAX_POINTS, MAX_POLYGONS, MAX_RIM = 200_000, 20_000, 5_000_000
+"""Points of a polygon, polygons of an object, and pixels along their rims; what has more is refused
+before it is drawn, for drawing takes time and memory by the rim, wherever it runs."""
+FAR = 10
+"""So many times its size a shape may reach out of its image; what is further away is a mistake."""
 
 
 def corner_rings(mask: BoolArray) -> list[tuple[Ring, list[Ring]]]:
@@ -132,44 +135,52 @@ def corners_mask(polygons: Iterable[Sequence[float]], size_hw: tuple[int, int]) 
     """The pixels (H, W) whose centre is in one of the polygons [x0, y0, x1, y1, ...].
 
     Raises:
-        ValueError: one is no polygon.
+        ValueError: one is no polygon, or they are too large to be drawn.
     """
     from pycocotools import mask as run_lengths
 
-    height, width = size_hw
-    mask = np.zeros(size_hw, bool)
-    for polygon in polygons:
-        flat = checked(polygon).ravel()
-        for x in (flat[0::2], flat[1::2]):  # what is far outside is as good as at the rim
-            np.clip(x, -2.0 * max(size_hw), 3.0 * max(size_hw), out=x)
-        runs = run_lengths.frPyObjects([flat.tolist()], height, width)
-        mask |= run_lengths.decode(runs[0]).astype(bool)
-    return mask
+    rings = checked(polygons, size_hw)
+    if not rings:
+        return np.zeros(size_hw, bool)
+    runs = run_lengths.frPyObjects([ring.ravel().tolist() for ring in rings], *size_hw)
+    return np.asarray(run_lengths.decode(run_lengths.merge(runs)), bool)
 
 
 def pixels_mask(points: object, size_hw: tuple[int, int]) -> BoolArray:
     """The pixels (H, W) in and under a closed line of points (x, y), as Pillow draws it.
 
     Raises:
-        ValueError: it is no polygon.
+        ValueError: it is no polygon, or too large to be drawn.
     """
-    limit = 3.0 * max(size_hw)
-    xy = [tuple(point) for point in np.clip(checked(points), -limit, limit).tolist()]
+    (ring,) = checked([points], size_hw)
     canvas = Image.new("1", (size_hw[1], size_hw[0]))
-    ImageDraw.Draw(canvas).polygon(xy, outline=1, fill=1)
+    ImageDraw.Draw(canvas).polygon([tuple(xy) for xy in ring.tolist()], outline=1, fill=1)
     return np.array(canvas, bool)
 
 
-def checked(points: object) -> NDArray[np.float64]:
-    """Points of a polygon, (N, 2) and at least three.
+def checked(polygons: Iterable[object], size_hw: tuple[int, int]) -> list[NDArray[np.float64]]:
+    """Polygons of an object in an image (H, W), each (N, 2) with three points at least.
 
     Raises:
-        ValueError: they are none.
+        ValueError: they are none, or cannot be drawn in bounded time and memory.
     """
-    array = np.asarray(points, np.float64)
-    array = array.reshape(-1, 2) if array.ndim == 1 and array.size % 2 == 0 else array
-    if array.ndim != 2 or array.shape[1] != 2 or not 3 <= len(array) <= MAX_POINTS:
-        raise ValueError(f"a polygon of shape {array.shape}; expected at least three points (x, y)")
-    if not np.isfinite(array).all():
-        raise ValueError("a polygon with points that are no numbers")
-    return array
+    rings, rim, limit = [], 0.0, FAR * max(size_hw)
+    for polygon in polygons:
+        ring = np.asarray(polygon, np.float64)
+        ring = ring.reshape(-1, 2) if ring.ndim == 1 and ring.size % 2 == 0 else ring
+        if ring.ndim != 2 or ring.shape[1] != 2 or len(ring) < 3:
+            raise ValueError(
+                f"a polygon of shape {ring.shape}; expected at least three points (x, y)"
+            )
+        if not np.isfinite(ring).all():
+            raise ValueError("a polygon with points that are no numbers")
+        if np.abs(ring).max() > limit + max(size_hw):
+            raise ValueError(f"a polygon that lies more than {limit} pixels outside of its image")
+        rim += float(np.abs(ring - np.roll(ring, 1, axis=0)).max(axis=1).sum())
+        rings.append(ring)
+        if len(ring) > MAX_POINTS or len(rings) > MAX_POLYGONS or rim > MAX_RIM:
+            raise ValueError(
+                f"more than {MAX_POINTS} points, {MAX_POLYGONS} polygons or {MAX_RIM} pixels along "
+                "the rim of one object"
+            )
+    return rings

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,14 +25,18 @@ from PIL import Image
 from ...core.errors import DatasetError, ImageReadError
 from ...core.geometry import mask_to_box
 from ...core.types import BoolArray
+from ..labels import rgb_of
 from ..masks import fitted, read_colors, read_mask_file
 from ..outputs import OutputFolder
 from .objects import (
+    box_of,
+    check_count,
     class_name,
     classes_named,
     colors_of,
     files_below,
     image_entry,
+    malformed,
     names_of,
     numbered,
     objects_of,
@@ -43,6 +47,7 @@ from .objects import (
     unreadable,
     write_picture,
     write_text,
+    xml_root,
     xml_text,
 )
 from .records import Entry, ExportAbout, ExportImage, LabelledImage, LabelledObject, LabelSet
@@ -50,8 +55,8 @@ from .records import Entry, ExportAbout, ExportImage, LabelledImage, LabelledObj
 CARD = "labelmap.txt"
 CLASS_MASKS, OBJECT_MASKS = "SegmentationClass", "SegmentationObject"
 RIM = 255
-COLON = "\N{FULLWIDTH COLON}"
-"""What a name has in the place of a colon, which parts the fields of ``labelmap.txt``."""
+SIGNS = {ord(":"): "\N{FULLWIDTH COLON}", ord("#"): "\N{FULLWIDTH NUMBER SIGN}"}
+"""What names have in the place of signs that mean something in ``labelmap.txt``."""
 BACKGROUND = ("background", "__background__", "_background_")
 
 
@@ -82,8 +87,8 @@ def write_card(folder: OutputFolder, about: ExportAbout, entries: Sequence[Entry
     places, colors = numbered(about), colors_of(about)
     if len(places) >= RIM:
         raise DatasetError(folder.root, f"{len(places)} classes; Pascal VOC holds {RIM - 1}")
-    palette = [(0, 0, 0), *(_rgb(colors[value]) for value in places)]
-    names = names_of(about)
+    palette = [(0, 0, 0), *(rgb_of(colors[value]) for value in places)]
+    names = names_of(about, *BACKGROUND)
     for entry in entries:
         found = unpacked(entry)
         labels = np.zeros(found.shape, np.uint8)
@@ -98,7 +103,7 @@ def write_card(folder: OutputFolder, about: ExportAbout, entries: Sequence[Entry
             write_text(folder, f"ImageSets/{kind}/{name}.txt", text)
     lines = ["# label:color_rgb:parts:actions", "background:0,0,0::"]
     for value, color in zip(places, palette[1:], strict=True):
-        lines.append(f"{_without_colon(names[value])}:{','.join(map(str, color))}::")
+        lines.append(f"{_as_listed(names[value])}:{','.join(map(str, color))}::")
     write_text(folder, CARD, "\n".join(lines) + "\n")
 
 
@@ -106,35 +111,36 @@ SETS = {"train": ("train",), "val": ("val",), "trainval": ("train", "val"), "tes
 
 
 def _annotation(about: ExportAbout, names: dict[int, str], entry: Entry) -> str:
-    root = ElementTree.Element("annotation")
+    root = Element("annotation")
 
-    def add(parent: ElementTree.Element, **texts: object) -> None:
+    def add(parent: Element, **texts: object) -> None:
         for name, text in texts.items():
-            ElementTree.SubElement(parent, name).text = xml_text(text)
+            SubElement(parent, name).text = xml_text(text)
 
     add(root, folder="JPEGImages", filename=f"{entry['file']}.png")
-    add(ElementTree.SubElement(root, "source"), database=about.name)
-    size = ElementTree.SubElement(root, "size")
+    add(SubElement(root, "source"), database=about.name)
+    size = SubElement(root, "size")
     add(size, width=entry["width"], height=entry["height"], depth=entry["depth"])
     add(root, segmented=1)
     for class_id, (x0, y0, x1, y1) in entry["objects"]:
-        made = ElementTree.SubElement(root, "object")
-        add(made, name=_without_colon(names[class_id]), pose="Unspecified")
+        made = SubElement(root, "object")
+        add(made, name=_as_listed(names[class_id]), pose="Unspecified")
         add(made, truncated=0, difficult=0)
         ends = {"xmin": x0 + 1, "ymin": y0 + 1, "xmax": x1 + 1, "ymax": y1 + 1}
-        box = ElementTree.SubElement(made, "bndbox")
+        box = SubElement(made, "bndbox")
         add(box, **{name: int(value) for name, value in ends.items()})
-    ElementTree.indent(root)
-    return ElementTree.tostring(root, encoding="unicode") + "\n"
+    indent(root)
+    return tostring(root, encoding="unicode") + "\n"
 
 
-def _without_colon(name: str) -> str:
-    return name.replace(":", COLON)
+def _as_listed(name: str) -> str:
+    """A class's name as ``labelmap.txt`` can have it."""
+    return name.translate(SIGNS)
 
 
-def _rgb(color: str) -> tuple[int, int, int]:
-    red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
-    return red, green, blue
+def _own_name(name: str, number: int) -> str:
+    """The name that is meant by the one that is listed."""
+    return class_name(name.translate({ord(b): chr(a) for a, b in SIGNS.items()}), number)
 
 
 def _shades() -> list[tuple[int, int, int]]:
@@ -165,7 +171,7 @@ def _write_palette(
 def recognises(path: Path) -> bool:
     """A folder with Annotations/ of XML or SegmentationClass/, or one annotation."""
     if path.is_file():
-        return path.suffix.lower() == ".xml" and read_xml(path).tag == "annotation"
+        return xml_root(path) == "annotation"
     return (path / CLASS_MASKS).is_dir() or any((path / "Annotations").glob("*.xml"))
 
 
@@ -188,7 +194,7 @@ def read(path: Path) -> LabelSet:
         raise DatasetError(path, "no Pascal VOC data set here: expected Annotations/<image>.xml")
     found = [name for _, objects in annotations.values() for name, _ in objects]
     names = list(dict.fromkeys([*listed, *found])) or ["object"]
-    classes = classes_named(names)
+    classes = classes_named(dict(enumerate(names, start=1)))
     numbers = {name: index for index, name in enumerate(names, start=1)}
 
     def labelled(stem: str) -> LabelledImage:
@@ -212,17 +218,11 @@ def _parsed(file: Path) -> tuple[str, list[tuple[str, NDArray[np.float32]]]]:
     """
     root = read_xml(file)
     objects = []
-    try:
-        for number, item in enumerate(root.iter("object"), start=1):
-            ends = [
-                float(item.findtext(f"bndbox/{n}", "")) for n in ("xmin", "ymin", "xmax", "ymax")
-            ]
-            box = np.array(ends, np.float32) - 1
-            if not np.isfinite(box).all():
-                raise ValueError("a box of numbers that are none")
-            objects.append((class_name(item.findtext("name", "").replace(COLON, ":"), number), box))
-    except ValueError as error:
-        raise DatasetError(file, f"object {len(objects) + 1} has no box ({error})") from error
+    for number, item in enumerate(root.iter("object"), start=1):
+        with malformed(file, f"object {number} has no box"):
+            ends = (item.findtext(f"bndbox/{n}", "") for n in ("xmin", "ymin", "xmax", "ymax"))
+            box = box_of([float(end) - 1 for end in ends])
+        objects.append((_own_name(item.findtext("name", ""), number), box))
     return root.findtext("filename") or file.stem, objects
 
 
@@ -237,7 +237,7 @@ def _label_map(path: Path) -> dict[str, tuple[int, ...]]:
             continue
         parts = rest[0].split(",") if rest else []
         color = tuple(int(part) for part in parts if part.strip().isdecimal())
-        listed[class_name(name.replace(COLON, ":"), len(listed) + 1)] = color
+        listed[_own_name(name, len(listed) + 1)] = color
     return listed
 
 
@@ -249,9 +249,11 @@ def _objects(
     numbers: dict[str, int],
     size_hw: tuple[int, int],
 ) -> list[LabelledObject]:
+    place = root / "Annotations" / f"{stem}.xml"
+    check_count(place, len(boxes), size_hw)
     of_objects, of_classes = (root / kind / f"{stem}.png" for kind in (OBJECT_MASKS, CLASS_MASKS))
-    if of_objects.is_file() and boxes:
-        parts = _parts(of_objects, size_hw)
+    parts = _parts(of_objects, size_hw) if of_objects.is_file() else {}
+    if parts and boxes:
         found = [
             LabelledObject(class_id, parts[number][1])
             for number, (class_id, _) in enumerate(boxes, start=1)
@@ -272,12 +274,11 @@ def _objects(
                 class_id = 1
             if not 1 <= class_id <= len(numbers):
                 raise DatasetError(of_classes, f"the class {value}, which {CARD} does not name")
-            if of_objects.is_file():
-                for _, part in _parts(of_objects, size_hw).values():
-                    if (mask & part).any():
-                        found.append(LabelledObject(class_id, mask & part))
-            else:
+            if not of_objects.is_file():
                 found.append(LabelledObject(class_id, mask))
+            for _, part in parts.values():
+                if (mask & part).any():
+                    found.append(LabelledObject(class_id, mask & part))
         return found
     return [LabelledObject(class_id, None, box) for class_id, box in boxes]
 
@@ -290,6 +291,7 @@ def _parts(file: Path, size_hw: tuple[int, int]) -> dict[int, tuple[Any, BoolArr
         colors = fitted(file, read_colors(file), size_hw).astype(np.int64)
         packed = colors[..., 0] << 16 | colors[..., 1] << 8 | colors[..., 2]
         kinds = [int(k) for k in np.unique(packed) if k not in (0, 0xE0E0C0)]
+        check_count(file, len(kinds), size_hw)
         places = {color: place for place, color in enumerate(_shades())}
         found = {}
         for number, kind in enumerate(kinds, start=1):

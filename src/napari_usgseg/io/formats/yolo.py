@@ -8,22 +8,26 @@ has one part, so an object of several pieces becomes several; a hole is joined t
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from ...core.errors import DatasetError
 from ...core.geometry import mask_to_box
 from ...core.types import BoolArray
+from ..labels import MAX_LABEL
 from ..outputs import OutputFolder
 from .objects import (
+    box_of,
+    check_count,
     classes_named,
     files_below,
     image_entry,
+    malformed,
     numbered,
     objects_of,
     read_bytes,
@@ -39,6 +43,8 @@ INSIDE = 0.25
 """How far in its pixel a point is: what is cut off or rounded is the pixel's number."""
 PLACES_OF_LABELS = {"labels", "obj_train_data", "obj_valid_data", "obj_test_data"}
 LISTS = ("classes.txt", "train.txt", "val.txt", "test.txt")
+MAX_CARD_BYTES = 1 << 18
+"""A list of classes of more bytes is none: aliases of YAML can make much of little."""
 PLACES = 6
 """Decimals of a coordinate; 1e-6 of 65,536 pixels is less than ``INSIDE``."""
 
@@ -115,33 +121,38 @@ def _card(path: Path) -> Path | None:
     return next((each for each in cards if each.is_file()), None)
 
 
-def _names(card: Path) -> list[str]:
-    """The classes in their order.
+def _names(card: Path) -> dict[int, str]:
+    """Number from 0 on -> name: a list, a name a line, or numbers with their names.
 
     Raises:
         DatasetError: the card names none.
     """
-    import yaml
-
-    text = read_bytes(card).decode("utf-8", "replace")
-    if card.suffix in (".txt", ".names"):
-        return [line.strip() for line in text.splitlines() if line.strip()]
-    try:
-        names = yaml.safe_load(text)["names"]
-        if isinstance(names, dict):
-            names = [names[number] for number in sorted(names)]
-        return [str(name) for name in names]
-    except (yaml.YAMLError, KeyError, TypeError, RecursionError) as error:
-        raise DatasetError(
-            card, f"names no classes ({type(error).__name__}: {error}); expected names: [...]"
-        ) from error
+    data = read_bytes(card)
+    if len(data) > MAX_CARD_BYTES:
+        raise DatasetError(card, f"has {len(data)} bytes; expected a list of classes")
+    text = data.decode("utf-8-sig", "replace")
+    if card.suffix in (".txt", ".names"):  # a line left empty keeps its number
+        return dict(enumerate(text.rstrip().splitlines()))
+    with malformed(card, "names no classes; expected names: [...]"):
+        try:
+            # all scalars as text: to YAML "no", "1.0" and "2024-01-01" are no names
+            names = yaml.load(text, yaml.BaseLoader)["names"]
+        except yaml.YAMLError as error:
+            raise ValueError(f"no YAML: {error}") from error
+        found = dict(names) if isinstance(names, dict) else dict(enumerate(names))
+        numbers = {int(number): name for number, name in found.items()}
+        plain = not isinstance(names, str) and all(isinstance(n, str) for n in numbers.values())
+        if not plain or not all(0 <= number < MAX_LABEL for number in numbers):
+            raise ValueError(f"expected names with numbers from 0 to {MAX_LABEL - 1}")
+    return dict(sorted(numbers.items()))
 
 
 def _read(path: Path) -> LabelSet:
     card = _card(path)
     if card is None:
         raise DatasetError(path, f"no YOLO data set here: expected {CARD} and labels/")
-    classes = classes_named(_names(card))
+    names = _names(card)
+    classes = classes_named({number + 1: name for number, name in names.items()})
     folder = card.parent
     root = folder / "labels" if (folder / "labels").is_dir() else folder
     files = [file for file in files_below(root, ".txt") if file.name not in LISTS]
@@ -154,25 +165,25 @@ def _read(path: Path) -> LabelSet:
     def image(file: Path) -> LabelledImage:
         name = file.relative_to(root).with_suffix("").as_posix()
         return LabelledImage(
-            file, (file.stem, name), lambda size_hw: _objects(file, size_hw, len(classes))
+            file, (file.stem, name), lambda size_hw: _objects(file, size_hw, names)
         )
 
     return LabelSet([image(file) for file in files], classes)
 
 
-def _objects(file: Path, size_hw: tuple[int, int], count: int) -> list[LabelledObject]:
+def _objects(
+    file: Path, size_hw: tuple[int, int], names: Mapping[int, str]
+) -> list[LabelledObject]:
     found = []
-    lines = read_bytes(file).decode("utf-8", "replace").splitlines()
-    for number, line in enumerate(filter(str.strip, lines), start=1):
-        try:
+    text = read_bytes(file).decode("utf-8-sig", "replace")
+    lines = [line for line in text.splitlines() if line.strip()]
+    check_count(file, len(lines), size_hw)
+    for number, line in enumerate(lines, start=1):
+        with malformed(file, f"line {number} is no object"):
             first, *rest = (float(part) for part in line.split())
-            if first != int(first) or not 0 <= first < count:
-                raise ValueError(f"the class {first:g}; expected 0 to {count - 1}")
-            if not all(map(math.isfinite, rest)):
-                raise ValueError("numbers that are none")
+            if first not in names:
+                raise ValueError(f"the class {first:g}; expected one of {[*names][:20]}")
             found.append(_object(int(first) + 1, rest, size_hw))
-        except (ValueError, OverflowError) as error:
-            raise DatasetError(file, f"line {number}: {error}") from error
     return found
 
 
@@ -182,7 +193,7 @@ def _object(class_id: int, rest: list[float], size_hw: tuple[int, int]) -> Label
         x, y, w, h = rest[:4]
         corners = ((x - w / 2) * width, (y - h / 2) * height)
         ends = ((x + w / 2) * width - 1, (y + h / 2) * height - 1)
-        return LabelledObject(class_id, None, np.array([*corners, *ends], np.float32))
+        return LabelledObject(class_id, None, box_of([*corners, *ends]))
     if len(rest) < 6:
         raise ValueError(f"{len(rest) + 1} numbers; expected a box's 5, or a polygon's 7 or more")
     points = np.array(rest[: len(rest) // 2 * 2]).reshape(-1, 2) * (width, height)
