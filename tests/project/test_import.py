@@ -14,6 +14,7 @@ from napari_usgseg.core.errors import Cancelled, DatasetError, LabelWriteError
 from napari_usgseg.core.types import LabelClass
 from napari_usgseg.io.formats import FORMATS
 from napari_usgseg.io.labels import read_labels
+from napari_usgseg.project import exchange
 from napari_usgseg.project.exchange import export_store, import_labels
 from napari_usgseg.project.project import Project
 from napari_usgseg.project.records import ImageState
@@ -168,6 +169,62 @@ def test_a_box_is_its_own_mask_or_what_a_segmenter_makes_of_it(tmp_path):
         (item,) = store.read_proposal("a").objects
         assert "plain-1 made their masks" in report.notes[0]
         assert item.prompts.box.tolist() == segmenter.asked[0].box.tolist() == [5, 4, 14, 11]
+
+
+def test_boxes_are_no_less_objects_where_the_file_does_not_tell_objects_apart(tmp_path):
+    boxes = coco(tmp_path / "coco", {"bbox": [5, 4, 10, 8]}, {"bbox": [20, 4, 10, 8]})
+    card = json.loads((boxes / "instances.json").read_text())
+    card["info"] = {"labelling": "semantic"}
+    (boxes / "instances.json").write_text(json.dumps(card))
+    folder = images_in(tmp_path / "in")
+    with closing(Project(folder)) as store:
+        keep_settings(store, {"labelling": "instance"})
+        report = import_labels(store, boxes)
+        assert report.objects == 2
+        found = store.read_proposal("a").objects
+        assert [item.proposal.box.tolist() for item in found] == [[5, 4, 14, 11], [20, 4, 29, 11]]
+
+
+def several(folder: Path, *counts: int) -> Path:
+    """A COCO file of the images a, b, ... with so many boxes of one class in each."""
+    folder.mkdir()
+    images = [{"id": n, "file_name": f"{'abcdef'[n]}.png"} for n in range(len(counts))]
+    boxes = [{"image_id": n, "category_id": 1, "bbox": [9 * k, 2, 6, 6]}
+             for n, count in enumerate(counts) for k in range(count)]  # fmt: skip
+    card = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "cyst"}]}
+    (folder / "instances.json").write_text(json.dumps(card))
+    return folder
+
+
+@pytest.mark.parametrize("counts", [(1, 2, 3), (3, 2, 1), (1, 1, 2)])
+def test_objects_are_told_apart_wherever_in_the_file_the_first_two_of_a_class_are(tmp_path, counts):
+    folder = images_in(tmp_path / "in", "abc")
+    with closing(Project(folder)) as store:
+        report = import_labels(store, several(tmp_path / "coco", *counts))
+        assert not any("become one" in note for note in report.notes)
+        assert store.settings()["labelling"] == "instance"
+        assert [len(store.read_proposal(name).objects) for name in "abc"] == list(counts)
+
+
+def test_images_of_the_file_without_an_object_are_counted(tmp_path):
+    folder = images_in(tmp_path / "in", "abc")
+    with closing(Project(folder)) as store:
+        report = import_labels(store, several(tmp_path / "coco", 0, 2, 0))
+        assert (report.imported, report.empty) == (("b",), ("a", "c"))
+        assert set(store.states().values()) == {ImageState.UNTOUCHED, ImageState.PROPOSED}
+        assert import_labels(store, several(tmp_path / "none", 0, 0, 0)).empty == ("a", "c")
+
+
+def test_large_masks_do_not_wait_for_one_another_in_memory(labelled, tmp_path, monkeypatch):
+    out = exported(labelled, "coco")
+    folder = images_in(tmp_path / "second")
+    monkeypatch.setattr(exchange, "TOGETHER_PIXELS", SIZE_HW[0] * SIZE_HW[1])
+    with closing(Project(folder)) as store:
+        batches = []
+        record = store.record
+        monkeypatch.setattr(store, "record", lambda e: batches.append(len(e)) or record(e))
+        assert import_labels(store, out).imported == ("a", "b")
+        assert batches == [1, 2, 1]  # how it is labelled; classes and a; b
 
 
 def test_of_two_that_overlap_the_one_on_top_is_accepted(tmp_path):

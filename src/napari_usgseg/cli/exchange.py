@@ -213,6 +213,7 @@ def import_(
         "correct and accept them in the window"
     )
     for what, names in (
+        ("images have nothing labelled in the file", report.empty),
         ("images were left as they are (accepted, set aside or begun)", report.kept),
         ("images of the file are not here", report.unmatched),
     ):

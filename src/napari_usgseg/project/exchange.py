@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import DatasetError, LabelWriteError, UsgsegError, readable
-from ..core.geometry import box_within, components, mask_to_box
+from ..core.geometry import box_within, mask_to_box
 from ..core.types import BoolArray, FloatArray, ImageEmbedding, ImageRecord, LabelClass, Prompts
 from ..io.export import ExportFailure, ExportReport, export_images
 from ..io.formats import DEFAULT_FORMAT, DEFAULT_ORGAN, read_labels_of
+from ..io.formats.objects import check_count, pieces_of
 from ..io.formats.records import LabelledImage, LabelledObject, LabelSet
 from ..io.groups import ImageFinder, group_images, is_table
 from ..io.labels import MAX_CLASS, MAX_LABEL, Labelling, LabelMap, labelling_in
@@ -115,6 +116,8 @@ def export_store(
 
 TOGETHER = 32
 """So many images are imported in one transaction."""
+TOGETHER_PIXELS = 1 << 28
+"""Or fewer, where the masks of their objects have more pixels (bytes) than this."""
 EDIT = "import"
 OPEN = (ImageState.UNTOUCHED, ImageState.PROPOSED)
 """States in which nobody has decided about an image."""
@@ -128,6 +131,7 @@ class ImportReport:
         format: of the file.
         imported: ids of the images that have proposals of it now.
         objects: how many these are.
+        empty: ids of the images on which the file has no object, so that nothing is proposed.
         kept: ids of the images that were left as they are: accepted, set aside, or begun.
         unmatched: what the file calls images that are not here.
         failures: what could not be read, or belongs to no single image here.
@@ -137,6 +141,7 @@ class ImportReport:
     format: str
     imported: tuple[str, ...]
     objects: int
+    empty: tuple[str, ...]
     kept: tuple[str, ...]
     unmatched: tuple[str, ...]
     failures: tuple[ExportFailure, ...]
@@ -191,15 +196,17 @@ class _Import:
         self._finder = ImageFinder(store.records, store.folder)
         self._records = {record.image_id: record for record in store.records}
         self._labelling = labelling_in(store.settings())
-        self._open = not store.annotators()  # nothing is labelled yet, so labelling can be chosen
+        self._is_unlabelled = not store.annotators()  # so how it is labelled can be chosen
         self._imported: dict[str, int] = {}
         self._seen: set[str] = set()
+        self._empty: list[str] = []
         self._kept: list[str] = []
         self._unmatched: list[str] = []
         self._failures: list[ExportFailure] = []
         self._boxes = self._overlaps = self._outside = self._merged = 0
         self._classes: Edit | None = None
         self._waiting: list[Edit] = []
+        self._waiting_pixels = 0
 
     def run(self, progress: Callable[[int, int], None]) -> ImportReport:
         """Do it all; what cannot be read stops nothing else."""
@@ -210,7 +217,7 @@ class _Import:
                 self._take(image, numbers)
             except UsgsegError as error:
                 self._failures.append(ExportFailure(readable(image.names[0]), error))
-            if len(self._waiting) >= TOGETHER:
+            if len(self._waiting) >= TOGETHER or self._waiting_pixels > TOGETHER_PIXELS:
                 self._record()
             progress(done, len(images))
         self._record()
@@ -225,6 +232,7 @@ class _Import:
             self._format,
             tuple(self._imported),
             sum(self._imported.values()),
+            tuple(self._empty),
             tuple(self._kept),
             tuple(self._unmatched),
             tuple(self._failures),
@@ -314,9 +322,12 @@ class _Import:
         self._seen.add(image_id)
         objects = self._objects(image, record, numbers)
         after = ImageProposal(tuple(objects), model_id=self._format)
-        if objects:
-            self._imported[image_id] = len(objects)
-            self._waiting.append(Edit(EDIT, image_id, (before, after)))
+        if not objects:
+            self._empty.append(image_id)
+            return
+        self._imported[image_id] = len(objects)
+        self._waiting.append(Edit(EDIT, image_id, (before, after)))
+        self._waiting_pixels += len(objects) * record.size_hw[0] * record.size_hw[1]
 
     def _find(self, image: LabelledImage) -> ImageRecord | None:
         """The image that is meant; None where none is.
@@ -354,18 +365,13 @@ class _Import:
             )
         told = len({item.class_id for item in found}) < len(found)
         if self._labels.told_apart and told and self._labelling == "semantic":
-            if self._open and self._fits_instances(numbers):
+            if self._is_unlabelled and self._fits_instances(numbers):
                 self._choose("instance")
             else:
                 self._merged += 1
-        self._open = False
         if self._labelling == "instance" and not self._labels.told_apart:
-            found = [
-                replace(item, mask=piece)
-                for item in found
-                if item.mask is not None
-                for piece in components(item.mask, min_fraction=0)
-            ]
+            found = [each for item in found for each in _parted(item)]
+            check_count(image.path, len(found), record.size_hw)
         embedded: list[ImageEmbedding] = []
         made = [self._proposed(record, item, numbers[item.class_id], embedded) for item in found]
         kept = [item for item in made if item is not None and item.has_mask]
@@ -434,8 +440,15 @@ class _Import:
             Event(serial + number, EventKind.EDIT, edit.image_id, edit)
             for number, edit in enumerate(self._waiting, start=1)
         ]
-        self._waiting = []
+        self._waiting, self._waiting_pixels = [], 0
         self._store.record(events)
+
+
+def _parted(item: LabelledObject) -> Iterable[LabelledObject]:
+    """The connected pieces of a class's region, each an object; a box is one as it is."""
+    if item.mask is None:
+        return (item,)
+    return (replace(item, mask=piece) for piece in pieces_of(item.mask))
 
 
 def _filled(box: FloatArray, size_hw: tuple[int, int]) -> BoolArray:
