@@ -10,9 +10,11 @@ import numpy as np
 import pydicom
 import pytest
 from npe2 import PluginManager, PluginManifest
+from PIL import Image
 from pydicom.pixels import apply_color_lut
 
 import napari_usgseg
+from napari_usgseg.core.errors import ImageReadError
 from napari_usgseg.gui.readers import get_reader
 from tests.support.dicom import region, write_dicom
 from tests.support.videos import decoded, write_video
@@ -64,10 +66,18 @@ def test_a_real_file_shows_what_pydicom_reads(viewer, name):
 
 def test_a_file_of_another_kind_is_left_to_others(tmp_path):
     (tmp_path / "notes").write_text("no picture at all")
-    (tmp_path / "a.dcm").write_bytes(bytes(128) + b"DICM")
-    for name in ("notes", "a.dcm", "absent"):
+    Image.new("L", (9, 9)).save(tmp_path / "a.mp4", "PNG")
+    for name in ("notes", "a.mp4", "absent"):
         assert get_reader(str(tmp_path / name)) is None
     assert get_reader([str(tmp_path / "notes")]) is None
+
+
+def test_a_file_is_known_by_its_first_bytes_and_opened_when_it_is_read(tmp_path):
+    (tmp_path / "a.dcm").write_bytes(bytes(128) + b"DICM")
+    read = get_reader(str(tmp_path / "a.dcm"))
+    assert read is not None
+    with pytest.raises(ImageReadError, match=r"a\.dcm: .*without a picture|damaged"):
+        read(str(tmp_path / "a.dcm"))
 
 
 def test_names_without_a_suffix_are_ours_and_images_are_not(tmp_path):

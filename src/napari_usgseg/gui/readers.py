@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import ImageReadError
 from ..io.images import as_shown
-from ..io.reading.files import OpenFiles, image_stem, open_frames
+from ..io.reading.files import OpenFiles, image_stem, kind_of, open_frames
 from ..io.reading.frames import Frames
 
 LayerData = tuple[Any, dict[str, Any], str]
@@ -24,16 +23,12 @@ _READ = ("DICOM", "video", "volume")
 
 
 def get_reader(path: str | Sequence[str]) -> Reader | None:
-    """A reader of one file or several; None where one is none of DICOM, a video or a volume."""
+    """A reader of one file or several; None where one is none of DICOM, a video or a volume.
+
+    Only first bytes are looked at, for napari asks on the window's thread.
+    """
     paths = [path] if isinstance(path, str) else list(path)
-    for each in paths:
-        try:
-            with open_frames(each) as frames:
-                if frames.about.kind not in _READ:
-                    return None
-        except ImageReadError:
-            return None
-    return read_layers
+    return read_layers if all(kind_of(each) in _READ for each in paths) else None
 
 
 def read_layers(path: str | Sequence[str]) -> list[LayerData]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import struct
 import zlib
 from pathlib import Path
@@ -20,6 +21,7 @@ from napari_usgseg.core.notes import listening
 from napari_usgseg.io.images import frame_count, image_size, read_image, to_rgb_uint8
 from napari_usgseg.io.labels import read_labels
 from napari_usgseg.io.reading.files import frame_sizes, read_stored
+from napari_usgseg.io.reading.frames import read_errors, words_of
 
 CASES = Path(__file__).parents[2] / "cases"
 quick = settings(
@@ -637,3 +639,52 @@ def test_what_is_stored_is_told_with_its_meaning(tmp_path):
     assert (stored.kind, stored.bits, stored.white_is_zero, stored.lossy) == (
         "grey", 12, True, False
     )  # fmt: skip
+
+
+def test_a_tiff_of_many_channels_or_pages_is_refused_before_it_is_decoded(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((4, 5, 9), np.uint8), photometric="minisblack", planarconfig=1)
+    with pytest.raises(ImageReadError, match="9 channels are not supported; save it as PNG"):
+        read_image(path)
+    tifffile.imwrite(path, np.zeros((4, 5), np.float64))
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        for tag in ("ImageWidth", "ImageLength"):
+            tiff.pages[0].tags[tag].overwrite(9400)
+        tiff.pages[0].tags["SamplesPerPixel"].overwrite(4)
+    with pytest.raises(ImageReadError, match=r"bytes is more than|channels"):
+        read_image(path)
+
+
+def test_opening_tiffs_leaves_one_handler(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 5), np.uint8))
+    for _ in range(3):
+        read_image(tmp_path / "a.tif")
+        count = len(logging.getLogger("tifffile").handlers)
+    read_image(tmp_path / "a.tif")
+    assert len(logging.getLogger("tifffile").handlers) == count
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(5, "Input/output error", "/scans/Doe_Jane/a.png"), "Input/output error"),
+        (
+            ValueError("no end of /scans/Doe_Jane/a.png\nat 7"),
+            "ValueError: no end of the file at 7",
+        ),
+        (ValueError("a.png is not supported"), "ValueError: the file is not supported"),
+        (KeyError(), "KeyError"),
+    ],
+)
+def test_a_message_has_neither_the_path_nor_the_sentences_of_the_system(error, words):
+    path = Path("/scans/Doe_Jane/a.png")
+    assert words_of(error, path) == words
+    with pytest.raises(ImageReadError) as caught, read_errors(path):
+        raise error
+    assert "Doe" not in caught.value.cause
+
+
+def test_a_name_with_the_word_for_it_makes_nothing_unsupported():
+    path = Path("/scans/unsupported.png")
+    with pytest.raises(ImageReadError, match="truncated or damaged"), read_errors(path):
+        raise ValueError(f"{path}: bad block")

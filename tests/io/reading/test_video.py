@@ -15,7 +15,8 @@ from PIL import Image
 
 from napari_usgseg.core.errors import ImageReadError
 from napari_usgseg.io.images import read_image
-from napari_usgseg.io.reading.files import OpenFiles, open_frames
+from napari_usgseg.io.reading.files import OpenFiles, kind_of, open_frames
+from napari_usgseg.io.reading.frames import MAX_FRAMES
 from tests.support.videos import decoded, write_video
 
 CINE = Path(os.environ.get("USGSEG_DATA", "absent")).parent / "cine"
@@ -74,6 +75,14 @@ def test_a_video_is_known_by_what_it_holds(tmp_path):
     path.rename(tmp_path / "loop")
     with open_frames(tmp_path / "loop") as frames:
         assert (len(frames), frames.about.kind, frames.about.rate) == (3, "video", 25)
+
+
+def test_a_video_of_an_unknown_codec_has_its_own_cure(tmp_path):
+    path = write_video(tmp_path / "a.avi", codec="mpeg4", count=3)
+    path.write_bytes(path.read_bytes().replace(b"FMP4", b"ZZZZ"))
+    with pytest.raises(ImageReadError, match=r"a\.avi: .*convert it to MP4|a\.avi: .*damaged") as e:
+        read_image(path)
+    assert "PNG" not in str(e.value)
 
 
 def test_a_playlist_opens_no_other_file(tmp_path):
@@ -167,6 +176,58 @@ def test_one_frame_of_an_animated_format_is_an_image(tmp_path, name):
     moving()[0].save(tmp_path / name)
     with open_frames(tmp_path / name) as frames:
         assert (len(frames), frames.about.kind) == (1, "image")
+
+
+@pytest.mark.parametrize("name", ["a.gif", "loop.mp4", "IM0001"])
+def test_a_gif_is_one_whatever_stands_where_a_packet_would_begin(tmp_path, name):
+    first, *rest = moving()
+    first.save(tmp_path / "a.gif", save_all=True, append_images=rest)
+    data = bytearray((tmp_path / "a.gif").read_bytes())
+    data[188] = data[376] = 0x47  # the sign of MPEG-TS, and the G of GIF; colours of the palette
+    (tmp_path / name).write_bytes(data)
+    with open_frames(tmp_path / name) as frames:
+        assert len(frames) == 5
+        assert frames.frame(4).shape == (20, 30, 3)
+    assert kind_of(tmp_path / name) == "image"
+
+
+def test_the_frames_of_a_gif_that_was_cut_off_can_be_read_as_far_as_it_goes(tmp_path):
+    first, *rest = moving(9)
+    first.save(tmp_path / "a.gif", save_all=True, append_images=rest)
+    with Image.open(tmp_path / "a.gif") as image:
+        image.seek(3)
+        fourth = np.asarray(image.convert("RGB"))
+    data = (tmp_path / "a.gif").read_bytes()
+    (tmp_path / "a.gif").write_bytes(data[: len(data) * 2 // 3])
+    with open_frames(tmp_path / "a.gif") as frames:
+        assert 4 <= len(frames) <= 7
+        np.testing.assert_array_equal(frames.frame(3), fourth)
+
+
+@pytest.mark.parametrize(
+    ("brand", "name"), [(b"avif", "AVIF"), (b"heic", "HEIC"), (b"mif1", "HEIF"), (b"crx ", "CR3")]
+)
+def test_a_picture_in_the_container_of_videos_is_named_and_no_video(tmp_path, brand, name):
+    (tmp_path / "a.mp4").write_bytes(b"\0\0\0\x1cftyp" + brand + bytes(600))
+    with pytest.raises(ImageReadError, match=f"a picture of the kind {name}; save it as PNG"):
+        open_frames(tmp_path / "a.mp4")
+    assert kind_of(tmp_path / "a.mp4") is None
+
+
+@pytest.mark.parametrize("kind", ["gif", "png"])
+def test_too_many_frames_are_refused_before_they_are_listed(tmp_path, kind):
+    first, second, *_ = (image.resize((2, 2)) for image in moving())
+    path = tmp_path / f"a.{kind}"
+    first.save(path, save_all=True, append_images=[second])
+    data = path.read_bytes()
+    if kind == "gif":
+        end = data[data.rindex(b"\x21\xf9") : -1]
+        path.write_bytes(data[:-1] + end * (MAX_FRAMES + 1))
+    else:
+        place = data.index(b"fcTL") - 4
+        path.write_bytes(data[:-12] + data[place : place + 38] * MAX_FRAMES + data[-12:])
+    with pytest.raises(ImageReadError, match=r"more than the 200,000 frames.*cut it into parts"):
+        open_frames(path)
 
 
 def test_frames_that_an_animation_only_promises_are_none(tmp_path):

@@ -142,24 +142,97 @@ def test_colours_of_metaimage(tmp_path):
     assert read_spacing(tmp_path / "a.mha") is None
 
 
-# What is broken
+META = "ObjectType = Image\nNDims = 2\nDimSize = 30 20\nElementType = MET_UCHAR\n"
+NRRD = "NRRD0004\ntype: uchar\ndimension: 2\nsizes: 30 20\nencoding: raw\n"
+REMARK = "# data file: no.raw\n"
+
+
+@pytest.fixture
+def secret(tmp_path) -> Path:
+    """A folder beside which lies a file that nobody asked for."""
+    (tmp_path / "secret.raw").write_bytes(bytes([7]) * 600)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "ok.raw").write_bytes(bytes([1]) * 600)
+    return folder
 
 
 @pytest.mark.parametrize("name", ["../secret.raw", "/etc/hostname", "LIST", "x%03d.raw 1 3 1"])
 @pytest.mark.parametrize("kind", ["mhd", "nhdr"])
-def test_a_header_opens_no_file_elsewhere(tmp_path, name, kind):
-    (tmp_path / "secret.raw").write_bytes(bytes(600))
-    folder = tmp_path / "in"
-    folder.mkdir()
-    if kind == "mhd":
-        text = "ObjectType = Image\nNDims = 2\nDimSize = 30 20\nElementType = MET_UCHAR\n"
-        text += f"ElementDataFile = {name}\n"
-    else:
-        text = "NRRD0004\ntype: uchar\ndimension: 2\nsizes: 30 20\nencoding: raw\n"
-        text += f"data file: {name}\n\n"
-    (folder / f"a.{kind}").write_text(text)
+def test_a_header_opens_no_file_elsewhere(secret, name, kind):
+    text = f"{META}ElementDataFile = {name}\n"
+    if kind == "nhdr":
+        text = f"{NRRD}data file: {name}\n\n"
+    (secret / f"a.{kind}").write_text(text)
     with pytest.raises(ImageReadError, match=r"in other files than one beside it"):
-        read_image(folder / f"a.{kind}")
+        read_image(secret / f"a.{kind}")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.mhd", f"{META}ElementDataFile: ../secret.raw\n"),
+        ("a.mhd", f"{META.replace(' =', ':')}ElementDataFile:../secret.raw\n"),
+        ("a.mhd", f"{META.rstrip()} ElementDataFile = ../secret.raw\n"),
+        ("a.mhd", f"Comment = ElementDataFile = ok.raw\n{META}ElementDataFile = ../secret.raw\n"),
+        ("a.mhd", f"{META}Comment = {'x' * 20000}\nElementDataFile = ../secret.raw\n"),
+        ("a.mhd", f"{META}Comment = {'x' * 2_000_000}\nElementDataFile = ../secret.raw\n"),
+        ("a.mhd", f"{META}ElementDataFile = ok.raw\nElementDataFile = ../secret.raw\n"),
+        ("a.mhd", f"{META}ElementDataFile = ../secret.raw\r".replace("\n", "\r")),
+        ("a.nhdr", f"{NRRD}# data file: ok.raw\ndata file: ../secret.raw\n\n"),
+        ("a.nhdr", f"{NRRD}{REMARK * 2000}data file: ../secret.raw\n\n"),
+        ("a.nhdr", f"{NRRD}{REMARK * 200_000}data file: ../secret.raw\n\n"),
+        ("a.nhdr", f"{NRRD}data file: ../secret.raw\n\n".replace("\n", "\r")),
+        ("a.nhdr", f"{NRRD}data file: ../secret.raw\n\n".replace("\n", "\r\n")),
+        ("a.nhdr", f"{NRRD}datafile: ../secret.raw\n"),
+        ("a.nhdr", f"{NRRD}data file: ok.raw\ndata file: ../secret.raw\n\n"),
+    ],
+    ids=range(15),
+)
+def test_no_way_to_write_a_header_opens_a_file_elsewhere(secret, name, text):
+    (secret / name).write_bytes(text.encode())
+    with pytest.raises(ImageReadError, match=r"its values are in other|not clear|does not end|no"):
+        read_image(secret / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.mhd", f"{META}ElementDataFile = ok.raw\n"),
+        ("a.mhd", f"{META.replace(' =', ':')}ElementDataFile: ok.raw"),
+        ("a.mhd", f"Comment = {'x' * 200}\n{META}ElementDataFile = ok.raw\n"),
+        ("a.nhdr", f"{NRRD}{REMARK * 2000}data file: ok.raw\n"),
+        ("a.nhdr", f"{NRRD}data file: ok.raw\n\n".replace("\n", "\r\n")),
+    ],
+    ids=range(5),
+)
+def test_a_long_header_and_a_file_beside_it_are_read(secret, name, text):
+    (secret / name).write_bytes(text.encode())
+    assert read_image(secret / name)[..., 0].min() == 1
+
+
+@pytest.mark.parametrize("name", ["a.nrrd", "a.mha"])
+def test_what_can_be_read_all_at_once_only_is_refused_where_it_is_too_much(tmp_path, name):
+    image = sitk.GetImageFromArray(values(3, 20, 30))
+    sitk.WriteImage(image, str(tmp_path / name), useCompression=True)
+    data = (tmp_path / name).read_bytes()
+    data = data.replace(b"30 20 3", b"3000 2000 300", 1)
+    (tmp_path / name).write_bytes(data + bytes(2_000_000))
+    with pytest.raises(ImageReadError, match=r"read all at once only.*save it as NIfTI"):
+        open_frames(tmp_path / name)
+
+
+def test_more_slices_than_anybody_labels_are_refused(tmp_path):
+    path = nifti(tmp_path / "a.nii", values(2, 2, 4))
+    data = bytearray(path.read_bytes())
+    data[40:50] = np.array([4, 2, 2, 1000, 1000], "<i2").tobytes()
+    path = tmp_path / "a.nii.gz"
+    path.write_bytes(gzip.compress(bytes(data) + bytes(4_000_000)))
+    with pytest.raises(ImageReadError, match="200,000 frames"):
+        open_frames(path)
+
+
+# What is broken
 
 
 def cut(path):

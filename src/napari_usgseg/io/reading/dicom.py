@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
@@ -28,11 +29,23 @@ from numpy.typing import NDArray
 from ...core.errors import ImageReadError
 from ...core.notes import remark
 from ...core.types import Region
-from .frames import RANGE_MM, FileAbout, Frames, SameSize, Spacing, Stored, check_size, unsupported
-from .identity import is_repeated, pseudonym
+from .frames import (
+    RANGE_MM,
+    FileAbout,
+    Frames,
+    SameSize,
+    Spacing,
+    Stored,
+    check_bytes,
+    check_count,
+    check_size,
+    unsupported,
+)
+from .identity import is_nobody, is_repeated, pseudonym
 from .video import Video, container_of
 
 DAMAGED = "truncated or damaged; copy or export it again"
+_EXPORT_PLAIN = "export it without compression, of 8 or 16 bits, or as PNG"
 MAX_INFLATED = 128 * 2**20
 """Bytes that a deflated file may grow to."""
 _UNDEFINED = 0xFFFFFFFF
@@ -43,14 +56,15 @@ _PIXELS = ("OF", "OD")
 
 _IDENTIFYING = (
     "PatientID", "OtherPatientIDs", "PatientBirthDate", "MedicalRecordLocator", "AccessionNumber",
-    "InstitutionName", "PatientAddress", "PatientTelephoneNumbers", "StudyDate", "SeriesDate",
-    "AcquisitionDate", "ContentDate", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID",
+    "AdmissionID", "StudyID", "InstitutionName", "PatientAddress", "PatientTelephoneNumbers",
+    "StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "InstanceCreationDate",
+    "PerformedProcedureStepStartDate", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID",
 )  # fmt: skip
 """What is looked for in a file's path."""
 _PERSONS = (
     "PatientName", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName",
-    "ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName",
-    "NameOfPhysiciansReadingStudy", "RequestingPhysician",
+    "ReferringPhysicianName", "PerformingPhysicianName", "PhysiciansOfRecord", "OperatorsName",
+    "NameOfPhysiciansReadingStudy", "RequestingPhysician", "ResponsiblePerson",
 )  # fmt: skip
 _TAGS = (
     "SpecificCharacterSet", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration",
@@ -66,14 +80,8 @@ _TAGS = (
     "ExtendedOffsetTableLengths", "SequenceOfUltrasoundRegions",
     "SharedFunctionalGroupsSequence", "CineRate", "RecommendedDisplayFrameRate", "FrameTime",
     "FrameTimeVector", "Manufacturer", "ManufacturerModelName", "IssuerOfPatientID",
-    *_IDENTIFYING, *_PERSONS,
+    "OtherPatientIDsSequence", *_IDENTIFYING, *_PERSONS,
 )  # fmt: skip
-
-_NOBODY = (
-    "anonymous", "anonymized", "anonymised", "anon", "unknown", "none", "removed", "deidentified",
-    "de-identified", "redacted", "no name", "noname", "patient", "n/a",
-)  # fmt: skip
-"""What stands for the patient where who it is was taken out: no two need be the same."""
 
 _FORMATS = {2: "M-mode", 3: "spectral", 4: "trace", 5: "other"}
 """Region Spatial Format, save 1 (two dimensions)."""
@@ -128,6 +136,8 @@ class DicomFrames(Frames):
         from pydicom.pixels import as_pixel_options, get_decoder
 
         self._header, self._syntax, self._stream = _read_header(self._path, self._file)
+        if not self._syntax.is_transfer_syntax:
+            raise _unknown_syntax(self._path, self._syntax)
         self._length, keyword, vr = _at_pixels(self._path, self._stream, self._syntax)
         self._start = self._stream.tell()
         options = as_pixel_options(self._header)
@@ -143,9 +153,9 @@ class DicomFrames(Frames):
         try:
             self._decoder = get_decoder(self._syntax)
         except NotImplementedError:
-            raise unsupported(self._path, f"the transfer syntax {self._syntax}") from None
+            raise _unknown_syntax(self._path, self._syntax) from None
         if not self._decoder.is_available:
-            raise unsupported(self._path, f"the transfer syntax {self._syntax.name}")
+            raise _unknown_syntax(self._path, self._syntax)
         there = self._fragments() if self._syntax.is_encapsulated else self._whole_frames()
         self._count = min(declared, max(there, 1))
         self._options["number_of_frames"] = self._count
@@ -177,10 +187,12 @@ class DicomFrames(Frames):
             if length == _UNDEFINED or stream.tell() >= end:
                 break
             count += 1
+            check_count(self._path, count - 1)
             stream.seek(length, SEEK_CUR)
         return count - 1  # the first is the table of offsets
 
     def _as_video(self) -> Video:
+        self._fragments()  # not too many
         joined = _Joined(self._stream, self._start)
         head = joined.read(512)
         raw = "hevc" if self._syntax >= f"{_VIDEO}7" else "h264"
@@ -275,13 +287,20 @@ class _Silence(logging.Filter):
 
 
 _SILENCE = _Silence()
+_LOGGERS = ("pydicom", "pylibjpeg", "openjpeg")
+_WARNING = re.compile(r"pydicom(\.|$)")
 
 
 @contextmanager
 def _quiet(path: Path, damaged: str = DAMAGED) -> Iterator[None]:
     """Work with pydicom that says nothing; what it raises becomes an error without its words."""
-    logging.getLogger("pydicom").addFilter(_SILENCE)
-    warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")  # they quote values
+    import pydicom.pixels  # noqa: F401 (whose loggers are there from now on)
+
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] in _LOGGERS:  # a parent's filter is not asked by its children
+            logging.getLogger(name).addFilter(_SILENCE)
+    if not warnings.filters or warnings.filters[0][3] != _WARNING:  # else each frame adds one
+        warnings.filterwarnings("ignore", module=_WARNING.pattern)  # they quote values
     token = _silent.set(True)
     try:
         yield
@@ -293,8 +312,6 @@ def _quiet(path: Path, damaged: str = DAMAGED) -> Iterator[None]:
         raise ImageReadError(path, "may not be read; change its permissions") from None
     except MemoryError:
         raise ImageReadError(path, f"asks for more memory than there is: {damaged}") from None
-    except NotImplementedError:
-        raise unsupported(path, "stored in a way that is not supported") from None
     except Exception:
         raise ImageReadError(path, damaged) from None
     finally:
@@ -363,6 +380,11 @@ def _at_pixels(path: Path, stream: BinaryIO, syntax: Any) -> tuple[int, str, str
     return length, keywords[tag], start[4:6].decode("latin-1")
 
 
+def _unknown_syntax(path: Path, syntax: Any) -> ImageReadError:
+    name = f" ({syntax.name})" if syntax.is_transfer_syntax else ""
+    return unsupported(path, f"its transfer syntax{name} is not supported", _EXPORT_PLAIN)
+
+
 def _check_options(path: Path, options: dict[str, Any]) -> None:
     """Refuse a picture whose description makes no sense, before anything is decoded."""
     options.setdefault("samples_per_pixel", 1)
@@ -381,8 +403,13 @@ def _check_options(path: Path, options: dict[str, Any]) -> None:
         depths = (8, 16)
     if colors not in (1, 3) or options["bits_allocated"] not in depths:
         raise unsupported(
-            path, f"{colors} channels of {options['bits_allocated']} bits are not supported"
+            path,
+            f"{colors} channels of {options['bits_allocated']} bits are not supported",
+            _EXPORT_PLAIN,
         )
+    check_bytes(
+        path, options["rows"] * options["columns"] * colors * options["bits_allocated"] // 8
+    )
 
 
 # Compressed frames
@@ -442,7 +469,9 @@ def _check_segments(path: Path, header: Any) -> None:
         while place + 1 < len(words):
             kind, length = int(words[place]), int(words[place + 1])
             if kind > 1:
-                raise unsupported(path, "a palette of indirect segments is not supported")
+                raise unsupported(
+                    path, "a palette of indirect segments is not supported", _EXPORT_PLAIN
+                )
             total += length
             place += 2 + (length if kind == 0 else 1)
         if total > 65536:
@@ -535,8 +564,6 @@ def _about(header: Any, path: Path, size_hw: tuple[int, int]) -> FileAbout:
     with suppress(Exception):
         found = (_region(item, size_hw) for item in header.get("SequenceOfUltrasoundRegions") or ())
         regions = tuple(region for region in found if region is not None)
-    names = [value for name in _PERSONS for value in _values(header, name)]
-    values = [value for name in _IDENTIFYING for value in _values(header, name)]
     return FileAbout(
         "DICOM",
         spacing_mm=_spacing(header, regions),
@@ -544,8 +571,32 @@ def _about(header: Any, path: Path, size_hw: tuple[int, int]) -> FileAbout:
         rate=_rate(header),
         group=_group(header),
         scanner=_scanner(header),
-        repeats_identity=is_repeated(path, values, names),
+        repeats_identity=_is_repeated(header, path),
     )
+
+
+def identity_of(path: Path) -> tuple[str | None, bool]:
+    """Pseudonym of the patient of a DICOM file, and whether the file's path repeats who it is.
+
+    Only the header is read, as far as it goes, whatever else is wrong with the file.
+
+    Raises:
+        ImageReadError: it has no header that can be read.
+    """
+    with _quiet(path), path.open("rb") as file:
+        header, _, _ = _read_header(path, file)
+        if not header:
+            raise ImageReadError(path, DAMAGED)
+        return _group(header), _is_repeated(header, path)
+
+
+def _is_repeated(header: Any, path: Path) -> bool:
+    names = [value for name in _PERSONS for value in _values(header, name)]
+    values = [value for name in _IDENTIFYING for value in _values(header, name)]
+    with suppress(Exception):
+        for item in header.get("OtherPatientIDsSequence") or ():
+            values += _values(item, "PatientID")
+    return is_repeated(path, values, names)
 
 
 def _values(header: Any, name: str) -> list[str]:
@@ -636,7 +687,7 @@ def _group(header: Any) -> str | None:
     """The patient under a pseudonym, or else the study; None where the file tells neither."""
     for names in (("PatientID", "IssuerOfPatientID"), ("PatientName", "PatientBirthDate")):
         parts = [" ".join(_values(header, name)).strip().casefold() for name in names]
-        if parts[0].strip("^ 0x-") and parts[0].rstrip("^") not in _NOBODY:
+        if not is_nobody(parts[0]):
             return pseudonym("|".join((names[0], *parts)))
     for name in ("StudyInstanceUID", "SeriesInstanceUID"):
         if value := "".join(_values(header, name)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import threading
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +18,7 @@ from ...core.errors import ImageReadError
 from . import dicom, tiff, video, volumes
 from .frames import UNKNOWN, FileAbout, Frames, Stored, read_errors
 from .identity import pseudonym
-from .stills import open_still
+from .stills import STILL_MAGIC, open_still
 
 READ = "DICOM, PNG, JPEG, BMP, TIFF, GIF, WebP, videos, NIfTI, MetaImage and NRRD"
 """What is read, for messages."""
@@ -38,32 +39,65 @@ def open_frames(path: str | Path) -> Frames:
         ImageReadError: the file is missing, empty, too large or no such image.
     """
     path = Path(path)
-    with read_errors(path), path.open("rb") as file:
-        head = file.read(_HEAD)
+    with read_errors(path):
+        head = _head(path)
     if not head:
         raise ImageReadError(path, "the file is empty (0 bytes); copy or export it again")
     if head[:4] in tiff.MAGIC:
         return tiff.TiffFrames(path)
     if dicom.is_dicom(head):
         return dicom.DicomFrames(path)
-    if head[:2] == b"\x1f\x8b":
-        with suppress(OSError, EOFError), gzip.open(path) as unpacked:
-            head = unpacked.read(_HEAD)
-    kind = volumes.volume_kind(head, path)
+    kind = volumes.volume_kind(_unpacked(path, head), path)
     if kind is not None:
-        return volumes.NiftiFrames(path) if kind == "nifti" else volumes.ItkFrames(path)
+        return volumes.NiftiFrames(path) if kind == "nifti" else volumes.ItkFrames(path, kind)
     if container := video.container_of(head):
         return video.VideoFrames(path, container)
     try:
         return open_still(path)
     except ImageReadError as error:
         if error.cause == UNKNOWN:
-            raise ImageReadError(path, _unknown(path)) from None
+            raise ImageReadError(path, _unknown(path, head)) from None
         raise
 
 
-def _unknown(path: Path) -> str:
+def kind_of(path: str | Path) -> str | None:
+    """What a file is by its first bytes, as in ``FileAbout.kind``; None where they do not tell.
+
+    An animation is an "image" here: how many frames it has is not looked at.
+    """
+    path = Path(path)
+    try:
+        head = _head(path)
+    except OSError:
+        return None
+    if head[:4] in tiff.MAGIC:
+        return "TIFF"
+    if dicom.is_dicom(head):
+        return "DICOM"
+    if head and volumes.volume_kind(_unpacked(path, head), path) is not None:
+        return "volume"
+    if video.container_of(head):
+        return "video"
+    return "image" if head.startswith(STILL_MAGIC) else None
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_HEAD)
+
+
+def _unpacked(path: Path, head: bytes) -> bytes:
+    """The first bytes of what is in a file that gzip packed; those of any other as they are."""
+    if head[:2] == b"\x1f\x8b":
+        with suppress(OSError, EOFError, zlib.error), gzip.open(path) as unpacked:
+            return unpacked.read(_HEAD)
+    return head
+
+
+def _unknown(path: Path, head: bytes) -> str:
     """What to say of a file that is none of those that are read."""
+    if brand := video.picture_of(head):
+        return f"a picture of the kind {brand}; save it as PNG or TIFF"
     with suppress(Exception), Image.open(path) as image:
         if image.format not in ("PNG", "JPEG", "BMP", "DIB"):
             return f"a {image.format} file; save it as PNG or TIFF"
@@ -94,44 +128,40 @@ def read_stored(path: Path, frame: int | None = None) -> Stored:
 def is_dicom(path: Path) -> bool:
     """Whether a file says of itself that it is DICOM, whatever its name."""
     try:
-        with path.open("rb") as file:
-            return dicom.is_dicom(file.read(_HEAD))
+        return dicom.is_dicom(_head(path))
     except OSError:
         return False
 
 
-def about_file(path: Path) -> FileAbout | None:
-    """What a file says of itself; None where it cannot be read."""
-    with suppress(ImageReadError), open_frames(path) as frames:
-        return frames.about
-    return None
-
-
 def patient_of(path: Path) -> str | None:
     """The pseudonym of the patient of a file; None where it is not DICOM, or does not tell."""
-    if path.suffix.lower() in STILL_SUFFIXES or not is_dicom(path):
-        return None
-    about = about_file(path)
-    return None if about is None else about.group
+    if is_dicom(path):
+        with suppress(ImageReadError):
+            return dicom.identity_of(path)[0]
+    return None
 
 
 def hidden_name(path: Path) -> str | None:
     """A hash for a file whose path repeats who the patient is; None for any other.
 
-    It stands for the file wherever its name would be stored or exported.
+    It stands for the file wherever its name would be stored or exported. A DICOM file whose header
+    cannot be read may repeat anything.
     """
-    if path.suffix.lower() in STILL_SUFFIXES or not is_dicom(path):
+    if not is_dicom(path):
         return None
-    about = about_file(path)
-    if about is None or not about.repeats_identity:
-        return None
+    with suppress(ImageReadError):
+        if not dicom.identity_of(path)[1]:
+            return None
     return pseudonym(str(path.parent.resolve() / path.name), "image")
 
 
 def image_stem(path: Path) -> str:
-    """What an image is called: its file's name without a known suffix, or its ``hidden_name``."""
-    if hidden := hidden_name(path):
-        return hidden
+    """What an image is called: its ``plain_stem``, or its ``hidden_name``."""
+    return hidden_name(path) or plain_stem(path)
+
+
+def plain_stem(path: Path) -> str:
+    """A file's name without a known suffix."""
     name = path.name.lower()
     for suffix in (*VOLUME_SUFFIXES, *STILL_SUFFIXES, *DICOM_SUFFIXES, *VIDEO_SUFFIXES):
         if name.endswith(suffix) and len(name) > len(suffix):

@@ -23,11 +23,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from ...core.errors import ImageReadError
+from ...core.errors import ImageReadError, readable
 from ...core.types import Region
 
 MAX_PIXELS = 89_000_000
 """Larger images are refused before they are decoded (Pillow's own limit; about 9400 x 9400)."""
+
+MAX_FRAMES = 200_000
+"""Files of more frames are refused: more than an hour of any loop, and each has its own label."""
+MAX_BYTES = 1_100_000_000
+"""A frame that would be larger when it is decoded is refused: eight channels of 16 bits at most."""
 
 Kind = Literal["grey", "palette", "rgb", "cmyk", "ycbcr", "lab", "icclab"]
 """What the channels of a file are."""
@@ -37,9 +42,11 @@ CHANNELS: dict[Kind, int] = {
 
 TURNED = (5, 6, 7, 8)
 """Orientations (EXIF) whose rows are stored as columns."""
+_LONGEST = 200
+"""Signs of a decoder's own words in a message."""
 _NOT_THERE = ("unsupported", "not supported", "cannot handle", "not available", "not implemented")
 UNKNOWN = "not an image of a known format, or its beginning is damaged"
-_SAVE_PLAIN = "save it as PNG, or as TIFF without compression, of 8 or 16 bits"
+SAVE_PLAIN = "save it as PNG, or as TIFF without compression, of 8 or 16 bits"
 
 Spacing = tuple[float, float]
 """Millimetres per pixel (row, column)."""
@@ -122,9 +129,17 @@ class Frames(ABC):
         path: of the file.
         sizes: (H, W) of each frame, upright.
         about: what else the file says.
+
+    Raises:
+        ImageReadError: it has too many frames (``check_count``, which a reader calls earlier where
+            it counts them one by one).
     """
 
+    cure = SAVE_PLAIN
+    """What to do with a file of this kind that no decoder here reads."""
+
     def __init__(self, path: Path, sizes: Sequence[tuple[int, int]], about: FileAbout) -> None:
+        check_count(path, len(sizes))
         self.path = path
         self.sizes = sizes
         self.about = about
@@ -145,7 +160,7 @@ class Frames(ABC):
             ImageReadError: there is no such frame, or it is damaged; the others can be read.
         """
         stored = self.stored(index)
-        with read_errors(self.path):
+        with read_errors(self.path, self.cure):
             color, _ = color_channels(self.path, stored)
             color = color[..., 0] if color.shape[2] == 1 else color
             return np.ascontiguousarray(upright(color, stored.orientation))
@@ -157,7 +172,7 @@ class Frames(ABC):
             ImageReadError: as for ``frame``.
         """
         self._check(index)
-        with read_errors(self.path):
+        with read_errors(self.path, self.cure):
             return self._stored(index)
 
     def _check(self, index: int) -> None:
@@ -185,8 +200,13 @@ def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 
 @contextmanager
-def read_errors(path: Path) -> Iterator[None]:
-    """Turn whatever goes wrong while a file is read into an ``ImageReadError`` that names it."""
+def read_errors(path: Path, cure: str = SAVE_PLAIN) -> Iterator[None]:
+    """Turn whatever goes wrong while a file is read into an ``ImageReadError`` that names it.
+
+    Args:
+        path: of the file.
+        cure: for one that no decoder here reads.
+    """
     try:
         yield
     except ImageReadError:
@@ -201,19 +221,63 @@ def read_errors(path: Path) -> Iterator[None]:
         raise ImageReadError(path, UNKNOWN) from error
     except Image.DecompressionBombError as error:
         raise ImageReadError(path, f"too large to open safely ({error}); reduce it") from error
+    except MemoryError as error:
+        raise ImageReadError(path, "asks for more memory than there is; reduce it") from error
     except Exception as error:  # decoders raise almost anything
+        said = words_of(error, path)
         if isinstance(error, (NotImplementedError, ImportError)) or any(
-            word in str(error).lower() for word in _NOT_THERE
+            word in said.lower() for word in _NOT_THERE
         ):
-            raise unsupported(path, f"a kind that is not supported ({error})") from error
+            raise unsupported(path, f"a kind that is not supported ({said})", cure) from error
         raise ImageReadError(
-            path, f"truncated or damaged ({type(error).__name__}: {error}); copy or export it again"
+            path, f"truncated or damaged ({said}); copy or export it again"
         ) from error
 
 
-def unsupported(path: Path, what: str) -> ImageReadError:
+def words_of(error: Exception, path: Path) -> str:
+    """What an exception says, short and on one line, without the path of the file.
+
+    A message may be kept or sent where a path that tells who the patient is must not be.
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return readable(error.strerror)
+    text = str(error)
+    for name in (str(path.absolute()), str(path), path.name):
+        text = text.replace(name, "the file")
+    text = readable(" ".join(text.split()))
+    kind = type(error).__name__
+    return f"{kind}: {text[:_LONGEST]}" if text else kind
+
+
+def unsupported(path: Path, what: str, cure: str = SAVE_PLAIN) -> ImageReadError:
     """The error of a file that may be intact, but that no decoder here reads."""
-    return ImageReadError(path, f"{what}; {_SAVE_PLAIN}")
+    return ImageReadError(path, f"{what}; {cure}")
+
+
+def check_count(path: Path, count: int) -> None:
+    """Refuse a file of too many frames.
+
+    Raises:
+        ImageReadError: it is one.
+    """
+    if count > MAX_FRAMES:
+        raise ImageReadError(
+            path, f"has more than the {MAX_FRAMES:,} frames that are opened; cut it into parts"
+        )
+
+
+def check_bytes(path: Path, wanted: int) -> None:
+    """Refuse a frame that needs too many bytes when it is decoded.
+
+    Raises:
+        ImageReadError: it is one.
+    """
+    if wanted > MAX_BYTES:
+        raise ImageReadError(
+            path,
+            f"one frame of {wanted:,} bytes is more than the {MAX_BYTES:,} that are opened; reduce "
+            "or crop it",
+        )
 
 
 def check_size(path: Path, height: int, width: int) -> None:

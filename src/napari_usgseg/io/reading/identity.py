@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -21,19 +21,21 @@ from pathlib import Path
 import platformdirs
 
 KEY_VARIABLE = "USGSEG_IDENTITY_KEY"
-_GENERIC = {
-    "patient",
-    "name",
-    "anonymous",
-    "anonymized",
-    "anonymised",
-    "anon",
-    "deid",
-    "test",
+_NOBODY = (
+    "anon", "anonymous", "anonymized", "anonymised", "deid", "deidentified", "dr", "md", "mr",
+    "mrs", "ms", "na", "name", "noname", "none", "patient", "prof", "redacted", "removed", "test",
     "unknown",
-}
+)  # fmt: skip
+"""What stands where who it is was taken out, and titles; of letters and digits alone."""
 _SHORTEST = 4
-"""Signs of a value that is looked for in a path: "Li" is part of too many names."""
+"""Signs of a value that is looked for inside of words; a shorter name must be a word by itself."""
+_TWO_LETTERS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": "oe"})
+_BARE = str.maketrans(
+    {"æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i", "ħ": "h"}
+)
+"""Letters that Unicode does not take apart into a letter and its accent."""
+_WITHOUT_SPACES = re.compile("[\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+"""Signs of scripts whose words are not parted: one of them is a name already."""
 
 
 def pseudonym(value: str, kind: str = "patient") -> str:
@@ -65,21 +67,69 @@ def _key() -> bytes:
     return secrets.token_bytes(32)  # nothing can be kept: good for this process
 
 
+def is_nobody(value: str) -> bool:
+    """Whether a patient's name or number says nobody: empty, "Anonymous", "000", "xxx"."""
+    plain = "".join(_words(value, _BARE))
+    return plain in _NOBODY or not plain.strip("0x")
+
+
 def is_repeated(path: Path, values: Iterable[str], names: Iterable[str] = ()) -> bool:
-    """Whether a file's name or that of its folder repeats one of the values, however it is written.
+    """Whether a file's name or that of a folder above it repeats one of the values.
+
+    However they are written: in capitals, with other signs between, "Müller" as "Mueller" or
+    "Muller", a date with its day first.
 
     Args:
-        path: of the file.
+        path: of the file; all folders that it lies in count.
         values: numbers, dates and institutions of a patient.
         names: of persons, whose parts count by themselves.
     """
-    places = [_plain(part) for part in (path.name, path.parent.name)]
     parts = [part for name in names for part in re.split(r"[\s^=,;\\]+", name)]
-    wanted = {_plain(value) for value in (*values, *names, *parts)} - _GENERIC
-    return any(len(one) >= _SHORTEST and one in place for one in wanted for place in places)
+    wanted = dict.fromkeys((*values, *names), False) | dict.fromkeys(parts, True)
+    looked_for = {
+        (plain, is_word)
+        for value, is_word in wanted.items()
+        if not is_nobody(value)
+        for form in _orders(value)
+        for plain in _plain(form)
+    }
+    for place in Path(os.path.abspath(path)).parts:
+        inside = _plain(place)
+        words = {word for table in (_BARE, _TWO_LETTERS) for word in _words(place, table)}
+        for plain, is_word in looked_for:
+            if len(plain) >= _SHORTEST or _WITHOUT_SPACES.search(plain):
+                if any(plain in text for text in inside):
+                    return True
+            elif is_word and len(plain) > 1 and plain in words:
+                return True
+    return False
 
 
-def _plain(text: str) -> str:
-    """Letters and digits alone, small, without accents."""
-    text = unicodedata.normalize("NFKD", text).casefold()
-    return "".join(sign for sign in text if sign.isalnum())
+def _orders(value: str) -> list[str]:
+    """A value, and where it is a date also with its day or its month first, or a short year."""
+    date = re.fullmatch(r"((?:18|19|20)(\d\d))[-.]?(\d\d)[-.]?(\d\d)", value.strip())
+    if date is None:
+        return [value]
+    year, short, month, day = date.groups()
+    return [value, day + month + year, month + day + year, short + month + day]
+
+
+def _plain(text: str) -> set[str]:
+    """Letters and digits alone, small, without accents, in both ways to write an umlaut."""
+    return {"".join(_words(text, table)) for table in (_BARE, _TWO_LETTERS)}
+
+
+def _words(text: str, table: Mapping[int, str]) -> list[str]:
+    """Words of letters or of digits, small, without accents: "DoeJane_03" is doe, jane, 03."""
+    text = unicodedata.normalize("NFC", text)
+    text = re.sub(r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])", " ", text)
+    text = "".join(
+        f" {sign}" if sign.isupper() and text[i - 1 : i].islower() else sign
+        for i, sign in enumerate(text)
+    )
+    text = text.casefold().translate(table).translate(_BARE)
+    text = unicodedata.normalize("NFKD", text)
+    kept = "".join(
+        sign if sign.isalnum() else "" if unicodedata.combining(sign) else " " for sign in text
+    )
+    return kept.split()

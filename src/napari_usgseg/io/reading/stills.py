@@ -6,6 +6,7 @@ without loss) imagecodecs reads.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from .frames import (
+    MAX_FRAMES,
     TURNED,
     FileAbout,
     Frames,
@@ -28,6 +30,8 @@ from .frames import (
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _JPEG_MAGIC = b"\xff\xd8\xff"
+STILL_MAGIC = (_PNG_MAGIC, _JPEG_MAGIC, b"BM", b"GIF8", b"RIFF")
+"""How the files begin that are read here; RIFF is WebP's container, and AVI's."""
 _FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP")
 _ANIMATED = ("GIF", "WEBP")
 _ORIENTATION_TAG = 274
@@ -96,35 +100,52 @@ class AnimatedFrames(Frames):
 
 
 def _count(path: Path, image: Image.Image) -> int:
-    """How many frames can be reached; a damaged end costs those behind it only."""
+    """How many frames there are, whatever the header says; a damaged end costs those behind it."""
+    with suppress(Exception):
+        image.load()  # which tells the time of a frame
     if image.format == "PNG":
         return _count_png(path) if getattr(image, "is_animated", False) else 1
-    if image.format not in _ANIMATED:
-        return 1
-    try:
-        image.load()  # which tells the time of a frame
-        return int(getattr(image, "n_frames", 1))
-    except Exception:
-        count = 1
-        try:
-            while True:
-                image.seek(count)
-                count += 1
-        except Exception:
-            image.seek(0)
-            return count
+    if image.format == "GIF":
+        return _count_gif(path)
+    return int(getattr(image, "n_frames", 1))
 
 
 def _count_png(path: Path) -> int:
-    """How many frames an APNG holds, whatever its header says."""
+    """How many frames an APNG holds: its chunks of frame control."""
     count, still_alone = 0, False
     with path.open("rb") as file:
         file.seek(len(_PNG_MAGIC))
-        while len(chunk := file.read(8)) == 8:
+        while len(chunk := file.read(8)) == 8 and count <= MAX_FRAMES:
             count += chunk[4:] == b"fcTL"
             still_alone |= chunk[4:] == b"IDAT" and count == 0
             file.seek(int.from_bytes(chunk[:4], "big") + 4, 1)
     return count + still_alone if count else 1
+
+
+def _count_gif(path: Path) -> int:
+    """How many frames a GIF holds: its image blocks (GIF89a, appendix B)."""
+
+    def skip_blocks() -> None:
+        while length := file.read(1)[:1].strip(b"\0"):
+            file.seek(length[0], 1)
+
+    def skip_colors(flags: int) -> None:
+        if flags & 0x80:
+            file.seek(3 << ((flags & 7) + 1), 1)
+
+    count = 0
+    with path.open("rb") as file:
+        skip_colors(file.read(13)[10])
+        while (kind := file.read(1)) in (b"\x21", b"\x2c") and count <= MAX_FRAMES:
+            if kind == b"\x2c":
+                place = file.read(9)
+                if len(place) < 9:
+                    break
+                count += 1
+                skip_colors(place[8])
+            file.seek(1, 1)  # label of an extension, or the width of a code
+            skip_blocks()
+    return max(count, 1)
 
 
 def _open_pillow(path: Path, plain: bool = False) -> Image.Image:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -21,6 +22,7 @@ from PIL import Image
 
 from .frames import (
     CHANNELS,
+    MAX_FRAMES,
     RANGE_MM,
     TURNED,
     FileAbout,
@@ -28,6 +30,8 @@ from .frames import (
     Kind,
     Spacing,
     Stored,
+    check_bytes,
+    check_count,
     check_size,
     orientation_of,
     read_errors,
@@ -48,6 +52,8 @@ _MM = {
     "micrometer": 1e-3, "micrometre": 1e-3, "nm": 1e-6,
 }  # fmt: skip
 """Units of length in millimetres. An inch is none: it comes from a printer's resolution."""
+_SILENT = logging.NullHandler()
+_MAX_CHANNELS = 8
 _PRINTED_PER_INCH = (72, 96, 100, 120, 144, 150, 200, 240, 300, 360, 400, 600, 720, 1200)
 
 
@@ -62,7 +68,8 @@ class TiffFrames(Frames):
         with read_errors(path):
             self._tiff = _open_tiff(path)
             try:
-                pages = list(self._tiff.pages)
+                pages = list(islice(self._tiff.pages, MAX_FRAMES + 1))
+                check_count(path, len(pages))
                 self._pages = [p for p in pages if not (p.is_reduced or p.is_mask)] or pages
                 first = self._pages[0]
                 check_size(path, first.imagelength, first.imagewidth)
@@ -96,7 +103,7 @@ def _upright_size(page: Any) -> tuple[int, int]:
 def _open_tiff(path: Path) -> Any:
     import tifffile
 
-    logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what matters is raised
+    logging.getLogger("tifffile").addHandler(_SILENT)  # (once) what matters is raised
     return tifffile.TiffFile(path)
 
 
@@ -125,6 +132,11 @@ def _check_tiff(path: Path, page: Any) -> None:
     if page.dtype is None or page.dtype.kind == "c":
         form = getattr(page.sampleformat, "name", page.sampleformat)
         raise unsupported(path, f"values of {page.bitspersample} bits ({form}) are not supported")
+    if page.samplesperpixel > _MAX_CHANNELS:
+        raise unsupported(path, f"{page.samplesperpixel} channels are not supported")
+    check_bytes(
+        path, page.imagelength * page.imagewidth * page.samplesperpixel * page.dtype.itemsize
+    )
     if page.imagedepth > 1:
         raise unsupported(path, f"a volume of {page.imagedepth} slices in one page")
     if page.compression in _JPEG_IN_TIFF:  # its decoder would make up what is missing

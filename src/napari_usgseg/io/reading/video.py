@@ -19,17 +19,32 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from ...core.errors import ImageReadError
-from .frames import MAX_PIXELS, FileAbout, Frames, Stored, check_size, read_errors
+from .frames import (
+    MAX_PIXELS,
+    FileAbout,
+    Frames,
+    SameSize,
+    Stored,
+    check_count,
+    check_size,
+    read_errors,
+)
 
 KEPT_BYTES = 64_000_000
 """Frames that were decoded last are kept, for a person goes back as well as on."""
 _FASTEST = 1000.0
+_PICTURES = {
+    b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"heim": "HEIC",
+    b"heis": "HEIC", b"hevc": "HEIC", b"hevx": "HEIC", b"mif1": "HEIF", b"msf1": "HEIF",
+    b"crx ": "CR3",
+}  # fmt: skip
+"""Brands of ISO 14496-12 (MP4's container) of cameras and phones."""
 
 
 def container_of(head: bytes) -> str | None:
     """FFmpeg's name of the container that a file of these first bytes is; None for no video."""
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"):
-        return "mov"
+        return None if picture_of(head) else "mov"
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         return "avi"
     if head[:4] == b"\x1a\x45\xdf\xa3":
@@ -38,11 +53,19 @@ def container_of(head: bytes) -> str | None:
         return "mpeg"
     if head[:4] == b"\0\0\1\xb3":
         return "mpegvideo"
-    if head[:1] == b"\x47" and head[188:189] == b"\x47":
+    packets = head[: 3 * 188 : 188]
+    if set(packets) == {0x47} and len(head) > 188 and head[:3] != b"GIF":  # whose G is 0x47
         return "mpegts"
     if head[:4] == b"\x30\x26\xb2\x75":
         return "asf"
     return None
+
+
+def picture_of(head: bytes) -> str | None:
+    """The kind of a still picture that is stored in the container of MP4; None for any other."""
+    if head[4:8] != b"ftyp":
+        return None
+    return _PICTURES.get(head[8:12])
 
 
 class VideoFrames(Frames):
@@ -52,11 +75,13 @@ class VideoFrames(Frames):
         ImageReadError: it is damaged, too large, or of a codec that is not there.
     """
 
+    cure = "convert it to MP4 (H.264)"
+
     def __init__(self, path: Path, container: str) -> None:
-        with read_errors(path):
+        with read_errors(path, self.cure):
             self._video = Video(path, f"file:{path}", container)
         about = FileAbout("video", rate=self._video.rate)
-        super().__init__(path, [self._video.size_hw] * self._video.count, about)
+        super().__init__(path, SameSize(self._video.size_hw, self._video.count), about)
 
     def _stored(self, index: int) -> Stored:
         return Stored(self._video.frame(index), "rgb", lossy=True)
@@ -126,6 +151,7 @@ class Video:
             for packet in self._container.demux(self._stream):
                 if packet.size and not packet.is_discard:
                     times.append(packet.pts)
+                    check_count(self._path, len(times))
                     if packet.is_keyframe and packet.pts is not None:
                         keys.append(packet.pts)
         if not times:

@@ -27,6 +27,7 @@ from .frames import (
     SameSize,
     Spacing,
     Stored,
+    check_bytes,
     check_size,
     read_errors,
     unsupported,
@@ -34,12 +35,22 @@ from .frames import (
 
 MAX_VOXELS = 2_000_000_000
 _KEPT_BYTES = 256_000_000
-"""A compressed volume of at most so many bytes is unpacked once."""
+"""A compressed NIfTI of at most so many bytes is unpacked once."""
+MAX_WHOLE = 1_000_000_000
+"""Bytes of a volume that is read all at once."""
 _MOST_DEFLATED = 1100
 """No byte of deflated data becomes more bytes than this."""
 _MM_OF_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 1e-3}
 """NIfTI's codes of length: unknown (mm by custom), metre, millimetre, micron."""
 _GZIP = b"\x1f\x8b"
+_LONGEST_HEADER = 2**20
+_META_DATA = re.compile(rb"(?im)^[ \t]*ElementDataFile[ \t]*[=:]([^\n]*)")
+_NRRD_DATA = re.compile(rb"(?im)^data ?file:([^\n]*)")
+_PACKED = re.compile(
+    rb"(?im)^[ \t]*(CompressedData[ \t]*[=:][ \t]*True|encoding:[ \t]*(?!raw[ \t]*$)\w)"
+)
+"""Everything but plain bytes: NRRD also has values as text."""
+_SAVE_VOLUME = "save it as NIfTI, or as one .mha file without compression"
 
 
 def volume_kind(head: bytes, path: Path) -> str | None:
@@ -51,7 +62,7 @@ def volume_kind(head: bytes, path: Path) -> str | None:
         return "nifti"
     if head[:4] == b"NRRD":
         return "nrrd"
-    if re.match(rb"\s*(ObjectType|NDims)\s*=", head):
+    if re.match(rb"\s*(ObjectType|NDims|Comment)\s*[=:]", head):
         return "meta"
     return None
 
@@ -102,10 +113,12 @@ class NiftiFrames(Frames):
         ImageReadError: it is damaged, too large or no such volume.
     """
 
+    cure = _SAVE_VOLUME
+
     def __init__(self, path: Path) -> None:
         from nibabel.arrayproxy import ArrayProxy
 
-        with read_errors(path):
+        with read_errors(path, self.cure):
             header = nifti_header(path)
             axes = int(header["dim"][0])
             shape = volume_shape(path, header["dim"][1 : axes + 1] if 2 <= axes <= 7 else [])
@@ -113,8 +126,11 @@ class NiftiFrames(Frames):
             self._colors = 3 if self._dtype.fields and len(self._dtype.fields) >= 3 else 1
             if self._dtype.kind not in "iuf" and self._colors == 1:
                 code = int(header["datatype"])
-                raise unsupported(path, f"values of type {code}; expected integers or floats")
+                raise unsupported(
+                    path, f"values of type {code}; expected integers or floats", self.cure
+                )
             check_size(path, shape[1], shape[0])
+            check_bytes(path, shape[0] * shape[1] * self._dtype.itemsize)
             size = math.prod(shape) * self._dtype.itemsize
             with path.open("rb") as file:
                 packed = file.read(2) == _GZIP
@@ -212,29 +228,50 @@ def _check_bytes(path: Path, wanted: int, there: int, packed: bool) -> None:
 class ItkFrames(Frames):
     """The slices of a MetaImage or NRRD file, read by SimpleITK.
 
+    A MetaImage that is not compressed is read slice by slice; of all others ITK reads the whole,
+    which is kept, and refused where it is too much.
+
+    Args:
+        path: of the file.
+        kind: "meta" or "nrrd".
+
     Raises:
         ImageReadError: it is damaged, too large or no such volume.
     """
 
-    def __init__(self, path: Path) -> None:
+    cure = _SAVE_VOLUME
+
+    def __init__(self, path: Path, kind: str) -> None:
         import SimpleITK as sitk  # noqa: N813
 
-        with read_errors(path):
-            packed, data = _checked_text(path)
+        with read_errors(path, self.cure):
+            packed, data = _checked_text(path, kind)
             sitk.ProcessObject.GlobalWarningDisplayOff()
             self._reader = sitk.ImageFileReader()
+            self._reader.SetImageIO("MetaImageIO" if kind == "meta" else "NrrdImageIO")
             self._reader.SetFileName(str(path))
             with _without_words(path):
                 self._reader.ReadImageInformation()
             shape = volume_shape(path, self._reader.GetSize())
             self._channels = self._reader.GetNumberOfComponents()
             if self._channels not in (1, 3, 4):
-                raise unsupported(path, f"values of {self._channels} channels are not supported")
+                raise unsupported(
+                    path, f"values of {self._channels} channels are not supported", self.cure
+                )
             check_size(path, shape[1], shape[0])
             each = np.dtype(_itk_type(self._reader.GetPixelID())).itemsize * self._channels
-            _check_bytes(path, math.prod(shape) * each, data.stat().st_size, packed)
-            self._keep = packed and math.prod(shape) * each <= _KEPT_BYTES
-            self._shape, self._whole = shape, None
+            check_bytes(path, shape[0] * shape[1] * each)
+            size = math.prod(shape) * each
+            _check_bytes(path, size, data.stat().st_size, packed)
+            self._keep = packed or kind == "nrrd"
+            if self._keep and size > MAX_WHOLE:
+                raise ImageReadError(
+                    path,
+                    f"{size:,} bytes of values that can be read all at once only, more than "
+                    f"{MAX_WHOLE:,}; {self.cure}",
+                )
+            self._shape = shape
+            self._whole: Any = None
             axes = len(self._reader.GetSize())
             direction = np.reshape(self._reader.GetDirection(), (axes, axes))
             column, row = (float(step) for step in self._reader.GetSpacing()[:2])
@@ -249,20 +286,24 @@ class ItkFrames(Frames):
         axes = len(self._reader.GetSize())
         place = [int(i) for i in np.unravel_index(index, self._shape[2:], order="F")][: axes - 2]
         with _without_words(self.path):
-            if self._keep and self._whole is None:
-                self._whole = sitk.GetArrayFromImage(self._reader.Execute())
-            if self._whole is not None:
-                image = self._whole[tuple(reversed(place))]
+            if self._keep:
+                if self._whole is None:
+                    self._whole = self._reader.Execute()
+                image = sitk.GetArrayViewFromImage(self._whole)[tuple(reversed(place))]
             else:
                 if axes > 2:
                     self._reader.SetExtractIndex([0, 0, *place])
                     self._reader.SetExtractSize([*self._shape[:2], *(0 for _ in place)])
                 image = sitk.GetArrayFromImage(self._reader.Execute())
-        turned = _turned(image.swapaxes(0, 1), self._flips)
+        turned = _turned(np.array(image).swapaxes(0, 1), self._flips)
         if self._channels == 1:
             return Stored(turned, "grey", bits=8 * turned.dtype.itemsize)
         alpha = 3 if self._channels == 4 else None
         return Stored(turned, "rgb", bits=8 * turned.dtype.itemsize, alpha=alpha)
+
+    def close(self) -> None:
+        """Let go of the values."""
+        self._whole = None
 
 
 def _itk_type(pixel_id: int) -> str:
@@ -288,22 +329,35 @@ class _without_words:  # noqa: N801
             raise ImageReadError(self._path, cause) from None
 
 
-def _checked_text(path: Path) -> tuple[bool, Path]:
-    """Whether the values are compressed, and the file that they are in: this one or one beside it.
+def _checked_text(path: Path, kind: str) -> tuple[bool, Path]:
+    """Whether the values are packed, and the file that they are in: this one or one beside it.
+
+    The header must say once where they are, in a line of its own: what ITK makes of any other is
+    not known here.
 
     Raises:
-        ImageReadError: the header names files elsewhere, or several.
+        ImageReadError: its end is not found, or it names files elsewhere, several, or in no such
+            way.
     """
     with path.open("rb") as file:
-        head = file.read(16384)
-    text = re.split(rb"\n\r?\n", head, maxsplit=1)[0] if head[:4] == b"NRRD" else head
-    found = re.search(rb"(?im)^\s*(?:ElementDataFile\s*=|data ?file:)[ \t]*([^\r\n]*)", text)
-    name = found.group(1).decode("utf-8", "replace").strip() if found else "LOCAL"
-    packed = bool(
-        re.search(rb"(?im)^\s*(CompressedData\s*=\s*True|encoding:\s*(gz|gzip|bz2|bzip2))", text)
-    )
+        text = re.sub(rb"\r\n?", b"\n", file.read(_LONGEST_HEADER))
+    if kind == "nrrd":
+        text, end, _ = text.partition(b"\n\n")
+        found, mentions = _NRRD_DATA.findall(text), 1
+        is_found = bool(found or end)
+    else:
+        found, mentions = _META_DATA.findall(text), len(re.findall(rb"(?i)ElementDataFile", text))
+        is_found = mentions > 0
+    if not is_found:
+        raise ImageReadError(
+            path, f"its header does not end within {_LONGEST_HEADER:,} bytes; {_SAVE_VOLUME}"
+        )
+    if mentions != 1 or len(found) > 1 or (kind == "meta" and not found):
+        raise ImageReadError(path, f"it is not clear where its values are; {_SAVE_VOLUME}")
+    is_packed = _PACKED.search(text) is not None
+    name = found[0].decode("utf-8", "replace").strip() if found else "LOCAL"
     if name.upper() == "LOCAL":
-        return packed, path
+        return is_packed, path
     if name.upper().startswith("LIST") or "%" in name or name != Path(name).name:
         raise ImageReadError(
             path, "its values are in other files than one beside it; save it as one file"
@@ -311,4 +365,4 @@ def _checked_text(path: Path) -> tuple[bool, Path]:
     data = path.parent / name
     if not data.is_file():
         raise ImageReadError(path, "the file of its values is not beside it; copy both")
-    return packed, data
+    return is_packed, data
