@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict, deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from heapq import merge
 
@@ -40,6 +40,7 @@ class ImageQueue:
 
     Attributes:
         only: the state of the images to go through, or None for all.
+        entries: indices of the images of each file, in order: many of a loop, else one.
     """
 
     state_changed = Signal(str)
@@ -57,6 +58,8 @@ class ImageQueue:
         self.records: tuple[ImageRecord, ...] = tuple(records)
         self.only: ImageState | None = None
         self._index = {record.image_id: n for n, record in enumerate(self.records)}
+        self.entries: tuple[range, ...] = tuple(_entries(self.records))
+        self._entry_of = [n for n, entry in enumerate(self.entries) for _ in entry]
         self._current: int | None = None
         self._decided: dict[str, ImageState] = {}
         self._unflagged: dict[str, ImageState] = {}
@@ -105,6 +108,22 @@ class ImageQueue:
     def get(self, image_id: str) -> ImageRecord:
         """The record of an image."""
         return self.records[self._index[image_id]]
+
+    def entry_of(self, place: int) -> int:
+        """Index in ``entries`` of the file of an image, which is given by its index."""
+        return self._entry_of[place]
+
+    @property
+    def is_begun_loop(self) -> bool:
+        """True where the current image is a frame of a loop on which there is something already."""
+        entry = range(0) if self._current is None else self.entries[self.entry_of(self._current)]
+        return len(entry) > 1 and self.count(ImageState.UNTOUCHED, entry) < len(entry)
+
+    @property
+    def loop(self) -> tuple[ImageRecord, ...]:
+        """The frames of the loop that the current image is of; () where it is none of a loop."""
+        entry = range(0) if self._current is None else self.entries[self.entry_of(self._current)]
+        return self.records[entry.start : entry.stop] if len(entry) > 1 else ()
 
     def __contains__(self, image_id: object) -> bool:
         return image_id in self._index
@@ -186,9 +205,12 @@ class ImageQueue:
         places = merge(self._places[ImageState.ACCEPTED], self._places[ImageState.EMPTY])
         return [self.records[place] for place in places]
 
-    def count(self, state: ImageState) -> int:
-        """How many images are shown in a state."""
-        return len(self._places[state])
+    def count(self, state: ImageState, within: range | None = None) -> int:
+        """How many images are shown in a state, of all or of those with some indices."""
+        places = self._places[state]
+        if within is None:
+            return len(places)
+        return bisect_left(places, within.stop) - bisect_left(places, within.start)
 
     @property
     def accepted_count(self) -> int:
@@ -241,6 +263,12 @@ class ImageQueue:
             if wanted in record.path.name.casefold() or wanted in record.image_id.casefold():
                 return record.image_id
         return None
+
+    def resume_in(self, entry: range) -> str:
+        """The image of a file to begin with: its first that nobody has decided about, or first."""
+        open_ones = (ImageState.UNTOUCHED, ImageState.PROPOSED)
+        left = (place for place in entry if self._shown[self.records[place].image_id] in open_ones)
+        return self.records[next(left, entry.start)].image_id
 
     def resume_at(self, last: object) -> str | None:
         """The image to begin with: the last one, or the first untouched, or the first."""
@@ -336,3 +364,14 @@ class ImageQueue:
         """The images that are likely to be wanted soon, the likeliest first."""
         found = dict.fromkeys(self.neighbour(by) for by in (1, 2, -1))
         return tuple(self.get(image_id) for image_id in found if image_id is not None)
+
+
+def _entries(records: Sequence[ImageRecord]) -> Iterator[range]:
+    """Indices of the images of each file: frames of one file that follow each other."""
+    start = 0
+    for end in range(1, len(records) + 1):
+        before = records[end - 1]
+        same = end < len(records) and records[end].path == before.path
+        if not same or before.frame is None:
+            yield range(start, end)
+            start = end

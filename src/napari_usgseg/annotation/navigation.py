@@ -205,7 +205,8 @@ class Navigation:
         for action in waiting:
             action()
         fresh = document.state_of(image_id) is ImageState.UNTOUCHED
-        finds = document.settings.find_on_open and document.settings.phrase
+        wanted = document.settings.find_on_open and bool(document.settings.phrase)
+        finds = wanted and not document.image_queue.is_begun_loop
         if waiting:
             pass  # on the way to a step of the undo stack
         elif not fresh or not finds or self._predictor.shows_by_itself:
@@ -230,15 +231,18 @@ class Navigation:
 
     def step(self, by: int) -> bool:
         """Go to the next (1) or previous (-1) image; False at the end."""
+        self._document.flush()
         end = "This is the last image." if by > 0 else "This is the first image."
         return self._go(self._document.image_queue.neighbour(by), end)
 
     def next_untouched(self) -> bool:
         """Go to the next image that nobody has labelled; False where none is left."""
+        self._document.flush()
         return self._go(self._document.image_queue.next_untouched(), "No untouched image is left.")
 
     def go_to_name(self, part: str) -> bool:
         """Go to the next image whose name holds ``part``; False where none does."""
+        self._document.flush()
         none = f"No image has '{part.strip()}' in its name."
         return self._go(self._document.image_queue.named(part), none)
 

@@ -10,6 +10,7 @@ from .commands import accept, classes, objects, paint
 from .document import AnnotationDocument
 from .learners.adapter_tuning import AdapterTuning
 from .learners.prompt_predictor import PromptPredictor
+from .loops import Loops
 from .navigation import Navigation, UndoNavigation
 from .overview import Overview
 from .prefetch import Prefetch
@@ -33,6 +34,7 @@ class AnnotationSession(AnnotationDocument):
         copying: what the previous image has, on this one.
         prefetch: reads and encodes the images around the current one.
         overview: what is on each image, and accepting many at once.
+        loops: the frames of the loop that is shown.
         undo_navigation: undo, redo, and any step of the undo stack.
         prompt_predictor: what was learnt from the accepted images, and what it does.
         tuning: the detector, tuned to what was accepted.
@@ -57,6 +59,7 @@ class AnnotationSession(AnnotationDocument):
         self.objects = Objects(self)
         self.painting = Painting(self)
         self.overview = Overview(self)
+        self.loops = Loops(self, self.navigation)
 
     def ask_prompt(self) -> None:
         """Have the active object segmented."""

@@ -60,6 +60,9 @@ class Dock(Protocol):
     def fill_holes(self) -> None:
         """Fill the holes of an object."""
 
+    def play(self) -> None:
+        """Play the loop, or stop."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shortcut:
@@ -96,6 +99,13 @@ SHORTCUTS: tuple[Shortcut, ...] = (
     Shortcut("Shift-H", "find", "Look for the phrase in this image.", lambda w: w.find()),
     Shortcut(",", "previous", "Go to the image before.", lambda w: w.session.navigation.step(-1)),
     Shortcut(".", "next", "Go to the image after.", lambda w: w.session.navigation.step(1)),
+    Shortcut("PageUp", "previous keyframe",
+             "Go to the frame before this one, of a loop, that you accepted or made.",
+             lambda w: w.session.loops.step_keyframe(-1)),
+    Shortcut("PageDown", "next keyframe",
+             "Go to the frame after this one, of a loop, that you accepted or made.",
+             lambda w: w.session.loops.step_keyframe(1)),
+    Shortcut("\\", "play", "Play the loop at its own rate, or stop.", lambda w: w.play()),
     Shortcut("N", "next untouched", "Go to the next image without labels.",
              lambda w: w.session.navigation.next_untouched()),
     Shortcut("Shift-N", "skip", "Set this image aside and go on.",

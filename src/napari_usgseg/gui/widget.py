@@ -31,6 +31,7 @@ from .panels.learn_panel import LearnPage
 from .panels.overview import OverviewWindow
 from .panels.prompt_panels import CorrectPanel, FindPanel, ModePanel
 from .panels.settings_panels import CleaningPanel, ModelPanel, ViewPanel
+from .panels.strip import LoopStrip
 from .parts import FOCUS, FoldBar, Scrolled, later, reason, row
 from .qt_jobs import Workers
 
@@ -104,6 +105,7 @@ class UltrasoundWidget(QWidget):
         self.learn, self.tune = self.learning.learn, self.learning.tune
         self.export = ExportPanel(session)
         self.overview = OverviewWindow(session, self)
+        self.strip = LoopStrip(session, self.viewer, self)
         self.images.looked_over.connect(self.look_over)
         self.folds = FoldBar()
         self.folds.add("View", "How images and labels are shown.", self.view)
@@ -201,6 +203,10 @@ class UltrasoundWidget(QWidget):
         """Show the images as a grid with their contours."""
         self.overview.look()
 
+    def play(self) -> None:
+        """Play the loop that is shown, or stop."""
+        self.strip.toggle_play()
+
     def cycle_mode(self) -> None:
         """Go on to the next mode of assistance that can be used."""
         self.assist.cycle()
@@ -280,6 +286,7 @@ class UltrasoundWidget(QWidget):
         self.tools.close()
         self.display.close()
         self.keyboard.close()
+        self.strip.close_strip()
         self.images.close_threads()
         self.overview.close()
         self.overview.close_threads()

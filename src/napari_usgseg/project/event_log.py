@@ -19,6 +19,7 @@ from ..core.errors import DatasetError, LabelWriteError
 from .arrays import Decoder, Encoder, table_from_json, table_to_json, unpack
 from .database import Database
 from .records import (
+    PROPAGATE,
     ClassTable,
     Edit,
     Event,
@@ -266,6 +267,39 @@ class EventLog:
         accepts = (serial for serial, body in found if json.loads(body)["name"] == "accept")
         proposals = next((self.read_step(serial).proposal for serial in accepts), None)
         return ImageProposal() if proposals is None else proposals[0]
+
+    def unasked(self, image_id: str) -> dict[str, Any] | None:
+        """The body of the event that brought what is proposed on an image, nobody asking there.
+
+        None where nothing is proposed, or a person has had a part in it since.
+        """
+        document = self.image(image_id).document
+        if document is None:
+            return None
+        objects = self._objects(document)
+        made = self.made(image_id)
+        return next((body for name, body in made if self._objects(name) == objects), None)
+
+    def made(self, image_id: str) -> list[tuple[str | None, dict[str, Any]]]:
+        """What models proposed on an image, nobody asking there: documents, and bodies of events.
+
+        The newest first. Such are proposals of prompt predictors, and what was propagated.
+        """
+        found = self.database.rows(
+            "SELECT kind, body FROM event WHERE annotator = ? AND image_id = ? "
+            "AND kind IN ('proposal', 'edit') ORDER BY seq DESC",
+            (self.annotator, image_id),
+        )
+        bodies = ((kind, json.loads(text)) for kind, text in found)
+        return [
+            (body["draft"] if kind == EventKind.PROPOSAL else body["draft"][1], body)
+            for kind, body in bodies
+            if kind == EventKind.PROPOSAL or body["name"] == PROPAGATE
+        ]
+
+    def _objects(self, document: str | None) -> Any:
+        """What a document says of its objects, whichever of them is under work."""
+        return () if document is None else unpack(self.database.blob(document))["objects"]
 
     def _parts(self, number: int) -> list[int]:
         """The serials of the parts of an edit of several images."""

@@ -29,6 +29,9 @@ this fraction of the image's longer side."""
 AWAITED_NEAR = 0.1
 """The second of these, where nothing is known of the object but what was pointed at."""
 
+PROPAGATE = "propagate"
+"""Name of the edit that proposes on frames of a loop what is on others; nobody asked on each."""
+
 
 class ImageState(StrEnum):
     """How far a person is with an image; ``proposed`` and ``empty`` follow and are never stored."""

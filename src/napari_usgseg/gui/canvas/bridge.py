@@ -72,6 +72,7 @@ class LayerBridge:
             (session.classes_changed, self._on_classes),
             (session.flushing, self.pull),
             (session.opened, self._on_opened),
+            (session.loops.peeked_at, self._on_peek),
         )
         for signal, listener in self._listening:
             signal.connect(listener)
@@ -124,6 +125,9 @@ class LayerBridge:
 
     def _on_proposal(self) -> None:
         self._draw_soon("proposal", "names", "shapes", "points")
+
+    def _on_peek(self) -> None:
+        self._draw_soon("image", "proposal")
 
     def show_stroke(self, line: Sequence[FloatArray], shape: str, width: float = 0.0) -> None:
         """Show what is being drawn, XY: a "rectangle", "polygon" or "path"; () takes it away.

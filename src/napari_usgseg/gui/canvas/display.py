@@ -36,12 +36,14 @@ class Display:
         self._bridge = bridge
         self._hidden: list[Layer] | None = None
         self._gone = False
+        self._passed = False
         self._view: View | None = None
         bridge.layers.made.connect(self._on_made)
         session.settings_changed.connect(self._on_settings)
         session.image_loaded.connect(self._on_image)
         session.opened.connect(self.dress)
         session.status_changed.connect(self._on_status)
+        session.loops.peeked_at.connect(self._on_peek)
         bridge.zoomed.connect(self._on_zoom)
         viewer.dims.events.current_step.connect(self._on_frame)
 
@@ -61,17 +63,18 @@ class Display:
         view = self._session.settings.view
         self.set_view(replace(view, despeckling="lee" if view.despeckling == "off" else "off"))
 
-    def bare(self) -> None:
-        """Hide all that lies over the image, until ``dress``."""
+    def bare(self, *but: str) -> None:
+        """Hide all that lies over the image, but the layers of some roles, until ``dress``."""
         if self._hidden is None:
-            overlays = [x for x in self._bridge.layers.ours() if x.metadata[TAG] != "image"]
+            kept = ("image", *but)
+            overlays = [x for x in self._bridge.layers.ours() if x.metadata[TAG] not in kept]
             self._hidden = [layer for layer in overlays if layer.visible]
             for layer in self._hidden:
                 layer.visible = False
 
     def dress(self) -> None:
         """Show again what ``bare`` has hidden, on the frame and the image that it belongs to."""
-        if self._bridge.adopted.is_away or self._gone:
+        if self._bridge.adopted.is_away or self._gone or self._session.loops.peeks:
             return
         hidden, self._hidden = self._hidden or [], None
         for layer in hidden:
@@ -87,6 +90,15 @@ class Display:
         if self._bridge.adopted.is_away:
             self.bare()
         elif self.is_bare:
+            self.dress()
+
+    def _on_peek(self) -> None:
+        """A frame in passing is shown with its contours only; labels are those of another one."""
+        if self._session.loops.peeked is not None:
+            self.bare("proposal")
+            self._passed = True
+        elif self._passed and self._session.labels is not None:  # else once it is read
+            self._passed = False
             self.dress()
 
     # -- what it does to layers ----------------------------------------------------------------
@@ -111,8 +123,8 @@ class Display:
             self._gone = True
 
     def _on_image(self) -> None:
-        if self._gone:
-            self._gone = False
+        if self._gone or self._passed:
+            self._gone = self._passed = False
             self.dress()
         layer = self._bridge.layers.find("labels")
         if isinstance(layer, Labels):
@@ -156,6 +168,7 @@ class Display:
             (self._session.image_loaded, self._on_image),
             (self._session.opened, self.dress),
             (self._session.status_changed, self._on_status),
+            (self._session.loops.peeked_at, self._on_peek),
             (self._bridge.zoomed, self._on_zoom),
         ]
         for signal, listener in listeners:

@@ -16,10 +16,11 @@ from napari.viewer import Viewer
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Qt, Signal
 
+from ...annotation.regions import box_of
 from ...annotation.session import AnnotationSession
 from ...annotation.settings import View
 from ...core.geometry import mask_to_box, xy_to_rc
-from ...core.types import FloatArray
+from ...core.types import FloatArray, Prompts
 from ...io.labels import (
     MAX_INSTANCE,
     SHADES,
@@ -29,9 +30,11 @@ from ...io.labels import (
     instance_color,
     instance_of,
 )
-from ...project.records import ClassTable, ProposedObject
+from ...jobs.files import Loaded
+from ...project.records import ClassTable, ImageProposal, ProposedObject
 from ...project.versions import model_name
 from ...segmentation.despeckle import despeckled
+from ...segmentation.propose import Proposal
 from ..parts import NewestFirst
 from .layers import NAMES, TaggedLayers, place_like
 
@@ -224,6 +227,17 @@ def outlines(
     return canvas
 
 
+def whole(loaded: Loaded, labelling: Labelling) -> ImageProposal:
+    """All that is on an image as proposed objects, its labels too, for a look in passing."""
+    labelled = []
+    for value in loaded.values:
+        mask = loaded.labels == value
+        item = Proposal(mask, box_of(mask), 1.0, "", 1.0)
+        labelled.append(ProposedObject(class_of(value, labelling), Prompts(), item))
+    objects = (*labelled, *loaded.proposal.objects)
+    return replace(loaded.proposal, objects=objects, active=None)
+
+
 def label_colors(table: ClassTable, labelling: Labelling, values: list[int]) -> LabelColors:
     """The colour of every label value: of its class, or a shade of that for each object.
 
@@ -381,7 +395,7 @@ class LayerDrawing:
                 self._paint_with(layer, self._session.painting.value)
 
     def _draw_image(self) -> None:
-        loaded = self._session.loaded
+        loaded = self._session.loops.peeked or self._session.loaded
         if loaded is None or self._adopted.layer is not None:
             return
         self._adopted.take(None)
@@ -422,12 +436,14 @@ class LayerDrawing:
     def _draw_proposal(self) -> None:
         labels, proposal = self._session.labels, self._session.proposal
         assert labels is not None
+        labelling = self._session.settings.labelling
+        if self._session.loops.peeked is not None:
+            proposal = whole(self._session.loops.peeked, labelling)
         if self._layers.find("proposal") is None:
             self._color(self._layers.labels("proposal", labels.shape))
         layer = self._layers.labels("proposal", labels.shape)
         self._contour = self.contour
         place_like(layer, self._adopted.layer, self._contour.grain)
-        labelling = self._session.settings.labelling
         shape, active = labels.shape, proposal.active
         put(layer, outlines(proposal.objects, shape, labelling, active, self._contour))
         layer.metadata["model"] = proposal.model_id

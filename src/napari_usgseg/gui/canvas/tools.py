@@ -196,6 +196,9 @@ class CanvasTools:
             return
         if self.layer_draws or viewer.dims.ndisplay != 2:
             return
+        if self._session.loops.peeks:
+            self._session.loops.land()
+            return
         if self._bridge.adopted.is_away:
             self._session.say(ANOTHER_FRAME, "warning")
             return

@@ -1,4 +1,4 @@
-"""The images of the folder: how far they are, which are shown, and the way on."""
+"""The files of the folder: how far they are, which are shown, and the way on."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ ROW_HEIGHT = HEIGHT + 4
 
 
 class ImagesModel(QAbstractListModel):
-    """The images that the filter lets through, and the current one.
+    """The files that the filter lets through, and the current one; a loop is one row.
 
     A row is made only where it is seen, and nothing looks at all rows but opening a folder and
     choosing a filter.
@@ -141,7 +141,7 @@ class ImagesModel(QAbstractListModel):
         super().__init__()
         self._session = session
         self._thumbnails = thumbnails
-        self._places: list[int] | None = None  # None: all images
+        self._entries: list[int] | None = None  # None: all files
         self._current: int | None = None
         self._queue = session.image_queue
         thumbnails.made.connect(self._on_state)
@@ -155,82 +155,104 @@ class ImagesModel(QAbstractListModel):
             self._thumbnails.forget()
             self._queue = browser
             browser.state_changed.connect(self._on_state)
-        self._current = browser.position
-        self._places = None if browser.only is None else list(browser.places(browser.only))
+        self._current = self._entry_here()
+        self._entries = None
+        if browser.only is not None:
+            self._entries = list(dict.fromkeys(map(browser.entry_of, browser.places(browser.only))))
         self.endResetModel()
         if self._current is not None:
             self._look_again(self._current)
 
     def go(self) -> None:
         """Another image is the current one."""
-        before, self._current = self._current, self._queue.position
-        for place in {before, self._current} - {None}:
-            assert place is not None
-            self._look_again(place)
+        before, self._current = self._current, self._entry_here()
+        for entry in {before, self._current} - {None}:
+            assert entry is not None
+            self._look_again(entry)
 
     def image_id(self, index: QModelIndex) -> str | None:
-        """The image in a row."""
-        return self._queue.records[self._place(index.row())].image_id if index.isValid() else None
+        """The image that a click on a row means: of a loop the current frame, or one to do."""
+        if not index.isValid():
+            return None
+        entry = self._entry(index.row())
+        here = self._session.record
+        if here is not None and entry == self._current:
+            return here.image_id
+        return self._queue.resume_in(self._queue.entries[entry])
 
     def row_of(self, image_id: str) -> QModelIndex:
         """Where an image is; an invalid index where it is filtered out."""
-        place = self._queue.index_of(image_id)
-        row, there = self._find(place)
+        row, there = self._find(self._queue.entry_of(self._queue.index_of(image_id)))
         return self.index(row) if there else QModelIndex()
 
-    def _place(self, row: int) -> int:
-        return row if self._places is None else self._places[row]
+    def _entry_here(self) -> int | None:
+        place = self._queue.position
+        return None if place is None else self._queue.entry_of(place)
 
-    def _find(self, place: int) -> tuple[int, bool]:
-        """The row of an image, or the row that it would have; and whether it has one."""
-        if self._places is None:
-            return place, True
-        row = bisect_left(self._places, place)
-        return row, row < len(self._places) and self._places[row] == place
+    def _entry(self, row: int) -> int:
+        return row if self._entries is None else self._entries[row]
+
+    def _find(self, entry: int) -> tuple[int, bool]:
+        """The row of a file, or the row that it would have; and whether it has one."""
+        if self._entries is None:
+            return entry, True
+        row = bisect_left(self._entries, entry)
+        return row, row < len(self._entries) and self._entries[row] == entry
 
     def _on_state(self, image_id: str) -> None:
         if image_id in self._queue:
-            self._look_again(self._queue.index_of(image_id))
+            self._look_again(self._queue.entry_of(self._queue.index_of(image_id)))
 
-    def _look_again(self, place: int) -> None:
-        """Show, hide or repaint the one image."""
-        row, there = self._find(place)
-        state = self._queue.state_of(self._queue.records[place].image_id)
-        passes = self._places is None or place == self._current or state is self._queue.only
+    def _look_again(self, entry: int) -> None:
+        """Show, hide or repaint the one file."""
+        row, there = self._find(entry)
+        only, places = self._queue.only, self._queue.entries[entry]
+        passes = only is None or entry == self._current or self._queue.count(only, places) > 0
         if there and passes:
             self.dataChanged.emit(self.index(row), self.index(row))
         elif there:
-            assert self._places is not None
+            assert self._entries is not None
             self.beginRemoveRows(QModelIndex(), row, row)
-            del self._places[row]
+            del self._entries[row]
             self.endRemoveRows()
         elif passes:
-            assert self._places is not None
+            assert self._entries is not None
             self.beginInsertRows(QModelIndex(), row, row)
-            self._places.insert(row, place)
+            self._entries.insert(row, entry)
             self.endInsertRows()
 
     def rowCount(self, parent: QModelIndex = QModelIndex()) -> int:  # noqa: N802, B008
         """How many rows there are."""
-        return len(self._queue.records) if self._places is None else len(self._places)
+        return len(self._queue.entries) if self._entries is None else len(self._entries)
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """A mark, the file's name and a word; its thumbnail; its path."""
-        image_id = self.image_id(index)
-        if image_id is None:
+        if not index.isValid():
             return None
-        record = self._queue.get(image_id)
+        places = self._queue.entries[self._entry(index.row())]
+        record = self._queue.records[places.start]
         if role == Qt.ItemDataRole.DisplayRole:
-            state = self._queue.state_of(image_id)
-            frame = "" if record.frame is None else f"  [{record.frame}]"
-            return f"{MARKS[state]}  {record.path.name}{frame}   {WORDS[state]}".rstrip()
+            return row_text(self._queue, places)
         if role == Qt.ItemDataRole.DecorationRole:
             return self._thumbnails.get(record)
         if role == Qt.ItemDataRole.SizeHintRole:
             return QSize(WIDTH, ROW_HEIGHT)
         if role == Qt.ItemDataRole.ToolTipRole:
-            return f"{record.path} - {record.size_hw[1]} x {record.size_hw[0]} pixels"
+            frames = f"{len(places)} frames of " if len(places) > 1 else ""
+            return f"{record.path} - {frames}{record.size_hw[1]} x {record.size_hw[0]} pixels"
         return None
+
+
+def row_text(queue: ImageQueue, places: range) -> str:
+    """A file in the list: "● a.png   labelled" or "◐ b.dcm   40 frames: 12 labelled, 3 empty"."""
+    name = queue.records[places.start].path.name
+    counts = {state: queue.count(state, places) for state in ImageState}
+    there = [state for state, count in counts.items() if count]
+    if len(places) == 1:
+        return f"{MARKS[there[0]]}  {name}   {WORDS[there[0]]}".rstrip()
+    mark = MARKS[ImageState.PROPOSED if len(there) > 1 else there[0]]
+    words = ", ".join(f"{counts[state]} {WORDS[state]}" for state in there if WORDS[state])
+    return f"{mark}  {name}   {len(places)} frames{words and ': '}{words}"
 
 
 FILTERS: dict[str, ImageState | None] = {
@@ -304,7 +326,7 @@ class ImagesPanel(QWidget):
         made.setIconSize(QSize(WIDTH, HEIGHT))
         made.setMinimumHeight(ROW_HEIGHT + 6)
         made.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Expanding)
-        made.setToolTip("Click an image to go to it.")
+        made.setToolTip("Click an image or a loop to go to it.")
         made.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         made.clicked.connect(self._on_clicked)
         made.activated.connect(self._on_clicked)

@@ -1,0 +1,217 @@
+"""The strip of a loop in a real window: under the picture, by mouse and by key, and in motion."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_usgseg.gui.panels.strip import COLORS, KEYFRAME
+from napari_usgseg.project.records import ImageState
+from tests.support.cine import write_loop
+
+pytestmark = pytest.mark.gui
+
+FRAMES = 12
+
+
+@pytest.fixture
+def at_loop(person, tmp_path):
+    """A person with a loop of twelve frames open."""
+    write_loop(tmp_path / "loops", "heart.tif", FRAMES)
+    person.open(tmp_path / "loops")
+    return person
+
+
+def mouse(person, kind, frame, shift=False):
+    from qtpy.QtCore import QEvent, QPointF, Qt
+    from qtpy.QtGui import QMouseEvent
+    from qtpy.QtWidgets import QApplication
+
+    bar = person.widget.strip.bar
+    at = QPointF(bar.place_of(frame).center())
+    left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
+    names = {
+        "press": (QEvent.Type.MouseButtonPress, left, left),
+        "move": (QEvent.Type.MouseMove, none, left),
+        "release": (QEvent.Type.MouseButtonRelease, left, none),
+    }
+    held = Qt.KeyboardModifier.ShiftModifier if shift else Qt.KeyboardModifier.NoModifier
+    event_type, button, buttons = names[kind]
+    global_at = QPointF(bar.mapToGlobal(at.toPoint()))
+    QApplication.sendEvent(bar, QMouseEvent(event_type, at, global_at, button, buttons, held))
+
+
+def shows(person, loop, frame) -> bool:
+    return np.array_equal(person.layer("image").data, loop.frames[frame])
+
+
+def test_a_loop_is_one_row_and_has_a_strip_and_a_still_has_none(person, phantom_folder):
+    write_loop(phantom_folder, "zz.tif", FRAMES)
+    person.open(phantom_folder)
+    model, strip = person.widget.images.model, person.widget.strip
+    assert not strip.isVisible()
+    assert model.rowCount() == 5
+    assert model.data(model.index(4)) == f"○  zz.tif   {FRAMES} frames"
+    person.widget.images.list.clicked.emit(model.index(4))
+    person.settle()
+    assert person.session.record.image_id == "zz_0000"
+    assert strip.isVisible()
+    canvas = person.viewer.window._qt_viewer.canvas.native
+    window = person.viewer.window._qt_window
+    below = strip.mapTo(window, strip.rect().topLeft()).y()
+    assert below >= canvas.mapTo(window, canvas.rect().bottomLeft()).y(), "under the picture"
+    assert strip.where.text() == f"frame 1 of {FRAMES}"
+    person.session.navigation.mark_empty()
+    person.settle()
+    assert model.data(model.index(4)) == f"◐  zz.tif   {FRAMES} frames: 1 empty"
+    person.session.navigation.open_image(person.session.image_queue.records[0].image_id)
+    person.settle()
+    assert not strip.isVisible()
+
+
+def test_a_click_opens_a_frame_and_a_drag_shows_those_that_it_passes(at_loop, tmp_path):
+    loop = write_loop(tmp_path / "again", count=FRAMES)
+    session, bar = at_loop.session, at_loop.widget.strip.bar
+    mouse(at_loop, "press", 4)
+    mouse(at_loop, "release", 4)
+    at_loop.settle()
+    assert session.record.image_id == "heart_0004"
+    assert shows(at_loop, loop, 4)
+    mouse(at_loop, "press", 4)
+    mouse(at_loop, "move", 7)
+    at_loop.wait(lambda: shows(at_loop, loop, 7))
+    assert session.record.image_id == "heart_0004", "it is looked at in passing"
+    assert not at_loop.layer("labels").visible
+    mouse(at_loop, "release", 8)
+    at_loop.wait(lambda: session.record.image_id == "heart_0008" and session.loaded is not None)
+    at_loop.settle()
+    assert shows(at_loop, loop, 8)
+    assert at_loop.layer("labels").visible
+    mouse(at_loop, "press", 2, shift=True)
+    mouse(at_loop, "move", 5, shift=True)
+    mouse(at_loop, "release", 5, shift=True)
+    assert bar.marks == range(2, 6)
+    assert session.loops.here == 8, "marking goes nowhere"
+    mouse(at_loop, "press", 3)
+    mouse(at_loop, "release", 3)
+    assert not bar.marks
+
+
+def test_the_contours_of_a_frame_in_passing_are_its_own(at_loop):
+    session = at_loop.session
+    drawn = session.labels.copy()
+    drawn[20:40, 30:60] = 1
+    session.editing.painted(drawn)
+    session.editing.accept()
+    session.loops.go(5)
+    at_loop.settle()
+    assert not at_loop.layer("proposal").data.any()
+    mouse(at_loop, "press", 5)
+    mouse(at_loop, "move", 0)
+    at_loop.wait(lambda: session.loops.here == 0)
+    at_loop.settle()
+    assert at_loop.layer("proposal").data.any()
+    mouse(at_loop, "move", 1)
+    at_loop.wait(lambda: session.loops.here == 1)
+    at_loop.settle()
+    assert not at_loop.layer("proposal").data.any()
+    session.flush()
+    at_loop.settle()
+    assert session.loops.here == 1
+    assert not session.labels.any(), "what was looked at in passing is not taken for painted"
+
+
+def test_each_state_has_its_colour_and_keyframes_stand_out(at_loop):
+    session, bar = at_loop.session, at_loop.widget.strip.bar
+    session.loops.go(3)
+    at_loop.settle()
+    session.navigation.mark_empty()
+    at_loop.settle()
+    session.navigation.skip()
+    at_loop.settle()
+    colors = [bar.color_of(frame) for frame in range(FRAMES)]
+    expected = {3: COLORS[ImageState.EMPTY], 4: COLORS[ImageState.SKIPPED]}
+    assert colors == [expected.get(n, COLORS[ImageState.UNTOUCHED]) for n in range(FRAMES)]
+    picture = bar.grab().toImage()
+    ratio = picture.width() / bar.width()
+
+    def pixel(frame, y):
+        return picture.pixelColor(int(bar.place_of(frame).center().x() * ratio), int(y * ratio))
+
+    assert pixel(3, KEYFRAME / 2).name() == COLORS[ImageState.EMPTY]
+    assert pixel(7, KEYFRAME / 2).name() != COLORS[ImageState.UNTOUCHED]
+    assert pixel(7, KEYFRAME + 8).name() == COLORS[ImageState.UNTOUCHED]
+
+
+def test_it_plays_at_its_own_rate_leaves_frames_out_and_stops_where_it_is(at_loop):
+    import time
+
+    from qtpy.QtCore import Qt
+
+    session, strip = at_loop.session, at_loop.widget.strip
+    seen: list[tuple[float, int]] = []
+    session.loops.peeked_at.connect(lambda: seen.append((time.monotonic(), session.loops.here)))
+    began = time.monotonic()
+    at_loop.press(Qt.Key.Key_Backslash)
+    assert strip.play.text() == "Stop"
+    at_loop.wait(lambda: len(seen) > 2 * FRAMES or time.monotonic() - began > 3)
+    moment, here = seen[-1]
+    due = (moment - began) * session.loops.rate % FRAMES
+    assert min(abs(due - here), FRAMES - abs(due - here)) <= 4, "it keeps up with the clock"
+    assert len({frame for _, frame in seen}) > 3
+    assert session.record.image_id == "heart_0000"
+    at_loop.press(Qt.Key.Key_Backslash)
+    assert strip.play.text() == "Play"
+    at_loop.settle()
+    assert session.loops.peeked is None
+    assert session.loops.here == int(session.record.image_id[-4:])
+    count = len(seen)
+    at_loop.qtbot.wait(150)
+    assert len(seen) == count
+
+
+def test_a_click_into_a_moving_picture_stops_it_and_prompts_nothing(at_loop):
+    from qtpy.QtCore import Qt
+
+    session = at_loop.session
+    at_loop.press(Qt.Key.Key_Backslash)
+    at_loop.wait(lambda: session.loops.peeked is not None)
+    at_loop.click(60, 40)
+    at_loop.settle()
+    assert not session.loops.peeks
+    assert at_loop.widget.strip.play.text() == "Play"
+    assert not session.proposal.objects
+    assert session.undo_stack.count == 0
+
+
+def test_keys_go_from_keyframe_to_keyframe(at_loop):
+    from qtpy.QtCore import Qt
+
+    session = at_loop.session
+    for frame in (2, 9):
+        session.loops.go(frame)
+        at_loop.settle()
+        session.navigation.mark_empty()
+        at_loop.settle()
+    at_loop.press(Qt.Key.Key_PageUp)
+    at_loop.settle()
+    assert session.loops.here == 9
+    at_loop.press(Qt.Key.Key_PageUp)
+    at_loop.settle()
+    assert session.loops.here == 2
+    at_loop.press(Qt.Key.Key_PageDown)
+    at_loop.settle()
+    assert session.loops.here == 9
+
+
+def test_the_strip_leaves_with_the_dock_and_comes_back_after_it_was_closed(at_loop, tmp_path):
+    strip = at_loop.widget.strip
+    at_loop.viewer.window.remove_dock_widget(strip)
+    at_loop.session.navigation.step(1)
+    at_loop.settle()
+    assert not strip.isVisible(), "who has closed it does not want it for this loop"
+    write_loop(tmp_path / "other", "b.tif", 3)
+    at_loop.open(tmp_path / "other")
+    assert strip.isVisible()
+    at_loop.widget.shut_down()
+    assert not strip.isVisible()
