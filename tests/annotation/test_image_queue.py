@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from napari_usgseg.annotation import image_queue
 from napari_usgseg.annotation.image_queue import ImageQueue
 from napari_usgseg.core.types import ImageRecord
-from napari_usgseg.project.records import ImageState
+from napari_usgseg.project.records import Edit, ImageState
 
 UNTOUCHED, PROPOSED, COMMITTED, EMPTY, SKIPPED, FLAGGED = ImageState
 
@@ -95,7 +95,7 @@ def test_an_accepted_image_is_empty_as_long_as_nothing_is_labelled_on_it():
     assert queue.decided("0002") is COMMITTED
     assert queue.accepted_count == 3
     queue.set_state("0000", FLAGGED)
-    queue.set_unflagged("0000", COMMITTED)
+    queue.note_flags(Edit("flag", "0000", state=(COMMITTED, FLAGGED)))
     assert (queue.state_of("0000"), queue.unflagged("0000")) == (FLAGGED, COMMITTED)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_usgseg.annotation.commands import accept
 from napari_usgseg.jobs.files import Opened
 from napari_usgseg.project.project import Project
 from napari_usgseg.project.records import ImageState
@@ -33,6 +34,36 @@ def test_without_its_flag_an_image_is_what_it_was_before(bench, state, restart) 
     assert session.state_of("a") is ImageState.FLAGGED
     session.navigation.flag()
     assert session.state_of("a") is state
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize(
+    "did",
+    [
+        "flag, accept, flag, undo, undo",
+        "flag, accept, flag, undo, undo, flag, undo",
+        "accept, flag, undo, undo, flag",
+        "flag, undo, accept, undo, flag",
+        "flag, accept, flag, undo, undo, redo, redo, undo, undo",
+        "flag, accept, undo, undo, redo, redo, undo",
+    ],
+)
+def test_a_flag_taken_away_accepts_nothing_whatever_was_undone(bench, did, restart) -> None:
+    session = bench.session
+    session.editing.painted(with_square(session.labels))
+    does = {
+        "flag": lambda: session.do(accept.flag),
+        "accept": session.editing.accept,
+        "undo": session.undo,
+        "redo": session.redo,
+    }
+    for name in did.split(", "):
+        does[name]()
+    if restart:
+        session = opened_again(bench).session
+    assert session.state_of("a") is ImageState.FLAGGED
+    session.do(accept.flag)
+    assert session.state_of("a") is ImageState.PROPOSED, "drawn, and accepted by nobody"
 
 
 def test_who_may_only_look_takes_nothing_back(bench) -> None:

@@ -271,9 +271,7 @@ class AnnotationDocument:
                 {"image_id": part.image_id, "edit": part, "step": number} for part in edit.parts
             ],
         )
-        for part in parts:  # not in ``apply``: an undo to a flag is no new flag
-            if part.image_id and part.state and part.state[1] is ImageState.FLAGGED:
-                self.image_queue.set_unflagged(part.image_id, part.state[0])
+        self.image_queue.note_flags(edit)
         self.apply(edit)
         return True
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict, deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from heapq import merge
 
@@ -62,7 +62,7 @@ class ImageQueue:
         self._entry_of = [n for n, entry in enumerate(self.entries) for _ in entry]
         self._current: int | None = None
         self._decided: dict[str, ImageState] = {}
-        self._unflagged: dict[str, ImageState] = {}
+        self._unflagged: dict[str, tuple[ImageState, ...]] = {}
         self._proposed: set[str] = set()
         self._drawn: set[str] = set(drawn)
         self._shown: dict[str, ImageState] = {}
@@ -125,6 +125,10 @@ class ImageQueue:
         entry = range(0) if self._current is None else self.entries[self.entry_of(self._current)]
         return self.records[entry.start : entry.stop] if len(entry) > 1 else ()
 
+    def records_of(self, images: Iterable[str]) -> tuple[ImageRecord, ...]:
+        """The records of some images, of those that are here."""
+        return tuple(self.get(image_id) for image_id in images if image_id in self)
+
     def __contains__(self, image_id: object) -> bool:
         return image_id in self._index
 
@@ -159,11 +163,15 @@ class ImageQueue:
 
     def unflagged(self, image_id: str) -> ImageState:
         """The state that a flagged image had before."""
-        return self._unflagged.get(image_id, ImageState.UNTOUCHED)
+        return (self._unflagged.get(image_id) or (ImageState.UNTOUCHED,))[-1]
 
-    def set_unflagged(self, image_id: str, state: ImageState) -> None:
-        """Note the state that an image had when a person flagged it."""
-        self._unflagged[image_id] = state
+    def note_flags(self, edit: Edit, undone: bool = False) -> None:
+        """Note which images an edit flags, and what they were; or that it is undone."""
+        for part in edit.parts or (edit,):
+            image_id, states = part.image_id, part.state
+            if image_id is not None and states is not None and states[1] is ImageState.FLAGGED:
+                before = self._unflagged.get(image_id, ())
+                self._unflagged[image_id] = before[:-1] if undone else (*before, states[0])
 
     def set_proposed(self, image_id: str, proposed: bool) -> None:
         """Note that a proposal waits on an image, or waits no more."""

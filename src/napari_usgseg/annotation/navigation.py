@@ -355,11 +355,10 @@ class UndoNavigation:
         if edit is not None and edit.parts and step.number != self._read:
             assert document.store is not None
             images = [part.image_id for part in edit.parts if part.image_id]
-            queue = document.image_queue
             document.ask(
                 files.read_contents,
                 document.store,
-                tuple(queue.get(image_id) for image_id in images if image_id in queue),
+                document.image_queue.records_of(images),
                 lane=Lane.FILES,
                 key="step",
                 scope=Scope.FOLDER,
@@ -443,6 +442,7 @@ class UndoNavigation:
             document.say(f"{left} of the images were changed elsewhere and stay so.", "warning")
             change = replace(change, parts=tuple(change.parts[index] for index in fitting))
         contents, self._read, self._contents = self._contents, 0, {}
+        document.image_queue.note_flags(change.inverse() if back else change, undone=back)
         document.jobs.cancel(Scope.PROPOSAL)
         if back:
             history.back()

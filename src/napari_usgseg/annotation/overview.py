@@ -15,9 +15,6 @@ from .commands import accept
 from .document import AnnotationDocument
 from .state import AnnotationState
 
-READ_AT_ONCE = 16
-"""Images in one job, so that saving and opening wait a moment at most."""
-
 
 class Overview:
     """``session.overview``: summaries of the images, read a few at a time while they are looked at.
@@ -80,7 +77,7 @@ class Overview:
         document.ask(
             files.read_contents,
             document.store,
-            tuple(document.image_queue.get(image_id) for image_id in images),
+            document.image_queue.records_of(images),
             lane=Lane.FILES,
             key="accept marked",
             scope=Scope.FOLDER,
@@ -142,7 +139,7 @@ class Overview:
         document = self._document
         if document.store is None or document.jobs.awaits("overview"):
             return
-        some = [self._unread.popleft() for _ in range(min(READ_AT_ONCE, len(self._unread)))]
+        some = [self._unread.popleft() for _ in range(min(files.AT_ONCE, len(self._unread)))]
         if not some:
             return
 
@@ -155,7 +152,7 @@ class Overview:
         document.ask(
             files.summarise,
             document.store,
-            tuple(document.image_queue.get(image_id) for image_id in some),
+            document.image_queue.records_of(some),
             lane=Lane.FILES,
             key="overview",
             scope=Scope.FOLDER,

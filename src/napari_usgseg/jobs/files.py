@@ -43,6 +43,9 @@ from .runner import Job, Outcome, outcome_of
 SHOWN_AT_ONCE = 12_000_000
 """Pixels; more are handed to the screen in a smaller copy, which takes less than a tenth second."""
 REDUCED_BY = 4
+AT_ONCE = 16
+"""Images whose labels one job reads where many are looked through: saving and opening wait no
+longer than a moment."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +59,7 @@ class Loaded:
         labels: (H, W).
         proposal: what was proposed on it when it was read.
         state: what was decided about it, by whoever wrote its labels last.
-        unflagged: the state that it has again when its flag is taken away.
+        unflagged: its states before each flag that is not undone, the newest last.
         warning: a sentence for the person who looks at it, or "".
         notes: (file, text) of what is odd about it and was read all the same (``core.notes``).
         about: what its file says of spacing, regions and rate; None where there is none.
@@ -71,7 +74,7 @@ class Loaded:
     labels: LabelMap
     proposal: ImageProposal = field(default_factory=ImageProposal)
     state: ImageState = ImageState.UNTOUCHED
-    unflagged: ImageState = ImageState.UNTOUCHED
+    unflagged: tuple[ImageState, ...] = ()
     warning: str = ""
     notes: tuple[tuple[str, str], ...] = ()
     about: FileAbout | None = None
@@ -294,18 +297,19 @@ def read_prior(store: LabelStore, record: ImageRecord) -> Prior:
     return Prior(labels, proposal)
 
 
-def classes_present(store: LabelStore, images: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+def classes_present(
+    store: LabelStore, images: tuple[ImageRecord, ...]
+) -> dict[str, tuple[int, ...]]:
     """The classes in the label maps of a few images, where they can be read."""
-    records = {record.image_id: record for record in store.records}
     labelling = labelling_in(store.settings())
     found: dict[str, tuple[int, ...]] = {}
-    for image_id in images:
+    for record in images:
         try:
-            labels = store.read_labels(records[image_id], take_in=False)
+            labels = store.read_labels(record, take_in=False)
         except FileError:  # said when the image is opened
             labels = None
         values = [] if labels is None else values_in(semantic(labels, labelling))
-        found[image_id] = tuple(values)
+        found[record.image_id] = tuple(values)
     return found
 
 

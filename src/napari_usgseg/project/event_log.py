@@ -138,15 +138,24 @@ class EventLog:
         )
         return tuple(values[0] for values in found)
 
-    def unflagged(self, image_id: str) -> ImageState:
-        """The state of a flagged image before it was flagged last."""
+    def unflagged(self, image_id: str) -> tuple[ImageState, ...]:
+        """The states of an image before each flag that is not undone, the newest last."""
         found = self.database.rows(
-            "SELECT body FROM event WHERE annotator = ? AND image_id = ? ORDER BY seq DESC",
+            "SELECT kind, serial, step, body FROM event WHERE annotator = ? AND image_id = ? "
+            "AND kind IN ('edit', 'undo', 'redo') ORDER BY seq",
             (self.annotator, image_id),
         )
-        states = (json.loads(values[0]).get("state") for values in found)
-        flagged = (pair[0] for pair in states if pair and pair[1] == ImageState.FLAGGED)
-        return ImageState(next(flagged, ImageState.UNTOUCHED))
+        flags: dict[int, ImageState] = {}
+        before: dict[int, ImageState] = {}
+        for kind, serial, step, text in found:
+            states = json.loads(text).get("state") if kind == EventKind.EDIT else None
+            if states and states[1] == ImageState.FLAGGED:
+                flags[serial] = before[serial] = ImageState(states[0])
+            elif kind == EventKind.UNDO:
+                before.pop(step, None)
+            elif kind == EventKind.REDO and step in flags:
+                before[step] = flags[step]
+        return tuple(before.values())
 
     def labels(self, image_id: str, before: int = END) -> LabelMap | None:
         """The label map that the events make; None where no event ever touched it.

@@ -174,10 +174,9 @@ class LabelStore(ABC):
         """The names of those who labelled here, "" (the first, who needs none) ahead."""
         return self.log.annotators()
 
-    def read_state(self, image_id: str) -> tuple[ImageState, ImageState]:
-        """What was decided about an image, and what is decided without its flag."""
-        state = self.log.image(image_id).state
-        return state, self.log.unflagged(image_id) if state is ImageState.FLAGGED else state
+    def read_state(self, image_id: str) -> tuple[ImageState, tuple[ImageState, ...]]:
+        """What was decided about an image, and what it was before each of its flags."""
+        return self.log.image(image_id).state, self.log.unflagged(image_id)
 
     def read_proposal(self, image_id: str) -> ImageProposal:
         """What is proposed on an image and not yet accepted."""

@@ -367,10 +367,6 @@ class Proposals:
         document.states_changed.emit()
 
 
-READ_AT_ONCE = 16
-"""Label maps in one job, so that saving and opening wait a moment at most."""
-
-
 class ClassCounts:
     """In how many accepted images each class is.
 
@@ -439,12 +435,12 @@ class ClassCounts:
         self._counted()
 
     def _read_on(self) -> None:
-        document, some = self._document, tuple(self._unread[:READ_AT_ONCE])
+        document, some = self._document, tuple(self._unread[: files.AT_ONCE])
         if document.store is not None and some:
             document.ask(
                 files.classes_present,
                 document.store,
-                some,
+                document.image_queue.records_of(some),
                 lane=Lane.FILES,
                 key="present",
                 scope=Scope.FOLDER,
