@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from napari.layers import Labels, Layer
@@ -66,6 +66,26 @@ class Tool(StrEnum):
     MERGE = "merge"
     SUBTRACT = "cut out"
     SPLIT = "split"
+
+
+class Gesture(NamedTuple):
+    """What a person began as the mouse went down; what changes before its release changes nothing.
+
+    Attributes:
+        tool: that was armed.
+        on_labels: it edits the accepted labels.
+        as_drawn: what it draws is taken as it is.
+        positive: it says "this is the object", or adds.
+        held: names of the keys that were held ("Shift", "Control", "Alt").
+        width: of a stroke, in pixels of the image.
+    """
+
+    tool: Tool
+    on_labels: bool
+    as_drawn: bool
+    positive: bool
+    held: frozenset[str]
+    width: float
 
 
 class CanvasTools:
@@ -202,13 +222,21 @@ class CanvasTools:
         if self._bridge.adopted.is_away:
             self._session.say(ANOTHER_FRAME, "warning")
             return
-        positive = self.positive != ("Shift" in event.modifiers)
+        held = frozenset(str(key) for key in event.modifiers)
+        began = Gesture(
+            self.tool,
+            self.on_labels,
+            self.as_drawn,
+            self.positive != ("Shift" in held),
+            held,
+            self.width,
+        )
         if self.tool is Tool.POINT:
-            yield from self._click(event, positive)
+            yield from self._click(event, began)
         else:
-            yield from self._stroke(event, positive)
+            yield from self._stroke(event, began, self.width if self.is_wide else 0.0)
 
-    def _click(self, event: Any, positive: bool) -> Iterator[None]:
+    def _click(self, event: Any, began: Gesture) -> Iterator[None]:
         start, position, image = np.asarray(event.pos), event.position, self._session.record
         far = False
         yield
@@ -217,17 +245,17 @@ class CanvasTools:
             yield
         if not far and self._session.record is image:
             x, y = (float(value) for value in self._bridge.to_xy(position))
-            self._point(x, y, positive, event.modifiers)
+            self._point(x, y, began)
 
-    def _point(self, x: float, y: float, positive: bool, held: Sequence[str]) -> None:
-        """What a click at XY with the point tool does, with these keys held."""
-        session = self._session
-        match self.on_labels, "Control" in held, positive:
+    def _point(self, x: float, y: float, began: Gesture) -> None:
+        """What a click at XY with the point tool does."""
+        session, held = self._session, began.held
+        match began.on_labels, "Control" in held, began.positive:
             case False, True, _:
                 session.prompting.drop_object(x, y)
             case False, False, _ if "Alt" in held:
                 session.prompting.pick_object_at(x, y)
-            case False, False, _:
+            case False, False, positive:
                 session.prompting.add_point(x, y, positive)
             case True, True, _:
                 session.objects.lift(x, y)
@@ -236,41 +264,41 @@ class CanvasTools:
             case _:
                 session.objects.delete(x, y)
 
-    def _stroke(self, event: Any, positive: bool) -> Iterator[None]:
+    def _stroke(self, event: Any, began: Gesture, shown_width: float) -> Iterator[None]:
         event.handled = True
         line, image = [self._bridge.to_xy(event.position)], self._session.record
-        shape = {Tool.BOX: "rectangle", Tool.LASSO: "polygon"}.get(self.tool, "path")
-        width = self.width if self.is_wide else 0.0
+        shape = {Tool.BOX: "rectangle", Tool.LASSO: "polygon"}.get(began.tool, "path")
         yield
         while event.type == "mouse_move":
             event.handled = True
             line.append(self._bridge.to_xy(event.position))
-            self._bridge.show_stroke(line, shape, width)
+            self._bridge.show_stroke(line, shape, shown_width)
             yield
         self._bridge.show_stroke((), shape)
         event.handled = True
         if self._session.record is not image:  # a key has opened another one meanwhile
             return
-        self._drawn(np.array(line, np.float32), positive, "Shift" in event.modifiers)
+        self._drawn(np.array(line, np.float32), began)
 
-    def _drawn(self, line: FloatArray, positive: bool, shift: bool) -> None:
-        """What a line XY that was drawn with the armed tool does."""
-        session, accepted = self._session, self.on_labels
+    def _drawn(self, line: FloatArray, began: Gesture) -> None:
+        """What a line XY that was drawn does."""
+        session, accepted, positive = self._session, began.on_labels, began.positive
         a, b = ((float(x), float(y)) for x, y in (line[0], line[-1]))
-        match self.tool:
+        shift = "Shift" in began.held
+        match began.tool:
             case Tool.BOX if accepted:
                 session.painting.box(a, b, positive)
             case Tool.BOX:
                 session.prompting.add_box(a, b, anew=shift)
             case Tool.SCRIBBLE if accepted:
-                session.painting.stroke(line, self.width, positive)
-            case Tool.SCRIBBLE if self.as_drawn:
-                session.prompting.draw_stroke(line, self.width, positive)
+                session.painting.stroke(line, began.width, positive)
+            case Tool.SCRIBBLE if began.as_drawn:
+                session.prompting.draw_stroke(line, began.width, positive)
             case Tool.SCRIBBLE:
                 session.prompting.add_scribble(line, positive)
             case Tool.LASSO if accepted:
                 session.painting.lasso(line, positive)
-            case Tool.LASSO if self.as_drawn:
+            case Tool.LASSO if began.as_drawn:
                 session.prompting.draw_lasso(line, positive)
             case Tool.LASSO:
                 session.prompting.add_lasso(line, positive)
