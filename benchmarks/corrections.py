@@ -8,11 +8,12 @@ network answers once, and each setting merges that answer with the mask before. 
 share of clicks that raised Dice and the mean gain, for the settings in use and with one of them
 changed at a time; "whole" takes the answer as it is.
 
-With ``--series``, six clicks follow one another as in the window, after a click, after a box, and
-on proposals that a phrase found far too large or too small; into the middle of what is wrong, and
-near the rim, as people click. Printed are Dice before and after 1, 3 and 6 clicks, the share of
-clicks that raised it, the pixels that a click made wrong per pixel of the object ("harm"), and the
-length of the outline by that of the true one ("rim").
+With ``--series``, six clicks follow one another by the commands of the window: after a click, after
+a box, and on proposals that a phrase found far too large or too small; into the middle of what is
+wrong, and near the rim, as people click. Printed is the table of docs/objects.md: Dice before and
+after 1, 3 and 6 clicks, the share of clicks that raised it, the pixels that a click made wrong per
+pixel of the object, the length of the outline by that of the true one, and the clicks that lay so
+far off that they began another object.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
+from napari_usgseg.annotation.commands import prompts
 from napari_usgseg.annotation.regions import box_of
+from napari_usgseg.annotation.state import AnnotationState, Change
 from napari_usgseg.core.geometry import components
 from napari_usgseg.core.metrics import dice, next_click
-from napari_usgseg.core.types import BoolArray, ImageEmbedding, Prompts
+from napari_usgseg.core.types import BoolArray, ImageEmbedding, ImageRecord, Prompts
 from napari_usgseg.io.datasets import read_dataset, read_splits
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
@@ -37,6 +40,7 @@ from napari_usgseg.lab.evaluation.annotator import add_click, prompt_for
 from napari_usgseg.models.interfaces import Segmenter
 from napari_usgseg.models.registry import load_segmenter
 from napari_usgseg.phantoms.phantom import make_phantom
+from napari_usgseg.project.records import ImageProposal, ProposedObject
 from napari_usgseg.segmentation import correction
 from napari_usgseg.segmentation.postprocess import PostprocessSettings
 from napari_usgseg.segmentation.propose import Proposal, as_logits, propose_prompts
@@ -82,39 +86,71 @@ def scenes(arguments: argparse.Namespace) -> Iterator[tuple[np.ndarray, list[Boo
 
 def ask(segmenter: Segmenter, embedding: ImageEmbedding, truth: BoolArray, kind: str) -> list[Case]:
     """The answer to one corrective click; nothing where the first one was perfect."""
-    prompts = prompt_for(truth, kind)
-    before = propose_prompts(segmenter, embedding, prompts, CLEANING)
+    first = prompt_for(truth, kind)
+    before = propose_prompts(segmenter, embedding, first, CLEANING)
     click = next_click(truth, before.mask)
     if click is None or not before.mask.any():
         return []
-    prompts = add_click(prompts, click, before.low_res_logits)
-    after = propose_prompts(segmenter, embedding, prompts, CLEANING)
-    return [Case(kind, truth, before.mask, after.mask, prompts)]
+    both = add_click(first, click, before.low_res_logits)
+    after = propose_prompts(segmenter, embedding, both, CLEANING)
+    return [Case(kind, truth, before.mask, after.mask, both)]
 
 
 CLICKS = 6
-STARTS = ("click", "box", "large", "small")
+STARTS = {
+    "click": "a click",
+    "box": "a box",
+    "large": "a proposal far too large",
+    "small": "a proposal far too small",
+}
 OFF = 0.6
 """A proposal that is too large reaches so many radii beyond the object."""
 
 
 class Series(NamedTuple):
-    """Six clicks on one object: Dice before and after each, what they harmed, and the last rim."""
+    """Six clicks on one object: Dice before and after each, what they harmed, and the last rim.
+
+    ``astray`` is True where one of them began another object, and the series ended there.
+    """
 
     kind: str
     dices: list[float]
     harm: list[float]
     rim: float
+    astray: bool
 
 
-def proposed(truth: BoolArray, kind: str) -> Proposal:
-    """A proposal that a phrase found: as the object, but far too large or too small."""
+def proposed(truth: BoolArray, kind: str) -> ProposedObject:
+    """An object that a phrase found: as the true one, but far too large or too small."""
     depth = ndimage.distance_transform_edt(truth)
     radius = float(np.sqrt(truth.sum() / np.pi))
     mask = depth > depth.max() / 2
     if kind == "large":
         mask = ndimage.distance_transform_edt(~truth) <= OFF * radius
-    return Proposal(mask, box_of(mask), 0.9, "it", 0.9, as_logits(mask))
+    found = Proposal(mask, box_of(mask), 0.9, "it", 0.9, as_logits(mask))
+    return ProposedObject(1, Prompts(), found)
+
+
+def in_window(truth: BoolArray, *objects: ProposedObject) -> AnnotationState:
+    """The state in which an object is proposed, or nothing."""
+    size_hw = (truth.shape[0], truth.shape[1])
+    return AnnotationState(
+        record=ImageRecord("a", Path("a.png"), None, size_hw),
+        labels=np.zeros(size_hw, np.uint8),
+        proposal=ImageProposal(objects, 0 if objects else None),
+    )
+
+
+def answered(segmenter: Segmenter, embedding: ImageEmbedding, change: Change) -> ProposedObject:
+    """The object that a command asks for, with its answer."""
+    assert change.edit is not None
+    assert change.edit.proposal is not None
+    asked = change.edit.proposal[1].current
+    assert asked is not None
+    found = propose_prompts(
+        segmenter, embedding, asked.prompts, CLEANING, asked.corrected, asked.drawn
+    )
+    return replace(asked, proposal=found, drawn=None, is_asked=False)
 
 
 def near_rim(
@@ -139,52 +175,67 @@ def outline(mask: BoolArray) -> float:
     return float(perimeter(mask))
 
 
+def begun(
+    segmenter: Segmenter, embedding: ImageEmbedding, truth: BoolArray, kind: str
+) -> ProposedObject:
+    """The object after the first prompt, or as a phrase found it."""
+    if kind in ("large", "small"):
+        return proposed(truth, kind)
+    state, first = in_window(truth), prompt_for(truth, kind)
+    if first.box is None:
+        ((x, y),) = first.point_coords.tolist()
+        return answered(segmenter, embedding, prompts.add_point(state, x, y))
+    x0, y0, x1, y1 = first.box.tolist()
+    return answered(segmenter, embedding, prompts.add_box(state, (x0, y0), (x1, y1)))
+
+
 def series(
     segmenter: Segmenter, embedding: ImageEmbedding, truth: BoolArray, kind: str, rim: bool
 ) -> Series | None:
     """Clicks on one object, as the window has them answered; None where there is no first mask."""
-    prompts = Prompts()
-    if kind in ("large", "small"):
-        before = proposed(truth, kind)
-        prompts = Prompts(box=before.box)
-    else:
-        prompts = prompt_for(truth, kind)
-        before = propose_prompts(segmenter, embedding, prompts, CLEANING)
-    if not before.mask.any():
+    item = begun(segmenter, embedding, truth, kind)
+    if item.proposal is None or not item.has_mask:
         return None
-    dices, harm = [dice(truth, before.mask)], []
+    mask, astray = item.proposal.mask, False
+    dices, harm = [dice(truth, mask)], list[float]()
     for _ in range(CLICKS):
-        click = next_click(truth, before.mask)
+        click = next_click(truth, mask)
         if click is None:
             break
         if rim:
-            click = near_rim(truth, before.mask, click)
-        prompts = add_click(prompts, click, before.low_res_logits)
-        if click[1] and prompts.box is not None:
-            x0, y0, x1, y1 = prompts.box
-            if not (x0 <= click[0][0] <= x1 and y0 <= click[0][1] <= y1):
-                prompts = replace(prompts, box=None)
-        after = propose_prompts(segmenter, embedding, prompts, CLEANING, before.mask)
-        worse = (before.mask == truth) & (after.mask != truth)
-        harm.append(worse.sum() / truth.sum())
-        dices.append(dice(truth, after.mask))
-        before = after
-    return Series(kind, dices, harm, outline(before.mask) / max(outline(truth), 1.0))
+            click = near_rim(truth, mask, click)
+        (x, y), label = click
+        change = prompts.add_point(in_window(truth, item), x, y, bool(label))
+        assert change.edit is not None
+        assert change.edit.proposal is not None
+        if len(change.edit.proposal[1].objects) > 1:
+            astray = True
+            break
+        item = answered(segmenter, embedding, change)
+        assert item.proposal is not None
+        worse = (mask == truth) & (item.proposal.mask != truth)
+        harm.append(float(worse.sum() / truth.sum()))
+        mask = item.proposal.mask
+        dices.append(dice(truth, mask))
+    return Series(kind, dices, harm, outline(mask) / max(outline(truth), 1.0), astray)
 
 
 def print_series(found: list[Series], clicked: str) -> None:
-    """Print a line for each start."""
-    for kind in STARTS:
+    """Print a row for each start."""
+    for kind, name in STARTS.items():
         mine = [one for one in found if one.kind == kind]
         at = [
             np.mean([one.dices[min(n, len(one.dices) - 1)] for one in mine]) for n in (0, 1, 3, 6)
         ]
         steps = np.concatenate([np.diff(one.dices) for one in mine])
         harm = np.mean(np.concatenate([one.harm for one in mine]))
-        line = " ".join(f"{value:6.3f}" for value in at)
+        line = ", ".join(f"{value:.3f}" for value in at)
         rim = np.median([one.rim for one in mine])
-        raised = (steps > 0).mean()
-        print(f"{clicked:6} {kind:6} {len(mine):5d} {line} {raised:7.3f} {harm:7.4f} {rim:6.3f}")
+        astray = sum(one.astray for one in mine)
+        print(
+            f"| {name} | {clicked} | {len(mine)} | {line} | {(steps > 0).mean():.3f} "
+            f"| {harm:.3f} | {rim:.2f} | {astray} |"
+        )
 
 
 def row(name: str, cases: list[Case], whole: bool = False) -> None:
@@ -216,8 +267,10 @@ def whole_series(segmenter: Segmenter, arguments: argparse.Namespace) -> None:
                     made = series(segmenter, embedding, truth, kind, clicked == "rim")
                     some += [] if made is None else [made]
     print(
-        f"{'':13} {'n':>5} {'0':>6} {'1':>6} {'3':>6} {'6':>6} {'raised':>7} {'harm':>7} {'rim':>6}"
+        "| from | clicked | objects | Dice at 0, 1, 3, 6 clicks | clicks that raised it "
+        "| made wrong | outline | astray |"
     )
+    print("|---|---|---|---|---|---|---|---|")
     for clicked, some in found.items():
         print_series(some, clicked)
 
