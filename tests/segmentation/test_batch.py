@@ -16,7 +16,10 @@ from napari_usgseg.core.errors import LabelWriteError, PromptError
 from napari_usgseg.core.types import Prompts, TextPrompt
 from napari_usgseg.io.labels import read_classes, read_labels
 from napari_usgseg.io.outputs import RECORD_FILE
+from napari_usgseg.io.reading import dicom
+from napari_usgseg.segmentation import batch
 from napari_usgseg.segmentation.batch import BatchRequest, segment_files
+from tests.support.dicom import ENCODERS, write_dicom
 
 CYST = BatchRequest(text=TextPrompt("Cyst. vessel"))
 
@@ -463,3 +466,140 @@ def test_no_box_makes_an_object_that_it_does_not_show(tmp_path_factory, plain_se
     (result,) = _run([folder / "a.png"], folder / "out", plain_segmenter, None, request)
     shown = x0 < x1 and y0 < y1 and x0 < 79 and y0 < 59 and x1 > 0 and y1 > 0
     assert result.status == ("done" if shown else "failed")
+
+
+# Loops
+
+
+LOOP = np.random.default_rng(0).integers(0, 255, (6, 40, 50), np.uint8)
+J2K = "1.2.840.10008.1.2.4.90"
+
+
+def loop(path: Path, broken: tuple[int, ...] = (), **attributes: object) -> Path:
+    """A DICOM loop of six frames, some of which cannot be decoded."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coded = [ENCODERS[J2K](frame) for frame in LOOP]
+    for index in broken:
+        coded[index] = coded[index][:60] + bytes(len(coded[index]) - 60)
+    return write_dicom(path, LOOP, syntax=J2K, coded=coded, **attributes)
+
+
+def maps(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in sorted(folder.glob("*.png"))}
+
+
+@pytest.mark.parametrize("broken", [(0,), (0, 1), (3,), (5,)])
+def test_a_loop_with_broken_frames_is_kept_and_said_again(
+    tmp_path, plain_segmenter, detector, broken
+):
+    path, out = loop(tmp_path / "a" / "x.dcm", broken), tmp_path / "out"
+    (first,) = _run([path], out, plain_segmenter, detector)
+    before = maps(out / "x")
+    assert len(before) == 6 - len(broken)
+    assert (first.status, first.objects) == ("failed", 2 * len(before))
+    assert first.label_path.is_file()
+    (again,) = _run([path], out, plain_segmenter, detector)
+    assert (again.status, again.objects) == (first.status, first.objects)
+    assert again.message == first.message
+    assert f"frame {broken[0]} is truncated or damaged" in again.message
+    assert maps(out / "x") == before
+    entry = json.loads((out / "run.json").read_text())["files"]["x"]
+    assert entry["objects"] == first.objects
+    counts = entry["frames"].split()
+    assert [i for i, count in enumerate(counts) if count == "-"] == list(broken)
+
+
+@pytest.mark.parametrize("done", [1, 4])
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_loop_that_was_interrupted_goes_on_and_counts_all_its_objects(
+    tmp_path, plain_segmenter, detector, monkeypatch, done, saved
+):
+    path, out = loop(tmp_path / "a" / "x.dcm"), tmp_path / "out"
+    monkeypatch.setattr(batch, "SECONDS_BETWEEN", -1 if saved else 1e9)
+    real = batch.write_labels
+
+    def killed(label_path, labels, write):
+        if label_path.name == f"{done:04d}.png":
+            raise KeyboardInterrupt
+        real(label_path, labels, write)
+
+    monkeypatch.setattr(batch, "write_labels", killed)
+    run = segment_files([path], out, plain_segmenter, detector, CYST)
+    with pytest.raises(KeyboardInterrupt):
+        next(run)
+    monkeypatch.setattr(batch, "write_labels", real)
+    before = maps(out / "x")
+    assert len(before) == done
+    if not saved:  # killed, so that nothing was saved at the end
+        card = json.loads((out / "run.json").read_text())
+        card["files"]["x"]["frames"] = "- - - - - -"
+        (out / "run.json").write_text(json.dumps(card))
+    (result,) = _run([path], out, plain_segmenter, detector)
+    assert (result.status, result.objects) == ("done", 12)
+    kept = {name for name, when in maps(out / "x").items() if before.get(name) == when}
+    assert kept == (set(before) if saved else set())
+    (again,) = _run([path], out, plain_segmenter, detector)
+    assert (again.status, again.objects) == ("kept", 12)
+
+
+def test_label_maps_of_a_loop_that_went_missing_are_made_again_and_no_other(
+    tmp_path, plain_segmenter, detector
+):
+    path, out = loop(tmp_path / "a" / "x.dcm"), tmp_path / "out"
+    _run([path], out, plain_segmenter, detector)
+    before = maps(out / "x")
+    for name in ("0000.png", "0004.png"):
+        (out / "x" / name).unlink()
+    (result,) = _run([path], out, plain_segmenter, detector)
+    assert (result.status, result.objects) == ("done", 12)
+    after = maps(out / "x")
+    assert set(after) == set(before)
+    assert [name for name in before if after[name] != before[name]] == ["0000.png", "0004.png"]
+
+
+def test_a_loop_is_looked_up_once_and_not_for_each_frame(
+    tmp_path, plain_segmenter, detector, monkeypatch
+):
+    path = loop(tmp_path / "a" / "x.dcm", PatientName="Doe^Jane")
+    read, saved = [], []
+    identity_of, save = dicom.identity_of, batch.RunFile.save
+    monkeypatch.setattr(dicom, "identity_of", lambda p: read.append(p) or identity_of(p))
+    monkeypatch.setattr(batch.RunFile, "save", lambda run: saved.append(run) or save(run))
+    _run([path], tmp_path / "out", plain_segmenter, detector)
+    assert read == [path]
+    assert len(saved) == 3  # at the start, before the first label map, at the end
+
+
+# Who a patient is
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_name_two_folders_up_reaches_nothing_that_is_written(
+    tmp_path, plain_segmenter, detector, whole
+):
+    folder = tmp_path / "Doe_Jane" / "2024" / "left"
+    path = loop(folder / "x.dcm", PatientName="Doe^Jane", PatientID="MRN123")
+    if not whole:
+        data = path.read_bytes()
+        path.write_bytes(data[:200] + bytes(200) + data[400:])
+    groups = {path: "Doe_Jane/2024/left"}
+    out = tmp_path / "out"
+    (result,) = segment_files([path], out, plain_segmenter, detector, CYST, groups=groups)
+    assert result.status == ("done" if whole else "failed")
+    written = [p for p in out.rglob("*") if p.is_file()]
+    assert any("image-" in str(p) for p in written) is whole
+    for file in written:
+        assert "doe" not in str(file.relative_to(out)).casefold()
+        assert b"doe" not in file.read_bytes().lower()
+        assert b"mrn123" not in file.read_bytes().lower()
+
+
+def test_what_the_system_says_of_a_file_is_kept_without_its_path(
+    images, tmp_path, plain_segmenter, detector, monkeypatch
+):
+    def lost(path):
+        raise OSError(5, "Input/output error", str(path))
+
+    monkeypatch.setattr(batch, "open_frames", lost)
+    results = _run(images[:1], tmp_path / "out", plain_segmenter, detector)
+    assert results[0].message == "Input/output error"

@@ -105,7 +105,8 @@ def _put(temporary: Path, path: Path, overwrite: bool) -> None:
 
 def write_cure(error: OSError) -> str:
     """What keeps a file or folder from being written, and what to do about it."""
-    return _CURES.get(error.errno or 0, f"could not be written ({error}); try another folder")
+    said = error.strerror or type(error).__name__  # its own text has the path
+    return _CURES.get(error.errno or 0, f"could not be written ({said}); try another folder")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -7,8 +7,10 @@
     <out>/run.json            request, models, versions, and what became of each file
 
     {"schema": 1, "request": {...}, "versions": {...}, "started": "...", "seconds": 1.2,
-     "files": {"a": {"source": "/scans/a.png", "sha256": "...", "status": "done", "objects": 1}}}
+     "files": {"a": {"source": "/scans/a.png", "sha256": "...", "status": "done", "objects": 1},
+               "b": {"source": "/scans/b.mp4", ..., "objects": 3, "frames": "1 2 - 0"}}}
 
+"frames" has the objects of each frame of a loop, - where a broken one has no label map.
 ``run.json`` is kept up to date while the work goes on, so the same request goes on where it was
 interrupted: the label map of an image that it lists is kept, wherever that image is now, and one of
 an image that was replaced since is named (``sha256`` is of the image's file; runs of older versions
@@ -60,8 +62,8 @@ from ..io.labels import (
 )
 from ..io.names import numbered_name, safe_file_name, same_name_key
 from ..io.outputs import OutputFolder, file_identities
-from ..io.reading.files import hidden_name, image_stem, open_frames
-from ..io.reading.frames import Frames
+from ..io.reading.files import hidden_name, open_frames, plain_stem
+from ..io.reading.frames import Frames, words_of
 from ..io.search import natural_order
 from ..models.grounding.phrases import listed_phrases, split_phrases, wanted_phrases
 from ..models.interfaces import Detector, Segmenter
@@ -332,58 +334,88 @@ class _Batch:
         """Segment one image, or keep its label map; whatever goes wrong is in the result."""
         started = time.perf_counter()
         label_path = self.folder.root / f"{place.image_id}.png"
-        noted = {"sha256": place.sha256 or content_hash(source) or "", "group": group}
+        noted: dict[str, Any] = {
+            "sha256": place.sha256 or content_hash(source) or "",
+            "group": "" if place.is_hidden else group,
+        }
         broken: list[str] = []
         try:
             with open_frames(source) as frames:
                 noted["group"] = frames.about.group or noted["group"]
+                paths = [label_path]
                 if len(frames) > 1:
-                    label_path = self.folder.root / place.image_id / "0000.png"
-                if self._is_kept(source, place, label_path):
-                    self.run.found_again(place.image_id, source, **noted)
-                    objects = self.run.objects(place.image_id)
-                    return FileResult(source, label_path, "kept", objects)
-                if len(frames) > 1:
-                    objects, message, broken = self._write_loop(frames, place, label_path, noted)
-                else:
-                    objects, message = self._write(frames, 0, place.image_id, label_path, noted)
+                    loop = label_path.with_suffix("")
+                    paths = [loop / f"{index:04d}.png" for index in range(len(frames))]
+                label_path = next(filter(os.path.lexists, paths), paths[0])
+                kept = self._is_kept(source, place, label_path)
+                if len(frames) > 1 and (counts := self._counts(place, len(frames), kept)):
+                    noted["frames"] = counts
+                    written, message, broken = self._write_loop(frames, place, paths, noted)
+                    objects, kept = counts.total, not written
+                elif not kept:
+                    objects, message = self._write(frames, 0, place, label_path, noted)
+                if kept:
+                    self.run.found_again(place, **noted)
+                    entry = self.run.entry(place.image_id)
+                    objects, message = int(entry.get("objects", 0)), entry.get("message", "")
+                    status: Status = "failed" if broken else "kept"
+                    return FileResult(source, label_path, status, objects, message=message)
         except Exception as error:  # whatever a damaged file sets off, the other files are done
             message = _without_path(error, source)
             if place.standing != "taken" and not os.path.lexists(label_path):
-                self.run.record(place.image_id, source, "failed", **noted, message=message)
+                noted.pop("frames", None)
+                self.run.record(place, "failed", **noted, message=message)
             return FileResult(source, label_path, "failed", message=message)
         seconds = time.perf_counter() - started
         message = " ".join(filter(None, ("; ".join(broken), message)))
         what = {"objects": objects, "seconds": round(seconds, 4), "message": message}
-        self.run.record(place.image_id, source, "done", **noted, **what)
-        status: Status = "failed" if broken else "done"
+        self.run.record(place, "done", **noted, **what)
+        label_path = next(filter(os.path.lexists, paths), label_path)
+        status = "failed" if broken else "done"
         return FileResult(source, label_path, status, objects, seconds, message)
 
+    def _counts(self, place: ImageId, length: int, kept: bool) -> FrameCounts | None:
+        """Objects of a loop's frames that an earlier run wrote; None where it kept no count."""
+        entry = self.run.entry(place.image_id)
+        goes_on = kept or (entry.get("status") == "writing" and place.standing == "known")
+        if not goes_on or self.request.overwrite:
+            return FrameCounts(length)
+        if "frames" not in entry and kept:  # of an older version of the program
+            return None
+        return FrameCounts(length, str(entry.get("frames", "")))
+
     def _write_loop(
-        self, frames: Frames, place: ImageId, label_path: Path, noted: Mapping[str, str]
+        self, frames: Frames, place: ImageId, paths: Sequence[Path], noted: Mapping[str, Any]
     ) -> tuple[int, str, list[str]]:
-        """Write a label map for each frame of a loop: ``<id>/0000.png``, ``<id>/0001.png``, ...
+        """Write a label map for each frame of a loop that has none yet.
+
+        Args:
+            frames: of the loop.
+            place: its id.
+            paths: of their label maps.
+            noted: for ``run.json``; its "frames" are counted on.
 
         Returns:
-            How many objects are in them, what a person should know, and what is wrong with frames
-            that have none; a broken frame costs no other.
+            How many were written, what a person should know, and what is wrong with frames that
+            have none; a broken frame costs no other.
         """
-        goes_on = self.run.status(place.image_id) == "writing" and place.standing == "known"
-        objects, notes, broken = 0, dict[str, None](), list[str]()
-        for index in range(len(frames)):
-            path = label_path.with_name(f"{index:04d}.png")
-            if goes_on and not self.request.overwrite and self.folder.is_own(path):
+        counts: FrameCounts = noted["frames"]
+        written, notes, broken = 0, dict[str, None](), list[str]()
+        for index, path in enumerate(paths):
+            if counts.of[index] is not None and os.path.lexists(path):
                 continue  # written before the run was interrupted
+            counts.of[index] = None
             try:
-                count, message = self._write(frames, index, place.image_id, path, noted)
+                counts.of[index], message = self._write(frames, index, place, path, noted)
             except ImageReadError as error:
                 broken.append(_without_path(error, frames.path))
                 continue
-            objects += count
+            written += 1
+            self.run.save_now_and_then()
             notes |= dict.fromkeys(filter(None, [message]))
         if len(broken) == len(frames):
             raise ImageReadError(frames.path, broken[0])
-        return objects, " ".join(notes), broken
+        return written, " ".join(notes), broken
 
     def _is_kept(self, source: Path, place: ImageId, label_path: Path) -> bool:
         """Whether the label map that is there is this image's; False where it may be written.
@@ -401,7 +433,7 @@ class _Batch:
             return False
         own = self.folder.is_own(label_path)
         cure = "--overwrite makes it anew" if own else "choose another folder"
-        status = self.run.status(place.image_id)
+        status = self.run.entry(place.image_id).get("status")
         replaced = place.standing == "replaced"
         if status == "done" and place.standing == "unproved":
             replaced = read_labels(label_path).shape != image_size(source)
@@ -419,9 +451,9 @@ class _Batch:
         self,
         frames: Frames,
         index: int,
-        image_id: str,
+        place: ImageId,
         label_path: Path,
-        noted: Mapping[str, str],
+        noted: Mapping[str, Any],
     ) -> tuple[int, str]:
         """Write a frame's label map; how many objects are in it, and what a person should know."""
         root = self.folder.root
@@ -432,7 +464,7 @@ class _Batch:
         values = {item.name.lower(): item.class_id for item in self.classes}
         class_ids = [values[item.phrase.lower()] for item in found.items]
         labels = compose(found.items, class_ids, image.shape[:2])
-        self.run.begin(image_id, frames.path, **noted)
+        self.run.begin(place, **noted)
         write_labels(label_path, labels, self.folder.write)
         if self.request.overlay:
             write_overlay(picture, image, labels, self.classes, self.folder.write)
@@ -455,7 +487,7 @@ def _without_path(error: Exception, source: Path) -> str:
     """An error's words without the file's name, which whoever shows the result gives."""
     if isinstance(error, UsgsegError):
         return str(error).removeprefix(f"{readable(source)}: ")
-    return f"{type(error).__name__}: {error}"
+    return words_of(error, source)
 
 
 def _sentence(note: str, source: Path) -> str:
@@ -466,6 +498,8 @@ def _sentence(note: str, source: Path) -> str:
 
 RUN_FILE = "run.json"
 SCHEMA = 1
+SECONDS_BETWEEN = 5.0
+"""Seconds between two writings of the file while a loop is segmented."""
 PACKAGES = ("napari-usgseg", "sam2", "torch", "transformers", "numpy")
 """Whose versions are noted, beside Python's."""
 
@@ -483,19 +517,16 @@ class ImageId:
             had it at this path. "taken": an image that had this one's name before, and now has
             another, keeps the id.
         sha256: of its file; None where there was no earlier run to compare with.
+        source: where it is, whatever the way there (a link to one is at its own place); a hash of
+            that where it repeats who the patient is.
+        is_hidden: whether it is such a hash.
     """
 
     image_id: str
     standing: Standing
     sha256: str | None = field(default=None, compare=False)
-
-
-def place_of(path: Path) -> str:
-    """Where an image is, whatever the way there; a link to one is at its own place.
-
-    A place that repeats who the patient is is a hash of it.
-    """
-    return hidden_name(path) or str(path.parent.resolve() / path.name)
+    source: str = field(default="", compare=False)
+    is_hidden: bool = field(default=False, compare=False)
 
 
 def content_hash(path: Path) -> str | None:
@@ -522,9 +553,16 @@ def match_ids(
         anew: all is done again, so that an image may have the id that its name or its path gives,
             which another one had.
     """
-    paths = [place_of(source) for source in sources]
+    hidden = [hidden_name(source) for source in sources]
+    paths = [
+        name or str(source.parent.resolve() / source.name)
+        for source, name in zip(sources, hidden, strict=True)
+    ]
     contents = [content_hash(source) if earlier else None for source in sources]
-    names = [_keys(_wanted_ids(source, groups)) for source in sources]
+    wanted = [
+        _wanted_ids(source, groups, name) for source, name in zip(sources, hidden, strict=True)
+    ]
+    names = [_keys(own) for own in wanted]
     here, stems = set(paths), {own[0] for own in names}
     at_path = {str(entry.get("source")): image_id for image_id, entry in earlier.items()}
     free = set(earlier)
@@ -538,7 +576,9 @@ def match_ids(
     found: dict[int, ImageId] = {}
 
     def claim(index: int, image_id: str, standing: Standing) -> None:
-        found[index] = ImageId(image_id, standing, contents[index])
+        found[index] = ImageId(
+            image_id, standing, contents[index], paths[index], hidden[index] is not None
+        )
         free.discard(image_id)
 
     # The image that was at this place, if it is the same, has its id.
@@ -577,9 +617,9 @@ def match_ids(
     }
     for index, own in enumerate(names):
         if index not in found and own[0] in lent:
-            found[index] = ImageId(lent[own[0]], "taken", contents[index])
+            claim(index, lent[own[0]], "taken")
     rest = [index for index in range(len(sources)) if index not in found]
-    new = unique_ids([sources[index] for index in rest], held, groups)
+    new = _numbered([sources[index] for index in rest], [wanted[index] for index in rest], held)
     for index, name in zip(rest, new, strict=True):
         claim(index, name, "new")
     return [found[index] for index in range(len(sources))]
@@ -597,7 +637,14 @@ def unique_ids(
         taken: ids that others have.
         groups: of an image, folders that are a part of its id: "patient 2/b" gives "patient 2-b-".
     """
-    wanted = [_wanted_ids(path, groups or {}) for path in sources]
+    wanted = [_wanted_ids(path, groups or {}, hidden_name(path)) for path in sources]
+    return _numbered(sources, wanted, taken)
+
+
+def _numbered(
+    sources: Sequence[Path], wanted: Sequence[tuple[str, str, str]], taken: Iterable[str]
+) -> list[str]:
+    """Of what each may be called the first that no other is, numbered where there is none."""
     used = set(_keys(taken))
     ids: dict[int, str] = {}
     for way in range(3):
@@ -614,12 +661,12 @@ def unique_ids(
     return [ids[index] for index in range(len(sources))]
 
 
-def _wanted_ids(path: Path, groups: Mapping[Path, str]) -> tuple[str, str, str]:
+def _wanted_ids(path: Path, groups: Mapping[Path, str], hidden: str | None) -> tuple[str, str, str]:
     """What an image may be called, best first."""
-    if hidden := hidden_name(path):
+    if hidden is not None:
         return hidden, hidden, hidden
     before = "".join(f"{part}-" for part in groups.get(path, "").split("/") if part)
-    stem, name = image_stem(path), path.name
+    stem, name = plain_stem(path), path.name
     in_folder = f"{path.parent.name}-{stem}"
     return (
         safe_file_name(before + stem),
@@ -664,6 +711,30 @@ def alone_in(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+class FrameCounts:
+    """Objects of each frame of a loop, as ``run.json`` has them: "1 2 - 0".
+
+    Args:
+        length: frames of the loop.
+        text: of an earlier run; that of a loop of another length says nothing.
+
+    Attributes:
+        of: by frame; None where there is no label map.
+    """
+
+    def __init__(self, length: int, text: str = "") -> None:
+        known = [int(word) if word.isdecimal() else None for word in text.split()]
+        self.of: list[int | None] = known if len(known) == length else [None] * length
+
+    @property
+    def total(self) -> int:
+        """Of all frames."""
+        return sum(count or 0 for count in self.of)
+
+    def __str__(self) -> str:
+        return " ".join("-" if count is None else str(count) for count in self.of)
+
+
 class RunFile:
     """The ``run.json`` of one output folder, saved by atomic replacement while files are done.
 
@@ -684,7 +755,7 @@ class RunFile:
         self._files = files
         self._versions = _versions()
         self._started_at = datetime.now(UTC).isoformat(timespec="seconds")
-        self._started = time.perf_counter()
+        self._started = self._saved = time.perf_counter()
 
     @classmethod
     def open(cls, out: OutputFolder, request: dict[str, Any], *, overwrite: bool) -> RunFile:
@@ -717,29 +788,32 @@ class RunFile:
         self._out.adopt(self._out.root / RUN_FILE)
         self.save()
 
-    def status(self, image_id: str) -> str | None:
-        """What a run of this request says of an image ("done", "writing", ...)."""
-        status: str | None = self._files.get(image_id, {}).get("status")
-        return status
+    def entry(self, image_id: str) -> Mapping[str, Any]:
+        """What a run of this request says of an image; empty where it says nothing."""
+        found: Mapping[str, Any] = self._files.get(image_id, {})
+        return found
 
-    def objects(self, image_id: str) -> int:
-        """How many objects the earlier run found."""
-        return int(self._files[image_id].get("objects", 0))
+    def begin(self, place: ImageId, **details: Any) -> None:
+        """Say once that this image's label maps are about to be written."""
+        is_said = self.entry(place.image_id).get("status") == "writing"
+        self.record(place, "writing", **details)
+        if not is_said:
+            self.save()
 
-    def begin(self, image_id: str, source: Path, **details: Any) -> None:
-        """Say that this image's label map is about to be written."""
-        self.record(image_id, source, "writing", **details)
-        self.save()
-
-    def record(self, image_id: str, source: Path, status: str, **details: Any) -> None:
+    def record(self, place: ImageId, status: str, **details: Any) -> None:
         """Note what became of an image; saved with the next ``begin``, or by ``save``."""
-        entry = {"source": place_of(source), "status": status, **details}
-        self._files[image_id] = {key: value for key, value in entry.items() if value != ""}
+        entry = {"source": place.source, "status": status, **details}
+        self._files[place.image_id] = {key: value for key, value in entry.items() if value != ""}
 
-    def found_again(self, image_id: str, source: Path, **details: Any) -> None:
+    def found_again(self, place: ImageId, **details: Any) -> None:
         """Note where an image is now whose label map is kept."""
-        now = {"source": place_of(source), **details}
-        self._files[image_id] |= {key: value for key, value in now.items() if value != ""}
+        now = {"source": place.source, **details}
+        self._files[place.image_id] |= {key: value for key, value in now.items() if value != ""}
+
+    def save_now_and_then(self) -> None:
+        """Write the file where that was some time ago; what is not in it is done again."""
+        if time.perf_counter() - self._saved > SECONDS_BETWEEN:
+            self.save()
 
     def save(self) -> None:
         """Write the file as it stands.
@@ -755,8 +829,9 @@ class RunFile:
             "seconds": round(time.perf_counter() - self._started, 3),
             "files": self._files,
         }
-        data = (json.dumps(card, indent=1) + "\n").encode()
+        data = (json.dumps(card, indent=1, default=str) + "\n").encode()
         self._out.write(self._out.root / RUN_FILE, data)
+        self._saved = time.perf_counter()
 
 
 def _read_run(path: Path) -> dict[str, Any]:

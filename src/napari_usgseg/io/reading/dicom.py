@@ -578,15 +578,15 @@ def _about(header: Any, path: Path, size_hw: tuple[int, int]) -> FileAbout:
 def identity_of(path: Path) -> tuple[str | None, bool]:
     """Pseudonym of the patient of a DICOM file, and whether the file's path repeats who it is.
 
-    Only the header is read, as far as it goes, whatever else is wrong with the file.
+    Only the header is read, whatever is wrong with the picture.
 
     Raises:
-        ImageReadError: it has no header that can be read.
+        ImageReadError: the header cannot be read up to the picture, so that it may say anything.
     """
     with _quiet(path), path.open("rb") as file:
-        header, _, _ = _read_header(path, file)
-        if not header:
-            raise ImageReadError(path, DAMAGED)
+        header, syntax, stream = _read_header(path, file)
+        if syntax.is_transfer_syntax:
+            _at_pixels(path, stream, syntax)
         return _group(header), _is_repeated(header, path)
 
 
