@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from napari_usgseg.annotation.commands import prompts
 from napari_usgseg.core.metrics import dice
 from napari_usgseg.gui.canvas.tools import Tool
 from napari_usgseg.io.labels import read_labels
@@ -248,3 +249,58 @@ def test_the_usual_key_takes_back_a_stroke_of_the_brush_and_a_click(at_work):
     at_work.settle()
     assert not session.proposal.objects
     assert session.labels.any()
+
+
+def let_go_later(person, tool: Tool, *corners: tuple[float, float], seen=lambda: None) -> None:
+    """Press with Shift, let Shift go while the mouse is still held, then draw and release it."""
+    from qtpy.QtCore import QEvent, QPointF, Qt
+    from qtpy.QtGui import QMouseEvent
+    from qtpy.QtWidgets import QApplication
+
+    person.widget.tools.arm(tool)
+    native = person.viewer.window._qt_viewer.canvas.native
+    left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
+    shift, bare = Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.NoModifier
+    steps = [(QEvent.Type.MouseButtonPress, corners[0], left, left, shift)]
+    steps += [(QEvent.Type.MouseMove, at, none, left, bare) for at in corners[1:]]
+    steps += [(QEvent.Type.MouseButtonRelease, corners[-1], left, none, bare)]
+    for kind, (x, y), button, held, keys in steps:
+        if kind is QEvent.Type.MouseButtonRelease:
+            seen()
+        at = QPointF(person.canvas_point(x, y))
+        there = QPointF(native.mapToGlobal(at.toPoint()))
+        QApplication.sendEvent(native, QMouseEvent(kind, at, there, button, held, keys))
+        QApplication.processEvents()
+    person.settle()
+
+
+def test_keys_and_switches_count_as_the_mouse_goes_down(at_work):
+    session, tools = at_work.session, at_work.widget.tools
+    session.prompting.add_box((60, 60), (140, 140))
+    at_work.wait(lambda: session.proposal.has_masks)
+    at_work.settle()
+    let_go_later(at_work, Tool.POINT, (100, 100))
+    (item,) = session.proposal.objects
+    assert item.prompts.point_labels.tolist() == [0], "Shift was held: a part is taken away"
+    let_go_later(at_work, Tool.BOX, (70, 70), (150, 110), (150, 150))
+    (item,) = session.proposal.objects
+    assert item.prompts.box[0] == pytest.approx(70, abs=2), "of the object under work"
+
+    def another_gesture() -> None:
+        tools.set_as_drawn(False)
+        tools.set_positive(True)
+        tools.set_on_labels(True)
+
+    session.do(prompts.draw_lasso, np.array(square(60, 140), np.float32))
+    at_work.settle()
+    whole = session.proposal.objects[-1].proposal.mask
+    tools.set_as_drawn(True)
+    let_go_later(at_work, Tool.LASSO, *square(80, 120), seen=another_gesture)
+    part = session.proposal.objects[-1].proposal.mask
+    assert not part[100, 100]
+    assert part.sum() == pytest.approx(whole.sum() - 41 * 41, abs=300)
+    assert not session.labels.any()
+
+
+def square(low: float, high: float) -> list[tuple[float, float]]:
+    return [(low, low), (high, low), (high, high), (low, high), (low, low)]

@@ -84,7 +84,7 @@ class Gesture(NamedTuple):
     on_labels: bool
     as_drawn: bool
     positive: bool
-    held: frozenset[str]
+    held: tuple[Any, ...]
     width: float
 
 
@@ -222,7 +222,7 @@ class CanvasTools:
         if self._bridge.adopted.is_away:
             self._session.say(ANOTHER_FRAME, "warning")
             return
-        held = frozenset(str(key) for key in event.modifiers)
+        held = tuple(event.modifiers)  # of vispy's, which are equal to their names
         began = Gesture(
             self.tool,
             self.on_labels,
