@@ -193,6 +193,22 @@ def test_summaries_are_read_while_somebody_looks_and_follow_what_is_done(bench):
     assert told == []
 
 
+def test_what_changed_while_nobody_looked_is_read_anew(bench):
+    session, overview = bench.session, bench.session.overview
+    proposed_on(bench, "a", "b")
+    overview.begin()
+    assert overview.get("b").score == pytest.approx(0.9)
+    overview.end()
+    overview.accept(["a", "b"])
+    overview.begin()
+    assert (overview.get("b").classes, overview.get("b").score) == ({1}, None)
+    overview.end()
+    session.navigation.open_image("c")
+    session.undo()
+    overview.begin()
+    assert [overview.get(name).score for name in "ab"] == [pytest.approx(0.9)] * 2
+
+
 def test_the_picture_of_a_summary_is_small_and_has_the_classes_where_they_are():
     labels = np.zeros((600, 800), np.uint8)
     labels[300:, 400:] = 3

@@ -15,10 +15,11 @@ from napari_usgseg.core.types import ImageRecord
 from napari_usgseg.gui.panels.images_panel import (
     FILTERS,
     HEIGHT,
-    KEPT,
+    KEPT_BYTES,
     WIDTH,
     ImagesModel,
     ImagesPanel,
+    Thumbnails,
     progress_text,
     thumbnail,
 )
@@ -199,7 +200,8 @@ def test_thumbnails_are_made_for_rows_in_sight_only_and_few_are_kept(qtbot, tmp_
     desk.panel.list.scrollToBottom()
     qtbot.waitUntil(lambda: "00399" in kept, timeout=20_000)
     assert len(kept) < 100
-    assert KEPT < 10_000
+    for size in ((WIDTH, HEIGHT), (160, 120)):
+        assert Thumbnails(size=size)._kept.maxsize * 4 * size[0] * size[1] <= KEPT_BYTES
     icon = kept["00399"]
     assert icon.actualSize(desk.panel.list.iconSize()).width() <= WIDTH
     desk.close()

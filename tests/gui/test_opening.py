@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from napari_usgseg.gui import preferences
+from napari_usgseg.gui.opening import RECENT
 
 pytestmark = pytest.mark.gui
 
@@ -203,3 +207,19 @@ def test_folders_that_were_opened_are_offered_in_the_next_window(
     at_work.wait(lambda: again.session.loaded is not None)
     assert again.session.store.folder == folder
     again.shut_down()
+
+
+def test_phantoms_to_play_with_are_no_recent_folder(at_work, phantom_folder):
+    at_work.widget.opening.try_phantoms()
+    at_work.wait(lambda: at_work.session.store.folder != phantom_folder)
+    at_work.settle()
+    (recent,) = at_work.widget.opening.recent
+    assert Path(recent[0]) == phantom_folder
+
+
+@pytest.mark.parametrize("kept", [7, "a", [1, None], [["a"]], [["a", 2]], {"a": "b"}])
+def test_recent_folders_that_cannot_be_read_are_none(at_work, phantom_folder, kept):
+    preferences.remember(RECENT, kept)
+    assert at_work.widget.opening.recent == []
+    at_work.widget.title.open.menu().aboutToShow.emit()
+    assert not at_work.widget.title.recent.isEnabled()

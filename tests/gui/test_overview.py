@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QHideEvent
 from qtpy.QtTest import QTest
 
 from napari_usgseg.gui.panels.overview import HEIGHT, WIDTH
@@ -112,3 +113,34 @@ def test_filters_and_a_key_that_opens_the_marked_image(looking):
     assert session.overview.left == 0
     QTest.mouseClick(looking.widget.images.look_over, Qt.MouseButton.LeftButton)
     looking.wait(window.isVisible)
+
+
+def test_marks_stay_through_another_filter_and_neighbours_are_one_range(looking):
+    session, window = looking.session, looking.widget.overview
+    first, second, _, fourth = [r.image_id for r in session.image_queue.records]
+    click(window, 0)
+    click(window, 1, CONTROL)
+    click(window, 3, CONTROL)
+    choose(looking, window.states, "proposed")
+    assert window.marked == [first, second]
+    rows = window.model.rows_of([second, fourth, first])
+    assert [(part.top(), part.bottom()) for part in rows] == [(0, 1)]
+    assert "2 marked" in window.count.text()
+
+
+class MadeSmall(QHideEvent):
+    """What a window gets when the desktop makes it small."""
+
+    def spontaneous(self) -> bool:
+        return True
+
+
+def test_a_window_that_was_made_small_goes_on_reading(looking):
+    session, window = looking.session, looking.widget.overview
+    first = session.image_queue.records[0].image_id
+    window.hideEvent(MadeSmall())
+    click(window, 0)
+    QTest.keyClick(window.grid, Qt.Key.Key_G)
+    looking.wait(lambda: session.state_of(first) is ImageState.ACCEPTED)
+    looking.wait(lambda: session.overview.get(first) is not None)
+    assert session.overview.get(first).score is None

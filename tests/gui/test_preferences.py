@@ -57,6 +57,32 @@ def test_tooltips_follow_keys_that_change_places(in_preferences, employ, inferen
     assert following.toolTip() == "Go to the image after. [,]"
     in_preferences.shortcuts.accept_and_next = "Y"
     assert person.widget.accept.toolTip().endswith("[Y]")
+    assert person.widget.overview.accept_marked.text() == "Accept marked  (Y)"
+    in_preferences.shortcuts.accept_and_next = ""
+    assert person.widget.overview.accept_marked.text() == "Accept marked"
+    person.widget.shut_down()
+
+
+def test_a_key_that_was_chosen_works_in_the_overview_too(
+    in_preferences, employ, inference, phantom_folder
+):
+    from qtpy.QtCore import Qt
+    from qtpy.QtTest import QTest
+
+    person = employ(inference)
+    person.open(phantom_folder)
+    session, window = person.session, person.widget.overview
+    first = session.record.image_id
+    session.painting.box((20, 20), (60, 60))
+    in_preferences.shortcuts.accept_and_next = "Control-Shift-Y"
+    window.look()
+    person.wait(window.isActiveWindow)
+    window.grid.selectAll()
+    QTest.keyClick(window.grid, Qt.Key.Key_G)
+    held = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
+    assert session.state_of(first).name == "PROPOSED", "the former key is free again"
+    QTest.keyClick(window.grid, Qt.Key.Key_Y, held)
+    person.wait(lambda: session.state_of(first).name == "ACCEPTED")
     person.widget.shut_down()
 
 

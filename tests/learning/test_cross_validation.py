@@ -77,6 +77,7 @@ def test_only_a_better_one_is_promoted_and_the_sentence_says_what_was_measured()
     assert worse.sentence.startswith("Not used, for it is no better: Dice 0.50 on 2 images")
     assert worse.sentence.endswith("the text prompt 0.70.")
     assert not judge({"c": 1.0}, old, "PPN v2").promoted
+    assert judge({}, old, "PPN v2").dice == 0, "it was measured on nothing"
 
 
 def test_a_label_that_is_the_other_sides_own_mask_need_not_be_outlined_as_it_did():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -30,12 +30,14 @@ class Overview:
     def __init__(self, document: AnnotationDocument) -> None:
         self._document = document
         self._known: dict[str, Summary] = {}
-        self._unread: deque[str] = deque()
+        self._unread: OrderedDict[str, None] = OrderedDict()
         self._is_open = False
         self._queue = document.image_queue
+        self._queue.state_changed.connect(self._on_state)
         document.opened.connect(self._on_opened)
         document.labels_changed.connect(self._on_image)
         document.proposal_changed.connect(self._on_image)
+        document.images_changed.connect(self._on_images)
 
     def begin(self) -> None:
         """Read what is not known yet, in the order of the images, until ``end``."""
@@ -43,11 +45,10 @@ class Overview:
         self._on_opened()
 
     def end(self) -> None:
-        """Nobody looks any more."""
+        """Nobody looks any more: what changes from now on is read when somebody does again."""
         self._is_open = False
         self._unread.clear()
         self._document.jobs.cancel("overview")
-        self._queue.state_changed.disconnect(self._on_state, missing_ok=True)
 
     def get(self, image_id: str) -> Summary | None:
         """What is on an image; None as long as it is not read."""
@@ -115,20 +116,26 @@ class Overview:
         if queue is not self._queue:
             self._queue.state_changed.disconnect(self._on_state, missing_ok=True)
             self._queue = queue
+            queue.state_changed.connect(self._on_state)
             self._known.clear()
             self._unread.clear()
         if self._is_open:
-            queue.state_changed.disconnect(self._on_state, missing_ok=True)
-            queue.state_changed.connect(self._on_state)
-            self._unread = deque(r.image_id for r in queue.records if r.image_id not in self._known)
+            ids = (record.image_id for record in queue.records)
+            self._unread = OrderedDict.fromkeys(one for one in ids if one not in self._known)
             self._read_on()
 
     def _on_state(self, image_id: str) -> None:
         """An image is decided about otherwise, or something else is proposed on it."""
         self._known.pop(image_id, None)
-        if self._is_open and image_id not in self._unread:
-            self._unread.appendleft(image_id)
+        if self._is_open:
+            self._unread[image_id] = None
+            self._unread.move_to_end(image_id, last=False)
             self._read_on()
+
+    def _on_images(self, images: tuple[str, ...]) -> None:
+        """One edit has changed several images."""
+        for image_id in images:
+            self._on_state(image_id)
 
     def _on_image(self) -> None:
         """Something is otherwise on the image that is shown."""
@@ -139,7 +146,8 @@ class Overview:
         document = self._document
         if document.store is None or document.jobs.awaits("overview"):
             return
-        some = [self._unread.popleft() for _ in range(min(files.AT_ONCE, len(self._unread)))]
+        count = min(files.AT_ONCE, len(self._unread))
+        some = [self._unread.popitem(last=False)[0] for _ in range(count)]
         if not some:
             return
 

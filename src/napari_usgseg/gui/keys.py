@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, Protocol, TypeVar
 
+from app_model.backends.qt import QKeyBindingSequence
 from app_model.types import KeyBinding
 from napari.utils import notifications
 from napari.viewer import Viewer
 from psygnal import Signal
 from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QAbstractSpinBox,
@@ -236,6 +238,12 @@ def key_of(name: str) -> str:
     """How the key of an action is written in a tooltip: "Shift-G" as "Shift+G", "" without one."""
     key = chosen_keys()[0][name]
     return key if key == "-" else key.replace("-", "+")
+
+
+def sequence_of(name: str) -> QKeySequence:
+    """The key of an action for Qt, in a window of its own; an empty one without a key."""
+    key = chosen_keys()[0][name]
+    return QKeyBindingSequence(preferences.parsed(key)) if key else QKeySequence()
 
 
 Control = TypeVar("Control", bound=QWidget)

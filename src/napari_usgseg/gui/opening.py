@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QAction
 from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
@@ -57,7 +59,14 @@ class Opening:
         self._before = before
         self._parent = parent
         self.annotator = preferences.annotator()
+        self._phantoms: Path | None = None
         session.opened.connect(self._remember)
+
+    def try_phantoms(self) -> None:
+        """Make phantoms in a temporary folder and open them."""
+        self._before()
+        self._phantoms = Path(tempfile.mkdtemp(prefix="usgseg-phantoms-")) / "phantoms"
+        self._session.navigation.open_phantoms(self._phantoms)
 
     @property
     def recent(self) -> list[tuple[str, str]]:
@@ -67,12 +76,16 @@ class Opening:
         """
         kept = preferences.recall(RECENT)
         pairs = kept if isinstance(kept, list) else []
-        return [(str(pair[0]), str(pair[1])) for pair in pairs if len(pair) == 2]
+        return [
+            (pair[0], pair[1])
+            for pair in pairs
+            if isinstance(pair, list) and len(pair) == 2 and all(isinstance(p, str) for p in pair)
+        ]
 
     def _remember(self) -> None:
-        """Keep the folder that was opened for the next time."""
-        store = self._session.store
-        if isinstance(store, Project):
+        """Keep the folder that was opened for the next time; phantoms are gone by then."""
+        store, made = self._session.store, self._phantoms
+        if isinstance(store, Project) and not (made and store.folder.is_relative_to(made)):
             here = str(store.folder.absolute()), str(store.root.absolute())
             others = [pair for pair in self.recent if pair != here]
             preferences.remember(RECENT, [here, *others][:MOST_RECENT])
@@ -138,15 +151,10 @@ class TitleBar(QWidget):
         session: whose store it shows.
         opening: opens others.
         use_layer: takes the open image layer.
-        try_phantoms: makes phantoms.
     """
 
     def __init__(
-        self,
-        session: AnnotationSession,
-        opening: Opening,
-        use_layer: Callable[[], object],
-        try_phantoms: Callable[[], object],
+        self, session: AnnotationSession, opening: Opening, use_layer: Callable[[], object]
     ) -> None:
         super().__init__()
         self._session = session
@@ -162,12 +170,13 @@ class TitleBar(QWidget):
             ("Folder...", opening.choose),
             ("Folder, labels elsewhere...", opening.choose_with_labels),
             ("Use image layer", use_layer),
-            ("Try it on a phantom", try_phantoms),
+            ("Try it on a phantom", opening.try_phantoms),
         ):
             menu.addAction(text, does)
         menu.addSeparator()
         self.recent = menu.addMenu("Recent")
-        self.recent.aboutToShow.connect(self._list_recent)
+        self.recent.setToolTipsVisible(True)  # each says where it is
+        self.recent.triggered.connect(self._on_recent)
         menu.addAction("Annotator's name...", opening.ask_name)
         menu.aboutToShow.connect(self._list_recent)
         self._opening = opening
@@ -207,8 +216,11 @@ class TitleBar(QWidget):
         for images, labels in self._opening.recent:
             action = self.recent.addAction(folder_name(images, labels))
             action.setToolTip(images)
-            action.triggered.connect(partial(self._opening.open, images, labels))
+            action.setData((images, labels))
         self.recent.setEnabled(bool(self.recent.actions()))
+
+    def _on_recent(self, action: QAction) -> None:
+        self._opening.open(*action.data())
 
     def _on_status(self, _: object) -> None:
         if self.badge.text() != _sentence(self._session.read_only):
@@ -247,15 +259,10 @@ class FirstPage(QWidget):
         session: for which the labelling is chosen.
         opening: asks for a folder, and knows those that were opened last.
         use_layer: takes the open image layer.
-        try_phantoms: makes phantoms.
     """
 
     def __init__(
-        self,
-        session: AnnotationSession,
-        opening: Opening,
-        use_layer: Callable[[], object],
-        try_phantoms: Callable[[], object],
+        self, session: AnnotationSession, opening: Opening, use_layer: Callable[[], object]
     ) -> None:
         super().__init__()
         hello = QLabel(HELLO)
@@ -273,7 +280,7 @@ class FirstPage(QWidget):
         self.phantom = button(
             "Try it on a phantom",
             "Makes a few artificial ultrasound images to play with.",
-            try_phantoms,
+            opening.try_phantoms,
         )
         layout = QVBoxLayout(self)
         layout.addStretch(2)

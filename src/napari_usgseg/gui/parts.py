@@ -45,12 +45,23 @@ FOCUS = "".join(
 
 
 class NarrowButton(QPushButton):
-    """A button that may be as narrow as its text; Qt's style wants 80 pixels for the shortest."""
+    """A button that may be as narrow as its text; Qt's style wants 80 pixels for the shortest.
 
-    def __init__(self, text: str) -> None:
+    Args:
+        text: on it.
+        does: what a click does, or None. Its slot is a method, as that of ``_Later``.
+    """
+
+    def __init__(self, text: str, does: Callable[[], object] | None = None) -> None:
         super().__init__(text)
+        self._does = does
+        self.clicked.connect(self._on_clicked)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # a click leaves the keys to the image
+
+    def _on_clicked(self) -> None:
+        if self._does is not None:
+            self._does()
 
     def setEnabled(self, enabled: bool) -> None:  # noqa: N802
         """Where it is greyed out in the keyboard's hand, Qt would take the next field into it."""
@@ -66,9 +77,8 @@ class NarrowButton(QPushButton):
 
 def button(text: str, tooltip: str, clicked: Callable[[], object]) -> QPushButton:
     """A push button."""
-    made = NarrowButton(text)
+    made = NarrowButton(text, clicked)
     made.setToolTip(tooltip)
-    made.clicked.connect(lambda: clicked())
     return made
 
 
@@ -193,45 +203,59 @@ class Section(QFrame):
         self.body.setSpacing(4)
 
 
-def fold(title: str, tooltip: str, content: QWidget) -> QCollapsible:
+class Fold(QCollapsible):
     """A line that shows or hides what is set once.
 
     It opens at once: each frame of an animation would compose napari's whole window. The arrow is a
     letter, for superqt's own has the colour that the theme had when it was made.
+
+    Args:
+        title: of the line.
+        tooltip: of the line.
+        content: that is shown or hidden.
     """
-    made = QCollapsible(expandedIcon=QIcon(), collapsedIcon=QIcon())
-    made.setDuration(0)
-    made.toggleButton().setToolTip(tooltip)
-    made.toggleButton().setStyleSheet("text-align: left; border: none; background: transparent;")
-    made.addWidget(content)
-    layout = made.layout()
-    assert layout is not None
-    layout.setContentsMargins(0, 0, 0, 0)
-    layout.setSpacing(2)
 
-    def show(is_open: bool) -> None:
-        made.setText(f"{'▾' if is_open else '▸'} {title}")
-        made.content().setEnabled(is_open)  # so that Tab passes over what is closed
+    def __init__(self, title: str, tooltip: str, content: QWidget) -> None:
+        super().__init__(expandedIcon=QIcon(), collapsedIcon=QIcon())
+        self._title = title
+        self.setDuration(0)
+        self.toggleButton().setToolTip(tooltip)
+        self.toggleButton().setStyleSheet(
+            "text-align: left; border: none; background: transparent;"
+        )
+        self.addWidget(content)
+        layout = self.layout()
+        assert layout is not None
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        self.toggled.connect(self._on_toggled)
+        self._on_toggled(False)
 
-    made.toggled.connect(show)
-    show(False)
-    return made
+    def _on_toggled(self, is_open: bool) -> None:
+        self.setText(f"{'▾' if is_open else '▸'} {self._title}")
+        self.content().setEnabled(is_open)  # so that Tab passes over what is closed
 
 
 class FoldName(NarrowButton):
-    """A name of a ``FoldBar``.
+    """A name of a ``FoldBar``; ``opened`` carries it, and whether it is open now.
 
     Args:
         text: the name.
         marks: it has room for a dot behind it.
     """
 
+    opened = Signal(str, bool)
+
     def __init__(self, text: str, marks: bool) -> None:
         super().__init__(text)
         self._name, self._marks = text, marks
+        self.toggled.connect(self._on_toggled)
         self.setCheckable(True)
         self.setFlat(True)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    def _on_toggled(self, is_open: bool) -> None:
+        self.opened.emit(self._name, is_open)
 
     def mark(self, marked: bool) -> None:
         """Put a dot behind the name, or take it away."""
@@ -277,7 +301,7 @@ class FoldBar(QWidget):
         """Add one at the end, closed; ``marks`` where a dot may come to its name."""
         made = FoldName(name, marks)
         made.setToolTip(tooltip)
-        made.toggled.connect(lambda is_open: self._on_toggled(name, is_open))
+        made.opened.connect(self._on_opened)
         self._buttons[name] = made
         self._contents[name] = content
         self._names.addWidget(made)
@@ -308,7 +332,7 @@ class FoldBar(QWidget):
         for made in self._buttons.values():
             made.setChecked(False)
 
-    def _on_toggled(self, name: str, is_open: bool) -> None:
+    def _on_opened(self, name: str, is_open: bool) -> None:
         if is_open:
             for other, made in self._buttons.items():
                 made.setChecked(other == name)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 import sys
-import tempfile
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +63,14 @@ class UltrasoundWidget(QWidget):
         self.bridge: LayerBridge = LayerBridge(napari_viewer, self.session)
         self.tools: CanvasTools = CanvasTools(napari_viewer, self.session, self.bridge)
         self.display: Display = Display(napari_viewer, self.session, self.bridge)
-        self.opening = Opening(self.session, lambda: self.bridge.adopt(None), self)
+        self.opening = Opening(self.session, partial(self.bridge.adopt, None), self)
         self._closed = False
         self._end_workers = self.workers.end
         self._connect()
         self._build()
         self.keyboard = keys.Keyboard(napari_viewer, self)
         self.keyboard.changed.connect(self.accept.refresh)
+        self.keyboard.changed.connect(self.overview.bind_keys)
         napari_viewer.window._qt_window.installEventFilter(self)
         self.destroyed.connect(self._end_workers)
         application = QApplication.instance()
@@ -89,8 +90,8 @@ class UltrasoundWidget(QWidget):
 
     def _build(self) -> None:
         session = self.session
-        self.first = FirstPage(session, self.opening, self.use_open_layer, self.try_phantoms)
-        self.title = TitleBar(session, self.opening, self.use_open_layer, self.try_phantoms)
+        self.first = FirstPage(session, self.opening, self.use_open_layer)
+        self.title = TitleBar(session, self.opening, self.use_open_layer)
         self.images: ImagesPanel = ImagesPanel(session)
         self.find_panel = FindPanel(session)
         self.correct = CorrectPanel(session, self.tools)
@@ -149,7 +150,7 @@ class UltrasoundWidget(QWidget):
         """Bring what was unfolded into sight, once it has its place."""
         preferences.remember("fold", name)
         self._on_offer()
-        later(self, 0, lambda: self.scrolled.ensureWidgetVisible(self.folds.contents))
+        later(self, 0, partial(self.scrolled.ensureWidgetVisible, self.folds.contents))
 
     def _on_offer(self) -> None:
         """A training that is offered or goes on has a dot where it is not in sight."""
@@ -180,13 +181,6 @@ class UltrasoundWidget(QWidget):
         self.bridge.adopt(layer)
         shown = f" frame {'-'.join(map(str, frame))}" if frame else ""
         self.session.navigation.open_array(layer.name + shown, array)
-
-    def try_phantoms(self) -> None:
-        """Make phantoms in a temporary folder and open them."""
-        self.bridge.adopt(None)
-        self.session.navigation.open_phantoms(
-            Path(tempfile.mkdtemp(prefix="usgseg-phantoms-")) / "phantoms"
-        )
 
     def find(self) -> None:
         """Look for the phrase; where there is none, put the cursor into its field."""

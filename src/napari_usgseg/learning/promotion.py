@@ -42,7 +42,8 @@ AS_GOOD = 0.9
 class Verdict:
     """Whether a new model replaces what is in use, and the sentence that says why.
 
-    ``dice`` and ``rival_dice`` are of both on the same ``images``, which neither has learnt from.
+    ``dice`` and ``rival_dice`` are of both on the same ``images``, which neither has learnt from;
+    ``dice`` is 0 where the new one was measured on none.
     """
 
     promoted: bool
@@ -74,7 +75,7 @@ def judge(
     common = sorted(set(new) & set(old))
     if not common:
         why = f"Not used: there is no image to compare it with {old_name} on."
-        return Verdict(False, float(np.mean([*new.values()])), "", 0.0, 0, why)
+        return Verdict(False, float(np.mean([*new.values()] or [0.0])), "", 0.0, 0, why)
     now = float(np.mean([new[image] for image in common]))
     then = float(np.mean([old[image] for image in common]))
     equal = [

@@ -34,8 +34,8 @@ from ..keys import explain
 from ..parts import WARNING, NewestFirst, button, keep_room, one_line, row
 
 WIDTH, HEIGHT = 40, 30
-KEPT = 600
-"""So many are kept, some 3 MB."""
+KEPT_BYTES = 24_000_000
+"""Of the pictures of one size: thousands of small ones, some hundred in the overview."""
 WAITING = 48
 """So many may wait; those that were asked for first, and scrolled away since, are forgotten."""
 
@@ -53,7 +53,7 @@ class Thumbnails(QObject):
     ) -> None:
         super().__init__(parent)
         self._size = size
-        self._kept: LRUCache[str, QIcon] = LRUCache(KEPT)
+        self._kept: LRUCache[str, QIcon] = LRUCache(KEPT_BYTES // (4 * size[0] * size[1]))
         self._asked: dict[str, ImageRecord] = {}
         self._thread = NewestFirst("usgseg-thumbnails", WAITING, self)
         self._thread.done.connect(self._on_done, Qt.ConnectionType.QueuedConnection)
@@ -295,8 +295,8 @@ class ImagesPanel(QWidget):
         self.thumbnails = Thumbnails(self)
         self.model = ImagesModel(session, self.thumbnails)
         self.list = self._list()
-        self.previous = explain(button("<", "", lambda: session.navigation.step(-1)), "previous")
-        self.next = explain(button(">", "", lambda: session.navigation.step(1)), "next")
+        self.previous = explain(button("<", "", partial(session.navigation.step, -1)), "previous")
+        self.next = explain(button(">", "", partial(session.navigation.step, 1)), "next")
         self.untouched = explain(
             button("Next untouched", "", session.navigation.next_untouched), "next untouched"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -170,7 +171,7 @@ class LearnerTab(QWidget):
         )
         self.train = button("", "", learner.train)
         self.pause = button(
-            "Pause", "Stop now; Resume goes on from here.", lambda: learner.cancel(keep=True)
+            "Pause", "Stop now; Resume goes on from here.", partial(learner.cancel, keep=True)
         )
         self.cancel = button(
             "Cancel", "Stop now and throw away what this training learnt.", learner.cancel

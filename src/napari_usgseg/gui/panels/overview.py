@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterable
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 from cachetools import LRUCache
-from qtpy.QtCore import QAbstractListModel, QModelIndex, QRect, QSize, Qt
+from qtpy.QtCore import QAbstractListModel, QItemSelection, QModelIndex, QRect, QSize, Qt
 from qtpy.QtGui import QColor, QIcon, QImage, QKeySequence, QPainter, QPen, QPixmap, QShortcut
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -31,7 +33,10 @@ from ..parts import button, row
 from .images_panel import FILTERS, MARKS, Thumbnails
 
 WIDTH, HEIGHT = SUMMARY_SIDE, SUMMARY_SIDE * 3 // 4
-KEPT = 600
+KEPT_BYTES = 48_000_000
+ICON_BYTES = 2 * 4 * WIDTH * HEIGHT
+"""Of an image with contours, and of the same with a frame."""
+ACCEPT = "Accept marked"
 FRAME = 4
 """Around a marked image, in pixels."""
 EMPTY = {"empty or not": None, "something on it": False, "nothing on it": True}
@@ -68,7 +73,7 @@ class OverviewModel(QAbstractListModel):
         self.wanted: dict[str, Any] = {}
         self.cell = QSize(WIDTH + 16, HEIGHT + 32)
         self._places: list[int] = []
-        self._icons: LRUCache[str, QIcon] = LRUCache(KEPT)
+        self._icons: LRUCache[str, QIcon] = LRUCache(KEPT_BYTES // ICON_BYTES)
         thumbnails.made.connect(self._on_changed)
         session.overview.changed.connect(self._on_changed)
 
@@ -96,6 +101,17 @@ class OverviewModel(QAbstractListModel):
         row = bisect_left(self._places, place)
         there = row < len(self._places) and self._places[row] == place
         return self.index(row) if there else QModelIndex()
+
+    def rows_of(self, images: Iterable[str]) -> QItemSelection:
+        """Where some images are, of those that are shown; neighbours are one range."""
+        rows = sorted(
+            index.row() for image_id in images if (index := self.row_of(image_id)).isValid()
+        )
+        selection = QItemSelection()
+        for _, group in groupby(enumerate(rows), lambda pair: pair[1] - pair[0]):
+            part = [row for _, row in group]
+            selection.select(self.index(part[0]), self.index(part[-1]))
+        return selection
 
     def image_id(self, index: QModelIndex) -> str:
         """The image of a valid index."""
@@ -217,9 +233,8 @@ class OverviewWindow(QDialog):
         self.score.setToolTip("Show the images whose least sure proposal has a lower score.")
         self.count = QLabel()
         self.count.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        key = keys.key_of("accept and next") or "G"
         self.accept_marked = button(
-            f"Accept marked  ({key})",
+            ACCEPT,
             "Accept what is proposed or drawn on the marked images; one step of undo for all. "
             "Click marks one, Ctrl and Shift mark more, Ctrl+A all.",
             self._accept_marked,
@@ -231,9 +246,11 @@ class OverviewWindow(QDialog):
         layout.addLayout(row(self.classes, self.states, self.empty, self.score, stretch=0))
         layout.addWidget(self.grid, 1)
         layout.addLayout(row(self.count, self.undo, self.accept_marked, stretch=0))
-        for sequence, does in ((key, self._accept_marked), (keys.key_of("undo"), session.undo)):
-            if sequence:
-                QShortcut(QKeySequence(sequence), self, does)
+        self._keys = {
+            "accept and next": QShortcut(QKeySequence(), self, self._accept_marked),
+            "undo": QShortcut(QKeySequence(), self, session.undo),
+        }
+        self.bind_keys()
         for combo in (self.classes, self.states, self.empty):
             combo.activated.connect(self._on_filter)
         self.score.valueChanged.connect(self._on_filter)
@@ -262,6 +279,13 @@ class OverviewWindow(QDialog):
         made.activated.connect(self._on_activated)
         return made
 
+    def bind_keys(self) -> None:
+        """Take the keys that the person has chosen."""
+        for name, shortcut in self._keys.items():
+            shortcut.setKey(keys.sequence_of(name))
+        key = keys.key_of("accept and next")
+        self.accept_marked.setText(f"{ACCEPT}  ({key})" if key else ACCEPT)
+
     def look(self) -> None:
         """Come to the front."""
         self._session.overview.begin()
@@ -277,8 +301,9 @@ class OverviewWindow(QDialog):
         return [self.model.image_id(index) for index in self.grid.selectedIndexes()]
 
     def hideEvent(self, event: Any) -> None:  # noqa: N802
-        """Read no more."""
-        self._session.overview.end()
+        """Read no more; a window that was made small is still looked at."""
+        if not event.spontaneous():
+            self._session.overview.end()
         super().hideEvent(event)
 
     def close_threads(self) -> None:
@@ -319,12 +344,12 @@ class OverviewWindow(QDialog):
             below=score or None,
         )
         chosen = self.grid.selectionModel()
-        for image_id in marked:  # what is still shown stays marked
-            chosen.select(self.model.row_of(image_id), chosen.SelectionFlag.Select)
+        chosen.select(self.model.rows_of(marked), chosen.SelectionFlag.Select)
 
     def _say(self, *_: object) -> None:
         shown, all_ = self.model.rowCount(), len(self._session.image_queue.records)
-        words = [f"{shown} of {all_} shown", f"{len(self.grid.selectedIndexes())} marked"]
+        marked = sum(part.height() for part in self.grid.selectionModel().selection())
+        words = [f"{shown} of {all_} shown", f"{marked} marked"]
         left = self._session.overview.left
         words += [f"{left} still to be read"] if left else []
         self.count.setText(", ".join(words))

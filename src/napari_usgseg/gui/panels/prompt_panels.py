@@ -25,7 +25,7 @@ from ...project.versions import ModelVersion, tuned_number_in
 from ..canvas.tools import CanvasTools, Tool
 from ..forms import SettingsForm
 from ..keys import explain
-from ..parts import Section, button, fold, heading, one_line, row, toggle
+from ..parts import Fold, Section, button, heading, one_line, row, toggle
 
 MODES = {
     Mode.AUTONOMOUS: "Autonomous",
@@ -241,7 +241,7 @@ class FindPanel(Section):
         self.alike = explain(button("Find alike", "", copying.alike), "find alike")
         self.body.addLayout(row(self.prompts, self.masks, self.alike))
         self.thresholds = SettingsForm(session, Thresholds)
-        self.fold = fold("thresholds", "How sure the detector must be.", self.thresholds)
+        self.fold = Fold("thresholds", "How sure the detector must be.", self.thresholds)
         self.body.addWidget(self.fold)
         session.settings_changed.connect(self._on_settings)
         session.tuning.changed.connect(self._on_tuning)
@@ -283,19 +283,19 @@ class CorrectPanel(Section):
         self._session = session
         self._tools = tools
         self.on_proposal = explain(
-            toggle("Prompt", "", lambda: tools.set_on_labels(False)),
+            toggle("Prompt", "", partial(tools.set_on_labels, False)),
             "prompt or edit labels",
             "Tools point at objects; a model proposes their masks.",
         )
         self.on_labels = explain(
-            toggle("Edit labels", "", lambda: tools.set_on_labels(True)),
+            toggle("Edit labels", "", partial(tools.set_on_labels, True)),
             "prompt or edit labels",
             "Tools change the accepted labels themselves.",
         )
-        self.plus = toggle("+", "", lambda: tools.set_positive(True))
-        self.minus = toggle("−", "", lambda: tools.set_positive(False))
-        self.by_model = toggle("By the model", "", lambda: tools.set_as_drawn(False))
-        self.as_drawn = toggle("As drawn", "", lambda: tools.set_as_drawn(True))
+        self.plus = toggle("+", "", partial(tools.set_positive, True))
+        self.minus = toggle("−", "", partial(tools.set_positive, False))
+        self.by_model = toggle("By the model", "", partial(tools.set_as_drawn, False))
+        self.as_drawn = toggle("As drawn", "", partial(tools.set_as_drawn, True))
         pairs = (
             (self.on_proposal, self.on_labels),
             (self.plus, self.minus),
