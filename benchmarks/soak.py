@@ -28,6 +28,7 @@ import numpy as np
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parent))
+from own_settings import own_settings
 from soak_report import LIMIT_MS, Soak, table
 from watchdog import Watchdog
 
@@ -252,6 +253,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where to write every figure")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
+        own_settings(Path(scratch) / "settings")
         folder = chosen.folder or Path(scratch) / "images"
         if not folder.is_dir():
             write_images(folder, chosen.images)

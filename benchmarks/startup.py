@@ -47,6 +47,9 @@ print(json.dumps({
 
 OPEN = """
 import json, sys, time
+from pathlib import Path
+from own_settings import own_settings
+own_settings(Path(sys.argv[1]))
 import napari
 from qtpy.QtWidgets import QApplication
 viewer = napari.Viewer(show=True)
@@ -91,8 +94,9 @@ def run(code: str, environment: dict[str, str], *arguments: str) -> dict:
 
 
 def installed(scratch: Path) -> dict[str, str]:
-    """An environment in which the plugin is installed, as ``pip install`` leaves it."""
-    environment = dict(os.environ)
+    """An environment with settings of its own in which the plugin is installed, as by ``pip``."""
+    environment = dict(os.environ, NAPARI_CONFIG=str(scratch / "napari" / "settings.yaml"))
+    paths = [str(Path(__file__).parent), environment.get("PYTHONPATH", "")]
     try:
         metadata.distribution("napari-usgseg")
     except metadata.PackageNotFoundError:
@@ -104,8 +108,8 @@ def installed(scratch: Path) -> dict[str, str]:
         (folder / "entry_points.txt").write_text(
             "[napari.manifest]\nnapari-usgseg = napari_usgseg:napari.yaml\n", encoding="utf-8"
         )
-        paths = [str(scratch), environment.get("PYTHONPATH", "")]
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+        paths.insert(0, str(scratch))
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     return environment
 
 
@@ -124,7 +128,8 @@ def main() -> None:
                 if turn:
                     starts[name].append(found)
         print_starts(starts)
-        print_opens([run(OPEN, environment) for _ in range(max(1, repeats // 2) + 1)][1:])
+        opens = range(max(1, repeats // 2) + 1)
+        print_opens([run(OPEN, environment, f"{scratch}/{turn}") for turn in opens][1:])
 
 
 def median(rows: list[dict], key: str) -> float:

@@ -7,19 +7,20 @@ under ``xvfb-run -a -s "-screen 0 1400x900x24 +extension GLX"``.
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import napari
 import numpy as np
-from napari.settings import get_settings
 from qtpy.QtWidgets import QApplication
 
 from napari_usgseg.annotation.learners.training import TrainingPlan
-from napari_usgseg.gui.widget import UltrasoundWidget
 from napari_usgseg.phantoms.phantom import write_phantom_dataset
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+from own_settings import own_settings
 
 TIMEOUT_S = 900.0
 LEARNT_FROM = 5
@@ -55,6 +56,7 @@ def main() -> None:
     chosen.out.mkdir(parents=True, exist_ok=True)
     images, phrase = chosen.images, chosen.phrase
     with tempfile.TemporaryDirectory() as scratch:
+        own_settings(Path(scratch) / "settings")
         if images is None:
             images = write_phantoms(Path(scratch) / "phantoms")
             phrase = phrase or "breast tumor"
@@ -69,6 +71,11 @@ def write_phantoms(folder: Path) -> Path:
 
 def take(images: Path, labels: Path, phrase: str, theme: str, out: Path) -> None:
     """Go the person's way and take a picture at each step."""
+    import napari
+    from napari.settings import get_settings
+
+    from napari_usgseg.gui.widget import UltrasoundWidget
+
     get_settings().appearance.theme = theme
     viewer = napari.Viewer(show=True)
     viewer.window._qt_window.resize(1360, 860)
