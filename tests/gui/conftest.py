@@ -13,4 +13,6 @@ from tests.support.person import (  # noqa: F401
     phantom_set,
     slowdown,
     truth,
+    viewer,
+    window,
 )

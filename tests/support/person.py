@@ -15,8 +15,10 @@ from PIL import Image
 import napari_usgseg
 from napari_usgseg.jobs.inference_process import InferenceProcess
 from napari_usgseg.phantoms.phantom import write_phantom_dataset
+from tests.support.window import viewer, window  # noqa: F401
 
 WAIT_MS = 180_000
+DOCK = "Ultrasound segmentation"
 TRAINING_MS = 400_000
 """A training gives way to everything else on the machine."""
 HEADS = 12
@@ -107,7 +109,7 @@ class Person:
         self.viewer = viewer
         self.qtbot = qtbot
         self.widget = UltrasoundWidget(viewer, inference)
-        viewer.window.add_dock_widget(self.widget, area="right", name="Ultrasound segmentation")
+        viewer.window.add_dock_widget(self.widget, area="right", name=DOCK)
         self.session = self.widget.session
         self.notes: list[tuple[str, str]] = []
         self.session.notified.connect(lambda level, text: self.notes.append((level, text)))
@@ -232,24 +234,25 @@ def inference(qapp) -> Iterator[InferenceProcess]:
 
 
 @pytest.fixture
-def employ(make_napari_viewer, qtbot) -> Callable[..., Person]:
-    """Puts a person in front of a new viewer, with a worker process lent or of their own."""
+def employ(window, viewer, qtbot, inference) -> Iterator[Callable[..., Person]]:
+    """Puts a person in front of an empty viewer, with a worker process lent or of their own.
 
-    def make(inference: InferenceProcess | None = None) -> Person:
-        viewer = make_napari_viewer(show=True)
-        viewer.window._qt_window.resize(1300, 860)
-        return Person(viewer, qtbot, inference)
+    Whoever sat there before has closed the dock.
+    """
 
-    return make
+    def make(lent: InferenceProcess | None = None) -> Person:
+        window.tidy()
+        return Person(viewer, qtbot, lent)
+
+    yield make
+    window.undock()
+    qtbot.waitUntil(lambda: inference.is_idle, timeout=WAIT_MS)
 
 
 @pytest.fixture
-def person(employ, qtbot, inference) -> Iterator[Person]:
+def person(employ, inference) -> Person:
     """A person in front of an empty viewer with the dock widget."""
-    person = employ(inference)
-    yield person
-    person.widget.shut_down()
-    qtbot.waitUntil(lambda: inference.is_idle, timeout=WAIT_MS)
+    return employ(inference)
 
 
 @pytest.fixture
