@@ -22,13 +22,12 @@ def test_no_key_and_no_name_is_used_twice():
     assert all(preferences.is_key(shortcut.key) for shortcut in SHORTCUTS)
 
 
-def test_no_shortcut_is_one_of_naparis_own_on_the_viewer_or_any_layer(make_napari_viewer):
+def test_no_shortcut_is_one_of_naparis_own_on_the_viewer_or_any_layer(viewer):
     from napari import layers
     from napari.utils.shortcuts import default_shortcuts
     from napari.viewer import Viewer
     from qtpy.QtWidgets import QWidget
 
-    viewer = make_napari_viewer()
     taken = {str(key): name for name, found in default_shortcuts.items() for key in found}
     kinds = [Viewer, *(kind for kind in vars(layers).values() if isinstance(kind, type))]
     assert {layers.Image, layers.Labels, layers.Points, layers.Shapes} <= set(kinds)

@@ -25,12 +25,12 @@ PLUGIN = "napari-usgseg"
 LOOP = np.random.default_rng(0).integers(0, 255, (5, 24, 32), np.uint8)
 
 
-@pytest.fixture
-def viewer(make_napari_viewer):
+@pytest.fixture(autouse=True)
+def installed(viewer):
+    """The plugin is known to napari, also where the package is not installed."""
     manager = PluginManager.instance()
     if PLUGIN not in {manifest.name for manifest in manager.iter_manifests()}:
         manager.register(PluginManifest.from_file(MANIFEST))
-    return make_napari_viewer(show=False)
 
 
 def test_dicom_video_and_nifti_are_layers_with_scale_and_unit(viewer, tmp_path):

@@ -560,7 +560,7 @@ def test_garbage_collections_leave_alone_what_was_there_as_long_as_the_dock_is_o
     assert gc.get_freeze_count() == 0
 
 
-def test_closing_napari_ends_the_worker_process(employ, phantom_folder):
+def test_closing_napari_ends_the_worker_process(employ, window, phantom_folder):
     import os
 
     from qtpy.QtCore import QCoreApplication, QEvent
@@ -568,7 +568,7 @@ def test_closing_napari_ends_the_worker_process(employ, phantom_folder):
     person = employ()
     person.open(phantom_folder)
     worker = person.widget.workers.inference.process_id
-    person.viewer.close()
+    window.give_up()
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
     with pytest.raises(ProcessLookupError):
         os.kill(worker, 0)

@@ -28,12 +28,9 @@ class Window:
     def viewer(self) -> Any:
         """The window's viewer, without docks of ours and with nothing in it."""
         from napari import Viewer
-        from napari._qt.qt_viewer import QtViewer
 
         if self._viewer is None:
             self._viewer = Viewer(show=True, show_welcome_screen=False)
-            # those of napari's own fixture look here for what another test left
-            QtViewer._instances.discard(self._viewer.window._qt_viewer)
             self._viewer.window._qt_window._save_current_window_settings = lambda: None
         self._viewer.window._qt_window.resize(*SIZE)
         return self._viewer
@@ -63,6 +60,8 @@ class Window:
 
     def undock(self) -> None:
         """Close the docks of ours, and what napari has shown over the canvas."""
+        if self._viewer is None:
+            return
         from napari._qt.dialogs.qt_notification import NapariQtNotification
 
         from napari_usgseg.gui.widget import UltrasoundWidget
@@ -116,8 +115,8 @@ def _emptied(layer: Any, role: str) -> bool:
         layer.data = np.zeros((1, 1), np.uint8)
         layer.contrast_limits = layer.contrast_limits_range
     elif isinstance(layer, Labels):
-        layer.data = np.zeros((1, 1), np.uint8)
         layer.selected_label = 1
+        layer.data = np.zeros((1, 1), np.uint8)
         layer._reset_history()
     elif isinstance(layer, Points):
         layer.data = np.zeros((0, 2))
@@ -155,7 +154,7 @@ def window(qapp: Any) -> Iterator[Window]:
 def viewer(window: Window, request: pytest.FixtureRequest) -> Iterator[Any]:
     """The viewer of the shared window, with nothing in it."""
     yield window.viewer()
-    if getattr(request.node, "rep_call", None) is None or request.node.rep_call.failed:
+    if request.node.rep_call.failed:
         window.give_up()
     else:
         window.tidy()

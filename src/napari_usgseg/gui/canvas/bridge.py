@@ -112,6 +112,7 @@ class LayerBridge:
         self.adopted.take(*(self._next or (None,)))
         if self._next is not None:
             self._drawing.fits = self.layers.find("image") is not None  # the view is of that one
+            self.layers.place_like(self._next[0])
             self.layers.remove("image")
             self.layers.bring_to_top()
         self._next = None

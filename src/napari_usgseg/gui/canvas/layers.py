@@ -58,6 +58,14 @@ class TaggedLayers:
         for layer in [x for x in self.viewer.layers if x.metadata.get(TAG) == role]:
             self.viewer.layers.remove(layer)
 
+    def place_like(self, image: Image) -> None:
+        """Put our layers where an image is, all at once.
+
+        In turns their units would differ for a while, and napari warns of that.
+        """
+        for layer in self.ours():
+            place_like(layer, image)
+
     def release(self, role: str, name: str) -> None:
         """Leave the layer of a role to the person, hidden and under another name.
 
