@@ -1,4 +1,4 @@
-"""The fixtures of ``tests.support.person``."""
+"""The fixtures of ``tests.support.person`` and its window."""
 
 from tests.support.person import (  # noqa: F401
     at_work,
@@ -13,6 +13,5 @@ from tests.support.person import (  # noqa: F401
     phantom_set,
     slowdown,
     truth,
-    viewer,
-    window,
 )
+from tests.support.window import viewer, window  # noqa: F401

@@ -15,7 +15,6 @@ from PIL import Image
 import napari_usgseg
 from napari_usgseg.jobs.inference_process import InferenceProcess
 from napari_usgseg.phantoms.phantom import write_phantom_dataset
-from tests.support.window import viewer, window  # noqa: F401
 
 WAIT_MS = 180_000
 DOCK = "Ultrasound segmentation"

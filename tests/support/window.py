@@ -133,7 +133,7 @@ def _state(layer: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def window(qapp: Any) -> Iterator[Window]:
-    """The window of this process, as napari's own fixture makes one: no console, no status thread."""
+    """The window of this process, as napari's own fixture has one: no console, no status thread."""
     from napari._qt import qt_main_window
     from napari._qt.qt_viewer import QtViewer
     from napari._qt.threads.status_checker import StatusChecker
