@@ -7,10 +7,7 @@ quick: versions are read from the packages' metadata, and nothing heavy is impor
 from __future__ import annotations
 
 import os
-import platform
-import shutil
 import stat
-import subprocess
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -46,6 +43,8 @@ def info(json_file: JsonFile = None) -> None:
 
 def describe_installation() -> dict[str, Any]:
     """Versions, devices, models on this machine, and caches with their sizes in bytes."""
+    import platform
+
     from huggingface_hub.constants import HF_HUB_CACHE
 
     from ..models.checkpoints import cache_folder
@@ -87,6 +86,9 @@ def _version(package: str) -> str | None:
 
 def _gpus() -> list[str]:
     """Names and memory by NVIDIA's own tool: torch, which knows them too, takes seconds to load."""
+    import shutil
+    import subprocess
+
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return []

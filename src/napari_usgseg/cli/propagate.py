@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -139,6 +137,9 @@ def _table(
     spacing_mm: tuple[float, float] | None,
 ) -> bytes:
     """Area of each label over time, in pixels, and in mm2 where a pixel's size is known."""
+    import csv
+    import io
+
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["frame", "seconds", "label", "area_px", "area_mm2", "score"])

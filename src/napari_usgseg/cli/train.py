@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -295,6 +294,8 @@ def _labelled(folders: Sequence[Path]) -> Iterator[list[Dataset]]:
     Raises:
         DatasetError: a folder is neither, nothing is accepted in it, or two have one name.
     """
+    import tempfile
+
     from ..io.datasets import is_dataset, read_dataset
     from .exchange import export
 

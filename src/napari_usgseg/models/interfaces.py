@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # so that a list of the models needs no numpy
+    import numpy as np
+    from numpy.typing import NDArray
 
-from ..core.types import (
-    BoolArray,
-    Detections,
-    FrameObjects,
-    ImageEmbedding,
-    Prediction,
-    Prompts,
-    TextPrompt,
-)
+    from ..core.types import (
+        BoolArray,
+        Detections,
+        FrameObjects,
+        ImageEmbedding,
+        Prediction,
+        Prompts,
+        TextPrompt,
+    )
 
 
 class Segmenter(Protocol):
