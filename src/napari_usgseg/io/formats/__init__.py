@@ -49,13 +49,13 @@ FORMATS: Mapping[str, ExportFormat] = {
         "dataset.json",
     ),
     "png-color": ExportFormat(
-        "pictures:COLORS",
+        "png:COLORS",
         "images/ and masks/ in the classes' colours, for people",
         "classes.json",
         ONE_REGION,
     ),
     "png-classes": ExportFormat(
-        "pictures:CLASSES",
+        "png:CLASSES",
         "images/ and masks/<class>/ in black and white",
         "classes.json",
         ONE_REGION,
