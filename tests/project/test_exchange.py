@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from napari_usgseg.io.reading.frames import Stored
 from napari_usgseg.project import project
 from napari_usgseg.project.exchange import export_store
 from napari_usgseg.project.project import MemoryStore, Project
+from tests.support.dicom import write_dicom
 from tests.support.labelling import accept_labels, keep_settings
 
 CLASSES = (LabelClass(1, "cyst", "#e69f00"),)
@@ -173,3 +175,39 @@ def test_an_image_whose_label_map_is_gone_is_named(
     (failure,) = report.failures
     assert failure.image_id == "a"
     assert "has no label map any more" in str(failure.error)
+
+
+@pytest.mark.parametrize("groups", [None, "folder", r"(.*)/", "table"])
+def test_who_a_patient_is_reaches_neither_name_nor_group_of_a_data_set(tmp_path, groups) -> None:
+    folder = tmp_path / "Jane Zebrowski"
+    folder.mkdir()
+    for number in range(2):
+        frames = np.full((1, 12, 16), 90, np.uint8)
+        named = {"PatientName": "Zebrowski^Jane", "PatientID": "Z-77123"} if number else {}
+        write_dicom(folder / f"scan{number}.dcm", frames, PatientBirthDate="19310405", **named)
+    Image.fromarray(np.full((12, 16), 90, np.uint8)).save(folder / "picture.png")
+    rule = groups
+    if groups == "table":
+        rule = str(tmp_path / "groups.csv")
+        Path(rule).write_text("image,patient\nscan1.dcm,z77123\nscan0.dcm,05.04.1931\n")
+    with closing(Project(folder)) as store:
+        for record in store.records:
+            accept_labels(store, record, np.ones((12, 16), np.uint8))
+        report = export_store(store, tmp_path / "out", classes=CLASSES, groups=rule)
+    dataset = read_dataset(report.whole())
+    assert dataset.name.startswith("images-")
+    assert any("the folder's name repeats who a patient is" in note for note in report.notes)
+    for path in (tmp_path / "out").rglob("*"):
+        text = path.name.encode() + (path.read_bytes() if path.is_file() else b"")
+        for secret in (b"ebrowski", b"77123", b"1931"):
+            assert secret not in text
+
+
+def test_a_name_that_a_person_gave_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "Zebrowski"
+    folder.mkdir()
+    write_dicom(folder / "a.dcm", np.full((1, 12, 16), 90, np.uint8), PatientName="Zebrowski")
+    with closing(Project(folder)) as store:
+        accept_labels(store, store.records[0], np.ones((12, 16), np.uint8))
+        out = export_store(store, tmp_path / "out", classes=CLASSES, name="mine").whole()
+    assert read_dataset(out).name == "mine"

@@ -30,7 +30,8 @@ from .images import read_spacing
 from .labels import Labelling, LabelMap, class_of, instance_of, semantic, values_in
 from .names import safe_file_names
 from .outputs import OutputFolder
-from .reading.files import hidden_name
+from .reading.files import hidden_name, repeats_identity
+from .reading.identity import pseudonym
 
 ReadPair = Callable[[ImageRecord], tuple[NDArray[np.uint8], LabelMap]]
 """Gives an image (H, W, 3) RGB and its label map (H, W), or raises a ``UsgsegError``."""
@@ -108,7 +109,8 @@ def export_images(
         target: the phrase that a sonographer would type for label 1.
         classes: the names of the label values; a value without a class is named "label 7".
         groups: image id -> patient, video or case, so that a split tears none apart. An image that
-            is not among them is a group of its own, the frames of one file are one.
+            is not among them is a group of its own, the frames of one file are one. A group whose
+            name repeats who the patient of a DICOM file is gets a pseudonym.
         labelling: what the values of the label maps are.
         format: a name in ``io.formats.FORMATS``.
         licence: of the images, in the person's words.
@@ -134,6 +136,11 @@ def export_images(
     given = groups or {}
     own = {item.image_id: given.get(item.image_id, "") for item in records}
     own |= default_groups([item for item in records if not own[item.image_id]])
+    hidden = {
+        pair: pseudonym(pair[1], "group") if repeats_identity(*pair) else pair[1]
+        for pair in {(item.path, own[item.image_id]) for item in records}
+    }
+    own = {item.image_id: hidden[item.path, own[item.image_id]] for item in records}
     sides = sides_by_group(name, {ids[image_id]: group for image_id, group in own.items()})
     paths = {record.path for record in records}
     sources = {path: hidden_name(path) or path.name for path in paths}

@@ -23,6 +23,8 @@ from ..io.formats.objects import check_count, pieces_of
 from ..io.formats.records import LabelledImage, LabelledObject, LabelSet
 from ..io.groups import ImageFinder, group_images, is_table
 from ..io.labels import MAX_CLASS, MAX_LABEL, Labelling, LabelMap, labelling_in
+from ..io.reading.files import repeats_identity
+from ..io.reading.identity import pseudonym
 from ..models.interfaces import Segmenter
 from ..segmentation.postprocess import PostprocessSettings
 from ..segmentation.propose import Proposal, as_logits, propose_prompts
@@ -61,7 +63,8 @@ def export_store(
         organ: what the images show.
         target: the phrase for label 1; None takes the name of class 1.
         classes: of the label maps; None takes those that are written down in the store.
-        name: of the data set; None takes the store's.
+        name: of the data set; None takes the store's, or a pseudonym where that repeats who the
+            patient of a DICOM file is.
         groups: which images belong together, a rule or a table (``io.groups``); None keeps the
             images of a patient's folder together, and the frames of a file.
         format: a name in ``io.formats.FORMATS``.
@@ -90,11 +93,20 @@ def export_store(
             raise DatasetError(record.path, "has no label map any more; accept it again")
         return store.read_image(record), labels
 
+    notes = grouped.strangers()
+    if name is None:
+        name = store.name
+        if any(repeats_identity(path, name) for path in {record.path for record in done}):
+            name = pseudonym(name, "images")
+            notes.append(
+                f"the folder's name repeats who a patient is; the data set is called {name} "
+                "instead: name it (--name), if you like"
+            )
     report = export_images(
         done,
         read,
         out,
-        name=name or store.name,
+        name=name,
         organ=organ,
         target=target,
         classes=classes,
@@ -110,7 +122,7 @@ def export_store(
     return replace(
         report,
         ungrouped=tuple(grouped.missing(report.exported)),
-        notes=tuple(grouped.strangers()),
+        notes=tuple(notes),
     )
 
 

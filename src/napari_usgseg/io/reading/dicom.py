@@ -583,11 +583,39 @@ def identity_of(path: Path) -> tuple[str | None, bool]:
     Raises:
         ImageReadError: the header cannot be read up to the picture, so that it may say anything.
     """
+    header = _whole_header(path)
+    with _quiet(path):
+        return _group(header), _is_repeated(header, path)
+
+
+def repeats_identity(path: Path, text: str) -> bool:
+    """Whether a text, such as the name of a group, repeats who the patient of a DICOM file is.
+
+    Raises:
+        ImageReadError: as for ``identity_of``.
+    """
+    header = _whole_header(path)
+    with _quiet(path):
+        return _is_repeated(header, Path("/", text))
+
+
+def _whole_header(path: Path) -> Any:
     with _quiet(path), path.open("rb") as file:
         header, syntax, stream = _read_header(path, file)
         if syntax.is_transfer_syntax:
             _at_pixels(path, stream, syntax)
-        return _group(header), _is_repeated(header, path)
+        return header
+
+
+def instance_of(path: Path) -> str:
+    """The SOP instance UID of a DICOM file: to know it by, never to be shown or kept.
+
+    Raises:
+        ImageReadError: as for ``identity_of``.
+    """
+    header = _whole_header(path)
+    with _quiet(path):
+        return "".join(_values(header, "SOPInstanceUID"))
 
 
 def _is_repeated(header: Any, path: Path) -> bool:

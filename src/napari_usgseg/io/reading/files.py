@@ -155,6 +155,18 @@ def hidden_name(path: Path) -> str | None:
     return pseudonym(str(path.parent.resolve() / path.name), "image")
 
 
+def repeats_identity(path: Path, text: str) -> bool:
+    """Whether a text, such as a folder's name, repeats who the patient of a DICOM file is.
+
+    Of a DICOM file whose header cannot be read anything may.
+    """
+    if not is_dicom(path):
+        return False
+    with suppress(ImageReadError):
+        return dicom.repeats_identity(path, text)
+    return True
+
+
 def image_stem(path: Path) -> str:
     """What an image is called: its ``plain_stem``, or its ``hidden_name``."""
     return hidden_name(path) or plain_stem(path)
