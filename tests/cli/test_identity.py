@@ -98,6 +98,7 @@ def test_no_value_reaches_what_is_written_or_said(usgseg, tmp_path, checkpoint, 
             store.read_image(record)
         accept_labels(store, store.records[0], np.ones((20, 30), np.uint8))
         export_store(store, tmp_path / "export", target="cyst")
+        export_store(store, tmp_path / "export" / "dicom", target="cyst", format="dicom-seg")
         said = [*store.problems, *notes.lines(), *store.take_warnings()]
         store.close()
     layers = read_layers(str(folder / "a.dcm"))

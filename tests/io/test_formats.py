@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import nibabel
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
@@ -120,6 +120,8 @@ OBJECTS = [name for name in EXACT if name not in ("nnunet", "png-color", "png-cl
 def test_what_goes_out_comes_back_pixel_by_pixel(tmp_path_factory, format, labelling, maps):
     if labelling == "semantic":
         maps = [codes // 1000 for codes in maps]
+    if format == "dicom-seg":
+        assume(min(labels.size for labels in maps) >= 8)
     out = write_set(tmp_path_factory.mktemp("set"), maps, format, labelling)
     assert read_labels_of(out)[0] == format.removesuffix("-polygons")
     sizes = {f"patient {i // 2}-ü{i}": labels.shape for i, labels in enumerate(maps)}

@@ -169,6 +169,7 @@ def export_images(
                 labels=semantic(labels, labelling),
                 codes=labels if labelling == "instance" else None,
                 spacing_mm=record.spacing_mm or read_spacing(record.path),
+                frame=record.frame,
             )
             for each in FORMATS.values():  # an earlier export may be of another format
                 folder.remove(folder.root / each.card)

@@ -7,8 +7,10 @@ can be undone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ from ..io.formats.objects import check_count, pieces_of
 from ..io.formats.records import LabelledImage, LabelledObject, LabelSet
 from ..io.groups import ImageFinder, group_images, is_table
 from ..io.labels import MAX_CLASS, MAX_LABEL, Labelling, LabelMap, labelling_in
-from ..io.reading.files import repeats_identity
+from ..io.reading.files import instance_of, repeats_identity
 from ..io.reading.identity import pseudonym
 from ..models.interfaces import Segmenter
 from ..segmentation.postprocess import PostprocessSettings
@@ -172,7 +174,8 @@ def import_labels(
     """Take what another program, or this one, labelled as proposals.
 
     Args:
-        store: whose images are meant; they are found by id, path or file name.
+        store: whose images are meant; they are found by id, path or file name, DICOM files also by
+            their SOP instance UID.
         path: of a file or a folder.
         format: a name in ``io.formats.FORMATS``; None finds it.
         segmenter: makes masks of objects that have a box only; without one the box is the mask.
@@ -347,11 +350,7 @@ class _Import:
         Raises:
             DatasetError: several are.
         """
-        for name in (*image.names, Path(image.names[-1]).stem):
-            try:
-                found = [self._records[image_id] for image_id in self._finder.find(name)]
-            except ValueError as error:
-                raise DatasetError(image.path, str(error)) from error
+        for name, found in self._candidates(image):
             if image.frame is not None and len(found) > 1:
                 found = [record for record in found if record.frame == image.frame]
             if len(found) > 1:
@@ -363,6 +362,24 @@ class _Import:
             if found:
                 return found[0]
         return None
+
+    def _candidates(self, image: LabelledImage) -> Iterator[tuple[str, list[ImageRecord]]]:
+        """What is meant by each thing that the image is called, the best first."""
+        if image.instance:
+            yield image.names[0], self._instances.get(image.instance, [])
+        for name in (*image.names, Path(image.names[-1]).stem):
+            try:
+                yield name, [self._records[image_id] for image_id in self._finder.find(name)]
+            except ValueError as error:
+                raise DatasetError(image.path, str(error)) from error
+
+    @cached_property
+    def _instances(self) -> dict[str, list[ImageRecord]]:
+        """SOP instance UID -> frames of its file, of the DICOM files that are here."""
+        of_path: dict[Path, list[ImageRecord]] = defaultdict(list)
+        for record in self._store.records:
+            of_path[record.path].append(record)
+        return {uid: found for path, found in of_path.items() if (uid := instance_of(path))}
 
     def _objects(
         self, image: LabelledImage, record: ImageRecord, numbers: dict[int, int]

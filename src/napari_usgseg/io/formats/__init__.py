@@ -114,6 +114,13 @@ FORMATS: Mapping[str, ExportFormat] = {
         "imagefolder",
         "classes.json",
     ),
+    "dicom-seg": ExportFormat(
+        "dicom_seg",
+        "images/ and segmentations/: DICOM segmentations of ultrasound images that are made anew, "
+        "without a word of the patient; a frame of a loop is an image",
+        "segmentations.json",
+        "of a class's name what is longer than 64 bytes",
+    ),
 }
 """Name -> format; the first is what is taken where none is named."""
 

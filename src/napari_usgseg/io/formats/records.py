@@ -34,6 +34,7 @@ class ExportImage:
         codes: (H, W), ``class number * 1000 + n`` for the n-th object of a class, where objects
             were told apart (``io.labels``); else None.
         spacing_mm: millimetres per pixel (row, column), None where they are not known.
+        frame: index in a file of several images, or None.
     """
 
     image_id: str
@@ -45,6 +46,7 @@ class ExportImage:
     labels: LabelMap
     codes: LabelMap | None
     spacing_mm: tuple[float, float] | None
+    frame: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,8 @@ class LabelledImage:
         read: gives the objects, from the (H, W) of the person's own image, so that nothing of an
             absurd size is decoded; raises a ``FileError``.
         frame: index in a file of several images, or None.
+        instance: SOP instance UID of the DICOM file that is meant, or "": it says more than names,
+            and is never shown or kept.
         turned: as ``read``, for an image that is a volume and shown as viewers show it; None where
             both are the same.
     """
@@ -108,6 +112,7 @@ class LabelledImage:
     read: Callable[[tuple[int, int]], Sequence[LabelledObject]]
     frame: int | None = None
     turned: Callable[[tuple[int, int]], Sequence[LabelledObject]] | None = None
+    instance: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -252,11 +252,25 @@ class DicomFrames(Frames):
                 extended_offsets=self._options.get("extended_offsets"),
             )
             _check_coded(self._path, coded, self._options)
+        elif self._options["bits_allocated"] == 1:
+            return self._bits_of(index)
         self._stream.seek(self._start)
         arrays = self._decoder.iter_array(
             self._stream, indices=[index], validate=True, raw=False, **self._options
         )
         return next(arrays)[0]
+
+    def _bits_of(self, index: int) -> NDArray[np.uint8]:
+        """A frame of packed bits, which may begin within a byte (PS3.5, 8.1.1).
+
+        pydicom 3.0 cuts such frames off.
+        """
+        rows, columns = self._options["rows"], self._options["columns"]
+        byte, bit = divmod(index * rows * columns, 8)
+        self._stream.seek(self._start + byte)
+        data = np.frombuffer(self._stream.read(-(-(bit + rows * columns) // 8)), np.uint8)
+        bits = np.unpackbits(data, bitorder="little")[bit : bit + rows * columns]
+        return bits.reshape(rows, columns)
 
     def _table(self, dtype: np.dtype[Any]) -> NDArray[Any]:
         """The colours (N, 3) of all values of a type, from the least on."""
@@ -321,12 +335,20 @@ def _quiet(path: Path, damaged: str = DAMAGED) -> Iterator[None]:
 # The header
 
 
-def _read_header(path: Path, file: BinaryIO) -> tuple[Any, Any, BinaryIO]:
-    """The data set before the pixels, its transfer syntax, and the stream that stands at them."""
+def _read_header(
+    path: Path, file: BinaryIO, names: Sequence[str] | None = None
+) -> tuple[Any, Any, BinaryIO]:
+    """The data set before the pixels, its transfer syntax, and the stream that stands at them.
+
+    ``names`` are the attributes that are wanted: None for those that this module needs, () for all.
+    """
     from pydicom import dcmread
     from pydicom.filereader import read_dataset, read_file_meta_info
+    from pydicom.tag import Tag
     from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+    wanted = _TAGS if names is None else names
+    tags = [Tag(name) for name in wanted] if wanted else None
     syntax, length = None, 0
     with suppress(Exception):
         meta = read_file_meta_info(path)
@@ -335,21 +357,15 @@ def _read_header(path: Path, file: BinaryIO) -> tuple[Any, Any, BinaryIO]:
     if syntax == _DEFLATED:
         file.seek(132 + 12 + length)
         stream = BytesIO(_inflated(path, file.read()))
-        header = read_dataset(stream, False, True, stop_when=_is_pixels, specific_tags=_tags())
+        header = read_dataset(stream, False, True, stop_when=_is_pixels, specific_tags=tags)
         return header, ExplicitVRLittleEndian, stream
-    header = dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
+    header = dcmread(file, stop_before_pixels=True, force=True, specific_tags=tags)
     if syntax is None:
         implicit, little = header.original_encoding
         syntax = ImplicitVRLittleEndian
         if not implicit:
             syntax = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
     return header, syntax, file
-
-
-def _tags() -> list[Any]:
-    from pydicom.tag import Tag
-
-    return [Tag(name) for name in _TAGS]
 
 
 def _is_pixels(tag: int, vr: str | None, length: int) -> bool:
@@ -607,13 +623,26 @@ def _whole_header(path: Path) -> Any:
         return header
 
 
+def header_of(path: Path, *names: str) -> Any:
+    """The data set of a DICOM file before its pixels, as far as it goes: all or some attributes.
+
+    Raises:
+        ImageReadError: it has no header that can be read.
+    """
+    with _quiet(path), path.open("rb") as file:
+        header, _, _ = _read_header(path, file, names)
+        if not header:
+            raise ImageReadError(path, DAMAGED)
+        return header
+
+
 def instance_of(path: Path) -> str:
     """The SOP instance UID of a DICOM file: to know it by, never to be shown or kept.
 
     Raises:
-        ImageReadError: as for ``identity_of``.
+        ImageReadError: it has no header that can be read.
     """
-    header = _whole_header(path)
+    header = header_of(path, "SOPInstanceUID")
     with _quiet(path):
         return "".join(_values(header, "SOPInstanceUID"))
 

@@ -155,6 +155,14 @@ def hidden_name(path: Path) -> str | None:
     return pseudonym(str(path.parent.resolve() / path.name), "image")
 
 
+def instance_of(path: Path) -> str:
+    """The SOP instance UID of a file, never to be shown or kept; "" where it has none."""
+    if is_dicom(path):
+        with suppress(ImageReadError):
+            return dicom.instance_of(path)
+    return ""
+
+
 def repeats_identity(path: Path, text: str) -> bool:
     """Whether a text, such as a folder's name, repeats who the patient of a DICOM file is.
 
