@@ -138,6 +138,31 @@ def test_work_is_never_longer_than_the_clock_says_nor_than_the_limit_allows(
     assert 0.0 <= active <= min(sum(gaps), idle * len(gaps)) * (1 + 1e-9) + 1e-6
 
 
+def test_what_is_propagated_is_a_first_proposal_and_nobodys_work() -> None:
+    past = Past().add(EventKind.OPEN).clicked(None, "p", "d1")
+    run = {"name": "propagate", "proposed": True, "model": "flow"}
+    past.add(EventKind.EDIT, image_id="b", draft=[None, "d2"], after=5.0, **run)
+    past.add(EventKind.EDIT, image_id="c", draft=[None, "d3"], after=5.0, **run)
+    alone = past.add(EventKind.LEAVE, after=5.0).events
+    (row,) = efforts(alone, "", {})
+    assert row.image_id == "a"
+    assert row.active_s == 17.0, "the click took two of them"
+    past.add(EventKind.OPEN, image_id="b")
+    past.add(EventKind.EDIT, image_id="b", name="accept", draft=["d2", None], state=COMMIT)
+    _, row = efforts(past.events, "", {"b": ImageState.ACCEPTED})
+    assert (row.first.source, row.first.model, row.way) == ("propagation", "flow", Way.UNCHANGED)
+    assert row.edits == {"accept": 1}
+
+
+def test_an_edit_of_several_images_is_work_on_the_one_that_is_open() -> None:
+    past = Past().add(EventKind.OPEN)
+    for image_id in ("a", "b", "c"):
+        past.add(EventKind.EDIT, image_id=image_id, name="accept", state=COMMIT)
+    past.add(EventKind.LEAVE)
+    rows = efforts(past.events, "", {})
+    assert [row.active_s for row in rows] == [4.0, 0.0, 0.0]
+
+
 def test_prompts_models_and_waiting_are_counted() -> None:
     past = Past().add(EventKind.OPEN).found().clicked("d1", "p1", "d2").clicked("d2", "p2", "d3")
     past.add(EventKind.UNDO, draft="d2", proposed=True).accepted("d2")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import numpy as np
 import pytest
 
-from napari_usgseg.gui.panels.strip import COLORS, KEYFRAME
+from napari_usgseg.core.metrics import dice
+from napari_usgseg.gui.panels.strip import COLORS, KEYFRAME, UNASKED
+from napari_usgseg.project.exchange import import_labels
+from napari_usgseg.project.project import Project
 from napari_usgseg.project.records import ImageState
-from tests.support.cine import write_loop
+from tests.support.cine import lesion, write_loop
 
 pytestmark = pytest.mark.gui
 
@@ -215,3 +220,108 @@ def test_the_strip_leaves_with_the_dock_and_comes_back_after_it_was_closed(at_lo
     assert strip.isVisible()
     at_loop.widget.shut_down()
     assert not strip.isVisible()
+
+
+def propose_the_lesion(person, loop, frame) -> None:
+    """Go to a frame and outline the lesion with the lasso, taken as it is drawn."""
+    from skimage.measure import find_contours
+
+    session = person.session
+    session.loops.go(frame)
+    person.settle()
+    outline = max(find_contours(np.pad(lesion(loop, frame), 1), 0.5), key=len)[:, ::-1] - 1
+    session.prompting.draw_lasso(outline.astype(np.float32))
+    person.settle()
+
+
+def finished(person) -> None:
+    person.wait(lambda: not person.session.loops.is_running)
+    person.settle()
+
+
+def proposed(session, frame):
+    store = session.store
+    return [
+        item.proposal.mask
+        for item in store.read_proposal(f"heart_{frame:04d}").objects
+        if item.has_mask
+    ]
+
+
+def test_prompt_propagate_correct_undo_accept_all_export_import(at_loop, tmp_path):
+    """The whole way of a loop, in a real window with the real worker process."""
+    from qtpy.QtCore import Qt
+
+    session, strip = at_loop.session, at_loop.widget.strip
+    loop = write_loop(tmp_path / "truth", count=FRAMES)
+    propose_the_lesion(at_loop, loop, 0)
+    at_loop.press(Qt.Key.Key_L, Qt.KeyboardModifier.ControlModifier)
+    finished(at_loop)
+    assert [strip.bar.color_of(frame) for frame in range(FRAMES)] == [
+        COLORS[ImageState.PROPOSED],
+        *[UNASKED] * (FRAMES - 1),
+    ]
+    first = [dice(proposed(session, n)[0], lesion(loop, n)) for n in range(1, FRAMES)]
+    assert min(first) > 0.8, first
+    # a correction in the middle, where a person sees it
+    session.loops.go(6)
+    at_loop.settle()
+    assert at_loop.layer("proposal").data.any()
+    before = {n: proposed(session, n)[0] for n in range(1, FRAMES)}
+    rows, columns = np.nonzero(before[6])
+    at_loop.click(float(columns.mean()), float(rows.max()) + 6)
+    at_loop.settle()
+    assert session.loops.is_keyframe(6)
+    corrected = proposed(session, 6)[0]
+    assert (corrected != before[6]).any()
+    strip.propagate.click()
+    finished(at_loop)
+    np.testing.assert_array_equal(proposed(session, 6)[0], corrected)
+    assert any((proposed(session, n)[0] != before[n]).any() for n in (5, 7))
+    assert session.undo_stack.next_undo.name == "propagate"
+    # and the run is taken back in one step
+    at_loop.press(Qt.Key.Key_U)
+    at_loop.settle()
+    for n in (1, 3, 5, 7, 9):
+        np.testing.assert_array_equal(proposed(session, n)[0], before[n])
+    np.testing.assert_array_equal(proposed(session, 6)[0], corrected)
+    at_loop.press(Qt.Key.Key_U, Qt.KeyboardModifier.ShiftModifier)
+    at_loop.settle()
+    assert strip.accept.text() == f"Accept all ({FRAMES})"
+    strip.accept.click()
+    at_loop.settle()
+    assert session.image_queue.count(ImageState.ACCEPTED) == FRAMES
+    assert not strip.accept.isEnabled()
+    maps = [session.store.read_labels(record) for record in session.store.records]
+    session.export(tmp_path / "out", "breast", format="coco")
+    at_loop.settle()
+    other = tmp_path / "other"
+    write_loop(other, count=FRAMES)
+    with closing(Project(other)) as project:
+        report = import_labels(project, tmp_path / "out")
+        assert len(report.imported) == FRAMES, report
+        for record, labels in zip(project.records, maps, strict=True):
+            (item,) = project.read_proposal(record.image_id).objects
+            np.testing.assert_array_equal(item.proposal.mask, labels > 0)
+
+
+def test_a_run_can_be_stopped_and_clicks_go_on_meanwhile(at_loop, tmp_path):
+    session, strip = at_loop.session, at_loop.widget.strip
+    loop = write_loop(tmp_path / "long", "heart.tif", 150, (256, 320))
+    at_loop.open(tmp_path / "long")
+    propose_the_lesion(at_loop, loop, 75)
+    strip.propagate.click()
+    at_loop.wait(lambda: session.loops.run is not None and len(session.loops.run.done) > 3)
+    assert strip.propagate.text() == "Stop"
+    assert at_loop.widget.status.cancel.isVisible()
+    session.loops.go(149)
+    at_loop.wait(lambda: session.loaded is not None)
+    session.prompting.add_box((40, 40), (120, 120))
+    at_loop.wait(lambda: session.proposal.has_masks and not session.proposal.pending)
+    if session.loops.is_running:
+        strip.propagate.click()
+    finished(at_loop)
+    states = [session.loops.state_of(frame) for frame in range(150)]
+    assert states[149] is ImageState.PROPOSED
+    assert session.loops.is_keyframe(149)
+    assert 4 <= states.count(ImageState.PROPOSED) <= 150

@@ -22,7 +22,7 @@ from napari_usgseg.jobs.loaded_models import ImageSource, LoadedModels
 from napari_usgseg.jobs.wire import receive, send
 from napari_usgseg.segmentation.postprocess import PostprocessSettings
 from tests.support.bench import BoxDetector, DiscSegmenter
-from tests.support.work import mean_of, wait_for
+from tests.support.work import count_up, mean_of, wait_for
 
 WAIT_S = 60
 SETTINGS = PostprocessSettings()
@@ -202,10 +202,10 @@ def window(monkeypatch):
 def test_new_work_is_a_function_and_nothing_else_needs_to_know_it(window):
     found = []
     image = ImageSource("a", np.full((4, 5, 3), 7, np.uint8))
-    for lane in (Lane.CLICKS, Lane.PHRASES, Lane.PREFETCH):
+    for lane in (Lane.CLICKS, Lane.PHRASES, Lane.PREFETCH, Lane.LOOPS):
         window.jobs.submit(mean_of, image, lane=lane, done=found.append)
-    window.take(3)
-    assert found == [7.0, 7.0, 7.0]
+    window.take(4)
+    assert found == [7.0, 7.0, 7.0, 7.0]
 
 
 def test_pixels_that_went_with_a_superseded_click_are_sent_again_with_the_newer_one(
@@ -224,3 +224,53 @@ def test_pixels_that_went_with_a_superseded_click_are_sent_again_with_the_newer_
     window.take(2)
     assert found == [7.0]
     assert window.process.is_idle
+
+
+def test_a_job_is_heard_on_its_way_in_order_and_then_its_result(window):
+    heard, found = [], []
+    window.jobs.submit(count_up, 5, lane=Lane.LOOPS, told=heard.append, done=found.append)
+    window.take(6)
+    assert (heard, found) == ([0, 1, 2, 3, 4], ["done"])
+    assert window.process.is_idle
+
+
+def test_a_job_in_the_background_that_is_dropped_ends_and_a_click_does_not_wait_for_it(window):
+    heard, found = [], []
+    long = window.jobs.submit(count_up, 10**6, lane=Lane.LOOPS, told=heard.append)
+    window.take(3)
+    image = ImageSource("a", np.full((4, 5, 3), 7, np.uint8))
+    window.jobs.submit(mean_of, image, lane=Lane.CLICKS, done=found.append)
+    while not found:
+        window.take(1)
+    assert not window.process.is_idle, "it goes on"
+    long.cancel()
+    count = len(heard)
+    deadline = time.monotonic() + WAIT_S
+    while not window.process.is_idle and time.monotonic() < deadline:
+        window.take(1)
+    assert window.process.is_idle, "it has ended"
+    assert len(heard) == count, "what nobody waits for is not heard"
+    window.jobs.submit(count_up, 1, lane=Lane.LOOPS, done=found.append)
+    while len(found) < 2:
+        window.take(1)
+    assert found[1] == "done", "the lane goes on with the next job"
+
+
+def test_a_job_in_the_background_stands_still_while_a_person_waits():
+    models, order, busy = LoadedModels(), [], threading.Event()
+
+    def work(_: LoadedModels) -> None:
+        busy.set()
+        time.sleep(0.3)
+        order.append("click")
+
+    def run(models: LoadedModels) -> None:
+        models.give_way()
+        order.append("frame")
+
+    click = threading.Thread(target=models.run, args=(work,), kwargs={"lane": Lane.CLICKS})
+    click.start()
+    assert busy.wait(WAIT_S)
+    models.run(run, lane=Lane.LOOPS)
+    click.join(WAIT_S)
+    assert order == ["click", "frame"]

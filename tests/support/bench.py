@@ -94,7 +94,8 @@ class Bench:
         if job.lane is Lane.FILES:
             job.receive(run_file_job(job))
         elif job.lane is not Lane.TRAINING:
-            job.receive(self.models.run(job.function, *job.args, lane=job.lane))
+            how = {"lane": job.lane, "is_dropped": lambda: not job.is_awaited}
+            job.receive(self.models.run(job.function, *job.args, tell=job.receive, **how))
 
     def held_for(self, function: Callable) -> list[Job]:
         """The jobs of a function that are held back."""

@@ -14,7 +14,7 @@ def write_loop(
     folder: Path, name: str = "heart.tif", count: int = 12, size_hw: tuple[int, int] = (96, 128)
 ) -> PhantomLoop:
     """Write a loop of a breast phantom as a TIFF of several pages, and give its truth."""
-    loop = make_phantom_loop(3, count, size_hw, kind="breast", motion="beat")
+    loop = make_phantom_loop(2, count, size_hw, kind="breast", motion="beat")
     folder.mkdir(parents=True, exist_ok=True)
     tifffile.imwrite(folder / name, loop.frames, photometric="minisblack")
     return loop

@@ -16,3 +16,12 @@ def wait_for(models: LoadedModels, path: str) -> None:
 
 def mean_of(models: LoadedModels, source: ImageSource) -> float:
     return float(models.pixels(source).mean())
+
+
+def count_up(models: LoadedModels, most: int) -> str:
+    """Tell one number after the other, as long as anybody listens."""
+    for number in range(most):
+        models.give_way()
+        models.tell(number)
+        time.sleep(0.002)
+    return "done"

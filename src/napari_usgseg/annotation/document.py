@@ -275,6 +275,31 @@ class AnnotationDocument:
         self.apply(edit)
         return True
 
+    def begin(self, name: str) -> int:
+        """Begin an edit of several images whose parts come one after the other; gives its number.
+
+        Its content is not kept here, for it may be long: undo reads it from the store.
+        """
+        self.edit(Edit(name))
+        step = self.undo_stack.next_undo
+        assert step is not None
+        self.undo_stack.let_go(step.number)
+        return step.number
+
+    def add_parts(self, number: int, parts: Sequence[tuple[Edit, dict[str, Any]]]) -> None:
+        """Do further parts of an edit that was begun: of each the edit, and what else is noted.
+
+        The person may be at something else, so that this is no work of theirs.
+        """
+        if self.store is None:
+            return
+        for part, body in parts:
+            serial = self.undo_stack.next_serial()
+            event = Event(serial, EventKind.EDIT, part.image_id, edit=part, step=number, body=body)
+            self.outbox.put(self.store, event)
+        self._send(self.store)
+        self.apply(Edit("", parts=tuple(part for part, _ in parts)))
+
     def edit_proposal(self, name: str, proposal: ImageProposal) -> None:
         """Replace what is proposed on the current image, as an edit called ``name``."""
         if self.record is not None:

@@ -313,11 +313,14 @@ class ImageQueue:
         image_id = loaded.record.image_id
         self._proposals.pop(image_id, None)
         if proposal.objects:
-            self._proposals[image_id] = proposal
-            while len(self._proposals) > KEPT_PROPOSALS:
-                forgotten, _ = self._proposals.popitem(last=False)
-                if self.store is not None and self.store.read_only:  # else the store has it
-                    self.set_proposed(forgotten, False)
+            self._keep_proposal(image_id, proposal)
+
+    def _keep_proposal(self, image_id: str, proposal: ImageProposal) -> None:
+        self._proposals[image_id] = proposal
+        while len(self._proposals) > KEPT_PROPOSALS:
+            forgotten, _ = self._proposals.popitem(last=False)
+            if self.store is not None and self.store.read_only:  # else the store has it
+                self.set_proposed(forgotten, False)
 
     def keep(self, loaded: Loaded) -> None:
         """Keep an image that was read; the one not used for longest goes, if it is saved."""
@@ -333,8 +336,9 @@ class ImageQueue:
         """Let something else be proposed on an image that is not shown."""
         if image_id in self._loaded:
             self._loaded[image_id] = replace(self._loaded[image_id], proposal=proposal)
-        if self._proposals.pop(image_id, None) is not None and proposal.objects:
-            self._proposals[image_id] = proposal
+        self._proposals.pop(image_id, None)
+        if proposal.objects:  # it may be read at this moment as it was before
+            self._keep_proposal(image_id, proposal)
         self.set_proposed(image_id, proposal.has_masks)
 
     def apply(self, edit: Edit) -> None:

@@ -1,4 +1,4 @@
-"""Loops: the frames of one file, what is on each of them, and a look at them as they go by.
+"""Loops: the frames of one file, what is on each, a look at them as they go by, and propagation.
 
 A loop is images that share a path. Each frame stays an image with labels, proposals and a state of
 its own; a keyframe is one that a person accepted, drew on, or has something proposed on that is not
@@ -7,21 +7,57 @@ just as a model left it.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
+import numpy as np
 from psygnal import Signal
 
+from ..core.errors import FileError
 from ..core.types import ImageRecord
-from ..jobs import Lane, Scope, files
+from ..io.labels import Labelling, LabelMap, class_of
+from ..jobs import Lane, Scope, files, inference
 from ..jobs.files import Loaded
+from ..jobs.inference import Propagated
 from ..project.project import LabelStore
-from ..project.records import ImageState
+from ..project.records import PROPAGATE, Edit, ImageProposal, ImageState
+from .commands import propagate
+from .commands.accept import merged
+from .commands.propagate import Plan, Standing
 from .document import AnnotationDocument
 from .navigation import Navigation
+from .overview import Overview
+from .state import Refused
 
 RATE = 20.0
 """Frames per second of a loop whose file does not say it."""
-LEFT_ALONE = (ImageState.SKIPPED, ImageState.FLAGGED)
+
+
+@dataclass(eq=False, slots=True)
+class Run:
+    """A propagation that goes on.
+
+    Attributes:
+        frames: of the loop.
+        plan: what it begins from and where it goes.
+        step: the number of its edit, once there is something on a frame.
+        done: frames that are propagated to.
+        seen: on which frames each object was found, by its number.
+        waiting: what was found and is not yet put on its frame.
+        writes: a part of that is being put.
+        has_ended: nothing more will be found.
+    """
+
+    frames: tuple[ImageRecord, ...]
+    plan: Plan
+    step: int | None = None
+    done: list[int] = field(default_factory=list)
+    seen: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
+    waiting: list[Propagated] = field(default_factory=list)
+    writes: bool = False
+    has_ended: bool = False
+    broken: int = 0
 
 
 class Loops:
@@ -33,9 +69,11 @@ class Loops:
     Args:
         document: whose images they are.
         navigation: opens frames.
+        overview: accepts many.
 
     Attributes:
         frames: of the loop, in order; () where there is none.
+        run: the propagation that goes on, of this loop or of another; None where none does.
         peeked: the frame that is looked at in passing; nothing is done to it, and it is opened
             before anything is done at all. None where the current image is shown.
     """
@@ -43,14 +81,17 @@ class Loops:
     changed = Signal()
     peeked_at = Signal()
 
-    def __init__(self, document: AnnotationDocument, navigation: Navigation) -> None:
-        self._document, self._navigation = document, navigation
+    def __init__(
+        self, document: AnnotationDocument, navigation: Navigation, overview: Overview
+    ) -> None:
+        self._document, self._navigation, self._overview = document, navigation, overview
         self.frames: tuple[ImageRecord, ...] = ()
+        self.run: Run | None = None
         self.peeked: Loaded | None = None
         self._wanted: int | None = None
         self._unasked: set[str] = set()
         self._queue = document.image_queue
-        document.opened.connect(self._on_image)
+        document.opened.connect(self._on_opened)
         document.image_changed.connect(self._on_image)
         document.proposal_changed.connect(self._on_proposal)
         document.images_changed.connect(self._on_images)
@@ -160,7 +201,178 @@ class Loops:
             self.peeked = None
             self.peeked_at.emit()
 
+    # -- propagation ---------------------------------------------------------------------------
+
+    def propagate(self) -> None:
+        """Carry what is on the keyframes to the frames around them, in the background.
+
+        What a person accepted, drew or has a part in stays. Undo takes a whole run back.
+        """
+        document = self._document
+        document.flush()
+        if not self.frames or document.store is None or document.record is None:
+            document.say("This image is not a frame of a loop.")
+        elif reason := document.read_only or document.unsaved:
+            document.say(f"Nothing was changed: {reason}.", "warning")
+        elif self.is_running:
+            document.say("A propagation goes on already.")
+        elif document.is_waiting:
+            document.say("Wait for the answer to the last prompt, then propagate.")
+        else:
+            frames, settings = self.frames, document.settings
+            document.ask(
+                plan_of,
+                document.store,
+                frames,
+                frames.index(document.record),
+                settings.labelling,
+                settings.overwrite,
+                lane=Lane.FILES,
+                key=PROPAGATE,
+                scope=Scope.FOLDER,
+                text="Looking at the keyframes...",
+                done=lambda plan: self._begin(frames, plan),
+            )
+
+    @property
+    def is_running(self) -> bool:
+        """True while a propagation is prepared or goes on."""
+        return self.run is not None or self._document.jobs.awaits(PROPAGATE)
+
+    def stop(self) -> None:
+        """End the propagation that goes on, if one does; what it has proposed stays."""
+        run, self.run = self.run, None
+        self._document.jobs.cancel(PROPAGATE, WRITING)
+        if run is not None:
+            self._document.say(f"Stopped: {_frames(len(run.done))} of {len(run.plan.wanted)}.")
+            self.changed.emit()
+
+    def accept(self, frames: range) -> None:
+        """Accept what is proposed or drawn on some frames and not accepted yet, as one step."""
+        waiting = [n for n in frames if self.state_of(n) is ImageState.PROPOSED]
+        self._overview.accept([self.frames[n].image_id for n in waiting])
+
+    def _begin(self, frames: tuple[ImageRecord, ...], plan: Plan | str) -> None:
+        document = self._document
+        if isinstance(plan, str):
+            document.say(plan, "warning")
+            return
+        run = self.run = Run(frames, plan)
+        numbers = [0 if record.frame is None else record.frame for record in frames]
+        job = document.ask(
+            inference.propagate,
+            frames[0].path,
+            document.settings.segmenter,
+            {numbers[key]: masks for key, masks in plan.keyframes.items()},
+            tuple(numbers[frame] for frame in plan.wanted),
+            lane=Lane.LOOPS,
+            key=PROPAGATE,
+            scope=Scope.FOLDER,
+            text="Propagating...",
+            aside=True,
+            told=lambda word: self._take(run, word),
+            done=lambda broken: self._end(run, broken),
+            failed=lambda error: self._fail(run, error),
+        )
+        if self.run is run and job.is_awaited:
+            self.changed.emit()
+
+    def _take(self, run: Run, word: Propagated) -> None:
+        if run is self.run:
+            run.waiting.append(word)
+            self._write(run)
+
+    def _end(self, run: Run, broken: dict[int, str]) -> None:
+        if run is self.run:
+            run.has_ended, run.broken = True, len(broken)
+            self._write(run)
+
+    def _fail(self, run: Run, error: str) -> None:
+        if run is self.run:
+            self.run = None
+            self._document.jobs.cancel(PROPAGATE, WRITING)
+            self._document.fail(error, PROPAGATE)
+            self.changed.emit()
+
+    def _write(self, run: Run) -> None:
+        """Put what was found on its frames, once it is known how they stand now."""
+        document = self._document
+        if run.writes:
+            return
+        if not run.waiting:
+            if run.has_ended:
+                self._finish(run)
+            return
+        some, run.waiting, run.writes = run.waiting, [], True
+        by_number = {record.frame or 0: record for record in run.frames}
+        document.ask(
+            read_standings,
+            document.store,
+            tuple(by_number[word.found.frame] for word in some),
+            lane=Lane.FILES,
+            key=WRITING,
+            scope=Scope.FOLDER,
+            done=lambda read: self._put(run, some, read),
+            failed=lambda error: self._fail(run, error),
+        )
+
+    def _put(
+        self,
+        run: Run,
+        some: list[Propagated],
+        read: list[tuple[Standing, ImageProposal]],
+    ) -> None:
+        """Propose what was found on frames in which nobody has had a part meanwhile."""
+        document, parts = self._document, []
+        if run is not self.run:
+            return
+        if document.unsaved:
+            self._fail(run, document.unsaved)
+            return
+        by_number = {record.frame or 0: n for n, record in enumerate(run.frames)}
+        for word, (standing, before) in zip(some, read, strict=True):
+            frame = by_number[word.found.frame]
+            record, came_from = run.frames[frame], run.plan.came_from[frame]
+            run.done.append(frame)
+            for number in word.found.masks:
+                run.seen[number].add(frame)
+            if record is document.record and document.labels is not None:
+                before = document.proposal
+            if standing.is_fixed or not standing.is_open or before.pending:
+                continue
+            after = propagate.proposed(word.found, document.settings.labelling, word.model_id)
+            part = Edit(PROPAGATE, record.image_id, proposal=(before, after))
+            parts.append((part, propagate.note(word.found, came_from, word.model_id)))
+        if parts:
+            run.step = document.begin(PROPAGATE) if run.step is None else run.step
+            document.add_parts(run.step, parts)
+        run.writes = False
+        text = f"Propagating: {len(run.done)} of {_frames(len(run.plan.wanted))}..."
+        document.jobs.retell(PROPAGATE, text)
+        document.tell()
+        self._write(run)
+
+    def _finish(self, run: Run) -> None:
+        """Say what came of a run, and where objects were lost sight of."""
+        document, self.run = self._document, None
+        said = f"Propagated to {_frames(len(run.done))} from {_frames(len(run.plan.keyframes))}."
+        for number in sorted({n for masks in run.plan.keyframes.values() for n in masks}):
+            lost = sorted(set(run.done) - run.seen[number])
+            if lost:
+                item = document.table.get(class_of(number, document.settings.labelling))
+                name = str(number) if item is None else item.name
+                said += f" '{name}' is not seen on {_spans(lost)}."
+        if run.broken:
+            said += f" {_frames(run.broken)} cannot be read."
+        document.say(said)
+        self.changed.emit()
+
     # -- what is on the frames -----------------------------------------------------------------
+
+    def _on_opened(self) -> None:
+        """Another folder: what goes on in the one before is dropped."""
+        self.run = None
+        self._on_image()
 
     def _on_image(self) -> None:
         """Another image is shown, perhaps of another loop."""
@@ -210,3 +422,69 @@ class Loops:
 def unasked_on(store: LabelStore, images: Sequence[str]) -> frozenset[str]:
     """Those of some images on which what is proposed stands as a model made it, nobody asking."""
     return frozenset(image for image in images if store.log.unasked(image) is not None)
+
+
+WRITING = "propagated frames"
+"""Key of the jobs that look how frames stand, before something is proposed on them."""
+
+
+def plan_of(
+    store: LabelStore,
+    frames: Sequence[ImageRecord],
+    here: int,
+    labelling: Labelling,
+    overwrite: bool,
+) -> Plan | str:
+    """The run that is due in a loop, or a sentence that says why there is none."""
+    if len({record.size_hw for record in frames}) > 1:
+        return propagate.SIZES_DIFFER
+
+    def labels_of(frame: int) -> LabelMap:
+        labels = store.read_labels(frames[frame], take_in=False)
+        if labels is None:
+            labels = np.zeros(frames[frame].size_hw, np.uint8)
+        objects = store.read_proposal(frames[frame].image_id).objects
+        return merged(labels, objects, overwrite, labelling)[0]
+
+    standings = [standing_of(store, record) for record in frames]
+    try:
+        return propagate.plan(standings, here, labels_of)
+    except (Refused, FileError) as error:
+        return str(error)
+
+
+def standing_of(store: LabelStore, record: ImageRecord) -> Standing:
+    """How a frame stands, by the event log."""
+    row, made = store.log.image(record.image_id), store.log.made(record.image_id)
+    unasked = store.log.unasked(record.image_id)
+    accepted = row.state is ImageState.ACCEPTED
+    came_from = None
+    if unasked is not None and "from" in unasked:
+        came_from = {int(key): content for key, content in unasked["from"].items()}
+    is_open = row.state not in propagate.LEFT_ALONE
+    has_part = accepted or not row.blank or (row.proposed and unasked is None)
+    was = frozenset(body["content"] for _, body in made if "content" in body)
+    return Standing(is_open and has_part, is_open, came_from, was)
+
+
+def read_standings(
+    store: LabelStore, frames: Sequence[ImageRecord]
+) -> list[tuple[Standing, ImageProposal]]:
+    """How some frames stand, and what is proposed on them."""
+    return [(standing_of(store, item), store.read_proposal(item.image_id)) for item in frames]
+
+
+def _frames(count: int) -> str:
+    return "1 frame" if count == 1 else f"{count} frames"
+
+
+def _spans(frames: Sequence[int]) -> str:
+    """Ascending frames in words, counted from 1: "frames 3 to 9, 12"."""
+    spans: list[list[int]] = []
+    for frame in frames:
+        if spans and spans[-1][1] == frame:
+            spans[-1][1] = frame + 1
+        else:
+            spans.append([frame + 1, frame + 1])
+    words = [f"{low} to {high}" if high > low else str(low) for low, high in spans]
+    return f"frame{'' if len(frames) == 1 else 's'} {', '.join(words)}"

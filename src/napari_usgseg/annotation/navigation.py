@@ -354,7 +354,7 @@ class UndoNavigation:
         edit = history.content(step.number)
         if edit is not None and edit.parts and step.number != self._read:
             assert document.store is not None
-            images = [part.image_id for part in edit.parts if part.image_id]
+            images = [part.image_id for part in edit.parts if part.image_id and part.patch]
             document.ask(
                 files.read_contents,
                 document.store,
@@ -399,7 +399,7 @@ class UndoNavigation:
             labels = None if content is None else content.labels
             if record is not None and part.image_id == record.image_id:
                 labels = self._document.labels
-            if labels is not None and (part.patch is None or part.patch.fits(labels)):
+            if part.patch is None or (labels is not None and part.patch.fits(labels)):
                 fitting.append(index)
         return fitting
 
@@ -457,10 +457,10 @@ class UndoNavigation:
             parts=[
                 {
                     "image_id": part.image_id,
-                    "step": step.number + 1 + index,
+                    "step": part.number,
                     "proposal": None if part.proposal is None else part.proposal[1],
                 }
-                for index, part in zip(fitting, change.parts, strict=True)
+                for part in change.parts
             ],
         )
         document.apply(change)

@@ -34,7 +34,7 @@ class AnnotationSession(AnnotationDocument):
         copying: what the previous image has, on this one.
         prefetch: reads and encodes the images around the current one.
         overview: what is on each image, and accepting many at once.
-        loops: the frames of the loop that is shown.
+        loops: the frames of the loop that is shown, and propagation.
         undo_navigation: undo, redo, and any step of the undo stack.
         prompt_predictor: what was learnt from the accepted images, and what it does.
         tuning: the detector, tuned to what was accepted.
@@ -59,7 +59,7 @@ class AnnotationSession(AnnotationDocument):
         self.objects = Objects(self)
         self.painting = Painting(self)
         self.overview = Overview(self)
-        self.loops = Loops(self, self.navigation)
+        self.loops = Loops(self, self.navigation, self.overview)
 
     def ask_prompt(self) -> None:
         """Have the active object segmented."""
@@ -114,14 +114,17 @@ class AnnotationSession(AnnotationDocument):
 
     def undo(self) -> None:
         """Take back the last edit; where it was on another image, go there first."""
+        self.loops.stop()
         self.undo_navigation.move(-1)
 
     def redo(self) -> None:
         """Do again what was undone last; where it was on another image, go there first."""
+        self.loops.stop()
         self.undo_navigation.move(1)
 
     def go_to(self, position: int) -> None:
         """Undo or redo until ``position`` of ``undo_stack.steps`` are done."""
+        self.loops.stop()
         self.undo_navigation.go_to(position)
 
     def close(self) -> None:

@@ -73,8 +73,13 @@ class UndoStack:
         del self._steps[self._position :]
         self._steps.append(Step(number, edit.name, edit.image_id))
         self._position += 1
-        self.keep(number, edit)
+        parts = enumerate(edit.parts, start=number + 1)  # the serials that their events will have
+        self.keep(number, replace(edit, parts=tuple(replace(part, number=n) for n, part in parts)))
         return number
+
+    def let_go(self, number: int) -> None:
+        """Keep the content of a step no more: it is in the store."""
+        self._content.pop(number, None)
 
     def content(self, number: int) -> Edit | None:
         """The edit of a step, or None where it has to be read from the store."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..models.grounding.phrases import split_phrases
 from ..project.project import LabelStore
-from ..project.records import EventKind, ImageState, StoredEvent
+from ..project.records import PROPAGATE, EventKind, ImageState, StoredEvent
 
 IDLE_SECONDS = 30.0
 """The longest pause that counts as work, here and for a ``Stopwatch``."""
@@ -27,6 +27,11 @@ BY_PHRASE = "phrase"
 
 BY_PPN = "prompt predictor"
 """The source of a proposal that a prompt predictor made by itself."""
+
+BY_PROPAGATION = "propagation"
+"""The source of a proposal that came from other frames of a loop."""
+
+UNASKED = (BY_PPN, BY_PROPAGATION)
 
 
 class Way(StrEnum):
@@ -169,7 +174,7 @@ def efforts(
     followers: dict[str, _Follower] = {}
     unseen: dict[str, StoredEvent] = {}
     clock = _Clock(idle)
-    for event in events:
+    for event in map(_as_proposal, events):
         if event.annotator != annotator or event.image_id is None:
             continue
         follower = followers.get(event.image_id)
@@ -188,6 +193,18 @@ def efforts(
         follower.finished(states.get(image_id, follower.row.state))
         for image_id, follower in followers.items()
     )
+
+
+def _as_proposal(event: StoredEvent) -> StoredEvent:
+    """What was propagated to a frame, as a proposal that nobody asked for on it; others stay."""
+    if (
+        event.kind is not EventKind.EDIT
+        or event.image_id is None
+        or event.body["name"] != PROPAGATE
+    ):
+        return event
+    body = event.body | {"draft": event.body["draft"][1], "source": BY_PROPAGATION}
+    return replace(event, kind=EventKind.PROPOSAL, body=body)
 
 
 _PERSON = (
@@ -216,6 +233,8 @@ class _Clock:
         if event.kind is EventKind.OPEN:
             row.visits += 1
             self.visit_s = 0.0
+        elif self.row is not None and self.row is not row:
+            return  # an edit of several images: the person is at another one
         elif self.row is row:
             gap = min(max(event.at - self.at, 0.0), self.idle)
             row.active_s += gap
@@ -317,12 +336,12 @@ class _Follower:
             row.first = replace(first, model=row.models[-1])
 
     def _unasked(self, body: dict[str, Any]) -> None:
-        """A prompt predictor's: the one that the person found counts, not those before it."""
+        """A model's own: the one that the person found counts, not those before it."""
         model, row = str(body.get("model", "")), self.row
         self._name_model(model)
-        if row.first is not None and row.first.source == BY_PPN and not row.edits:
+        if row.first is not None and row.first.source in UNASKED and not row.edits:
             row.first = None
-        self._propose(BY_PPN, model, body)
+        self._propose(str(body.get("source", BY_PPN)), model, body)
 
     def _propose(self, source: str, model: str, body: dict[str, Any]) -> None:
         self._show(body)

@@ -62,6 +62,9 @@ class Dock(Protocol):
     def fill_holes(self) -> None:
         """Fill the holes of an object."""
 
+    def propagate(self) -> None:
+        """Propagate over the loop, or stop."""
+
     def play(self) -> None:
         """Play the loop, or stop."""
 
@@ -107,6 +110,9 @@ SHORTCUTS: tuple[Shortcut, ...] = (
     Shortcut("PageDown", "next keyframe",
              "Go to the frame after this one, of a loop, that you accepted or made.",
              lambda w: w.session.loops.step_keyframe(1)),
+    Shortcut("Control-L", "propagate",
+             "Propose on all frames of the loop what is on those that are yours; or stop.",
+             lambda w: w.propagate()),
     Shortcut("\\", "play", "Play the loop at its own rate, or stop.", lambda w: w.play()),
     Shortcut("N", "next untouched", "Go to the next image without labels.",
              lambda w: w.session.navigation.next_untouched()),

@@ -197,6 +197,10 @@ class UltrasoundWidget(QWidget):
         """Show the images as a grid with their contours."""
         self.overview.look()
 
+    def propagate(self) -> None:
+        """Propagate over the loop that is shown, or stop."""
+        self.strip.toggle_propagation()
+
     def play(self) -> None:
         """Play the loop that is shown, or stop."""
         self.strip.toggle_play()

@@ -6,11 +6,16 @@ functions call, so that the window can name them without it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..core.errors import UsgsegError
-from ..core.types import BoolArray, Prompts, TextPrompt
+from ..core.types import BoolArray, FrameObjects, Prompts, TextPrompt
+from ..models.interfaces import RgbFrames
 from ..segmentation.postprocess import PostprocessSettings
 from ..segmentation.propose import Proposal, propose_auto, propose_prompts, propose_text
 from .loaded_models import ImageSource, LoadedModels
@@ -48,6 +53,14 @@ class Found:
     seconds: float
     notes: tuple[str, ...] = ()
     fell_back: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Propagated:
+    """What was found on a frame of a loop, and the model that carried it there."""
+
+    found: FrameObjects
+    model_id: str
 
 
 def load_segmenter(models: LoadedModels, name: str) -> str:
@@ -167,6 +180,53 @@ def segment_learned(
     found = propose_auto(models.ppn(learned.folder, network), embedding, cleaning)
     model_id = f"{learned.name}@{network.model_id}"
     return Found(found.items, model_id, models.elapsed(), found.notes)
+
+
+def propagate(
+    models: LoadedModels,
+    path: Path,
+    segmenter: str,
+    keyframes: Mapping[int, Mapping[int, BoolArray]],
+    wanted: tuple[int, ...],
+) -> dict[int, str]:
+    """Carry the objects of some frames of a loop to others; each is told as soon as it is known.
+
+    Args:
+        models: that are loaded.
+        path: of the loop.
+        segmenter: by name.
+        keyframes: masks (H, W) by the number of their object, by frame.
+        wanted: the other frames.
+
+    Returns:
+        What is wrong with frames that could not be decoded, and were not told, by frame.
+    """
+    from ..io.images import Loop
+    from ..io.reading.files import open_frames
+    from ..segmentation.propagation import propagator_for
+
+    propagator = propagator_for(models.segmenter(segmenter))
+    with open_frames(path) as file, models.giving_way():
+        frames = Loop(file)
+        patient = _GivingWay(frames, models)
+        for found in propagator.propagate(patient, keyframes, wanted):
+            if found.frame not in frames.broken:
+                models.tell(Propagated(found, propagator.model_id))
+    return {frame: frames.broken[frame] for frame in wanted if frame in frames.broken}
+
+
+class _GivingWay:
+    """Frames that are read while nobody waits for anything else, and as long as they are wanted."""
+
+    def __init__(self, frames: RgbFrames, models: LoadedModels) -> None:
+        self._frames, self._models = frames, models
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, frame: int) -> NDArray[np.uint8]:
+        self._models.give_way()
+        return self._frames[frame]
 
 
 def make_phantoms(models: LoadedModels, folder: Path) -> None:

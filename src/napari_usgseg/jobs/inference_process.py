@@ -6,7 +6,7 @@ the program that started it and ends when its standard input closes.
 
 A message to it is ``(number, function, args, lane, urgent)``, or the number of a job that nobody
 waits for any more; it answers ``(number, word)``, where the word is an ``Outcome``, ``MISSING`` or
-``DROPPED``.
+``DROPPED``, or before that what the job has ``Told``.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from typing import Any, BinaryIO, cast
 from cachetools import LRUCache
 
 from .loaded_models import KEPT_IMAGES, ImageSource, LoadedModels, MissingImageError
-from .runner import Job, Lane, Outcome, Scope
+from .runner import IN_THE_BACKGROUND, Job, Lane, Outcome, Scope, Told
 from .wire import own_streams, receive, send, start
 
 MODULE = "napari_usgseg.jobs.inference_process"
 MISSING, DROPPED = "missing", "dropped"
 MODEST = 10
-"""The niceness of the lane that prefetches."""
+"""The niceness of the lanes in the background."""
 STOP_SECONDS = 5.0
 
 Answer = Callable[[Any], None]
@@ -51,7 +51,7 @@ class _Owed:
 
 
 class InferenceProcess:
-    """Runner of the three inference lanes; the process starts at the first job.
+    """Runner of the inference lanes; the process starts at the first job.
 
     A process that dies is started anew at the next job; what it owed is answered with an error, so
     nobody waits in vain.
@@ -76,7 +76,7 @@ class InferenceProcess:
         self._queue.put(("do", number))
 
     def cancel(self, job: Job) -> None:
-        """Begin a job no more that waits, for its outcome is not taken."""
+        """Begin a job no more that waits, and end one that looks out for it; nobody waits."""
         with self._guard:
             numbers = [number for number, owed in self._owed.items() if owed.job is job]
         for number in numbers:
@@ -184,6 +184,9 @@ class InferenceProcess:
             owed = self._owed.get(number)
             if owed is None:
                 return
+            if isinstance(word, Told):
+                owed.answer(word.word)
+                return
             again = word == MISSING and not self._closing
             if again:  # it has forgotten the image: once more, with the pixels
                 for value in owed.job.args:
@@ -210,7 +213,8 @@ class InferenceProcess:
 class LaneThread(threading.Thread):
     """One thread with a queue: what ends with a proposal first, and then in order.
 
-    ``modest`` has it, and the threads that torch starts for it, leave the processors to others.
+    A lane in the background, and the threads that torch starts for it, leave the processors to
+    others.
     """
 
     def __init__(
@@ -219,6 +223,8 @@ class LaneThread(threading.Thread):
         super().__init__(name=lane.value, daemon=True)
         self._lane, self._models, self._answer = lane, models, answer
         self._waiting: list[Task] = []
+        self._at_work: int | None = None
+        self._is_dropped = False
         self._changed = threading.Condition()
 
     def put(self, task: Task) -> None:
@@ -229,8 +235,9 @@ class LaneThread(threading.Thread):
             self._changed.notify()
 
     def cancel(self, number: int) -> None:
-        """Drop a task that waits here."""
+        """Drop a task that waits here, and have the one that is at work told that it is dropped."""
         with self._changed:
+            self._is_dropped = self._is_dropped or number == self._at_work
             found = [task for task in self._waiting if task[0] == number]
             for task in found:
                 self._waiting.remove(task)
@@ -239,7 +246,7 @@ class LaneThread(threading.Thread):
 
     def run(self) -> None:
         """Do tasks for ever."""
-        if self._lane is Lane.PREFETCH and sys.platform == "linux":  # where threads have priorities
+        if self._lane in IN_THE_BACKGROUND and sys.platform == "linux":  # threads have priorities
             with contextlib.suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), MODEST)
         while True:
@@ -247,8 +254,15 @@ class LaneThread(threading.Thread):
                 while not self._waiting:
                     self._changed.wait()
                 number, function, args, lane, _ = self._waiting.pop(0)
+                self._at_work, self._is_dropped = number, False
+
+            def tell(word: Any, number: int = number) -> None:
+                self._answer(number, Told(word))
+
             try:
-                word: Any = self._models.run(function, *args, lane=lane)
+                word: Any = self._models.run(
+                    function, *args, lane=lane, tell=tell, is_dropped=lambda: self._is_dropped
+                )
             except MissingImageError:
                 word = MISSING
             self._answer(number, word)
@@ -264,7 +278,7 @@ def serve(tasks: BinaryIO, answers: BinaryIO, models: LoadedModels) -> None:
 
     lanes = {
         lane: LaneThread(lane, models, answer)
-        for lane in (Lane.CLICKS, Lane.PHRASES, Lane.PREFETCH)
+        for lane in (Lane.CLICKS, Lane.PHRASES, *IN_THE_BACKGROUND)
     }
     for lane in lanes.values():
         lane.start()

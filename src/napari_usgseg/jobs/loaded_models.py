@@ -18,11 +18,12 @@ from cachetools import LRUCache, cached
 from cachetools.keys import hashkey
 from numpy.typing import NDArray
 
+from ..core.errors import Cancelled
 from ..core.types import ImageEmbedding
 from ..models.embedding_cache import CachePlace, CacheWriter, EmbeddingCache
 from ..models.interfaces import Detector, Segmenter
 from ..models.ppn.card import AutoSegmenter
-from .runner import Lane, Outcome, outcome_of
+from .runner import IN_THE_BACKGROUND, Lane, Outcome, outcome_of
 
 KEPT_IMAGES = 6
 KEPT_MODELS = 2
@@ -131,8 +132,8 @@ def _keeping(
 class LoadedModels:
     """Models, images and embeddings of the last few jobs; safe from several threads.
 
-    What a job in ``Lane.PREFETCH`` asks for stands still, between two parts of a network, while a
-    job of another lane is done.
+    What a job in a lane ``IN_THE_BACKGROUND`` asks for stands still, between two parts of a
+    network, while a job of another lane is done.
 
     Args:
         load_segmenter: from a name; None is the registry's.
@@ -164,13 +165,28 @@ class LoadedModels:
         self._job = threading.local()
         self.writer = CacheWriter()
 
-    def run(self, function: Callable[..., Any], *args: Any, lane: Lane = Lane.CLICKS) -> Outcome:
+    def run(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        lane: Lane = Lane.CLICKS,
+        tell: Callable[[Any], None] = lambda word: None,
+        is_dropped: Callable[[], bool] = lambda: False,
+    ) -> Outcome:
         """Do a job on this thread: ``function(self, *args)``.
+
+        Args:
+            function: of the job.
+            args: the others of its arguments.
+            lane: that it is in.
+            tell: is given what the job says on its way.
+            is_dropped: says whether nobody waits for it any more.
 
         Raises:
             MissingImageError: its pixels are needed.
         """
-        self._job.is_prefetch = lane is Lane.PREFETCH
+        self._job.tell, self._job.is_dropped = tell, is_dropped
+        self._job.gives_way = lane in IN_THE_BACKGROUND
         self._job.start = time.perf_counter()
         missing = False
 
@@ -181,13 +197,32 @@ class LoadedModels:
             except MissingImageError:
                 missing = True
 
-        with contextlib.nullcontext() if self._job.is_prefetch else self._gate.urgent():
+        with contextlib.nullcontext() if self._job.gives_way else self._gate.urgent():
             outcome = outcome_of(
                 work, "try another model", "not enough memory; choose a smaller model"
             )
         if missing:
             raise MissingImageError
         return outcome
+
+    def tell(self, word: Any) -> None:
+        """Say something on the way of this thread's job, which ``Job.told`` hears."""
+        self._job.tell(word)
+
+    def give_way(self) -> None:
+        """Stand still while a person's own job is done, in a job in the background.
+
+        Raises:
+            Cancelled: nobody waits for this thread's job any more.
+        """
+        if self._job.gives_way:
+            self._gate.give_way("")
+        if self._job.is_dropped():
+            raise Cancelled
+
+    def giving_way(self) -> contextlib.AbstractContextManager[None]:
+        """A block that does ``give_way`` before each part of a network that this thread runs."""
+        return pausing(self.give_way)
 
     def elapsed(self) -> float:
         """Seconds since this thread's job began."""
@@ -214,7 +249,7 @@ class LoadedModels:
         """
         if source.pixels is not None:
             self.pixels(source)
-        if self._job.is_prefetch:
+        if self._job.gives_way:
             self._gate.give_way(source.key)
             return self._embedding(self.segmenter(segmenter_name), source)
         segmenter = self.segmenter(segmenter_name)
@@ -228,7 +263,7 @@ class LoadedModels:
         if found is not None:
             return found
         pixels = self.pixels(source)
-        with self._pausing(source.key) if self._job.is_prefetch else contextlib.nullcontext():
+        with self._pausing(source.key) if self._job.gives_way else contextlib.nullcontext():
             embedding = segmenter.embed(pixels, source.key)
         if cache is not None:
             self.writer.put(cache, embedding)

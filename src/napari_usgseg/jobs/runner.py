@@ -22,15 +22,21 @@ Callback = Callable[[Any], None]
 class Lane(StrEnum):
     """Where a job runs; the lanes run side by side, each does its jobs one by one.
 
-    The first three are in the inference process: for what a click waits for, for searches, and for
-    images around the current one, which stands still while one of the other two works.
+    The first four are in the inference process: for what a click waits for, for searches, for
+    images around the current one, and for loops. The last two stand still while one of the first
+    two works.
     """
 
     CLICKS = "clicks"
     PHRASES = "phrases"
     PREFETCH = "prefetch"
+    LOOPS = "loops"
     FILES = "files"
     TRAINING = "training"
+
+
+IN_THE_BACKGROUND = (Lane.PREFETCH, Lane.LOOPS)
+"""The lanes that give way to the person."""
 
 
 class Scope(StrEnum):
@@ -49,6 +55,13 @@ class Outcome:
 
     result: Any = None
     error: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Told:
+    """What a job says on its way, from one process to another."""
+
+    word: Any
 
 
 def outcome_of(work: Callable[[], Any], remedy: str, memory: str, disk: str = "") -> Outcome:
@@ -92,7 +105,7 @@ class Job:
         done: called with the result.
         failed: called with the error, one sentence with the cure.
         late: called with the result of a job that was dropped, for what must not be lost.
-        told: called with each message on the way; trainings have some.
+        told: called with each message on the way; trainings have some, and propagation.
     """
 
     number: int
@@ -196,13 +209,18 @@ class Jobs:
             self.drop(job)
         return bool(found)
 
+    def retell(self, key: str, text: str) -> None:
+        """Say another text of the jobs of a key from now on."""
+        for job in self._named((key,)):
+            job.text = text
+
     def awaits(self, *names: str) -> bool:
         """True where a job of one of these keys or scopes is awaited."""
         return bool(self._named(names))
 
     def text(self) -> str:
         """What goes on, or "" where nothing does that is worth a word."""
-        lanes = [Lane.FILES, Lane.PHRASES, Lane.CLICKS, Lane.PREFETCH, Lane.TRAINING]
+        lanes = [Lane.FILES, Lane.PHRASES, Lane.CLICKS, Lane.PREFETCH, Lane.LOOPS, Lane.TRAINING]
         loud = [job for job in self.awaited.values() if job.text]
         first = min(loud, key=lambda job: (job.aside, lanes.index(job.lane)), default=None)
         return "" if first is None else first.text

@@ -100,6 +100,11 @@ class RgbFrames(Protocol):
 class Propagator(Protocol):
     """Objects of some frames of a loop to its other frames."""
 
+    @property
+    def model_id(self) -> str:
+        """Name of the way, and content hash of the weights where it has any."""
+        ...
+
     def propagate(
         self,
         frames: RgbFrames,

@@ -262,6 +262,7 @@ class EventLog:
             None if states is None else (ImageState(states[0]), ImageState(states[1])),
             None if tables is None else (table_from_json(tables[0]), table_from_json(tables[1])),
             tuple(self.read_step(part) for part in self._parts(number)),
+            number,
         )
 
     def accepted_proposal(self, image_id: str) -> ImageProposal:
@@ -280,13 +281,10 @@ class EventLog:
     def unasked(self, image_id: str) -> dict[str, Any] | None:
         """The body of the event that brought what is proposed on an image, nobody asking there.
 
-        None where nothing is proposed, or a person has had a part in it since.
+        That may be nothing. None where a person has had a part in it since, or nobody proposed.
         """
-        document = self.image(image_id).document
-        if document is None:
-            return None
-        objects = self._objects(document)
         made = self.made(image_id)
+        objects = self._objects(self.image(image_id).document) if made else []
         return next((body for name, body in made if self._objects(name) == objects), None)
 
     def made(self, image_id: str) -> list[tuple[str | None, dict[str, Any]]]:
@@ -308,7 +306,7 @@ class EventLog:
 
     def _objects(self, document: str | None) -> Any:
         """What a document says of its objects, whichever of them is under work."""
-        return () if document is None else unpack(self.database.blob(document))["objects"]
+        return [] if document is None else unpack(self.database.blob(document))["objects"]
 
     def _parts(self, number: int) -> list[int]:
         """The serials of the parts of an edit of several images."""

@@ -231,8 +231,8 @@ class Edit:
     """One thing that a person did; each part is (before, after), or None where not touched.
 
     ``image_id`` is the image on which it was done, or None for classes and for an edit of several
-    images; ``parts`` are what such a one does on each. The event of a part has the serial that
-    follows: 1 + its index after that of the edit.
+    images; ``parts`` are what such a one does on each, and ``number`` is the serial of the event of
+    a part.
     """
 
     name: str
@@ -242,6 +242,7 @@ class Edit:
     state: tuple[ImageState, ImageState] | None = None
     table: tuple[ClassTable, ClassTable] | None = None
     parts: tuple[Edit, ...] = ()
+    number: int | None = None
 
     def inverse(self) -> Edit:
         """The edit that takes this one back."""
@@ -253,6 +254,7 @@ class Edit:
             None if self.state is None else self.state[::-1],
             None if self.table is None else self.table[::-1],
             tuple(part.inverse() for part in self.parts),
+            self.number,
         )
 
 

@@ -156,7 +156,8 @@ class StatusLine(QWidget):
         if self.label.styleSheet() != style:
             self.label.setStyleSheet(style)
         self.busy.set_busy(status.busy)
-        self.cancel.setVisible(self._session.jobs.awaits("step", Scope.PROPOSAL))
+        awaits = self._session.jobs.awaits("step", Scope.PROPOSAL)
+        self.cancel.setVisible(awaits or self._session.loops.is_running)
 
     def text(self) -> str:
         """What it says now."""
@@ -166,3 +167,4 @@ class StatusLine(QWidget):
         self._session.undo_navigation.stop()
         self._session.jobs.cancel("step")
         self._session.prompting.cancel()
+        self._session.loops.stop()

@@ -31,6 +31,10 @@ LEGEND = (
     "green where nothing is there. Pink: for review. Keyframes, which are yours, stand out above. "
     "Click or drag to go to a frame; Shift+drag marks frames to accept."
 )
+ACCEPTS = (
+    "Accept what is proposed on the marked frames, or on all; one step of undo. Shift+drag on the "
+    "bar marks frames."
+)
 HEIGHT, KEYFRAME = 30, 6
 """Of the bar, and of that by which keyframes stand out, in pixels."""
 
@@ -164,11 +168,14 @@ class LoopStrip(QWidget):
         self.play = explain(button("Play", "", self.toggle_play), "play")
         self.after = explain(button("key ▶", "", self._to_keyframe_after), "next keyframe")
         self.where = one_line()
+        self.propagate = explain(button("Propagate", "", self.toggle_propagation), "propagate")
+        self.accept = button("Accept all", ACCEPTS, self._accept)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 2, 4, 2)
         layout.setSpacing(2)
         layout.addWidget(self.bar)
-        layout.addLayout(row(self.before, self.play, self.after, self.where, stretch=3))
+        controls = (self.before, self.play, self.after, self.where, self.propagate, self.accept)
+        layout.addLayout(row(*controls, stretch=3))
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._tick)
@@ -177,6 +184,8 @@ class LoopStrip(QWidget):
         self.bar.chosen.connect(self._go)
         loops.changed.connect(self.refresh)
         loops.peeked_at.connect(self.refresh)
+        session.status_changed.connect(self._show_controls)
+        self.bar.marked.connect(self._show_controls)
         self.hide()
 
     # -- where it is ---------------------------------------------------------------------------
@@ -198,7 +207,21 @@ class LoopStrip(QWidget):
         here = loops.here
         count = len(loops.frames)
         self.where.setText("" if here is None else f"frame {here + 1} of {count}")
+        self._show_controls()
         self.bar.update()
+
+    def _show_controls(self, _: object = None) -> None:
+        """Say what the buttons would do now."""
+        loops = self._session.loops
+        self.propagate.setText("Stop" if loops.is_running else "Propagate")
+        waiting = sum(loops.state_of(n) is ImageState.PROPOSED for n in self._to_accept())
+        which = "marked" if self.bar.marks else "all"
+        self.accept.setText(f"Accept {which} ({waiting})")
+        self.accept.setEnabled(waiting > 0 and not self._session.read_only)
+
+    def _to_accept(self) -> range:
+        """The frames that are marked, or else all."""
+        return self.bar.marks or range(len(self._session.loops.frames))
 
     def _show(self, is_loop: bool) -> None:
         docked = self.parent() not in (self._owner, None)
@@ -219,6 +242,18 @@ class LoopStrip(QWidget):
         self.setParent(self._owner)
 
     # -- what the person does ------------------------------------------------------------------
+
+    def toggle_propagation(self) -> None:
+        """Propagate over the loop; or stop where that goes on."""
+        loops = self._session.loops
+        if loops.is_running:
+            loops.stop()
+        else:
+            loops.propagate()
+
+    def _accept(self) -> None:
+        self._session.loops.accept(self._to_accept())
+        self.bar.forget_marks()
 
     def toggle_play(self) -> None:
         """Play the loop at its own rate from here on, over and over; or stop at the frame shown."""

@@ -38,6 +38,8 @@ REACH = 6
 class FlowPropagator:
     """A `Propagator` by anchored optical flow, for grey or colour frames of any size."""
 
+    model_id = "flow"
+
     def propagate(
         self, frames: RgbFrames, keyframes: Mapping[int, Objects], wanted: Iterable[int]
     ) -> Iterator[FrameObjects]:

@@ -41,6 +41,7 @@ class MemoryPropagator:
             raise ModelError(f"{segmenter.model_id} has no memory of frames: take FlowPropagator")
         self._segmenter = segmenter
         self._net = segmenter.net
+        self.model_id = segmenter.model_id
 
     @torch.inference_mode()
     def propagate(
