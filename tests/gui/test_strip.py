@@ -269,9 +269,9 @@ def test_prompt_propagate_correct_undo_accept_all_export_import(at_loop, tmp_pat
     assert at_loop.layer("proposal").data.any()
     before = {n: proposed(session, n)[0] for n in range(1, FRAMES)}
     rows, columns = np.nonzero(before[6])
-    at_loop.click(float(columns.mean()), float(rows.max()) + 6)
+    at_loop.click(float(columns[rows == rows.min()].mean()), float(rows.min()) - 6)
     at_loop.settle()
-    assert session.loops.is_keyframe(6)
+    at_loop.wait(lambda: session.loops.is_keyframe(6))
     corrected = proposed(session, 6)[0]
     assert (corrected != before[6]).any()
     strip.propagate.click()
@@ -323,5 +323,5 @@ def test_a_run_can_be_stopped_and_clicks_go_on_meanwhile(at_loop, tmp_path):
     finished(at_loop)
     states = [session.loops.state_of(frame) for frame in range(150)]
     assert states[149] is ImageState.PROPOSED
-    assert session.loops.is_keyframe(149)
+    at_loop.wait(lambda: session.loops.is_keyframe(149))
     assert 4 <= states.count(ImageState.PROPOSED) <= 150

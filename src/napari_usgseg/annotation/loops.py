@@ -345,6 +345,7 @@ class Loops:
             parts.append((part, propagate.note(word.found, came_from, word.model_id)))
         if parts:
             run.step = document.begin(PROPAGATE) if run.step is None else run.step
+            self._unasked.update(part.image_id for part, _ in parts if part.image_id)
             document.add_parts(run.step, parts)
         run.writes = False
         text = f"Propagating: {len(run.done)} of {_frames(len(run.plan.wanted))}..."
