@@ -235,8 +235,10 @@ def propose_the_lesion(person, loop, frame) -> None:
 
 
 def finished(person) -> None:
-    person.wait(lambda: not person.session.loops.is_running)
+    session = person.session
+    person.wait(lambda: not session.loops.is_running)
     person.settle()
+    person.wait(lambda: not session.outbox.of(session.store))
 
 
 def proposed(session, frame):

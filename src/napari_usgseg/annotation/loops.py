@@ -114,7 +114,7 @@ class Loops:
 
     def state_of(self, frame: int) -> ImageState:
         """The state of a frame of the loop."""
-        return self._document.state_of(self.frames[frame].image_id)
+        return self._queue.state_of(self.frames[frame].image_id)
 
     def is_keyframe(self, frame: int) -> bool:
         """True where what is on a frame is a person's."""
