@@ -309,21 +309,21 @@ def test_prompt_propagate_correct_undo_accept_all_export_import(at_loop, tmp_pat
 
 def test_a_run_can_be_stopped_and_clicks_go_on_meanwhile(at_loop, tmp_path):
     session, strip = at_loop.session, at_loop.widget.strip
-    loop = write_loop(tmp_path / "long", "heart.tif", 150, (256, 320))
+    loop = write_loop(tmp_path / "long", "heart.tif", 60, (192, 256))
     at_loop.open(tmp_path / "long")
-    propose_the_lesion(at_loop, loop, 75)
+    propose_the_lesion(at_loop, loop, 30)
     strip.propagate.click()
     at_loop.wait(lambda: session.loops.run is not None and len(session.loops.run.done) > 3)
     assert strip.propagate.text() == "Stop"
     assert at_loop.widget.status.cancel.isVisible()
-    session.loops.go(149)
+    session.loops.go(59)
     at_loop.wait(lambda: session.loaded is not None)
-    session.prompting.add_box((40, 40), (120, 120))
+    session.prompting.add_box((40, 40), (90, 90))
     at_loop.wait(lambda: session.proposal.has_masks and not session.proposal.pending)
     if session.loops.is_running:
         strip.propagate.click()
     finished(at_loop)
-    states = [session.loops.state_of(frame) for frame in range(150)]
-    assert states[149] is ImageState.PROPOSED
-    at_loop.wait(lambda: session.loops.is_keyframe(149))
-    assert 4 <= states.count(ImageState.PROPOSED) <= 150
+    states = [session.loops.state_of(frame) for frame in range(60)]
+    assert states[59] is ImageState.PROPOSED
+    at_loop.wait(lambda: session.loops.is_keyframe(59))
+    assert 4 <= states.count(ImageState.PROPOSED) <= 60
