@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
 from dataclasses import dataclass
 from types import FrameType
 
+import psutil
 from qtpy.QtCore import Qt, QTimer
 
 TICK_MS = 5
@@ -24,7 +26,10 @@ class Gap:
         milliseconds: between two turns of a timer that is due every ``TICK_MS``.
         own_ms: the processor time that the main thread used in it.
         queued_ms: that other programs kept the processors from it; the rest it spent waiting for
-            the disk or for a lock. 0 where the system does not say (it is Linux that does).
+            the disk, for a lock or for who draws. 0 where the system does not say (it is Linux that
+            does).
+        work_ms: the processor time that all threads of the window and the X server used in it: no
+            gap would be longer on a quiet machine, but for waiting for the disk.
         step: what the script was doing.
         stack: of the main thread while it lasted, innermost call first; "" if it was not seen.
     """
@@ -32,11 +37,13 @@ class Gap:
     milliseconds: float
     own_ms: float
     queued_ms: float
+    work_ms: float
     step: str
     stack: str
 
     def __str__(self) -> str:
-        parts = f"own {self.own_ms:.0f} ms, queued {self.queued_ms:.0f} ms"
+        parts = f"own {self.own_ms:.0f} ms, queued {self.queued_ms:.0f} ms, "
+        parts += f"work {self.work_ms:.0f} ms"
         return f"{self.milliseconds:.0f} ms, {parts}, {self.step}: {self.stack}"
 
 
@@ -52,12 +59,13 @@ class Watchdog:
         self.longest = 0.0
         self.longest_own = 0.0
         self.longest_ours = 0.0
-        """Of gaps less what others kept the processors: what a quiet machine would show."""
+        """Of gaps less what others kept the processors: what a quiet machine would show at most."""
         self.turns = 0
         self.gaps: list[Gap] = []
         self._keep_ms = keep_ms
         self._last = time.perf_counter()
-        self._own, self._queued = time.thread_time(), queued_ms()
+        self._own, self._queued, self._work = time.thread_time(), queued_ms(), 0.0
+        self._server = x_server()
         self._seen: list[str] = []
         self._main = threading.get_ident()
         self._running = False
@@ -69,6 +77,7 @@ class Watchdog:
         """Begin to measure; the time before is no gap."""
         self._last = time.perf_counter()
         self._own, self._queued = time.thread_time(), queued_ms()
+        self._work = self._work_ms()
         self.longest = self.longest_own = self.longest_ours = 0.0
         self._running = True
         self._timer.start(TICK_MS)
@@ -90,16 +99,29 @@ class Watchdog:
     def _tick(self) -> None:
         now, own, queued = time.perf_counter(), time.thread_time(), queued_ms()
         gap, own_gap = 1000 * (now - self._last), 1000 * (own - self._own)
-        queued_gap = queued - self._queued
-        self._last, self._own, self._queued = now, own, queued
+        work = self._work_ms()
+        queued_gap, work_gap = queued - self._queued, min(work - self._work, gap)
+        self._last, self._own, self._queued, self._work = now, own, queued, work
         self.turns += 1
         self.longest = max(self.longest, gap)
         self.longest_own = max(self.longest_own, own_gap)
-        self.longest_ours = max(self.longest_ours, gap - queued_gap)
+        stack = self._seen[-1] if self._seen else ""
+        found = Gap(gap, own_gap, queued_gap, work_gap, self.step, stack)
+        self.longest_ours = max(self.longest_ours, ours(found))
         if gap > self._keep_ms:
-            stack = self._seen[-1] if self._seen else ""
-            self.gaps.append(Gap(gap, own_gap, queued_gap, self.step, stack))
+            self.gaps.append(found)
         self._seen.clear()
+
+    def _work_ms(self) -> float:
+        """Processor time of this process and of the X server so far."""
+        seconds = time.process_time()
+        if self._server is not None:
+            try:
+                spent = self._server.cpu_times()
+                seconds += spent.user + spent.system
+            except psutil.Error:
+                self._server = None
+        return 1000 * seconds
 
     def _look(self) -> None:
         """Body of the thread that sees what the main thread is at while it does not turn."""
@@ -122,8 +144,8 @@ def stack_of(frame: FrameType | None) -> list[str]:
 
 
 def ours(gap: Gap) -> float:
-    """The part of a gap that is not other programs'."""
-    return gap.milliseconds - gap.queued_ms
+    """The part of a gap that is not other programs', of whoever keeps it waiting."""
+    return min(gap.milliseconds - gap.queued_ms, gap.work_ms)
 
 
 def queued_ms() -> float:
@@ -133,6 +155,15 @@ def queued_ms() -> float:
             return int(file.read().split()[1]) / 1e6
     except (OSError, IndexError, ValueError):
         return 0.0
+
+
+def x_server() -> psutil.Process | None:
+    """The virtual X server that this window is drawn on; None on another screen."""
+    display = os.environ.get("DISPLAY", "none").partition(".")[0]
+    for process in psutil.process_iter(["name", "cmdline"]):
+        if process.info["name"] == "Xvfb" and display in (process.info["cmdline"] or ()):
+            return process
+    return None
 
 
 def short(path: str) -> str:
