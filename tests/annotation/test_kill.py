@@ -18,7 +18,9 @@ from PIL import Image
 
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.project.project import Project
+from napari_usgseg.project.records import ImageState
 from tests.support.bench import SIZE_HW, Bench
+from tests.support.cine import write_loop
 from tests.support.labelling import follow_anew, label_path, tables
 from tests.support.nursery import exported
 
@@ -187,6 +189,47 @@ def test_killed_fifty_times_nothing_is_torn_and_at_most_the_last_action_is_missi
             exports += check_export(folder)
     assert most_events > 200, "the people did too little before they were killed"
     assert exports > 10
+
+
+def test_killed_in_a_propagation_nothing_accepted_is_lost_and_the_next_run_does_the_rest(
+    nursery: Nursery, tmp_path: Path
+) -> None:
+    rng = random.Random(1)
+    write_loop(tmp_path / "loop", "b.tif", 40, SIZE_HW)
+    log = tmp_path / "acknowledged"
+    cut_short = 0
+    for kill in range(10):
+        folder = tmp_path / str(kill)
+        folder.mkdir()
+        os.link(tmp_path / "loop" / "b.tif", folder / "b.tif")
+        nursery.labels_until_killed("loop", kill, folder, log, rng.uniform(0.1, 0.8))
+        if not check(folder, log):
+            continue
+        check_undo(folder)
+        accepted = accepted_maps(folder)
+        bench = Bench(folder)
+        session = bench.session
+        session.navigation.open_folder(folder)
+        last, left = session.undo_stack.next_undo, session.image_queue.count(ImageState.UNTOUCHED)
+        if last is not None and last.name == "propagate" and left:
+            cut_short += 1
+            session.loops.propagate()
+            assert session.image_queue.count(ImageState.UNTOUCHED) == 0
+        session.close()
+        for image_id, labels in accepted_maps(folder).items():
+            assert np.array_equal(accepted.pop(image_id), labels)
+        assert not accepted
+    assert cut_short, "no run was cut short"
+
+
+def accepted_maps(folder: Path) -> dict[str, np.ndarray]:
+    """The label maps that are accepted in a folder."""
+    store = Project(folder, write=False)
+    states = {record: store.log.image(record.image_id).state for record in store.records}
+    accepted = [record for record, state in states.items() if state is ImageState.ACCEPTED]
+    found = {record.image_id: store.read_labels(record) for record in accepted}
+    store.close()
+    return found
 
 
 def check_migrated(folder: Path, maps: dict[str, np.ndarray], log: Path) -> int:

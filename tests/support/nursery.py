@@ -18,11 +18,28 @@ import numpy as np
 from PIL import Image
 
 from tests.support.bench import Bench, act
+from tests.support.cine import write_loop
 
 ACTIONS = (
     *("point", "box", "find", "accept", "accept", "paint", "undo", "undo", "redo", "class"),
     *("next", "next", "previous", "skip"),
 )
+
+
+ON_A_LOOP = ("box", "point", "accept", "next", "undo", "redo", *["propagate"] * 3, "accept range")
+
+
+def act_on_a_loop(session, rng: random.Random) -> None:
+    """Do something with a loop; a propagation puts its frames on disk one by one."""
+    action, loops = rng.choice(ON_A_LOOP), session.loops
+    if action == "propagate":
+        loops.propagate()
+    elif action == "accept range":
+        first = rng.randrange(len(loops.frames))
+        loops.accept(range(first, min(first + 4, len(loops.frames))))
+    else:
+        loops.go(rng.randrange(len(loops.frames)))
+        act(session, action, rng.randrange(60), rng.randrange(40))
 
 
 def act_at_random(session, rng: random.Random) -> None:
@@ -44,8 +61,13 @@ def live(mode: str, seed: int, folder: Path, acknowledged: Path) -> None:
     session.settings = replace(session.settings, find_on_open=False)
     session.navigation.open_folder(folder)
     with acknowledged.open("a", buffering=1) as log:
+        if mode == "loop":
+            session.loops.go(20)
+            session.prompting.add_box((10, 10), (40, 40))
+            session.editing.accept()
+            session.loops.propagate()
         while True:
-            act_at_random(session, rng)
+            (act_on_a_loop if mode == "loop" else act_at_random)(session, rng)
             if mode == "export" and rng.random() < 0.3:
                 session.export(exported(folder), "ovary", "cyst", overwrite=True)
             if not session.outbox.of(session.store):
@@ -64,6 +86,12 @@ def warm_up() -> None:
         for _ in range(30):
             act_at_random(bench.session, rng)
         bench.session.export(folder / "exported", "ovary", "cyst")
+        bench.session.close()
+        write_loop(folder / "loop", "b.tif", 3, (60, 80))
+        bench = Bench(folder / "loop")
+        bench.session.navigation.open_folder(folder / "loop")
+        bench.session.prompting.add_box((10, 10), (40, 40))
+        bench.session.loops.propagate()
         bench.session.close()
 
 
