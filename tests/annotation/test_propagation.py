@@ -366,3 +366,29 @@ def test_a_frame_that_cannot_be_decoded_costs_itself_alone(tmp_path, loop):
     bench.session.loops.propagate()
     assert states(bench) == [PROPOSED] * 4 + [UNTOUCHED] + [PROPOSED] * 7
     assert "1 frame cannot be read" in bench.session.status.text
+
+
+def test_only_marked_frames_are_gone_to_where_some_are_marked(bench, loop):
+    draw(bench, 2, lesion(loop, 2))
+    bench.session.loops.propagate(range(1, 5))
+    assert states(bench) == [UNTOUCHED] + [PROPOSED] * 4 + [UNTOUCHED] * 7
+    bench.session.loops.propagate()
+    assert states(bench) == [PROPOSED] * 12
+
+
+def test_the_least_sure_frame_is_the_next_to_look_at_until_it_was_looked_at(bench, loop):
+    loops = bench.session.loops
+    assert not loops.go_to_least_sure()
+    draw(bench, 0, lesion(loop, 0))
+    draw(bench, 11, np.roll(lesion(loop, 11), 25, axis=1))
+    loops.propagate()
+    scores = [loops.score(n) for n in range(FRAMES)]
+    assert scores[0] is scores[11] is None, "they are the person's"
+    least = min(range(1, 11), key=lambda n: scores[n])
+    assert scores[least] < 0.8
+    assert loops.go_to_least_sure()
+    assert loops.here == least
+    again = opened_again(bench).session.loops
+    assert [again.score(n) for n in range(FRAMES)] == pytest.approx(scores, abs=1e-3)
+    again.accept(range(least, least + 1))
+    assert again.least_sure != least

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from psygnal import Signal
@@ -28,10 +29,13 @@ from .commands.propagate import Plan, Standing
 from .document import AnnotationDocument
 from .navigation import Navigation
 from .overview import Overview
+from .prefetch import warn_of
 from .state import Refused
 
 RATE = 20.0
 """Frames per second of a loop whose file does not say it."""
+SURE = 0.8
+"""A proposal with this score, or a greater one, is no frame to look at first."""
 
 
 @dataclass(eq=False, slots=True)
@@ -89,10 +93,12 @@ class Loops:
         self.run: Run | None = None
         self.peeked: Loaded | None = None
         self._wanted: int | None = None
-        self._unasked: set[str] = set()
+        self._scores: dict[str, float] = {}  # of what stands as a model made it
+        self._is_unread = False
         self._queue = document.image_queue
         document.opened.connect(self._on_opened)
         document.image_changed.connect(self._on_image)
+        document.image_loaded.connect(self._on_loaded)
         document.proposal_changed.connect(self._on_proposal)
         document.images_changed.connect(self._on_images)
         document.flushing.connect(self.land)
@@ -120,8 +126,25 @@ class Loops:
         """True where what is on a frame is a person's."""
         state = self.state_of(frame)
         if state is ImageState.PROPOSED:
-            return self.frames[frame].image_id not in self._unasked
+            return self.frames[frame].image_id not in self._scores
         return state in (ImageState.ACCEPTED, ImageState.EMPTY)
+
+    def count(self, state: ImageState, frames: range) -> int:
+        """How many of some frames are in a state."""
+        first = self._queue.index_of(self.frames[0].image_id) if self.frames else 0
+        return self._queue.count(state, range(first + frames.start, first + frames.stop))
+
+    def score(self, frame: int) -> float | None:
+        """How far a model trusts what it proposes on a frame, 0 to 1; None where it did not."""
+        is_proposed = self.state_of(frame) is ImageState.PROPOSED
+        return self._scores.get(self.frames[frame].image_id) if is_proposed else None
+
+    @property
+    def least_sure(self) -> int | None:
+        """The frame whose proposal a model trusts least, below ``SURE``: the next to look at."""
+        scores = {n: self.score(n) for n in range(len(self.frames))}
+        known = {n: score for n, score in scores.items() if score is not None and score < SURE}
+        return min(known, key=lambda n: known[n], default=None)
 
     # -- from frame to frame -------------------------------------------------------------------
 
@@ -129,6 +152,16 @@ class Loops:
         """Open a frame of the loop."""
         self._navigation.open_image(self.frames[frame].image_id)
         self._end_peek()
+
+    def go_to_least_sure(self) -> bool:
+        """Open the frame whose proposal is least sure; False where there is no unsure one."""
+        self._document.flush()
+        frame = self.least_sure
+        if frame is None:
+            self._document.say("No frame of this loop has an unsure proposal.")
+            return False
+        self.go(frame)
+        return True
 
     def step_keyframe(self, by: int) -> bool:
         """Open the next (1) or previous (-1) keyframe; False where there is none."""
@@ -178,6 +211,7 @@ class Loops:
         assert self._document.store is not None
 
         def take(loaded: Loaded) -> None:
+            warn_of(self._document, loaded)
             self.peeked = loaded
             self.peeked_at.emit()
             if self._wanted not in (None, wanted):
@@ -192,21 +226,25 @@ class Loops:
             scope=Scope.IMAGE,
             done=take,
             failed=lambda _: None,  # said where the frame is opened
+            late=lambda loaded: warn_of(self._document, loaded),
         )
 
     def _end_peek(self) -> None:
         self._wanted = None
+        self._document.jobs.cancel("peek")
         if self.peeked is not None:
-            self._document.jobs.cancel("peek")
             self.peeked = None
             self.peeked_at.emit()
 
     # -- propagation ---------------------------------------------------------------------------
 
-    def propagate(self) -> None:
+    def propagate(self, within: range | None = None) -> None:
         """Carry what is on the keyframes to the frames around them, in the background.
 
         What a person accepted, drew or has a part in stays. Undo takes a whole run back.
+
+        Args:
+            within: the frames to go to; None is all.
         """
         document = self._document
         document.flush()
@@ -227,6 +265,7 @@ class Loops:
                 frames.index(document.record),
                 settings.labelling,
                 settings.overwrite,
+                within or range(len(frames)),
                 lane=Lane.FILES,
                 key=PROPAGATE,
                 scope=Scope.FOLDER,
@@ -345,7 +384,8 @@ class Loops:
             parts.append((part, propagate.note(word.found, came_from, word.model_id)))
         if parts:
             run.step = document.begin(PROPAGATE) if run.step is None else run.step
-            self._unasked.update(part.image_id for part, _ in parts if part.image_id)
+            for part, body in parts:
+                self._scores[part.image_id or ""] = least_score(body)
             document.add_parts(run.step, parts)
         run.writes = False
         text = f"Propagating: {len(run.done)} of {_frames(len(run.plan.wanted))}..."
@@ -385,9 +425,15 @@ class Loops:
             queue.state_changed.connect(self._on_state)
         if frames != self.frames:
             self.frames = frames
-            self._unasked.clear()
-            self._look(frames)
+            self._scores.clear()
+            self._is_unread = True
         self.changed.emit()
+
+    def _on_loaded(self) -> None:
+        """The frame is shown: now there is time for the others."""
+        if self._is_unread:
+            self._is_unread = False
+            self._look(self.frames)
 
     def _on_state(self, image_id: str) -> None:
         if self.frames and self._queue.get(image_id).path == self.frames[0].path:
@@ -395,7 +441,8 @@ class Loops:
 
     def _on_proposal(self) -> None:
         record = self._document.record
-        if record in self.frames and self._document.labels is not None:
+        if record in self.frames and self._document.labels is not None and not self._is_unread:
+            assert record is not None
             self._look((record,))
 
     def _on_images(self, images: Sequence[str]) -> None:
@@ -409,20 +456,27 @@ class Loops:
         if not frames or document.store is None:
             return
 
-        def take(unasked: frozenset[str]) -> None:
-            self._unasked.difference_update(record.image_id for record in frames)
-            self._unasked.update(unasked)
+        def take(scores: dict[str, float]) -> None:
+            for record in frames:
+                self._scores.pop(record.image_id, None)
+            self._scores.update(scores)
             self.changed.emit()
 
         images = tuple(record.image_id for record in frames)
         document.ask(
-            unasked_on, document.store, images, lane=Lane.FILES, scope=Scope.FOLDER, done=take
+            scores_of, document.store, images, lane=Lane.FILES, scope=Scope.FOLDER, done=take
         )
 
 
-def unasked_on(store: LabelStore, images: Sequence[str]) -> frozenset[str]:
-    """Those of some images on which what is proposed stands as a model made it, nobody asking."""
-    return frozenset(image for image in images if store.log.unasked(image) is not None)
+def scores_of(store: LabelStore, images: Sequence[str]) -> dict[str, float]:
+    """The least score on each of some images where what is proposed stands as a model made it."""
+    found = ((image_id, store.log.unasked(image_id)) for image_id in images)
+    return {image_id: least_score(body) for image_id, body in found if body is not None}
+
+
+def least_score(body: dict[str, Any]) -> float:
+    """Of the objects that an event brought; 1 where it does not say how sure they are."""
+    return min(body.get("scores", {}).values(), default=1.0)
 
 
 WRITING = "propagated frames"
@@ -435,6 +489,7 @@ def plan_of(
     here: int,
     labelling: Labelling,
     overwrite: bool,
+    within: range,
 ) -> Plan | str:
     """The run that is due in a loop, or a sentence that says why there is none."""
     if len({record.size_hw for record in frames}) > 1:
@@ -449,7 +504,7 @@ def plan_of(
 
     standings = [standing_of(store, record) for record in frames]
     try:
-        return propagate.plan(standings, here, labels_of)
+        return propagate.plan(standings, here, labels_of, within)
     except (Refused, FileError) as error:
         return str(error)
 

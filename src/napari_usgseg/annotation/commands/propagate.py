@@ -68,13 +68,19 @@ class Plan:
     came_from: dict[int, dict[int, str]] = field(default_factory=dict)
 
 
-def plan(standings: Sequence[Standing], here: int, labels_of: Callable[[int], LabelMap]) -> Plan:
+def plan(
+    standings: Sequence[Standing],
+    here: int,
+    labels_of: Callable[[int], LabelMap],
+    within: range | None = None,
+) -> Plan:
     """The run that is due in a loop.
 
     Args:
         standings: of all frames.
         here: the frame that is shown; where a person has a part in none, it is what to begin from.
         labels_of: the label map (H, W) that a frame would have if it were accepted now.
+        within: the frames that may be gone to; None is all.
 
     Raises:
         Refused: there is nothing to propagate, or nowhere to.
@@ -93,7 +99,7 @@ def plan(standings: Sequence[Standing], here: int, labels_of: Callable[[int], La
     wanted: list[int] = []
     came_from: dict[int, dict[int, str]] = {}
     for frame, standing in enumerate(standings):
-        if frame in points or not standing.is_open:
+        if frame in points or not standing.is_open or (within and frame not in within):
             continue
         at = bisect(fixed, frame)
         around = {key: key_of(key) for key in fixed[max(at - 1, 0) : at + 1]}

@@ -7,8 +7,8 @@ from contextlib import suppress
 from typing import Any
 
 from napari.viewer import Viewer
-from qtpy.QtCore import QRectF, QSize, Qt, QTimer, Signal
-from qtpy.QtGui import QColor, QPainter
+from qtpy.QtCore import QPointF, QRectF, QSize, Qt, QTimer, Signal
+from qtpy.QtGui import QColor, QPainter, QPixmap, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from ...annotation.session import AnnotationSession
@@ -29,6 +29,7 @@ COLORS = {
 LEGEND = (
     "Grey: untouched. Orange: proposed by a model. Blue: proposed by you. Green: accepted, dark "
     "green where nothing is there. Pink: for review. Keyframes, which are yours, stand out above. "
+    "The darker an orange one from above, the less sure it is; the triangle is at the least sure. "
     "Click or drag to go to a frame; Shift+drag marks frames to accept."
 )
 ACCEPTS = (
@@ -59,6 +60,7 @@ class FrameBar(QWidget):
     def __init__(self, session: AnnotationSession) -> None:
         super().__init__()
         self._session = session
+        self._picture: QPixmap | None = None
         self._marks_from: int | None = None
         self.marks = range(0)
         self.setFixedHeight(HEIGHT)
@@ -86,9 +88,20 @@ class FrameBar(QWidget):
         unasked = state is ImageState.PROPOSED and not loops.is_keyframe(frame)
         return UNASKED if unasked else COLORS[state]
 
-    def paintEvent(self, event: Any) -> None:  # noqa: N802
-        """Draw all frames; a gap parts them where there is room for it."""
-        loops, painter = self._session.loops, QPainter(self)
+    def refresh(self) -> None:
+        """Draw the frames anew: what is on them is something else."""
+        self._picture = None
+        self.update()
+
+    def _frames(self) -> QPixmap:
+        """All frames; a gap parts them where there is room for it.
+
+        The less a model trusts a proposal, the more of it is dark; a sign is at the least sure one.
+        """
+        loops, made = self._session.loops, QPixmap(self.size() * self.devicePixelRatioF())
+        made.setDevicePixelRatio(self.devicePixelRatioF())
+        made.fill(Qt.GlobalColor.transparent)
+        painter = QPainter(made)
         count = len(loops.frames)
         gap = 1.0 if count and self.width() / count >= 4 else 0.0
         for frame in range(count):
@@ -96,7 +109,32 @@ class FrameBar(QWidget):
             if loops.is_keyframe(frame):
                 place.setTop(0)
                 place.setWidth(max(place.width(), 2 + gap))
-            painter.fillRect(place.adjusted(0, 0, -gap, 0), QColor(self.color_of(frame)))
+            place.setWidth(place.width() - gap)
+            painter.fillRect(place, QColor(self.color_of(frame)))
+            doubt = 1.0 - (loops.score(frame) or 1.0)
+            place.setHeight(min(place.height(), doubt * place.height()))
+            painter.fillRect(place, QColor(0, 0, 0, 150))
+        if (unsure := loops.least_sure) is not None:
+            at = self.place_of(unsure).center().x()
+            painter.setBrush(QColor(UNASKED))
+            painter.setPen(Qt.PenStyle.NoPen)
+            painter.drawPolygon(
+                QPolygonF([QPointF(at - 5, 0), QPointF(at + 5, 0), QPointF(at, KEYFRAME)])
+            )
+        painter.end()
+        return made
+
+    def resizeEvent(self, event: Any) -> None:  # noqa: N802
+        """Draw the frames as wide as there is room."""
+        self.refresh()
+        super().resizeEvent(event)
+
+    def paintEvent(self, event: Any) -> None:  # noqa: N802
+        """Show the frames, those that are marked, and where one is."""
+        loops, painter = self._session.loops, QPainter(self)
+        if self._picture is None:
+            self._picture = self._frames()
+        painter.drawPixmap(0, 0, self._picture)
         if self.marks:
             first, last = self.place_of(self.marks.start), self.place_of(self.marks.stop - 1)
             painter.fillRect(first.united(last), QColor(255, 255, 255, 90))
@@ -167,6 +205,7 @@ class LoopStrip(QWidget):
         self.before = explain(button("◀ key", "", self._to_keyframe_before), "previous keyframe")
         self.play = explain(button("Play", "", self.toggle_play), "play")
         self.after = explain(button("key ▶", "", self._to_keyframe_after), "next keyframe")
+        self.unsure = explain(button("Unsure", "", loops.go_to_least_sure), "least sure frame")
         self.where = one_line()
         self.propagate = explain(button("Propagate", "", self.toggle_propagation), "propagate")
         self.accept = button("Accept all", ACCEPTS, self._accept)
@@ -174,15 +213,15 @@ class LoopStrip(QWidget):
         layout.setContentsMargins(4, 2, 4, 2)
         layout.setSpacing(2)
         layout.addWidget(self.bar)
-        controls = (self.before, self.play, self.after, self.where, self.propagate, self.accept)
-        layout.addLayout(row(*controls, stretch=3))
+        ways = (self.before, self.play, self.after, self.unsure)
+        layout.addLayout(row(*ways, self.where, self.propagate, self.accept, stretch=len(ways)))
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._tick)
         self._began_at, self._began_s = 0, 0.0
         self.bar.dragged.connect(loops.peek)
         self.bar.chosen.connect(self._go)
-        loops.changed.connect(self.refresh)
+        loops.changed.connect(self._on_changed)
         loops.peeked_at.connect(self.refresh)
         session.status_changed.connect(self._show_controls)
         self.bar.marked.connect(self._show_controls)
@@ -210,12 +249,17 @@ class LoopStrip(QWidget):
         self._show_controls()
         self.bar.update()
 
+    def _on_changed(self) -> None:
+        self.bar.refresh()
+        self.refresh()
+
     def _show_controls(self, _: object = None) -> None:
         """Say what the buttons would do now."""
         loops = self._session.loops
-        self.propagate.setText("Stop" if loops.is_running else "Propagate")
-        waiting = sum(loops.state_of(n) is ImageState.PROPOSED for n in self._to_accept())
         which = "marked" if self.bar.marks else "all"
+        goes = "Propagate to marked" if self.bar.marks else "Propagate"
+        self.propagate.setText("Stop" if loops.is_running else goes)
+        waiting = loops.count(ImageState.PROPOSED, self._to_accept())
         self.accept.setText(f"Accept {which} ({waiting})")
         self.accept.setEnabled(waiting > 0 and not self._session.read_only)
 
@@ -249,7 +293,7 @@ class LoopStrip(QWidget):
         if loops.is_running:
             loops.stop()
         else:
-            loops.propagate()
+            loops.propagate(self.bar.marks or None)
 
     def _accept(self) -> None:
         self._session.loops.accept(self._to_accept())
