@@ -24,6 +24,7 @@ from napari_usgseg.core.types import LabelClass
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.labels import write_png
 from napari_usgseg.phantoms.phantom import Phantom, make_phantom
+from tests.support.dicom import region, write_dicom
 from tests.support.labelling import accept_labels, set_classes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,7 +57,7 @@ def labelled(tmp_path, phantom) -> Path:
 def test_every_name_is_there_documented_and_listed():
     assert set(us.__all__) == {
         "Project", "export", "import_labels", "load_detector", "load_segmenter", "read_image",
-        "segment_prompts", "segment_text",
+        "read_regions", "segment_prompts", "segment_text",
     }  # fmt: skip
     for name in us.__all__:
         thing = getattr(us, name)
@@ -107,6 +108,25 @@ def test_a_phrase_gives_masks_boxes_and_scores(phantom, found):
     assert 0 < best.score <= 1
     assert best.phrase == phantom.phrase
     assert dice(best.mask, phantom.labels == 1) > 0.85
+
+
+def test_of_a_picture_with_regions_the_one_that_is_pointed_at_is_seen_alone(phantom, tmp_path):
+    height, width = phantom.image.shape[:2]
+    screen = np.zeros((1, height, 2 * width), np.uint8)
+    screen[0, :, :width], screen[0, :, width:] = 180, phantom.image[..., 0]
+    boxes = [(x, 0, x + width - 1, height - 1) for x in (0, width)]
+    path = write_dicom(
+        tmp_path / "dual", screen, SequenceOfUltrasoundRegions=[region(box) for box in boxes]
+    )
+    image, regions = us.read_image(path), us.read_regions(path)
+    found = us.segment_text(image, phantom.phrase, regions=regions)
+    truth = np.pad(phantom.labels == 1, ((0, 0), (width, 0)))
+    assert dice(found.items[0].mask, truth) > 0.85
+    y, x = np.argwhere(truth)[truth.sum() // 2]
+    click = us.segment_prompts(image, point_coords=[(x, y)], regions=regions)
+    alone = us.segment_prompts(phantom.image, point_coords=[(x - width, y)])
+    np.testing.assert_array_equal(click.mask[:, width:], alone.mask)
+    assert not click.mask[:, :width].any()
 
 
 def test_what_was_not_found_is_said(phantom):

@@ -14,7 +14,7 @@ TYPE_CHECKING = False  # true to a type checker; the module typing costs as much
 
 if TYPE_CHECKING:
     from .api import export, import_labels, segment_prompts, segment_text
-    from .io.images import read_image
+    from .io.images import read_image, read_regions
     from .models.registry import load_detector, load_segmenter
     from .project.project import Project
 
@@ -27,6 +27,7 @@ __all__ = [
     "load_detector",
     "load_segmenter",
     "read_image",
+    "read_regions",
     "segment_prompts",
     "segment_text",
 ]
@@ -38,6 +39,7 @@ _HOME = {
     "load_detector": ("models.registry", "load_detector"),
     "load_segmenter": ("models.registry", "load_segmenter"),
     "read_image": ("io.images", "read_image"),
+    "read_regions": ("io.images", "read_regions"),
     "segment_prompts": ("api", "segment_prompts"),
     "segment_text": ("api", "segment_text"),
 }

@@ -6,6 +6,7 @@ script gets the masks that a person would.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, closing, nullcontext
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .core.errors import PromptError
-from .core.types import FloatArray, ImageEmbedding, Prompts, TextPrompt
+from .core.types import FloatArray, ImageEmbedding, Prompts, Region, TextPrompt
 from .effort.efforts import about_the_work
 from .io.export import ExportReport
 from .io.formats import DEFAULT_FORMAT, DEFAULT_ORGAN
@@ -24,6 +25,13 @@ from .models.interfaces import Detector, Segmenter
 from .project.exchange import ImportReport, export_store
 from .project.exchange import import_labels as take_labels
 from .project.project import Project
+from .segmentation.field_of_view import (
+    embed_field,
+    embed_fields,
+    field_key,
+    field_of,
+    fields_of_view,
+)
 from .segmentation.postprocess import PostprocessSettings
 from .segmentation.propose import Proposal, Proposals, propose_prompts, propose_text
 
@@ -37,6 +45,7 @@ def segment_text(
     box_threshold: float | None = None,
     text_threshold: float | None = None,
     settings: PostprocessSettings | None = None,
+    regions: Iterable[Region] = (),
 ) -> Proposals:
     """Find and segment everything in an image that a phrase names.
 
@@ -54,6 +63,8 @@ def segment_text(
         text_threshold: least score of a word that gives a box its phrase, in [0, 1]; None takes the
             detector's own.
         settings: cleaning of the masks; None drops pieces outside the box and fills small holes.
+        regions: of the picture, as ``read_regions`` gives them: those of tissue are searched, one
+            by one, and nothing else is seen. Without any, all of the picture is.
 
     Returns:
         ``items``, best first, each with ``mask`` (H, W) bool, ``box`` (4,) XYXY in pixels,
@@ -64,12 +75,19 @@ def segment_text(
         PromptError: ``text`` holds no phrase, or a threshold is out of range.
         ImageReadError: ``image`` has another shape or type.
     """
-    return propose_text(
+    segmenter, prompt = (
         segmenter or _nano_segmenter(),
-        detector or _nano_detector(),
-        to_rgb_uint8(image),
         TextPrompt(text, box_threshold, text_threshold),
+    )
+    pixels = to_rgb_uint8(image)
+    fields = fields_of_view(regions, pixels.shape[:2])
+    return propose_text(
+        segmenter,
+        detector or _nano_detector(),
+        pixels,
+        prompt,
         settings or PostprocessSettings(),
+        embed_fields(segmenter, pixels, fields),
     )
 
 
@@ -83,6 +101,7 @@ def segment_prompts(
     segmenter: Segmenter | None = None,
     embedding: ImageEmbedding | None = None,
     settings: PostprocessSettings | None = None,
+    regions: Iterable[Region] = (),
 ) -> Proposal:
     """Segment the one object that points and a box show, or correct its mask.
 
@@ -102,6 +121,8 @@ def segment_prompts(
         embedding: of ``image`` by ``segmenter`` (``segmenter.embed(image)``, or the ``embedding``
             that ``segment_text`` gave), for many prompts on one image; None encodes the image.
         settings: cleaning of the mask, as for ``segment_text``.
+        regions: as for ``segment_text``: the one that holds what is pointed at is seen alone.
+            ``embedding`` is taken where it is of that one.
 
     Returns:
         ``mask`` (H, W) bool, ``box`` (4,) XYXY in pixels (the given one, else the mask's own, zeros
@@ -128,9 +149,12 @@ def segment_prompts(
         box=None if box is None else _numbers(box, "box"),
         mask_input=None if previous is None else previous.low_res_logits,
     )
+    field = field_of(fields_of_view(regions, np.shape(image)[:2]), prompts)
+    if embedding is None or field_key("", embedding.field) != field_key("", field):
+        embedding = embed_field(segmenter, to_rgb_uint8(image), field)
     return propose_prompts(
         segmenter,
-        embedding or segmenter.embed(to_rgb_uint8(image)),
+        embedding,
         prompts,
         settings or PostprocessSettings(),
         None if previous is None else previous.mask,

@@ -19,7 +19,7 @@ from napari_usgseg.io.outputs import RECORD_FILE
 from napari_usgseg.io.reading import dicom
 from napari_usgseg.segmentation import batch
 from napari_usgseg.segmentation.batch import BatchRequest, segment_files
-from tests.support.dicom import ENCODERS, write_dicom
+from tests.support.dicom import ENCODERS, region, write_dicom
 
 CYST = BatchRequest(text=TextPrompt("Cyst. vessel"))
 
@@ -603,3 +603,50 @@ def test_what_the_system_says_of_a_file_is_kept_without_its_path(
     monkeypatch.setattr(batch, "open_frames", lost)
     results = _run(images[:1], tmp_path / "out", plain_segmenter, detector)
     assert results[0].message == "Input/output error"
+
+
+# Regions
+
+
+@pytest.mark.parametrize(("cropped", "places"), [(True, [5, 45]), (False, [5])])
+def test_each_region_of_tissue_is_segmented_by_itself_where_that_is_wanted(
+    tmp_path, plain_segmenter, make_detector, cropped, places
+):
+    regions = [region((x, 0, x + 39, 39)) for x in (0, 40)] + [region((0, 40, 79, 59), kind=3)]
+    screen = np.full((1, 60, 80), 90, np.uint8)
+    (tmp_path / "a").mkdir()
+    path = write_dicom(tmp_path / "a" / "x.dcm", screen, SequenceOfUltrasoundRegions=regions)
+    detector = make_detector([("cyst", (5, 7, 14, 12), 0.9)])
+    out = tmp_path / "out"
+    request = BatchRequest(text=TextPrompt("cyst"), crop_to_regions=cropped)
+    (result,) = _run([path], out, plain_segmenter, detector, request)
+    assert (result.status, result.objects) == ("done", len(places))
+    labels = read_labels(result.label_path)
+    expected = np.zeros((60, 80), np.uint8)
+    for x in places:
+        expected[7:13, x : x + 10] = 1
+    np.testing.assert_array_equal(labels, expected)
+    asked = json.loads((out / "run.json").read_text())["request"]
+    assert asked.get("whole_picture", False) is not cropped
+    other = replace(request, crop_to_regions=not cropped)
+    with pytest.raises(LabelWriteError, match="another"):
+        _run([path], out, plain_segmenter, detector, other)
+
+
+def test_a_box_in_a_region_is_segmented_in_it(tmp_path, plain_segmenter):
+    regions = [region((x, 0, x + 39, 59)) for x in (0, 40)]
+    (tmp_path / "a").mkdir()
+    path = write_dicom(
+        tmp_path / "a" / "x.dcm", np.zeros((1, 60, 80), np.uint8),
+        SequenceOfUltrasoundRegions=regions,
+    )  # fmt: skip
+    boxes = [Prompts(box=np.array(box, np.float32)) for box in ((42, 5, 60, 20), (2, 5, 9, 9))]
+    (result,) = _run(
+        [path], tmp_path / "out", plain_segmenter, None, BatchRequest(objects=tuple(boxes))
+    )
+    asked = [tuple(prompts.box) for prompts in plain_segmenter.asked]
+    assert asked == [(2, 5, 20, 20), (2, 5, 9, 9)], "in pixels of the region"
+    labels = read_labels(result.label_path)
+    assert labels[5:21, 42:61].all()
+    assert labels[5:10, 2:10].all()
+    assert (labels > 0).sum() == 16 * 19 + 5 * 8

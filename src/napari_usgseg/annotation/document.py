@@ -15,7 +15,7 @@ from typing import Any, Concatenate, ParamSpec
 
 from psygnal import Signal, SignalInstance
 
-from ..core.types import ImageRecord, LabelClass
+from ..core.types import FieldOfView, ImageRecord, LabelClass
 from ..effort.efforts import Stopwatch
 from ..io.formats import DEFAULT_FORMAT, DEFAULT_ORGAN
 from ..jobs import Job, Jobs, Lane, Scope, files
@@ -35,6 +35,7 @@ from ..project.records import (
     SaveReport,
 )
 from ..project.versions import model_name
+from ..segmentation.field_of_view import fields_of_view
 from .commands.prompts import unasked
 from .image_queue import ImageQueue
 from .settings import Settings
@@ -175,7 +176,10 @@ class AnnotationDocument:
         folder = None if self.store is None else self.store.cache_folder
         limit = int(self.settings.cache_gb * 2**30)
         place = CachePlace(folder / "embeddings", limit) if folder and limit else None
-        return ImageSource(loaded.key, loaded.pixels, place)
+        fields: tuple[FieldOfView, ...] = ()
+        if loaded.about is not None and self.settings.crop_to_regions:
+            fields = fields_of_view(loaded.about.regions, loaded.pixels.shape[:2])
+        return ImageSource(loaded.key, loaded.pixels, place, fields)
 
     def set_settings(self, settings: Settings) -> None:
         """Take other models, thresholds or cleaning; proposals in the making are redone."""

@@ -100,10 +100,12 @@ class AnnotationSession(AnnotationDocument):
             if old.segmenter != settings.segmenter:
                 self.prompt_predictor.segmenter_is("")
             self.warm_up()
-            if self.loaded is not None:
-                self.prefetch.prepare("Preparing the image...")
-                self.prefetch.begin()
-        if (old.segmenter, old.cleaning) != (settings.segmenter, settings.cleaning):
+        seen = [(each.segmenter, each.detector, each.crop_to_regions) for each in (old, settings)]
+        if seen[0] != seen[1] and self.loaded is not None:
+            self.prefetch.prepare("Preparing the image...")
+            self.prefetch.begin()
+        masks = [(each.segmenter, each.cleaning, each.crop_to_regions) for each in (old, settings)]
+        if masks[0] != masks[1]:
             self.prompting.ask_again()
         ours = [
             (each.mode, each.train_after, each.train_by_itself, each.cleaning)

@@ -71,6 +71,7 @@ class Settings:
         cache_gb: how large the embeddings kept on disk may grow, in GiB; 0 keeps none.
         view: how images and labels are shown.
         cleaning: of proposed masks.
+        crop_to_regions: models see the regions of tissue alone, where the scanner wrote them.
         mode: what a trained prompt predictor does.
         train_after: accepted images of a class after which a training is offered.
         train_by_itself: begin it then without asking.
@@ -87,6 +88,7 @@ class Settings:
     cache_gb: Annotated[FiniteFloat, Field(ge=0, le=1e6)] = DEFAULT_LIMIT_BYTES / 2**30
     view: View = field(default_factory=View)
     cleaning: PostprocessSettings = field(default_factory=PostprocessSettings)
+    crop_to_regions: bool = True
     mode: Mode = Mode.AUTONOMOUS
     train_after: Annotated[int, Field(ge=1, le=MOST_TRAIN_AFTER)] = TRAIN_AFTER
     train_by_itself: bool = False

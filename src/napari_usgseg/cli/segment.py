@@ -61,6 +61,10 @@ def segment(
     recursive: Annotated[
         bool, typer.Option(help="Search the folders in a folder as well.")
     ] = False,
+    whole_picture: Annotated[
+        bool,
+        typer.Option(help="Show models all of a DICOM picture, not its regions of tissue alone."),
+    ] = False,
     device: Device = "auto",
     cleaning: Annotated[bool, typer.Option(help="Clean the masks at all.")] = True,
     keep: Annotated[
@@ -115,6 +119,7 @@ def segment(
         ),
         overlay=overlay,
         overwrite=overwrite,
+        crop_to_regions=not whole_picture,
     )
     check_place(out, found.files, found.folders, overlay=overlay)
     segmenter = load_segmenter(model, device=device)

@@ -114,6 +114,44 @@ class Detections:
         return len(self.boxes)
 
 
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A part of an ultrasound picture that has one meaning and one scale, as the scanner says it.
+
+    Attributes:
+        kind: "B-mode", "colour" (flow over B-mode), "M-mode", "spectral", "trace" (ECG and the
+            like) or "other".
+        box: (x0, y0, x1, y1) XYXY pixels, half open, within the picture.
+        spacing_mm: millimetres per pixel (row, column); None where an axis is no length.
+        units: what a step along (row, column) is: "cm", "s", "cm/s", ..., "" where it is not said.
+    """
+
+    kind: str
+    box: tuple[int, int, int, int]
+    spacing_mm: tuple[float, float] | None = None
+    units: tuple[str, str] = ("", "")
+
+    @property
+    def is_tissue(self) -> bool:
+        """Whether it shows tissue in two dimensions, so that lengths can be measured in it."""
+        return self.kind in ("B-mode", "colour")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FieldOfView:
+    """The part of a picture that models look at: a region of the scanner's, or a sector.
+
+    Attributes:
+        box: (x0, y0, x1, y1) XYXY pixels, half open, within the picture.
+        size_hw: (H, W) of the whole picture.
+        shape: (h, w) bool over the box, where there is ultrasound in it; None where all of it is.
+    """
+
+    box: tuple[int, int, int, int]
+    size_hw: tuple[int, int]
+    shape: BoolArray | None = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageEmbedding:
     """An image as a segmenter's encoder sees it; immutable, usable from any thread.
@@ -121,10 +159,12 @@ class ImageEmbedding:
     Attributes:
         image_id: of the image, or "" for one that has none.
         model_id: of the segmenter that made it; ``predict`` refuses another's.
-        size_hw: (H, W) of the original image.
+        size_hw: (H, W) of what was encoded: the image, or its ``field``.
         features: tensors by name ("image_embed" (1, C, h, w), "high_res_0", "high_res_1").
         covered: which share of the encoder's square the image covers, as (rows, columns) from the
             top left; all of it where images are squashed to the square, less where they are padded.
+        field: the part of a picture that was encoded alone, so that a segmenter knows nothing of
+            the rest; ``segmentation.propose`` answers in pixels of the picture. None is all of it.
     """
 
     image_id: str
@@ -132,6 +172,7 @@ class ImageEmbedding:
     size_hw: tuple[int, int]
     features: dict[str, Any]
     covered: tuple[float, float] = (1.0, 1.0)
+    field: FieldOfView | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -174,26 +215,3 @@ class LabelClass:
     class_id: int
     name: str
     color: str
-
-
-@dataclass(frozen=True, slots=True)
-class Region:
-    """A part of an ultrasound picture that has one meaning and one scale, as the scanner says it.
-
-    Attributes:
-        kind: "B-mode", "colour" (flow over B-mode), "M-mode", "spectral", "trace" (ECG and the
-            like) or "other".
-        box: (x0, y0, x1, y1) XYXY pixels, half open, within the picture.
-        spacing_mm: millimetres per pixel (row, column); None where an axis is no length.
-        units: what a step along (row, column) is: "cm", "s", "cm/s", ..., "" where it is not said.
-    """
-
-    kind: str
-    box: tuple[int, int, int, int]
-    spacing_mm: tuple[float, float] | None = None
-    units: tuple[str, str] = ("", "")
-
-    @property
-    def is_tissue(self) -> bool:
-        """Whether it shows tissue in two dimensions, so that lengths can be measured in it."""
-        return self.kind in ("B-mode", "colour")

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import ImageReadError
 from ..core.notes import remark
+from ..core.types import Region
 from .reading.files import frame_sizes, open_frames, read_stored
 from .reading.frames import Frames, Spacing, Stored, color_channels, upright
 from .search import search_images
@@ -234,6 +235,19 @@ def read_spacing(path: str | Path) -> Spacing | None:
             return frames.about.spacing_mm
     except ImageReadError:  # whoever reads its pixels says so
         return None
+
+
+def read_regions(path: str | Path) -> tuple[Region, ...]:
+    """The regions of an image file's picture, as the scanner wrote them; () where it says nothing.
+
+    Args:
+        path: any image file; DICOM files of ultrasound have regions.
+
+    Raises:
+        ImageReadError: as for ``image_size``.
+    """
+    with open_frames(path) as frames:
+        return frames.about.regions
 
 
 def card_entry(spacing: Spacing | None) -> float | list[float] | None:

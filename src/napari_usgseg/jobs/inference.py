@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ..core.errors import UsgsegError
 from ..core.types import BoolArray, FrameObjects, Prompts, TextPrompt
 from ..models.interfaces import RgbFrames
+from ..segmentation.field_of_view import field_of
 from ..segmentation.postprocess import PostprocessSettings
 from ..segmentation.propose import Proposal, propose_auto, propose_prompts, propose_text
 from .loaded_models import ImageSource, LoadedModels
@@ -75,7 +76,7 @@ def load_detector(models: LoadedModels, name: str) -> None:
 
 def embed(models: LoadedModels, source: ImageSource, segmenter: str) -> str:
     """Encode an image, so that the first click waits for nothing; gives the model id."""
-    return models.embedding(source, segmenter).model_id
+    return models.embeddings(source, segmenter)[0].model_id
 
 
 def segment_prompt(
@@ -101,7 +102,7 @@ def segment_prompt(
         learned: prompts of its class, which join the person's; without them where they fail.
     """
     network = models.segmenter(segmenter)
-    embedding = models.embedding(source, segmenter)
+    embedding = models.embedding(source, segmenter, field_of(source.fields, prompts))
     model_id = network.model_id
     notes: tuple[str, ...] = ()
     if learned is not None:
@@ -126,9 +127,11 @@ def segment_objects(
 ) -> Found:
     """Segment several objects, each by its own prompts; one proposal for each in their order."""
     network = models.segmenter(segmenter)
-    embedding = models.embedding(source, segmenter)
-    found = tuple(propose_prompts(network, embedding, each, cleaning) for each in prompts)
-    return Found(found, network.model_id, models.elapsed())
+    found = []
+    for each in prompts:
+        embedding = models.embedding(source, segmenter, field_of(source.fields, each))
+        found.append(propose_prompts(network, embedding, each, cleaning))
+    return Found(tuple(found), network.model_id, models.elapsed())
 
 
 def segment_text(
@@ -158,8 +161,8 @@ def segment_text(
         if not fallback:
             raise
         phrase_model, fell_back = models.detector(fallback), str(error)
-    embedding = models.embedding(source, segmenter)
-    found = propose_text(network, phrase_model, models.pixels(source), prompt, cleaning, embedding)
+    embeddings = models.embeddings(source, segmenter)
+    found = propose_text(network, phrase_model, models.pixels(source), prompt, cleaning, embeddings)
     model_id = f"{phrase_model.model_id} + {network.model_id}"
     return Found(found.items, model_id, models.elapsed(), found.notes, fell_back)
 
@@ -176,8 +179,8 @@ def segment_learned(
     A proposal's ``phrase`` is the name that its class had in the training.
     """
     network = models.segmenter(segmenter)
-    embedding = models.embedding(source, segmenter)
-    found = propose_auto(models.ppn(learned.folder, network), embedding, cleaning)
+    embeddings = models.embeddings(source, segmenter)
+    found = propose_auto(models.ppn(learned.folder, network), embeddings, cleaning)
     model_id = f"{learned.name}@{network.model_id}"
     return Found(found.items, model_id, models.elapsed(), found.notes)
 

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -19,10 +19,11 @@ from cachetools.keys import hashkey
 from numpy.typing import NDArray
 
 from ..core.errors import Cancelled
-from ..core.types import ImageEmbedding
+from ..core.types import FieldOfView, ImageEmbedding
 from ..models.embedding_cache import CachePlace, CacheWriter, EmbeddingCache
 from ..models.interfaces import Detector, Segmenter
 from ..models.ppn.card import AutoSegmenter
+from ..segmentation.field_of_view import crop, field_key
 from .runner import IN_THE_BACKGROUND, Lane, Outcome, outcome_of
 
 KEPT_IMAGES = 6
@@ -36,12 +37,13 @@ class ImageSource:
     """Pixels to work on: ``key`` names this content for good, ``pixels`` are (H, W, 3) uint8.
 
     ``pixels`` is None on the way to a process that has the image already. ``cache`` is where its
-    embedding may be kept on disk, or None.
+    embedding may be kept on disk, or None. ``fields`` are what models look at, () all of it.
     """
 
     key: str
     pixels: NDArray[np.uint8] | None
     cache: CachePlace | None = None
+    fields: tuple[FieldOfView, ...] = ()
 
 
 class MissingImageError(Exception):
@@ -157,7 +159,9 @@ class LoadedModels:
         self.ppn = _keeping(KEPT_MODELS, _load_ppn, lambda folder, of: (folder, of.model_id))
         self._cache = _keeping(KEPT_MODELS, EmbeddingCache)
         self._embedding = _keeping(
-            KEPT_IMAGES, self._encode, lambda segmenter, source: (source.key, segmenter.model_id)
+            KEPT_IMAGES,
+            self._encode,
+            lambda segmenter, source, field: (field_key(source.key, field), segmenter.model_id),
         )
         self._images: LRUCache[str, NDArray[np.uint8]] = LRUCache(KEPT_IMAGES)
         self._images_lock = threading.Lock()
@@ -241,8 +245,19 @@ class LoadedModels:
                 raise MissingImageError
             return self._images[source.key]
 
-    def embedding(self, source: ImageSource, segmenter_name: str) -> ImageEmbedding:
-        """The embedding of an image: from an earlier job, from the disk, or made now.
+    def embeddings(self, source: ImageSource, segmenter_name: str) -> list[ImageEmbedding]:
+        """The embedding of each field of view of an image, or the one of all of it.
+
+        Raises:
+            MissingImageError: one must be made, and there are no pixels.
+        """
+        fields = source.fields or (None,)
+        return [self.embedding(source, segmenter_name, field) for field in fields]
+
+    def embedding(
+        self, source: ImageSource, segmenter_name: str, field: FieldOfView | None = None
+    ) -> ImageEmbedding:
+        """The embedding of a field of an image: from an earlier job, from the disk, or made now.
 
         Raises:
             MissingImageError: it must be made, and there are no pixels.
@@ -251,23 +266,27 @@ class LoadedModels:
             self.pixels(source)
         if self._job.gives_way:
             self._gate.give_way(source.key)
-            return self._embedding(self.segmenter(segmenter_name), source)
+            return self._embedding(self.segmenter(segmenter_name), source, field)
         segmenter = self.segmenter(segmenter_name)
         with self._gate.needing(source.key):
-            return self._embedding(segmenter, source)
+            return self._embedding(segmenter, source, field)
 
-    def _encode(self, segmenter: Segmenter, source: ImageSource) -> ImageEmbedding:
+    def _encode(
+        self, segmenter: Segmenter, source: ImageSource, field: FieldOfView | None
+    ) -> ImageEmbedding:
         """The embedding from the disk, or made now and put there."""
-        cache = None if source.cache is None else self._cache(source.cache)
-        found = None if cache is None else cache.get(source.key, segmenter.model_id)
-        if found is not None:
-            return found
+        cache, key = None, field_key(source.key, field)
+        if source.cache is not None:
+            cache = self._cache(source.cache)
+            found = cache.get(key, segmenter.model_id)
+            if found is not None:
+                return replace(found, field=field)
         pixels = self.pixels(source)
         with self._pausing(source.key) if self._job.gives_way else contextlib.nullcontext():
-            embedding = segmenter.embed(pixels, source.key)
+            embedding = segmenter.embed(pixels if field is None else crop(field, pixels), key)
         if cache is not None:
             self.writer.put(cache, embedding)
-        return embedding
+        return replace(embedding, field=field)
 
     def _pausing(self, key: str) -> contextlib.AbstractContextManager[None]:
         patient = True

@@ -25,6 +25,7 @@ from ..models.interfaces import Segmenter
 from ..project.project import Project
 from ..project.records import ImageState
 from ..project.versions import LABELS_FILE
+from ..segmentation.field_of_view import crop, field_key, fields_of_view
 
 MOST_IMAGES = 400
 """More of a project are not held in memory; so many are drawn by the seed."""
@@ -197,6 +198,7 @@ def read_accepted(
         groups = default_groups(store.records, store.folder)
         place = CachePlace(store.root / "cache" / "embeddings", int(request["cache_bytes"]))
         cache = EmbeddingCache(place)
+        crops = bool(store.settings().get("crop_to_regions", True))
         room, size = EMBEDDING_BYTES, 0
         for image_id, values in labels.items():
             if room < size and size > LARGE_EMBEDDING:
@@ -205,11 +207,16 @@ def read_accepted(
                 raise Cancelled("stopped while images were read")
             if image_id not in records:
                 raise DatasetError(store.folder, f"the image of {image_id} is gone; train again")
-            record = records[image_id]
+            record, about = records[image_id], None
             pixels = store.read_image(record)
+            key = content_key(pixels)
+            if crops and (about := store.about(record)) is not None:
+                fields = fields_of_view(about.regions, values.shape)
+                if len(fields) == 1:  # as models see it later; of several each may show anything
+                    key = field_key(key, fields[0])
+                    pixels, values = crop(fields[0], pixels), crop(fields[0], values)
             embedding = None
             if room > 0:
-                key = content_key(pixels)
                 embedding = cache.get(key, segmenter.model_id)
                 if embedding is None:
                     embedding = segmenter.embed(pixels, key)

@@ -29,6 +29,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -48,7 +49,7 @@ from ..core.errors import (
 )
 from ..core.geometry import box_within
 from ..core.notes import listening
-from ..core.types import LabelClass, Prompts, TextPrompt
+from ..core.types import FieldOfView, LabelClass, Prompts, TextPrompt
 from ..io.atomic import Write, sha256_of, write_new
 from ..io.images import as_shown, image_size
 from ..io.labels import (
@@ -68,12 +69,13 @@ from ..io.search import natural_order
 from ..models.grounding.phrases import listed_phrases, split_phrases, wanted_phrases
 from ..models.interfaces import Detector, Segmenter
 from ..models.ppn.card import AutoSegmenter
+from .field_of_view import embed_field, embed_fields, field_of, fields_of_view
 from .postprocess import PostprocessSettings
 from .propose import Proposals, compose, propose_auto, propose_prompts, propose_text
 
 Status = Literal["done", "kept", "failed"]
-Propose = Callable[[NDArray[np.uint8]], Proposals]
-"""What models propose for an image (H, W, 3)."""
+Propose = Callable[[NDArray[np.uint8], Sequence[FieldOfView]], Proposals]
+"""What models propose for an image (H, W, 3) with its fields of view."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,6 +89,7 @@ class BatchRequest:
         settings: cleaning of the masks.
         overlay: also write the labels drawn over the image.
         overwrite: replace what the program wrote.
+        crop_to_regions: models see the regions of tissue alone, where the scanner wrote them.
 
     Raises:
         PromptError: the text has no phrase, or several and not as many as there are objects.
@@ -97,6 +100,7 @@ class BatchRequest:
     settings: PostprocessSettings = field(default_factory=PostprocessSettings)
     overlay: bool = False
     overwrite: bool = False
+    crop_to_regions: bool = True
 
     def __post_init__(self) -> None:
         if self.text is None:
@@ -203,20 +207,27 @@ def _prepare(
     if auto is not None:
         numbered = auto.card.classes.items()
         classes = [LabelClass(value, name, default_color(value)) for value, name in numbered]
-        return lambda image: propose_auto(auto, segmenter.embed(image), settings), classes
+        return lambda image, fields: propose_auto(
+            auto, embed_fields(segmenter, image, fields), settings
+        ), classes
     names = ("object",) if text is None else split_phrases(text.text)
     classes = [LabelClass(i, name, default_color(i)) for i, name in enumerate(names, start=1)]
     if request.objects:
-        return lambda image: _propose_objects(segmenter, image, request), classes
+        return lambda image, fields: _propose_objects(segmenter, image, fields, request), classes
     if text is None:
         raise PromptError("nothing to look for: give a phrase, a box or a point")
     if detector is None:
         raise PromptError("a phrase needs a detector: name one")
-    return lambda image: propose_text(segmenter, detector, image, text, settings), classes
+    return lambda image, fields: propose_text(
+        segmenter, detector, image, text, settings, embed_fields(segmenter, image, fields)
+    ), classes
 
 
 def _propose_objects(
-    segmenter: Segmenter, image: NDArray[np.uint8], request: BatchRequest
+    segmenter: Segmenter,
+    image: NDArray[np.uint8],
+    fields: Sequence[FieldOfView],
+    request: BatchRequest,
 ) -> Proposals:
     """What a person's prompts point at in an image.
 
@@ -225,11 +236,12 @@ def _propose_objects(
     """
     for prompts in request.objects:
         _check_prompts(prompts, image.shape[:2])
-    embedding = segmenter.embed(image)
-    items = (
-        replace(propose_prompts(segmenter, embedding, prompts, request.settings), phrase=name)
-        for prompts, name in zip(request.objects, request.names, strict=True)
-    )
+    embed = cache(partial(embed_field, segmenter, image))
+    items = []
+    for prompts, name in zip(request.objects, request.names, strict=True):
+        embedding = embed(field_of(fields, prompts))
+        found = propose_prompts(segmenter, embedding, prompts, request.settings)
+        items.append(replace(found, phrase=name))
     return Proposals(tuple(item for item in items if item.mask.any()), (), embedding)
 
 
@@ -300,6 +312,7 @@ def _describe(
         "grounder": detector.model_id if detector is not None else None,
         "use_priors": True,  # as ``propose_text`` does; runs of earlier versions say it too
         "postprocess": asdict(request.settings),
+        **({} if request.crop_to_regions else {"whole_picture": True}),
     }
 
 
@@ -460,7 +473,8 @@ class _Batch:
         picture = root / "overlays" / label_path.relative_to(root)
         self.folder.check(label_path, *([picture] if self.request.overlay else []))
         image = as_shown(frames.path, frames.stored(index))
-        found = self.propose(image)
+        regions = frames.about.regions if self.request.crop_to_regions else ()
+        found = self.propose(image, fields_of_view(regions, image.shape[:2]))
         values = {item.name.lower(): item.class_id for item in self.classes}
         class_ids = [values[item.phrase.lower()] for item in found.items]
         labels = compose(found.items, class_ids, image.shape[:2])

@@ -1,18 +1,19 @@
 """Proposals for one image: by a phrase, by a person's prompts, or of learned classes.
 
-The one place where detector, segmenter and post-processing meet.
+The one place where detector, segmenter and post-processing meet. Where an embedding is of a field
+of view, everything is done on its crop and put back into the picture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import PromptError
-from ..core.geometry import mask_to_box
+from ..core.geometry import covered_cells, mask_to_box
 from ..core.metrics import iou
 from ..core.types import (
     BoolArray,
@@ -26,6 +27,7 @@ from ..models.grounding.phrases import split_phrases
 from ..models.interfaces import Detector, Segmenter
 from ..models.ppn.card import AutoSegmenter
 from .correction import merge_correction, merged_logits
+from .field_of_view import crop, prompts_within, whole_box, whole_logits, whole_mask
 from .postprocess import PostprocessSettings, postprocess
 
 DRAWN_AGREEMENT = 0.5
@@ -70,7 +72,10 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Proposals:
-    """What a phrase gave: ``items`` best score first, ``notes`` are sentences for the person."""
+    """What a phrase gave: ``items`` best score first, ``notes`` are sentences for the person.
+
+    ``embedding`` is of the image, or of the first of its fields of view.
+    """
 
     items: tuple[Proposal, ...]
     notes: tuple[str, ...]
@@ -83,7 +88,7 @@ def propose_text(
     image: NDArray[np.uint8],
     prompt: TextPrompt,
     settings: PostprocessSettings,
-    embedding: ImageEmbedding | None = None,
+    embedding: ImageEmbedding | Sequence[ImageEmbedding] | None = None,
     *,
     use_priors: bool = True,
 ) -> Proposals:
@@ -98,24 +103,48 @@ def propose_text(
         image: (H, W, 3) RGB uint8.
         prompt: one or more phrases with their thresholds.
         settings: cleaning of the masks.
-        embedding: of ``image`` by ``segmenter``, where it is in hand already.
+        embedding: of ``image`` by ``segmenter``, where it is in hand already; or those of its
+            fields of view, each of which is searched by itself.
         use_priors: feed a dense detector's coarse masks to the segmenter as ``mask_input``.
 
     Raises:
         PromptError: the prompt has no phrase.
         ModelError: ``embedding`` is another model's.
     """
-    detections = detector.detect(image, prompt)
     if embedding is None:
         embedding = segmenter.embed(image)
-    found = (
-        _segment_box(segmenter, embedding, detections, index, settings, use_priors)
-        for index in range(len(detections))
-    )
+    embeddings = [embedding] if isinstance(embedding, ImageEmbedding) else embedding
+    found: list[Proposal] = []
+    said: list[str] = []
+    for each in embeddings:
+        seen = image if each.field is None else crop(each.field, image)
+        detections = detector.detect(seen, prompt)
+        said.extend(detections.notes)
+        for index in range(len(detections)):
+            item = _segment_box(segmenter, each, detections, index, settings, use_priors)
+            found.append(_in_picture(each, item))
     ranked = sorted((item for item in found if item.mask.any()), key=lambda item: -item.score)
     items, lost = _one_phrase_each(ranked)
-    notes = detections.notes + lost
-    return Proposals(items, notes + _missing(prompt, items, notes), embedding)
+    notes = tuple(dict.fromkeys(said)) + lost
+    return Proposals(items, notes + _missing(prompt, items, notes), embeddings[0])
+
+
+def _in_picture(
+    embedding: ImageEmbedding, item: Proposal, beside: BoolArray | None = None
+) -> Proposal:
+    """What was proposed on what was encoded, in the picture; ``beside`` (H, W) is there beside."""
+    field, logits = embedding.field, item.low_res_logits
+    if field is None:
+        return item
+    if logits is not None:
+        rows, columns = covered_cells(embedding.covered, (logits.shape[0], logits.shape[1]))
+        logits = whole_logits(field, logits[:rows, :columns])
+    return replace(
+        item,
+        mask=whole_mask(field, item.mask, beside),
+        box=whole_box(field, item.box),
+        low_res_logits=logits,
+    )
 
 
 def _one_phrase_each(ranked: Sequence[Proposal]) -> tuple[tuple[Proposal, ...], tuple[str, ...]]:
@@ -201,11 +230,24 @@ def propose_prompts(
             than the image.
         ModelError: ``embedding`` is another model's.
     """
-    if previous is not None and previous.shape != tuple(embedding.size_hw):
+    field = embedding.field
+    size_hw = tuple(embedding.size_hw if field is None else field.size_hw)
+    if previous is not None and previous.shape != size_hw:
         raise PromptError(
-            f"the previous mask is {previous.shape}, the image {tuple(embedding.size_hw)}: "
+            f"the previous mask is {previous.shape}, the image {size_hw}: "
             "give one that was made on this image"
         )
+    if field is not None:
+        inside = propose_prompts(
+            segmenter,
+            replace(embedding, field=None),
+            prompts_within(field, prompts),
+            settings,
+            None if previous is None else crop(field, previous),
+            None if drawn is None else crop(field, drawn),
+        )
+        found = _in_picture(embedding, inside, previous)
+        return replace(found, box=_box_of(prompts, found.mask))
     prediction = segmenter.predict(embedding, prompts)
     mask = postprocess(prediction.masks[0], settings, prompts)
     logits = prediction.low_res_logits[0]
@@ -215,16 +257,21 @@ def propose_prompts(
     elif previous is not None and previous.any():
         mask = merge_correction(previous, mask, prompts)
         logits = merged_logits(logits, mask, embedding.covered)
-    box = prompts.box if prompts.box is not None else mask_to_box(mask)
     score = float(prediction.iou_predictions[0])
     return Proposal(
         mask=mask,
-        box=np.zeros(4, np.float32) if box is None else np.asarray(box, np.float32),
+        box=_box_of(prompts, mask),
         score=score,
         phrase="",
         iou_prediction=score,
         low_res_logits=logits,
     )
+
+
+def _box_of(prompts: Prompts, mask: BoolArray) -> FloatArray:
+    """The person's box (4,), else the mask's, zeros where it is empty."""
+    box = prompts.box if prompts.box is not None else mask_to_box(mask)
+    return np.zeros(4, np.float32) if box is None else np.asarray(box, np.float32)
 
 
 def within_lasso(
@@ -270,19 +317,32 @@ def compose(
 
 
 def propose_auto(
-    auto: AutoSegmenter, embedding: ImageEmbedding, settings: PostprocessSettings
+    auto: AutoSegmenter,
+    embedding: ImageEmbedding | Sequence[ImageEmbedding],
+    settings: PostprocessSettings,
 ) -> Proposals:
     """One proposal for each class that is in the image, named after the class.
 
     Args:
         auto: a trained prompt predictor on its segmenter.
-        embedding: of the image, by that segmenter.
+        embedding: of the image, by that segmenter; or those of its fields of view, in each of
+            which a class may be.
         settings: cleaning of the masks.
 
     Raises:
         ModelError: ``embedding`` is another model's.
     """
-    items = []
+    embeddings = [embedding] if isinstance(embedding, ImageEmbedding) else embedding
+    items = [item for each in embeddings for item in _learned(auto, each, settings)]
+    found = {item.phrase for item in items}
+    missing = [name for name in auto.card.classes.values() if name not in found]
+    notes = tuple(f"No '{name}' found in this image." for name in missing)
+    return Proposals(tuple(sorted(items, key=lambda item: -item.score)), notes, embeddings[0])
+
+
+def _learned(
+    auto: AutoSegmenter, embedding: ImageEmbedding, settings: PostprocessSettings
+) -> Iterator[Proposal]:
     for value, prediction in auto.predict(embedding).items():
         mask = postprocess(prediction.masks[0], settings)
         box = mask_to_box(mask)
@@ -290,11 +350,7 @@ def propose_auto(
             continue
         score = float(prediction.iou_predictions[0])
         name, logits = auto.card.classes[value], prediction.low_res_logits[0]
-        items.append(Proposal(mask, box, score, name, score, logits))
-    found = {item.phrase for item in items}
-    missing = [name for name in auto.card.classes.values() if name not in found]
-    notes = tuple(f"No '{name}' found in this image." for name in missing)
-    return Proposals(tuple(sorted(items, key=lambda item: -item.score)), notes, embedding)
+        yield _in_picture(embedding, Proposal(mask, box, score, name, score, logits))
 
 
 def as_logits(mask: BoolArray) -> FloatArray:
