@@ -54,6 +54,10 @@ KINDS = {
         lambda bench: (exchange, "export_store"),
         lambda bench: bench.session.export(bench.folder.parent / "out", "x", "y"),
     ),
+    "import": (
+        lambda bench: (exchange, "import_labels"),
+        lambda bench: bench.session.navigation.import_labels(bench.folder),
+    ),
     "read": (
         lambda bench: (files, "content_key"),
         lambda bench: bench.session.navigation.reload(),

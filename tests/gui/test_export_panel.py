@@ -110,6 +110,33 @@ def test_a_report_is_written_from_the_window(at_work, tmp_path: Path, monkeypatc
     dialog.close()
 
 
+@pytest.mark.parametrize("kind", ["File...", "Folder..."])
+def test_labels_of_another_program_come_in_from_the_window(
+    person, phantom_folder: Path, tmp_path: Path, monkeypatch, kind: str
+) -> None:
+    from qtpy.QtWidgets import QFileDialog
+
+    person.open(phantom_folder)
+    record = person.session.record
+    height, width = record.size_hw
+    card = {
+        "images": [{"id": 1, "file_name": record.path.name, "width": width, "height": height}],
+        "annotations": [{"image_id": 1, "category_id": 1, "bbox": [20, 30, 40, 20]}],
+        "categories": [{"id": 1, "name": "ganglion"}],
+    }
+    path = tmp_path / "theirs.json"
+    path.write_text(json.dumps(card))
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(path), ""))
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path))
+    (action,) = (a for a in person.widget.export.take.menu().actions() if a.text() == kind)
+    action.trigger()
+    person.wait(lambda: person.session.loaded is not None and person.session.proposal.has_masks)
+    person.settle()
+    assert person.session.record.image_id == record.image_id
+    assert person.session.proposal.objects[0].proposal.mask.sum() == 800
+    assert "ganglion" in [item.name for item in person.session.table.classes]
+
+
 def test_a_layer_without_a_file_has_no_ledger(person) -> None:
     person.session.navigation.open_array("layer", np.zeros((40, 50), np.uint8))
     person.wait(lambda: person.session.loaded is not None)

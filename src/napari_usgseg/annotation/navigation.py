@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..effort.efforts import Stopwatch
 from ..jobs import Lane, Scope, files, inference
 from ..jobs.files import Content, Loaded, Opened
-from ..project.project import MemoryStore
+from ..project.project import MemoryStore, Project
 from ..project.records import Edit, EventKind, ImageProposal, ImageState, Step
 from .class_table import first_table, with_values
 from .commands import accept
@@ -91,6 +91,42 @@ class Navigation:
             key="phantoms",
             text="Making phantoms...",
             done=lambda _: self.open_folder(folder),
+        )
+
+    def import_labels(self, path: str | Path) -> None:
+        """Take another program's labels, or those of an export, as proposals; see ``io.formats``.
+
+        The folder is opened anew with them. What is done meanwhile is written down behind them.
+        """
+        document = self._document
+        document.flush()
+        store = document.store
+        if not isinstance(store, Project):
+            document.say("Open a folder first; labels come in for its images.", "warning")
+            return
+        if reason := document.read_only or document.unsaved:
+            document.say(f"Nothing was changed: {reason}.", "warning")
+            return
+
+        def taken(said: tuple[str, str]) -> None:
+            done, remarks = said
+            document.notified.emit("info", f"{done}. Correct and accept them.")
+            if remarks:
+                document.notified.emit("warning", f"{remarks}.")
+            if document.store is store:
+                self.open_folder(store.folder, store.root, store.annotator)
+
+        document.ask(
+            files.import_labels,
+            store,
+            Path(path),
+            document.outbox.of(store),
+            document.undo_stack.reserve(len(store.records) + 2),
+            lane=Lane.FILES,
+            key="import",
+            text=f"Importing {Path(path).name}...",
+            aside=True,
+            done=taken,
         )
 
     def use_store(self, opened: Opened) -> None:

@@ -65,6 +65,11 @@ class UndoStack:
         self._serial += 1
         return self._serial
 
+    def reserve(self, count: int) -> int:
+        """Leave so many serials to events from elsewhere; gives the last one before them."""
+        before, self._serial = self._serial, self._serial + count
+        return before
+
     def push(self, edit: Edit) -> int:
         """Add what was just done; what was undone before is gone. Gives the number of the step."""
         self.target, number = None, self.next_serial()

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 ALL, FIRST = "all", "first"
 FORMAT_HELP = " ".join(f"{name}: {each.summary}." for name, each in FORMATS.items())
-NAMED = 10
-"""So many images are named of those that were passed over."""
 GROUPS_HELP = (
     "Images of one patient or loop: folder (the folder they lie in), prefix:_ (the file name up to "
     "the first _), a regular expression whose first group names it, such as '(P\\d+)_', or a CSV "
@@ -208,18 +206,7 @@ def import_(
             progress=lambda done, total: step(""),
         )
         warnings = [*store.problems, *store.take_warnings()]
-    typer.echo(
-        f"{report.format}: {report.objects} objects proposed on {len(report.imported)} images; "
-        "correct and accept them in the window"
-    )
-    for what, names in (
-        ("images have nothing labelled in the file", report.empty),
-        ("images were left as they are (accepted, set aside or begun)", report.kept),
-        ("images of the file are not here", report.unmatched),
-    ):
-        if names:
-            more = ", ..." if len(names) > NAMED else ""
-            typer.echo(f"usgseg: {len(names)} {what}: {', '.join(names[:NAMED])}{more}", err=True)
-    for note in (*report.notes, *warnings):
+    typer.echo(f"{report.summary}; correct and accept them in the window")
+    for note in (*report.remarks(), *warnings):
         typer.echo(f"usgseg: {note}", err=True)
     end_if_failed([f"{item.image_id}: {item.error}" for item in report.failures])

@@ -47,6 +47,9 @@ AT_ONCE = 16
 """Images whose labels one job reads where many are looked through: saving and opening wait no
 longer than a moment."""
 
+TOLD = 5
+"""So many files that could not be read are named after an import."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Loaded:
@@ -391,6 +394,30 @@ def change_versions(store: LabelStore, kind: ModelKind, action: str, *values: An
 def close_store(store: LabelStore) -> None:
     """Let others have a store."""
     store.close()
+
+
+def import_labels(
+    store: LabelStore, path: Path, events: tuple[Event, ...], after: int
+) -> tuple[str, str]:
+    """Take another program's labels as proposals, as ``project.exchange.import_labels``.
+
+    Args:
+        store: whose images are meant.
+        path: of a file or a folder.
+        events: all that the store is not known to have; they come ahead of the import's.
+        after: the last serial of theirs.
+
+    Returns:
+        What is there now, and sentences about what is not, or "".
+    """
+    from ..project.exchange import import_labels as take_in  # the dock opens without it
+
+    store.record(events)
+    report = take_in(store, path, after=after)
+    failed = [f"{item.image_id}: {item.error}" for item in report.failures]
+    more = [f"and {len(failed) - TOLD} more could not be read"] if len(failed) > TOLD else []
+    told = [*report.remarks(), *failed[:TOLD], *more, *store.take_warnings()]
+    return report.summary, ". ".join(told)
 
 
 def export_labels(

@@ -130,6 +130,8 @@ def export_store(
 
 TOGETHER = 32
 """So many images are imported in one transaction."""
+NAMED = 10
+"""So many images are named of those that did not come in."""
 TOGETHER_PIXELS = 1 << 28
 """Or fewer, where the masks of their objects have more pixels (bytes) than this."""
 EDIT = "import"
@@ -161,6 +163,24 @@ class ImportReport:
     failures: tuple[ExportFailure, ...]
     notes: tuple[str, ...]
 
+    @property
+    def summary(self) -> str:
+        """What is there now, in a few words."""
+        return f"{self.format}: {self.objects} objects proposed on {len(self.imported)} images"
+
+    def remarks(self) -> list[str]:
+        """Sentences about what did not come in, or otherwise than the file has it."""
+        told = []
+        for what, names in (
+            ("images have nothing labelled in the file", self.empty),
+            ("images were left as they are (accepted, set aside or begun)", self.kept),
+            ("images of the file are not here", self.unmatched),
+        ):
+            if names:
+                more = ", ..." if len(names) > NAMED else ""
+                told.append(f"{len(names)} {what}: {', '.join(names[:NAMED])}{more}")
+        return [*told, *self.notes]
+
 
 def import_labels(
     store: LabelStore,
@@ -169,6 +189,7 @@ def import_labels(
     format: str | None = None,
     segmenter: Segmenter | None = None,
     replace_proposals: bool = False,
+    after: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> ImportReport:
     """Take what another program, or this one, labelled as proposals.
@@ -180,6 +201,8 @@ def import_labels(
         format: a name in ``io.formats.FORMATS``; None finds it.
         segmenter: makes masks of objects that have a box only; without one the box is the mask.
         replace_proposals: put what the file says in the place of what is proposed, too.
+        after: the events' serials are above this one; a session that gives out serials itself keeps
+            two more than there are images for them.
         progress: called with (images done, images in all); may raise ``Cancelled``.
 
     Raises:
@@ -190,7 +213,9 @@ def import_labels(
     if store.read_only:
         raise LabelWriteError(store.root or "memory", store.read_only)
     name, labels = read_labels_of(Path(path), format)
-    return _Import(store, Path(path), name, labels, segmenter, replace_proposals).run(progress)
+    return _Import(store, Path(path), name, labels, segmenter, replace_proposals, after).run(
+        progress
+    )
 
 
 class _Import:
@@ -204,9 +229,11 @@ class _Import:
         labels: LabelSet,
         segmenter: Segmenter | None,
         replace_proposals: bool,
+        after: int,
     ) -> None:
         self._store, self._path, self._format, self._labels = store, path, format, labels
         self._segmenter, self._replace = segmenter, replace_proposals
+        self._serial = max(store.log.serial, after)
         self._states = store.states()
         self._finder = ImageFinder(store.records, store.folder)
         self._records = {record.image_id: record for record in store.records}
@@ -418,9 +445,9 @@ class _Import:
     def _choose(self, labelling: Labelling) -> None:
         """Choose how the project is labelled, before anything is."""
         self._labelling = labelling
-        serial = self._store.log.serial + 1
+        self._serial += 1
         body = {"labelling": labelling}
-        self._store.record([Event(serial, EventKind.SETTINGS, body=body)])
+        self._store.record([Event(self._serial, EventKind.SETTINGS, body=body)])
 
     def _proposed(
         self,
@@ -464,10 +491,11 @@ class _Import:
         if self._classes is not None:
             self._waiting.insert(0, self._classes)
             self._classes = None
-        serial = self._store.log.serial
+        first = self._serial + 1
+        self._serial += len(self._waiting)
         events = [
-            Event(serial + number, EventKind.EDIT, edit.image_id, edit)
-            for number, edit in enumerate(self._waiting, start=1)
+            Event(serial, EventKind.EDIT, edit.image_id, edit)
+            for serial, edit in enumerate(self._waiting, start=first)
         ]
         self._waiting, self._waiting_pixels = [], 0
         self._store.record(events)

@@ -21,9 +21,11 @@ from qtpy.QtWidgets import (
     QHeaderView,
     QLabel,
     QLineEdit,
+    QMenu,
     QTableWidget,
     QTableWidgetItem,
     QTabWidget,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -336,7 +338,7 @@ class ExportChoices:
 
 
 class ExportPanel(QWidget):
-    """Everything that is accepted, as a data set."""
+    """Everything that is accepted, as a data set; and labels of others, as proposals."""
 
     def __init__(self, session: AnnotationSession) -> None:
         super().__init__()
@@ -352,13 +354,26 @@ class ExportPanel(QWidget):
         self.run = button(
             "Export", "Write accepted images and label maps as a data set.", self.export
         )
+        self.take = QToolButton()
+        self.take.setText("Import...")
+        self.take.setStyleSheet("QToolButton { padding-right: 14px; }")  # for the menu's arrow
+        self.take.setToolTip(
+            "Labels of another program, or of an export, become proposals to correct and accept; "
+            "what is accepted or begun stays as it is."
+        )
+        self.take.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        menu = QMenu(self.take)
+        menu.addAction("File...", self.import_file)
+        menu.addAction("Folder...", self.import_folder)
+        self.take.setMenu(menu)
         self.effort = button(
             "Effort...", "Time, clicks and models for each image, and a report.", self.show_effort
         )
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.form, self.run, self.effort):
-            layout.addWidget(widget)
+        layout.addWidget(self.form)
+        layout.addLayout(row(self.run, self.take, stretch=0))
+        layout.addWidget(self.effort)
         session.classes_changed.connect(self._on_classes)
         self._on_classes()
 
@@ -399,6 +414,18 @@ class ExportPanel(QWidget):
             groups or None,
             self.form.value("format"),
         )
+
+    def import_file(self) -> None:
+        """Ask for a file with labels and import it."""
+        name, _ = QFileDialog.getOpenFileName(self, "A file with labels", str(self._beside))
+        if name:
+            self._session.navigation.import_labels(name)
+
+    def import_folder(self) -> None:
+        """Ask for a folder with labels and import it."""
+        name = QFileDialog.getExistingDirectory(self, "A folder with labels", str(self._beside))
+        if name:
+            self._session.navigation.import_labels(name)
 
     def show_effort(self) -> LedgerDialog:
         """Open the effort ledger beside the window, or bring it up to date."""
