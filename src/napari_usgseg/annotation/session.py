@@ -244,11 +244,14 @@ class Painting:
     @property
     def value(self) -> int:
         """The label value that the next stroke is painted with."""
-        return paint.value_to_paint(self._document.state, self.values)
+        return paint.value_to_paint(self._document.state, self._used)
 
     @property
     def values(self) -> list[int]:
         """The label values on the current image, ascending."""
+        return self._used()
+
+    def _used(self) -> list[int]:
         labels = self._document.labels
         if labels is not self._seen:
             self._seen = labels

@@ -67,11 +67,21 @@ def covered_cells(covered: tuple[float, float], grid_hw: tuple[int, int]) -> tup
 
 def mask_to_box(mask: ArrayLike) -> FloatArray | None:
     """The tight inclusive box (4,) of a mask (H, W), or None where the mask is empty."""
-    inside = np.asarray(mask, bool)
-    columns, rows = np.flatnonzero(inside.any(axis=0)), np.flatnonzero(inside.any(axis=1))
-    if len(columns) == 0:
+    extent = mask_extent(np.asarray(mask, bool))
+    if extent is None:
         return None
-    return np.array([columns[0], rows[0], columns[-1], rows[-1]], np.float32)
+    rows, columns = extent
+    return np.array([columns.start, rows.start, columns.stop - 1, rows.stop - 1], np.float32)
+
+
+def mask_extent(mask: BoolArray) -> tuple[slice, slice] | None:
+    """Rows and columns of a mask's bounding box, or None where the mask (H, W) is empty."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    if len(rows) == 0:
+        return None
+    first, last = int(rows[0]), int(rows[-1])
+    columns = np.flatnonzero(mask[first : last + 1].any(axis=0))
+    return slice(first, last + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def mask_window(mask: BoolArray, margin: int = 0) -> tuple[slice, slice]:
@@ -79,12 +89,13 @@ def mask_window(mask: BoolArray, margin: int = 0) -> tuple[slice, slice]:
 
     Work on a window makes small objects in large images fast. The mask must not be empty.
     """
-    sides = []
-    for axis in (0, 1):
-        inside = np.flatnonzero(mask.any(axis=1 - axis))
-        first, last = int(inside[0]), int(inside[-1])
-        sides.append(slice(max(0, first - margin), min(mask.shape[axis], last + margin + 1)))
-    return sides[0], sides[1]
+    extent = mask_extent(mask)
+    assert extent is not None
+    rows, columns = (
+        slice(max(0, side.start - margin), min(length, side.stop + margin))
+        for side, length in zip(extent, mask.shape, strict=True)
+    )
+    return rows, columns
 
 
 def box_iou(a: ArrayLike, b: ArrayLike) -> FloatArray:

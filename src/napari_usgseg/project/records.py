@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.geometry import value_at
+from ..core.geometry import mask_extent, value_at
 from ..core.types import BoolArray, LabelClass, Prompts
 from ..io.labels import LabelMap
 from ..segmentation.propose import Proposal
@@ -195,14 +195,12 @@ class LabelPatch:
 
 def difference(before: LabelMap, after: LabelMap) -> LabelPatch | None:
     """The smallest patch from one label map to another of the same shape; None if equal."""
-    changed = before != after
-    rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
-    if len(rows) == 0:
+    window = mask_extent(before != after)
+    if window is None:
         return None
-    top, left = int(rows[0]), int(columns[0])
-    part = (slice(top, int(rows[-1]) + 1), slice(left, int(columns[-1]) + 1))
+    top, left = window[0].start, window[1].start
     height, width = after.shape
-    return LabelPatch(top, left, before[part].copy(), after[part].copy(), (height, width))
+    return LabelPatch(top, left, before[window].copy(), after[window].copy(), (height, width))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 
+from ...core.geometry import mask_extent
 from ...io.labels import Labelling, LabelMap, next_code, values_in
 from ...project.records import Edit, ImageProposal, ImageState, ProposedObject, difference
 from ...segmentation.propose import compose
@@ -116,13 +118,23 @@ def merged(
     """
     drawn = [item for item in objects if item.has_mask]
     proposals = [item.proposal for item in drawn if item.proposal is not None]
+    extents = [extent for one in proposals if (extent := mask_extent(one.mask)) is not None]
+    if not extents:
+        return labels, 0
+    window = tuple(
+        slice(min(side.start for side in sides), max(side.stop for side in sides))
+        for sides in zip(*extents, strict=True)
+    )  # a person waits for it
     values = [item.class_id for item in drawn]
     if labelling == "instance":
         values = codes_of(drawn, values_in(labels))
-    new = compose(proposals, values, labels.shape)
-    free = (new > 0) if overwrite else (new > 0) & ((labels == 0) | (labels == new))
-    dtype = np.promote_types(labels.dtype, new.dtype)
-    return np.where(free, new, labels).astype(dtype), int(np.count_nonzero((new > 0) & ~free))
+    here = labels[window]
+    parts = [replace(one, mask=one.mask[window]) for one in proposals]
+    new = compose(parts, values, here.shape)
+    free = (new > 0) if overwrite else (new > 0) & ((here == 0) | (here == new))
+    after = labels.astype(np.promote_types(labels.dtype, new.dtype))
+    after[window] = np.where(free, new, here)
+    return after, int(np.count_nonzero((new > 0) & ~free))
 
 
 def codes_of(objects: Sequence[ProposedObject], used: Sequence[int]) -> list[int]:

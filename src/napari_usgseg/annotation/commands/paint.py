@@ -6,6 +6,7 @@ next stroke begins an object of the picked class, and that is the picked one fro
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -18,19 +19,19 @@ from ..state import AnnotationState, Change, Refused
 from .classes import pick_class
 
 
-def value_to_paint(state: AnnotationState, used: list[int] | None = None) -> int:
+def value_to_paint(state: AnnotationState, used: Callable[[], list[int]] | None = None) -> int:
     """The label value that the next stroke is painted with.
 
     Args:
         state: with the labels.
-        used: the values of the labels, where they are known.
+        used: gives the values of the labels, where somebody keeps them.
     """
     active = state.table.active
     if state.labelling == "semantic" or state.labels is None:
         return active
     if class_of(state.picked, "instance") == active:
         return state.picked
-    return next_code(values_in(state.labels) if used is None else used, active)
+    return next_code(values_in(state.labels) if used is None else used(), active)
 
 
 def take_value(state: AnnotationState, value: int) -> Change:
