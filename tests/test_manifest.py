@@ -44,7 +44,8 @@ def test_every_command_can_be_imported_and_begins_with_the_plugins_name(
 def test_every_contribution_points_at_a_command() -> None:
     content = yaml.safe_load(MANIFEST.read_text(encoding="utf-8"))["contributions"]
     known = {command["id"] for command in content["commands"]}
-    used = {item["command"] for kind in ("widgets", "sample_data") for item in content[kind]}
+    kinds = ("widgets", "sample_data", "readers", "writers")
+    used = {item["command"] for kind in kinds for item in content[kind]}
     assert used <= known
 
 

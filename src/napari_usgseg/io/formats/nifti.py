@@ -55,13 +55,26 @@ def write_image(folder: OutputFolder, item: ExportImage) -> Entry:
         picture = np.ascontiguousarray(item.image).view([(name, "u1") for name in "RGB"])[..., 0]
     labels = item.labels if item.codes is None else item.codes
     for place, values in (("images", picture), ("labels", labels)):
-        row, column = item.spacing_mm or (1.0, 1.0)
-        affine = np.diag([-column, -row, 1.0, 1.0])
-        image = nibabel.Nifti1Image(values.T[..., None], affine, dtype=values.dtype)
-        image.header.set_xyzt_units("mm" if item.spacing_mm else "unknown")
         path = folder.root / place / f"{item.file_name}.nii.gz"
-        folder.write(path, gzip.compress(image.to_bytes(), 6, mtime=0))
+        folder.write(path, gzip.compress(as_volume(values[None], item.spacing_mm), 6, mtime=0))
     return image_entry(item)
+
+
+def as_volume(
+    frames: NDArray[Any], spacing_mm: tuple[float, float] | None, step: float = 1.0
+) -> bytes:
+    """A NIfTI file of frames (N, H, W), whose axes are columns, rows and frames.
+
+    Args:
+        frames: numbers, or a record of the bytes R, G and B.
+        spacing_mm: millimetres per pixel (row, column); None where they are not known.
+        step: from frame to frame.
+    """
+    row, column = spacing_mm or (1.0, 1.0)
+    affine = np.diag([-column, -row, step, 1.0])
+    volume = nibabel.Nifti1Image(frames.transpose(2, 1, 0), affine, dtype=frames.dtype)
+    volume.header.set_xyzt_units("mm" if spacing_mm else "unknown")
+    return bytes(volume.to_bytes())
 
 
 def write_card(folder: OutputFolder, about: ExportAbout, entries: Sequence[Entry]) -> None:
