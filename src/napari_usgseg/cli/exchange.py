@@ -1,4 +1,4 @@
-"""``usgseg export`` and ``usgseg import``: labels, out to other programs and back in."""
+"""``usgseg export``, ``import`` and ``deidentify``: labels and archives, to others and back in."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..core.errors import DatasetError, UsgsegError
+from ..core.errors import DatasetError, PromptError, UsgsegError, readable
 from ..io.formats import DEFAULT_FORMAT, DEFAULT_ORGAN, FORMATS, export_format
-from .common import Device, end_if_failed, progress
+from .common import Device, end_if_failed, parse_box, progress
 
 if TYPE_CHECKING:
     from ..project.project import Project
@@ -210,3 +210,69 @@ def import_(
     for note in (*report.remarks(), *warnings):
         typer.echo(f"usgseg: {note}", err=True)
     end_if_failed([f"{item.image_id}: {item.error}" for item in report.failures])
+
+
+def deidentify(
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Folders of DICOM files, or files.")
+    ],
+    out: Annotated[Path, typer.Option(help="The new archive's folder.")],
+    check: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the sheet with pictures before and after; else OUT-check."),
+    ] = None,
+    box: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X0,Y0,X1,Y1",
+            help="What stays of every picture; else the scanner's regions, or the sector found.",
+        ),
+    ] = None,
+    black_text: Annotated[
+        bool, typer.Option(help="Also blacken what looks like text within what stays.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option(help="Replace what this program wrote, and nothing else.")
+    ] = False,
+) -> None:
+    """Write DICOM files anew without who the patient is, text beside the ultrasound black.
+
+    Attributes that are not known to be harmless are left out; identifiers become pseudonyms, the
+    same for the same. Look at the sheet before you give the archive away.
+    """
+    from ..io.search import search_images
+    from ..segmentation.archive import SHEET_FILE, deidentify_files, said
+
+    found = search_images(inputs, recursive=True)
+    if not found.files:
+        here = ", ".join(readable(path) for path in inputs)
+        raise PromptError(str(found.problems[0]) if found.problems else f"no DICOM in {here}")
+    beside = check or out.with_name(f"{out.name}-check")
+    failed = [str(error) for error in found.problems]
+    done = inside = 0
+    with progress(len(found.files), "de-identifying") as step:
+        for result in deidentify_files(
+            found.files,
+            out,
+            beside,
+            box=None if box is None else parse_box(box),
+            black_text=black_text,
+            overwrite=overwrite,
+        ):
+            line = said(result)
+            if result.status == "failed":
+                failed.append(line)
+                step("")
+                continue
+            done += 1
+            inside += bool(result.text_inside)
+            step(line)
+    typer.echo(f"{done} written, {len(failed)} failed; the archive is in {readable(out)}")
+    if inside and not black_text:
+        typer.echo(
+            f"in {inside} files something looks like text within what stays: look at the sheet "
+            "(yellow frames), or use --black-text"
+        )
+    if done:
+        typer.echo(f"pictures before and after: {readable(beside / SHEET_FILE)}")
+    end_if_failed(failed)

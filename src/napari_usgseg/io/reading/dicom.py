@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from ...core.errors import ImageReadError
 from ...core.notes import remark
 from ...core.types import Region
+from ..atomic import sha256_of
 from .frames import (
     RANGE_MM,
     FileAbout,
@@ -80,7 +81,9 @@ _TAGS = (
     "ExtendedOffsetTableLengths", "SequenceOfUltrasoundRegions",
     "SharedFunctionalGroupsSequence", "CineRate", "RecommendedDisplayFrameRate", "FrameTime",
     "FrameTimeVector", "Manufacturer", "ManufacturerModelName", "IssuerOfPatientID",
-    "OtherPatientIDsSequence", *_IDENTIFYING, *_PERSONS,
+    "OtherPatientIDsSequence", "SOPClassUID", "Modality", "SeriesNumber", "InstanceNumber",
+    "FrameOfReferenceUID", "LossyImageCompression", "LossyImageCompressionRatio",
+    "LossyImageCompressionMethod", *_IDENTIFYING, *_PERSONS,
 )  # fmt: skip
 
 _FORMATS = {2: "M-mode", 3: "spectral", 4: "trace", 5: "other"}
@@ -118,7 +121,7 @@ class DicomFrames(Frames):
         self._path = path
         self._video: Video | None = None
         self._palette: NDArray[Any] | None = None
-        with _quiet(path):
+        with quiet(path):
             self._file: BinaryIO = path.open("rb")
             try:
                 self._open()
@@ -164,16 +167,21 @@ class DicomFrames(Frames):
 
     def _whole_frames(self) -> int:
         """How many frames the bytes behind the header can hold, the last one perhaps in part."""
-        options = self._options
-        bits = options["rows"] * options["columns"] * options["samples_per_pixel"]
-        bits *= options["bits_allocated"]
-        if options["photometric_interpretation"] == "YBR_FULL_422":
-            bits = bits * 2 // 3
+        bits = self._bits_each()
         end = self._stream.seek(0, SEEK_END)
         available = end - self._start
         if self._length != _UNDEFINED:
             available = min(available, self._length)
         return -(-8 * available // bits)
+
+    def _bits_each(self) -> int:
+        """Bits of a frame that is not compressed."""
+        options = self._options
+        bits = options["rows"] * options["columns"] * options["samples_per_pixel"]
+        bits *= options["bits_allocated"]
+        return int(
+            bits * 2 // 3 if options["photometric_interpretation"] == "YBR_FULL_422" else bits
+        )
 
     def _fragments(self) -> int:
         """How many fragments the pixel data have; a damaged one ends them."""
@@ -208,7 +216,7 @@ class DicomFrames(Frames):
         self._check(index)
         if self._video is not None:
             return self._video.frame(index)
-        with _quiet(self._path, f"frame {index} is {DAMAGED}"):
+        with quiet(self._path, f"frame {index} is {DAMAGED}"):
             values = self._decoded(index)
             if self._options["photometric_interpretation"] != "PALETTE COLOR":
                 return values
@@ -225,7 +233,7 @@ class DicomFrames(Frames):
             return Stored(_eight_bits(values, self._bits()), "rgb", lossy=lossy)
         white_is_zero = self._options["photometric_interpretation"] == "MONOCHROME1"
         bits = int(self._options["bits_stored"])
-        with _quiet(self._path):
+        with quiet(self._path):
             windowed = _windowed(values, self._header)
         if windowed is not None:
             return Stored(windowed, "grey", bits=8, white_is_zero=white_is_zero, lossy=lossy)
@@ -283,6 +291,54 @@ class DicomFrames(Frames):
             self._palette = apply_color_lut(values, self._header)[..., :3]
         return self._palette
 
+    # What is stored, for whoever writes it anew
+
+    @property
+    def header(self) -> Any:
+        """Attributes as the file has them, those that identify the patient among them."""
+        return self._header
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether a frame must be decoded to have its values."""
+        return bool(self._syntax.is_encapsulated)
+
+    @property
+    def is_little_endian(self) -> bool:
+        """The order of bytes of values that are not compressed."""
+        return bool(self._syntax.is_little_endian)
+
+    def stored_bytes(self, index: int) -> bytes:
+        """The bytes of a frame that is not compressed.
+
+        Raises:
+            ImageReadError: it is not whole.
+        """
+        length = self._bits_each() // 8
+        self._stream.seek(self._start + index * length)
+        found = self._stream.read(length)
+        if len(found) < length:
+            raise ImageReadError(self._path, f"frame {index} is {DAMAGED}")
+        return found
+
+    def values(self, index: int) -> NDArray[Any]:
+        """A decoded frame: grey or numbers of a palette (H, W), or RGB (H, W, 3).
+
+        Raises:
+            ImageReadError: it is damaged.
+        """
+        with quiet(self._path, f"frame {index} is {DAMAGED}"):
+            return self._decoded(index) if self._video is None else self._video.frame(index)
+
+    def darkest(self) -> int:
+        """The number of a palette that is shown darkest."""
+        values = self.values(0).dtype
+        return int(np.iinfo(values).min) + int(self._table(values).sum(axis=1).argmin())
+
+    def digest(self) -> str:
+        """SHA-256 of the file."""
+        return sha256_of(self._path)
+
     def close(self) -> None:
         """Close the file."""
         if self._video is not None:
@@ -306,7 +362,7 @@ _WARNING = re.compile(r"pydicom(\.|$)")
 
 
 @contextmanager
-def _quiet(path: Path, damaged: str = DAMAGED) -> Iterator[None]:
+def quiet(path: Path, damaged: str = DAMAGED) -> Iterator[None]:
     """Work with pydicom that says nothing; what it raises becomes an error without its words."""
     import pydicom.pixels  # noqa: F401 (whose loggers are there from now on)
 
@@ -600,7 +656,7 @@ def identity_of(path: Path) -> tuple[str | None, bool]:
         ImageReadError: the header cannot be read up to the picture, so that it may say anything.
     """
     header = _whole_header(path)
-    with _quiet(path):
+    with quiet(path):
         return _group(header), _is_repeated(header, path)
 
 
@@ -611,12 +667,12 @@ def repeats_identity(path: Path, text: str) -> bool:
         ImageReadError: as for ``identity_of``.
     """
     header = _whole_header(path)
-    with _quiet(path):
+    with quiet(path):
         return _is_repeated(header, Path("/", text))
 
 
 def _whole_header(path: Path) -> Any:
-    with _quiet(path), path.open("rb") as file:
+    with quiet(path), path.open("rb") as file:
         header, syntax, stream = _read_header(path, file)
         if syntax.is_transfer_syntax:
             _at_pixels(path, stream, syntax)
@@ -629,7 +685,7 @@ def header_of(path: Path, *names: str) -> Any:
     Raises:
         ImageReadError: it has no header that can be read.
     """
-    with _quiet(path), path.open("rb") as file:
+    with quiet(path), path.open("rb") as file:
         header, _, _ = _read_header(path, file, names)
         if not header:
             raise ImageReadError(path, DAMAGED)
@@ -643,7 +699,7 @@ def instance_of(path: Path) -> str:
         ImageReadError: it has no header that can be read.
     """
     header = header_of(path, "SOPInstanceUID")
-    with _quiet(path):
+    with quiet(path):
         return "".join(_values(header, "SOPInstanceUID"))
 
 

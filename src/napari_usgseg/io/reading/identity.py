@@ -44,6 +44,12 @@ def pseudonym(value: str, kind: str = "patient") -> str:
     return f"{kind}-{digest.hexdigest()}"
 
 
+def pseudonym_uid(value: str) -> str:
+    """A DICOM identifier (2.25, of a number) for another, the same for the same."""
+    digest = hashlib.blake2b(value.encode("utf-8", "replace"), key=_key(), digest_size=16)
+    return f"2.25.{int.from_bytes(digest.digest(), 'big')}"
+
+
 @lru_cache(maxsize=1)
 def _key() -> bytes:
     given = os.environ.get(KEY_VARIABLE)

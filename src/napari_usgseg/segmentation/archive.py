@@ -1,0 +1,253 @@
+"""Archive without who the patients are: DICOM files written anew, text beside the tissue black.
+
+    <out>/<patient>/<study>/<image>.dcm   names are pseudonyms, the same for the same patient
+    <out>/deidentified.json               what became of each file, by its new name
+    <check>/sheet.png                     pictures before and after, to be looked at
+
+What stays of a picture is what the person says, or else the scanner's own regions, or else the
+sector that is found in the pixels. Where that is not certain the file is refused: a person says
+where the ultrasound is. Text within what stays is counted and said, and black where that is asked
+for. The sheet shows what was there before, so it is no part of the archive: keep it with the
+originals.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+from ..core.errors import ImageReadError, LabelWriteError, readable
+from ..core.types import BoolArray
+from ..io.deidentify import deidentified
+from ..io.images import as_shown
+from ..io.names import numbered_name
+from ..io.outputs import OutputFolder
+from ..io.reading.dicom import DicomFrames
+from ..io.reading.files import is_dicom
+from ..io.reading.frames import words_of
+from ..io.reading.identity import pseudonym
+from .burned_in import Box, find_text, text_mask
+from .sector import find_sector
+
+LOG_FILE, SHEET_FILE = "deidentified.json", "sheet.png"
+LEAST_FIT = 0.6
+"""A sector that fits worse is not certain."""
+_RIM = 2
+"""Pixels around a sector that stay, for its outline is found to a pixel or two."""
+_LOOKED_AT = 8
+"""Frames of a loop that are searched for a sector and for text."""
+_TILE = (320, 240)
+_MOST_TILES = 60
+
+
+@dataclass(frozen=True, slots=True)
+class DeidentifiedFile:
+    """What became of a file.
+
+    Attributes:
+        source: of the original.
+        status: "done" or "failed".
+        target: the new file; None where it failed.
+        kept: what stays of the picture, 0..1.
+        by: what says so: "person", "regions" or "sector".
+        text_outside: lines of text that are black now.
+        text_inside: lines of what looks like text within what stays.
+        message: why it failed.
+    """
+
+    source: Path
+    status: Literal["done", "failed"]
+    target: Path | None = None
+    kept: float = 0.0
+    by: str = ""
+    text_outside: int = 0
+    text_inside: int = 0
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Looked:
+    """What is to stay of a file's pictures, and the text that was found."""
+
+    keep: BoolArray
+    by: str
+    outside: tuple[Box, ...]
+    inside: tuple[Box, ...]
+    picture: NDArray[np.uint8]
+
+
+def deidentify_files(
+    sources: Sequence[Path],
+    out: Path,
+    check: Path,
+    *,
+    box: tuple[float, float, float, float] | None = None,
+    black_text: bool = False,
+    overwrite: bool = False,
+) -> Iterator[DeidentifiedFile]:
+    """Write DICOM files without who the patient is, yielding what became of each.
+
+    Args:
+        sources: the files, each once; what is no DICOM fails.
+        out: the folder of the archive, new or empty.
+        check: the folder of the sheet, outside of ``out``.
+        box: (x0, y0, x1, y1), what stays of every picture; None: regions, or the sector.
+        black_text: what looks like text within what stays becomes black, too.
+        overwrite: replace what the program wrote.
+
+    Raises:
+        LabelWriteError: a folder holds anything else, or cannot be written.
+    """
+    archive = OutputFolder(out, reads=sources, overwrite=overwrite)
+    archive.check_only_own()
+    archive.check_writable()
+    beside = OutputFolder(check, reads=sources, overwrite=overwrite)
+    beside.check(check / SHEET_FILE)
+    used: set[str] = set()
+    tiles: list[NDArray[np.uint8]] = []
+    log: dict[str, dict[str, object]] = {}
+    failed = 0
+    for source in sources:
+        try:
+            result, tile = _deidentify(source, archive, used, box, black_text)
+        except Exception as error:  # whatever a damaged file sets off, the others are done
+            if isinstance(error, LabelWriteError):
+                raise
+            cause = error.cause if isinstance(error, ImageReadError) else words_of(error, source)
+            failed += 1
+            yield DeidentifiedFile(source, "failed", message=cause)
+            continue
+        assert result.target is not None
+        if len(tiles) < _MOST_TILES:
+            tiles.append(tile)
+        log[result.target.relative_to(out).as_posix()] = {
+            "kept": round(result.kept, 4), "by": result.by,
+            "text_outside_now_black": result.text_outside, "text_inside": result.text_inside,
+            "text_inside_is_black": black_text,
+        }  # fmt: skip
+        yield result
+    card = {"schema": 1, "failed": failed, "files": log}
+    archive.write(out / LOG_FILE, (json.dumps(card, indent=1) + "\n").encode())
+    archive.remove_others()
+    if tiles:
+        file = BytesIO()
+        Image.fromarray(sheet(tiles)).save(file, "PNG")
+        beside.write(check / SHEET_FILE, file.getvalue())
+
+
+def _deidentify(
+    source: Path,
+    archive: OutputFolder,
+    used: set[str],
+    box: tuple[float, float, float, float] | None,
+    black_text: bool,
+) -> tuple[DeidentifiedFile, NDArray[np.uint8]]:
+    if not is_dicom(source):
+        raise ImageReadError(source, "is no DICOM; only DICOM is de-identified")
+    with DicomFrames(source) as frames:
+        looked = look(frames, box)
+        keep = looked.keep
+        if black_text:
+            keep = keep & ~text_mask(looked.inside, keep.shape)
+        text_stays = bool(looked.inside) and not black_text
+        data = deidentified(frames, keep, text_stays=text_stays)
+        study = str(frames.header.get("StudyInstanceUID") or "")
+        names = (frames.about.group or "patient-unknown", pseudonym(study, "study"))
+        image = pseudonym(str(frames.header.get("SOPInstanceUID") or frames.digest()), "image")
+    folder = archive.root / names[0] / names[1]
+    name = numbered_name(f"{names[0]}/{names[1]}/{image}", used).rpartition("/")[2]
+    target = folder / f"{name}.dcm"
+    archive.write(target, data)
+    with DicomFrames(target) as written:  # as others will read it
+        after = as_shown(target, written.stored(0))
+    result = DeidentifiedFile(
+        source, "done", target, float(keep.mean()), looked.by, len(looked.outside),
+        len(looked.inside),
+    )  # fmt: skip
+    return result, _pair(looked, after, name)
+
+
+def look(frames: DicomFrames, box: tuple[float, float, float, float] | None = None) -> _Looked:
+    """Find what of a file's pictures is ultrasound, and the text in them.
+
+    Raises:
+        ImageReadError: it is not certain what is ultrasound, or a frame cannot be decoded.
+    """
+    some = np.unique(np.linspace(0, len(frames) - 1, _LOOKED_AT).round().astype(int))
+    pictures = [as_shown(frames.path, frames.stored(int(index))) for index in some]
+    size = pictures[0].shape[:2]
+    sector = find_sector(pictures)
+    found = None if sector is None or sector.fit < LEAST_FIT else sector.mask(size)
+    keep, by = np.zeros(size, bool), "regions"
+    for region in frames.about.regions:
+        if region.kind != "other":
+            x0, y0, x1, y1 = region.box
+            keep[y0:y1, x0:x1] = True
+    if box is not None:
+        x0, y0, x1, y1 = (max(0, round(side)) for side in box)
+        keep, by = np.zeros(size, bool), "person"
+        keep[y0:y1, x0:x1] = True
+        if not keep.any():
+            raise ImageReadError(
+                frames.path, f"the box is outside its {size[1]} x {size[0]} pixels"
+            )
+    elif not keep.any():
+        if found is None:
+            raise ImageReadError(
+                frames.path,
+                "what is ultrasound in it is not certain; say where it is (--box X0,Y0,X1,Y1)",
+            )
+        keep, by = np.asarray(ndimage.binary_dilation(found, iterations=_RIM)), "sector"
+    tissue = keep if found is None else keep & found
+    boxes = dict.fromkeys(line for picture in pictures for line in find_text(picture, tissue))
+    inside = tuple(line for line in boxes if _share(keep, line) > 0.5)
+    outside = tuple(line for line in boxes if line not in inside)
+    return _Looked(keep, by, outside, inside, pictures[0])
+
+
+def _share(mask: BoolArray, box: Box) -> float:
+    x0, y0, x1, y1 = box
+    return float(mask[y0:y1, x0:x1].mean())
+
+
+def _pair(looked: _Looked, after: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
+    """A picture before, its text framed, and after, side by side above the new name."""
+    before = Image.fromarray(looked.picture)
+    draw = ImageDraw.Draw(before)
+    for lines, color in ((looked.outside, (255, 60, 60)), (looked.inside, (255, 220, 0))):
+        for x0, y0, x1, y1 in lines:
+            draw.rectangle((x0 - 2, y0 - 2, x1 + 1, y1 + 1), outline=color, width=2)
+    tile = Image.new("RGB", (2 * _TILE[0] + 6, _TILE[1] + 20), (60, 60, 60))
+    for place, picture in ((2, before), (_TILE[0] + 4, Image.fromarray(after))):
+        picture.thumbnail(_TILE)
+        tile.paste(picture, (place, 2))
+    ImageDraw.Draw(tile).text((4, _TILE[1] + 5), name, fill=(255, 255, 255))
+    return np.asarray(tile)
+
+
+def sheet(tiles: Iterable[NDArray[np.uint8]], across: int = 3) -> NDArray[np.uint8]:
+    """Tiles (H, W, 3) of one size in rows."""
+    padded = list(tiles)
+    padded += [np.zeros_like(padded[0])] * (-len(padded) % across)
+    rows = [np.hstack(padded[i : i + across]) for i in range(0, len(padded), across)]
+    return np.vstack(rows)
+
+
+def said(result: DeidentifiedFile) -> str:
+    """One line for a person."""
+    name = readable(result.source)
+    if result.status == "failed":
+        return f"{name}: {result.message}"
+    text = f"{result.text_outside} lines of text beside it are black"
+    if result.text_inside:
+        text += f", {result.text_inside} that look like text are in what stays"
+    return f"{name}: {result.kept:.0%} stays ({result.by}), {text}"
