@@ -14,9 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import tifffile
 from qtpy.QtWidgets import QApplication
 
 from napari_usgseg.annotation.learners.training import TrainingPlan
+from napari_usgseg.phantoms.loop import make_phantom_loop
 from napari_usgseg.phantoms.phantom import write_phantom_dataset
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -52,11 +54,15 @@ def main() -> None:
     parser.add_argument("--images", type=Path)
     parser.add_argument("--phrase")
     parser.add_argument("--theme", default="dark", choices=["dark", "light"])
+    parser.add_argument("--loop", action="store_true", help="the picture of a loop alone")
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
     images, phrase = chosen.images, chosen.phrase
     with tempfile.TemporaryDirectory() as scratch:
         own_settings(Path(scratch) / "settings")
+        take_loop(write_loop(Path(scratch) / "loop"), chosen.theme, chosen.out)
+        if chosen.loop:
+            return
         if images is None:
             images = write_phantoms(Path(scratch) / "phantoms")
             phrase = phrase or "breast tumor"
@@ -69,28 +75,80 @@ def write_phantoms(folder: Path) -> Path:
     return folder
 
 
-def take(images: Path, labels: Path, phrase: str, theme: str, out: Path) -> None:
-    """Go the person's way and take a picture at each step."""
-    import napari
-    from napari.settings import get_settings
+def write_loop(folder: Path) -> Path:
+    """A loop of a nodule that grows and shrinks."""
+    loop = make_phantom_loop(2, 40, (240, 320), kind="breast", motion="beat")
+    folder.mkdir()
+    tifffile.imwrite(folder / "nodule.tif", loop.frames, photometric="minisblack")
+    return folder
 
-    from napari_usgseg.gui.widget import UltrasoundWidget
 
-    get_settings().appearance.theme = theme
-    viewer = napari.Viewer(show=True)
-    viewer.window._qt_window.resize(1360, 860)
-    widget = UltrasoundWidget(viewer)
-    viewer.window.add_dock_widget(widget, area="right", name="Ultrasound segmentation")
-    session = widget.session
+class Desk:
+    """A window with the dock, and pictures of it.
 
-    def idle() -> bool:
-        drawn = not widget.bridge._dirty
+    Args:
+        theme: of napari.
+        out: folder of the pictures.
+    """
+
+    def __init__(self, theme: str, out: Path) -> None:
+        import napari
+        from napari.settings import get_settings
+
+        from napari_usgseg.gui.widget import UltrasoundWidget
+
+        get_settings().appearance.theme = theme
+        self._out = out
+        self.viewer = napari.Viewer(show=True)
+        self.viewer.window._qt_window.resize(1360, 860)
+        self.widget = UltrasoundWidget(self.viewer)
+        self.viewer.window.add_dock_widget(
+            self.widget, area="right", name="Ultrasound segmentation"
+        )
+
+    def idle(self) -> bool:
+        """Nothing goes on, and all is drawn."""
+        session, drawn = self.widget.session, not self.widget.bridge._dirty
         return drawn and not session.status.busy and not session.is_waiting
 
-    def shoot(name: str) -> None:
+    def shoot(self, name: str) -> None:
+        """Take a picture."""
         rest()
-        viewer.screenshot(path=out / f"{name}.png", canvas_only=False, flash=False)
+        path = self._out / f"{name}.png"
+        self.viewer.screenshot(path=path, canvas_only=False, flash=False)
 
+    def close(self) -> None:
+        """Close the window."""
+        self.widget.shut_down()
+        self.viewer.close()
+
+
+def take_loop(images: Path, theme: str, out: Path) -> None:
+    """A loop, propagated from two frames of which one was accepted."""
+    desk = Desk(theme, out)
+    session = desk.widget.session
+    session.navigation.open_folder(images)
+    wait(lambda: session.loaded is not None and desk.idle())
+    session.prompting.find("breast tumor")
+    wait(desk.idle)
+    session.editing.accept()
+    wait(desk.idle)
+    session.loops.propagate()
+    wait(lambda: not session.loops.is_running)
+    session.loops.accept(range(1, 8))
+    session.loops.go(24)
+    wait(lambda: session.loaded is not None and desk.idle())
+    session.prompting.drop(len(session.proposal.objects) - 1)  # a cyst, not a tumor
+    wait(desk.idle)
+    desk.shoot("9-loop")
+    desk.close()
+
+
+def take(images: Path, labels: Path, phrase: str, theme: str, out: Path) -> None:
+    """Go the person's way and take a picture at each step."""
+    desk = Desk(theme, out)
+    widget, idle, shoot = desk.widget, desk.idle, desk.shoot
+    session = widget.session
     shoot("1-start")
     session.navigation.open_folder(images, labels)
     wait(lambda: session.loaded is not None and idle())
@@ -137,8 +195,7 @@ def take(images: Path, labels: Path, phrase: str, theme: str, out: Path) -> None
     shoot("8-tune")
     session.tuning.cancel()
     wait(lambda: session.tuning.training is None)
-    widget.shut_down()
-    viewer.close()
+    desk.close()
 
 
 if __name__ == "__main__":

@@ -343,24 +343,20 @@ class Loops:
                 self._finish(run)
             return
         some, run.waiting, run.writes = run.waiting, [], True
-        by_number = {record.frame or 0: record for record in run.frames}
         document.ask(
-            read_standings,
+            arrive,
             document.store,
-            tuple(by_number[word.found.frame] for word in some),
+            run.frames,
+            tuple(some),
+            document.settings.labelling,
             lane=Lane.FILES,
             key=WRITING,
             scope=Scope.FOLDER,
-            done=lambda read: self._put(run, some, read),
+            done=lambda arrivals: self._put(run, arrivals),
             failed=lambda error: self._fail(run, error),
         )
 
-    def _put(
-        self,
-        run: Run,
-        some: list[Propagated],
-        read: list[tuple[Standing, ImageProposal]],
-    ) -> None:
+    def _put(self, run: Run, arrivals: list[Arrival]) -> None:
         """Propose what was found on frames in which nobody has had a part meanwhile."""
         document, parts = self._document, []
         if run is not self.run:
@@ -368,20 +364,18 @@ class Loops:
         if document.unsaved:
             self._fail(run, document.unsaved)
             return
-        by_number = {record.frame or 0: n for n, record in enumerate(run.frames)}
-        for word, (standing, before) in zip(some, read, strict=True):
-            frame = by_number[word.found.frame]
+        for arrival in arrivals:
+            frame, standing, before = arrival.frame, arrival.standing, arrival.before
             record, came_from = run.frames[frame], run.plan.came_from[frame]
             run.done.append(frame)
-            for number in word.found.masks:
+            for number in arrival.word.found.masks:
                 run.seen[number].add(frame)
             if record is document.record and document.labels is not None:
                 before = document.proposal
             if standing.is_fixed or not standing.is_open or before.pending:
                 continue
-            after = propagate.proposed(word.found, document.settings.labelling, word.model_id)
-            part = Edit(PROPAGATE, record.image_id, proposal=(before, after))
-            parts.append((part, propagate.note(word.found, came_from, word.model_id)))
+            part = Edit(PROPAGATE, record.image_id, proposal=(before, arrival.after))
+            parts.append((part, arrival.body | {"from": came_from}))
         if parts:
             run.step = document.begin(PROPAGATE) if run.step is None else run.step
             for part, body in parts:
@@ -523,11 +517,44 @@ def standing_of(store: LabelStore, record: ImageRecord) -> Standing:
     return Standing(is_open and has_part, is_open, came_from, was)
 
 
-def read_standings(
-    store: LabelStore, frames: Sequence[ImageRecord]
-) -> list[tuple[Standing, ImageProposal]]:
-    """How some frames stand, and what is proposed on them."""
-    return [(standing_of(store, item), store.read_proposal(item.image_id)) for item in frames]
+@dataclass(frozen=True, slots=True, eq=False)
+class Arrival:
+    """What was found on a frame, beside what is on it.
+
+    Attributes:
+        frame: index in the loop.
+        word: what was found.
+        standing: how the frame stands.
+        before: what is proposed on it.
+        after: what is to be proposed on it.
+        body: what is noted beside that.
+    """
+
+    frame: int
+    word: Propagated
+    standing: Standing
+    before: ImageProposal
+    after: ImageProposal
+    body: dict[str, Any]
+
+
+def arrive(
+    store: LabelStore,
+    frames: Sequence[ImageRecord],
+    words: Sequence[Propagated],
+    labelling: Labelling,
+) -> list[Arrival]:
+    """Bring what was found on some frames of a loop together with what is on them."""
+    by_number = {record.frame or 0: n for n, record in enumerate(frames)}
+    found = []
+    for word in words:
+        frame = by_number[word.found.frame]
+        standing = standing_of(store, frames[frame])
+        before = store.read_proposal(frames[frame].image_id)
+        after = propagate.proposed(word.found, labelling, word.model_id)
+        body = propagate.note(word.found, word.model_id)
+        found.append(Arrival(frame, word, standing, before, after, body))
+    return found
 
 
 def _frames(count: int) -> str:

@@ -31,6 +31,8 @@ UP_TO_DATE = (
     "propagate again."
 )
 SIZES_DIFFER = "The frames of this loop differ in size, so that nothing can be propagated."
+LEAST_SHARE = 0.0005
+"""A piece with a smaller share of the image is no object of its own; the protocol's figure."""
 LEFT_ALONE = (ImageState.SKIPPED, ImageState.FLAGGED)
 
 
@@ -141,25 +143,36 @@ def _objects(labels: LabelMap) -> dict[int, BoolArray]:
 
 
 def proposed(found: FrameObjects, labelling: Labelling, model_id: str) -> ImageProposal:
-    """What was found on a frame as a proposal; an object's number is a value of the label map."""
+    """What was found on a frame as a proposal; an object's number is a value of the label map.
+
+    Where a value is a class, each piece of it is an object, to be corrected by itself.
+    """
     objects = []
-    for value, mask in found.masks.items():
+    for value, whole in found.masks.items():
         score = float(np.clip(found.scores.get(value, 0.0), 0.0, 1.0))
-        item = Proposal(mask, regions.box_of(mask), score, "", score, as_logits(mask))
         class_id, number = class_of(value, labelling), instance_of(value, labelling)
-        objects.append(ProposedObject(class_id, Prompts(), item, number=number))
+        for mask in (whole,) if number else _pieces(whole):
+            item = Proposal(mask, regions.box_of(mask), score, "", score, as_logits(mask))
+            objects.append(ProposedObject(class_id, Prompts(), item, number=number))
     return ImageProposal(tuple(objects), model_id=model_id)
 
 
-def note(found: FrameObjects, came_from: Mapping[int, str], model_id: str) -> dict[str, Any]:
-    """What is written down of a frame beside its proposal, so that ``standing`` knows it again."""
+def _pieces(mask: BoolArray) -> list[BoolArray]:
+    """The pieces of a mask (H, W), the largest first; specks are left with it."""
+    others = regions.pieces(mask)[1:]
+    large = [piece for piece in others if np.count_nonzero(piece) >= LEAST_SHARE * mask.size]
+    rest = mask & ~np.any(large, axis=0) if large else mask
+    return [rest, *large]
+
+
+def note(found: FrameObjects, model_id: str) -> dict[str, Any]:
+    """What is written down of a frame beside its proposal, and beside what that came from."""
     labels = np.zeros(next(iter(found.masks.values())).shape if found.masks else (1, 1), np.uint16)
     for value, mask in found.masks.items():
         labels[mask] = value
     scores = {str(value): round(float(score), 4) for value, score in found.scores.items()}
     return {
         "model": model_id,
-        "from": {str(key): content for key, content in came_from.items()},
         "content": content_key(labels),
         "scores": scores,
     }

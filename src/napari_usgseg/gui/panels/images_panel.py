@@ -127,6 +127,14 @@ WORDS = {
     ImageState.SKIPPED: "skipped",
     ImageState.FLAGGED: "for review",
 }
+TOLD_FIRST = (
+    ImageState.ACCEPTED,
+    ImageState.EMPTY,
+    ImageState.PROPOSED,
+    ImageState.FLAGGED,
+    ImageState.SKIPPED,
+)
+"""Of a loop, whose row may have no room for all."""
 ROW_HEIGHT = HEIGHT + 4
 
 
@@ -244,14 +252,15 @@ class ImagesModel(QAbstractListModel):
 
 
 def row_text(queue: ImageQueue, places: range) -> str:
-    """A file in the list: "● a.png   labelled" or "◐ b.dcm   40 frames: 12 labelled, 3 empty"."""
+    """A file in the list: "● a.png   labelled" or "◐ b.dcm   40 frames: 12 labelled"."""
     name = queue.records[places.start].path.name
     counts = {state: queue.count(state, places) for state in ImageState}
     there = [state for state, count in counts.items() if count]
     if len(places) == 1:
         return f"{MARKS[there[0]]}  {name}   {WORDS[there[0]]}".rstrip()
     mark = MARKS[ImageState.PROPOSED if len(there) > 1 else there[0]]
-    words = ", ".join(f"{counts[state]} {WORDS[state]}" for state in there if WORDS[state])
+    told = (state for state in TOLD_FIRST if counts[state])
+    words = ", ".join(f"{counts[state]} {WORDS[state]}" for state in told)
     return f"{mark}  {name}   {len(places)} frames{words and ': '}{words}"
 
 
