@@ -172,6 +172,7 @@ def export(
     format: str = DEFAULT_FORMAT,
     licence: str = "",
     split: bool = True,
+    black_text: bool = False,
     overwrite: bool = False,
 ) -> ExportReport:
     """Write the accepted images of a project as a data set, as ``usgseg export`` does.
@@ -187,6 +188,7 @@ def export(
         format: "png", or another name that ``usgseg export --help`` lists.
         licence: of the images, for the data card.
         split: part the patients into train, val and test, where the format has sides.
+        black_text: what looks like burned-in text becomes black; ``<out>-check`` shows it.
         overwrite: replace an earlier export that nobody changed since.
 
     Returns:
@@ -210,6 +212,7 @@ def export(
             licence=licence,
             made=about_the_work(store),
             split=split,
+            black_text=black_text,
             overwrite=overwrite,
         )
 

@@ -19,6 +19,7 @@ from napari_usgseg.project.exchange import export_store
 from napari_usgseg.project.project import MemoryStore, Project
 from tests.support.dicom import write_dicom
 from tests.support.labelling import accept_labels, keep_settings
+from tests.support.screens import screen
 
 CLASSES = (LabelClass(1, "cyst", "#e69f00"),)
 
@@ -211,3 +212,37 @@ def test_a_name_that_a_person_gave_stays(tmp_path: Path) -> None:
         accept_labels(store, store.records[0], np.ones((12, 16), np.uint8))
         out = export_store(store, tmp_path / "out", classes=CLASSES, name="mine").whole()
     assert read_dataset(out).name == "mine"
+
+
+@pytest.fixture
+def screens(tmp_path: Path) -> Project:
+    """A project of two accepted pictures, one with a name beside the ultrasound."""
+    images = tmp_path / "in"
+    images.mkdir()
+    Image.fromarray(screen()[0]).save(images / "named.png")
+    Image.fromarray(screen(text="")[0]).save(images / "plain.png")
+    store = Project(images)
+    for record in store.records:
+        accept_labels(store, record, np.ones(record.size_hw, np.uint8))
+    return store
+
+
+def test_burned_in_text_is_warned_of_and_stays(screens: Project, tmp_path: Path) -> None:
+    report = export_store(screens, tmp_path / "out", classes=CLASSES)
+    (note,) = report.notes
+    assert "1 images seem to have text burned in (named): look before you share them" in note
+    assert not (tmp_path / "out-check").exists()
+    item = next(item for item in read_dataset(report.whole()).items if item.item_id == "named")
+    np.testing.assert_array_equal(np.asarray(Image.open(item.image_path)), screen()[0])
+
+
+def test_burned_in_text_is_black_where_that_is_asked_for(screens: Project, tmp_path: Path) -> None:
+    report = export_store(screens, tmp_path / "out", classes=CLASSES, black_text=True)
+    assert "what looks like text is black on 1 images (named)" in report.notes[0]
+    items = {item.item_id: item.image_path for item in read_dataset(report.whole()).items}
+    named, plain = (np.asarray(Image.open(items[name])) for name in ("named", "plain"))
+    assert screen()[0][50:90, :190].max() == 255
+    assert named[50:90, :190].max() == 0
+    np.testing.assert_array_equal(named[:, 200:], screen()[0][:, 200:])
+    np.testing.assert_array_equal(plain, screen(text="")[0])
+    assert Image.open(tmp_path / "out-check" / "sheet.png").width > 600

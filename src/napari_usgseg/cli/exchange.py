@@ -51,6 +51,10 @@ def export(
         str, typer.Option(help="Of the images, for the data card: 'CC BY 4.0'.")
     ] = "",
     split: Annotated[bool, typer.Option(help="Part the patients into train, val and test.")] = True,
+    black_text: Annotated[
+        bool,
+        typer.Option(help="Blacken what looks like burned-in text; OUT-check has a sheet of it."),
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option(help="Replace an earlier export that nobody changed since.")
     ] = False,
@@ -72,6 +76,7 @@ def export(
             "format": format,
             "licence": licence,
             "split": split,
+            "black_text": black_text,
             "overwrite": overwrite,
         }
         failed.extend(_export(store, place, options))
@@ -241,13 +246,13 @@ def deidentify(
     same for the same. Look at the sheet before you give the archive away.
     """
     from ..io.search import search_images
-    from ..segmentation.archive import SHEET_FILE, deidentify_files, said
+    from ..segmentation.archive import SHEET_FILE, check_folder, deidentify_files, said
 
     found = search_images(inputs, recursive=True)
     if not found.files:
         here = ", ".join(readable(path) for path in inputs)
         raise PromptError(str(found.problems[0]) if found.problems else f"no DICOM in {here}")
-    beside = check or out.with_name(f"{out.name}-check")
+    beside = check or check_folder(out)
     failed = [str(error) for error in found.problems]
     done = inside = 0
     with progress(len(found.files), "de-identifying") as step:

@@ -25,11 +25,15 @@ from ..io.formats.objects import check_count, pieces_of
 from ..io.formats.records import LabelledImage, LabelledObject, LabelSet
 from ..io.groups import ImageFinder, group_images, is_table
 from ..io.labels import MAX_CLASS, MAX_LABEL, Labelling, LabelMap, labelling_in
+from ..io.outputs import OutputFolder
 from ..io.reading.files import instance_of, repeats_identity
 from ..io.reading.identity import pseudonym
 from ..models.interfaces import Segmenter
+from ..segmentation.archive import MOST_TILES, SHEET_FILE, check_folder, pair, write_sheet
+from ..segmentation.burned_in import find_text, text_mask
 from ..segmentation.postprocess import PostprocessSettings
 from ..segmentation.propose import Proposal, as_logits, propose_prompts
+from ..segmentation.sector import find_tissue
 from .project import LabelStore
 from .records import (
     ClassTable,
@@ -55,9 +59,12 @@ def export_store(
     licence: str = "",
     made: Sequence[str] = (),
     split: bool = True,
+    black_text: bool = False,
     overwrite: bool = False,
 ) -> ExportReport:
     """Write every accepted image with its label map; one that fails does not stop the others.
+
+    Images that seem to have text burned in are named in the report's notes.
 
     Args:
         store: where the labels are.
@@ -73,6 +80,8 @@ def export_store(
         licence: of the images, in the person's words.
         made: lines for the data card about how it was made (``effort.efforts.about_the_work``).
         split: part the patients into train, val and test; else all are on the side train.
+        black_text: what looks like burned-in text becomes black; pictures before and after are in
+            ``<out>-check/sheet.png``, which is no part of the data set.
         overwrite: replace an earlier export that nobody changed since.
 
     Raises:
@@ -93,8 +102,9 @@ def export_store(
         labels = store.read_labels(record, take_in=False)
         if labels is None:
             raise DatasetError(record.path, "has no label map any more; accept it again")
-        return store.read_image(record), labels
+        return texts.looked_at(record, store.read_image(record)), labels
 
+    texts = _Texts(Path(out), [record.path for record in done], black_text, overwrite)
     notes = grouped.strangers()
     if name is None:
         name = store.name
@@ -124,8 +134,61 @@ def export_store(
     return replace(
         report,
         ungrouped=tuple(grouped.missing(report.exported)),
-        notes=tuple(notes),
+        notes=(*notes, *texts.notes()),
     )
+
+
+class _Texts:
+    """Burned-in text of the images of an export: said, or black and on a sheet.
+
+    Args:
+        out: of the data set.
+        reads: the images' files.
+        black: whether it becomes black.
+        overwrite: replace an earlier sheet.
+
+    Raises:
+        LabelWriteError: the sheet's place is a person's.
+    """
+
+    def __init__(self, out: Path, reads: Sequence[Path], black: bool, overwrite: bool) -> None:
+        self._ids: list[str] = []
+        self._tiles: list[NDArray[np.uint8]] = []
+        self._beside: OutputFolder | None = None  # where text becomes black
+        if black:
+            place = check_folder(out)
+            self._beside = OutputFolder(place, reads=reads, overwrite=overwrite)
+            self._beside.check(place / SHEET_FILE)
+
+    def looked_at(self, record: ImageRecord, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The image (H, W, 3), its text black where that is asked for."""
+        lines = find_text(image, find_tissue(image))
+        if not lines:
+            return image
+        self._ids.append(record.image_id)
+        if self._beside is None:
+            return image
+        after = image.copy()
+        after[text_mask(lines, image.shape[:2])] = 0
+        if len(self._tiles) < MOST_TILES:
+            self._tiles.append(pair(image, after, record.image_id, lines))
+        return after
+
+    def notes(self) -> list[str]:
+        """What a person should know; the sheet is written."""
+        if not self._ids:
+            return []
+        more = f" and {len(self._ids) - NAMED} more" if len(self._ids) > NAMED else ""
+        named = f"{', '.join(self._ids[:NAMED])}{more}"
+        if self._beside is None:
+            return [
+                f"{len(self._ids)} images seem to have text burned in ({named}): look before you "
+                "share them, or export with --black-text"
+            ]
+        place = write_sheet(self._tiles, self._beside)
+        return [
+            f"what looks like text is black on {len(self._ids)} images ({named}): look at {place}"
+        ]
 
 
 TOGETHER = 32

@@ -46,7 +46,7 @@ _RIM = 2
 _LOOKED_AT = 8
 """Frames of a loop that are searched for a sector and for text."""
 _TILE = (320, 240)
-_MOST_TILES = 60
+MOST_TILES = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ def deidentify_files(
             yield DeidentifiedFile(source, "failed", message=cause)
             continue
         assert result.target is not None
-        if len(tiles) < _MOST_TILES:
+        if len(tiles) < MOST_TILES:
             tiles.append(tile)
         log[result.target.relative_to(out).as_posix()] = {
             "kept": round(result.kept, 4), "by": result.by,
@@ -139,9 +139,7 @@ def deidentify_files(
     archive.write(out / LOG_FILE, (json.dumps(card, indent=1) + "\n").encode())
     archive.remove_others()
     if tiles:
-        file = BytesIO()
-        Image.fromarray(sheet(tiles)).save(file, "PNG")
-        beside.write(check / SHEET_FILE, file.getvalue())
+        write_sheet(tiles, beside)
 
 
 def _deidentify(
@@ -173,7 +171,9 @@ def _deidentify(
         source, "done", target, float(keep.mean()), looked.by, len(looked.outside),
         len(looked.inside),
     )  # fmt: skip
-    return result, _pair(looked, after, name)
+    black = (*looked.outside, *(looked.inside if black_text else ()))
+    stays = () if black_text else looked.inside
+    return result, pair(looked.picture, after, name, black, stays)
 
 
 def look(frames: DicomFrames, box: tuple[float, float, float, float] | None = None) -> _Looked:
@@ -219,19 +219,51 @@ def _share(mask: BoolArray, box: Box) -> float:
     return float(mask[y0:y1, x0:x1].mean())
 
 
-def _pair(looked: _Looked, after: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
-    """A picture before, its text framed, and after, side by side above the new name."""
-    before = Image.fromarray(looked.picture)
-    draw = ImageDraw.Draw(before)
-    for lines, color in ((looked.outside, (255, 60, 60)), (looked.inside, (255, 220, 0))):
+def pair(
+    before: NDArray[np.uint8],
+    after: NDArray[np.uint8],
+    name: str,
+    black: Sequence[Box] = (),
+    stays: Sequence[Box] = (),
+) -> NDArray[np.uint8]:
+    """A tile of the sheet: a picture before and after, side by side above its name.
+
+    Args:
+        before: (H, W, 3) RGB.
+        after: the same size.
+        name: that tells nothing.
+        black: lines of text that are black now, framed in red.
+        stays: those that stay, framed in yellow.
+    """
+    framed = Image.fromarray(before)
+    draw = ImageDraw.Draw(framed)
+    for lines, color in ((black, (255, 60, 60)), (stays, (255, 220, 0))):
         for x0, y0, x1, y1 in lines:
             draw.rectangle((x0 - 2, y0 - 2, x1 + 1, y1 + 1), outline=color, width=2)
     tile = Image.new("RGB", (2 * _TILE[0] + 6, _TILE[1] + 20), (60, 60, 60))
-    for place, picture in ((2, before), (_TILE[0] + 4, Image.fromarray(after))):
+    for place, picture in ((2, framed), (_TILE[0] + 4, Image.fromarray(after))):
         picture.thumbnail(_TILE)
         tile.paste(picture, (place, 2))
     ImageDraw.Draw(tile).text((4, _TILE[1] + 5), name, fill=(255, 255, 255))
     return np.asarray(tile)
+
+
+def check_folder(out: Path) -> Path:
+    """Where the sheet of what is written to ``out`` is, if nobody says where: ``<out>-check``."""
+    out = out.absolute()
+    return out.parent / f"{out.name}-check"
+
+
+def write_sheet(tiles: Sequence[NDArray[np.uint8]], folder: OutputFolder) -> Path:
+    """Write tiles as ``sheet.png`` of a folder.
+
+    Raises:
+        LabelWriteError: it is a person's, or cannot be written.
+    """
+    file = BytesIO()
+    Image.fromarray(sheet(tiles)).save(file, "PNG")
+    folder.write(folder.root / SHEET_FILE, file.getvalue())
+    return folder.root / SHEET_FILE
 
 
 def sheet(tiles: Iterable[NDArray[np.uint8]], across: int = 3) -> NDArray[np.uint8]:

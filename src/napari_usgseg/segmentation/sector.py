@@ -85,6 +85,24 @@ def find_sector(pictures: NDArray[Any] | Sequence[NDArray[Any]]) -> Sector | Non
     return found
 
 
+def find_tissue(picture: NDArray[Any]) -> BoolArray:
+    """Where a picture has tissue, (H, W), to some pixels: as it is bright, no sector is fitted.
+
+    Args:
+        picture: (H, W) or (H, W, 3) uint8.
+    """
+    from skimage.transform import resize
+
+    grey = _grey(picture)
+    ground = float(np.percentile(grey, 2))
+    least = max(3.0, 0.02 * (float(np.percentile(grey, 99)) - ground))
+    coarse, _ = _smaller(grey > ground + least, _SIDE)
+    found = _tissue(coarse)
+    if found is None:
+        return np.zeros(grey.shape, bool)
+    return np.asarray(resize(found.astype(np.float32), grey.shape, order=1) > 0.5, bool)
+
+
 def _found(bright: BoolArray) -> Sector | None:
     """The sector of what is brighter than the ground, (H, W)."""
     coarse, scale = _smaller(bright, _SIDE)
