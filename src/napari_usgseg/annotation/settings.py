@@ -12,6 +12,7 @@ from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 
 from ..core.errors import UsgsegError
 from ..io.labels import Labelling
+from ..io.reading.frames import RANGE_MM
 from ..models.embedding_cache import DEFAULT_LIMIT_BYTES
 from ..segmentation.postprocess import PostprocessSettings
 
@@ -19,6 +20,7 @@ Despeckling = Literal["off", "median", "lee"]
 DESPECKLING: tuple[Despeckling, ...] = get_args(Despeckling)
 Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
 Percent = Annotated[int, Field(ge=-100, le=100)]
+Length = Annotated[FiniteFloat, Field(ge=RANGE_MM[0], le=RANGE_MM[1])]
 TRAIN_AFTER = 10
 MOST_TRAIN_AFTER = 10_000
 
@@ -72,6 +74,7 @@ class Settings:
         view: how images and labels are shown.
         cleaning: of proposed masks.
         crop_to_regions: models see the regions of tissue alone, where the scanner wrote them.
+        mm_per_pixel: of pictures whose file does not say it, by their size ("480x640", rows first).
         mode: what a trained prompt predictor does.
         train_after: accepted images of a class after which a training is offered.
         train_by_itself: begin it then without asking.
@@ -89,6 +92,7 @@ class Settings:
     view: View = field(default_factory=View)
     cleaning: PostprocessSettings = field(default_factory=PostprocessSettings)
     crop_to_regions: bool = True
+    mm_per_pixel: dict[str, Length] = field(default_factory=dict)
     mode: Mode = Mode.AUTONOMOUS
     train_after: Annotated[int, Field(ge=1, le=MOST_TRAIN_AFTER)] = TRAIN_AFTER
     train_by_itself: bool = False

@@ -1,7 +1,8 @@
-"""Command ``usgseg report``: what labelling a project took, as a page and as tables."""
+"""``usgseg report`` and ``usgseg measure``: what labelling took, and what came of it, as tables."""
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -41,3 +42,29 @@ def report(
         )
     typer.echo(f"report: {out / 'index.html'}")
     end_if_failed(ledger.failures)
+
+
+def measure(
+    project: Annotated[Path, typer.Argument(help="The folder of images, or of the project.")],
+    out: Annotated[Path, typer.Option(help="Folder for measurements.csv.")],
+    labels: Annotated[
+        Path | None, typer.Option(help="Where the project is, if not in PROJECT/usgseg.")
+    ] = None,
+    annotator: Annotated[str, typer.Option(help='Whose labels; "" is the first.')] = "",
+) -> None:
+    """Measure the objects of accepted images, in pixels and where it is known in millimetres.
+
+    A row an object: area, perimeter, longest and short axis, depth below the probe, and the axes
+    and circumference of an ellipse (of a fetal head: OFD, BPD, HC).
+    """
+    from ..project.measuring import TABLE, write_measurements
+    from ..project.project import Project
+
+    with closing(Project(project, labels, annotator=annotator, write=False)) as store:
+        folder = result_folder(out, TABLE)
+        with progress(len(store.records), "measuring") as advance:
+            count, in_mm, failed = write_measurements(
+                store, out / TABLE, folder.write, lambda done, total: advance("")
+            )
+    typer.echo(f"{count} objects measured, {in_mm} of them in millimetres: {out / TABLE}")
+    end_if_failed(failed)

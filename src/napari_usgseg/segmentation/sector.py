@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.types import BoolArray
+from ..core.types import BoolArray, FloatArray
 
 _SIDE = 160
 """Pixels of the longer side of the picture that is searched in."""
@@ -60,6 +60,20 @@ class Sector:
         y, x = np.mgrid[: size_hw[0], : size_hw[1]].astype(np.float32)
         distance = _rectangle if self.kind == "rectangle" else _fan
         return np.asarray(distance(self.values, x, y) > 0, bool)
+
+    def depth(self, points: FloatArray, spacing: tuple[float, float] = (1.0, 1.0)) -> FloatArray:
+        """How far points (N, 2) XY are below the probe's surface, (N,), in the unit of the spacing.
+
+        Args:
+            points: in pixels of the picture.
+            spacing: of a pixel along (row, column).
+        """
+        x, y = np.asarray(points, np.float64).T
+        if self.kind == "rectangle":
+            return np.asarray((y + 0.5 - self.values[1]) * spacing[0], np.float32)
+        apex_x, apex_y, near = self.values[:3]
+        distance = np.hypot((x - apex_x) * spacing[1], (y - apex_y) * spacing[0])
+        return np.asarray(distance - near * spacing[0], np.float32)
 
 
 def find_sector(pictures: NDArray[Any] | Sequence[NDArray[Any]]) -> Sector | None:
