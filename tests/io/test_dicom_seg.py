@@ -253,3 +253,14 @@ def test_a_segmentation_that_makes_no_sense_is_refused(tmp_path, change, words):
 def read_all(place: Path) -> None:
     for each in read_labels_of(place)[1].images:
         each.read(SIZE_HW)
+
+
+def test_a_value_of_no_known_kind_is_refused_without_a_word_of_it(tmp_path, caplog):
+    image = write_dicom(tmp_path / "image.dcm", PIXELS[None], "RGB")
+    place = foreign(tmp_path / "seg.dcm", image, masks_of(SIZE_HW), ["liver", "cyst"])
+    data = place.read_bytes()
+    at = data.index(b"liver") - 4  # its kind, ahead of its length
+    place.write_bytes(data[:at] + b"LZ" + data[at + 2 :])
+    with pytest.raises(FileError) as error:
+        read_all(place)
+    assert "liver" not in str(error.value) + caplog.text

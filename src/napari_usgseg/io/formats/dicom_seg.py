@@ -56,6 +56,11 @@ from .records import Entry, ExportAbout, ExportImage, LabelledImage, LabelledObj
 CARD = "segmentations.json"
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """SOP classes: segmentation, and label map segmentation."""
+ATTRIBUTES = (
+    "SegmentationType", "MaximumFractionalValue", "NumberOfFrames", "SegmentSequence",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+)  # fmt: skip
+"""What is read of a segmentation."""
 SCHEME = "99USGSEG"
 MAX_TEXT = 64
 """Bytes of a class's name (VR LO counts signs, but not all programs do)."""
@@ -280,7 +285,7 @@ def read(path: Path) -> LabelSet:
         try:
             header = header_of(file, "SOPClassUID", "SOPInstanceUID")
             if str(header.get("SOPClassUID")) in SEGMENTATIONS:
-                segmentations.append((file, header_of(file)))
+                segmentations.append((file, header_of(file, *ATTRIBUTES)))
             else:
                 stems[str(header.get("SOPInstanceUID"))] = plain_stem(file)
         except ImageReadError:

@@ -51,7 +51,7 @@ from .objects import (
 )
 from .records import Entry, ExportAbout, ExportImage, LabelledImage, LabelledObject, LabelSet
 
-SIDES = {"train": "train", "val": "validation", "test": "test"}
+FOLDERS = {"train": "train", "val": "validation", "test": "test"}
 CARD = "metadata.jsonl"
 MASKS = (
     "mask_file_name",
@@ -65,7 +65,7 @@ MASKS = (
 
 def write_image(folder: OutputFolder, item: ExportImage) -> Entry:
     """Write the image and its mask."""
-    place = SIDES[item.side]
+    place = FOLDERS[item.side]
     file = write_picture(folder, f"{place}/images", item)
     labels = item.labels if item.codes is None else item.codes
     path = folder.root / place / "masks" / file
@@ -89,7 +89,7 @@ def write_card(folder: OutputFolder, about: ExportAbout, entries: Sequence[Entry
     """Write ``metadata.jsonl`` of each side, and ``classes.json``."""
     lines: dict[str, list[str]] = defaultdict(list)
     for entry in entries:
-        lines[SIDES[entry["side"]]].append(json.dumps(entry["line"], ensure_ascii=False) + "\n")
+        lines[FOLDERS[entry["side"]]].append(json.dumps(entry["line"], ensure_ascii=False) + "\n")
     for place, texts in lines.items():
         write_text(folder, f"{place}/{CARD}", "".join(texts))
     colors = colors_of(about)

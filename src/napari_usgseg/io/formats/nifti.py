@@ -26,6 +26,7 @@ from ..masks import fitted, whole_numbers
 from ..outputs import OutputFolder
 from ..reading.volumes import NiftiFrames, nifti_flips, nifti_header
 from .objects import (
+    MAX_OBJECTS,
     checked_number,
     classes_named,
     files_below,
@@ -43,7 +44,6 @@ CARD = "labels.json"
 SUFFIXES = (".nii", ".nii.gz")
 ENDINGS = ("_labels", "_label", "_seg", "_mask", "_segmentation", "-labels", "-seg", "-mask")
 """What programs add to an image's name for its labels."""
-MOST_VALUES = 1000
 
 
 def write_image(folder: OutputFolder, item: ExportImage) -> Entry:
@@ -159,7 +159,7 @@ def _slices(file: Path) -> tuple[list[Slice], tuple[bool, bool]]:
             values = frames.frame(index)
             labels = whole_numbers(values) if values.ndim == 2 else None
             found = [] if labels is None else values_in(labels)
-            if labels is None or len(found) > MOST_VALUES:
+            if labels is None or len(found) > MAX_OBJECTS:
                 raise DatasetError(
                     file, "holds values that are no label numbers from 0 to 65535; is it the image?"
                 )

@@ -46,7 +46,7 @@ MAX_OBJECTS, MAX_OBJECT_PIXELS = 1000, 1 << 32
 """Objects of an image that are read at once, and the pixels (bytes) of their masks together."""
 UTF8_ERRORS = "backslashreplace"
 _MALFORMED = (
-    ArithmeticError, AttributeError, LookupError, OSError, RecursionError, SyntaxError, TypeError,
+    ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, SyntaxError, TypeError,
     ValueError, Image.DecompressionBombError, struct.error, zlib.error,
 )  # fmt: skip
 """What Python and its libraries raise on content that is not what they expect."""

@@ -689,6 +689,8 @@ def header_of(path: Path, *names: str) -> Any:
         header, _, _ = _read_header(path, file, names)
         if not header:
             raise ImageReadError(path, DAMAGED)
+        for _ in header.iterall():  # pydicom makes values of bytes only when they are asked for
+            pass
         return header
 
 
