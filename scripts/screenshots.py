@@ -54,19 +54,22 @@ def main() -> None:
     parser.add_argument("--images", type=Path)
     parser.add_argument("--phrase")
     parser.add_argument("--theme", default="dark", choices=["dark", "light"])
+    parser.add_argument("--font", type=int, help="points; napari's own where none are given")
+    parser.add_argument("--window", default="1360x860", help="pixels, WIDTHxHEIGHT")
+    parser.add_argument("--no-training", action="store_true", help="leave out what takes minutes")
     parser.add_argument("--loop", action="store_true", help="the picture of a loop alone")
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
     images, phrase = chosen.images, chosen.phrase
     with tempfile.TemporaryDirectory() as scratch:
         own_settings(Path(scratch) / "settings")
-        take_loop(write_loop(Path(scratch) / "loop"), chosen.theme, chosen.out)
+        take_loop(write_loop(Path(scratch) / "loop"), chosen)
         if chosen.loop:
             return
         if images is None:
             images = write_phantoms(Path(scratch) / "phantoms")
             phrase = phrase or "breast tumor"
-        take(images, Path(scratch) / "labels", phrase or "breast tumor", chosen.theme, chosen.out)
+        take(images, Path(scratch) / "labels", phrase or "breast tumor", chosen)
 
 
 def write_phantoms(folder: Path) -> Path:
@@ -87,20 +90,22 @@ class Desk:
     """A window with the dock, and pictures of it.
 
     Args:
-        theme: of napari.
-        out: folder of the pictures.
+        chosen: theme, font and size of the window, and the folder of the pictures.
     """
 
-    def __init__(self, theme: str, out: Path) -> None:
+    def __init__(self, chosen: argparse.Namespace) -> None:
         import napari
         from napari.settings import get_settings
 
         from napari_usgseg.gui.widget import UltrasoundWidget
 
-        get_settings().appearance.theme = theme
-        self._out = out
+        appearance = get_settings().appearance
+        appearance.theme = chosen.theme
+        if chosen.font:
+            appearance.font_size = chosen.font
+        self._out = chosen.out
         self.viewer = napari.Viewer(show=True)
-        self.viewer.window._qt_window.resize(1360, 860)
+        self.viewer.window._qt_window.resize(*map(int, chosen.window.split("x")))
         self.widget = UltrasoundWidget(self.viewer)
         self.viewer.window.add_dock_widget(
             self.widget, area="right", name="Ultrasound segmentation"
@@ -123,9 +128,9 @@ class Desk:
         self.viewer.close()
 
 
-def take_loop(images: Path, theme: str, out: Path) -> None:
+def take_loop(images: Path, chosen: argparse.Namespace) -> None:
     """A loop, propagated from two frames of which one was accepted."""
-    desk = Desk(theme, out)
+    desk = Desk(chosen)
     session = desk.widget.session
     session.navigation.open_folder(images)
     wait(lambda: session.loaded is not None and desk.idle())
@@ -144,9 +149,9 @@ def take_loop(images: Path, theme: str, out: Path) -> None:
     desk.close()
 
 
-def take(images: Path, labels: Path, phrase: str, theme: str, out: Path) -> None:
+def take(images: Path, labels: Path, phrase: str, chosen: argparse.Namespace) -> None:
     """Go the person's way and take a picture at each step."""
-    desk = Desk(theme, out)
+    desk = Desk(chosen)
     widget, idle, shoot = desk.widget, desk.idle, desk.shoot
     session = widget.session
     shoot("1-start")
@@ -178,6 +183,15 @@ def take(images: Path, labels: Path, phrase: str, theme: str, out: Path) -> None
     wait(lambda: session.loaded is not None and idle())
     shoot("6-history")
     widget.folds.close_all()
+    if not chosen.no_training:
+        take_trainings(desk)
+    desk.close()
+
+
+def take_trainings(desk: Desk) -> None:
+    """Take pictures of both trainings while they go on."""
+    widget, idle, shoot = desk.widget, desk.idle, desk.shoot
+    session = widget.session
     for _ in range(LEARNT_FROM):
         if not session.editing.accept_and_next():
             session.navigation.mark_empty()
@@ -195,7 +209,6 @@ def take(images: Path, labels: Path, phrase: str, theme: str, out: Path) -> None
     shoot("8-tune")
     session.tuning.cancel()
     wait(lambda: session.tuning.training is None)
-    desk.close()
 
 
 if __name__ == "__main__":

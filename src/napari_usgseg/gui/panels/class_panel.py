@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from qtpy.QtCore import QSignalBlocker, QSize, Qt, Signal
+from qtpy.QtCore import QEvent, QSignalBlocker, QSize, Qt, Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -13,6 +13,7 @@ from qtpy.QtWidgets import (
     QListView,
     QListWidget,
     QListWidgetItem,
+    QSizePolicy,
     QWidget,
 )
 
@@ -32,7 +33,8 @@ OBJECTS = (
     "What is proposed on this image. Click: work on this one, its class is the picked one. "
     "Shift+click, or Delete: drop it. Shift+click on a class: of that class. The one after:"
 )
-CHIP_ROW = 30
+ROOM = 10
+"""Pixels above and below a chip's text or icon, together."""
 
 
 class LabellingChoice(QComboBox):
@@ -59,24 +61,46 @@ class LabellingChoice(QComboBox):
 
 
 class Chips(QListWidget):
-    """Classes or objects as chips, each with a number of its own.
+    """Classes or objects as chips, each with a number of its own; room for some rows of them.
 
     ``shifted`` carries the number of one that was clicked with Shift, ``deleted`` of the one that
     the Delete key was pressed on.
+
+    Args:
+        rows: so many chips are seen one below the other; of one row the rest is scrolled to.
     """
 
     shifted = Signal(int)
     deleted = Signal(int)
 
-    def __init__(self) -> None:
+    def __init__(self, rows: int) -> None:
         super().__init__()
+        self._rows = rows
         self.setFlow(QListView.Flow.LeftToRight)
-        self.setWrapping(True)
+        self.setWrapping(rows > 1)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setResizeMode(QListView.ResizeMode.Adjust)
         self.setSpacing(2)
         self.setIconSize(QSize(ICON_SIDE, ICON_SIDE))
         self.setEditTriggers(QAbstractItemView.EditTrigger.DoubleClicked)
         self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """The rows in the font that it has now, and the bar that a single row scrolls with."""
+        self.ensurePolished()
+        line = max(ICON_SIDE, self.fontMetrics().height()) + ROOM
+        bar = 0 if self.isWrapping() else self.horizontalScrollBar().sizeHint().height()
+        return QSize(super().sizeHint().width(), self._rows * line + bar)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """As high; of its width a part is enough."""
+        return QSize(super().minimumSizeHint().width(), self.sizeHint().height())
+
+    def changeEvent(self, event: Any) -> None:  # noqa: N802
+        """Napari's font may have grown."""
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
+            self.updateGeometry()
 
     def show_chips(self, chips: Iterable[tuple[str, int, str, int]], current: int | None) -> None:
         """Show chips (colour, figure on it, text, number), ``current`` the number of the chosen."""
@@ -117,10 +141,8 @@ class ObjectsRow(QWidget):
     def __init__(self, session: AnnotationSession) -> None:
         super().__init__()
         self._session = session
-        self.list = Chips()
-        self.list.setWrapping(False)
+        self.list = Chips(rows=1)
         self.list.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.list.setFixedHeight(CHIP_ROW)
         explain(self.list, "next object", OBJECTS)
         self.list.itemClicked.connect(self._on_clicked)
         self.list.shifted.connect(session.prompting.drop)
@@ -158,8 +180,7 @@ class ClassPanel(Section):
     def __init__(self, session: AnnotationSession) -> None:
         super().__init__()
         self._session = session
-        self.list = Chips()
-        self.list.setFixedHeight(52)
+        self.list = Chips(rows=2)
         explain(self.list, "class of the object", CHIPS)
         self.list.itemClicked.connect(self._on_clicked)
         self.list.shifted.connect(session.editing.give_class)
