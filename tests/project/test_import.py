@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import closing
 from pathlib import Path
 
@@ -169,6 +170,25 @@ def test_a_box_is_its_own_mask_or_what_a_segmenter_makes_of_it(tmp_path):
         (item,) = store.read_proposal("a").objects
         assert "plain-1 made their masks" in report.notes[0]
         assert item.prompts.box.tolist() == segmenter.asked[0].box.tolist() == [5, 4, 14, 11]
+
+
+FOREIGN = Path(__file__).parent.parent / "io" / "foreign"
+
+
+@pytest.mark.parametrize(
+    "place", ["datumaro/voc_detection", "datumaro/yolo", "supervision/voc", "datumaro/cvat-boxes"]
+)
+def test_a_set_of_boxes_alone_becomes_proposals_and_is_said(tmp_path, place):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(FOREIGN / "scan.png", folder)
+    with closing(Project(folder)) as store:
+        report = import_labels(store, FOREIGN / place)
+        assert report.objects == len(store.read_proposal("scan").objects) == 4
+        assert any("4 objects have a box only" in note for note in report.remarks())
+        for item in store.read_proposal("scan").objects:
+            x0, y0, x1, y1 = np.rint(item.proposal.box)
+            assert item.proposal.mask.sum() == (x1 - x0 + 1) * (y1 - y0 + 1)
 
 
 def test_boxes_are_no_less_objects_where_the_file_does_not_tell_objects_apart(tmp_path):
