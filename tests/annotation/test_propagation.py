@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from napari_usgseg.core.metrics import dice
+from napari_usgseg.io.tables import read_table
 from napari_usgseg.jobs import Lane, inference
 from napari_usgseg.project.records import ImageState
 from tests.support.bench import Bench, opened_again
@@ -405,3 +406,27 @@ def test_the_least_sure_frame_is_the_next_to_look_at_until_it_was_looked_at(benc
     assert [again.score(n) for n in range(FRAMES)] == pytest.approx(scores, abs=1e-3)
     again.accept(range(least, least + 1))
     assert again.least_sure != least
+
+
+def test_areas_are_measured_as_they_are_and_written_into_a_new_file_only(bench, loop, tmp_path):
+    session, told = bench.session, []
+    session.loops.measured.connect(told.append)
+    session.loops.measure()
+    assert told == [[]]
+    draw(bench, 0, lesion(loop, 0))
+    session.loops.propagate()
+    session.loops.accept(range(3, 4))
+    session.loops.measure()
+    areas = told[-1]
+    found = {frame: int(mask.sum()) for frame, mask in masks(bench).items()}
+    found[3] = int((session.store.read_labels(session.image_queue.get(name(3))) > 0).sum())
+    assert {area.frame: area.pixels for area in areas} == found
+    assert [area.frame for area in areas if area.score is None] == [0, 3]
+    path = tmp_path / "areas.csv"
+    session.loops.save_areas(path, areas)
+    rows = read_table(path)
+    assert [int(row["area_px"]) for row in rows] == [found[n] for n in range(FRAMES)]
+    assert {row["area_mm2"] for row in rows} == {""}, "nothing says how large a pixel is"
+    session.loops.save_areas(path, [])
+    assert len(read_table(path)) == FRAMES
+    assert session.status.error

@@ -307,6 +307,39 @@ def test_prompt_propagate_correct_undo_accept_all_export_import(at_loop, tmp_pat
             np.testing.assert_array_equal(item.proposal.mask, labels > 0)
 
 
+def test_areas_are_a_curve_in_the_colour_of_the_class_and_a_table(at_loop, tmp_path, monkeypatch):
+    from qtpy.QtWidgets import QFileDialog
+
+    from napari_usgseg.gui.panels.areas import AreasDialog
+
+    session, strip = at_loop.session, at_loop.widget.strip
+    loop = write_loop(tmp_path / "truth", count=FRAMES)
+    propose_the_lesion(at_loop, loop, 0)
+    session.loops.propagate()
+    finished(at_loop)
+    strip.areas.click()
+    (dialog,) = strip.findChildren(AreasDialog)
+    at_loop.wait(lambda: len(dialog.curves.areas) == FRAMES)
+    curve = dialog.curves.curve_of(1)
+    assert [frame for frame, _ in curve] == list(range(FRAMES))
+    assert all(pixels > 0 for _, pixels in curve)
+    color = session.table.get(1).color
+    assert dialog.curves.color_of(1) == color
+    picture = dialog.curves.grab().toImage()
+    drawn = {
+        picture.pixelColor(x, y).name()
+        for x in range(0, picture.width(), 2)
+        for y in range(picture.height())
+    }
+    assert color in drawn
+    path = tmp_path / "areas.csv"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(path), ""))
+    dialog.save.click()
+    at_loop.wait(path.is_file)
+    assert len(path.read_text().splitlines()) == 1 + FRAMES
+    dialog.close()
+
+
 def test_a_run_can_be_stopped_and_clicks_go_on_meanwhile(at_loop, tmp_path):
     session, strip = at_loop.session, at_loop.widget.strip
     loop = write_loop(tmp_path / "long", "heart.tif", 60, (192, 256))

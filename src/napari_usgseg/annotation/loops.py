@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,12 +19,14 @@ from psygnal import Signal
 
 from ..core.errors import FileError
 from ..core.types import ImageRecord
+from ..io.atomic import write_new
 from ..io.labels import Labelling, LabelMap, class_of
 from ..jobs import Lane, Scope, files, inference
 from ..jobs.files import Loaded
 from ..jobs.inference import Propagated
 from ..project.project import LabelStore
 from ..project.records import PROPAGATE, Edit, ImageProposal, ImageState
+from ..segmentation.propagation.areas import Area, area_table, areas_on
 from .commands import propagate
 from .commands.accept import merged
 from .commands.propagate import Plan, Standing
@@ -34,6 +38,8 @@ from .state import Refused
 
 RATE = 20.0
 """Frames per second of a loop whose file does not say it."""
+MEASURED_AT_ONCE = 16
+"""Frames in one job, so that saving and opening wait a moment at most."""
 SURE = 0.8
 """A proposal with this score, or a greater one, is no frame to look at first."""
 
@@ -68,7 +74,8 @@ class Loops:
     """``session.loops``: the loop that the current image is a frame of, if it is of one.
 
     ``changed`` says that its frames, or what is on them, are others now; ``peeked_at`` that another
-    frame is looked at in passing, or none any more.
+    frame is looked at in passing, or none any more; ``measured`` carries the areas that were asked
+    for.
 
     Args:
         document: whose images they are.
@@ -84,6 +91,7 @@ class Loops:
 
     changed = Signal()
     peeked_at = Signal()
+    measured = Signal(list)
 
     def __init__(
         self, document: AnnotationDocument, navigation: Navigation, overview: Overview
@@ -402,6 +410,53 @@ class Loops:
         document.say(said)
         self.changed.emit()
 
+    # -- areas over time -----------------------------------------------------------------------
+
+    def measure(self) -> None:
+        """Measure what is on each frame, accepted or proposed; ``measured`` tells."""
+        self._document.flush()
+        self._measure_on([], 0)
+
+    def save_areas(self, path: Path, areas: Sequence[Area]) -> None:
+        """Write areas as a table into a new file."""
+        document = self._document
+        about = None if document.loaded is None else document.loaded.about
+        rate, spacing = (None, None) if about is None else (about.rate, about.spacing_mm)
+        document.ask(
+            write_new,
+            path,
+            area_table(areas, rate, spacing),
+            lane=Lane.FILES,
+            key="save areas",
+            text=f"Writing {path.name}...",
+            done=lambda _: document.say(f"The areas are in {path}"),
+        )
+
+    def _measure_on(self, areas: list[Area], frame: int) -> None:
+        """Measure some frames from one on, and come back for the next."""
+        document, frames = self._document, self.frames
+        if frame >= len(frames) or document.store is None:
+            self.measured.emit(areas)
+            return
+
+        def take(found: list[Area]) -> None:
+            if frames is self.frames:
+                self._measure_on([*areas, *found], frame + MEASURED_AT_ONCE)
+
+        document.ask(
+            areas_of,
+            document.store,
+            tuple(enumerate(frames))[frame : frame + MEASURED_AT_ONCE],
+            document.settings.labelling,
+            document.settings.overwrite,
+            lane=Lane.FILES,
+            key="areas",
+            scope=Scope.FOLDER,
+            text=f"Measuring {_frames(len(frames))}...",
+            aside=True,
+            done=take,
+        )
+
     # -- what is on the frames -----------------------------------------------------------------
 
     def _on_opened(self) -> None:
@@ -490,17 +545,41 @@ def plan_of(
         return propagate.SIZES_DIFFER
 
     def labels_of(frame: int) -> LabelMap:
-        labels = store.read_labels(frames[frame], take_in=False)
-        if labels is None:
-            labels = np.zeros(frames[frame].size_hw, np.uint8)
-        objects = store.read_proposal(frames[frame].image_id).objects
-        return merged(labels, objects, overwrite, labelling)[0]
+        return as_accepted(store, frames[frame], labelling, overwrite)
 
     standings = [standing_of(store, record) for record in frames]
     try:
         return propagate.plan(standings, here, labels_of, within)
     except (Refused, FileError) as error:
         return str(error)
+
+
+def as_accepted(
+    store: LabelStore, record: ImageRecord, labelling: Labelling, overwrite: bool
+) -> LabelMap:
+    """The label map (H, W) that a frame would have if what is proposed on it were accepted now."""
+    labels = store.read_labels(record, take_in=False)
+    if labels is None:
+        labels = np.zeros(record.size_hw, np.uint8)
+    objects = store.read_proposal(record.image_id).objects
+    return merged(labels, objects, overwrite, labelling)[0]
+
+
+def areas_of(
+    store: LabelStore,
+    frames: Sequence[tuple[int, ImageRecord]],
+    labelling: Labelling,
+    overwrite: bool,
+) -> list[Area]:
+    """The areas of what is on some frames, each with its index; those that cannot be read lack."""
+    found: list[Area] = []
+    for frame, record in frames:
+        with suppress(FileError):  # said when the frame is opened
+            labels = as_accepted(store, record, labelling, overwrite)
+            body = store.log.unasked(record.image_id) or {}
+            scores = {int(value): score for value, score in body.get("scores", {}).items()}
+            found += areas_on(frame, labels, scores)
+    return found
 
 
 def standing_of(store: LabelStore, record: ImageRecord) -> Standing:

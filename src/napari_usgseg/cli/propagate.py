@@ -46,6 +46,7 @@ def propagate(
     from ..io.reading.files import image_stem, open_frames
     from ..models.registry import load_segmenter
     from ..segmentation.propagation import propagator_for
+    from ..segmentation.propagation.areas import area_table, areas_on
 
     given = [_place(text) for text in keyframe]
     places = dict(given)
@@ -72,9 +73,10 @@ def propagate(
             frame: {int(value): labels == value for value in _values(labels)}
             for frame, labels in known.items()
         }
-        rows = {frame: _areas(labels, {}) for frame, labels in known.items()}
+        areas = [one for frame, labels in known.items() for one in areas_on(frame, labels, {})]
         for frame, labels in known.items():
             write_labels(paths[frame], labels, folder.write)
+        written = 0
         with progress(len(set(wanted) - set(known)), "propagating") as step:
             for found in propagator.propagate(frames, objects, wanted):
                 if found.frame in frames.broken:
@@ -84,11 +86,11 @@ def propagate(
                 for value, mask in found.masks.items():
                     labels[mask] = value
                 write_labels(paths[found.frame], labels, folder.write)
-                rows[found.frame] = _areas(labels, found.scores)
+                areas += areas_on(found.frame, labels, found.scores)
+                written += 1
                 step("")
         about = opened.about
-        folder.write(out / AREAS, _table(rows, about.rate, about.spacing_mm))
-    written = len(rows) - len(known)
+        folder.write(out / AREAS, area_table(areas, about.rate, about.spacing_mm))
     typer.echo(
         f"{written} frames labelled from {len(known)}, {len(frames.broken)} failed; in {out}"
     )
@@ -121,31 +123,3 @@ def _values(labels: LabelMap) -> list[int]:
     from ..io.labels import values_in
 
     return [value for value in values_in(labels) if value]
-
-
-def _areas(labels: LabelMap, scores: dict[int, float]) -> list[tuple[int, int, float | str]]:
-    """(label, pixels, score) of each label of a frame; one that is given has no score."""
-    return [
-        (value, int((labels == value).sum()), round(scores[value], 4) if value in scores else "")
-        for value in _values(labels)
-    ]
-
-
-def _table(
-    rows: dict[int, list[tuple[int, int, float | str]]],
-    rate: float | None,
-    spacing_mm: tuple[float, float] | None,
-) -> bytes:
-    """Area of each label over time, in pixels, and in mm2 where a pixel's size is known."""
-    import csv
-    import io
-
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["frame", "seconds", "label", "area_px", "area_mm2", "score"])
-    for frame, areas in sorted(rows.items()):
-        seconds = "" if not rate else round(frame / rate, 4)
-        for value, pixels, score in areas:
-            area = "" if spacing_mm is None else round(pixels * spacing_mm[0] * spacing_mm[1], 3)
-            table.writerow([frame, seconds, value, pixels, area, score])
-    return text.getvalue().encode()

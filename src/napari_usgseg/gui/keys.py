@@ -273,6 +273,13 @@ def explain(control: Control, action: str, sentence: str = "") -> Control:
     return control
 
 
+def explain_again(root: QWidget) -> None:
+    """Give the controls within a widget their tooltips with the keys as they are now."""
+    for control in root.findChildren(QWidget):
+        if control.property(ACTION):
+            explain(control, control.property(ACTION), control.property(SENTENCE))
+
+
 ACTION, SENTENCE = "usgseg_action", "usgseg_sentence"
 """Qt properties of a control that has been explained, from which its tooltip is made anew."""
 
@@ -353,9 +360,7 @@ class Keyboard:
     def _on_change(self, _: Any = None) -> None:
         self._unbind()
         self._bind()
-        for control in self._dock.findChildren(QWidget):
-            if control.property(ACTION):
-                explain(control, control.property(ACTION), control.property(SENTENCE))
+        explain_again(self._dock)
         self.changed.emit()
 
     def close(self) -> None:

@@ -71,6 +71,7 @@ class UltrasoundWidget(QWidget):
         self.keyboard = keys.Keyboard(napari_viewer, self)
         self.keyboard.changed.connect(self.accept.refresh)
         self.keyboard.changed.connect(self.overview.bind_keys)
+        self.keyboard.changed.connect(self.strip.explain_again)
         napari_viewer.window._qt_window.installEventFilter(self)
         self.destroyed.connect(self._end_workers)
         application = QApplication.instance()

@@ -13,8 +13,10 @@ from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from ...annotation.session import AnnotationSession
 from ...project.records import ImageState
+from .. import keys
 from ..keys import explain
 from ..parts import button, one_line, row
+from .areas import AreasDialog
 
 UNASKED = "#e69f00"
 COLORS = {
@@ -209,12 +211,16 @@ class LoopStrip(QWidget):
         self.where = one_line()
         self.propagate = explain(button("Propagate", "", self.toggle_propagation), "propagate")
         self.accept = button("Accept all", ACCEPTS, self._accept)
+        self.areas = button(
+            "Areas...", "The area of each label over time, and as CSV.", self._measure
+        )
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 2, 4, 2)
         layout.setSpacing(2)
         layout.addWidget(self.bar)
         ways = (self.before, self.play, self.after, self.unsure)
-        layout.addLayout(row(*ways, self.where, self.propagate, self.accept, stretch=len(ways)))
+        deeds = (self.areas, self.propagate, self.accept)
+        layout.addLayout(row(*ways, self.where, *deeds, stretch=len(ways)))
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._tick)
@@ -277,9 +283,15 @@ class LoopStrip(QWidget):
             if dock is not None:
                 dock.setVisible(is_loop)
 
+    def explain_again(self) -> None:
+        """Other keys were chosen; docked, this is no part of what they look after."""
+        keys.explain_again(self)
+
     def close_strip(self) -> None:
         """Play no more, and leave the window."""
         self._timer.stop()
+        for dialog in self.findChildren(AreasDialog):
+            dialog.close()
         if self.parent() not in (self._owner, None):
             with suppress(LookupError, RuntimeError):  # the window may be going down
                 self._viewer.window.remove_dock_widget(self)
@@ -294,6 +306,9 @@ class LoopStrip(QWidget):
             loops.stop()
         else:
             loops.propagate(self.bar.marks or None)
+
+    def _measure(self) -> None:
+        AreasDialog(self._session, self).show()
 
     def _accept(self) -> None:
         self._session.loops.accept(self._to_accept())

@@ -1,0 +1,120 @@
+"""Areas over time: a curve for each label of a loop, and a table of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtCore import QPointF, QRectF, QSize, Qt
+from qtpy.QtGui import QColor, QPainter, QPalette, QPen, QPolygonF
+from qtpy.QtWidgets import QDialog, QFileDialog, QLabel, QSizePolicy, QVBoxLayout, QWidget
+
+from ...annotation.session import AnnotationSession
+from ...io.labels import class_of, instance_color, instance_of
+from ...segmentation.propagation.areas import Area
+from ..parts import button, row
+from .learn_panel import placed, thinned
+
+MARGIN = 6.0
+NO_DIAGNOSIS = (
+    "A curve, no diagnosis: frames that nobody has accepted are as a model proposes them."
+)
+
+
+class AreaCurves(QWidget):
+    """The area of each label from the first frame to the last, from 0 to the largest.
+
+    Args:
+        session: whose classes give the colours.
+    """
+
+    def __init__(self, session: AnnotationSession) -> None:
+        super().__init__()
+        self._session = session
+        self.areas: list[Area] = []
+        self.setMinimumHeight(160)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+
+    def show_areas(self, areas: list[Area]) -> None:
+        """Draw these."""
+        self.areas = areas
+        self.update()
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """Wide enough for a beat."""
+        return QSize(560, 260)
+
+    def color_of(self, label: int) -> str:
+        """The colour of a label: of its class, or a shade of that for each object."""
+        labelling = self._session.settings.labelling
+        item = self._session.table.get(class_of(label, labelling))
+        color = "#999999" if item is None else item.color
+        number = instance_of(label, labelling)
+        return instance_color(color, number) if number else color
+
+    def curve_of(self, label: int) -> list[tuple[int, float]]:
+        """(frame, pixels) of a label on all frames; 0 where it is not."""
+        found = {area.frame: float(area.pixels) for area in self.areas if area.label == label}
+        return [(frame, found.get(frame, 0.0)) for frame in range(len(self._session.loops.frames))]
+
+    def paintEvent(self, event: Any) -> None:  # noqa: N802
+        """Frame, curves, the largest area in words."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        line = painter.fontMetrics().lineSpacing()
+        field = QRectF(self.rect()).adjusted(0.5, line + MARGIN, -0.5, -0.5)
+        text = self.palette().color(QPalette.ColorRole.WindowText)
+        top = max((area.pixels for area in self.areas), default=0)
+        painter.setPen(text)
+        painter.drawText(QPointF(0, painter.fontMetrics().ascent()), f"{top} px")
+        text.setAlpha(70)
+        painter.setPen(text)
+        painter.drawRect(field)
+        inner = field.adjusted(MARGIN, MARGIN, -MARGIN, -MARGIN)
+        last = max(len(self._session.loops.frames) - 1, 1)
+        for label in sorted({area.label for area in self.areas}):
+            painter.setPen(QPen(QColor(self.color_of(label)), 1.8))
+            curve = placed(thinned(self.curve_of(label)), last, max(top, 1), inner)
+            painter.drawPolyline(QPolygonF(curve))
+        painter.end()
+
+
+class AreasDialog(QDialog):
+    """The curves, as they were when it was opened, and their table as CSV.
+
+    Args:
+        session: whose loop is measured.
+        parent: in front of which it opens.
+    """
+
+    def __init__(self, session: AnnotationSession, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Areas over time")
+        self.setModal(False)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self._session = session
+        self.curves = AreaCurves(session)
+        self.note = QLabel(NO_DIAGNOSIS)
+        self.note.setWordWrap(True)
+        self.save = button("Save as CSV...", "Frame, label, pixels, mm2 and score.", self.choose)
+        self.save.setEnabled(False)
+        layout = QVBoxLayout(self)
+        layout.addWidget(self.curves, 1)
+        layout.addLayout(row(self.note, self.save, stretch=0))
+        session.loops.measured.connect(self._on_measured)
+        session.loops.measure()
+
+    def _on_measured(self, areas: list[Area]) -> None:
+        self.curves.show_areas(areas)
+        self.save.setEnabled(bool(areas))
+
+    def choose(self) -> None:
+        """Ask for a file that is not there yet, and write the table into it."""
+        name, _ = QFileDialog.getSaveFileName(self, "Areas over time", "areas.csv", "CSV (*.csv)")
+        if name:
+            self._session.loops.save_areas(Path(name), self.curves.areas)
+
+    def closeEvent(self, event: Any) -> None:  # noqa: N802
+        """Listen no more."""
+        self._session.loops.measured.disconnect(self._on_measured, missing_ok=True)
+        super().closeEvent(event)
