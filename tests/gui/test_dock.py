@@ -97,7 +97,7 @@ def test_an_offer_to_train_moves_no_control(at_work, truth):
 
 @pytest.mark.parametrize("size", [12, 16])
 def test_a_large_font_has_a_scroll_bar_and_cuts_nothing(at_work, size):
-    from qtpy.QtWidgets import QPushButton
+    from qtpy.QtWidgets import QLineEdit, QPushButton
 
     widget, window = at_work.widget, at_work.viewer.window._qt_window
     before = with_font(at_work, size)
@@ -121,6 +121,16 @@ def test_a_large_font_has_a_scroll_bar_and_cuts_nothing(at_work, size):
                     room = control.fontMetrics()
                     assert control.width() >= room.horizontalAdvance(control.text())
                     assert control.height() >= room.height(), control.text()
+            for field in (*widget.findChildren(QLineEdit), widget.title.open):
+                assert field.font().pointSize() == size, "napari's own style leaves them small"
+        objects = widget.classes.objects.list
+        at_work.session.prompting.add_box((80, 80), (180, 160))
+        at_work.session.prompting.add_box((200, 80), (300, 160))
+        at_work.wait(lambda: objects.count() == 2)
+        at_work.settle()
+        for chips in (objects, widget.classes.list):
+            chip = chips.visualItemRect(chips.item(0))
+            assert chips.viewport().rect().contains(chip), "not cut by the bar that scrolls them"
     finally:
         with_font(at_work, before)
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from napari.settings import get_settings
 from napari.utils import notifications
 from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, QSize, Qt, QTimer
@@ -57,7 +58,9 @@ class UltrasoundWidget(QWidget):
         self.viewer = napari_viewer
         # Else napari puts an empty stretch below, which takes the room of the list of images.
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-        self.setStyleSheet(FOCUS)
+        self._fonts = get_settings().appearance.events.font_size
+        self._fonts.connect(self._restyle)
+        self._restyle()
         self.session: AnnotationSession = AnnotationSession()
         self.workers = Workers(inference)
         self.bridge: LayerBridge = LayerBridge(napari_viewer, self.session)
@@ -162,6 +165,11 @@ class UltrasoundWidget(QWidget):
     def sizeHint(self) -> QSize:  # noqa: N802
         """As wide as it has to be: the image has the rest."""
         return QSize(max(WIDTH, self.minimumSizeHint().width()), super().sizeHint().height())
+
+    def _restyle(self, _: Any = None) -> None:
+        """Take napari's font for fields and tool buttons too, which its own style leaves small."""
+        size = get_settings().appearance.font_size
+        self.setStyleSheet(f"{FOCUS} QLineEdit, QToolButton {{ font-size: {size}pt; }}")
 
     # -- what the person does ------------------------------------------------------------------
 
@@ -284,6 +292,7 @@ class UltrasoundWidget(QWidget):
         self.bridge.close()
         self.tools.close()
         self.display.close()
+        self._fonts.disconnect(self._restyle)
         self.keyboard.close()
         self.strip.close_strip()
         self.images.close_threads()
