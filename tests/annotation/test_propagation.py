@@ -310,6 +310,32 @@ def test_frames_come_one_by_one_and_what_the_person_does_meanwhile_stays(slow, l
     assert states(slow) == [PROPOSED] + [UNTOUCHED] * 11
 
 
+def test_what_is_done_on_a_frame_while_its_proposal_is_on_the_way_stays(slow):
+    session = slow.session
+    session.loops.go(1)
+    slow.hold = True
+    slow.go_on(1)  # the frame is looked at as it is...
+    session.prompting.draw_lasso(np.array([[5, 5], [40, 5], [40, 40], [5, 40]], np.float32))
+    mine = session.proposal
+    slow.release()  # ...and not as the person has it by now
+    assert session.proposal is mine
+    slow.go_on(10)
+    slow.run.receive(slow.outcome)
+    assert session.loops.is_keyframe(1)
+    assert len(masks(slow)) == 12
+
+
+def test_a_class_that_is_deleted_meanwhile_does_not_come_back(slow):
+    session = slow.session
+    session.editing.add_class("cyst")
+    session.loops.go(0)
+    session.prompting.clear_prompts()
+    session.editing.delete_class(1)
+    assert session.table.get(1) is None
+    slow.go_on(3)
+    assert not masks(slow)
+
+
 def test_stopped_it_keeps_what_it_has_and_the_next_run_does_the_rest(slow):
     session = slow.session
     slow.go_on(4)

@@ -372,6 +372,7 @@ class Loops:
         if document.unsaved:
             self._fail(run, document.unsaved)
             return
+        unsaved = set() if document.store is None else document.outbox.changed(document.store)
         for arrival in arrivals:
             frame, standing, before = arrival.frame, arrival.standing, arrival.before
             record, came_from = run.frames[frame], run.plan.came_from[frame]
@@ -382,7 +383,12 @@ class Loops:
                 before = document.proposal
             if standing.is_fixed or not standing.is_open or before.pending:
                 continue
-            part = Edit(PROPAGATE, record.image_id, proposal=(before, arrival.after))
+            if record.image_id in unsaved:  # done since the file thread has looked
+                continue
+            objects = enumerate(arrival.after.objects)
+            gone = [n for n, item in objects if document.table.get(item.class_id) is None]
+            after = arrival.after.without(*gone)  # of a class that was deleted meanwhile
+            part = Edit(PROPAGATE, record.image_id, proposal=(before, after))
             parts.append((part, arrival.body | {"from": came_from}))
         if parts:
             run.step = document.begin(PROPAGATE) if run.step is None else run.step

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 import torch.nn.functional as F
 from hydra.utils import instantiate
@@ -11,6 +12,8 @@ from omegaconf import OmegaConf
 
 from napari_usgseg import load_segmenter
 from napari_usgseg.core.errors import ModelError
+from napari_usgseg.jobs import Lane, inference
+from napari_usgseg.jobs.loaded_models import LoadedModels
 from napari_usgseg.models.sam.sam import SamSegmenter, to_pixels
 from napari_usgseg.models.sam.sam2 import SAM2_VARIANTS, Sam2Net, build_sam2
 from napari_usgseg.phantoms.loop import make_phantom_loop
@@ -209,3 +212,28 @@ def test_a_segmenter_without_a_memory_gets_the_flow(networks):
     assert isinstance(propagator_for(networks[0]), MemoryPropagator)
     with pytest.raises(ModelError, match="no memory"):
         MemoryPropagator(nano)
+
+
+def test_the_job_of_a_window_tells_what_the_memory_finds(networks, loop, tmp_path):
+    segmenter, _ = networks
+    frames, masks = loop
+    tifffile.imwrite(tmp_path / "loop.tif", frames[..., 0], photometric="minisblack")
+    keyframes = {4: {number: masks[number][4] for number in masks}}
+    told = []
+    models = LoadedModels(lambda name: segmenter)
+    outcome = models.run(
+        inference.propagate,
+        tmp_path / "loop.tif",
+        "sam2.1",
+        keyframes,
+        (3, 5, 6),
+        lane=Lane.LOOPS,
+        tell=told.append,
+    )
+    assert (outcome.error, outcome.result) == ("", {})
+    assert {word.model_id for word in told} == {segmenter.model_id}
+    direct = MemoryPropagator(segmenter).propagate(frames, keyframes, (3, 5, 6))
+    for word, found in zip(told, direct, strict=True):
+        assert word.found.frame == found.frame
+        for number, mask in found.masks.items():
+            np.testing.assert_array_equal(word.found.masks[number], mask)
