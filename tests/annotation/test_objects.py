@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_usgseg.annotation import regions
+from napari_usgseg.core.geometry import stroke_mask
 
 LINE = np.array([[5, 20], [75, 20]], np.float32)
 
@@ -356,7 +357,7 @@ def test_a_lasso_along_a_circle_is_the_disc(x, y, radius):
 )
 def test_a_stroke_is_what_lies_within_half_its_width_of_the_line(points, width):
     line_xy = np.array(points, np.float32)
-    mask = regions.stroke_mask(line_xy, width, (24, 36))
+    mask = stroke_mask(line_xy, width, (24, 36))
     row, column = np.mgrid[:24, :36]
     ends = line_xy if len(line_xy) > 1 else np.repeat(line_xy, 2, 0)
     nearest = np.full((24, 36), np.inf)

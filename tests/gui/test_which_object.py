@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_usgseg.annotation.regions import lasso_mask, stroke_mask
+from napari_usgseg.annotation.regions import lasso_mask
+from napari_usgseg.core.geometry import stroke_mask
 from napari_usgseg.gui.canvas.tools import Tool
 from tests.support.hand import add_class, click_chip, find, press_button
 

@@ -50,6 +50,7 @@ class Prompting:
         self.add_lasso = document.bind(prompts.add_lasso)
         self.draw_lasso = document.bind(prompts.draw_lasso)
         self.draw_stroke = document.bind(prompts.draw_stroke)
+        self.draw_trace = document.bind(prompts.draw_trace)
         self.pick_object = document.bind(prompts.pick_object)
         self.pick_object_at = document.bind(prompts.pick_object_at)
         self.next_object = document.bind(prompts.next_object)

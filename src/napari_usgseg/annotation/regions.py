@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.geometry import box_within, mask_to_box, scribble_to_points, value_at
+from ..core.geometry import box_within, mask_to_box, scribble_to_points, stroke_mask, value_at
 from ..core.types import BoolArray, FloatArray
 from ..io.labels import Labelling, LabelMap, instance_of
 
@@ -39,27 +39,6 @@ def lasso_mask(polygon: FloatArray, size_hw: tuple[int, int]) -> BoolArray:
     ImageDraw.Draw(canvas).polygon(corners, fill=1, outline=1)
     mask[y0:y1, x0:x1] = ndimage.binary_fill_holes(np.asarray(canvas, bool))
     return mask
-
-
-def stroke_mask(line: FloatArray, width: float, size_hw: tuple[int, int]) -> BoolArray:
-    """The pixels within half of ``width`` pixels of a line (M, 2), M >= 1; at least the line's.
-
-    A disc is stamped at each of its pixels: a person waits for it.
-    """
-    radius = max(width / 2, 0.5)
-    reach = int(radius)
-    height, width_px = size_hw
-    length = float(np.linalg.norm(np.diff(line, axis=0), axis=1).sum())
-    points = scribble_to_points(line, 0.5, 2 + int(2 * length))
-    at = np.unique(np.rint(points).astype(int), axis=0)
-    at = at[((at >= -reach) & (at < (width_px + reach, height + reach))).all(1)]
-    side = np.arange(-reach, reach + 1)
-    disc = side[:, None] ** 2 + side**2 <= radius**2
-    beyond = np.zeros((height + 4 * reach, width_px + 4 * reach), bool)  # discs may lie over edges
-    for x, y in at + reach:
-        beyond[y : y + len(side), x : x + len(side)] |= disc
-    inside = slice(2 * reach, 2 * reach + height), slice(2 * reach, 2 * reach + width_px)
-    return beyond[inside].copy()
 
 
 def _window(

@@ -239,6 +239,7 @@ class Painting:
         self.pick = document.bind(paint.pick)
         self.lasso = document.bind(paint.lasso)
         self.stroke = document.bind(paint.stroke)
+        self.trace = document.bind(paint.trace)
         self.box = document.bind(paint.box)
 
     @property

@@ -164,6 +164,27 @@ def scribble_to_points(polyline: ArrayLike, spacing: float, limit: int) -> Float
     return np.stack(xy, axis=1).astype(np.float32)
 
 
+def stroke_mask(line: FloatArray, width: float, size_hw: tuple[int, int]) -> BoolArray:
+    """The pixels (H, W) within half of ``width`` pixels of a line (M, 2); at least the line's.
+
+    A disc is stamped at each of its pixels: a person waits for it.
+    """
+    radius = max(width / 2, 0.5)
+    reach = int(radius)
+    height, width_px = size_hw
+    length = float(np.linalg.norm(np.diff(line, axis=0), axis=1).sum())
+    points = scribble_to_points(line, 0.5, 2 + int(2 * length))
+    at = np.unique(np.rint(points).astype(int), axis=0)
+    at = at[((at >= -reach) & (at < (width_px + reach, height + reach))).all(1)]
+    side = np.arange(-reach, reach + 1)
+    disc = side[:, None] ** 2 + side**2 <= radius**2
+    beyond = np.zeros((height + 4 * reach, width_px + 4 * reach), bool)  # discs may lie over edges
+    for x, y in at + reach:
+        beyond[y : y + len(side), x : x + len(side)] |= disc
+    inside = slice(2 * reach, 2 * reach + height), slice(2 * reach, 2 * reach + width_px)
+    return beyond[inside].copy()
+
+
 def jitter_box(
     box: ArrayLike, fraction: float, size_hw: tuple[int, int], rng: np.random.Generator
 ) -> FloatArray:

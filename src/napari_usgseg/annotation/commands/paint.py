@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...core.geometry import box_from_points, clip_box, value_at
+from ...core.geometry import box_from_points, clip_box, stroke_mask, value_at
 from ...core.types import BoolArray, FloatArray
 from ...io.labels import MAX_CLASS, STEP, LabelMap, class_of, instance_of, next_code, values_in
 from .. import regions
@@ -61,11 +61,21 @@ def lasso(state: AnnotationState, polygon: FloatArray, positive: bool = True) ->
 
 def stroke(state: AnnotationState, line: FloatArray, width: float, positive: bool = True) -> Change:
     """Add a stroke (M, 2) of a width in pixels to the labels, or take it out of them."""
+    return _band(state, "stroke on labels", line, width, positive)
+
+
+def trace(state: AnnotationState, line: FloatArray, width: float, positive: bool = True) -> Change:
+    """Add the band along a traced line (M, 2) to the labels, or take it out of them."""
+    return _band(state, "trace on labels", line, width, positive)
+
+
+def _band(
+    state: AnnotationState, name: str, line: FloatArray, width: float, positive: bool
+) -> Change:
     size_hw = state.shown_labels().shape
     if not len(line):
         raise Refused
-    inside = regions.stroke_mask(np.asarray(line, np.float32), width, size_hw)
-    return _paint(state, "stroke on labels", inside, positive)
+    return _paint(state, name, stroke_mask(np.asarray(line, np.float32), width, size_hw), positive)
 
 
 def box(

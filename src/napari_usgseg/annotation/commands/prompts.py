@@ -12,13 +12,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...core.geometry import box_from_points, box_within, value_at
+from ...core.geometry import box_from_points, box_within, stroke_mask, value_at
 from ...core.types import BoolArray, FloatArray, Prompts
 from ...project.records import ImageProposal, ProposedObject
 from ...segmentation.propose import as_logits
 from .. import regions
 from ..class_table import title
-from ..regions import box_of, deepest, lasso_mask, stroke_mask
+from ..regions import box_of, deepest, lasso_mask
 from ..state import AnnotationState, Change, Refused
 from .objects import by_hand
 
@@ -238,10 +238,23 @@ def draw_stroke(
     state: AnnotationState, line: FloatArray, width: float, positive: bool = True
 ) -> Change:
     """A stroke (M, 2) XY of a width in pixels as it is drawn, no model asked."""
+    return _draw_band(state, "stroke as drawn", line, width, positive)
+
+
+def draw_trace(
+    state: AnnotationState, line: FloatArray, width: float, positive: bool = True
+) -> Change:
+    """A traced line (M, 2) XY, a band of a width in pixels along it: as ``draw_stroke``."""
+    return _draw_band(state, "trace", line, width, positive)
+
+
+def _draw_band(
+    state: AnnotationState, name: str, line: FloatArray, width: float, positive: bool
+) -> Change:
     inside = stroke_mask(np.asarray(line, np.float32), width, state.shown_labels().shape)
     if not inside.any():
         raise Refused(regions.OUTSIDE)
-    return _draw(state, "stroke as drawn", inside, positive, redraws=False)
+    return _draw(state, name, inside, positive, redraws=False)
 
 
 def _draw(

@@ -1,9 +1,10 @@
-"""Points, boxes, lines and lassos with the mouse on the canvas."""
+"""Points, boxes, lines, lassos and traces with the mouse on the canvas."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from ...annotation.session import AnnotationSession
 from ...core.types import FloatArray
 from .bridge import LayerBridge
 from .layers import BRUSH_SIZE, TAG
+from .tracing import Tracing
 
 
 class ActivityTracker:
@@ -63,6 +65,7 @@ class Tool(StrEnum):
     BOX = "box"
     SCRIBBLE = "scribble"
     LASSO = "lasso"
+    TRACE = "trace"
     MERGE = "merge"
     SUBTRACT = "cut out"
     SPLIT = "split"
@@ -100,7 +103,8 @@ class CanvasTools:
             mouse goes down turns it round.
         on_labels: the tool edits the accepted labels; else it makes prompts, or acts on proposals.
         as_drawn: what scribble and lasso draw is taken as it is; else a model makes masks of it.
-            The accepted labels are always edited as drawn.
+            The accepted labels are always edited as drawn, and so is a trace.
+        dark: a trace follows dark lines; else bright ones.
     """
 
     changed = Signal()
@@ -113,6 +117,8 @@ class CanvasTools:
         self.positive = True
         self.on_labels = False
         self.as_drawn = False
+        self.dark = False
+        self.tracing = Tracing(viewer, session, bridge, self.set_width)
         viewer.mouse_drag_callbacks.append(self._on_drag)
         self._active: Layer | None = None
         viewer.layers.selection.events.active.connect(self._on_active)
@@ -136,7 +142,8 @@ class CanvasTools:
         return active is not None and str(active.mode) not in ("pan_zoom", "none")
 
     def arm(self, tool: Tool) -> None:
-        """Take a tool; layers go back from painting to looking."""
+        """Take a tool; layers go back from painting to looking, and a trace is given up."""
+        self.tracing.drop()
         self.tool = tool
         if tool is not Tool.NONE:
             self._disarm_layers()
@@ -157,6 +164,11 @@ class CanvasTools:
         self.as_drawn = as_drawn
         self.changed.emit()
 
+    def set_dark(self, dark: bool) -> None:
+        """Have a trace follow dark lines (True), or bright ones."""
+        self.dark = dark
+        self.changed.emit()
+
     @property
     def width(self) -> float:
         """Width of a stroke taken as it is drawn, in pixels of the image: of napari's brush."""
@@ -171,7 +183,8 @@ class CanvasTools:
     @property
     def is_wide(self) -> bool:
         """True where the armed tool draws a stroke of that width."""
-        return self.tool is Tool.SCRIBBLE and (self.on_labels or self.as_drawn)
+        drawn = self.tool is Tool.SCRIBBLE and (self.on_labels or self.as_drawn)
+        return drawn or self.tool is Tool.TRACE
 
     def paint_by_hand(self) -> None:
         """Put the labels layer in napari's paint mode, or back."""
@@ -231,7 +244,7 @@ class CanvasTools:
             held,
             self.width,
         )
-        if self.tool is Tool.POINT:
+        if self.tool in (Tool.POINT, Tool.TRACE):
             yield from self._click(event, began)
         else:
             yield from self._stroke(event, began, self.width if self.is_wide else 0.0)
@@ -245,7 +258,10 @@ class CanvasTools:
             yield
         if not far and self._session.record is image:
             x, y = (float(value) for value in self._bridge.to_xy(position))
-            self._point(x, y, began)
+            if began.tool is Tool.TRACE:
+                self._pin(x, y, began)
+            else:
+                self._point(x, y, began)
 
     def _point(self, x: float, y: float, began: Gesture) -> None:
         """What a click at XY with the point tool does."""
@@ -263,6 +279,13 @@ class CanvasTools:
                 session.painting.pick(x, y)
             case _:
                 session.objects.delete(x, y)
+
+    def _pin(self, x: float, y: float, began: Gesture) -> None:
+        """A click at XY with the trace tool: the newest one says what is to come of the trace."""
+        session = self._session
+        draw = session.painting.trace if began.on_labels else session.prompting.draw_trace
+        ended = partial(draw, positive=began.positive)
+        self.tracing.pin(x, y, began.width, self.dark, ended)
 
     def _stroke(self, event: Any, began: Gesture, shown_width: float) -> Iterator[None]:
         event.handled = True
@@ -313,6 +336,7 @@ class CanvasTools:
     def close(self) -> None:
         """Leave the mouse to napari."""
         self._activity.close()
+        self.tracing.close()
         self._viewer.layers.selection.events.active.disconnect(self._on_active)
         self._bridge.layers.made.disconnect(self._on_made)
         if self._brush is not None:
