@@ -129,6 +129,19 @@ def test_accepted_labels_are_traced_and_rubbed_out_along_a_line(bone):
     assert 0.3 < (bone.session.labels == 1).sum() / drawn.sum() < 0.7
 
 
+def test_a_dark_line_is_followed_where_alt_is_held_at_its_first_click(bone):
+    from qtpy.QtCore import Qt
+
+    loaded = bone.session.loaded
+    loaded.pixels[:] = 255 - loaded.pixels
+    bone.click(*BONE[0], alt=True)
+    bone.click(*BONE[-1])
+    bone.press(Qt.Key.Key_Return)
+    bone.settle()
+    (item,) = bone.session.proposal.objects
+    assert dice(item.proposal.mask, stroke_mask(BONE, WIDTH, SIZE_HW)) > 0.85
+
+
 def test_a_trace_of_one_point_says_what_is_missing(bone):
     double_click(bone, *BONE[0])
     assert not bone.session.proposal.objects

@@ -140,8 +140,8 @@ SHORTCUTS: tuple[Shortcut, ...] = (
              "Draw round the object, or round a part to add. Shift: a part to take away.",
              lambda w: w.tools.arm(Tool.LASSO)),
     Shortcut("F2", "trace",
-             "Click along a bright line, such as bone. Enter or a double click ends it, Backspace "
-             "takes a point back.",
+             "Click along a bright line, such as bone (Alt: a dark one). Enter or a double click "
+             "ends it.",
              lambda w: w.tools.arm(Tool.TRACE)),
     Shortcut("Shift-M", "merge", "Draw a line over proposed objects: they become one.",
              lambda w: w.tools.arm(Tool.MERGE)),

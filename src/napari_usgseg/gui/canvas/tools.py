@@ -104,7 +104,6 @@ class CanvasTools:
         on_labels: the tool edits the accepted labels; else it makes prompts, or acts on proposals.
         as_drawn: what scribble and lasso draw is taken as it is; else a model makes masks of it.
             The accepted labels are always edited as drawn, and so is a trace.
-        dark: a trace follows dark lines; else bright ones.
     """
 
     changed = Signal()
@@ -117,7 +116,6 @@ class CanvasTools:
         self.positive = True
         self.on_labels = False
         self.as_drawn = False
-        self.dark = False
         self.tracing = Tracing(viewer, session, bridge, self.set_width)
         viewer.mouse_drag_callbacks.append(self._on_drag)
         self._active: Layer | None = None
@@ -162,11 +160,6 @@ class CanvasTools:
     def set_as_drawn(self, as_drawn: bool) -> None:
         """Take what scribble and lasso draw as it is (True), or have a model make masks of it."""
         self.as_drawn = as_drawn
-        self.changed.emit()
-
-    def set_dark(self, dark: bool) -> None:
-        """Have a trace follow dark lines (True), or bright ones."""
-        self.dark = dark
         self.changed.emit()
 
     @property
@@ -285,7 +278,7 @@ class CanvasTools:
         session = self._session
         draw = session.painting.trace if began.on_labels else session.prompting.draw_trace
         ended = partial(draw, positive=began.positive)
-        self.tracing.pin(x, y, began.width, self.dark, ended)
+        self.tracing.pin(x, y, began.width, "Alt" in began.held, ended)
 
     def _stroke(self, event: Any, began: Gesture, shown_width: float) -> Iterator[None]:
         event.handled = True

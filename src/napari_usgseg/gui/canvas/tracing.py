@@ -72,7 +72,7 @@ class Tracing:
             x: of the pixel.
             y: of the pixel.
             width: of the band, where this is its first point.
-            dark: the line is darker than what is around it.
+            dark: the line is darker than what is around it, where this is its first point.
             ended: takes the line (M, 2) XY and its width once it is ended.
         """
         loaded = self._session.loaded

@@ -178,7 +178,7 @@ EDITS = {
     Tool.BOX: "Fill a box. Shift: empty it.",
     Tool.SCRIBBLE: "Draw a stroke as wide as napari's brush. Shift: rub out.",
     Tool.LASSO: "Fill what you draw round. Shift: empty it.",
-    Tool.TRACE: "Click along a bright line: a band of the stroke's width on it. Shift: rub out.",
+    Tool.TRACE: "Click along a bright line: a band of the stroke's width. Alt: a dark one. Shift: rub out.",
     Tool.MERGE: "Draw a line over accepted objects: they become one.",
     Tool.SUBTRACT: "Draw from a proposed object to an accepted one: it is cut out of it. Shift: "
     "and stays.",
@@ -316,11 +316,12 @@ class CorrectPanel(Section):
         self.width = QSpinBox()
         self.width.setRange(1, WIDEST)
         self.width.setSuffix(" px")
+        self.width.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)  # there is no room for them
+        self.width.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.width.setToolTip(
             "How wide a stroke as drawn is, and napari's brush, in pixels of the image."
         )
         self.width.valueChanged.connect(tools.set_width)
-        self.dark = toggle("Dark", "A trace follows dark lines, not bright ones.", self._on_dark)
         self.undo = button("Undo", "", session.undo)
         self.redo = button("Redo", "", session.redo)
         self.clear = explain(button("Clear", "", session.prompting.clear_prompts), "clear prompts")
@@ -338,15 +339,12 @@ class CorrectPanel(Section):
         shaping = [self.tools[tool] for tool in SHAPING]
         head = heading("Correct")
         self.body.addLayout(row(head, self.on_proposal, self.on_labels, self.plus, self.minus))
-        self.body.addLayout(row(*drawing, self.dark))
+        self.body.addLayout(row(*drawing))
         self.body.addLayout(row(self.by_model, self.as_drawn, self.paint, self.width))
         self.body.addLayout(row(*shaping, self.undo, self.redo, self.clear))
 
     def _arm(self, tool: Tool) -> None:
         self._tools.arm(tool)  # once more too: a tool is put down by taking another one
-
-    def _on_dark(self) -> None:
-        self._tools.set_dark(self.dark.isChecked())
 
     def _on_tools(self) -> None:
         on_labels = self._tools.on_labels
@@ -362,7 +360,6 @@ class CorrectPanel(Section):
         self.by_model.setEnabled(not on_labels)
         for control, sentences in ((self.by_model, BY_MODEL), (self.as_drawn, AS_DRAWN)):
             explain(control, "by the model or as drawn", sentences[on_labels])
-        self.dark.setChecked(self._tools.dark)
         with QSignalBlocker(self.width):
             self.width.setValue(round(self._tools.width))
         self.plus.setChecked(self._tools.positive)
