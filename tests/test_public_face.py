@@ -263,3 +263,12 @@ def test_nothing_accepted_is_said(tmp_path, phantom):
     write_png(tmp_path / "scans" / "a.png", phantom.image)
     with pytest.raises(DatasetError, match="nothing"):
         us.export(tmp_path / "scans", tmp_path / "out")
+
+
+def test_a_bright_line_is_segmented_from_points_along_it():
+    image = np.zeros((60, 90), np.uint8)
+    image[28:33, 10:80] = 220
+    mask = us.segment_trace(image, [(10, 30), (79, 30)], 5)
+    assert dice(mask, image > 0) > 0.9
+    with pytest.raises(PromptError, match="one at each end"):
+        us.segment_trace(image, [(10, 30)], 5)

@@ -13,7 +13,7 @@ first asked for, so that ``import napari_usgseg`` alone stays light.
 TYPE_CHECKING = False  # true to a type checker; the module typing costs as much as all the rest
 
 if TYPE_CHECKING:
-    from .api import export, import_labels, segment_prompts, segment_text
+    from .api import export, import_labels, segment_prompts, segment_text, segment_trace
     from .io.images import read_image, read_regions
     from .models.registry import load_detector, load_segmenter
     from .project.project import Project
@@ -30,6 +30,7 @@ __all__ = [
     "read_regions",
     "segment_prompts",
     "segment_text",
+    "segment_trace",
 ]
 
 _HOME = {
@@ -42,6 +43,7 @@ _HOME = {
     "read_regions": ("io.images", "read_regions"),
     "segment_prompts": ("api", "segment_prompts"),
     "segment_text": ("api", "segment_text"),
+    "segment_trace": ("api", "segment_trace"),
 }
 """Where each public name is defined: module below this package, name there."""
 

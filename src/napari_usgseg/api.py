@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .core.errors import PromptError
-from .core.types import FloatArray, ImageEmbedding, Prompts, Region, TextPrompt
+from .core.geometry import stroke_mask
+from .core.types import BoolArray, FloatArray, ImageEmbedding, Prompts, Region, TextPrompt
 from .effort.efforts import about_the_work
 from .io.export import ExportReport
 from .io.formats import DEFAULT_FORMAT, DEFAULT_ORGAN
@@ -34,6 +35,7 @@ from .segmentation.field_of_view import (
 )
 from .segmentation.postprocess import PostprocessSettings
 from .segmentation.propose import Proposal, Proposals, propose_prompts, propose_text
+from .segmentation.trace import trace
 
 
 def segment_text(
@@ -159,6 +161,32 @@ def segment_prompts(
         settings or PostprocessSettings(),
         None if previous is None else previous.mask,
     )
+
+
+def segment_trace(
+    image: NDArray[Any], points: ArrayLike, width: float, *, dark: bool = False
+) -> BoolArray:
+    """Segment a thin bright line, such as a bone's surface, from points along it; no model asked.
+
+    The line is the path of least cost through the smoothed image (live wire: Mortensen and Barrett,
+    SIGGRAPH 1995), moved to the middle of the band that is brightest.
+
+    Args:
+        image: (H, W, 3) RGB uint8, as for ``segment_text``.
+        points: (N, 2) as (x, y) in pixels, N >= 2: both ends, and what it goes through in between.
+        width: of the band, in pixels.
+        dark: the line is darker than what is around it, not brighter.
+
+    Returns:
+        The mask (H, W) bool.
+
+    Raises:
+        PromptError: there are fewer than two points, or the width is not positive.
+        ImageReadError: ``image`` has another shape or type.
+    """
+    pixels = to_rgb_uint8(image)
+    line = trace(pixels, _numbers(points, "points").reshape(-1, 2), width, dark)
+    return stroke_mask(line, width, (pixels.shape[0], pixels.shape[1]))
 
 
 def export(

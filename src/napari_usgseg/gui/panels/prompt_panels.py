@@ -178,7 +178,8 @@ EDITS = {
     Tool.BOX: "Fill a box. Shift: empty it.",
     Tool.SCRIBBLE: "Draw a stroke as wide as napari's brush. Shift: rub out.",
     Tool.LASSO: "Fill what you draw round. Shift: empty it.",
-    Tool.TRACE: "Click along a bright line: a band of the stroke's width. Alt: a dark one. Shift: rub out.",
+    Tool.TRACE: "Click along a bright line: a band as wide as a stroke. Alt: a dark line. Shift: "
+    "rub out.",
     Tool.MERGE: "Draw a line over accepted objects: they become one.",
     Tool.SUBTRACT: "Draw from a proposed object to an accepted one: it is cut out of it. Shift: "
     "and stays.",
@@ -316,8 +317,6 @@ class CorrectPanel(Section):
         self.width = QSpinBox()
         self.width.setRange(1, WIDEST)
         self.width.setSuffix(" px")
-        self.width.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)  # there is no room for them
-        self.width.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.width.setToolTip(
             "How wide a stroke as drawn is, and napari's brush, in pixels of the image."
         )
@@ -339,8 +338,8 @@ class CorrectPanel(Section):
         shaping = [self.tools[tool] for tool in SHAPING]
         head = heading("Correct")
         self.body.addLayout(row(head, self.on_proposal, self.on_labels, self.plus, self.minus))
-        self.body.addLayout(row(*drawing))
-        self.body.addLayout(row(self.by_model, self.as_drawn, self.paint, self.width))
+        self.body.addLayout(row(*drawing, self.paint))
+        self.body.addLayout(row(self.by_model, self.as_drawn, self.width))
         self.body.addLayout(row(*shaping, self.undo, self.redo, self.clear))
 
     def _arm(self, tool: Tool) -> None:
