@@ -57,7 +57,7 @@ def labelled(tmp_path, phantom) -> Path:
 def test_every_name_is_there_documented_and_listed():
     assert set(us.__all__) == {
         "Project", "export", "import_labels", "load_detector", "load_segmenter", "read_image",
-        "read_regions", "segment_prompts", "segment_text",
+        "read_regions", "segment_prompts", "segment_text", "segment_trace",
     }  # fmt: skip
     for name in us.__all__:
         thing = getattr(us, name)
