@@ -15,7 +15,7 @@ from highdicom.seg import Segmentation, SegmentationTypeValues, SegmentDescripti
 from pydicom.sr.codedict import codes
 from pydicom.uid import UltrasoundImageStorage, UltrasoundMultiFrameImageStorage, generate_uid
 
-from napari_usgseg.core.errors import FileError
+from napari_usgseg.core.errors import DatasetError, FileError
 from napari_usgseg.core.types import ImageRecord, LabelClass
 from napari_usgseg.io.export import export_images
 from napari_usgseg.io.formats import read_labels_of
@@ -264,3 +264,16 @@ def test_a_value_of_no_known_kind_is_refused_without_a_word_of_it(tmp_path, capl
     with pytest.raises(FileError) as error:
         read_all(place)
     assert "liver" not in str(error.value) + caplog.text
+
+
+def test_a_segmentation_whose_name_repeats_the_patient_is_told_of_without_it(tmp_path):
+    image = write_dicom(tmp_path / "image.dcm", PIXELS[None], "RGB", PatientName="Zebrowski^Jane")
+    (tmp_path / "theirs").mkdir()
+    masks = masks_of(SIZE_HW)
+    foreign(tmp_path / "theirs" / "Zebrowski_seg.dcm", image, masks, ["liver", "cyst"])
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write_dicom(folder / "other.dcm", PIXELS[None], "RGB")
+    with closing(Project(folder)) as store, pytest.raises(DatasetError, match="here") as error:
+        import_labels(store, tmp_path / "theirs")
+    assert "ebrowski" not in str(error.value)

@@ -119,7 +119,7 @@ FORMATS: Mapping[str, ExportFormat] = {
         "images/ and segmentations/: DICOM segmentations of ultrasound images that are made anew, "
         "without a word of the patient; a frame of a loop is an image",
         "segmentations.json",
-        "of a class's name what is longer than 64 bytes",
+        "a loop, whose frames become images; of a class's name what is longer than 64 bytes",
     ),
 }
 """Name -> format; the first is what is taken where none is named."""

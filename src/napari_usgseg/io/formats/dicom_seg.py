@@ -5,9 +5,9 @@
     segmentations.json       the images, with groups and sides, and the classes
 
 Both are made anew of the pixels: of what the person's own file says of a patient nothing is in
-them, and they refer to one another only. The patient's number is the group. A frame of a loop is an
-image of its own, of its file's series, for a segmentation of several frames needs a frame of
-reference in the room, which ultrasound has none of, and a made-up one would be a lie.
+them, and they refer to one another only. The patient's number is a pseudonym of the group. A frame
+of a loop is an image of its own, of its file's series, for a segmentation of several frames needs a
+frame of reference in the room, which ultrasound has none of, and a made-up one would be a lie.
 
 A segment's type has the class's number and name (coding scheme 99USGSEG). What comes in refers to
 an image by its SOP instance UID, and to a frame by its number; geometry is not looked at.
@@ -34,7 +34,7 @@ from ..labels import MAX_LABEL, class_of, default_color, instance_of, rgb_of, va
 from ..names import hidden_or_appledouble
 from ..outputs import OutputFolder
 from ..reading.dicom import header_of
-from ..reading.files import is_dicom, open_frames, plain_stem
+from ..reading.files import image_stem, is_dicom, open_frames, plain_stem
 from ..reading.identity import pseudonym
 from ..search import natural_order
 from .objects import (
@@ -83,7 +83,8 @@ def write_image(folder: OutputFolder, item: ExportImage) -> Entry:
     _write(folder, f"images/{item.file_name}.dcm", image)
     del image.PixelData
     labels = item.labels if item.codes is None else item.codes
-    return image_entry(item) | {"image": image, "labels": pack(labels)}
+    named = {"patient": str(image.PatientID)}
+    return image_entry(item) | named | {"image": image, "labels": pack(labels)}
 
 
 def write_card(folder: OutputFolder, about: ExportAbout, entries: Sequence[Entry]) -> None:
@@ -134,7 +135,7 @@ def _image(folder: OutputFolder, item: ExportImage) -> Any:
     image.SOPInstanceUID = _uid(folder, item.image_id, item.spacing_mm, content)
     image.StudyInstanceUID = _uid(folder, "study", item.group)
     image.SeriesInstanceUID = _uid(folder, "series", item.group, item.source)
-    image.PatientID = _text(item.group)
+    image.PatientID = pseudonym(item.group)  # a group's name is often in the file's name
     image.SeriesNumber, image.InstanceNumber = 1, (item.frame or 0) + 1
     image.Modality, image.Manufacturer = "US", ""
     for empty in ("PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
@@ -280,14 +281,15 @@ def _is_segmentation(file: Path) -> bool:
 
 def read(path: Path) -> LabelSet:
     """All segmentations; segments of one type or one label are one class."""
-    segmentations, stems = [], {}
+    segmentations: list[tuple[Path, Any]] = []
+    beside: dict[str, Path] = {}
     for file in _files(path):
         try:
             header = header_of(file, "SOPClassUID", "SOPInstanceUID")
             if str(header.get("SOPClassUID")) in SEGMENTATIONS:
                 segmentations.append((file, header_of(file, *ATTRIBUTES)))
             else:
-                stems[str(header.get("SOPInstanceUID"))] = plain_stem(file)
+                beside[str(header.get("SOPInstanceUID"))] = file
         except ImageReadError:
             continue  # it may be anything
     if not segmentations:
@@ -309,7 +311,7 @@ def read(path: Path) -> LabelSet:
     images = [
         LabelledImage(
             of[0].file,
-            (stems.get(instance, plain_stem(of[0].file)), plain_stem(of[0].file)),
+            _names(of[0].file, beside.get(instance)),
             _reader(of),
             frame,
             instance=instance,
@@ -317,6 +319,12 @@ def read(path: Path) -> LabelSet:
         for (instance, frame), of in parts.items()
     ]
     return LabelSet([*images, *broken], list(classes.values()), told_apart)
+
+
+def _names(segmentation: Path, image: Path | None) -> tuple[str, ...]:
+    """What the image of a segmentation may be called; the first may be told, whoever reads it."""
+    files = [segmentation] if image is None else [image, segmentation]
+    return (image_stem(files[0]), *map(plain_stem, files))
 
 
 def _read_segments(file: Path, header: Any, classes: dict[str, LabelClass]) -> dict[int, int]:
