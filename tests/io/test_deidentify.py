@@ -127,6 +127,21 @@ def test_what_is_compressed_stays_as_it_is_decoded(tmp_path, syntax, colors):
     check_pixels(path)
 
 
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("syntax", [EXPLICIT, RLE])
+def test_twelve_of_sixteen_bits_stay_twelve(tmp_path, photometric, syntax):
+    deep = {"BitsStored": 12, "HighBit": 11}
+    path = write_dicom(tmp_path / "a", GREY.astype(np.uint16) * 16, photometric, **deep)
+    if syntax == RLE:
+        data = pydicom.dcmread(path)
+        data.compress(UID(RLE))
+        data.save_as(path)
+    new = pydicom.dcmread(written(path))
+    assert (new.BitsAllocated, new.BitsStored, new.HighBit) == (16, 12, 11)
+    np.testing.assert_array_equal(new.pixel_array[:, KEEP], GREY[:, KEEP].astype(int) * 16)
+    assert (new.pixel_array[:, ~KEEP] == (4095 if photometric == "MONOCHROME1" else 0)).all()
+
+
 def test_a_video_in_dicom_stays_as_it_is_decoded(tmp_path):
     video = write_video(tmp_path / "a.bin", container="mp4", count=5, size=(64, 96))
     coded = video.read_bytes()

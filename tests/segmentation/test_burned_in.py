@@ -55,6 +55,18 @@ def test_phantoms_without_text_have_none():
     assert found == 0
 
 
+def test_the_text_of_a_large_picture_is_found_where_it_is():
+    image, boxes = picture(3, ["DOE, JANE"], 26, 255)
+    large = np.asarray(Image.fromarray(image).resize((3 * image.shape[1], 3 * image.shape[0])))
+    tissue = np.zeros(large.shape[:2], bool)
+    tissue[:, 600:] = True
+    covered = text_mask(find_text(large, tissue), large.shape[:2])
+    x0, y0, x1, y1 = (3 * side for side in boxes[0])
+    line = np.s_[y0:y1, x0:x1]
+    strokes = large[line].max(axis=2) > 128
+    assert (covered[line] & strokes).sum() >= 0.9 * strokes.sum()
+
+
 def test_an_empty_picture_has_none():
     assert find_text(np.zeros((40, 50), np.uint8)) == []
 

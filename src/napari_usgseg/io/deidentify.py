@@ -262,7 +262,11 @@ def _compressed(
         coded.append(
             values.astype(values.dtype.newbyteorder("<")).tobytes()
             if values.dtype.kind == "i"  # which the encoder does not know
-            else bytes(jpeg2k_encode(values, level=0, codecformat="j2k", mct=False))
+            else bytes(
+                jpeg2k_encode(
+                    values, level=0, codecformat="j2k", mct=False, bitspersample=data.BitsStored
+                )
+            )
         )
     return coded, _EXPLICIT if data.PixelRepresentation else _J2K
 

@@ -1,10 +1,12 @@
-"""Images (PNG, JPEG, BMP and TIFF, of any depth) as RGB uint8, by one rule.
+"""Images, stills and frames of loops and volumes alike, as RGB uint8, by one rule.
+
+What is read and how frames are decoded is ``reading``'s; what they look like is decided here.
 
 The rule (``to_rgb_uint8``):
 
 * 8-bit values stay as they are; 1-bit (and bool) becomes 0 and 255; 2 to 7 bits are multiplied up
-  to 0..255; a palette is looked up. Where 0 is white (TIFF's MinIsWhite), greys are turned. CMYK,
-  YCbCr and Lab become RGB.
+  to 0..255; a palette is looked up. Where 0 is white (TIFF's MinIsWhite,
+  DICOM's MONOCHROME1), greys are turned. CMYK, YCbCr and Lab become RGB.
 * Anything deeper, signed or float is mapped linearly to 0..255, all channels by one line. The line
   starts and ends at the 0.1 and 99.9 percentiles of the finite values, widened on each side by up
   to half their distance but never beyond the least and the greatest value. So an ordinary image
@@ -45,8 +47,8 @@ def read_image(path: str | Path, frame: int | None = None) -> NDArray[np.uint8]:
     """Read an image file as (H, W, 3) RGB uint8, upright, by the rule of this module.
 
     Args:
-        path: a PNG, JPEG, BMP or TIFF file; its content counts, not its suffix.
-        frame: index of a page of a multi-page TIFF; None takes the first.
+        path: of any kind that ``reading.files.READ`` names; its content counts, not its suffix.
+        frame: index in a loop, a volume or a TIFF of several pages; None takes the first.
 
     Raises:
         ImageReadError: the file is missing, empty, truncated, too large or no such image, or it

@@ -8,12 +8,14 @@ small graphics beside them may be, too. Letters of less than 5 pixels are not.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from scipy import ndimage
 
 from ..core.types import BoolArray
@@ -33,6 +35,8 @@ _ALIKE = 10.0
 """In tissue, the letters of a line differ in brightness by so much, at the most."""
 _GAP = 1.6
 """Letters of a line are at most so many heights apart."""
+_LARGEST = 2048
+"""A picture with a longer side is searched at half its size, or at a third."""
 _EIGHT = np.ones((3, 3), bool)
 
 
@@ -57,6 +61,11 @@ def find_text(picture: NDArray[Any], tissue: BoolArray | None = None) -> list[Bo
     """
     grey = (picture if picture.ndim == 2 else picture.max(axis=2)).astype(np.uint8)
     inside = np.ones(grey.shape, bool) if tissue is None else tissue
+    factor = -(-max(grey.shape) // _LARGEST)
+    if factor > 1:
+        small = np.asarray(Image.fromarray(grey).reduce(factor))
+        of_small = find_text(small, inside[::factor, ::factor][: len(small), : small.shape[1]])
+        return [(x0 * factor, y0 * factor, x1 * factor, y1 * factor) for x0, y0, x1, y1 in of_small]
     found: list[Box] = []
     for values in (grey, 255 - grey):  # bright letters, and dark ones on a bright ground
         letters = _letters(values, inside)
@@ -83,7 +92,10 @@ def _letters(grey: NDArray[np.uint8], tissue: BoolArray) -> list[_Letter]:
     strokes = above > _CONTRAST
     numbers, count = ndimage.label(strokes, _EIGHT)
     letters: list[_Letter] = []
+    areas = np.bincount(numbers.ravel(), minlength=1)
     for number, place in enumerate(ndimage.find_objects(numbers, count), start=1):
+        if areas[number] < _HEIGHTS[0]:
+            continue
         rows, columns = place
         height, width = rows.stop - rows.start, columns.stop - columns.start
         if not _HEIGHTS[0] <= height <= _HEIGHTS[1] or width > _WIDEST * height or width < 2:
@@ -103,19 +115,24 @@ def _letters(grey: NDArray[np.uint8], tissue: BoolArray) -> list[_Letter]:
 
 
 def _lines(letters: Sequence[_Letter]) -> list[list[_Letter]]:
-    """Letters side by side on one line, of one height."""
-    order = sorted(letters, key=lambda letter: letter.box[0])
+    """Letters side by side on one line, of one height, from left to right."""
     chains: list[list[_Letter]] = []
-    for letter in order:
-        best = None
-        for chain in chains:
-            last = chain[-1]
-            if _follow(last, letter) and (best is None or last.box[2] > best[-1].box[2]):
-                best = chain
+    ends: dict[int, list[list[_Letter]]] = defaultdict(list)  # by the row of their last foot
+    reach = round((_GAP + 1) * _HEIGHTS[1])
+    for letter in sorted(letters, key=lambda letter: letter.box[0]):
+        row, best = letter.box[3] // reach, None
+        for near in (row - 1, row, row + 1):
+            ends[near] = [c for c in ends[near] if letter.box[0] - c[-1].box[2] <= reach]
+            for chain in ends[near]:
+                last = chain[-1]
+                if _follow(last, letter) and (best is None or last.box[2] > best[-1].box[2]):
+                    best = chain
         if best is None:
-            chains.append([letter])
+            chains.append(best := [])
         else:
-            best.append(letter)
+            ends[best[-1].box[3] // reach].remove(best)
+        best.append(letter)
+        ends[row].append(best)
     return chains
 
 

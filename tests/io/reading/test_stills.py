@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import struct
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -688,3 +689,10 @@ def test_a_name_with_the_word_for_it_makes_nothing_unsupported():
     path = Path("/scans/unsupported.png")
     with pytest.raises(ImageReadError, match="truncated or damaged"), read_errors(path):
         raise ValueError(f"{path}: bad block")
+
+
+def test_a_zip_is_named_with_its_cure(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.png", "w") as packed:
+        packed.writestr("b.png", b"")
+    with pytest.raises(ImageReadError, match="a ZIP archive; unpack it and give the folder"):
+        read_image(tmp_path / "a.png")

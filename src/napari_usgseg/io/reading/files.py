@@ -96,6 +96,8 @@ def _unpacked(path: Path, head: bytes) -> bytes:
 
 def _unknown(path: Path, head: bytes) -> str:
     """What to say of a file that is none of those that are read."""
+    if head[:4] == b"PK\3\4":
+        return "a ZIP archive; unpack it and give the folder"
     if brand := video.picture_of(head):
         return f"a picture of the kind {brand}; save it as PNG or TIFF"
     with suppress(Exception), Image.open(path) as image:
