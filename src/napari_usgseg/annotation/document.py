@@ -57,7 +57,8 @@ class AnnotationDocument:
         left_out: sentences about what the folder holds beside the images.
         others: other annotators who labelled in this project.
         jobs: what goes on off this thread.
-        facts: what the status line says where nothing goes on: "note", "model", "time", "saved".
+        facts: what the status line says where nothing goes on: "note", "size" (of the object under
+            work), "model", "time", "saved".
         failures: what failed and the cure, by the kind of work (``ask``), the newest last; each
             until work of the kind succeeds, or another image is shown.
         unsaved: why the last save failed, and the cure; "" where it did not.
@@ -169,6 +170,13 @@ class AnnotationDocument:
         """The state of an image; proposed where a proposal waits to be accepted."""
         return self.image_queue.state_of(image_id)
 
+    def fields_of_view(self, loaded: Loaded | None = None) -> tuple[FieldOfView, ...]:
+        """What models look at in an image (the current one); () is all of it."""
+        loaded = loaded or self.loaded
+        if loaded is None or loaded.about is None or not self.settings.crop_to_regions:
+            return ()
+        return fields_of_view(loaded.about.regions, loaded.pixels.shape[:2])
+
     def source(self, loaded: Loaded | None = None) -> ImageSource:
         """The pixels of an image (the current one's), for a job."""
         loaded = loaded or self.loaded
@@ -176,10 +184,7 @@ class AnnotationDocument:
         folder = None if self.store is None else self.store.cache_folder
         limit = int(self.settings.cache_gb * 2**30)
         place = CachePlace(folder / "embeddings", limit) if folder and limit else None
-        fields: tuple[FieldOfView, ...] = ()
-        if loaded.about is not None and self.settings.crop_to_regions:
-            fields = fields_of_view(loaded.about.regions, loaded.pixels.shape[:2])
-        return ImageSource(loaded.key, loaded.pixels, place, fields)
+        return ImageSource(loaded.key, loaded.pixels, place, self.fields_of_view(loaded))
 
     def set_settings(self, settings: Settings) -> None:
         """Take other models, thresholds or cleaning; proposals in the making are redone."""
@@ -440,7 +445,9 @@ class AnnotationDocument:
         facts = {**self.facts, "model": model_name(self.facts.get("model", ""))}
         if self.read_only:  # what was saved last is no news of what is done now
             facts.pop("saved", None)
-        said = [facts[name] for name in ("note", "model", "time", "saved") if facts.get(name)]
+        said = [
+            facts[name] for name in ("note", "size", "model", "time", "saved") if facts.get(name)
+        ]
         return Status(" - ".join(said) or "ready")
 
     @property

@@ -10,6 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ..effort.efforts import Stopwatch
+from ..io.reading.frames import FileAbout
 from ..jobs import Lane, Scope, files, inference
 from ..jobs.files import Content, Loaded, Opened
 from ..project.project import MemoryStore, Project
@@ -62,9 +63,9 @@ class Navigation:
         text = f"Looking through {Path(folder).name}..."
         self._open(text, files.open_folder, Path(folder), root, annotator)
 
-    def open_array(self, name: str, array: NDArray[Any]) -> None:
+    def open_array(self, name: str, array: NDArray[Any], about: FileAbout | None = None) -> None:
         """Open one image that is in memory; any array that ``io.images.to_rgb_uint8`` takes."""
-        self._open(f"Taking {name}...", files.open_array, name, array)
+        self._open(f"Taking {name}...", files.open_array, name, array, about)
 
     def _open(self, text: str, function: Callable[..., Opened], *args: Any) -> None:
         document = self._document

@@ -48,6 +48,7 @@ class View:
         brightness: -100 to 100.
         contrast: -100 to 100.
         despeckling: "off", "median" or "lee" (``segmentation.despeckle``).
+        regions: outlines of the parts of a picture that models look at.
     """
 
     contours: bool = False
@@ -55,6 +56,7 @@ class View:
     brightness: Percent = 0
     contrast: Percent = 0
     despeckling: Despeckling = "off"
+    regions: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ from ..jobs.inference_process import InferenceProcess
 from . import keys, preferences
 from .canvas.bridge import LayerBridge
 from .canvas.display import Display
+from .canvas.layers import about_layer
+from .canvas.measuring import Measuring
 from .canvas.tools import CanvasTools
 from .opening import FirstPage, Opening, TitleBar
 from .panels.class_panel import ClassPanel
@@ -29,6 +31,7 @@ from .panels.footer import EmptyButton, PrimaryButton, StatusLine
 from .panels.history_panel import HistoryPanel
 from .panels.images_panel import ImagesPanel
 from .panels.learn_panel import LearnPage
+from .panels.measure_panel import MeasurePanel
 from .panels.overview import OverviewWindow
 from .panels.prompt_panels import CorrectPanel, FindPanel, ModePanel
 from .panels.settings_panels import CleaningPanel, ModelPanel, ViewPanel
@@ -103,6 +106,9 @@ class UltrasoundWidget(QWidget):
         self.assist = ModePanel(session)
         self.accept, self.empty = PrimaryButton(session), EmptyButton(session)
         self.view = ViewPanel(session, self.display)
+        self.measuring = Measuring(session, self.bridge, self)
+        self.tools.measured.connect(self.measuring.add_caliper)
+        self.measure = MeasurePanel(session, self.measuring, self.tools)
         self.history = HistoryPanel(session)
         self.cleaning = CleaningPanel(session)
         self.models = ModelPanel(session)
@@ -114,6 +120,7 @@ class UltrasoundWidget(QWidget):
         self.images.looked_over.connect(self.look_over)
         self.folds = FoldBar()
         self.folds.add("View", "How images and labels are shown.", self.view)
+        self.folds.add("Measure", "Lengths in millimetres, calipers.", self.measure)
         self.folds.add("History", "All steps, to go back to one of them.", self.history)
         self.folds.add("Cleaning", "Holes, specks, edges of proposed masks.", self.cleaning)
         self.folds.add("Model", "Which models find and segment.", self.models)
@@ -189,7 +196,7 @@ class UltrasoundWidget(QWidget):
         frame = self.bridge.adopted.frame(layer)
         self.bridge.adopt(layer)
         shown = f" frame {'-'.join(map(str, frame))}" if frame else ""
-        self.session.navigation.open_array(layer.name + shown, array)
+        self.session.navigation.open_array(layer.name + shown, array, about_layer(layer))
 
     def find(self) -> None:
         """Look for the phrase; where there is none, put the cursor into its field."""
@@ -289,6 +296,7 @@ class UltrasoundWidget(QWidget):
         self._closed = True
         for timer in self.findChildren(QTimer):
             timer.stop()
+        self.measuring.close()
         self.bridge.close()
         self.tools.close()
         self.display.close()

@@ -188,9 +188,9 @@ def open_folder(folder: Path, labels_root: Path | None = None, annotator: str = 
     return _opened(Project(folder, labels_root, annotator=annotator))
 
 
-def open_array(name: str, array: NDArray[Any]) -> Opened:
-    """Take an image that is in memory already: any array of one image."""
-    return _opened(MemoryStore(name, to_rgb_uint8(array)))
+def open_array(name: str, array: NDArray[Any], about: FileAbout | None = None) -> Opened:
+    """Take an image that is in memory already: any array of one image, and what is known of it."""
+    return _opened(MemoryStore(name, to_rgb_uint8(array), about))
 
 
 def _opened(store: LabelStore) -> Opened:

@@ -229,10 +229,12 @@ class MemoryStore(LabelStore):
     Args:
         name: what the person calls the image.
         image: (H, W, 3) RGB uint8.
+        about: what its file says of spacing and regions, where that is known.
     """
 
-    def __init__(self, name: str, image: NDArray[np.uint8]) -> None:
+    def __init__(self, name: str, image: NDArray[np.uint8], about: FileAbout | None = None) -> None:
         super().__init__()
+        self._about = about
         self.name = name
         image_id = (
             "".join(c if c.isalnum() or c in "-_. " else "_" for c in name).strip() or "image"
@@ -245,6 +247,10 @@ class MemoryStore(LabelStore):
     def read_image(self, record: ImageRecord) -> NDArray[np.uint8]:
         """(H, W, 3) RGB uint8."""
         return self._image
+
+    def about(self, record: ImageRecord) -> FileAbout | None:
+        """What is known of the image's spacing and regions; None where nothing is."""
+        return self._about
 
     def read_labels(self, record: ImageRecord, *, take_in: bool = True) -> LabelMap | None:
         """The label map, or None; no other program can write it."""

@@ -45,6 +45,15 @@ MM_PER_PIXEL = "mm_per_pixel"
 """Setting of a folder: what a person said of its pictures, by their size."""
 
 
+SAYS = {SCANNER: "By the scanner", FILE: "By the file", PERSON: "By what you said"}
+
+
+def _size(row: float, column: float) -> str:
+    """A pixel's size: its side, or width x height."""
+    square = abs(row - column) <= 1e-3 * row
+    return f"{row:.4g}" if square else f"{column:.4g} x {row:.4g}"
+
+
 def size_key(size_hw: tuple[int, int]) -> str:
     """What pictures of one size have their spacing under: "480x640", rows first."""
     return f"{size_hw[0]}x{size_hw[1]}"
@@ -97,6 +106,23 @@ class PictureScale:
             return cls(size_hw, (), Scale(about.spacing_mm, FILE))
         side = (by_person or {}).get(size_key(size_hw))
         return cls(size_hw, (), None if side is None else Scale((side, side), PERSON))
+
+    @property
+    def is_for_person(self) -> bool:
+        """Whether it is for a person to say how long a pixel is."""
+        return not self.regions and (self.whole is None or self.whole.source == PERSON)
+
+    def words(self) -> str:
+        """What is known, in a sentence for the person."""
+        known = [region for region in self.regions if region.is_tissue and region.spacing_mm]
+        sizes = dict.fromkeys(region.spacing_mm for region in known if region.spacing_mm)
+        if self.whole is not None:
+            sizes = {self.whole.spacing_mm: None}
+        if not sizes:
+            return "How long a pixel is, the file does not say; lengths are in pixels."
+        text = " and ".join(_size(*spacing) for spacing in sizes)
+        source = SCANNER if self.whole is None else self.whole.source
+        return f"{SAYS[source]} a pixel is {text} mm."
 
     def within(self, x0: float, y0: float, x1: float, y1: float) -> Scale | None:
         """Of what lies in a box, its corners pixels; None where no length is known there.

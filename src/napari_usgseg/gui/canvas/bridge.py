@@ -73,6 +73,7 @@ class LayerBridge:
             (session.flushing, self.pull),
             (session.opened, self._on_opened),
             (session.loops.peeked_at, self._on_peek),
+            (session.settings_changed, self._on_settings),
         )
         for signal, listener in self._listening:
             signal.connect(listener)
@@ -138,6 +139,16 @@ class LayerBridge:
         """
         self._drawing.set_stroke(line, shape, width)
         self._draw_soon("shapes")
+
+    def show_calipers(self, calipers: Sequence[tuple[FloatArray, str]]) -> None:
+        """Show calipers: the ends (2, 2) XY of each, and how long it is in words."""
+        if calipers or self._drawing.calipers:
+            self._drawing.calipers = tuple(calipers)
+            self._draw_soon("names", "shapes")
+
+    def _on_settings(self) -> None:
+        if self._drawing.outlined != self._drawing.fields:
+            self._draw_soon("shapes")
 
     def _draw_soon(self, *roles: str) -> None:
         if self._session.labels is not None:

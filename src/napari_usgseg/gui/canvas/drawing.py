@@ -121,6 +121,7 @@ def window(view: View) -> tuple[float, float]:
 
 
 POSITIVE, NEGATIVE, NEUTRAL = "#00d26a", "#ff3b6b", "#ffffff"
+MEASURING, OUTLINE = "#ffd400", "#7a8794"
 Mark = tuple[NDArray[Any], str, str, float]
 """Vertices (row, column), "rectangle" or "path", colour, width in pixels of the image (0: thin)."""
 WIDE = "b0"
@@ -317,6 +318,12 @@ def name_marks(
     return marks
 
 
+def _edge(box: tuple[int, int, int, int]) -> FloatArray:
+    """The corners (row, column) of a half open box, along the outer edge of its pixels."""
+    x0, y0, x1, y1 = (side - 0.5 for side in box)
+    return xy_to_rc(corners(np.array([x0, y0]), np.array([x1, y1])))
+
+
 def corners(a: FloatArray, b: FloatArray) -> FloatArray:
     """The four corners XY of the box between two points."""
     return np.array([[a[0], a[1]], [b[0], a[1]], [b[0], b[1]], [a[0], b[1]]], np.float32)
@@ -337,6 +344,8 @@ class LayerDrawing:
     Attributes:
         pictures: the image as it is to be seen.
         stroke: what the person is drawing, beside the marks of the prompts.
+        calipers: the ends (2, 2) XY of each, and its length in words.
+        outlined: the ``fields`` whose outlines are drawn.
         fresh: the next image is the first of its folder, so that the view starts anew.
         fits: the view is to be fitted, once all layers have the size of the image.
     """
@@ -351,8 +360,16 @@ class LayerDrawing:
         self._size_hw: tuple[int, ...] = ()
         self.pictures = Pictures()
         self.stroke: list[Mark] = []
+        self.calipers: tuple[tuple[FloatArray, str], ...] = ()
+        self.outlined: tuple[tuple[int, int, int, int], ...] = ()
         self.fresh, self.fits = True, False
         self._contour = Contour()
+
+    @property
+    def fields(self) -> tuple[tuple[int, int, int, int], ...]:
+        """Boxes (half open, XYXY) of what models look at, where their outlines are to be seen."""
+        shown = self._session.settings.view.regions
+        return tuple(field.box for field in self._session.fields_of_view()) if shown else ()
 
     @property
     def zoom(self) -> float:
@@ -454,6 +471,8 @@ class LayerDrawing:
     def _draw_names(self) -> None:
         proposal = self._session.proposal
         marks = name_marks(proposal.objects, proposal.active, self._session.table)
+        ends = ((xy_to_rc(line).tolist()[1], text) for line, text in self.calipers)
+        marks += [((row, column), text, MEASURING) for (row, column), text in ends]
         layer = self._layers.names()
         place_like(layer, self._adopted.layer)
         if not marks and not len(layer.data):
@@ -482,6 +501,9 @@ class LayerDrawing:
 
     def _draw_shapes(self) -> None:
         marks = [*prompt_marks(self._session.proposal.objects), *self.stroke]
+        marks += [(xy_to_rc(line), "path", MEASURING, 0.0) for line, _ in self.calipers]
+        self.outlined = self.fields
+        marks += [(_edge(box), "rectangle", OUTLINE, 0.0) for box in self.outlined]
         layer = self._layers.shapes()
         place_like(layer, self._adopted.layer)
         if not marks and not layer.nshapes:

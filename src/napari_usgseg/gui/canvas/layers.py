@@ -11,6 +11,9 @@ from napari.viewer import Viewer
 from numpy.typing import NDArray
 from psygnal import Signal
 
+from ...core.types import Region
+from ...io.reading.frames import RANGE_MM, FileAbout
+
 TAG = "napari-usgseg"
 NAMES = {
     "image": "ultrasound",
@@ -182,6 +185,24 @@ class TaggedLayers:
             layers.selection.active = selected
         self.made.emit(role, layer)
         return layer
+
+
+MM = {"millimeter": 1.0, "centimeter": 10.0, "micrometer": 1e-3, "meter": 1e3}
+"""Millimetres of the units that layers may have."""
+
+
+def about_layer(layer: Image) -> FileAbout | None:
+    """What an image layer says of regions and spacing, as our readers and others leave it there."""
+    regions = layer.metadata.get("regions", ())
+    if regions and all(isinstance(region, Region) for region in regions):
+        return FileAbout("layer", layer.metadata.get("spacing_mm"), tuple(regions))
+    sides = [
+        float(step) * MM.get(str(unit), 0.0)
+        for step, unit in zip(layer.scale[-2:], layer.units[-2:], strict=True)
+    ]
+    low, high = RANGE_MM
+    known = all(low <= side <= high for side in sides)
+    return FileAbout("layer", (sides[0], sides[1])) if known else None
 
 
 def place_like(layer: Layer, image: Image | None, grain: float = 1.0) -> None:

@@ -69,6 +69,7 @@ class Tool(StrEnum):
     MERGE = "merge"
     SUBTRACT = "cut out"
     SPLIT = "split"
+    CALIPER = "caliper"
 
 
 class Gesture(NamedTuple):
@@ -104,9 +105,12 @@ class CanvasTools:
         on_labels: the tool edits the accepted labels; else it makes prompts, or acts on proposals.
         as_drawn: what scribble and lasso draw is taken as it is; else a model makes masks of it.
             The accepted labels are always edited as drawn, and so is a trace.
+
+    ``measured`` carries the ends, XY, of a line that the caliper drew.
     """
 
     changed = Signal()
+    measured = Signal(tuple, tuple)
 
     def __init__(self, viewer: Viewer, session: AnnotationSession, bridge: LayerBridge) -> None:
         self._viewer = viewer
@@ -288,7 +292,10 @@ class CanvasTools:
         while event.type == "mouse_move":
             event.handled = True
             line.append(self._bridge.to_xy(event.position))
-            self._bridge.show_stroke(line, shape, shown_width)
+            straight = began.tool is Tool.CALIPER
+            self._bridge.show_stroke(
+                line[:: len(line) - 1] if straight else line, shape, shown_width
+            )
             yield
         self._bridge.show_stroke((), shape)
         event.handled = True
@@ -318,6 +325,8 @@ class CanvasTools:
                 session.prompting.draw_lasso(line, positive)
             case Tool.LASSO:
                 session.prompting.add_lasso(line, positive)
+            case Tool.CALIPER:
+                self.measured.emit(a, b)
             case Tool.MERGE:
                 session.objects.merge(line, accepted)
             case Tool.SUBTRACT:

@@ -51,6 +51,13 @@ class Looks:
             "tooltip": "Less speckle, on the screen only: a median, or Lee's filter.",
         },
     ]
+    regions: Annotated[
+        bool,
+        {
+            "label": "outline regions",
+            "tooltip": "The regions of a DICOM picture that models look at, as thin lines.",
+        },
+    ]
 
 
 class ViewPanel(QWidget):
@@ -186,8 +193,22 @@ class Models:
     ]
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What models see of a picture."""
+
+    crop_to_regions: Annotated[
+        bool,
+        {
+            "label": "models see regions alone",
+            "tooltip": "Of a DICOM picture whose scanner wrote its regions: those of tissue, each "
+            "by itself, and nothing else. Otherwise models see the whole screen.",
+        },
+    ]
+
+
 class ModelPanel(QWidget):
-    """Which segmenter, which detector."""
+    """Which segmenter, which detector, and what they see."""
 
     def __init__(self, session: AnnotationSession) -> None:
         super().__init__()
@@ -197,7 +218,9 @@ class ModelPanel(QWidget):
         note.setWordWrap(True)
         note.setContentsMargins(12, 0, 0, 0)
         layout = _column(self)
+        self.seen = SettingsForm(session, Seen)
         layout.addWidget(self.form)
+        layout.addWidget(self.seen)
         layout.addWidget(note)
         self.form.changed.connect(self._on_changed)
         session.settings_changed.connect(self._on_settings)
