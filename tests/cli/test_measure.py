@@ -79,3 +79,14 @@ def test_a_strangers_table_is_left_as_it_is(folder, tmp_path, capsys):
     (tmp_path / "m" / "measurements.csv").write_text("mine")
     assert run(["measure", str(folder), "--out", str(tmp_path / "m")]) == 1
     assert (tmp_path / "m" / "measurements.csv").read_text() == "mine"
+
+
+def test_an_export_has_the_same_table_where_it_is_wanted_and_only_there(folder, tmp_path):
+    assert run(["measure", str(folder), "--out", str(tmp_path / "m")]) == 0
+    words = ["export", str(folder), "--out", str(tmp_path / "out"), "--overwrite"]
+    assert run([*words, "--measurements"]) == 0
+    assert rows(tmp_path / "out") == rows(tmp_path / "m")
+    assert run(["evaluate", str(tmp_path / "out"), "--baseline", "dark-blob"]) == 0
+    assert run([*words, "--measurements"]) == 0, "it is the program's own"
+    assert run(words) == 0
+    assert not (tmp_path / "out" / "measurements.csv").exists()

@@ -91,7 +91,7 @@ def test_the_region_is_outlined_and_the_outline_can_be_taken_away(scanned):
 def test_a_caliper_is_a_line_with_its_length_that_stays_while_the_image_is_shown(scanned):
     from qtpy.QtCore import Qt
 
-    scanned.press(Qt.Key.Key_V, Qt.KeyboardModifier.ShiftModifier)
+    scanned.press(Qt.Key.Key_F8)
     assert scanned.widget.tools.tool is Tool.CALIPER
     assert scanned.widget.measure.caliper.isChecked()
     scanned.drag((100, 100), (140, 130), (200, 100))

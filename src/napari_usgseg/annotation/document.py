@@ -597,6 +597,7 @@ class AnnotationDocument:
         overwrite: bool = False,
         groups: str | None = None,
         format: str = DEFAULT_FORMAT,
+        measurements: bool = False,
     ) -> None:
         """Write a data set of all accepted images.
 
@@ -608,6 +609,7 @@ class AnnotationDocument:
             groups: which images are of one patient or loop, as in ``io.groups``; None keeps those
                 of a patient's folder together, and the frames of a file.
             format: a name in ``io.formats.FORMATS``.
+            measurements: also write measurements.csv.
         """
         self.flush()
         if self.store is None:
@@ -623,6 +625,7 @@ class AnnotationDocument:
             overwrite,
             groups,
             format,
+            measurements,
             lane=Lane.FILES,
             key="export",
             text="Exporting...",

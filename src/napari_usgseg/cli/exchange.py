@@ -51,6 +51,9 @@ def export(
         str, typer.Option(help="Of the images, for the data card: 'CC BY 4.0'.")
     ] = "",
     split: Annotated[bool, typer.Option(help="Part the patients into train, val and test.")] = True,
+    measurements: Annotated[
+        bool, typer.Option(help="Also write measurements.csv, as usgseg measure does.")
+    ] = False,
     black_text: Annotated[
         bool,
         typer.Option(help="Blacken what looks like burned-in text; OUT-check has a sheet of it."),
@@ -76,6 +79,7 @@ def export(
             "format": format,
             "licence": licence,
             "split": split,
+            "measurements": measurements,
             "black_text": black_text,
             "overwrite": overwrite,
         }

@@ -151,7 +151,7 @@ SHORTCUTS: tuple[Shortcut, ...] = (
     Shortcut("Shift-S", "split",
              "Draw a line across a proposed object, or click on one that has several pieces.",
              lambda w: w.tools.arm(Tool.SPLIT)),
-    Shortcut("Shift-V", "caliper", "Drag from end to end of a length; it is kept on this image.",
+    Shortcut("F8", "caliper", "Drag from end to end of a length; it is kept on this image.",
              lambda w: w.tools.arm(Tool.CALIPER)),
     Shortcut("Shift-E", "prompt or edit labels",
              "Tools make prompts, or change the accepted labels themselves.",

@@ -429,6 +429,7 @@ def export_labels(
     overwrite: bool,
     groups: str | None,
     format: str,
+    measurements: bool = False,
 ) -> tuple[Path, str]:
     """Write a data set of everything that is accepted, as ``project.exchange.export_store``.
 
@@ -446,6 +447,7 @@ def export_labels(
         groups=groups,
         format=format,
         made=about_the_work(store),
+        measurements=measurements,
         overwrite=overwrite,
     )
     return report.whole(), " ".join((*report.ungrouped, *report.notes))

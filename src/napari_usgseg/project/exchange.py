@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 
 from ..core.errors import DatasetError, LabelWriteError, UsgsegError, readable
 from ..core.geometry import box_within, mask_to_box
-from ..core.types import BoolArray, FloatArray, ImageEmbedding, ImageRecord, LabelClass, Prompts
+from ..core.types import (
+    BoolArray,
+    FieldOfView,
+    FloatArray,
+    ImageEmbedding,
+    ImageRecord,
+    LabelClass,
+    Prompts,
+)
 from ..io.export import ExportFailure, ExportReport, export_images
 from ..io.formats import DEFAULT_FORMAT, DEFAULT_ORGAN, read_labels_of
 from ..io.formats.objects import check_count, pieces_of
@@ -31,9 +39,11 @@ from ..io.reading.identity import pseudonym
 from ..models.interfaces import Segmenter
 from ..segmentation.archive import MOST_TILES, SHEET_FILE, check_folder, pair, write_sheet
 from ..segmentation.burned_in import find_text, text_mask
+from ..segmentation.field_of_view import embed_field, field_of, fields_of_view
 from ..segmentation.postprocess import PostprocessSettings
 from ..segmentation.propose import Proposal, as_logits, propose_prompts
 from ..segmentation.sector import find_tissue
+from .measuring import TABLE, write_measurements
 from .project import LabelStore
 from .records import (
     ClassTable,
@@ -60,6 +70,7 @@ def export_store(
     made: Sequence[str] = (),
     split: bool = True,
     black_text: bool = False,
+    measurements: bool = False,
     overwrite: bool = False,
 ) -> ExportReport:
     """Write every accepted image with its label map; one that fails does not stop the others.
@@ -82,6 +93,7 @@ def export_store(
         split: part the patients into train, val and test; else all are on the side train.
         black_text: what looks like burned-in text becomes black; pictures before and after are in
             ``<out>-check/sheet.png``, which is no part of the data set.
+        measurements: also write ``measurements.csv`` (``project.measuring``).
         overwrite: replace an earlier export that nobody changed since.
 
     Raises:
@@ -131,6 +143,9 @@ def export_store(
         reads=reads,
         overwrite=overwrite,
     )
+    if measurements:
+        folder = OutputFolder(out, overwrite=True)
+        notes += write_measurements(store, Path(out) / TABLE, folder.write)[2]
     return replace(
         report,
         ungrouped=tuple(grouped.missing(report.exported)),
@@ -491,8 +506,8 @@ class _Import:
         if self._labelling == "instance" and not self._labels.told_apart:
             found = [each for item in found for each in _parted(item)]
             check_count(image.path, len(found), record.size_hw)
-        embedded: list[ImageEmbedding] = []
-        made = [self._proposed(record, item, numbers[item.class_id], embedded) for item in found]
+        embed = cache(partial(self._embed, record))
+        made = [self._proposed(record, item, numbers[item.class_id], embed) for item in found]
         kept = [item for item in made if item is not None and item.has_mask]
         self._outside += len(made) - len(kept)
         if self._overlap(kept):
@@ -517,7 +532,7 @@ class _Import:
         record: ImageRecord,
         item: LabelledObject,
         class_id: int,
-        embedded: list[ImageEmbedding],
+        embed: Callable[[FieldOfView | None], ImageEmbedding],
     ) -> ProposedObject | None:
         """One object with its mask; None where it has none in this image."""
         if item.mask is not None:
@@ -535,11 +550,16 @@ class _Import:
             mask = _filled(box, record.size_hw)
             proposal = Proposal(mask, box, 1.0, "", 1.0, as_logits(mask))
             return ProposedObject(class_id, Prompts(), proposal, by_hand=True)
-        if not embedded:
-            embedded.append(self._segmenter.embed(self._store.read_image(record)))
-        settings = PostprocessSettings()
-        proposal = propose_prompts(self._segmenter, embedded[0], prompts, settings)
+        about, settings = self._store.about(record), PostprocessSettings()
+        fields = fields_of_view(() if about is None else about.regions, record.size_hw)
+        embedding = embed(field_of(fields, prompts))
+        proposal = propose_prompts(self._segmenter, embedding, prompts, settings)
         return ProposedObject(class_id, prompts, proposal, by_hand=True)
+
+    def _embed(self, record: ImageRecord, field: FieldOfView | None) -> ImageEmbedding:
+        """What the segmenter sees of an image."""
+        assert self._segmenter is not None
+        return embed_field(self._segmenter, self._store.read_image(record), field)
 
     @staticmethod
     def _overlap(objects: Sequence[ProposedObject]) -> bool:

@@ -328,6 +328,14 @@ class ExportChoices:
             "images; a folder that holds anything else is refused.",
         },
     ]
+    measurements: Annotated[
+        bool,
+        {
+            "label": "with measurements.csv",
+            "tooltip": "Area, perimeter, axes and depth of each object, in pixels and where it is "
+            "known in millimetres.",
+        },
+    ]
     overwrite: Annotated[
         bool,
         {
@@ -413,6 +421,7 @@ class ExportPanel(QWidget):
             self.form.value("overwrite"),
             groups or None,
             self.form.value("format"),
+            self.form.value("measurements"),
         )
 
     def import_file(self) -> None:

@@ -80,7 +80,12 @@ class ViewPanel(QWidget):
         self._display = display
         self.reset = button("Reset", "Look at images as they are.", self._reset)
         self.form.add_beside("contours", self.alone, self.reset)
-        _column(self).addWidget(self.form)
+        self._column = _column(self)
+        self._column.addWidget(self.form)
+
+    def add(self, panel: QWidget) -> None:
+        """Put another panel below."""
+        self._column.addWidget(panel)
 
     def _reset(self) -> None:
         self.form.show_record(View())  # also a slider that has not rested yet
