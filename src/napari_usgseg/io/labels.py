@@ -252,6 +252,15 @@ def values_in(labels: NDArray[Any]) -> list[int]:
     return sorted(found - {0})
 
 
+def same_labels(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    """Whether two label maps are equal; by parts, so that a large one is not kept waiting for."""
+    first, second = a.ravel(), b.ravel()
+    return a.shape == b.shape and all(
+        np.array_equal(first[start : start + _BLOCK], second[start : start + _BLOCK])
+        for start in range(0, len(first), _BLOCK)
+    )
+
+
 def free_numbers(used: Iterable[int], class_id: int, count: int = 1) -> list[int]:
     """Numbers for further objects of a class: above the highest in use, then the gaps.
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...core.geometry import box_from_points, clip_box, stroke_mask, value_at
+from ...core.geometry import box_from_points, clip_box, mask_extent, stroke_mask, value_at
 from ...core.types import BoolArray, FloatArray
 from ...io.labels import MAX_CLASS, STEP, LabelMap, class_of, instance_of, next_code, values_in
 from .. import regions
@@ -118,11 +118,12 @@ def painted(state: AnnotationState, labels: LabelMap) -> Change:
 
 
 def _paint(state: AnnotationState, name: str, inside: BoolArray, positive: bool) -> Change:
-    if not inside.any():
+    window = mask_extent(inside)
+    if window is None:
         raise Refused(regions.OUTSIDE)
     before, value = state.shown_labels(), value_to_paint(state) if positive else 0
     after = before.astype(np.promote_types(before.dtype, np.min_scalar_type(value)))
-    after[inside] = value
+    after[window][inside[window]] = value
     edit = state.relabel(name if positive else f"{name}, taken away", after)
     return Change(edit, _going_on_with(state, value))
 

@@ -22,6 +22,7 @@ from qtpy.QtCore import QTimer
 from ...annotation.session import AnnotationSession
 from ...core.geometry import rc_to_xy
 from ...core.types import FloatArray
+from ...io.labels import same_labels
 from ...project.project import MemoryStore
 from ..parts import reason
 from .drawing import ORDER, LayerDrawing
@@ -263,7 +264,7 @@ class LayerBridge:
         if self._writing or stale or labels is None or not isinstance(layer, Labels):
             return
         painted = np.asarray(layer.data)
-        if painted.shape == labels.shape and not np.array_equal(painted, labels):
+        if painted.shape == labels.shape and not same_labels(painted, labels):
             self._session.editing.painted(painted.copy())
 
     def _listen_to(self, layer: Layer | None) -> None:

@@ -29,6 +29,7 @@ from ...io.labels import (
     code_of,
     instance_color,
     instance_of,
+    same_labels,
 )
 from ...jobs.files import Loaded
 from ...project.records import ClassTable, ImageProposal, ProposedObject
@@ -143,7 +144,7 @@ def put(layer: Labels, labels: NDArray[Any]) -> bool:
     if data.shape != labels.shape or data.dtype != labels.dtype:
         layer.data = labels.copy()
         return True
-    if np.array_equal(data, labels):
+    if same_labels(data, labels):
         return False
     data[...] = labels
     layer.refresh(extent=False)
