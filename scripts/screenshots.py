@@ -63,13 +63,12 @@ def main() -> None:
     images, phrase = chosen.images, chosen.phrase
     with tempfile.TemporaryDirectory() as scratch:
         own_settings(Path(scratch) / "settings")
+        if not chosen.loop:  # first: it has no recent folder to offer yet
+            if images is None:
+                images = write_phantoms(Path(scratch) / "phantoms")
+                phrase = phrase or "breast tumor"
+            take(images, Path(scratch) / "labels", phrase or "breast tumor", chosen)
         take_loop(write_loop(Path(scratch) / "loop"), chosen)
-        if chosen.loop:
-            return
-        if images is None:
-            images = write_phantoms(Path(scratch) / "phantoms")
-            phrase = phrase or "breast tumor"
-        take(images, Path(scratch) / "labels", phrase or "breast tumor", chosen)
 
 
 def write_phantoms(folder: Path) -> Path:
@@ -199,6 +198,8 @@ def take_trainings(desk: Desk) -> None:
     widget.folds.set_open("Learn")
     session.prompt_predictor.train()
     wait(lambda: len(getattr(session.prompt_predictor.training, "losses", ())) > LOSSES_SHOWN)
+    bottom = widget.scrolled.verticalScrollBar()
+    bottom.setValue(bottom.maximum())  # the curves have come since the fold was opened
     shoot("7-learn")
     session.prompt_predictor.cancel()
     wait(lambda: session.prompt_predictor.training is None)
@@ -206,6 +207,7 @@ def take_trainings(desk: Desk) -> None:
     session.tuning.plan = TUNING
     session.tuning.train()
     wait(lambda: len(getattr(session.tuning.training, "losses", ())) >= TUNING_SHOWN)
+    bottom.setValue(bottom.maximum())
     shoot("8-tune")
     session.tuning.cancel()
     wait(lambda: session.tuning.training is None)
