@@ -96,8 +96,9 @@ class Tracing:
     def close(self) -> None:
         """Leave the mouse and the keys to napari."""
         self.drop()
-        self._session.image_changed.disconnect(self.drop)
-        self._viewer.mouse_move_callbacks.remove(self._on_move)
+        self._session.image_changed.disconnect(self.drop, missing_ok=True)
+        if self._on_move in self._viewer.mouse_move_callbacks:  # else it is closed already
+            self._viewer.mouse_move_callbacks.remove(self._on_move)
 
     def _end(self, to: tuple[float, float] | None) -> None:
         trace, ended = self._trace, self._ended
