@@ -27,8 +27,13 @@ from napari_usgseg.core.geometry import mask_to_box
 from napari_usgseg.core.metrics import dice, next_click
 from napari_usgseg.core.types import Prompts
 from napari_usgseg.phantoms.loop import MOTIONS, make_phantom_loop
-from napari_usgseg.segmentation.propagation import FlowPropagator
-from napari_usgseg.segmentation.propagation.flow import DisFlow, composed, grey_of, moved_masks
+from napari_usgseg.segmentation.propagation.flow import (
+    DisFlow,
+    FlowPropagator,
+    composed,
+    grey_of,
+    moved_masks,
+)
 
 KINDS = ("breast", "nerve", "thyroid")
 

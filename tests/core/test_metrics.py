@@ -73,6 +73,16 @@ def test_two_empty_masks_are_the_same_and_one_empty_mask_is_as_far_as_can_be():
 
 @quick
 @given(MASKS)
+def test_hd95_is_in_the_unit_of_the_spacing(pair):
+    a, b = pair
+    assert metrics.hd95(a, b, (0.25, 0.25)) == pytest.approx(0.25 * metrics.hd95(a, b))
+    tall = metrics.hd95(a, b, (0.1, 0.3))
+    assert tall == pytest.approx(metrics.hd95(a.T, b.T, (0.3, 0.1)))
+    assert 0.1 * metrics.hd95(a, b) <= tall + 1e-9 <= 0.3 * metrics.hd95(a, b) + 1e-6
+
+
+@quick
+@given(MASKS)
 def test_hd95_is_what_brute_force_finds(pair):
     a, b = pair
     if a.any() and b.any():

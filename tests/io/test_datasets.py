@@ -131,7 +131,7 @@ def test_a_folder_is_read_with_its_groups_findings_and_phrases(tmp_path):
     assert (dataset.name, dataset.organ, dataset.target) == ("phantoms", "breast", "breast tumor")
     assert [item.item_id for item in dataset.items] == ["a", "b", "c"]
     assert [item.group for item in dataset.items] == ["p1", "p2", "c"]
-    assert (dataset.items[0].finding, dataset.items[0].spacing_mm) == ("benign", 0.1)
+    assert (dataset.items[0].finding, dataset.items[0].spacing_mm) == ("benign", (0.1, 0.1))
     assert dataset.items[1].image_path == folder / "images" / "b.png"
     assert (dataset.phrase(1), dataset.phrase(2)) == ("breast tumor", "cyst")
     assert [item.item_id for item in dataset.only(["c", "a"]).items] == ["a", "c"]
@@ -209,7 +209,7 @@ def test_a_card_of_a_windows_editor_with_unknown_groups_is_read(tmp_path):
         ("b", "b"),
         ("c", "7"),
     ]
-    assert [item.spacing_mm for item in found] == [0.1, None, None]
+    assert [item.spacing_mm for item in found] == [(0.1, 0.1), (0.1, 0.2), None]
     assert found[0].finding == "3"
     card.write_text(json.dumps({**CARD, "items": ["b", "c"]}))
     assert [item.item_id for item in read_dataset(folder).items] == ["b", "c"]

@@ -28,8 +28,10 @@ def iou(a: ArrayLike, b: ArrayLike) -> float:
     return 1.0 if union == 0 else int((first & second).sum()) / union
 
 
-def hd95(a: ArrayLike, b: ArrayLike) -> float:
-    """95th percentile of the Hausdorff distance between two masks' surfaces, in pixels.
+def hd95(a: ArrayLike, b: ArrayLike, spacing: tuple[float, float] = (1.0, 1.0)) -> float:
+    """95th percentile of the Hausdorff distance between two masks' surfaces.
+
+    It is in the unit of the spacing: in pixels by (1, 1), else by that of a pixel (row, column).
 
     The distances of every surface pixel of one mask to the nearest surface pixel of the other, from
     both sides together; the surface is a mask's pixels with a 4-neighbour outside it (or outside
@@ -39,10 +41,13 @@ def hd95(a: ArrayLike, b: ArrayLike) -> float:
 
     first, second = _pair(a, b)
     if not first.any() or not second.any():
-        return float(np.hypot(*first.shape)) if first.any() or second.any() else 0.0
+        diagonal = np.hypot(first.shape[0] * spacing[0], first.shape[1] * spacing[1])
+        return float(diagonal) if first.any() or second.any() else 0.0
     window = mask_window(first | second)
     surfaces = [_surface(mask[window]) for mask in (first, second)]
-    to_first, to_second = (ndimage.distance_transform_edt(~surface) for surface in surfaces)
+    to_first, to_second = (
+        ndimage.distance_transform_edt(~surface, sampling=spacing) for surface in surfaces
+    )
     distances = np.concatenate([to_second[surfaces[0]], to_first[surfaces[1]]])
     return float(np.percentile(distances, 95))
 

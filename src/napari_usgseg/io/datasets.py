@@ -38,6 +38,7 @@ from .images import read_image
 from .labels import CLASSES_FILE, Labelling, LabelMap, read_classes, write_image, write_labels
 from .masks import as_labels, fitted, read_mask_file
 from .names import NameFinder, hidden_or_appledouble, pair_by_name, same_name_key
+from .reading.frames import Spacing
 from .search import IMAGE_SUFFIXES
 
 DATASET_CARD = "dataset.json"
@@ -51,7 +52,8 @@ class DatasetItem:
     """One image with its mask, whose files may turn out to be missing when they are read.
 
     ``group`` is the patient, video or case that it comes from; ``labels`` are the label values
-    that the data set names (``read_mask``), () where they are not known.
+    that the data set names (``read_mask``), () where they are not known; ``spacing_mm`` is of a
+    pixel along (row, column).
     """
 
     item_id: str
@@ -59,7 +61,7 @@ class DatasetItem:
     image_path: Path
     mask_path: Path
     finding: str | None = None
-    spacing_mm: float | None = None
+    spacing_mm: Spacing | None = None
     labels: tuple[int, ...] = ()
 
 
@@ -245,13 +247,13 @@ def _item(
     )
 
 
-def _spacing(entry: Any) -> float | None:
-    """Millimetres per pixel; None where it is not stated, or not the same both ways."""
+def _spacing(entry: Any) -> Spacing | None:
+    """Millimetres per pixel (row, column): a number for both or a list; None where not stated."""
     try:
-        (spacing,) = {float(value) for value in (entry if isinstance(entry, list) else [entry])}
+        row, column = map(float, entry if isinstance(entry, list) else (entry, entry))
     except (TypeError, ValueError):
         return None
-    return spacing if 0 < spacing < math.inf else None
+    return (row, column) if all(0 < side < math.inf for side in (row, column)) else None
 
 
 def _read_sam2rad_layout(folder: Path) -> Dataset:

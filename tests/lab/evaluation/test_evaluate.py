@@ -189,6 +189,10 @@ def test_the_report_has_the_protocols_keys_for_clicks(make_dataset, plain_segmen
     assert entry["dice"] == entry["dice_at_clicks"]["5"]
     assert 1 <= entry["noc85"] <= entry["noc90"] <= 20
     assert entry["hd95_mm"] == pytest.approx(0.5 * entry["hd95_px"])
+    flat = make_dataset({"a": _map((1, 10, 10, 30, 40))}, spacing=[0.5, 2.0], name="flat")
+    image = dataset_report(_scores(flat, plain_segmenter, request), per_image=True)["per_image"][0]
+    assert image["hd95_px"] == entry["hd95_px"]
+    assert 0.5 * image["hd95_px"] < image["hd95_mm"] <= 2 * image["hd95_px"]
     image = entry["per_image"][0]
     assert (image["id"], image["group"]) == ("a", "a")
     assert {"dice", "iou", "hd95_px"} <= set(image)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from napari_usgseg.core.errors import PromptError
 from napari_usgseg.core.metrics import dice
 from napari_usgseg.phantoms.loop import MOTIONS, make_phantom_loop
-from napari_usgseg.segmentation.propagation import FlowPropagator
+from napari_usgseg.segmentation.propagation.flow import FlowPropagator
 from napari_usgseg.segmentation.propagation.intervals import intervals
 
 COUNT = 25

@@ -17,12 +17,9 @@ from napari_usgseg.jobs.loaded_models import LoadedModels
 from napari_usgseg.models.sam.sam import SamSegmenter, to_pixels
 from napari_usgseg.models.sam.sam2 import SAM2_VARIANTS, Sam2Net, build_sam2
 from napari_usgseg.phantoms.loop import make_phantom_loop
-from napari_usgseg.segmentation.propagation import (
-    FlowPropagator,
-    MemoryPropagator,
-    memory,
-    propagator_for,
-)
+from napari_usgseg.segmentation.propagation import memory, propagator_for
+from napari_usgseg.segmentation.propagation.flow import FlowPropagator
+from napari_usgseg.segmentation.propagation.memory import MemoryPropagator
 
 SIDE = 128
 COUNT = 18

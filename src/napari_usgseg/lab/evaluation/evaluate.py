@@ -54,6 +54,7 @@ class ImageScore:
         dice: see ``metrics``; the mean over what was scored.
         iou: likewise.
         hd95_px: likewise, in pixels.
+        hd95_mm: the same in millimetres, None where the image's spacing is not stated.
         seconds: that the method took, from the pixels to the masks; reading and scoring excluded.
         dice_at_clicks: by number of clicks, for "clicks" only.
         noc: clicks by IoU target, for "clicks" only.
@@ -68,6 +69,7 @@ class ImageScore:
     iou: float
     hd95_px: float
     seconds: float
+    hd95_mm: float | None = None
     dice_at_clicks: dict[int, float] | None = None
     noc: dict[float, float] | None = None
     empty: bool = False
@@ -171,12 +173,16 @@ def score_item(
 def _scored(scene: Scene, answer: Answer, method: Method, seconds: float) -> ImageScore:
     pairs = list(zip(scene.truths, answer.masks, strict=True))
     there = [mask.any() for truth, mask in pairs if truth.any()]
+    spacing = scene.item.spacing_mm
     return ImageScore(
         item=scene.item,
         dice=float(np.mean([dice(truth, mask) for truth, mask in pairs])),
         iou=float(np.mean([iou(truth, mask) for truth, mask in pairs])),
         hd95_px=float(np.mean([hd95(truth, mask) for truth, mask in pairs])),
         seconds=seconds,
+        hd95_mm=None
+        if spacing is None
+        else float(np.mean([hd95(truth, mask, spacing) for truth, mask in pairs])),
         dice_at_clicks=answer.dice_at_clicks,
         noc=answer.noc,
         empty=not method.per_object and not scene.labels.any(),

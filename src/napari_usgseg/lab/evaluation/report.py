@@ -138,8 +138,9 @@ def dataset_report(scores: Sequence[ImageScore], *, per_image: bool = False) -> 
     if found:
         entry["detection_rate"] = _mean(found)
         entry["no_box"] = sum(share == 0 for share in found)
-    if all(score.item.spacing_mm for score in scores):
-        entry["hd95_mm"] = _mean([_millimetres(score) for score in scores])
+    in_mm = [score.hd95_mm for score in scores if score.hd95_mm is not None]
+    if len(in_mm) == len(scores):
+        entry["hd95_mm"] = _mean(in_mm)
     if all(score.dice_at_clicks and score.noc for score in scores):
         entry["dice_at_clicks"] = {
             str(count): _mean([(score.dice_at_clicks or {})[count] for score in scores])
@@ -195,8 +196,8 @@ def _image_entry(score: ImageScore) -> dict[str, Any]:
         "iou": round(score.iou, 6),
         "hd95_px": round(score.hd95_px, 6),
     }
-    if score.item.spacing_mm:
-        entry["hd95_mm"] = round(_millimetres(score), 6)
+    if score.hd95_mm is not None:
+        entry["hd95_mm"] = round(score.hd95_mm, 6)
     return entry
 
 
@@ -206,10 +207,6 @@ def _interval(scores: Sequence[ImageScore], key: str) -> list[float] | None:
         [float(getattr(score, key)) for score in scores], [score.item.group for score in scores]
     )
     return None if found is None else [round(limit, 6) for limit in found]
-
-
-def _millimetres(score: ImageScore) -> float:
-    return score.hd95_px * (score.item.spacing_mm or 0.0)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -49,7 +49,7 @@ from ...io.datasets import (
     write_splits,
 )
 from ...io.formats import DEFAULT_ORGAN
-from ...io.images import read_image
+from ...io.images import card_entry, read_image
 from ...io.labels import (
     CLASSES_FILE,
     LabelMap,
@@ -148,7 +148,7 @@ def write_png_layout(
     for item, image, labels in made.read():
         folder.remove(out / DATASET_CARD)  # what is cut off is no data set
         write_pair(out, made.files[item.item_id], image, labels, folder.write)
-        more = {"finding": item.finding, "pixel_size_mm": item.spacing_mm}
+        more = {"finding": item.finding, "pixel_size_mm": card_entry(item.spacing_mm)}
         items.append(image_entry(ids[item.item_id], item.group, labels, **more))
     made.check_any(len(items))
     write_card(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from ...models.interfaces import Propagator, Segmenter
-from ...models.sam.sam import SamSegmenter
-from ...models.sam.sam2 import Sam2Net
-from .flow import FlowPropagator
-from .memory import MemoryPropagator
 
-__all__ = ["FlowPropagator", "MemoryPropagator", "propagator_for"]
+__all__ = ["propagator_for"]
 
 
 def propagator_for(segmenter: Segmenter) -> Propagator:
     """The propagator that goes with a segmenter: SAM 2.1's memory, or optical flow for the rest."""
+    from ...models.sam.sam import SamSegmenter  # torch waits until something is propagated
+    from ...models.sam.sam2 import Sam2Net
+    from .flow import FlowPropagator
+    from .memory import MemoryPropagator
+
     if isinstance(segmenter, SamSegmenter) and isinstance(segmenter.net, Sam2Net):
         return MemoryPropagator(segmenter)
     return FlowPropagator()
