@@ -146,6 +146,30 @@ def test_where_the_file_says_nothing_a_known_length_gives_the_scale_of_all_image
     scanned.settle()
 
 
+def test_a_layer_of_a_scanners_file_is_measured_by_its_regions_and_another_by_its_scale(
+    person, tmp_path, phantom
+):
+    from napari.layers import Image as ImageLayer
+
+    from napari_usgseg.gui.canvas.layers import about_layer
+
+    height, width = phantom.image.shape[:2]
+    path = write_dicom(
+        tmp_path / "a.dcm", phantom.image[None, ..., 0],
+        SequenceOfUltrasoundRegions=[region((0, 0, width - 1, height - 1), deltas=(0.02, 0.03))],
+    )  # fmt: skip
+    person.viewer.open(str(path), plugin="napari-usgseg")
+    person.widget.use_open_layer()
+    person.settle()
+    assert person.widget.measure.says.text() == "By the scanner a pixel is 0.2 x 0.3 mm."
+    assert len(person.session.fields_of_view()) == 1
+    flat = ImageLayer(phantom.image[..., 0], scale=(0.05, 0.06), units=("cm", "cm"))
+    about = about_layer(flat)
+    assert about is not None
+    assert about.spacing_mm == pytest.approx((0.5, 0.6))
+    assert about_layer(ImageLayer(phantom.image[..., 0])) is None
+
+
 def test_a_length_that_no_pixel_has_is_refused(scanned):
     scanned.session.navigation.step(1)
     scanned.settle()

@@ -191,6 +191,8 @@ class Measuring(QObject):
         active: BoolArray | None,
     ) -> Measured:
         """On the thread: what there is to be measured."""
+        if active is None and not labels.any():
+            return Measured([], None)  # a sector is looked for where its depth is asked for
         if self._surfaces is None or self._surfaces[0] != loaded.key:
             regions = () if loaded.about is None else loaded.about.regions
             self._surfaces = loaded.key, Surfaces(loaded.pixels, regions)
