@@ -213,7 +213,7 @@ def test_killed_in_a_propagation_nothing_accepted_is_lost_and_the_next_run_does_
         last, left = session.undo_stack.next_undo, session.image_queue.count(ImageState.UNTOUCHED)
         if last is not None and last.name == "propagate" and left:
             cut_short += 1
-            session.loops.propagate()
+            session.propagation.propagate()
             assert session.image_queue.count(ImageState.UNTOUCHED) == 0
         session.close()
         for image_id, labels in accepted_maps(folder).items():

@@ -64,7 +64,7 @@ def test_one_frame_is_carried_to_all_others_both_ways_in_one_step(bench, loop):
     session = bench.session
     draw(bench, 5, lesion(loop, 5))
     before = session.undo_stack.count
-    session.loops.propagate()
+    session.propagation.propagate()
     assert states(bench) == [PROPOSED] * FRAMES
     found = masks(bench)
     scores = [dice(found[frame], lesion(loop, frame)) for frame in range(FRAMES)]
@@ -87,7 +87,7 @@ def test_one_frame_is_carried_to_all_others_both_ways_in_one_step(bench, loop):
 
 def test_a_run_survives_a_restart_and_is_taken_back_after_it(bench, loop):
     draw(bench, 0, lesion(loop, 0))
-    bench.session.loops.propagate()
+    bench.session.propagation.propagate()
     found = masks(bench)
     bench.session.loops.go(7)
     again = opened_again(bench)
@@ -114,7 +114,7 @@ def test_what_is_accepted_or_corrected_is_never_proposed_over(bench, loop):
     session.navigation.skip()
     session.loops.go(10)
     session.navigation.flag()
-    session.loops.propagate()
+    session.propagation.propagate()
     found = masks(bench)
     assert sorted(found) == [0, 1, 5, 7, 8, 9, 11], "towards an empty frame it ends half way"
     np.testing.assert_array_equal(found[9], wrong)
@@ -128,13 +128,13 @@ def test_what_is_accepted_or_corrected_is_never_proposed_over(bench, loop):
 def test_a_correction_goes_to_the_next_fixed_points_and_changes_nothing_else(bench, loop):
     session = bench.session
     draw(bench, 0, lesion(loop, 0))
-    session.loops.propagate()
+    session.propagation.propagate()
     session.loops.go(4)
     session.editing.accept()
     before = masks(bench)
     shifted = np.roll(lesion(loop, 8), 6, axis=1)
     draw(bench, 8, shifted)
-    session.loops.propagate()
+    session.propagation.propagate()
     after = masks(bench)
     np.testing.assert_array_equal(after[8], shifted)
     for frame in (1, 2, 3):
@@ -149,27 +149,27 @@ def test_a_correction_goes_to_the_next_fixed_points_and_changes_nothing_else(ben
 def test_a_second_run_has_nothing_to_do_and_says_so(bench, loop):
     session = bench.session
     draw(bench, 0, lesion(loop, 0))
-    session.loops.propagate()
+    session.propagation.propagate()
     count = session.undo_stack.count
-    session.loops.propagate()
+    session.propagation.propagate()
     assert session.undo_stack.count == count
     assert "Every frame is labelled, or propagated" in bench.notes[-1][1]
     session.loops.accept(range(FRAMES))
     assert states(bench) == [ACCEPTED] * FRAMES
-    session.loops.propagate()
+    session.propagation.propagate()
     assert states(bench) == [ACCEPTED] * FRAMES
 
 
 def test_taking_a_keyframe_away_makes_what_came_from_it_due_again(bench, loop):
     session = bench.session
     draw(bench, 0, lesion(loop, 0))
-    session.loops.propagate()
+    session.propagation.propagate()
     only_first = masks(bench)
     draw(bench, 11, np.roll(lesion(loop, 11), 8, axis=0))
-    session.loops.propagate()
+    session.propagation.propagate()
     session.loops.go(11)
     session.prompting.clear_prompts()
-    session.loops.propagate()
+    session.propagation.propagate()
     for frame, mask in masks(bench).items():
         np.testing.assert_array_equal(mask, only_first[frame])
 
@@ -177,7 +177,7 @@ def test_taking_a_keyframe_away_makes_what_came_from_it_due_again(bench, loop):
 def test_a_range_is_accepted_in_one_step(bench, loop):
     session = bench.session
     draw(bench, 0, lesion(loop, 0))
-    session.loops.propagate()
+    session.propagation.propagate()
     session.loops.accept(range(2, 6))
     assert states(bench) == [PROPOSED] * 2 + [ACCEPTED] * 4 + [PROPOSED] * 6
     session.undo()
@@ -197,7 +197,7 @@ def test_objects_keep_their_class_and_where_they_are_told_apart_their_number(ben
     labels[first], labels[second] = 2001, 2003
     session.editing.painted(labels)
     session.editing.accept()
-    session.loops.propagate()
+    session.propagation.propagate()
     for record in session.store.records[1:]:
         objects = session.store.read_proposal(record.image_id).objects
         assert [(item.class_id, item.number) for item in objects] == [(2, 1), (2, 3)]
@@ -211,7 +211,7 @@ def test_pieces_of_a_class_are_objects_of_their_own_but_for_specks(bench, loop):
     both = np.zeros(SIZE_HW, bool)
     both[20:40, 20:40] = both[50:70, 70:90] = both[80, 10] = True
     draw(bench, 0, both)
-    session.loops.propagate()
+    session.propagation.propagate()
     objects = session.store.read_proposal(name(1)).objects
     assert len(objects) == 2
     assert not (objects[0].proposal.mask & objects[1].proposal.mask).any()
@@ -232,27 +232,27 @@ def test_it_is_said_where_an_object_is_lost(bench, loop, tmp_path):
     bench = Bench(folder)
     bench.session.navigation.open_folder(folder)
     draw(bench, 0, slide.instances[0] == np.unique(slide.instances)[number])
-    bench.session.loops.propagate()
+    bench.session.propagation.propagate()
     assert "is not seen on frame" in bench.session.status.text
     assert bench.session.state_of(name(23)) is UNTOUCHED
     count = bench.session.undo_stack.count
-    bench.session.loops.propagate()
+    bench.session.propagation.propagate()
     assert bench.session.undo_stack.count == count, "where it has left is known"
 
 
 def test_nothing_is_propagated_from_nothing(bench):
-    bench.session.loops.propagate()
+    bench.session.propagation.propagate()
     assert "label an object on one frame" in bench.notes[-1][1]
     assert bench.session.undo_stack.count == 0
     bench.session.navigation.mark_empty()
-    bench.session.loops.propagate()
+    bench.session.propagation.propagate()
     assert "label an object on one frame" in bench.notes[-1][1]
 
 
 def test_a_read_only_folder_is_left_alone(bench, loop):
     draw(bench, 0, lesion(loop, 0))
     bench.session.store.read_only = "it is read only"
-    bench.session.loops.propagate()
+    bench.session.propagation.propagate()
     assert "it is read only" in bench.notes[-1][1]
     assert states(bench)[1:] == [UNTOUCHED] * 11
 
@@ -283,7 +283,7 @@ def slow(tmp_path, loop):
     bench = Slow(tmp_path)
     bench.session.navigation.open_folder(tmp_path)
     draw(bench, 0, lesion(loop, 0))
-    bench.session.loops.propagate()
+    bench.session.propagation.propagate()
     return bench
 
 
@@ -300,7 +300,7 @@ def test_frames_come_one_by_one_and_what_the_person_does_meanwhile_stays(slow, l
     mine = masks(slow)[6]
     slow.go_on(9)
     slow.run.receive(slow.outcome)
-    assert session.loops.run is None
+    assert session.propagation.run is None
     assert states(slow)[8] is ImageState.EMPTY
     np.testing.assert_array_equal(masks(slow)[6], mine)
     steps = [step.name for step in session.undo_stack.steps]
@@ -339,13 +339,13 @@ def test_a_class_that_is_deleted_meanwhile_does_not_come_back(slow):
 def test_stopped_it_keeps_what_it_has_and_the_next_run_does_the_rest(slow):
     session = slow.session
     slow.go_on(4)
-    session.loops.stop()
-    assert not session.loops.is_running
+    session.propagation.stop()
+    assert not session.propagation.is_running
     assert not slow.run.is_awaited
     slow.go_on(2)
     assert states(slow) == [PROPOSED] * 5 + [UNTOUCHED] * 7
     assert "Stopped: 4 frames of 11" in session.status.text
-    session.loops.propagate()
+    session.propagation.propagate()
     assert slow.run.args[3] == tuple(range(5, 12))
     slow.go_on(7)
     slow.run.receive(slow.outcome)
@@ -365,7 +365,7 @@ def test_another_folder_ends_a_run(slow, tmp_path):
     write_loop(tmp_path / "other", "b.tif", 3)
     slow.session.navigation.open_folder(tmp_path / "other")
     slow.go_on(1)
-    assert slow.session.loops.run is None
+    assert slow.session.propagation.run is None
     assert slow.session.image_queue.count(UNTOUCHED) == 3
 
 
@@ -381,7 +381,7 @@ def test_a_full_disk_ends_a_run_and_nothing_accepted_is_lost(slow, monkeypatch):
     slow.go_on(2)
     monkeypatch.setattr(Project, "record", refuse)
     slow.go_on(2)
-    assert slow.session.loops.run is None
+    assert slow.session.propagation.run is None
     monkeypatch.setattr(Project, "record", record)
     slow.session.retry()
     again = opened_again(slow)
@@ -403,16 +403,16 @@ def test_a_frame_that_cannot_be_decoded_costs_itself_alone(tmp_path, loop):
     bench = Bench(tmp_path)
     bench.session.navigation.open_folder(tmp_path)
     draw(bench, 0, lesion(loop, 0))
-    bench.session.loops.propagate()
+    bench.session.propagation.propagate()
     assert states(bench) == [PROPOSED] * 4 + [UNTOUCHED] + [PROPOSED] * 7
     assert "1 frame cannot be read" in bench.session.status.text
 
 
 def test_only_marked_frames_are_gone_to_where_some_are_marked(bench, loop):
     draw(bench, 2, lesion(loop, 2))
-    bench.session.loops.propagate(range(1, 5))
+    bench.session.propagation.propagate(range(1, 5))
     assert states(bench) == [UNTOUCHED] + [PROPOSED] * 4 + [UNTOUCHED] * 7
-    bench.session.loops.propagate()
+    bench.session.propagation.propagate()
     assert states(bench) == [PROPOSED] * 12
 
 
@@ -421,7 +421,7 @@ def test_the_least_sure_frame_is_the_next_to_look_at_until_it_was_looked_at(benc
     assert not loops.go_to_least_sure()
     draw(bench, 0, lesion(loop, 0))
     draw(bench, 11, np.roll(lesion(loop, 11), 25, axis=1))
-    loops.propagate()
+    bench.session.propagation.propagate()
     scores = [loops.score(n) for n in range(FRAMES)]
     assert scores[0] is scores[11] is None, "they are the person's"
     least = min(range(1, 11), key=lambda n: scores[n])
@@ -436,23 +436,23 @@ def test_the_least_sure_frame_is_the_next_to_look_at_until_it_was_looked_at(benc
 
 def test_areas_are_measured_as_they_are_and_written_into_a_new_file_only(bench, loop, tmp_path):
     session, told = bench.session, []
-    session.loops.measured.connect(told.append)
-    session.loops.measure()
+    session.areas.measured.connect(told.append)
+    session.areas.measure()
     assert told == [[]]
     draw(bench, 0, lesion(loop, 0))
-    session.loops.propagate()
+    session.propagation.propagate()
     session.loops.accept(range(3, 4))
-    session.loops.measure()
+    session.areas.measure()
     areas = told[-1]
     found = {frame: int(mask.sum()) for frame, mask in masks(bench).items()}
     found[3] = int((session.store.read_labels(session.image_queue.get(name(3))) > 0).sum())
     assert {area.frame: area.pixels for area in areas} == found
     assert [area.frame for area in areas if area.score is None] == [0, 3]
     path = tmp_path / "areas.csv"
-    session.loops.save_areas(path, areas)
+    session.areas.save(path, areas)
     rows = read_table(path)
     assert [int(row["area_px"]) for row in rows] == [found[n] for n in range(FRAMES)]
     assert {row["area_mm2"] for row in rows} == {""}, "nothing says how large a pixel is"
-    session.loops.save_areas(path, [])
+    session.areas.save(path, [])
     assert len(read_table(path)) == FRAMES
     assert session.status.error

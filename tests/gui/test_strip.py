@@ -237,7 +237,7 @@ def propose_the_lesion(person, loop, frame) -> None:
 
 def finished(person) -> None:
     session = person.session
-    person.wait(lambda: not session.loops.is_running)
+    person.wait(lambda: not session.propagation.is_running)
     person.settle()
     person.wait(lambda: not session.outbox.of(session.store))
 
@@ -316,7 +316,7 @@ def test_areas_are_a_curve_in_the_colour_of_the_class_and_a_table(at_loop, tmp_p
     session, strip = at_loop.session, at_loop.widget.strip
     loop = write_loop(tmp_path / "truth", count=FRAMES)
     propose_the_lesion(at_loop, loop, 0)
-    session.loops.propagate()
+    session.propagation.propagate()
     finished(at_loop)
     strip.areas.click()
     (dialog,) = strip.findChildren(AreasDialog)
@@ -347,14 +347,16 @@ def test_a_run_can_be_stopped_and_clicks_go_on_meanwhile(at_loop, tmp_path):
     at_loop.open(tmp_path / "long")
     propose_the_lesion(at_loop, loop, 30)
     strip.propagate.click()
-    at_loop.wait(lambda: session.loops.run is not None and len(session.loops.run.done) > 3)
+    at_loop.wait(
+        lambda: session.propagation.run is not None and len(session.propagation.run.done) > 3
+    )
     assert strip.propagate.text() == "Stop"
     assert at_loop.widget.status.cancel.isVisible()
     session.loops.go(59)
     at_loop.wait(lambda: session.loaded is not None)
     session.prompting.add_box((40, 40), (90, 90))
     at_loop.wait(lambda: session.proposal.has_masks and not session.proposal.pending)
-    if session.loops.is_running:
+    if session.propagation.is_running:
         strip.propagate.click()
     finished(at_loop)
     states = [session.loops.state_of(frame) for frame in range(60)]

@@ -33,7 +33,7 @@ def act_on_a_loop(session, rng: random.Random) -> None:
     """Do something with a loop; a propagation puts its frames on disk one by one."""
     action, loops = rng.choice(ON_A_LOOP), session.loops
     if action == "propagate":
-        loops.propagate()
+        session.propagation.propagate()
     elif action == "accept range":
         first = rng.randrange(len(loops.frames))
         loops.accept(range(first, min(first + 4, len(loops.frames))))
@@ -65,7 +65,7 @@ def live(mode: str, seed: int, folder: Path, acknowledged: Path) -> None:
             session.loops.go(20)
             session.prompting.add_box((10, 10), (40, 40))
             session.editing.accept()
-            session.loops.propagate()
+            session.propagation.propagate()
         while True:
             (act_on_a_loop if mode == "loop" else act_at_random)(session, rng)
             if mode == "export" and rng.random() < 0.3:
@@ -91,7 +91,7 @@ def warm_up() -> None:
         bench = Bench(folder / "loop")
         bench.session.navigation.open_folder(folder / "loop")
         bench.session.prompting.add_box((10, 10), (40, 40))
-        bench.session.loops.propagate()
+        bench.session.propagation.propagate()
         bench.session.close()
 
 

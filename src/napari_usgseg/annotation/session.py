@@ -10,7 +10,9 @@ from .commands import accept, classes, objects, paint
 from .document import AnnotationDocument
 from .learners.adapter_tuning import AdapterTuning
 from .learners.prompt_predictor import PromptPredictor
-from .loops import Loops
+from .loops.areas import Areas
+from .loops.frames import Loops
+from .loops.propagation import Propagation
 from .navigation import Navigation, UndoNavigation
 from .overview import Overview
 from .prefetch import Prefetch
@@ -34,7 +36,9 @@ class AnnotationSession(AnnotationDocument):
         copying: what the previous image has, on this one.
         prefetch: reads and encodes the images around the current one.
         overview: what is on each image, and accepting many at once.
-        loops: the frames of the loop that is shown, and propagation.
+        loops: the frames of the loop that is shown.
+        propagation: from its keyframes to its other frames.
+        areas: of its labels over time.
         undo_navigation: undo, redo, and any step of the undo stack.
         prompt_predictor: what was learnt from the accepted images, and what it does.
         tuning: the detector, tuned to what was accepted.
@@ -60,6 +64,8 @@ class AnnotationSession(AnnotationDocument):
         self.painting = Painting(self)
         self.overview = Overview(self)
         self.loops = Loops(self, self.navigation, self.overview)
+        self.propagation = Propagation(self, self.loops)
+        self.areas = Areas(self, self.loops)
 
     def ask_prompt(self) -> None:
         """Have the active object segmented."""
@@ -116,17 +122,17 @@ class AnnotationSession(AnnotationDocument):
 
     def undo(self) -> None:
         """Take back the last edit; where it was on another image, go there first."""
-        self.loops.stop()
+        self.propagation.stop()
         self.undo_navigation.move(-1)
 
     def redo(self) -> None:
         """Do again what was undone last; where it was on another image, go there first."""
-        self.loops.stop()
+        self.propagation.stop()
         self.undo_navigation.move(1)
 
     def go_to(self, position: int) -> None:
         """Undo or redo until ``position`` of ``undo_stack.steps`` are done."""
-        self.loops.stop()
+        self.propagation.stop()
         self.undo_navigation.go_to(position)
 
     def close(self) -> None:

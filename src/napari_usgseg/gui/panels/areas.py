@@ -101,8 +101,8 @@ class AreasDialog(QDialog):
         layout = QVBoxLayout(self)
         layout.addWidget(self.curves, 1)
         layout.addLayout(row(self.note, self.save, stretch=0))
-        session.loops.measured.connect(self._on_measured)
-        session.loops.measure()
+        session.areas.measured.connect(self._on_measured)
+        session.areas.measure()
 
     def _on_measured(self, areas: list[Area]) -> None:
         self.curves.show_areas(areas)
@@ -112,9 +112,9 @@ class AreasDialog(QDialog):
         """Ask for a file that is not there yet, and write the table into it."""
         name, _ = QFileDialog.getSaveFileName(self, "Areas over time", "areas.csv", "CSV (*.csv)")
         if name:
-            self._session.loops.save_areas(Path(name), self.curves.areas)
+            self._session.areas.save(Path(name), self.curves.areas)
 
     def closeEvent(self, event: Any) -> None:  # noqa: N802
         """Listen no more."""
-        self._session.loops.measured.disconnect(self._on_measured, missing_ok=True)
+        self._session.areas.measured.disconnect(self._on_measured, missing_ok=True)
         super().closeEvent(event)

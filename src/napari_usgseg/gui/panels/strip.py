@@ -229,6 +229,7 @@ class LoopStrip(QWidget):
         self.bar.chosen.connect(self._go)
         loops.changed.connect(self._on_changed)
         loops.peeked_at.connect(self.refresh)
+        session.propagation.changed.connect(self._show_controls)
         session.status_changed.connect(self._show_controls)
         self.bar.marked.connect(self._show_controls)
         self.hide()
@@ -264,7 +265,7 @@ class LoopStrip(QWidget):
         loops = self._session.loops
         which = "marked" if self.bar.marks else "all"
         goes = "Propagate to marked" if self.bar.marks else "Propagate"
-        self.propagate.setText("Stop" if loops.is_running else goes)
+        self.propagate.setText("Stop" if self._session.propagation.is_running else goes)
         waiting = loops.count(ImageState.PROPOSED, self._to_accept())
         self.accept.setText(f"Accept {which} ({waiting})")
         self.accept.setEnabled(waiting > 0 and not self._session.read_only)
@@ -301,11 +302,11 @@ class LoopStrip(QWidget):
 
     def toggle_propagation(self) -> None:
         """Propagate over the loop; or stop where that goes on."""
-        loops = self._session.loops
-        if loops.is_running:
-            loops.stop()
+        propagation = self._session.propagation
+        if propagation.is_running:
+            propagation.stop()
         else:
-            loops.propagate(self.bar.marks or None)
+            propagation.propagate(self.bar.marks or None)
 
     def _measure(self) -> None:
         AreasDialog(self._session, self).show()

@@ -1,0 +1,1 @@
+"""Loops: images that share a path; their frames, propagation among them, and areas over time."""
