@@ -96,7 +96,7 @@ def test_pieces_of_a_class_are_objects_and_labels_per_object_are_theirs():
     labels = np.zeros(SIZE, np.uint16)
     labels[disc(30, 30)], labels[disc(90, 60, 15)], labels[disc(150, 90, 5)] = 1, 1, 2
     scale = PictureScale(SIZE)
-    found = measure_labels(labels, "semantic", scale)
+    found = list(measure_labels(labels, "semantic", scale))
     assert [(item.value, item.class_id, item.number) for item in found] == [
         (1, 1, 1), (1, 1, 2), (2, 2, 1),
     ]  # fmt: skip

@@ -36,7 +36,7 @@ def measure_image(store: LabelStore, record: ImageRecord) -> list[MeasuredObject
     about, settings = store.about(record), store.settings()
     scale = PictureScale.of(record.size_hw, about, by_person_in(settings))
     surfaces = Surfaces(store.read_image(record), () if about is None else about.regions)
-    return measure_labels(labels, labelling_in(settings), scale, surfaces)
+    return list(measure_labels(labels, labelling_in(settings), scale, surfaces))
 
 
 def write_measurements(

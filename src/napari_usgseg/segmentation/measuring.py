@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -209,7 +209,7 @@ def measure_labels(
     labelling: Labelling,
     scale: PictureScale,
     surfaces: Surfaces | None = None,
-) -> list[MeasuredObject]:
+) -> Iterator[MeasuredObject]:
     """Measure the objects of a label map (H, W): of each class its connected pieces, or objects.
 
     Args:
@@ -218,15 +218,13 @@ def measure_labels(
         scale: of the picture.
         surfaces: of the picture; without them no depth is measured.
     """
-    found = []
     for value in values_in(labels):
         mask = labels == value
         object_number = instance_of(value, labelling)
         pieces: Iterable[BoolArray] = [mask] if object_number else components(mask, 0.0)
         for number, piece in enumerate(pieces, start=object_number or 1):
             class_id = class_of(value, labelling)
-            found.append(measure_object(piece, scale, surfaces, value, class_id, number))
-    return found
+            yield measure_object(piece, scale, surfaces, value, class_id, number)
 
 
 def measure_object(

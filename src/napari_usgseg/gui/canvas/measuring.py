@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +35,8 @@ REST_MS = 250
 """Objects are measured when nothing has changed for so long."""
 MEASURED_PIXELS = 12_000_000
 """Larger images are measured by ``usgseg measure`` alone."""
+MOST_OBJECTS = 500
+"""So many of an image are measured while a person works; ``usgseg measure`` measures all."""
 SHORTEST = 2.0
 """A caliper of fewer pixels is a slip of the hand."""
 Point = tuple[float, float]
@@ -198,7 +201,7 @@ class Measuring(QObject):
             self._surfaces = loaded.key, Surfaces(loaded.pixels, regions)
         surfaces = self._surfaces[1]
         return Measured(
-            measure_labels(labels, labelling, scale, surfaces),
+            list(islice(measure_labels(labels, labelling, scale, surfaces), MOST_OBJECTS)),
             None if active is None else measure_object(active, scale, surfaces),
         )
 
