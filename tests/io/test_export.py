@@ -348,8 +348,7 @@ def test_the_spacing_is_written_as_row_and_column_where_they_differ(tmp_path, sp
     out = export_pairs([pair], tmp_path / "out", **ABOUT).whole()
     card = json.loads((out / "dataset.json").read_text())
     assert card["items"][0].get("pixel_size_mm") == expected
-    read = read_dataset(out).items[0].spacing_mm
-    assert read == (expected if isinstance(expected, float) else None)
+    assert read_dataset(out).items[0].spacing_mm == spacing
 
 
 def test_the_spacing_of_a_tiff_is_written(tmp_path):
@@ -360,7 +359,7 @@ def test_the_spacing_of_a_tiff_is_written(tmp_path):
     )
     record = ImageRecord("a", path, None, (6, 8))
     out = export_pairs([(record, label_path)], tmp_path / "out", **ABOUT).whole()
-    assert read_dataset(out).items[0].spacing_mm == 0.25
+    assert read_dataset(out).items[0].spacing_mm == (0.25, 0.25)
 
 
 def test_objects_told_apart_are_exported_as_classes_and_as_codes(tmp_path):

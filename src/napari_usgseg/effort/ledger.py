@@ -23,7 +23,7 @@ from .quality import QualityCache, measure
 FEW = 5
 """Fewer images than this are too few to say what a model saved."""
 MOST_CHANGED = 12
-PROMPTS = ("find", "click", "box", "scribble", "lasso", "trace")
+PROMPTS = ("find", "click", "box", "scribble", "lasso")
 """Prompts that have a column of their own in ``images.csv``."""
 FILES = ("index.html", "images.csv", "models.csv", "phrases.csv")
 """What a report consists of."""
