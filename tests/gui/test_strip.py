@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from napari_usgseg.core.metrics import dice
+from napari_usgseg.gui.canvas.drawing import ONION
 from napari_usgseg.gui.panels.strip import COLORS, KEYFRAME, UNASKED
 from napari_usgseg.project.exchange import import_labels
 from napari_usgseg.project.project import Project
@@ -124,6 +125,27 @@ def test_the_contours_of_a_frame_in_passing_are_its_own(at_loop):
     at_loop.settle()
     assert session.loops.here == 1
     assert not session.labels.any(), "what was looked at in passing is not taken for painted"
+
+
+def test_onion_skin_is_what_is_on_the_frame_before_in_grey(at_loop):
+    from dataclasses import replace
+
+    session = at_loop.session
+    drawn = session.labels.copy()
+    drawn[20:40, 30:60] = 1
+    session.editing.painted(drawn)
+    session.editing.accept_and_next()
+    at_loop.wait(lambda: session.loops.here == 1 and session.loaded is not None)
+    at_loop.settle()
+    layer = at_loop.layer("proposal")
+    assert not layer.data.any()
+    at_loop.widget.display.set_view(replace(session.settings.view, onion_skin=True))
+    at_loop.wait(lambda: layer.data.any())
+    assert set(np.unique(layer.data)) == {0, ONION}
+    assert np.allclose(layer.get_color(ONION)[:3], 0.6)
+    session.loops.go(3)
+    at_loop.settle()
+    at_loop.wait(lambda: not layer.data.any())
 
 
 def test_each_state_has_its_colour_and_keyframes_stand_out(at_loop):

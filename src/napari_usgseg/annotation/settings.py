@@ -49,6 +49,7 @@ class View:
         contrast: -100 to 100.
         despeckling: "off", "median" or "lee" (``segmentation.despeckle``).
         regions: outlines of the parts of a picture that models look at.
+        onion_skin: of a loop, contours of what is on the frame before.
     """
 
     contours: bool = False
@@ -57,6 +58,7 @@ class View:
     contrast: Percent = 0
     despeckling: Despeckling = "off"
     regions: bool = True
+    onion_skin: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,14 @@ class Loops:
         return self.frames.index(record) if record in self.frames else None
 
     @property
+    def before(self) -> Loaded | None:
+        """The frame before the current one, where it is kept; None where one is seen in passing."""
+        here = self.here
+        if not here or self.peeks:
+            return None
+        return self._queue.take_loaded(self.frames[here - 1].image_id)
+
+    @property
     def rate(self) -> float:
         """Frames per second, as the file says it."""
         loaded = self._document.loaded

@@ -123,6 +123,10 @@ class LayerBridge:
         """Show the image anew: its picture is made, or another one is wanted."""
         self._draw_soon("image")
 
+    def draw_proposal(self) -> None:
+        """Show what is proposed anew: contours are wanted otherwise."""
+        self._draw_soon("proposal")
+
     def _on_labels(self) -> None:
         self._draw_soon("labels")
 

@@ -110,6 +110,7 @@ class Display:
             for layer in self._bridge.layers.ours():
                 self._style(layer.metadata[TAG], layer, before)
             self._bridge.draw_image()
+            self._bridge.draw_proposal()
 
     def _on_status(self, _: Any = None) -> None:
         """Where an image cannot be read, that of before is not shown under its name."""

@@ -30,6 +30,7 @@ from ...io.labels import (
     instance_color,
     instance_of,
     same_labels,
+    values_in,
 )
 from ...jobs.files import Loaded
 from ...project.records import ClassTable, ImageProposal, ProposedObject
@@ -151,6 +152,8 @@ def put(layer: Labels, labels: NDArray[Any]) -> bool:
     return True
 
 
+ONION = np.uint16(65535)
+"""The value of contours of the frame before; no label has it, so that it is grey."""
 THICK = 2.0
 """Screen pixels of a contour."""
 FINEST, COARSEST = 4, 0.25
@@ -232,7 +235,7 @@ def outlines(
 def whole(loaded: Loaded, labelling: Labelling) -> ImageProposal:
     """All that is on an image as proposed objects, its labels too, for a look in passing."""
     labelled = []
-    for value in loaded.values:
+    for value in values_in(loaded.labels):
         mask = loaded.labels == value
         item = Proposal(mask, box_of(mask), 1.0, "", 1.0)
         labelled.append(ProposedObject(class_of(value, labelling), Prompts(), item))
@@ -463,7 +466,12 @@ class LayerDrawing:
         self._contour = self.contour
         place_like(layer, self._adopted.layer, self._contour.grain)
         shape, active = labels.shape, proposal.active
-        put(layer, outlines(proposal.objects, shape, labelling, active, self._contour))
+        contours = outlines(proposal.objects, shape, labelling, active, self._contour)
+        before = self._session.loops.before
+        if self._session.settings.view.onion_skin and before and before.labels.shape == shape:
+            skin = outlines(whole(before, labelling).objects, shape, contour=self._contour)
+            contours = np.where((skin > 0) & (contours == 0), ONION, contours)
+        put(layer, contours)
         layer.metadata["model"] = proposal.model_id
         if layer.name.startswith(NAMES["proposal"]):
             maker = model_name(proposal.model_id) if proposal.has_masks else ""

@@ -58,6 +58,10 @@ class Looks:
             "tooltip": "The regions of a DICOM picture that models look at, as thin lines.",
         },
     ]
+    onion_skin: Annotated[
+        bool,
+        {"tooltip": "Of a loop: in grey, the contours of what is on the frame before."},
+    ]
 
 
 class ViewPanel(QWidget):
