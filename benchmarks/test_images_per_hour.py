@@ -52,6 +52,7 @@ def test_every_method_labels_every_phantom_with_the_embedded_models() -> None:
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_a_prompt_predictor_is_trained_on_the_first_images_and_proposes_on_the_others(
     data_folder, tmp_path
 ) -> None:

@@ -239,9 +239,13 @@ def employ(window, viewer, qtbot, inference) -> Iterator[Callable[..., Person]]:
     Whoever sat there before has closed the dock.
     """
 
+    people: list[Person] = []
+
     def make(lent: InferenceProcess | None = None) -> Person:
-        window.tidy()
-        return Person(viewer, qtbot, lent)
+        if people:
+            window.tidy()
+        people.append(Person(viewer, qtbot, lent))
+        return people[-1]
 
     yield make
     window.undock()

@@ -108,7 +108,10 @@ def _emptied(layer: Any, role: str) -> bool:
     from napari_usgseg.gui.canvas.layers import NAMES
 
     layer.mode = "pan_zoom"
-    layer.name, layer.scale, layer.translate = NAMES[role], (1, 1), (0, 0)
+    layer.name = NAMES[role]
+    for name, value in (("scale", 1), ("translate", 0)):
+        if not np.all(getattr(layer, name) == value):  # each change draws anew
+            setattr(layer, name, (value, value))
     if isinstance(layer, Image):
         if layer.rgb or layer.multiscale:
             return False
