@@ -244,7 +244,7 @@ def employ(window, viewer, qtbot, inference) -> Iterator[Callable[..., Person]]:
     def make(lent: InferenceProcess | None = None) -> Person:
         if people:
             window.tidy()
-        people.append(Person(viewer, qtbot, lent))
+        people.append(Person(window.viewer(), qtbot, lent))
         return people[-1]
 
     yield make

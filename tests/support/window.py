@@ -18,18 +18,22 @@ class Window:
     """One napari window for many tests, for building it takes longer than most of them.
 
     Docks are taken away and layers emptied between two tests. Layers of ours stay where nothing but
-    their data was changed, as they do for a dock that is opened again.
+    their data was changed, as they do for a dock that is opened again. A window that had another
+    font is given up: napari's controls keep the room that they took in it.
     """
 
     def __init__(self) -> None:
         self._viewer: Any = None
+        self._had_another_font = False
         self._new: dict[str, dict[str, Any]] = {}
 
     def viewer(self) -> Any:
         """The window's viewer, without docks of ours and with nothing in it."""
         from napari import Viewer
+        from napari.settings import get_settings
 
         if self._viewer is None:
+            get_settings().appearance.events.font_size.connect(self._on_font)
             self._viewer = Viewer(show=True, show_welcome_screen=False)
             self._viewer.window._qt_window._save_current_window_settings = lambda: None
         self._viewer.window._qt_window.resize(*SIZE)
@@ -42,6 +46,9 @@ class Window:
 
         if self._viewer is None:
             return
+        if self._had_another_font:
+            self.give_up()
+            return
         try:
             self.undock()
             self._empty()
@@ -53,7 +60,7 @@ class Window:
 
     def give_up(self) -> None:
         """Close the window; the next test gets a new one."""
-        viewer, self._viewer = self._viewer, None
+        viewer, self._viewer, self._had_another_font = self._viewer, None, False
         if viewer is not None:
             with suppress(RuntimeError, AttributeError):  # the test closed it
                 viewer.close()
@@ -73,6 +80,9 @@ class Window:
             widget.deleteLater()
         for toast in window._qt_window.findChildren(NapariQtNotification):
             toast.close()
+
+    def _on_font(self) -> None:
+        self._had_another_font = True
 
     def _empty(self) -> None:
         viewer = self._viewer
