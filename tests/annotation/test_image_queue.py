@@ -127,7 +127,9 @@ def test_the_pace_is_told_after_four_commits_and_forgets_what_is_an_hour_old(mon
     for n in range(10):
         now = 60.0 * n
         assert (queue.per_hour() is None) == (n < 4)
-        queue.set_state(f"{n:04d}", COMMITTED)
+        accept = Edit("accept", f"{n:04d}", state=(UNTOUCHED, COMMITTED))
+        queue.note_accept(accept)
+        queue.apply(accept)
     assert queue.per_hour() == 60
     assert queue.hours_left() == pytest.approx(90 / 60)
     now = 540.0 + 3601.0

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_usgseg.annotation import image_queue
 from napari_usgseg.annotation.overview import passes
 from napari_usgseg.core.errors import LabelWriteError
 from napari_usgseg.jobs.files import summary_of
@@ -55,6 +56,23 @@ def test_marked_images_are_accepted_in_one_step_and_taken_back_in_one(bench, on_
     session.navigation.open_image("b")
     np.testing.assert_array_equal(session.labels, on_disk("b"))
     assert session.proposal.objects == ()
+
+
+def test_images_accepted_together_are_no_pace(bench, monkeypatch):
+    monkeypatch.setattr(image_queue, "LEAST_TIMES", 2)
+    session = bench.session
+    queue = session.image_queue
+    proposed_on(bench, "a", "b", "c")
+    session.overview.accept(["a", "b", "c"])
+    session.undo()
+    session.redo()
+    assert (queue.accepted_count, queue.per_hour()) == (3, None)
+    session.undo()
+    for name in ("a", "b"):
+        assert queue.per_hour() is None
+        session.navigation.open_image(name)
+        session.editing.accept()
+    assert queue.per_hour() is not None
 
 
 def test_labels_beside_what_was_accepted_are_seen_after_an_undo_too(bench):

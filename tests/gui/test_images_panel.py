@@ -25,7 +25,7 @@ from napari_usgseg.gui.panels.images_panel import (
 )
 from napari_usgseg.jobs import Lane
 from napari_usgseg.jobs.files import run_file_job
-from napari_usgseg.project.records import ImageState
+from napari_usgseg.project.records import Edit, ImageState
 
 pytestmark = pytest.mark.gui
 
@@ -273,7 +273,9 @@ def test_progress_is_told_with_pace_and_what_is_left(monkeypatch):
     for n in range(292, 312):
         now += 88
         queue.set_drawn(str(n), True)
-        queue.set_state(str(n), ImageState.ACCEPTED)
+        accept = Edit("accept", str(n), state=(ImageState.UNTOUCHED, ImageState.ACCEPTED))
+        queue.note_accept(accept)
+        queue.apply(accept)
     assert progress_text(queue) == "312 of 500 labelled, 41 per hour, about 5 h left"
     queue.set_drawn("300", False)
     assert progress_text(queue).startswith("312 of 500 labelled, 1 of them empty, 41 per hour")

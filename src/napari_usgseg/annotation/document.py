@@ -281,6 +281,7 @@ class AnnotationDocument:
             ],
         )
         self.image_queue.note_flags(edit)
+        self.image_queue.note_accept(edit)
         self.apply(edit)
         return True
 

@@ -148,9 +148,6 @@ class ImageQueue:
 
     def set_state(self, image_id: str, state: ImageState) -> None:
         """Note what was decided about an image."""
-        before = self._decided[image_id]
-        if state is ImageState.ACCEPTED and before is not state:
-            self._accept_times.append(time.monotonic())
         self._decided[image_id] = state
         self._show(image_id)
 
@@ -287,8 +284,17 @@ class ImageQueue:
 
     # -- pace ----------------------------------------------------------------------------------
 
+    def note_accept(self, edit: Edit) -> None:
+        """Note an edit that a person just did, for the pace, if it accepts the image it is of.
+
+        Images that are accepted together (its parts) tell nothing of how long one takes.
+        """
+        accepted, states = ImageState.ACCEPTED, edit.state
+        if states is not None and states[1] is accepted and states[0] is not accepted:
+            self._accept_times.append(time.monotonic())
+
     def per_hour(self) -> int | None:
-        """Images accepted per hour, over the last hour at most; None before the fourth."""
+        """Images accepted one by one per hour, of the last hour; None before the fourth."""
         times, now = self._accept_times, time.monotonic()
         while times and times[0] < now - HOUR_S:
             times.popleft()
