@@ -8,6 +8,7 @@ a vessel's wall. Points and paths are XY pixels of the image.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,8 +90,8 @@ class Trace:
         column, row = min(max(round(x), 0), width - 1), min(max(round(y), 0), height - 1)
         reach = int(min(SNAPPED, self.width / 2))
         x0, y0 = max(0, column - 2 * reach), max(0, row - 2 * reach)
-        window = slice(y0, row + 2 * reach + 1), slice(x0, column + 2 * reach + 1)
-        part = ndimage.gaussian_filter(self._bright(window, 1), SMOOTHED)
+        part = self._bright(x0, y0, column + 2 * reach + 1, row + 2 * reach + 1)
+        part = ndimage.gaussian_filter(part, SMOOTHED)
         rows, columns = np.ogrid[: part.shape[0], : part.shape[1]]
         near = (rows + y0 - row) ** 2 + (columns + x0 - column) ** 2 <= reach**2
         best = np.unravel_index(int(np.where(near, part, -1.0).argmax()), part.shape)
@@ -107,7 +108,7 @@ class Trace:
         x0, y0 = (int(v) for v in np.maximum(np.floor(ends.min(0) - margin), 0))
         x1, y1 = (int(v) for v in np.minimum(np.ceil(ends.max(0) + margin) + 1, (width, height)))
         step = max(1, int(np.ceil(((x1 - x0) * (y1 - y0) / MOST_SEARCHED) ** 0.5)))
-        part = self._bright((slice(y0, y1), slice(x0, x1)), step)
+        part = self._bright(x0, y0, x1, y1, step)
         part = ndimage.gaussian_filter(part, SMOOTHED / min(step, 2))
         cost = np.exp(-SHARPNESS * (part - part.min()) / max(float(np.ptp(part)), 1e-6))
         first, last = np.minimum((ends - (x0, y0)) // step, np.array(part.shape[::-1]) - 1)
@@ -118,19 +119,23 @@ class Trace:
         between = between * step + (x0, y0) + (step - 1) / 2
         return np.concatenate([ends[:1], between, ends[1:]]).astype(np.float32)
 
-    def _bright(self, window: tuple[slice, slice], step: int) -> NDArray[np.float32]:
-        """How bright, or dark, the pixels of a window are; a mean of each ``step`` x ``step``."""
-        coarse = max(1, step // 4)  # of very many pixels some do for a mean
-        rows, columns = (slice(part.start, part.stop, coarse) for part in window)
-        part = self._image[rows, columns].astype(np.float32)
-        if part.ndim == 3:
-            part = part.mean(axis=2)
-        fine = step // coarse
-        if fine > 1:
-            part = np.pad(part, [(0, -side % fine) for side in part.shape], mode="edge")
-            height, width = part.shape
-            part = part.reshape(height // fine, fine, width // fine, fine).mean(axis=(1, 3))
-        return 255 - part if self._dark else part
+    def _bright(self, x0: int, y0: int, x1: int, y1: int, step: int = 1) -> NDArray[np.float32]:
+        """How bright, or dark, a part of the image is; each pixel a mean of ``step`` x ``step``."""
+        import cv2
+
+        few = max(1, step // 4)  # of very many pixels some do for a mean
+        part = np.ascontiguousarray(self._image[y0:y1:few, x0:x1:few])
+        if step == 1:
+            return self._grey(part)
+        smaller = max((x1 - x0) // step, 1), max((y1 - y0) // step, 1)
+        return self._grey(np.asarray(cv2.resize(part, smaller, interpolation=cv2.INTER_AREA)))
+
+    def _grey(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """Values (..., 3) or (...) as one channel that is bright on the line."""
+        grey = values.astype(np.float32)
+        if self._image.ndim == 3:
+            grey = grey.mean(axis=-1)
+        return 255 - grey if self._dark else grey
 
     def _centred(self, path: FloatArray) -> FloatArray:
         """A path without its steps, moved to the middle of the band that is brightest."""
@@ -166,10 +171,7 @@ class Trace:
         height, width = self._image.shape[:2]
         at = np.rint(points[:, None] + normal[:, None] * beside[:, None]).astype(int)
         columns, rows = np.clip(at[..., 0], 0, width - 1), np.clip(at[..., 1], 0, height - 1)
-        values = self._image[rows, columns].astype(np.float32)
-        if values.ndim == 3:
-            values = values.mean(axis=2)
-        return 255 - values if self._dark else values
+        return self._grey(self._image[rows, columns])
 
 
 def trace(

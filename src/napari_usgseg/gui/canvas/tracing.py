@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from napari.utils.key_bindings import coerce_keybinding
@@ -49,8 +48,8 @@ class Tracing:
             "Enter": self._on_enter,
             "Escape": self.drop,
             "Backspace": self._on_backspace,
-            "Up": partial(self._widen, 1),
-            "Down": partial(self._widen, -1),
+            "Up": self._on_up,
+            "Down": self._on_down,
         }
         self._bound: list[str] = []
         self._others: list[Any] = []
@@ -136,7 +135,13 @@ class Tracing:
             else:
                 self.drop()
 
-    def _widen(self, step: int, _: Viewer) -> None:
+    def _on_up(self, _: Viewer) -> None:
+        self._widen(1)
+
+    def _on_down(self, _: Viewer) -> None:
+        self._widen(-1)
+
+    def _widen(self, step: int) -> None:
         if self._trace is not None:
             self._trace.width = max(1.0, self._trace.width + step)
             self._set_width(self._trace.width)
@@ -149,19 +154,10 @@ class Tracing:
         taken = {str(coerce_keybinding(key)) for key in self._viewer.keymap}
         self._bound = [key for key in self._keys if str(coerce_keybinding(key)) not in taken]
         for key in self._bound:
-            self._viewer.bind_key(key, _named(self._keys[key]))
+            self._viewer.bind_key(key, self._keys[key])
 
     def _give_back(self) -> None:
         self._viewer.mouse_double_click_callbacks[:] = self._others
         for key in self._bound:
             self._viewer.bind_key(key, None)
         self._bound = []
-
-
-def _named(does: Callable[[Viewer], object]) -> Callable[[Viewer], None]:
-    """A function with a name, which napari wants to show."""
-
-    def press(viewer: Viewer) -> None:
-        does(viewer)
-
-    return press
