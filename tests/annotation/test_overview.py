@@ -171,6 +171,23 @@ def test_nothing_is_accepted_from_a_store_that_lacks_what_was_done(bench, on_dis
     np.testing.assert_array_equal(on_disk("a"), strokes)
 
 
+def test_what_is_done_to_an_image_while_others_are_read_stands(bench, on_disk):
+    session = bench.session
+    proposed_on(bench, "a", "b", "c")
+    bench.hold = True
+    session.overview.accept(["a", "b", "c"])
+    session.navigation.open_image("b")
+    session.navigation.flag()
+    session.navigation.open_image("a")
+    drawn = with_square(session.labels, 11)  # beside the ellipse, in the box that has it
+    session.flushing.connect(lambda: session.editing.painted(drawn))
+    bench.release()
+    assert states(session) == [ACCEPTED, ImageState.FLAGGED, ACCEPTED]
+    np.testing.assert_array_equal(on_disk("a")[11:15, 11:15], drawn[11:15, 11:15])
+    assert on_disk("a")[25, 25], "what was proposed is there too"
+    assert on_disk("b") is None
+
+
 def test_the_prompts_of_an_image_accepted_with_others_can_be_used_on_the_next(bench):
     session = bench.session
     proposed_on(bench, "a", "b")

@@ -8,9 +8,11 @@ from dataclasses import replace
 
 from psygnal import Signal
 
+from ..core.types import ImageRecord
 from ..jobs import Lane, Scope, files
-from ..jobs.files import Content, Summary
-from ..project.records import ImageState
+from ..jobs.files import Summary
+from ..project.project import LabelStore
+from ..project.records import Edit, ImageState
 from .commands import accept
 from .document import AnnotationDocument
 from .state import AnnotationState
@@ -71,14 +73,27 @@ class Overview:
         if self._is_refused():
             return
 
-        def take(contents: dict[str, Content]) -> None:
-            if not self._is_refused():  # a save ahead of the reading may have failed
-                document.do(accept.accept_all, [self._state_of(c) for c in contents.values()])
+        store, queue = document.store, document.image_queue
+        marked = queue.records_of(images)
+
+        def take(edits: dict[str, Edit | None]) -> None:
+            changed = document.outbox.changed(store)  # since the file thread has looked
+            document.flush()
+            if self._is_refused():  # a save ahead of the reading may have failed
+                return
+            edits |= dict.fromkeys(changed & edits.keys())
+            if document.record is not None and document.record.image_id in edits:
+                edits[document.record.image_id] = accept.accept_among(document.state)
+            document.do(accept.accept_all, list(edits.values()))
 
         document.ask(
-            files.read_contents,
-            document.store,
-            document.image_queue.records_of(images),
+            acceptances,
+            store,
+            document.state,
+            [
+                (each, queue.decided(each.image_id), queue.unflagged(each.image_id))
+                for each in marked
+            ],
             lane=Lane.FILES,
             key="accept marked",
             scope=Scope.FOLDER,
@@ -92,21 +107,6 @@ class Overview:
         if reason:
             self._document.say(f"Nothing was changed: {reason}.", "warning")
         return bool(reason)
-
-    def _state_of(self, content: Content) -> AnnotationState:
-        """An image as a command reads it: the shown one as it is shown."""
-        document, image_id = self._document, content.record.image_id
-        if document.record is not None and document.record.image_id == image_id:
-            return document.state
-        return replace(
-            document.state,
-            record=content.record,
-            labels=content.labels,
-            proposal=content.proposal,
-            decided=document.image_queue.decided(image_id),
-            unflagged=document.image_queue.unflagged(image_id),
-            awaits_proposal=False,
-        )
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -167,6 +167,34 @@ class Overview:
             done=take,
             failed=lambda _: self._read_on(),
         )
+
+
+def acceptances(
+    store: LabelStore,
+    state: AnnotationState,
+    images: Sequence[tuple[ImageRecord, ImageState, ImageState]],
+) -> dict[str, Edit | None]:
+    """The edits that accept some images, by image, each as it is in a store.
+
+    Args:
+        store: of the images; those whose labels cannot be read are left out.
+        state: of the document, whose settings and classes are meant.
+        images: each with what was decided about it, and what was before it was flagged.
+    """
+    edits: dict[str, Edit | None] = {}
+    for record, decided, unflagged in images:
+        for content in files.read_contents(store, (record,)).values():
+            image = replace(
+                state,
+                record=record,
+                labels=content.labels,
+                proposal=content.proposal,
+                decided=decided,
+                unflagged=unflagged,
+                awaits_proposal=False,
+            )
+            edits[record.image_id] = accept.accept_among(image)
+    return edits
 
 
 def passes(

@@ -40,29 +40,36 @@ def accept(state: AnnotationState) -> Change:
     return Change(edit, said=said)
 
 
-def accept_all(state: AnnotationState, images: Sequence[AnnotationState]) -> Change:
-    """Accept what is proposed or drawn on several images, in one edit.
+def accept_among(state: AnnotationState) -> Edit | None:
+    """The edit that accepts an image together with others; None where it stays as it is.
 
-    An image without anything stays as it is, for that would say that it is empty; so does one whose
+    That is so without anything on it, for else it would be said that it is empty, and where its
     proposal is awaited.
+    """
+    with suppress(Refused):
+        if state.settled_labels().any() or state.proposal.has_masks:
+            return accept(state).edit
+    return None
+
+
+def accept_all(state: AnnotationState, edits: Sequence[Edit | None]) -> Change:
+    """Accept several images in one edit.
 
     Args:
         state: of the document.
-        images: each as a command on it would read it.
+        edits: of each image (``accept_among``).
+
+    Raises:
+        Refused: all of them stay as they are.
     """
-    parts = []
-    for image in images:
-        with suppress(Refused):
-            labels = image.settled_labels()
-            edit = accept(image).edit if labels.any() or image.proposal.has_masks else None
-            parts += [] if edit is None else [edit]
+    parts = tuple(edit for edit in edits if edit is not None)
     if not parts:
         raise Refused("Nothing is proposed or drawn on the marked images.", "warning")
-    left = len(images) - len(parts)
+    left = len(edits) - len(parts)
     said = "1 image is accepted" if len(parts) == 1 else f"{len(parts)} images are accepted"
     said += f"; {left} without anything new stay as they are." if left else "."
     name = "accept 1 image" if len(parts) == 1 else f"accept {len(parts)} images"
-    return Change(Edit(name, parts=tuple(parts)), said=said)
+    return Change(Edit(name, parts=parts), said=said)
 
 
 def mark_empty(state: AnnotationState) -> Change:
