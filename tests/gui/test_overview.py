@@ -34,7 +34,7 @@ def looking(at_work):
 
 
 def shown(window) -> list[str]:
-    return [window.model.image_id(window.model.index(n)) for n in range(window.model.rowCount())]
+    return [window.model.image_id(n) for n in range(window.model.rowCount())]
 
 
 def click(window, row: int, held=Qt.KeyboardModifier.NoModifier) -> None:

@@ -94,28 +94,20 @@ class OverviewModel(QAbstractListModel):
         self.forget_contours()
         self._thumbnails.forget()
 
-    def row_of(self, image_id: str) -> QModelIndex:
-        """Where an image is; an invalid index where it is filtered out."""
-        queue = self._session.image_queue
-        place = queue.index_of(image_id) if image_id in queue else -1
-        row = bisect_left(self._places, place)
-        there = row < len(self._places) and self._places[row] == place
-        return self.index(row) if there else QModelIndex()
-
     def rows_of(self, images: Iterable[str]) -> QItemSelection:
         """Where some images are, of those that are shown; neighbours are one range."""
-        rows = sorted(
-            index.row() for image_id in images if (index := self.row_of(image_id)).isValid()
-        )
+        queue = self._session.image_queue
+        places = {queue.index_of(image_id) for image_id in images if image_id in queue}
+        rows = [row for row, place in enumerate(self._places) if place in places]
         selection = QItemSelection()
         for _, group in groupby(enumerate(rows), lambda pair: pair[1] - pair[0]):
             part = [row for _, row in group]
             selection.select(self.index(part[0]), self.index(part[-1]))
         return selection
 
-    def image_id(self, index: QModelIndex) -> str:
-        """The image of a valid index."""
-        return self._session.image_queue.records[self._places[index.row()]].image_id
+    def image_id(self, row: int) -> str:
+        """The image of a row."""
+        return self._session.image_queue.records[self._places[row]].image_id
 
     def _passes(self, place: int) -> bool:
         queue = self._session.image_queue
@@ -151,7 +143,7 @@ class OverviewModel(QAbstractListModel):
         """A mark and the file's name; the thumbnail with contours; classes and score in words."""
         if not index.isValid():
             return None
-        image_id = self.image_id(index)
+        image_id = self.image_id(index.row())
         queue = self._session.image_queue
         if role == Qt.ItemDataRole.DisplayRole:
             return f"{MARKS[queue.state_of(image_id)]} {queue.get(image_id).path.name}"
@@ -297,8 +289,10 @@ class OverviewWindow(QDialog):
 
     @property
     def marked(self) -> list[str]:
-        """The ids of the marked images."""
-        return [self.model.image_id(index) for index in self.grid.selectedIndexes()]
+        """The ids of the marked images, in their order."""
+        parts = self.grid.selectionModel().selection()  # few, where indices may be thousands
+        rows = sorted(row for part in parts for row in range(part.top(), part.bottom() + 1))
+        return [self.model.image_id(row) for row in rows]
 
     def hideEvent(self, event: Any) -> None:  # noqa: N802
         """Read no more; a window that was made small is still looked at."""
@@ -314,7 +308,7 @@ class OverviewWindow(QDialog):
         self._session.overview.accept(self.marked)
 
     def _on_activated(self, index: QModelIndex) -> None:
-        self._session.navigation.open_image(self.model.image_id(index))
+        self._session.navigation.open_image(self.model.image_id(index.row()))
         self.hide()
 
     def _on_opened(self) -> None:
