@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from napari_usgseg.annotation.loops.areas import LoopAreas
 from napari_usgseg.core.metrics import dice
 from napari_usgseg.io.tables import read_table
 from napari_usgseg.jobs import Lane, inference
 from napari_usgseg.project.records import ImageState
 from tests.support.bench import Bench, opened_again
 from tests.support.cine import lesion, write_loop
+from tests.support.dicom import write_dicom
 
 FRAMES = 12
 SIZE_HW = (96, 128)
@@ -434,25 +436,48 @@ def test_the_least_sure_frame_is_the_next_to_look_at_until_it_was_looked_at(benc
     assert again.least_sure != least
 
 
+def test_areas_stay_those_of_their_loop_whatever_is_shown_meanwhile(bench, loop, tmp_path):
+    session, told = bench.session, []
+    write_dicom(tmp_path / "c.dcm", np.zeros((1, *SIZE_HW), np.uint8), PixelSpacing=[0.5, 0.5])
+    session.navigation.open_folder(tmp_path)
+    session.areas.measured.connect(told.append)
+    frames = session.loops.frames
+    draw(bench, 1, lesion(loop, 1))
+    session.loops.accept(range(1, 2))
+    bench.hold = True
+    session.areas.measure()
+    still = session.image_queue.records[-1].image_id
+    session.navigation.open_image(still)
+    bench.release()
+    assert session.record.image_id == still
+    assert session.loaded.about.spacing_mm == (0.5, 0.5)
+    assert told[-1].frames == frames
+    assert [area.frame for area in told[-1].areas] == [1]
+    session.areas.save(tmp_path / "areas.csv", told[-1])
+    (row,) = read_table(tmp_path / "areas.csv")
+    assert row["area_mm2"] == "", "the loop's own file says nothing of it"
+
+
 def test_areas_are_measured_as_they_are_and_written_into_a_new_file_only(bench, loop, tmp_path):
     session, told = bench.session, []
     session.areas.measured.connect(told.append)
     session.areas.measure()
-    assert told == [[]]
+    assert told[-1].areas == ()
     draw(bench, 0, lesion(loop, 0))
     session.propagation.propagate()
     session.loops.accept(range(3, 4))
     session.areas.measure()
-    areas = told[-1]
+    measured = told[-1]
+    areas = measured.areas
     found = {frame: int(mask.sum()) for frame, mask in masks(bench).items()}
     found[3] = int((session.store.read_labels(session.image_queue.get(name(3))) > 0).sum())
     assert {area.frame: area.pixels for area in areas} == found
     assert [area.frame for area in areas if area.score is None] == [0, 3]
     path = tmp_path / "areas.csv"
-    session.areas.save(path, areas)
+    session.areas.save(path, measured)
     rows = read_table(path)
     assert [int(row["area_px"]) for row in rows] == [found[n] for n in range(FRAMES)]
     assert {row["area_mm2"] for row in rows} == {""}, "nothing says how large a pixel is"
-    session.areas.save(path, [])
+    session.areas.save(path, LoopAreas(()))
     assert len(read_table(path)) == FRAMES
     assert session.status.error

@@ -342,8 +342,8 @@ def test_areas_are_a_curve_in_the_colour_of_the_class_and_a_table(at_loop, tmp_p
     finished(at_loop)
     strip.areas.click()
     (dialog,) = strip.findChildren(AreasDialog)
-    at_loop.wait(lambda: len(dialog.curves.areas) == FRAMES)
-    curve = dialog.curves.curve_of(1)
+    at_loop.wait(lambda: len(dialog.curves.measured.areas) == FRAMES)
+    curve = dialog.curves.curves[1]
     assert [frame for frame, _ in curve] == list(range(FRAMES))
     assert all(pixels > 0 for _, pixels in curve)
     color = session.table.get(1).color

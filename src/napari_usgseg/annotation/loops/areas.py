@@ -4,36 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from psygnal import Signal
 
-from ...core.errors import FileError
+from ...core.errors import FileError, ImageReadError
 from ...core.types import ImageRecord
 from ...io.atomic import write_new
 from ...io.labels import Labelling
+from ...io.reading.files import open_frames
 from ...jobs import Lane, Scope
+from ...jobs.files import AT_ONCE
 from ...project.project import LabelStore
 from ...segmentation.propagation.areas import Area, area_table, areas_on
 from ..document import AnnotationDocument
 from .frames import Loops
 from .propagation import as_accepted, in_frames
 
-MEASURED_AT_ONCE = 16
-"""Frames in one job, so that saving and opening wait a moment at most."""
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoopAreas:
+    """The areas on the frames of a loop, as they were when they were measured.
+
+    Attributes:
+        frames: of the loop, in order.
+        areas: of each label on each frame, in the order of the frames.
+    """
+
+    frames: tuple[ImageRecord, ...]
+    areas: tuple[Area, ...] = ()
 
 
 class Areas:
-    """``session.areas``: of the labels of the loop that is shown, as a list and as a table.
+    """``session.areas``: of the labels of the loop that is shown, as a record and as a table.
 
-    ``measured`` carries the areas that were asked for.
+    ``measured`` carries the ``LoopAreas`` that were asked for.
 
     Args:
         document: whose images they are.
         loops: the loop that is shown.
     """
 
-    measured = Signal(list)
+    measured = Signal(LoopAreas)
 
     def __init__(self, document: AnnotationDocument, loops: Loops) -> None:
         self._document, self._loops = document, loops
@@ -41,38 +54,34 @@ class Areas:
     def measure(self) -> None:
         """Measure what is on each frame, accepted or proposed; ``measured`` tells."""
         self._document.flush()
-        self._measure_on([], 0)
+        self._measure_on(LoopAreas(self._loops.frames), 0)
 
-    def save(self, path: Path, areas: Sequence[Area]) -> None:
+    def save(self, path: Path, measured: LoopAreas) -> None:
         """Write areas as a table into a new file."""
-        document = self._document
-        about = None if document.loaded is None else document.loaded.about
-        rate, spacing = (None, None) if about is None else (about.rate, about.spacing_mm)
-        document.ask(
-            write_new,
+        self._document.ask(
+            write_areas,
             path,
-            area_table(areas, rate, spacing),
+            measured,
             lane=Lane.FILES,
             key="save areas",
             text=f"Writing {path.name}...",
-            done=lambda _: document.say(f"The areas are in {path}"),
+            done=lambda _: self._document.say(f"The areas are in {path}"),
         )
 
-    def _measure_on(self, areas: list[Area], frame: int) -> None:
+    def _measure_on(self, measured: LoopAreas, frame: int) -> None:
         """Measure some frames from one on, and come back for the next."""
-        document, frames = self._document, self._loops.frames
+        document, frames = self._document, measured.frames
         if frame >= len(frames) or document.store is None:
-            self.measured.emit(areas)
+            self.measured.emit(measured)
             return
 
         def take(found: list[Area]) -> None:
-            if frames is self._loops.frames:
-                self._measure_on([*areas, *found], frame + MEASURED_AT_ONCE)
+            self._measure_on(LoopAreas(frames, (*measured.areas, *found)), frame + AT_ONCE)
 
         document.ask(
             areas_of,
             document.store,
-            tuple(enumerate(frames))[frame : frame + MEASURED_AT_ONCE],
+            tuple(enumerate(frames))[frame : frame + AT_ONCE],
             document.settings.labelling,
             document.settings.overwrite,
             lane=Lane.FILES,
@@ -82,6 +91,21 @@ class Areas:
             aside=True,
             done=take,
         )
+
+
+def write_areas(path: Path, measured: LoopAreas) -> None:
+    """Write the areas of a loop as a table into a new file.
+
+    Times and mm2 are by what the loop's own file says; they are left empty where it cannot be read.
+
+    Raises:
+        LabelWriteError: the file is there, or cannot be written.
+    """
+    rate, spacing_mm = None, None
+    if measured.frames:
+        with suppress(ImageReadError), open_frames(measured.frames[0].path) as file:
+            rate, spacing_mm = file.about.rate, file.about.spacing_mm
+    write_new(path, area_table(measured.areas, rate, spacing_mm))
 
 
 def areas_of(

@@ -9,9 +9,9 @@ from qtpy.QtCore import QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPalette, QPen, QPolygonF
 from qtpy.QtWidgets import QDialog, QFileDialog, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
+from ...annotation.loops.areas import LoopAreas
 from ...annotation.session import AnnotationSession
 from ...io.labels import class_of, instance_color, instance_of
-from ...segmentation.propagation.areas import Area
 from ..parts import button, row
 from .learn_panel import placed, thinned
 
@@ -31,13 +31,13 @@ class AreaCurves(QWidget):
     def __init__(self, session: AnnotationSession) -> None:
         super().__init__()
         self._session = session
-        self.areas: list[Area] = []
+        self.measured = LoopAreas(())
         self.setMinimumHeight(160)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
 
-    def show_areas(self, areas: list[Area]) -> None:
+    def show_areas(self, measured: LoopAreas) -> None:
         """Draw these."""
-        self.areas = areas
+        self.measured = measured
         self.update()
 
     def sizeHint(self) -> QSize:  # noqa: N802
@@ -52,10 +52,15 @@ class AreaCurves(QWidget):
         number = instance_of(label, labelling)
         return instance_color(color, number) if number else color
 
-    def curve_of(self, label: int) -> list[tuple[int, float]]:
-        """(frame, pixels) of a label on all frames; 0 where it is not."""
-        found = {area.frame: float(area.pixels) for area in self.areas if area.label == label}
-        return [(frame, found.get(frame, 0.0)) for frame in range(len(self._session.loops.frames))]
+    @property
+    def curves(self) -> dict[int, list[tuple[int, float]]]:
+        """(frame, pixels) of each label on all frames; 0 where it is not."""
+        frames = range(len(self.measured.frames))
+        labels = sorted({area.label for area in self.measured.areas})
+        found = {label: [(frame, 0.0) for frame in frames] for label in labels}
+        for area in self.measured.areas:
+            found[area.label][area.frame] = (area.frame, float(area.pixels))
+        return found
 
     def paintEvent(self, event: Any) -> None:  # noqa: N802
         """Frame, curves, the largest area in words."""
@@ -64,18 +69,17 @@ class AreaCurves(QWidget):
         line = painter.fontMetrics().lineSpacing()
         field = QRectF(self.rect()).adjusted(0.5, line + MARGIN, -0.5, -0.5)
         text = self.palette().color(QPalette.ColorRole.WindowText)
-        top = max((area.pixels for area in self.areas), default=0)
+        top = max((area.pixels for area in self.measured.areas), default=0)
         painter.setPen(text)
         painter.drawText(QPointF(0, painter.fontMetrics().ascent()), f"{top} px")
         text.setAlpha(70)
         painter.setPen(text)
         painter.drawRect(field)
         inner = field.adjusted(MARGIN, MARGIN, -MARGIN, -MARGIN)
-        last = max(len(self._session.loops.frames) - 1, 1)
-        for label in sorted({area.label for area in self.areas}):
+        last = max(len(self.measured.frames) - 1, 1)
+        for label, curve in self.curves.items():
             painter.setPen(QPen(QColor(self.color_of(label)), 1.8))
-            curve = placed(thinned(self.curve_of(label)), last, max(top, 1), inner)
-            painter.drawPolyline(QPolygonF(curve))
+            painter.drawPolyline(QPolygonF(placed(thinned(curve), last, max(top, 1), inner)))
         painter.end()
 
 
@@ -92,7 +96,7 @@ class AreasDialog(QDialog):
         self.setWindowTitle("Areas over time")
         self.setModal(False)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self._session = session
+        self._session, self._frames = session, session.loops.frames
         self.curves = AreaCurves(session)
         self.note = QLabel(NO_DIAGNOSIS)
         self.note.setWordWrap(True)
@@ -104,15 +108,16 @@ class AreasDialog(QDialog):
         session.areas.measured.connect(self._on_measured)
         session.areas.measure()
 
-    def _on_measured(self, areas: list[Area]) -> None:
-        self.curves.show_areas(areas)
-        self.save.setEnabled(bool(areas))
+    def _on_measured(self, measured: LoopAreas) -> None:
+        if measured.frames == self._frames:  # not those of a dialog of another loop
+            self.curves.show_areas(measured)
+            self.save.setEnabled(bool(measured.areas))
 
     def choose(self) -> None:
         """Ask for a file that is not there yet, and write the table into it."""
         name, _ = QFileDialog.getSaveFileName(self, "Areas over time", "areas.csv", "CSV (*.csv)")
         if name:
-            self._session.areas.save(Path(name), self.curves.areas)
+            self._session.areas.save(Path(name), self.curves.measured)
 
     def closeEvent(self, event: Any) -> None:  # noqa: N802
         """Listen no more."""
