@@ -198,6 +198,26 @@ def test_it_plays_at_its_own_rate_leaves_frames_out_and_stops_where_it_is(at_loo
     assert len(seen) == count
 
 
+def test_it_plays_after_something_was_painted_that_is_handed_in_only_then(at_loop, monkeypatch):
+    from qtpy.QtCore import Qt
+
+    from napari_usgseg.gui.panels import strip as module
+
+    session, strip, now = at_loop.session, at_loop.widget.strip, [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    layer = at_loop.layer("labels")
+    layer.data[20:40, 30:60] = 1  # as under a brush that is not lifted yet
+    at_loop.press(Qt.Key.Key_Backslash)
+    assert strip.play.text() == "Stop"
+    assert session.state_of("heart_0000") is ImageState.PROPOSED
+    for frame in (1, 4, 7):
+        at_loop.wait(lambda frame=frame: session.loops.here == frame)
+        now[0] += 3.01 / session.loops.rate
+    assert strip.play.text() == "Stop"
+    at_loop.press(Qt.Key.Key_Backslash)
+    at_loop.settle()
+
+
 def test_a_click_into_a_moving_picture_stops_it_and_prompts_nothing(at_loop):
     from qtpy.QtCore import Qt
 

@@ -326,8 +326,9 @@ class LoopStrip(QWidget):
             self._session.say("This image is not a frame of a loop.")
         else:
             self._began_at, self._began_s = loops.here, time.monotonic()
+            self._tick()  # what was painted is handed in by that, which would stop the timer
             self._timer.start(max(1, round(1000 / loops.rate)))
-            self._tick()
+            self.play.setText("Stop")
 
     def _tick(self) -> None:
         """Ask for the frame of this moment; those that no time was for are left out."""
@@ -335,7 +336,6 @@ class LoopStrip(QWidget):
         if loops.frames:
             passed = int((time.monotonic() - self._began_s) * loops.rate)
             loops.peek((self._began_at + 1 + passed) % len(loops.frames))
-        self.play.setText("Stop")
 
     def _go(self, frame: int) -> None:
         self._timer.stop()
