@@ -75,6 +75,20 @@ def test_images_accepted_together_are_no_pace(bench, monkeypatch):
     assert queue.per_hour() is not None
 
 
+def test_what_is_painted_while_a_step_is_read_is_not_lost_to_it(bench, on_disk):
+    session = bench.session
+    proposed_on(bench, "a", "b")
+    session.overview.accept(["a", "b"])
+    bench.hold = True
+    session.undo()
+    drawn = with_square(session.labels, 11)
+    session.flushing.connect(lambda: session.editing.painted(drawn))
+    bench.release()
+    np.testing.assert_array_equal(session.labels, drawn)
+    np.testing.assert_array_equal(on_disk("a"), drawn)
+    assert states(session) == [ACCEPTED, ACCEPTED, UNTOUCHED]
+
+
 def test_labels_beside_what_was_accepted_are_seen_after_an_undo_too(bench):
     session = bench.session
     for name in ("a", "b", "c"):

@@ -420,11 +420,13 @@ class UndoNavigation:
 
     def _take(self, number: int, edit: Edit) -> None:
         """Take an edit that was read from the store, and go on."""
+        self._document.flush()  # what was painted meanwhile is a step of its own: here it ends
         self._document.undo_stack.keep(number, edit)
         self._go_on()
 
     def _take_contents(self, number: int, found: dict[str, Content]) -> None:
         """Take the images of a step as they are now, and go on."""
+        self._document.flush()
         self._read, self._contents = number, found
         self._go_on()
 
