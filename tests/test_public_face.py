@@ -272,3 +272,32 @@ def test_a_bright_line_is_segmented_from_points_along_it():
     assert dice(mask, image > 0) > 0.9
     with pytest.raises(PromptError, match="one at each end"):
         us.segment_trace(image, [(10, 30)], 5)
+
+
+@pytest.mark.parametrize(
+    ("points", "width", "words"),
+    [
+        ([1, 2, 3], 5, r"finite \(N, 2\)"),
+        ([1, 2, 3, 4], 5, r"finite \(N, 2\)"),
+        ([(1, 2, 3), (4, 5, 6)], 5, r"finite \(N, 2\)"),
+        ([(1, 2), (float("nan"), 6)], 5, r"finite \(N, 2\)"),
+        ([(1, 2), (float("inf"), 6)], 5, r"finite \(N, 2\)"),
+        ([(1, 2), (40, 6)], 1e9, "pixels wide"),
+        ([(1, 2), (40, 6)], float("inf"), "pixels wide"),
+    ],
+)
+def test_a_trace_that_cannot_be_drawn_is_refused(points, width, words):
+    with pytest.raises(PromptError, match=words):
+        us.segment_trace(np.zeros((60, 90), np.uint8), points, width)
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (2, 2, 2, 2)])
+def test_what_is_no_image_is_refused_by_every_way_in(shape, found):
+    array = np.zeros(shape, np.uint8)
+    for embedding in (None, found.embedding):
+        with pytest.raises(ImageReadError, match="is no image"):
+            us.segment_prompts(array, point_coords=[(1, 1)], embedding=embedding)
+    with pytest.raises(ImageReadError, match="is no image"):
+        us.segment_text(array, "nerve")
+    with pytest.raises(ImageReadError, match="is no image"):
+        us.segment_trace(array, [(1, 1), (2, 2)], 3)

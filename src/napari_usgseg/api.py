@@ -77,10 +77,8 @@ def segment_text(
         PromptError: ``text`` holds no phrase, or a threshold is out of range.
         ImageReadError: ``image`` has another shape or type.
     """
-    segmenter, prompt = (
-        segmenter or _nano_segmenter(),
-        TextPrompt(text, box_threshold, text_threshold),
-    )
+    segmenter = segmenter or _nano_segmenter()
+    prompt = TextPrompt(text, box_threshold, text_threshold)
     pixels = to_rgb_uint8(image)
     fields = fields_of_view(regions, pixels.shape[:2])
     return propose_text(
@@ -151,9 +149,10 @@ def segment_prompts(
         box=None if box is None else _numbers(box, "box"),
         mask_input=None if previous is None else previous.low_res_logits,
     )
-    field = field_of(fields_of_view(regions, np.shape(image)[:2]), prompts)
+    pixels = to_rgb_uint8(image)
+    field = field_of(fields_of_view(regions, pixels.shape[:2]), prompts)
     if embedding is None or field_key("", embedding.field) != field_key("", field):
-        embedding = embed_field(segmenter, to_rgb_uint8(image), field)
+        embedding = embed_field(segmenter, pixels, field)
     return propose_prompts(
         segmenter,
         embedding,
@@ -173,7 +172,8 @@ def segment_trace(
 
     Args:
         image: (H, W, 3) RGB uint8, as for ``segment_text``.
-        points: (N, 2) as (x, y) in pixels, N >= 2: both ends, and what it goes through in between.
+        points: (N, 2) as (x, y) in pixels, N >= 2: both ends, and what it goes through in between;
+            one outside of the image is moved to its edge.
         width: of the band, in pixels.
         dark: the line is darker than what is around it, not brighter.
 
@@ -181,12 +181,16 @@ def segment_trace(
         The mask (H, W) bool.
 
     Raises:
-        PromptError: there are fewer than two points, or the width is not positive.
+        PromptError: there are fewer than two points, one is no (x, y), or the width is not
+            above 0, or more than the image's longer side.
         ImageReadError: ``image`` has another shape or type.
     """
     pixels = to_rgb_uint8(image)
-    line = trace(pixels, _numbers(points, "points").reshape(-1, 2), width, dark)
-    return stroke_mask(line, width, (pixels.shape[0], pixels.shape[1]))
+    height, columns = pixels.shape[:2]
+    if width > max(height, columns):
+        raise PromptError(f"a trace is {width:g} pixels wide, its image {columns} x {height}")
+    line = trace(pixels, _numbers(points, "points"), width, dark)
+    return stroke_mask(line, width, (height, columns))
 
 
 def export(

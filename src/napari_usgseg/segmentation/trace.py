@@ -184,16 +184,23 @@ def trace(
 
     Args:
         image: (H, W, 3) or (H, W), uint8.
-        points: [(x, y), ...], two at least: the ends of the line, and what it goes through.
+        points: [(x, y), ...], two at least: both ends, and what it goes through; what lies outside
+            is moved to the image's edge.
         width: of the band, in pixels.
         dark: the line is darker than what is around it, not brighter.
 
     Raises:
-        PromptError: there are fewer than two points, or the width is not positive.
+        PromptError: there are fewer than two points, one is no (x, y), or the width is not
+            positive.
     """
     drawn = Trace(image, width, dark)
-    if len(points) < 2:
-        raise PromptError(f"{len(points)} points of a trace; expected one at each end at least")
-    for x, y in points:
+    at = np.asarray(points, np.float32)
+    if len(at) < 2:
+        raise PromptError(f"{len(at)} points of a trace; expected one at each end at least")
+    if at.ndim != 2 or at.shape[1] != 2 or not np.isfinite(at).all():
+        raise PromptError(
+            f"points of a trace: expected finite (N, 2), an (x, y) each, got {points}"
+        )
+    for x, y in at:
         drawn.pin(float(x), float(y))
     return drawn.line()
