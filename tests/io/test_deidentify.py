@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from napari_usgseg.core.errors import ImageReadError
+from napari_usgseg.io import deidentify
 from napari_usgseg.io.deidentify import deidentified
 from napari_usgseg.io.images import as_shown
 from napari_usgseg.io.reading.dicom import DicomFrames
@@ -304,4 +305,19 @@ def test_a_broken_frame_fails_and_says_which(tmp_path):
     coded[1] = coded[1][:60] + bytes(len(coded[1]) - 60)
     path = write_dicom(tmp_path / "a", GREY, syntax=j2k, coded=coded)
     with pytest.raises(ImageReadError, match="frame 1 is truncated or damaged"):
+        written(path)
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, RLE])
+def test_frames_that_are_too_many_to_be_held_are_refused_compressed_or_not(
+    tmp_path, monkeypatch, syntax
+):
+    path = write_dicom(tmp_path / "a", GREY)
+    if syntax == RLE:
+        data = pydicom.dcmread(path)
+        data.compress(UID(RLE))
+        data.save_as(path)
+    written(path)
+    monkeypatch.setattr(deidentify, "MAX_BYTES", 300)
+    with pytest.raises(ImageReadError, match="more than 300 bytes"):
         written(path)

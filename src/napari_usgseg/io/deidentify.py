@@ -2,8 +2,9 @@
 
 After DICOM PS3.15, annex E (basic profile, clean pixel data), by what may stay and not by what must
 go: no attribute that is not named here is written, of those that are, numbers are written as
-numbers and words only where they are known ones. Identifiers become pseudonyms, the same for the
-same in all files of a person's key (``reading.identity``); dates and times go.
+numbers and words only where they are known ones; the scanner's maker and model stay as they are.
+Identifiers become pseudonyms, the same for the same in all files of a person's key
+(``reading.identity``); dates and times go.
 
 Pixels outside of what is kept become black. Those inside stay: byte for byte where the values are
 not compressed; as they are decoded where they are, and then compressed without loss (JPEG 2000).
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from importlib.metadata import version
 from io import BytesIO
@@ -28,7 +29,7 @@ from .reading.dicom import DicomFrames, quiet
 from .reading.identity import pseudonym_uid
 
 MAX_BYTES = 2**31
-"""Of all frames of a file that is not compressed."""
+"""Of all frames of a file, as they are written."""
 _NUMBERS = (
     "SeriesNumber", "InstanceNumber", "SamplesPerPixel", "PlanarConfiguration", "NumberOfFrames",
     "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
@@ -198,18 +199,31 @@ def _pixels(frames: DicomFrames, keep: BoolArray, data: Any) -> tuple[list[bytes
     """The frames as they are stored, black outside of ``keep``, and their transfer syntax."""
     black = _black(frames, keep, data)
     if frames.is_compressed:
-        return _compressed(frames, keep, black, data)
+        syntax = _EXPLICIT if data.PixelRepresentation else _J2K
+        return _bounded(frames, _compressed(frames, keep, black, data)), syntax
     if data.BitsAllocated not in (8, 16, 32):
         raise ImageReadError(
             frames.path, f"values of {data.BitsAllocated} bits; export it with 8 or 16 bits"
         )
-    size = len(frames) * len(frames.stored_bytes(0))
-    if size > MAX_BYTES:
-        raise ImageReadError(
-            frames.path, f"{size:,} bytes of frames are more than {MAX_BYTES:,}; cut it into parts"
-        )
     each = (_blackened(frames, index, ~keep, black, data) for index in range(len(frames)))
-    return list(each), _EXPLICIT
+    return _bounded(frames, each), _EXPLICIT
+
+
+def _bounded(frames: DicomFrames, made: Iterable[bytes]) -> list[bytes]:
+    """Frames as they are made, unless they are too many to be held: few bytes may unfold to many.
+
+    Raises:
+        ImageReadError: they are more than ``MAX_BYTES``.
+    """
+    kept, size = list[bytes](), 0
+    for frame in made:
+        size += len(frame)
+        if size > MAX_BYTES:
+            raise ImageReadError(
+                frames.path, f"its frames are more than {MAX_BYTES:,} bytes; cut it into parts"
+            )
+        kept.append(frame)
+    return kept
 
 
 def _blackened(frames: DicomFrames, index: int, outside: BoolArray, black: int, data: Any) -> bytes:
@@ -249,26 +263,21 @@ def _black(frames: DicomFrames, keep: BoolArray, data: Any) -> int:
     return 2**bits - 1 if is_white else 0
 
 
-def _compressed(
-    frames: DicomFrames, keep: BoolArray, black: int, data: Any
-) -> tuple[list[bytes], str]:
+def _compressed(frames: DicomFrames, keep: BoolArray, black: int, data: Any) -> Iterator[bytes]:
+    """The frames of a file that is compressed; ``data`` is told how they are written now."""
     from imagecodecs import jpeg2k_encode
 
-    coded: list[bytes] = []
     for index in range(len(frames)):
         values = np.array(frames.values(index))
         values[~keep] = 0 if values.ndim == 3 else black
         _describe(values, data)
-        coded.append(
-            values.astype(values.dtype.newbyteorder("<")).tobytes()
-            if values.dtype.kind == "i"  # which the encoder does not know
-            else bytes(
-                jpeg2k_encode(
-                    values, level=0, codecformat="j2k", mct=False, bitspersample=data.BitsStored
-                )
+        if data.PixelRepresentation:  # signed, which the encoder does not know
+            yield values.astype(values.dtype.newbyteorder("<")).tobytes()
+        else:
+            bits = data.BitsStored
+            yield bytes(
+                jpeg2k_encode(values, level=0, codecformat="j2k", mct=False, bitspersample=bits)
             )
-        )
-    return coded, _EXPLICIT if data.PixelRepresentation else _J2K
 
 
 def _describe(values: NDArray[Any], data: Any) -> None:
