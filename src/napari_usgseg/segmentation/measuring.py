@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.geometry import components, mask_to_box
+from ..core.geometry import components, mask_window
 from ..core.measures import Measures, measure, outlines
-from ..core.types import BoolArray, FieldOfView, Region
+from ..core.types import BoolArray, FieldOfView, FloatArray, Region
 from ..io.labels import Labelling, LabelMap, class_of, instance_of, values_in
 from ..io.reading.frames import RANGE_MM, FileAbout, Spacing
 from .field_of_view import crop, fields_of_view
@@ -192,9 +192,13 @@ class Surfaces:
                 edge = Sector("rectangle", (0, 0, x1 - x0, y1 - y0), 0.0)
                 self._found.append((field, edge))
 
-    def depth(self, mask: BoolArray, spacing: Spacing = (1.0, 1.0)) -> float | None:
-        """How far an object (H, W) is below the probe; None where its surface is not known."""
-        points = np.concatenate(outlines(mask))[:, ::-1]
+    def depth(self, points: FloatArray, spacing: Spacing = (1.0, 1.0)) -> float | None:
+        """How far an object is below the probe; None where its surface is not known.
+
+        Args:
+            points: (N, 2) XY of its outline, in pixels of the picture.
+            spacing: of a pixel along (row, column); the depth is in its unit.
+        """
         middle = points.mean(0)
         for field, sector in self._found:
             x0, y0, x1, y1 = field.box
@@ -236,17 +240,19 @@ def measure_object(
     number: int = 1,
 ) -> MeasuredObject:
     """Measure an object (H, W) that has pixels."""
-    box = mask_to_box(mask)
-    assert box is not None
-    known = scale.within(*(float(side) for side in box))
+    rows, columns = mask_window(mask)
+    piece = mask[rows, columns]  # measures are the same wherever it lies
+    corner = np.array([columns.start, rows.start], np.float32)
+    known = scale.within(columns.start, rows.start, columns.stop - 1, rows.stop - 1)
+    points = np.concatenate(outlines(piece))[:, ::-1] + corner
     return MeasuredObject(
         value,
         class_id,
         number,
-        measure(mask),
-        None if known is None else measure(mask, known.spacing_mm),
-        None if surfaces is None else surfaces.depth(mask),
-        None if surfaces is None or known is None else surfaces.depth(mask, known.spacing_mm),
+        measure(piece),
+        None if known is None else measure(piece, known.spacing_mm),
+        None if surfaces is None else surfaces.depth(points),
+        None if surfaces is None or known is None else surfaces.depth(points, known.spacing_mm),
         known,
     )
 
