@@ -10,13 +10,16 @@ import typer
 
 from .common import end_if_failed, progress, result_folder
 
+ProjectFolder = Annotated[Path, typer.Argument(help="The folder of images, or of the project.")]
+ProjectPlace = Annotated[
+    Path | None, typer.Option(help="Where the project is, if not in PROJECT/usgseg.")
+]
+
 
 def report(
-    project: Annotated[Path, typer.Argument(help="The folder of images, or of the project.")],
+    project: ProjectFolder,
     out: Annotated[Path, typer.Option(help="Folder for index.html and the CSV files.")],
-    labels: Annotated[
-        Path | None, typer.Option(help="Where the project is, if not in PROJECT/usgseg.")
-    ] = None,
+    labels: ProjectPlace = None,
     annotator: Annotated[
         str | None, typer.Option(help='Only this annotator; "" is the first. Else all together.')
     ] = None,
@@ -45,11 +48,9 @@ def report(
 
 
 def measure(
-    project: Annotated[Path, typer.Argument(help="The folder of images, or of the project.")],
+    project: ProjectFolder,
     out: Annotated[Path, typer.Option(help="Folder for measurements.csv.")],
-    labels: Annotated[
-        Path | None, typer.Option(help="Where the project is, if not in PROJECT/usgseg.")
-    ] = None,
+    labels: ProjectPlace = None,
     annotator: Annotated[str, typer.Option(help='Whose labels; "" is the first.')] = "",
 ) -> None:
     """Measure the objects of accepted images, in pixels and where it is known in millimetres.
