@@ -110,9 +110,15 @@ def test_tables_and_the_worst_cases_are_written_into_a_folder(
     out = tmp_path / "out"
     outcome = usgseg("evaluate", phantoms, "--prompt", "box", "--model", checkpoint, "--out", out)
     assert outcome.code == 0
-    assert {"report.json", "tables.md", "tables.json", "others.csv", "worst.png"} == {
-        path.name for path in out.iterdir() if path.name != RECORD_FILE
-    }
+    assert {
+        "report.json",
+        "tables.md",
+        "tables.json",
+        "others.csv",
+        "classes.csv",
+        "classes.svg",
+        "worst.png",
+    } == {path.name for path in out.iterdir() if path.name != RECORD_FILE}
     (entry,) = json.loads((out / "report.json").read_text())["datasets"].values()
     assert len(entry["per_image"]) == 4
     low, high = entry["ci95"]["dice"]

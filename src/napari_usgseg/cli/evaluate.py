@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from ..lab.evaluation.evaluate import Scorer
 
 RESULTS = (
-    "report.json", "tables.md", "tables.json", "seen.csv", "unseen.csv", "others.csv", "worst.png"
+    "report.json", "tables.md", "tables.json", "seen.csv", "unseen.csv", "others.csv",
+    "classes.csv", "classes.svg", "worst.png",
 )  # fmt: skip
 COMPARISON = ("comparison.json", "comparison.md")
 
@@ -166,9 +167,13 @@ def _score(
             except DatasetError as error:
                 failed.append(str(error))
                 continue
-        entry = dataset_report(result.scores, per_image=per_image or out is not None)
+        entry = dataset_report(
+            result.scores, labels=dataset.labels, per_image=per_image or out is not None
+        )
         reports[dataset.name] = entry
         typer.echo(describe(dataset.name, entry))
+        for found in entry.get("classes", {}).values():
+            typer.echo(describe_class(found))
         failed += [str(error) for _, error in result.failures]
     if not reports:
         raise PromptError(f"nothing could be scored: {failed[0]}")
@@ -214,6 +219,16 @@ def describe(name: str, entry: dict[str, Any]) -> str:
     if "empty_kept" in entry:
         parts.append(f"{entry['empty_kept']:.0%} of {entry['empty_images']} empty ones kept empty")
     return f"{name}: " + ", ".join(parts) + f", {entry['seconds_per_image']:.2f} s each"
+
+
+def describe_class(entry: dict[str, Any]) -> str:
+    """One line below that of its data set: "  ilium: 31 images, Dice 0.512, ..."."""
+    if not entry["images"]:
+        return f"  {entry['name']}: in no image that was scored"
+    return (
+        f"  {entry['name']}: {entry['images']} images, Dice {entry['dice']:.3f}, "
+        f"IoU {entry['iou']:.3f}, HD95 {entry['hd95_px']:.1f} px"
+    )
 
 
 def benchmark(

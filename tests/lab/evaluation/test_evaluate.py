@@ -9,6 +9,7 @@ from PIL import Image
 from napari_usgseg.core.errors import DatasetError, PromptError
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.lab.evaluation.evaluate import EvaluationRequest, Scorer, evaluate_dataset
+from napari_usgseg.lab.evaluation.methods import predictions_method
 from napari_usgseg.lab.evaluation.report import dataset_report, evaluation_report
 
 
@@ -203,3 +204,48 @@ def test_the_mean_is_over_data_sets_and_not_over_images():
     entries = {"big": {"images": 99, "dice": 0.2, "iou": 0.1}, "small": {"dice": 0.8, "iou": 0.5}}
     report = evaluation_report(_scorer(EvaluationRequest("box")), entries)
     assert report["mean"] == {"dice": 0.5, "iou": 0.3}
+
+
+def test_each_class_is_reported_over_the_images_that_hold_it(make_dataset, plain_segmenter):
+    dataset = make_dataset(
+        {
+            "a": _map((1, 0, 0, 10, 10), (1, 30, 30, 50, 50), (2, 0, 60, 10, 80)),
+            "b": _map((1, 10, 10, 30, 40)),
+        },
+        {"1": "cyst", "2": "wall", "3": "vessel"},
+    )
+    scores = _scores(dataset, plain_segmenter, EvaluationRequest("box"))
+    entry = dataset_report(scores, labels=dataset.labels, per_image=True)
+    classes = entry["classes"]
+    assert {value: found["images"] for value, found in classes.items()} == {"1": 2, "2": 1, "3": 0}
+    assert (classes["1"]["name"], classes["1"]["dice"], "dice" in classes["3"]) == (
+        "cyst",
+        1,
+        False,
+    )
+    assert [list(image["classes"]) for image in entry["per_image"]] == [["1", "2"], ["1"]]
+
+
+def test_a_class_that_is_missed_shows_though_the_mean_is_fair(make_dataset, tmp_path):
+    dataset = make_dataset(
+        {"a": _map((1, 10, 10, 30, 40), (2, 40, 40, 60, 80))}, {"1": "cyst", "2": "wall"}
+    )
+    folder = tmp_path / "found"
+    folder.mkdir()
+    Image.fromarray(_map((1, 10, 10, 30, 40))).save(folder / "a.png")
+    request = EvaluationRequest("predictions")
+    method = predictions_method(folder)
+    entry = dataset_report(
+        Scorer(request, "found", lambda dataset: method).score(dataset).scores,
+        labels=dataset.labels,
+    )
+    assert [found["dice"] for found in entry["classes"].values()] == [1.0, 0.0]
+    assert entry["dice"] == 0.5
+
+
+def test_one_class_alone_is_the_data_set(make_dataset, plain_segmenter):
+    dataset = make_dataset({"a": _map((1, 10, 10, 30, 40))})
+    scores = _scores(dataset, plain_segmenter, EvaluationRequest("box"))
+    entry = dataset_report(scores, labels=dataset.labels, per_image=True)
+    assert "classes" not in entry
+    assert "classes" not in entry["per_image"][0]

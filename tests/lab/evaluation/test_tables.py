@@ -82,3 +82,46 @@ def test_an_organ_of_several_data_sets_has_a_row_of_its_own():
     assert "| breast, mean | of 2 | 8 | 0.700 |" in text
     assert "| mean | of 3 | 12 | 0.500 |" in text
     assert "liver, mean" not in text
+
+
+BY_CLASS = {
+    "prompt": "box",
+    "segmenter": "nano",
+    "grounder": None,
+    "datasets": {
+        "busi": entry(0.8),
+        "hip": entry(0.6) | {
+            "classes": {
+                "1": {"name": "ilium", "images": 2, "dice": 0.3, "iou": 0.2, "hd95_px": 9.0,
+                      "ci95": {"dice": [0.2, 0.4]}},
+                "2": {"name": "femoral head", "images": 1, "dice": 0.9, "iou": 0.8, "hd95_px": 2.0},
+                "3": {"name": "os ischium", "images": 0},
+            },
+            "per_image": [
+                {"id": "a", "classes": {"1": {"dice": 0.2}, "2": {"dice": 0.9}}},
+                {"id": "b", "classes": {"1": {"dice": 0.4}}},
+            ],
+        },
+    },
+}  # fmt: skip
+
+
+def test_each_class_stands_in_the_tables_and_in_the_plot_by_itself(tmp_path):
+    organs = ORGANS | {"hip": "hip"}
+    files = write_tables(BY_CLASS, organs, OutputFolder(tmp_path / "out", overwrite=True))
+    assert {"classes.csv", "classes.svg"} <= {file.name for file in files}
+    text = words(tables_markdown(BY_CLASS, organs))
+    assert "| hip | 1 ilium | 2 | 0.300 | 0.200 to 0.400 | 0.200 | 9.0 |" in text
+    assert "| hip | 3 os ischium | 0 | - | - | - | - |" in text
+    with (tmp_path / "out" / "classes.csv").open() as file:
+        assert [row["dice"] for row in csv.DictReader(file)] == ["0.3", "0.9", ""]
+    plot = (tmp_path / "out" / "classes.svg").read_text()
+    assert "hip: femoral head" in plot
+    assert "busi" not in plot
+
+
+def test_tables_of_classes_go_where_no_data_set_has_several(tmp_path):
+    folder = OutputFolder(tmp_path / "out", overwrite=True)
+    write_tables(BY_CLASS, ORGANS | {"hip": "hip"}, folder)
+    write_tables(REPORT, ORGANS, folder)
+    assert not [path for path in (tmp_path / "out").iterdir() if "classes" in path.name]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from ...models.interfaces import Detector, Segmenter
 from ...segmentation.postprocess import PostprocessSettings
 from .evaluate import ImageScore, drawn_items, score_item
 from .methods import EvaluationRequest, Method, text_method
+from .plots import COLOR, GREY, PALE, as_svg, name_rows
 from .report import csv_table, dataset_report, figure, markdown_table, paired_difference, span
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FILES = ("ablation.json", "ablation.csv", "ablation.md", "ablation.svg")
-COLOR, PALE, GREY = "#0072b2", "#56b4e9", "#666666"
-"""Of Okabe and Ito's palette, which colour-blind eyes can tell apart."""
 
 
 class RememberingSegmenter:
@@ -383,7 +381,6 @@ def ablation_markdown(result: Mapping[str, Any]) -> str:
 
 def ablation_plot(result: Mapping[str, Any]) -> bytes:
     """Two panels as SVG: change of Dice by variant, and Dice of every phrasing by target."""
-    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     changes = [(f"{group}: {name}", rows) for (group, name), rows in _by_variant(result)
@@ -397,11 +394,7 @@ def ablation_plot(result: Mapping[str, Any]) -> bytes:
             _plot_changes(next(panels), changes)
         if spread:
             _plot_phrasings(next(panels), spread)
-    data = BytesIO()
-    # Words stay words, and equal results give equal files.
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "usgseg"}):
-        picture.savefig(data, format="svg", metadata={"Date": None})
-    return data.getvalue()
+    return as_svg(picture)
 
 
 def _plot_changes(axes: Axes, variants: Sequence[tuple[str, pd.DataFrame]]) -> None:
@@ -411,7 +404,7 @@ def _plot_changes(axes: Axes, variants: Sequence[tuple[str, pd.DataFrame]]) -> N
         axes.plot(rows["change"], [place] * len(rows), "o", color=COLOR, alpha=0.7, markersize=4)
     axes.axvline(0, color=GREY, linewidth=1)
     axes.set_title("Change of Dice: bar, mean over data sets; dots, each data set", fontsize=9)
-    _name_rows(axes, [name for name, _ in variants], [figure(mean, sign=True) for mean in means])
+    name_rows(axes, [name for name, _ in variants], [figure(mean, sign=True) for mean in means])
 
 
 def _plot_phrasings(axes: Axes, spread: Mapping[str, Mapping[str, Any]]) -> None:
@@ -422,18 +415,7 @@ def _plot_phrasings(axes: Axes, spread: Mapping[str, Mapping[str, Any]]) -> None
     axes.grid(axis="y", color=GREY, alpha=0.4)
     axes.set_title("Dice of each phrasing, from 0 to 1", fontsize=9)
     limits = [f"{entry['lowest']:.3f} to {entry['highest']:.3f}" for entry in spread.values()]
-    _name_rows(axes, list(spread), limits)
-
-
-def _name_rows(axes: Axes, names: Sequence[str], values: Sequence[str]) -> None:
-    """Name the rows at the left, give their figures at the right; the first is on top."""
-    # A dollar would begin a formula.
-    axes.set_yticks(range(len(names)), [name.replace("$", r"\$") for name in names])
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    right = axes.secondary_yaxis("right")
-    right.set_yticks(range(len(names)), values)
-    for each in (axes, right):
-        each.tick_params(labelsize=8, length=0)
+    name_rows(axes, list(spread), limits)
 
 
 def _by_variant(result: Mapping[str, Any]) -> list[tuple[tuple[str, str], pd.DataFrame]]:

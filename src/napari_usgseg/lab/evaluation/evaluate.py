@@ -11,7 +11,7 @@ import random
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,26 @@ from .methods import (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class MaskScore:
+    """Scores of masks: of one, or means over several.
+
+    Attributes:
+        dice: see ``metrics``.
+        iou: likewise.
+        hd95_px: likewise, in pixels.
+    """
+
+    dice: float
+    iou: float
+    hd95_px: float
+
+
+def mean_score(scores: Sequence[MaskScore]) -> MaskScore:
+    """The mean of one score or more."""
+    return MaskScore(*np.mean([(each.dice, each.iou, each.hd95_px) for each in scores], 0).tolist())
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageScore:
     """Scores of one image.
@@ -62,6 +82,8 @@ class ImageScore:
         proposed_nothing: the answer is empty.
         detected: share of the labels in the image for which anything was found; None where objects
             were prompted or nothing is in the image.
+        classes: of each label that is in the image, by value; a mean over its objects where objects
+            were prompted.
     """
 
     item: DatasetItem
@@ -75,6 +97,7 @@ class ImageScore:
     empty: bool = False
     proposed_nothing: bool = False
     detected: float | None = None
+    classes: dict[int, MaskScore] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -172,13 +195,19 @@ def score_item(
 
 def _scored(scene: Scene, answer: Answer, method: Method, seconds: float) -> ImageScore:
     pairs = list(zip(scene.truths, answer.masks, strict=True))
+    each = [MaskScore(dice(*pair), iou(*pair), hd95(*pair)) for pair in pairs]
+    by_class: dict[int, list[MaskScore]] = {}
+    for truth, score in zip(scene.truths, each, strict=True):
+        if truth.any():
+            by_class.setdefault(int(scene.labels[truth][0]), []).append(score)
     there = [mask.any() for truth, mask in pairs if truth.any()]
     spacing = scene.item.spacing_mm
+    mean = mean_score(each)
     return ImageScore(
         item=scene.item,
-        dice=float(np.mean([dice(truth, mask) for truth, mask in pairs])),
-        iou=float(np.mean([iou(truth, mask) for truth, mask in pairs])),
-        hd95_px=float(np.mean([hd95(truth, mask) for truth, mask in pairs])),
+        dice=mean.dice,
+        iou=mean.iou,
+        hd95_px=mean.hd95_px,
         seconds=seconds,
         hd95_mm=None
         if spacing is None
@@ -188,6 +217,7 @@ def _scored(scene: Scene, answer: Answer, method: Method, seconds: float) -> Ima
         empty=not method.per_object and not scene.labels.any(),
         proposed_nothing=not method.per_object and not any(mask.any() for _, mask in pairs),
         detected=float(np.mean(there)) if there and not method.per_object else None,
+        classes={value: mean_score(found) for value, found in sorted(by_class.items())},
     )
 
 

@@ -25,8 +25,9 @@ from ...io.labels import write_png
 from ...io.outputs import OutputFolder
 from ..public_datasets.registry import find_dataset
 from .annotator import NOC_TARGETS, REPORTED_CLICKS
-from .evaluate import ImageScore, Scorer
+from .evaluate import ImageScore, MaskScore, Scorer, mean_score
 from .methods import Answer, Scene
+from .plots import COLOR, PALE, as_svg, name_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,7 +118,12 @@ def paired_difference(
     )
 
 
-def dataset_report(scores: Sequence[ImageScore], *, per_image: bool = False) -> dict[str, Any]:
+def dataset_report(
+    scores: Sequence[ImageScore],
+    *,
+    labels: Mapping[int, str] | None = None,
+    per_image: bool = False,
+) -> dict[str, Any]:
     """The entry of one data set: means over its images.
 
     ``hd95_mm`` stands where every image states its spacing; ``empty_images`` and ``empty_kept``
@@ -125,6 +131,7 @@ def dataset_report(scores: Sequence[ImageScore], *, per_image: bool = False) -> 
     ``ci95`` holds 95 % intervals of the means, by bootstrap over groups (``interval``).
     ``detection_rate`` is the share of labels that are there for which anything was found, and
     ``no_box`` the images with an object where nothing was; both where nobody pointed at objects.
+    Where ``labels`` names several, ``classes`` has each by itself, over the images that hold it.
     """
     entry: dict[str, Any] = {
         "images": len(scores),
@@ -153,9 +160,30 @@ def dataset_report(scores: Sequence[ImageScore], *, per_image: bool = False) -> 
     if normal:
         entry["empty_images"] = len(normal)
         entry["empty_kept"] = _mean([float(score.proposed_nothing) for score in normal])
+    several = labels if labels is not None and len(labels) > 1 else {}
+    if several:
+        entry["classes"] = {
+            str(value): _class_entry(value, name, scores) for value, name in several.items()
+        }
     if per_image:
-        entry["per_image"] = [_image_entry(score) for score in scores]
+        entry["per_image"] = [_image_entry(score, bool(several)) for score in scores]
     return entry
+
+
+def _class_entry(value: int, name: str, scores: Sequence[ImageScore]) -> dict[str, Any]:
+    """One class over the images that hold it; no figures where none does."""
+    holding = [score for score in scores if value in score.classes]
+    entry: dict[str, Any] = {"name": name, "images": len(holding)}
+    if holding:
+        entry |= _figures(mean_score([score.classes[value] for score in holding]))
+        groups = [score.item.group for score in holding]
+        limits = interval([score.classes[value].dice for score in holding], groups)
+        entry["ci95"] = {"dice": None if limits is None else [round(x, 6) for x in limits]}
+    return entry
+
+
+def _figures(score: MaskScore) -> dict[str, float]:
+    return {key: round(value, 6) for key, value in asdict(score).items()}
 
 
 def evaluation_report(scorer: Scorer, datasets: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -188,7 +216,7 @@ def evaluation_report(scorer: Scorer, datasets: Mapping[str, Mapping[str, Any]])
     }
 
 
-def _image_entry(score: ImageScore) -> dict[str, Any]:
+def _image_entry(score: ImageScore, by_class: bool) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "id": score.item.item_id,
         "group": score.item.group,
@@ -198,6 +226,8 @@ def _image_entry(score: ImageScore) -> dict[str, Any]:
     }
     if score.hd95_mm is not None:
         entry["hd95_mm"] = round(score.hd95_mm, 6)
+    if by_class:
+        entry["classes"] = {str(value): _figures(found) for value, found in score.classes.items()}
     return entry
 
 
@@ -252,6 +282,8 @@ TITLES = {
     "unseen": "Unseen data sets",
     "others": "Other data sets",
 }
+CLASS_HEAD = ("data set", "class", "images", "Dice", "95 %", "IoU", "HD95 px")
+CLASS_PLOT = "classes.svg"
 PAPER = ("unseen", "seen")
 MEANS = ("dice", "iou", "hd95_px", "detection_rate", "seconds_per_image")
 
@@ -282,9 +314,76 @@ def write_tables(
             files[out.root / f"{part}.csv"] = csv_table(rows)
         else:  # of an earlier report
             out.remove(out.root / f"{part}.csv")
+    classes = class_rows(report)
+    plot = out.root / CLASS_PLOT
+    if classes:
+        files[out.root / "classes.csv"] = csv_table(classes)
+        files[plot] = class_plot(report)
+    else:
+        out.remove(out.root / "classes.csv")
+        out.remove(plot)
     for path, text in files.items():
         out.write(path, text.encode())
     return list(files)
+
+
+def class_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row for each class of each data set that has several, in the report's order."""
+    rows = []
+    for name, entry in report["datasets"].items():
+        for value, found in entry.get("classes", {}).items():
+            low, high = (found.get("ci95") or {}).get("dice") or (None, None)
+            rows.append(
+                {
+                    "dataset": name,
+                    "label": int(value),
+                    "class": found["name"],
+                    "images": found["images"],
+                    **{key: found.get(key) for key in ("dice", "iou", "hd95_px")},
+                    "dice_low": low,
+                    "dice_high": high,
+                }
+            )
+    return rows
+
+
+def _class_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    cells = [
+        (
+            row["dataset"],
+            f"{row['label']} {row['class']}",
+            str(row["images"]),
+            figure(row["dice"]),
+            span(None if row["dice_low"] is None else (row["dice_low"], row["dice_high"])),
+            figure(row["iou"]),
+            figure(row["hd95_px"], 1),
+        )
+        for row in rows
+    ]
+    return markdown_table(CLASS_HEAD, cells)
+
+
+def class_plot(report: Mapping[str, Any]) -> str:
+    """SVG of Dice by class: a bar for the mean, a dot for each image that was reported."""
+    from matplotlib.figure import Figure
+
+    rows = class_rows(report)
+    picture = Figure(figsize=(9, 0.3 * len(rows) + 1), layout="constrained")
+    axes = picture.subplots()
+    for place, row in enumerate(rows):
+        axes.barh(place, row["dice"] or 0.0, color=PALE)
+        images = report["datasets"][row["dataset"]].get("per_image", ())
+        label = str(row["label"])
+        dots = [image["classes"][label]["dice"] for image in images if label in image["classes"]]
+        axes.plot(dots, [place] * len(dots), "o", color=COLOR, alpha=0.4, markersize=3)
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_title("Dice of each class: bar, mean over its images; dots, each image", fontsize=9)
+    name_rows(
+        axes,
+        [f"{row['dataset']}: {row['class']}" for row in rows],
+        [figure(row["dice"]) for row in rows],
+    )
+    return as_svg(picture).decode()
 
 
 def grouped_rows(
@@ -326,6 +425,10 @@ def tables_markdown(report: Mapping[str, Any], organs: Mapping[str, str]) -> str
         if rows:
             table = markdown_table(HEAD, [_cells(row) for row in _with_means(rows)])
             parts += [f"## {TITLES[part]}\n", table]
+    classes = class_rows(report)
+    if classes:
+        parts += ["## Each class by itself\n"]
+        parts += ["Over the images that hold the class.\n", _class_table(classes)]
     return "\n".join(parts)
 
 
