@@ -10,6 +10,7 @@ from napari_usgseg.core.metrics import dice
 from napari_usgseg.io.tables import read_table
 from napari_usgseg.jobs import Lane, inference
 from napari_usgseg.project.records import ImageState
+from napari_usgseg.segmentation.propagation.reach import Direction, Reach
 from tests.support.bench import Bench, opened_again
 from tests.support.cine import lesion, write_loop
 from tests.support.dicom import write_dicom
@@ -85,6 +86,24 @@ def test_one_frame_is_carried_to_all_others_both_ways_in_one_step(bench, loop):
     again.session.redo()
     for frame, mask in masks(again).items():
         np.testing.assert_array_equal(mask, found[frame])
+
+
+@pytest.mark.parametrize(
+    ("reach", "gone_to"),
+    [
+        (Reach(2), [3, 4, 6, 7, 9, 10]),
+        (Reach(2, Direction.FORWARD), [6, 7, 9, 10]),
+        (Reach(None, Direction.BACKWARD), [0, 1, 2, 3, 4, 6, 7]),
+    ],
+)
+def test_it_goes_as_far_from_the_keyframes_as_is_asked_for(bench, loop, reach, gone_to):
+    session = bench.session
+    for frame in (5, 8):
+        draw(bench, frame, lesion(loop, frame))
+    session.propagation.propagate(reach=reach)
+    assert sorted(set(masks(bench)) - {5, 8}) == gone_to
+    session.propagation.propagate()
+    assert states(bench) == [PROPOSED] * FRAMES, "and all the rest when that is asked for"
 
 
 def test_a_run_survives_a_restart_and_is_taken_back_after_it(bench, loop):

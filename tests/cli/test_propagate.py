@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import csv
+import json
 
 import numpy as np
 import pytest
 import tifffile
 
 from napari_usgseg.core.metrics import dice
-from napari_usgseg.io.labels import read_labels, write_labels
+from napari_usgseg.core.types import LabelClass
+from napari_usgseg.io.labels import read_labels, write_classes, write_labels
 from napari_usgseg.phantoms.loop import make_phantom_loop
 from tests.support.dicom import write_dicom
 
@@ -36,7 +38,7 @@ def test_a_loop_is_labelled_from_one_frame(usgseg, files, loop, tmp_path):
     outcome = usgseg("propagate", dicom, "--keyframe", f"0={first}", "--out", out)
     assert (outcome.code, outcome.err) == (0, "")
     assert f"{COUNT - 1} frames labelled from 1" in outcome.out
-    masks = [read_labels(out / "scan" / f"{frame:04d}.png") for frame in range(COUNT)]
+    masks = [read_labels(out / f"{frame:04d}.png") for frame in range(COUNT)]
     assert np.array_equal(masks[0], loop.labels[0])
     largest = np.bincount(loop.labels[0].ravel())[1:].argmax() + 1
     scores = [dice(m == largest, t == largest) for m, t in zip(masks, loop.labels, strict=True)]
@@ -52,7 +54,7 @@ def test_areas_over_time_are_a_table_in_pixels_and_seconds(usgseg, files, loop, 
     assert {row["frame"] for row in rows} == {str(frame) for frame in range(COUNT)}
     assert {row["seconds"] for row in rows if row["frame"] == "4"} == {"0.2"}
     for row in rows:
-        labels = read_labels(out / "scan" / f"{int(row['frame']):04d}.png")
+        labels = read_labels(out / f"{int(row['frame']):04d}.png")
         assert int(row["area_px"]) == (labels == int(row["label"])).sum()
     assert all(row["score"] == "" for row in rows if row["frame"] == "0")
 
@@ -67,21 +69,22 @@ def test_labelled_frames_stay_and_only_the_wanted_are_written(usgseg, files, loo
         "--first", 6, "--last", 9, "--out", out,
     )  # fmt: skip
     assert outcome.code == 0
-    names = sorted(path.name for path in (out / "scan").glob("*.png"))
+    names = sorted(path.name for path in out.glob("*.png"))
     assert names == ["0000.png", "0006.png", "0007.png", "0008.png", "0009.png"]
-    assert np.array_equal(read_labels(out / "scan" / "0008.png"), loop.labels[8])
+    assert np.array_equal(read_labels(out / "0008.png"), loop.labels[8])
 
 
 def test_what_is_there_is_not_written_over(usgseg, files, tmp_path):
     dicom, first = files
     out = tmp_path / "out"
-    (out / "scan").mkdir(parents=True)
-    theirs = out / "scan" / "0003.png"
+    out.mkdir()
+    theirs = out / "0003.png"
     theirs.write_bytes(first.read_bytes())
     outcome = usgseg("propagate", dicom, "--keyframe", f"0={first}", "--out", out, "--overwrite")
     assert outcome.code == 1
     assert "0003.png" in outcome.err
     assert not (out / "areas.csv").exists()
+    assert not (out / "run.json").exists()
     assert theirs.read_bytes() == first.read_bytes()
 
 
@@ -103,8 +106,8 @@ def test_a_damaged_page_is_named_and_the_rest_goes_on(usgseg, files, damaged, tm
     outcome = usgseg("propagate", damaged, "--keyframe", f"0={files[1]}", "--out", out)
     assert outcome.code == 3
     assert "frame 5" in outcome.err
-    assert not (out / "loop" / "0005.png").exists()
-    assert (out / "loop" / "0011.png").exists()
+    assert not (out / "0005.png").exists()
+    assert (out / "0011.png").exists()
 
 
 def test_a_damaged_page_is_no_keyframe(usgseg, files, damaged, tmp_path):
@@ -182,4 +185,69 @@ def test_labels_keep_their_numbers_where_one_map_is_wider_than_the_first(
         "propagate", dicom, "--keyframe", f"0={first}", "--keyframe", f"6={wide}", "--out", out
     )
     assert (outcome.code, outcome.err) == (0, "")
-    assert (read_labels(out / "scan" / "0007.png") == 300).any()
+    assert (read_labels(out / "0007.png") == 300).any()
+
+
+def test_the_run_is_written_down_with_the_agreement_on_each_frame(usgseg, files, loop, tmp_path):
+    dicom, first = files
+    last = tmp_path / "last.png"
+    write_labels(last, loop.labels[COUNT - 1])
+    keyframes = ("--keyframe", f"0={first}", "--keyframe", f"{COUNT - 1}={last}")
+    out = tmp_path / "out"
+    assert usgseg("propagate", dicom, *keyframes, "--out", out).code == 0
+    run = json.loads((out / "run.json").read_text())
+    assert run["engine"] == "flow"
+    assert run["keyframes"] == {"0": str(first), str(COUNT - 1): str(last)}
+    assert run["seconds"] > 0
+    assert [one["frame"] for one in run["frames"]] == list(range(1, COUNT - 1))
+    assert all(0.5 < one["agreement"] <= 1 for one in run["frames"])
+    assert run["failed"] == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "frames"),
+    [
+        (("--next", 2), [3, 4, 5, 6, 7]),
+        (("--next", 2, "--direction", "forward"), [5, 6, 7]),
+        (("--next", 2, "--direction", "backward"), [3, 4, 5]),
+        (("--direction", "forward"), list(range(5, COUNT))),
+        (("--direction", "backward"), list(range(6))),
+    ],
+)
+def test_only_so_many_frames_and_only_one_way_are_gone(
+    usgseg, files, loop, tmp_path, options, frames
+):
+    middle = tmp_path / "middle.png"
+    write_labels(middle, loop.labels[5])
+    out = tmp_path / "out"
+    outcome = usgseg("propagate", files[0], "--keyframe", f"5={middle}", *options, "--out", out)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert sorted(int(path.stem) for path in out.glob("*.png")) == frames
+
+
+def test_one_label_alone_is_followed_by_its_number_or_its_name(usgseg, files, loop, tmp_path):
+    dicom, first = files
+    chosen = int(np.bincount(loop.labels[0].ravel())[1:].argmax()) + 1
+    write_classes(tmp_path / "classes.json", [LabelClass(chosen, "Lobe", "#ffffff")])
+    for name, given in (("number", chosen), ("name", "lobe")):
+        out = tmp_path / name
+        outcome = usgseg(
+            "propagate", dicom, "--keyframe", f"0={first}", "--object", given, "--out", out
+        )
+        assert (outcome.code, outcome.err) == (0, "")
+        for frame in (0, 3):  # in the keyframe there are others
+            assert set(np.unique(read_labels(out / f"{frame:04d}.png"))) == {0, chosen}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"), [("9", "no keyframe has such a label"), ("heart", "a name needs a")]
+)
+def test_a_label_that_is_not_there_is_refused(usgseg, files, tmp_path, given, message):
+    dicom, first = files
+    out = tmp_path / "out"
+    outcome = usgseg(
+        "propagate", dicom, "--keyframe", f"0={first}", "--object", given, "--out", out
+    )
+    assert outcome.code == 1
+    assert message in outcome.err
+    assert not out.exists()

@@ -293,6 +293,22 @@ def proposed(session, frame):
     ]
 
 
+def test_a_number_beside_the_button_says_how_many_frames_are_gone_to(at_loop, tmp_path):
+    session, strip = at_loop.session, at_loop.widget.strip
+    loop = write_loop(tmp_path / "truth", count=FRAMES)
+    propose_the_lesion(at_loop, loop, 4)
+    assert strip.reach.text() == "all frames"
+    strip.reach.setValue(3)
+    strip.direction.setCurrentText("forward")
+    strip.propagate.click()
+    finished(at_loop)
+    assert [n for n in range(FRAMES) if proposed(session, n)] == [4, 5, 6, 7]
+    strip.direction.setCurrentText("both ways")
+    strip.propagate.click()
+    finished(at_loop)
+    assert [n for n in range(FRAMES) if proposed(session, n)] == list(range(1, 8))
+
+
 def test_prompt_propagate_correct_undo_accept_all_export_import(at_loop, tmp_path):
     """The whole way of a loop, in a real window with the real worker process."""
     from qtpy.QtCore import Qt

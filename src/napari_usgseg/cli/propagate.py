@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..core.errors import ImageReadError, PromptError
+from ..core.errors import DatasetError, ImageReadError, PromptError
+from ..segmentation.propagation.reach import Direction, Reach
 from .common import Device, ModelName, end_if_failed, progress
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..io.images import Loop
     from ..io.labels import LabelMap
 
@@ -23,7 +26,23 @@ def propagate(
         list[str],
         typer.Option(metavar="FRAME=LABELS", help="Label map of a frame, from 0; repeatable."),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the label maps and areas.csv.")],
+    out: Annotated[Path, typer.Option(help="Folder for the label maps, areas.csv and run.json.")],
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--object",
+            metavar="CLASS",
+            help="Only this label: its number, or its name in a classes.json beside the keyframes; "
+            "repeatable.",
+        ),
+    ] = None,
+    reach: Annotated[
+        int | None,
+        typer.Option("--next", min=1, help="So many frames from a keyframe at most; else all."),
+    ] = None,
+    direction: Annotated[
+        Direction, typer.Option(help="To the frames after a keyframe, before it, or both.")
+    ] = Direction.BOTH,
     first: Annotated[int, typer.Option(min=0, help="First frame to be labelled.")] = 0,
     last: Annotated[int | None, typer.Option(min=0, help="Last one; else the loop's.")] = None,
     model: ModelName = "nano",
@@ -36,15 +55,20 @@ def propagate(
 
     Each label is one object. A SAM 2.1 remembers it (--model), with other segmenters it follows the
     tissue's motion. Frames between two labelled ones are reached from both; labelled frames stay as
-    they are. OUT gets OUT/LOOP/0000.png, ... as from `usgseg segment`, and areas.csv.
+    they are. OUT gets 0000.png, 0001.png, ..., areas.csv, and run.json with the agreement of both
+    directions on each frame.
     """
+    import json
+    import time
+
     import numpy as np
 
     from ..io.images import Loop
     from ..io.labels import write_labels
     from ..io.outputs import OutputFolder
-    from ..io.reading.files import image_stem, open_frames
+    from ..io.reading.files import open_frames
     from ..models.registry import load_segmenter
+    from ..segmentation.batch import RUN_FILE, versions
     from ..segmentation.propagation import propagator_for
     from ..segmentation.propagation.areas import area_table, areas_on
 
@@ -61,13 +85,19 @@ def propagate(
             raise PromptError(
                 f"--first {first}, --last {end}: the loop has frames 0 to {len(frames) - 1}"
             )
-        known = {frame: _labels(path, frame, frames) for frame, path in places.items()}
+        known = {
+            frame: _only(_labels(path, frame, frames), path, only or ())
+            for frame, path in places.items()
+        }
+        if only and not any(labels.any() for labels in known.values()):
+            raise PromptError(f"--object {', '.join(only)}: no keyframe has such a label")
         kind = np.result_type(*known.values())
-        wanted = range(first, end + 1)
+        within = Reach(reach, direction).frames(known, len(frames))
+        wanted = [frame for frame in range(first, end + 1) if frame in within]
         folder = OutputFolder(out, reads=[loop, *places.values()], overwrite=overwrite)
-        target = out / image_stem(loop)
-        paths = {frame: target / f"{frame:04d}.png" for frame in (*wanted, *known)}
-        folder.check(out / AREAS, *paths.values())
+        paths = {frame: out / f"{frame:04d}.png" for frame in (*wanted, *known)}
+        folder.check(out / AREAS, out / RUN_FILE, *paths.values())
+        started = time.perf_counter()
         propagator = propagator_for(load_segmenter(model, device=device))
         objects = {
             frame: {int(value): labels == value for value in _values(labels)}
@@ -76,7 +106,7 @@ def propagate(
         areas = [one for frame, labels in known.items() for one in areas_on(frame, labels, {})]
         for frame, labels in known.items():
             write_labels(paths[frame], labels, folder.write)
-        written = 0
+        agreement: dict[int, float | None] = {}
         with progress(len(set(wanted) - set(known)), "propagating") as step:
             for found in propagator.propagate(frames, objects, wanted):
                 if found.frame in frames.broken:
@@ -87,12 +117,26 @@ def propagate(
                     labels[mask] = value
                 write_labels(paths[found.frame], labels, folder.write)
                 areas += areas_on(found.frame, labels, found.scores)
-                written += 1
+                agreement[found.frame] = min(found.scores.values(), default=None)
                 step("")
         about = opened.about
         folder.write(out / AREAS, area_table(areas, about.rate, about.spacing_mm))
+        card = {
+            "schema": 1,
+            "engine": propagator.model_id,
+            "source": str(loop),
+            "keyframes": {str(frame): str(path) for frame, path in places.items()},
+            "versions": versions(),
+            "seconds": round(time.perf_counter() - started, 3),
+            "frames": [
+                {"frame": frame, "agreement": None if score is None else round(score, 4)}
+                for frame, score in sorted(agreement.items())
+            ],
+            "failed": {str(frame): cause for frame, cause in sorted(frames.broken.items())},
+        }
+        folder.write(out / RUN_FILE, (json.dumps(card, indent=1) + "\n").encode())
     typer.echo(
-        f"{written} frames labelled from {len(known)}, {len(frames.broken)} failed; in {out}"
+        f"{len(agreement)} frames labelled from {len(known)}, {len(frames.broken)} failed; in {out}"
     )
     end_if_failed([f"{loop.name}: frame {n}: {cause}" for n, cause in frames.broken.items()])
 
@@ -117,6 +161,33 @@ def _labels(path: Path, frame: int, frames: Loop) -> LabelMap:
             f"--keyframe {frame}: the frame cannot be read ({frames.broken[frame]}); label another"
         )
     return labels
+
+
+def _only(labels: LabelMap, path: Path, wanted: Sequence[str]) -> LabelMap:
+    """The labels that were asked for, by number or by name; all where none was."""
+    import numpy as np
+
+    from ..io.labels import CLASSES_FILE, read_classes
+
+    if not wanted:
+        return labels
+    numbers = {int(one) for one in wanted if one.strip().isdecimal()}
+    names = {one.strip().casefold() for one in wanted if not one.strip().isdecimal()}
+    if names:
+        try:
+            classes = read_classes(path.parent / CLASSES_FILE)
+        except DatasetError as error:
+            raise PromptError(
+                f"--object {sorted(names)[0]!r}: a name needs a {CLASSES_FILE} beside {path} "
+                f"({error}); give the label's number instead"
+            ) from error
+        found = {one.name.casefold(): one.class_id for one in classes}
+        if missing := sorted(names - set(found)):
+            raise PromptError(
+                f"--object {missing[0]!r}: {path.parent / CLASSES_FILE} has {', '.join(found)}"
+            )
+        numbers |= {found[name] for name in names}
+    return np.where(np.isin(labels, sorted(numbers)), labels, 0).astype(labels.dtype)
 
 
 def _values(labels: LabelMap) -> list[int]:

@@ -767,7 +767,7 @@ class RunFile:
         self._out = out
         self._request = request
         self._files = files
-        self._versions = _versions()
+        self._versions = versions()
         self._started_at = datetime.now(UTC).isoformat(timespec="seconds")
         self._started = self._saved = time.perf_counter()
 
@@ -876,7 +876,8 @@ def _summary(card: dict[str, Any]) -> str:
     return f"'{text}'" if text else "boxes and points"
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """The versions of what a run depends on; "absent" where it is not installed."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:

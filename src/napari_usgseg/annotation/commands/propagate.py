@@ -18,6 +18,7 @@ import numpy as np
 from ...core.types import BoolArray, FrameObjects, Prompts
 from ...io.labels import Labelling, LabelMap, class_of, instance_of, values_in
 from ...project.records import ImageProposal, ImageState, ProposedObject
+from ...segmentation.propagation.reach import EVERYWHERE, Reach
 from ...segmentation.propose import Proposal, as_logits
 from .. import regions
 from ..state import Refused
@@ -75,6 +76,7 @@ def plan(
     here: int,
     labels_of: Callable[[int], LabelMap],
     within: range | None = None,
+    reach: Reach = EVERYWHERE,
 ) -> Plan:
     """The run that is due in a loop.
 
@@ -83,6 +85,7 @@ def plan(
         here: the frame that is shown; where a person has a part in none, it is what to begin from.
         labels_of: the label map (H, W) that a frame would have if it were accepted now.
         within: the frames that may be gone to; None is all.
+        reach: how far from the frames that a person has a part in, and which way.
 
     Raises:
         Refused: there is nothing to propagate, or nowhere to.
@@ -97,11 +100,13 @@ def plan(
         return keys[frame]
 
     fixed = [frame for frame, standing in enumerate(standings) if standing.is_fixed] or [here]
-    points = set(fixed)
+    points, near = set(fixed), reach.frames(fixed, len(standings))
     wanted: list[int] = []
     came_from: dict[int, dict[int, str]] = {}
     for frame, standing in enumerate(standings):
-        if frame in points or not standing.is_open or (within and frame not in within):
+        if frame in points or not standing.is_open or frame not in near:
+            continue
+        if within and frame not in within:
             continue
         at = bisect(fixed, frame)
         around = {key: key_of(key) for key in fixed[max(at - 1, 0) : at + 1]}

@@ -20,6 +20,7 @@ from ...jobs import Lane, Scope, inference
 from ...jobs.inference import Propagated
 from ...project.project import LabelStore
 from ...project.records import PROPAGATE, Edit, ImageProposal, ImageState
+from ...segmentation.propagation.reach import EVERYWHERE, Reach
 from ..commands import propagate
 from ..commands.accept import merged
 from ..commands.propagate import Plan, Standing
@@ -78,13 +79,18 @@ class Propagation:
         self.run: Run | None = None
         document.opened.connect(self._on_opened)
 
-    def propagate(self, within: range | None = None) -> None:
+    def propagate(
+        self,
+        within: range | None = None,
+        reach: Reach = EVERYWHERE,
+    ) -> None:
         """Carry what is on the keyframes to the frames around them, in the background.
 
         What a person accepted, drew or has a part in stays. Undo takes a whole run back.
 
         Args:
             within: the frames to go to; None is all.
+            reach: how far from the keyframes, and which way.
         """
         document = self._document
         document.flush()
@@ -106,6 +112,7 @@ class Propagation:
                 settings.labelling,
                 settings.overwrite,
                 within or range(len(frames)),
+                reach,
                 lane=Lane.FILES,
                 key=PROPAGATE,
                 scope=Scope.FOLDER,
@@ -257,6 +264,7 @@ def plan_of(
     labelling: Labelling,
     overwrite: bool,
     within: range,
+    reach: Reach,
 ) -> Plan | str:
     """The run that is due in a loop, or a sentence that says why there is none."""
     if len({record.size_hw for record in frames}) > 1:
@@ -267,7 +275,7 @@ def plan_of(
 
     standings = [standing_of(store, record) for record in frames]
     try:
-        return propagate.plan(standings, here, labels_of, within)
+        return propagate.plan(standings, here, labels_of, within, reach)
     except (Refused, FileError) as error:
         return str(error)
 

@@ -9,10 +9,11 @@ from typing import Any
 from napari.viewer import Viewer
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QPainter, QPixmap, QPolygonF
-from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QSizePolicy, QSpinBox, QVBoxLayout, QWidget
 
 from ...annotation.session import AnnotationSession
 from ...project.records import ImageState
+from ...segmentation.propagation.reach import Direction, Reach
 from .. import keys
 from ..keys import explain
 from ..parts import button, one_line, row
@@ -38,6 +39,15 @@ ACCEPTS = (
     "Accept what is proposed on the marked frames, or on all; one step of undo. Shift+drag on the "
     "bar marks frames."
 )
+REACHES = (
+    "How far to propagate from each keyframe: so many frames, or all (0), on both sides of it, "
+    "forward or backward."
+)
+DIRECTIONS = {
+    "both ways": Direction.BOTH,
+    "forward": Direction.FORWARD,
+    "backward": Direction.BACKWARD,
+}
 HEIGHT, KEYFRAME = 30, 6
 """Of the bar, and of that by which keyframes stand out, in pixels."""
 
@@ -210,6 +220,13 @@ class LoopStrip(QWidget):
         self.unsure = explain(button("Unsure", "", loops.go_to_least_sure), "least sure frame")
         self.where = one_line()
         self.propagate = explain(button("Propagate", "", self.toggle_propagation), "propagate")
+        self.reach, self.direction = QSpinBox(), QComboBox()
+        self.reach.setRange(0, 9999)
+        self.reach.setSpecialValueText("all frames")
+        self.reach.setPrefix("next ")
+        self.reach.setToolTip(REACHES)
+        self.direction.addItems(list(DIRECTIONS))
+        self.direction.setToolTip(REACHES)
         self.accept = button("Accept all", ACCEPTS, self._accept)
         self.areas = button(
             "Areas...", "The area of each label over time, and as CSV.", self._measure
@@ -219,7 +236,7 @@ class LoopStrip(QWidget):
         layout.setSpacing(2)
         layout.addWidget(self.bar)
         ways = (self.before, self.play, self.after, self.unsure)
-        deeds = (self.areas, self.propagate, self.accept)
+        deeds = (self.areas, self.propagate, self.reach, self.direction, self.accept)
         layout.addLayout(row(*ways, self.where, *deeds, stretch=len(ways)))
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._timer = QTimer(self)
@@ -306,7 +323,9 @@ class LoopStrip(QWidget):
         if propagation.is_running:
             propagation.stop()
         else:
-            propagation.propagate(self.bar.marks or None)
+            way = DIRECTIONS[self.direction.currentText()]
+            reach = Reach(self.reach.value() or None, way)
+            propagation.propagate(self.bar.marks or None, reach)
 
     def _measure(self) -> None:
         AreasDialog(self._session, self).show()
