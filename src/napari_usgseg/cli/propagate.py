@@ -187,7 +187,9 @@ def _only(labels: LabelMap, path: Path, wanted: Sequence[str]) -> LabelMap:
                 f"--object {missing[0]!r}: {path.parent / CLASSES_FILE} has {', '.join(found)}"
             )
         numbers |= {found[name] for name in names}
-    return np.where(np.isin(labels, sorted(numbers)), labels, 0).astype(labels.dtype)
+    kept = labels.copy()
+    kept[~np.isin(labels, sorted(numbers))] = 0
+    return kept
 
 
 def _values(labels: LabelMap) -> list[int]:

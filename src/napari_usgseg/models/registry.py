@@ -226,6 +226,9 @@ _SAM1 = [
     )
 ]
 
+# EdgeTAM (arXiv 2501.07256): a light SAM 2, which remembers the frames of a loop too.
+_EDGETAM = Model("edgetam", "segmenter", WEIGHTS_FILE, "yonigozlan/EdgeTAM-hf", 56, (CONFIG_FILE,))
+
 _DINO_FILES = (CONFIG_FILE, "preprocessor_config.json", "tokenizer.json")
 _DINO = [
     Model(f"grounding-dino-{size}", "detector", WEIGHTS_FILE,
@@ -242,6 +245,7 @@ SEGMENTERS = {
         Model("nano", "segmenter", "nano-segmenter.safetensors", licence="see MODEL_CARD.md"),
         *_SAM2,
         *(_OPENVINO if find_spec("openvino") is not None else ()),
+        _EDGETAM,
         *_SAM1,
     )
 }
@@ -298,8 +302,8 @@ def load_segmenter(name: str | Path = "nano", device: str = "cpu") -> Segmenter:
         name: "nano", "sam2.1-hiera-tiny|small|base-plus|large" (arXiv 2408.00714), a
             ``.safetensors`` file that ``usgseg train nano-segmenter`` wrote, an official SAM 2.1
             checkpoint (``.pt``), "sam-vit-base|large|huge" (SAM's first version, arXiv 2304.02643),
-            "medsam-vit-base" (arXiv 2304.12306), or a folder with such a model in transformers'
-            format (or the ``model.safetensors`` in it).
+            "medsam-vit-base" (arXiv 2304.12306), "edgetam" (arXiv 2501.07256), or a folder with
+            such a model in transformers' format (or the ``model.safetensors`` in it).
             "@openvino" after a SAM 2.1's name or file encodes with OpenVINO, faster on a CPU.
         device: "cpu", "cuda", "cuda:1", ..., or "auto" for a GPU where there is one; OpenVINO
             always runs on the CPU.
@@ -326,9 +330,13 @@ def _load_segmenter(name: str | Path, device: str) -> SamSegmenter:
     if not path.exists():
         raise _unknown(str(name), "segmenter, file or folder", SEGMENTERS)
     # Of a model with a name the kind is known, so that a damaged config.json is said to be that.
-    is_sam1 = path.name == WEIGHTS_FILE and (
-        model is not None or checkpoints.model_type_of(path.parent) == "sam"
-    )
+    folder = path.parent if path.name == WEIGHTS_FILE else path
+    kind = checkpoints.model_type_of(folder)
+    if model is _EDGETAM or (model is None and kind == "edgetam_video"):
+        from .sam.edgetam import load_edgetam
+
+        return load_edgetam(folder, device, model.name if model else None)
+    is_sam1 = path.name == WEIGHTS_FILE and (model is not None or kind == "sam")
     if is_sam1 or path.is_dir():
         from .sam.sam1 import load_sam1
 

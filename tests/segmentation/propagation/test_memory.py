@@ -15,6 +15,7 @@ from napari_usgseg.core.errors import ModelError
 from napari_usgseg.jobs import Lane, inference
 from napari_usgseg.jobs.loaded_models import LoadedModels
 from napari_usgseg.models.sam.sam import SamSegmenter, to_pixels
+from napari_usgseg.models.sam.sam1 import Sam1Net, Sam1Segmenter
 from napari_usgseg.models.sam.sam2 import SAM2_VARIANTS, Sam2Net, build_sam2
 from napari_usgseg.phantoms.loop import make_phantom_loop
 from napari_usgseg.segmentation.propagation import memory, propagator_for
@@ -175,7 +176,7 @@ def test_only_frames_that_a_later_one_looks_at_are_remembered(loop, networks, mo
         return track(**given)
 
     monkeypatch.setattr(sam, "track_step", noted)
-    monkeypatch.setattr(MemoryPropagator, "_reach", 4)
+    monkeypatch.setattr(memory.Sam2Track, "_reach", 4)
     keyframes = {0: {1: next(iter(objects.values()))[0]}}
     assert len(list(propagator.propagate(frames, keyframes, range(12)))) == 11
     assert kept == [0, 1, 2, 3, *[4] * 7]
@@ -186,11 +187,11 @@ def test_of_many_keyframes_each_interval_has_those_around_it(loop, networks, mon
     monkeypatch.setattr(memory, "MOST_KEYFRAMES", 2)
     told = []
     propagator = MemoryPropagator(networks[0])
-    tell = propagator._told
+    tell = memory.Sam2Track.tell
     monkeypatch.setattr(
-        propagator,
-        "_told",
-        lambda features, key, mask: told.append(key) or tell(features, key, mask),
+        memory.Sam2Track,
+        "tell",
+        lambda track, key, masks: told.append(key) or tell(track, key, masks),
     )
     first, second = objects
     keyframes = {key: {first: objects[first][key]} for key in (0, 3, 9)}
@@ -209,6 +210,19 @@ def test_a_segmenter_without_a_memory_gets_the_flow(networks):
     assert isinstance(propagator_for(networks[0]), MemoryPropagator)
     with pytest.raises(ModelError, match="no memory"):
         MemoryPropagator(nano)
+
+
+def test_sam_of_the_first_version_as_medsam_gets_the_flow():
+    from transformers import SamConfig, SamModel
+
+    small = {"hidden_size": 32, "num_hidden_layers": 1, "image_size": 64, "num_attention_heads": 2}
+    config = SamConfig(
+        vision_config=small | {"output_channels": 32, "num_pos_feats": 16},
+        prompt_encoder_config={"hidden_size": 32, "image_size": 64},
+        mask_decoder_config={"hidden_size": 32, "mlp_dim": 32, "num_attention_heads": 2},
+    )
+    segmenter = Sam1Segmenter(Sam1Net(SamModel(config)), "sam")
+    assert isinstance(propagator_for(segmenter), FlowPropagator)
 
 
 def test_the_job_of_a_window_tells_what_the_memory_finds(networks, loop, tmp_path):

@@ -273,6 +273,10 @@ class SamSegmenter:
         features.update({f"high_res_{level}": tensor for level, tensor in enumerate(high_res)})
         return ImageEmbedding(image_id, self.model_id, image.shape[:2], features, covered)
 
+    def pixels(self, image: NDArray[np.uint8]) -> Tensor:
+        """What the network sees of an image: normalised pixels (1, 3, S, S)."""
+        return self._on_square(image)[0]
+
     def _on_square(self, image: NDArray[np.uint8]) -> tuple[Tensor, tuple[float, float]]:
         """Normalised pixels (1, 3, S, S), and the share of them that the image covers."""
         return to_pixels(image, self._net.image_size), WHOLE

@@ -38,13 +38,15 @@ RENAMED = (
     (r"^upscale_conv2\.", "output_upscaling.3."),
     (r"\.layer_norm_final_attn\.", ".norm_final_attn."),
     (r"\.layer_norm(\d)\.", r".norm\1."),
-    (r"\.mlp\.lin1\.", ".mlp.layers.0."),
-    (r"\.mlp\.lin2\.", ".mlp.layers.1."),
+    (r"\.o_proj\.", ".out_proj."),
+    (r"\.mlp\.(lin1|proj_in)\.", ".mlp.layers.0."),
+    (r"\.mlp\.(lin2|proj_out)\.", ".mlp.layers.1."),
 )
 """transformers' names of the prompt encoder's and mask decoder's tensors, and ``sam2``'s."""
 
 PERCEPTRON = re.compile(
-    r"^(output_hypernetworks_mlps\.\d+|iou_prediction_head)\.(proj_in|proj_out|layers\.\d+)\.(\w+)$"
+    r"^(output_hypernetworks_mlps\.\d+|iou_prediction_head|pred_obj_score_head)"
+    r"\.(proj_in|proj_out|layers\.\d+)\.(\w+)$"
 )
 """transformers keeps a perceptron's first and last layer apart from those between."""
 
@@ -129,7 +131,7 @@ def _prompt_encoder(model: Any) -> nn.Module:
     config = model.config.prompt_encoder_config
     grid, side = (int(config.image_embedding_size),) * 2, (int(config.image_size),) * 2
     made = PromptEncoder(config.hidden_size, grid, side, config.mask_input_channels)
-    return _filled(made, model.prompt_encoder)
+    return filled(made, model.prompt_encoder.state_dict())
 
 
 def _mask_decoder(model: Any) -> nn.Module:
@@ -154,13 +156,13 @@ def _mask_decoder(model: Any) -> nn.Module:
         iou_head_depth=config.iou_head_depth,
         iou_head_hidden_dim=config.iou_head_hidden_dim,
     )
-    return _filled(made, model.mask_decoder)
+    return filled(made, model.mask_decoder.state_dict())
 
 
-def _filled(made: nn.Module, source: nn.Module) -> nn.Module:
-    """``made`` with the weights of ``source``, every one in its place."""
-    state = source.state_dict()
-    made.load_state_dict({_renamed(name, state): value for name, value in state.items()})
+def filled(made: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
+    """``made``, of the ``sam2`` package, with transformers' tensors, shared and not copied."""
+    renamed = {_renamed(name, state): value for name, value in state.items()}
+    made.load_state_dict(renamed, assign=True)
     return made
 
 
