@@ -4,7 +4,10 @@
 
 DATA holds ``hip`` and ``dltrack_apo`` in the layout of ``docs/format.md``. A person clicks at the
 two ends of each piece of a label, which are the ends of the longest way through its middle; the
-band is as wide as the piece is on the mean, or as all of its label are (their median).
+band is as wide as the piece is on the mean (its area by the pixels of its middle line), or as all
+of its label are (their median). "Learned" is what a person meets who
+labels the images in their order: each trace is like the bands accepted before it (of the last
+sixty), never like its own or a later one; with its own width, then with theirs.
 """
 
 from __future__ import annotations
@@ -17,28 +20,25 @@ from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
-from skimage.graph import MCP
 from skimage.morphology import skeletonize
 
-from napari_usgseg.core.geometry import components, stroke_mask
+from napari_usgseg.core.geometry import components
 from napari_usgseg.core.metrics import dice
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
-from napari_usgseg.segmentation.trace import trace
+from napari_usgseg.segmentation.trace import (
+    Band,
+    BandHabit,
+    ends_of,
+    measure_band,
+    trace,
+    trace_mask,
+)
 
 LABELS = (("hip", 1, "ilium"), ("dltrack_apo", 1, "aponeurosis"))
-SHORTEST = 15
-"""A piece whose middle has fewer pixels is no line."""
+BEFORE = 60
 OFF = 8.0
 FRAME_HW = (600, 800)
-
-
-def farthest(skeleton: np.ndarray, start: tuple[int, int]) -> tuple[tuple[int, int], float]:
-    """The pixel of a skeleton that is farthest from another along it, and how far."""
-    costs, _ = MCP(np.where(skeleton, 1.0, np.inf)).find_costs([start])
-    reached = np.where(np.isfinite(costs), costs, -1)
-    row, column = np.unravel_index(int(reached.argmax()), reached.shape)
-    return (int(row), int(column)), float(reached.max())
 
 
 def pieces(folder: Path, value: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, float]]:
@@ -46,12 +46,10 @@ def pieces(folder: Path, value: int) -> Iterator[tuple[np.ndarray, np.ndarray, n
     for file in sorted((folder / "masks").glob("*.png")):
         image = read_image(folder / "images" / file.name)
         for mask in components(read_labels(file) == value):
-            skeleton = skeletonize(mask)
-            first, _ = farthest(skeleton, tuple(np.argwhere(skeleton)[0]))
-            last, length = farthest(skeleton, first)
-            if length >= SHORTEST:
-                ends = np.array([first[::-1], last[::-1]], float)
-                yield image, mask, ends, mask.sum() / length
+            if (found := ends_of(mask)) is not None:
+                ends, _ = found
+                steps = skeletonize(mask).sum()
+                yield image, mask, ends, mask.sum() / steps
 
 
 def main() -> None:
@@ -59,21 +57,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     data = parser.parse_args().data
-    print("| line | pieces | its own width | ends 8 px off | one width for all |")
-    print("|---|---|---|---|---|")
+    print(
+        "| line | pieces | its own width | ends 8 px off | one width for all "
+        "| learned | learned, width too |"
+    )
+    print("|---|---|---|---|---|---|---|")
     for name, value, title in LABELS:
         found = list(pieces(data / name, value))
         median = statistics.median(width for *_, width in found)
         rng = np.random.default_rng(0)
-        scores: tuple[list[float], ...] = ([], [], [])
+        scores: tuple[list[float], ...] = ([], [], [], [], [])
+        accepted: list[Band] = []
         for image, mask, ends, width in found:
             angle = rng.uniform(0, 2 * np.pi, 2)
             off = ends + OFF * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-            for into, points, wide in zip(
-                scores, (ends, off, ends), (width, width, median), strict=True
+            habit = BandHabit(tuple(accepted[-BEFORE:])) if accepted else None
+            for into, points, wide, like in zip(
+                scores,
+                (ends, off, ends, ends, ends),
+                (width, width, median, width, habit.width if habit else median),
+                (None, None, None, habit, habit),
+                strict=True,
             ):
-                drawn = stroke_mask(trace(image, points, wide), wide, mask.shape)
-                into.append(dice(drawn, mask))
+                into.append(dice(trace_mask(image, points, wide, habit=like), mask))
+            band = measure_band(image, mask)
+            if band is not None:
+                accepted.append(band)
         means = " | ".join(f"{np.mean(each):.3f}" for each in scores)
         print(f"| {title} | {len(found)} | {means} |")
     frame = ndimage.gaussian_filter(np.random.default_rng(0).uniform(0, 255, FRAME_HW), 3)

@@ -272,6 +272,12 @@ def test_a_bright_line_is_segmented_from_points_along_it():
     assert dice(mask, image > 0) > 0.9
     with pytest.raises(PromptError, match="one at each end"):
         us.segment_trace(image, [(10, 30)], 5)
+    with pytest.raises(PromptError, match="without a width"):
+        us.segment_trace(image, [(10, 30), (79, 30)])
+    above = np.zeros(image.shape, bool)
+    above[22:30, 10:80] = True
+    found = us.segment_trace(image, [(10, 30), (79, 30)], like=[(image, above)])
+    assert dice(found, above) > 0.85
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .core.errors import PromptError
-from .core.geometry import stroke_mask
 from .core.types import BoolArray, FloatArray, ImageEmbedding, Prompts, Region, TextPrompt
 from .effort.efforts import about_the_work
 from .io.export import ExportReport
@@ -35,7 +34,7 @@ from .segmentation.field_of_view import (
 )
 from .segmentation.postprocess import PostprocessSettings
 from .segmentation.propose import Proposal, Proposals, propose_prompts, propose_text
-from .segmentation.trace import trace
+from .segmentation.trace import BandHabit, measure_band, trace_mask
 
 
 def segment_text(
@@ -163,7 +162,12 @@ def segment_prompts(
 
 
 def segment_trace(
-    image: NDArray[Any], points: ArrayLike, width: float, *, dark: bool = False
+    image: NDArray[Any],
+    points: ArrayLike,
+    width: float | None = None,
+    *,
+    dark: bool = False,
+    like: Iterable[tuple[NDArray[Any], ArrayLike]] = (),
 ) -> BoolArray:
     """Segment a thin bright line, such as a bone's surface, from points along it; no model asked.
 
@@ -174,23 +178,30 @@ def segment_trace(
         image: (H, W, 3) RGB uint8, as for ``segment_text``.
         points: (N, 2) as (x, y) in pixels, N >= 2: both ends, and what it goes through in between;
             one outside of the image is moved to its edge.
-        width: of the band, in pixels.
+        width: of the band, in pixels; None takes the median of ``like``.
         dark: the line is darker than what is around it, not brighter.
+        like: images and masks (H, W) of bands of this kind that are right already; the new one lies
+            as far beside the brightest line as they do. Masks that are no bands count for nothing.
 
     Returns:
         The mask (H, W) bool.
 
     Raises:
         PromptError: there are fewer than two points, one is no (x, y), or the width is not
-            above 0, or more than the image's longer side.
+            above 0, or more than the image's longer side; or there is none, and no band in
+            ``like``.
         ImageReadError: ``image`` has another shape or type.
     """
     pixels = to_rgb_uint8(image)
-    height, columns = pixels.shape[:2]
-    if width > max(height, columns):
-        raise PromptError(f"a trace is {width:g} pixels wide, its image {columns} x {height}")
-    line = trace(pixels, _numbers(points, "points"), width, dark)
-    return stroke_mask(line, width, (height, columns))
+    bands = (measure_band(to_rgb_uint8(seen), np.asarray(mask, bool)) for seen, mask in like)
+    found = tuple(band for band in bands if band is not None)
+    habit = BandHabit(found) if found else None
+    if width is None and habit is None:
+        raise PromptError("a trace without a width: give one, or bands that it is to be like")
+    if width is None and habit is not None:
+        width = habit.width
+    assert width is not None
+    return trace_mask(pixels, _numbers(points, "points"), width, dark, habit)
 
 
 def export(

@@ -9,6 +9,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from napari_usgseg.core.geometry import stroke_mask
 from napari_usgseg.core.metrics import dice
 from napari_usgseg.io.datasets import read_splits
 from napari_usgseg.io.images import read_image
@@ -17,6 +18,8 @@ from napari_usgseg.io.outputs import RECORD_FILE
 from napari_usgseg.segmentation.batch import alone_in
 from tests.support.dicom import ENCODERS, write_dicom
 
+ACROSS = np.arange(20, 180, dtype=np.float32)
+ARC = np.stack([ACROSS, np.round(60 + 20 * np.sin(ACROSS / 30))], axis=1)
 SPLITS = Path(__file__).resolve().parents[2] / "benchmarks" / "splits.json"
 
 
@@ -45,6 +48,60 @@ def test_points_with_a_box_are_one_object_that_the_phrase_names(
     (entry,) = json.loads((out / "run.json").read_text())["request"]["objects"]
     assert entry["points"] == [[30, 30, 1], [6, 6, 0]]
     assert [c.name for c in read_classes(out / "classes.json")] == ["cyst"]
+
+
+@pytest.fixture
+def bone(tmp_path) -> Path:
+    """An image with a bright arc 9 pixels wide, from (20, 60) to (180, 60)."""
+    folder = tmp_path / "bones"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    values = np.where(stroke_mask(ARC, 9, (120, 200)), 180.0, 40.0)
+    grey = np.clip(values * rng.gamma(8, 1 / 8, values.shape), 0, 255).astype(np.uint8)
+    Image.fromarray(grey).save(folder / "hip.png")
+    return folder
+
+
+def test_a_trace_is_an_object_beside_a_box_and_the_phrases_name_them(
+    usgseg, bone, tmp_path, checkpoint
+):
+    out = tmp_path / "out"
+    ends = f"{ARC[0, 0]:g},{ARC[0, 1]:g} {ARC[-1, 0]:g},{ARC[-1, 1]:g}"
+    asked = ("segment", bone, "--text", "cyst, ilium", "--box", "5,90,30,115", "--trace", ends,
+             "--width", "9", "--out", out, "--model", checkpoint)  # fmt: skip
+    assert usgseg(*asked).code == 0
+    found = read_labels(out / "hip.png") == 2
+    assert dice(found, stroke_mask(ARC, 9, found.shape)) > 0.88
+    assert [c.name for c in read_classes(out / "classes.json")] == ["cyst", "ilium"]
+    _, entry = json.loads((out / "run.json").read_text())["request"]["objects"]
+    assert entry == {"trace": [list(map(float, ARC[0])), list(map(float, ARC[-1]))], "width": 9.0}
+    assert "kept" in usgseg(*asked).out
+    wider = [*asked[:-6], "--width", "12", *asked[-4:]]
+    assert usgseg(*wider).code == 1, "another request"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--trace", "1,2 3,4"), "--width"),
+        (("--width", "5", "--box", "1,2,30,40"), "--trace"),
+        (("--trace", "1,2", "--width", "5"), "both ends"),
+        (("--trace", "1,2 3", "--width", "5"), "x,y x,y"),
+        (("--trace", "1,2 nan,4", "--width", "5"), "x,y x,y"),
+    ],
+)
+def test_a_trace_that_is_none_is_refused_in_one_line(usgseg, bone, tmp_path, given, said):
+    outcome = usgseg("segment", bone, *given, "--out", tmp_path / "out")
+    assert outcome.code == 1
+    assert len(outcome.err_lines) == 1
+    assert said in outcome.err_lines[0]
+
+
+def test_a_trace_that_leaves_an_image_is_named_for_it(usgseg, bone, tmp_path, checkpoint):
+    outcome = usgseg("segment", bone, "--trace", "5,5 900,5", "--width", "5", "--out",
+                     tmp_path / "out", "--model", checkpoint)  # fmt: skip
+    assert outcome.code == 3
+    assert "hip.png: point 900,5 is outside" in outcome.err
 
 
 def test_bad_files_among_good_ones_are_named_and_give_code_3(usgseg, images, tmp_path, checkpoint):

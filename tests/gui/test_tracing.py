@@ -146,3 +146,24 @@ def test_a_trace_of_one_point_says_what_is_missing(bone):
     double_click(bone, *BONE[0])
     assert not bone.session.proposal.objects
     assert "Click at one end" in bone.widget.status.text()
+
+
+def test_a_trace_is_as_wide_as_those_accepted_and_lies_as_far_beside_the_line(bone):
+    """The first band is drawn 4 pixels above the bone, and wider than it is."""
+    from qtpy.QtCore import Qt
+
+    session, above = bone.session, BONE - [0, 4]
+    session.painting.stroke(above, 15)
+    bone.press(Qt.Key.Key_G)
+    bone.settle()
+    bone.press(Qt.Key.Key_F2)
+    bone.settle()
+    assert session.record.path.name == "b.png"
+    bone.wait(lambda: bone.widget.tools.width != WIDTH)
+    assert abs(bone.widget.tools.width - 15) <= 1
+    bone.click(*BONE[3])
+    double_click(bone, *BONE[-4])
+    (item,) = session.proposal.objects
+    found = dice(item.proposal.mask, stroke_mask(above, 15, SIZE_HW))
+    assert found > 0.92
+    assert found > dice(item.proposal.mask, stroke_mask(BONE, 15, SIZE_HW)) + 0.1

@@ -394,7 +394,7 @@ def test_boxes_need_no_detector_and_each_is_an_object(images, tmp_path, plain_se
 
 
 def test_an_empty_request_is_refused(images, tmp_path, plain_segmenter):
-    with pytest.raises(PromptError, match="a phrase, a box or a point"):
+    with pytest.raises(PromptError, match="a phrase, a box, a point or a trace"):
         _run(images, tmp_path / "out", plain_segmenter, None, BatchRequest())
 
 

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from napari_usgseg.core.errors import PromptError
 from napari_usgseg.core.geometry import stroke_mask
 from napari_usgseg.core.metrics import dice
-from napari_usgseg.segmentation.trace import Trace, trace
+from napari_usgseg.segmentation.trace import (
+    BandHabit,
+    Trace,
+    ends_of,
+    measure_band,
+    trace,
+    trace_mask,
+)
 
 SIZE_HW = (240, 320)
 ACROSS = np.arange(20, 300, dtype=np.float32)
@@ -91,3 +98,44 @@ def test_any_points_of_any_image_make_a_line_within_reach_of_the_image(size_hw, 
     limit = np.array([size_hw[1] - 1, size_hw[0] - 1])
     assert (line >= -4).all()
     assert (line <= limit + 4).all()
+
+
+@pytest.mark.parametrize("beside", [-5, 0, 5])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_trace_lies_beside_the_ridge_as_the_accepted_bands_do(beside, turned):
+    image, drawn = picture(ARC, 9), ARC + np.array([0, beside], np.float32)
+    if turned:  # an upright line, which goes from its upper end to its lower one
+        image, drawn = np.ascontiguousarray(image.swapaxes(0, 1)), drawn[:, ::-1]
+    size = image.shape[:2]
+    truth = stroke_mask(drawn, 11, size)
+    band = measure_band(image, truth)
+    assert band is not None
+    habit = BandHabit((band,))
+    ends = [tuple(drawn[5]), tuple(drawn[-5])]
+    for points in (ends, ends[::-1]):
+        found = trace_mask(image, points, habit.width, habit=habit)
+        assert dice(found, truth) > 0.9
+
+
+def test_the_width_of_a_class_is_the_median_of_its_bands():
+    image = picture(ARC, 9)
+    bands = [measure_band(image, stroke_mask(ARC, width, SIZE_HW)) for width in (5, 9, 21)]
+    assert BandHabit(tuple(bands)).width == pytest.approx(9, abs=1)
+
+
+def test_blobs_dots_and_nothing_are_no_bands():
+    rows, columns = np.ogrid[: SIZE_HW[0], : SIZE_HW[1]]
+    disc = (rows - 120) ** 2 + (columns - 160) ** 2 <= 60**2
+    dot = (rows - 120) ** 2 + (columns - 160) ** 2 <= 2**2
+    for mask in (disc, dot, np.zeros(SIZE_HW, bool), np.ones(SIZE_HW, bool)):
+        assert ends_of(mask) is None
+        assert measure_band(picture(ARC, 9), mask) is None
+
+
+def test_a_path_takes_no_long_way_through_what_is_bright_all_over():
+    """Below a faint line there is a brighter area without a line in it."""
+    line = np.stack([ACROSS, np.full_like(ACROSS, 60)], axis=1)
+    image = np.where(stroke_mask(line, 7, SIZE_HW), 120, 40).astype(np.uint8)
+    image[110:230] = 170
+    found = trace(image, [tuple(line[0]), tuple(line[-1])], 7)
+    assert np.abs(found[:, 1] - 60).max() < 5

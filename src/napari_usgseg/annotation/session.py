@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from ..io.labels import Labelling, LabelMap, values_in
 from ..jobs import Lane, Scope, files, inference
+from .band_habits import BandHabits
 from .commands import accept, classes, objects, paint
 from .document import AnnotationDocument
 from .learners.adapter_tuning import AdapterTuning
@@ -62,6 +63,7 @@ class AnnotationSession(AnnotationDocument):
         self.editing = Editing(self, self.navigation)
         self.objects = Objects(self)
         self.painting = Painting(self)
+        self.band_habits = BandHabits(self)
         self.overview = Overview(self)
         self.loops = Loops(self, self.navigation, self.overview)
         self.propagation = Propagation(self, self.loops)

@@ -198,6 +198,23 @@ def parse_point(text: str) -> tuple[float, float, int]:
         ) from None
 
 
+def parse_trace(text: str) -> tuple[tuple[float, float], ...]:
+    """``x,y x,y ...`` in pixels, two points or more.
+
+    Raises:
+        PromptError: not of this form.
+    """
+    try:
+        points = tuple((_pixel(x), _pixel(y)) for x, y in (at.split(",") for at in text.split()))
+        if len(points) < 2:
+            raise ValueError
+    except ValueError:
+        raise PromptError(
+            f'--trace {text!r}: expected "x,y x,y ..." in pixels, both ends of the line at least'
+        ) from None
+    return points
+
+
 def _pixel(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):

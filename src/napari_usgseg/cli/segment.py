@@ -19,12 +19,14 @@ from .common import (
     end_if_failed,
     parse_box,
     parse_point,
+    parse_trace,
     progress,
 )
 
 if TYPE_CHECKING:
     from ..core.types import Prompts
     from ..io.search import FoundImages
+    from ..segmentation.trace import TracePrompt
 
 TO_SEARCH = "--recursive searches them too"
 
@@ -45,6 +47,17 @@ def segment(
         list[str] | None,
         typer.Option(metavar="X,Y[,-]", help="A pixel on the object, with ,- off it; repeatable."),
     ] = None,
+    trace: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar='"X,Y X,Y ..."',
+            help="Points along a thin bright line (bone, fascia), both ends at least; repeatable.",
+        ),
+    ] = None,
+    width: Annotated[
+        float | None, typer.Option(min=1, help="Of the bands along traces, in pixels.")
+    ] = None,
+    dark: Annotated[bool, typer.Option(help="Traces follow dark lines, not bright ones.")] = False,
     ppn: Annotated[
         Path | None,
         typer.Option(help="Folder of a prompt predictor: its classes, without any prompt."),
@@ -83,9 +96,9 @@ def segment(
 ) -> None:
     """Find what a phrase names, what boxes and points show, or what a PPN has learned, as PNGs.
 
-    A box or points say where the object is; --text then only names it: one phrase all of them,
-    several each its own, first to first. The same request goes on where an earlier one was
-    interrupted.
+    A box, points or a trace say where the object is; --text then only names it: one phrase all of
+    them, several each its own, first to first (traces come last). The same request goes on where
+    an earlier one was interrupted.
     """
     from ..core.types import TextPrompt
     from ..models.grounding.phrases import wanted_phrases
@@ -94,13 +107,15 @@ def segment(
     from ..segmentation.postprocess import PostprocessSettings
 
     several = text is not None and len(wanted_phrases(text, "--text")) > 1
-    objects = _objects(
-        [parse_box(b) for b in box or ()], [parse_point(p) for p in point or ()], several
+    boxes, points = [parse_box(b) for b in box or ()], [parse_point(p) for p in point or ()]
+    objects: tuple[Prompts | TracePrompt, ...] = (
+        *_objects(boxes, points, several),
+        *_traces(trace or (), width, dark),
     )
     if text is None and not objects and ppn is None:
-        raise PromptError("nothing to look for: give --text, --box, --point or --ppn")
+        raise PromptError("nothing to look for: give --text, --box, --point, --trace or --ppn")
     if ppn is not None and (text is not None or objects):
-        raise PromptError("--ppn needs no prompt: leave --text, --box and --point out")
+        raise PromptError("--ppn needs no prompt: leave --text, --box, --point and --trace out")
     found = _find_images(inputs, recursive)
     steps: dict[str, Any] = {
         "keep": keep,
@@ -192,6 +207,19 @@ def _objects(
             )
         return tuple(Prompts(coords[i : i + 1], labels[i : i + 1]) for i in range(len(points)))
     return (Prompts(coords, labels),) if points else ()
+
+
+def _traces(given: Sequence[str], width: float | None, dark: bool) -> tuple[TracePrompt, ...]:
+    """Each trace is an object; all are of one width."""
+    from ..segmentation.trace import TracePrompt
+
+    if not given:
+        if width is not None or dark:
+            raise PromptError("--width and --dark are of a --trace: give its points too")
+        return ()
+    if width is None:
+        raise PromptError("--trace without --width: say how many pixels wide the band is")
+    return tuple(TracePrompt(parse_trace(text), width, dark) for text in given)
 
 
 def _find_images(inputs: Sequence[Path], recursive: bool) -> FoundImages:

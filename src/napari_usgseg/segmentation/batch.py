@@ -36,7 +36,7 @@ from typing import Any, Literal
 
 import numpy as np
 from filelock import FileLock, Timeout
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from ..core.errors import (
@@ -47,7 +47,7 @@ from ..core.errors import (
     UsgsegError,
     readable,
 )
-from ..core.geometry import box_within
+from ..core.geometry import box_within, mask_to_box
 from ..core.notes import listening
 from ..core.types import FieldOfView, LabelClass, Prompts, TextPrompt
 from ..io.atomic import Write, sha256_of, write_new
@@ -71,10 +71,13 @@ from ..models.interfaces import Detector, Segmenter
 from ..models.ppn.card import AutoSegmenter
 from .field_of_view import embed_field, embed_fields, field_of, fields_of_view
 from .postprocess import PostprocessSettings
-from .propose import Proposals, compose, propose_auto, propose_prompts, propose_text
+from .propose import Proposal, Proposals, compose, propose_auto, propose_prompts, propose_text
+from .trace import TracePrompt, trace_mask
 
 Status = Literal["done", "kept", "failed"]
-Propose = Callable[[NDArray[np.uint8], Sequence[FieldOfView]], Proposals]
+Found = tuple[Sequence[Proposal], Sequence[str]]
+"""What was found, and sentences for the person."""
+Propose = Callable[[NDArray[np.uint8], Sequence[FieldOfView]], Found]
 """What models propose for an image (H, W, 3) with its fields of view."""
 
 
@@ -85,7 +88,8 @@ class BatchRequest:
     Attributes:
         text: phrases to look for; with ``objects`` they only name what these point at: one phrase
             all of them, several each its own, first to first.
-        objects: a person's prompts, one record for each object; the same for every image.
+        objects: a person's prompts, or traces, one record for each object; the same for every
+            image.
         settings: cleaning of the masks.
         overlay: also write the labels drawn over the image.
         overwrite: replace what the program wrote.
@@ -96,7 +100,7 @@ class BatchRequest:
     """
 
     text: TextPrompt | None = None
-    objects: tuple[Prompts, ...] = ()
+    objects: tuple[Prompts | TracePrompt, ...] = ()
     settings: PostprocessSettings = field(default_factory=PostprocessSettings)
     overlay: bool = False
     overwrite: bool = False
@@ -121,11 +125,16 @@ class BatchRequest:
         return phrases[:1] * len(self.objects) if len(set(phrases)) == 1 else phrases
 
 
-def _counted(objects: Sequence[Prompts]) -> str:
-    kind = "box" if all(prompts.box is not None for prompts in objects) else "point"
-    if len(objects) == 1:
-        return f"1 {kind}"
-    return f"{len(objects)} {'boxes' if kind == 'box' else 'points'}"
+def _counted(objects: Sequence[Prompts | TracePrompt]) -> str:
+    """Such as "2 boxes", or "1 box and 1 trace"."""
+    kinds = Counter(
+        "trace" if isinstance(each, TracePrompt) else "point" if each.box is None else "box"
+        for each in objects
+    )
+    return " and ".join(
+        f"{count} {kind}{'' if count == 1 else 'es' if kind == 'box' else 's'}"
+        for kind, count in kinds.items()
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,20 +216,26 @@ def _prepare(
     if auto is not None:
         numbered = auto.card.classes.items()
         classes = [LabelClass(value, name, default_color(value)) for value, name in numbered]
-        return lambda image, fields: propose_auto(
-            auto, embed_fields(segmenter, image, fields), settings
+        return lambda image, fields: _found(
+            propose_auto(auto, embed_fields(segmenter, image, fields), settings)
         ), classes
     names = ("object",) if text is None else split_phrases(text.text)
     classes = [LabelClass(i, name, default_color(i)) for i, name in enumerate(names, start=1)]
     if request.objects:
         return lambda image, fields: _propose_objects(segmenter, image, fields, request), classes
     if text is None:
-        raise PromptError("nothing to look for: give a phrase, a box or a point")
+        raise PromptError("nothing to look for: give a phrase, a box, a point or a trace")
     if detector is None:
         raise PromptError("a phrase needs a detector: name one")
-    return lambda image, fields: propose_text(
-        segmenter, detector, image, text, settings, embed_fields(segmenter, image, fields)
+    return lambda image, fields: _found(
+        propose_text(
+            segmenter, detector, image, text, settings, embed_fields(segmenter, image, fields)
+        )
     ), classes
+
+
+def _found(proposals: Proposals) -> Found:
+    return proposals.items, proposals.notes
 
 
 def _propose_objects(
@@ -228,21 +243,29 @@ def _propose_objects(
     image: NDArray[np.uint8],
     fields: Sequence[FieldOfView],
     request: BatchRequest,
-) -> Proposals:
+) -> Found:
     """What a person's prompts point at in an image.
 
     Raises:
         PromptError: a prompt shows no object of this image.
     """
-    for prompts in request.objects:
-        _check_prompts(prompts, image.shape[:2])
+    size_hw = image.shape[:2]
+    for given in request.objects:
+        if isinstance(given, TracePrompt):
+            _check_points(given.points, size_hw)
+        else:
+            _check_prompts(given, size_hw)
     embed = cache(partial(embed_field, segmenter, image))
     items = []
-    for prompts, name in zip(request.objects, request.names, strict=True):
-        embedding = embed(field_of(fields, prompts))
-        found = propose_prompts(segmenter, embedding, prompts, request.settings)
+    for given, name in zip(request.objects, request.names, strict=True):
+        if isinstance(given, TracePrompt):
+            mask = trace_mask(image, given.points, given.width, given.dark)
+            items.append(Proposal(mask, np.asarray(mask_to_box(mask), np.float32), 1.0, name, 1.0))
+            continue
+        embedding = embed(field_of(fields, given))
+        found = propose_prompts(segmenter, embedding, given, request.settings)
         items.append(replace(found, phrase=name))
-    return Proposals(tuple(item for item in items if item.mask.any()), (), embedding)
+    return tuple(item for item in items if item.mask.any()), ()
 
 
 def _check_prompts(prompts: Prompts, size_hw: tuple[int, int]) -> None:
@@ -260,7 +283,17 @@ def _check_prompts(prompts: Prompts, size_hw: tuple[int, int]) -> None:
         inside = box_within(prompts.box, size_hw)
         if inside is None or inside[2] <= inside[0] or inside[3] <= inside[1]:
             raise PromptError(f"{box} is outside {size}: give one inside it")
-    for x, y in np.asarray(prompts.point_coords, float).reshape(-1, 2):
+    _check_points(prompts.point_coords, size_hw)
+
+
+def _check_points(points: ArrayLike, size_hw: tuple[int, int]) -> None:
+    """Refuse points (N, 2) of which one is outside of the image.
+
+    Raises:
+        PromptError: it names the point.
+    """
+    size = f"the image of {size_hw[1]} x {size_hw[0]} pixels"
+    for x, y in np.asarray(points, float).reshape(-1, 2):
         if not (-0.5 <= x <= size_hw[1] - 0.5 and -0.5 <= y <= size_hw[0] - 0.5):
             raise PromptError(f"point {x:g},{y:g} is outside {size}: give one inside it")
 
@@ -301,18 +334,23 @@ def _describe(
         "text": text.text if text else None,
         "box_threshold": text.box_threshold if text else None,
         "text_threshold": text.text_threshold if text else None,
-        "objects": [
-            {
-                "box": None if prompts.box is None else np.asarray(prompts.box).tolist(),
-                "points": np.column_stack([prompts.point_coords, prompts.point_labels]).tolist(),
-            }
-            for prompts in request.objects
-        ],
+        "objects": [_described(given) for given in request.objects],
         "segmenter": segmenter.model_id,
         "grounder": detector.model_id if detector is not None else None,
         "use_priors": True,  # as ``propose_text`` does; runs of earlier versions say it too
         "postprocess": asdict(request.settings),
         **({} if request.crop_to_regions else {"whole_picture": True}),
+    }
+
+
+def _described(given: Prompts | TracePrompt) -> dict[str, Any]:
+    """An object as ``run.json`` has it."""
+    if isinstance(given, TracePrompt):
+        trace = [list(point) for point in given.points]
+        return {"trace": trace, "width": given.width, **({"dark": True} if given.dark else {})}
+    return {
+        "box": None if given.box is None else np.asarray(given.box).tolist(),
+        "points": np.column_stack([given.point_coords, given.point_labels]).tolist(),
     }
 
 
@@ -474,23 +512,23 @@ class _Batch:
         self.folder.check(label_path, *([picture] if self.request.overlay else []))
         image = as_shown(frames.path, frames.stored(index))
         regions = frames.about.regions if self.request.crop_to_regions else ()
-        found = self.propose(image, fields_of_view(regions, image.shape[:2]))
+        items, said = self.propose(image, fields_of_view(regions, image.shape[:2]))
         values = {item.name.lower(): item.class_id for item in self.classes}
-        class_ids = [values[item.phrase.lower()] for item in found.items]
-        labels = compose(found.items, class_ids, image.shape[:2])
+        class_ids = [values[item.phrase.lower()] for item in items]
+        labels = compose(items, class_ids, image.shape[:2])
         self.run.begin(place, **noted)
         write_labels(label_path, labels, self.folder.write)
         if self.request.overlay:
             write_overlay(picture, image, labels, self.classes, self.folder.write)
         notes = [
-            *found.notes,
+            *said,
             *(
                 f"'{item.name}' was found only under what scores better."
                 for item in self.classes
                 if item.class_id in class_ids and not (labels == item.class_id).any()
             ),
         ]
-        return len(found.items), " ".join(notes)
+        return len(items), " ".join(notes)
 
 
 def _names(classes: Iterable[LabelClass]) -> dict[int, str]:

@@ -145,8 +145,8 @@ class CanvasTools:
 
     def arm(self, tool: Tool) -> None:
         """Take a tool; layers go back from painting to looking, and a trace is given up."""
-        self.tracing.drop()
         self.tool = tool
+        self.tracing.arm(tool is Tool.TRACE)
         if tool is not Tool.NONE:
             self._disarm_layers()
         self.changed.emit()

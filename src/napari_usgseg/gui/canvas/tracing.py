@@ -44,6 +44,9 @@ class Tracing:
         self._trace: Trace | None = None
         self._ended: Callable[[FloatArray, float], object] | None = None
         self._mouse: tuple[float, float] | None = None
+        self._armed = False
+        self._width_of: tuple[object, int] | None = None
+        """Project and class whose median width strokes were given; the person's own goes on."""
         self._keys: dict[str, Callable[[Viewer], object]] = {
             "Enter": self._on_enter,
             "Escape": self.drop,
@@ -56,6 +59,29 @@ class Tracing:
         """Whoever else hears of a double click: napari's own zooms in."""
         viewer.mouse_move_callbacks.append(self._on_move)
         session.image_changed.connect(self.drop)
+        session.image_loaded.connect(self._learn)
+        session.classes_changed.connect(self._learn)
+        session.band_habits.learned.connect(self._on_learned)
+
+    def arm(self, armed: bool) -> None:
+        """Take note that the tool is in hand, or is not: traces are to be like accepted bands."""
+        self.drop()
+        self._armed = armed
+        self._learn()
+
+    def _learn(self) -> None:
+        if self._armed:
+            self._session.band_habits.learn(self._session.table.active)
+
+    def _on_learned(self, class_id: int) -> None:
+        """Begin with the median width of a class, once, where no trace is under the hand."""
+        session, about = self._session, (self._session.store, class_id)
+        if not self._armed or self._trace is not None or class_id != session.table.active:
+            return
+        habit = session.band_habits.of(class_id)
+        if habit is not None and self._width_of != about:
+            self._width_of = about
+            self._set_width(round(habit.width))
 
     def pin(
         self,
@@ -78,7 +104,9 @@ class Tracing:
         if loaded is None:
             return
         if self._trace is None:
-            self._trace = Trace(loaded.pixels, width, dark)
+            habits = self._session.band_habits
+            habit = None if dark else habits.of(self._session.table.active)
+            self._trace = Trace(loaded.pixels, width, dark, habit)
             self._take_over()
         self._ended = ended
         self._trace.pin(x, y)
@@ -95,7 +123,11 @@ class Tracing:
     def close(self) -> None:
         """Leave the mouse and the keys to napari."""
         self.drop()
-        self._session.image_changed.disconnect(self.drop, missing_ok=True)
+        session = self._session
+        session.image_changed.disconnect(self.drop, missing_ok=True)
+        session.image_loaded.disconnect(self._learn, missing_ok=True)
+        session.classes_changed.disconnect(self._learn, missing_ok=True)
+        session.band_habits.learned.disconnect(self._on_learned, missing_ok=True)
         if self._on_move in self._viewer.mouse_move_callbacks:  # else it is closed already
             self._viewer.mouse_move_callbacks.remove(self._on_move)
 
