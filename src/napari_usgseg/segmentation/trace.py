@@ -83,7 +83,7 @@ class BandHabit:
         """Whether they lie to a centred line more alike than to the path itself."""
         offsets = np.stack([band.offsets for band in self.bands])
         path, centred = np.abs(offsets - np.median(offsets, axis=0)).mean((0, 2))
-        return bool(centred <= path)
+        return bool(centred < path)
 
     def offsets(self, middle: FloatArray) -> FloatArray:
         """(PARTS,) pixels, of the bands nearest to a line whose middle (2,) is given likewise."""
