@@ -6,6 +6,7 @@ Frames are (T, H, W) grey, masks (T, H, W) with 1 where the object is. A row a w
 all other frames, the worst frame, the last, each the mean over the loops, then each loop's mean and
 worst. Without files, phantom loops are made, three kinds in three motions. ``--speed`` prints
 frames a second beside nano's embedding of each, and the memory after 30 and 600 frames.
+``--suggest`` prints what labels of one, two and three further frames gain, chosen in several ways.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from napari_usgseg.segmentation.propagation.flow import (
     grey_of,
     moved_masks,
 )
+from napari_usgseg.segmentation.propagation.suggest import Appearance, need
 
 KINDS = ("breast", "nerve", "thyroid")
 
@@ -199,17 +201,87 @@ def speed(loop: Loop) -> None:
             print(f"most memory after {one.frame} frames: {megabytes:.1f} MB")
 
 
+LABELS, DRAWS = 3, 8
+"""Further labels that are given, and how often frames are drawn at random."""
+
+
+def suggest(loops: list[Loop]) -> None:
+    """What further labels gain on the frames that have none, by who chooses the next, printed."""
+    print(
+        "| the next frame to label | " + " | ".join(f"after {n + 1}" for n in range(LABELS)), end=""
+    )
+    print(" | each loop, after 1 |\n" + "|---" * (LABELS + 2) + "|")
+    chosen: dict[str, Callable] = {
+        "suggested (ships)": lambda found, needs, scores, truth: argmax(needs),
+        "least sure": lambda found, needs, scores, truth: argmax([1 - score for score in scores]),
+        "worst, which only the truth tells": lambda found, needs, scores, truth: argmax(
+            [1 - score for score in truth]
+        ),
+    }
+    for name, choose in chosen.items():
+        gains = np.array([_gains(loop, choose) for loop in loops])
+        _print_gains(name, gains)
+    random = np.random.default_rng(0)
+
+    def draw(found: list, needs: list, scores: list, truth: list) -> int:
+        return int(random.choice([n for n, need in enumerate(needs) if need >= 0]))
+
+    gains = np.array([[_gains(loop, draw) for _ in range(DRAWS)] for loop in loops]).mean(axis=1)
+    _print_gains(f"at random, mean of {DRAWS}", gains)
+
+
+def _print_gains(name: str, gains: np.ndarray) -> None:
+    means = " | ".join(f"{gain:+.4f}" for gain in gains.mean(axis=0))
+    print(f"| {name} | {means} | {', '.join(f'{g[0]:+.4f}' for g in gains)} |", flush=True)
+
+
+def argmax(values: list) -> int:
+    """The index of the greatest."""
+    return int(np.argmax(values))
+
+
+def _gains(loop: Loop, choose: Callable) -> list[float]:
+    """Mean Dice after each further label, less that of the first one alone.
+
+    A frame that was labelled counts as it was before: only what the others gain is a gain.
+    """
+    keys, first, counted = [0], 0.0, dict[int, float]()
+    gains = []
+    for _ in range(LABELS + 1):
+        known = {key: {1: loop.truth[key]} for key in keys}
+        frames = range(len(loop.frames))
+        found = {one.frame: one for one in FlowPropagator().propagate(loop.frames, known, frames)}
+        appearance, empty = Appearance(loop.frames, known), np.zeros_like(loop.truth[0])
+        needs, scores, dices = ([-1.0] * len(frames) for _ in range(3))
+        for frame, one in found.items():
+            scores[frame] = one.scores.get(1, 0.0)
+            needs[frame] = need(scores[frame], appearance.change(one))
+            dices[frame] = dice(one.masks.get(1, empty), loop.truth[frame])
+        for key in keys:
+            scores[key], dices[key] = 2.0, counted.get(key, 1.0)
+        gains.append(float(np.mean(dices[1:])) - first)
+        first = first or gains[0]
+        chosen = choose(found, needs, scores, [2.0 if n in keys else dices[n] for n in frames])
+        counted[chosen] = dices[chosen]
+        keys = sorted([*keys, chosen])
+    return gains[1:]
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--every", type=int, default=1, help="take every n-th frame")
     parser.add_argument("--speed", action="store_true")
+    parser.add_argument("--suggest", action="store_true", help="which frame to label next")
     parser.add_argument("--way", nargs="*", choices=list(WAYS), default=list(WAYS))
     arguments = parser.parse_args()
     loops = read_loops(arguments.files, arguments.every)
     if arguments.speed:
         speed(loops[0])
+        return
+    if arguments.suggest:
+        suggest(loops)
         return
     print("| way | mean | worst | last | each loop: mean (worst) |\n|---|---|---|---|---|")
     for name in arguments.way:

@@ -58,10 +58,14 @@ class Found:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Propagated:
-    """What was found on a frame of a loop, and the model that carried it there."""
+    """What was found on a frame of a loop, and the model that carried it there.
+
+    ``change`` is how unlike its keyframes the frame looks (``propagation.suggest``).
+    """
 
     found: FrameObjects
     model_id: str
+    change: float = 0.0
 
 
 def load_segmenter(models: LoadedModels, name: str) -> str:
@@ -207,14 +211,16 @@ def propagate(
     from ..io.images import Loop
     from ..io.reading.files import open_frames
     from ..segmentation.propagation import propagator_for
+    from ..segmentation.propagation.suggest import Appearance
 
     propagator = propagator_for(models.segmenter(segmenter))
     with open_frames(path) as file, models.giving_way():
         frames = Loop(file)
         patient = _GivingWay(frames, models)
+        appearance = Appearance(frames, keyframes)
         for found in propagator.propagate(patient, keyframes, wanted):
             if found.frame not in frames.broken:
-                models.tell(Propagated(found, propagator.model_id))
+                models.tell(Propagated(found, propagator.model_id, appearance.change(found)))
     return {frame: frames.broken[frame] for frame in wanted if frame in frames.broken}
 
 

@@ -7,7 +7,7 @@ as a model left it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from psygnal import Signal
 
@@ -16,6 +16,7 @@ from ...jobs import Lane, Scope, files
 from ...jobs.files import Loaded
 from ...project.project import LabelStore
 from ...project.records import ImageState
+from ...segmentation.propagation.suggest import SURE, USUAL_CHANGE, need, suggested
 from ..document import AnnotationDocument
 from ..navigation import Navigation
 from ..overview import Overview
@@ -23,8 +24,15 @@ from ..prefetch import warn_of
 
 RATE = 20.0
 """Frames per second of a loop whose file does not say it."""
-SURE = 0.8
-"""A proposal with this score, or a greater one, is no frame to look at first."""
+
+
+class Trust(NamedTuple):
+    """How far a model trusts what it proposes on a frame, 0 to 1, and how unlike its keyframes
+    that looks (``propagation.suggest``).
+    """
+
+    score: float
+    change: float
 
 
 class Loops:
@@ -54,7 +62,7 @@ class Loops:
         self.frames: tuple[ImageRecord, ...] = ()
         self.peeked: Loaded | None = None
         self._wanted: int | None = None
-        self._scores: dict[str, float] = {}  # of what stands as a model made it
+        self._scores: dict[str, Trust] = {}  # of what stands as a model made it
         self._is_unread = False
         self._queue = document.image_queue
         document.opened.connect(self._on_image)
@@ -105,15 +113,20 @@ class Loops:
 
     def score(self, frame: int) -> float | None:
         """How far a model trusts what it proposes on a frame, 0 to 1; None where it did not."""
-        is_proposed = self.state_of(frame) is ImageState.PROPOSED
-        return self._scores.get(self.frames[frame].image_id) if is_proposed else None
+        trust = self._trust(frame)
+        return None if trust is None else trust.score
 
     @property
-    def least_sure(self) -> int | None:
-        """The frame whose proposal a model trusts least, below ``SURE``: the next to look at."""
-        scores = {n: self.score(n) for n in range(len(self.frames))}
-        known = {n: score for n, score in scores.items() if score is not None and score < SURE}
-        return min(known, key=lambda n: known[n], default=None)
+    def suggested(self) -> tuple[int, ...]:
+        """The frames whose label would help most, the one that would help most first."""
+        trusts = ((n, self._trust(n)) for n in range(len(self.frames)))
+        needs = {n: need(*trust) for n, trust in trusts if trust is not None and trust.score < SURE}
+        return suggested(needs, len(self.frames))
+
+    def _trust(self, frame: int) -> Trust | None:
+        """Of what a model proposes on a frame; None where it does not."""
+        is_proposed = self.state_of(frame) is ImageState.PROPOSED
+        return self._scores.get(self.frames[frame].image_id) if is_proposed else None
 
     # -- from frame to frame -------------------------------------------------------------------
 
@@ -122,14 +135,15 @@ class Loops:
         self._navigation.open_image(self.frames[frame].image_id)
         self._end_peek()
 
-    def go_to_least_sure(self) -> bool:
-        """Open the frame whose proposal is least sure; False where there is no unsure one."""
+    def go_to_suggested(self) -> bool:
+        """Open the frame whose label would help most, or the next such; False: there is none."""
         self._document.flush()
-        frame = self.least_sure
-        if frame is None:
+        frames, here = self.suggested, self.here
+        if not frames:
             self._document.say("No frame of this loop has an unsure proposal.")
             return False
-        self.go(frame)
+        at = frames.index(here) + 1 if here in frames else 0
+        self.go(frames[at % len(frames)])
         return True
 
     def step_keyframe(self, by: int) -> bool:
@@ -252,7 +266,7 @@ class Loops:
 
     def note_score(self, image_id: str, body: dict[str, Any]) -> None:
         """A model has proposed on a frame: the body of the event says how sure it is."""
-        self._scores[image_id] = least_score(body)
+        self._scores[image_id] = trust_in(body)
 
     def _look(self, frames: Sequence[ImageRecord]) -> None:
         """See on which frames that which is proposed stands as a model made it."""
@@ -260,7 +274,7 @@ class Loops:
         if not frames or document.store is None:
             return
 
-        def take(scores: dict[str, float]) -> None:
+        def take(scores: dict[str, Trust]) -> None:
             for record in frames:
                 self._scores.pop(record.image_id, None)
             self._scores.update(scores)
@@ -272,12 +286,13 @@ class Loops:
         )
 
 
-def scores_of(store: LabelStore, images: Sequence[str]) -> dict[str, float]:
-    """The least score on each of some images where what is proposed stands as a model made it."""
+def scores_of(store: LabelStore, images: Sequence[str]) -> dict[str, Trust]:
+    """How sure each of some images is, where what is proposed stands as a model made it."""
     found = ((image_id, store.log.unasked(image_id)) for image_id in images)
-    return {image_id: least_score(body) for image_id, body in found if body is not None}
+    return {image_id: trust_in(body) for image_id, body in found if body is not None}
 
 
-def least_score(body: dict[str, Any]) -> float:
-    """Of the objects that an event brought; 1 where it does not say how sure they are."""
-    return min(body.get("scores", {}).values(), default=1.0)
+def trust_in(body: dict[str, Any]) -> Trust:
+    """The least of the objects that an event brought; 1 where it does not say how sure they are."""
+    score = min(body.get("scores", {}).values(), default=1.0)
+    return Trust(score, body.get("change", USUAL_CHANGE))

@@ -340,7 +340,7 @@ def arrive(
         standing = standing_of(store, frames[frame])
         before = store.read_proposal(frames[frame].image_id)
         after = propagate.proposed(word.found, labelling, word.model_id)
-        body = propagate.note(word.found, word.model_id)
+        body = propagate.note(word.found, word.model_id, word.change)
         found.append(Arrival(frame, word, standing, before, after, body))
     return found
 

@@ -32,7 +32,8 @@ COLORS = {
 LEGEND = (
     "Grey: untouched. Orange: proposed by a model. Blue: proposed by you. Green: accepted, dark "
     "green where nothing is there. Pink: for review. Keyframes, which are yours, stand out above. "
-    "The darker an orange one from above, the less sure it is; the triangle is at the least sure. "
+    "The darker an orange one from above, the less sure it is. The triangles are at the frames whose "
+    "label would help most, the large one first. "
     "Click or drag to go to a frame; Shift+drag marks frames to accept."
 )
 ACCEPTS = (
@@ -108,7 +109,7 @@ class FrameBar(QWidget):
     def _frames(self) -> QPixmap:
         """All frames; a gap parts them where there is room for it.
 
-        The less a model trusts a proposal, the more of it is dark; a sign is at the least sure one.
+        The less a model trusts a proposal, the more of it is dark; signs are at those to label next.
         """
         loops, made = self._session.loops, QPixmap(self.size() * self.devicePixelRatioF())
         made.setDevicePixelRatio(self.devicePixelRatioF())
@@ -126,13 +127,15 @@ class FrameBar(QWidget):
             doubt = 1.0 - (loops.score(frame) or 1.0)
             place.setHeight(min(place.height(), doubt * place.height()))
             painter.fillRect(place, QColor(0, 0, 0, 150))
-        if (unsure := loops.least_sure) is not None:
-            at = self.place_of(unsure).center().x()
-            painter.setBrush(QColor(UNASKED))
-            painter.setPen(Qt.PenStyle.NoPen)
-            painter.drawPolygon(
-                QPolygonF([QPointF(at - 5, 0), QPointF(at + 5, 0), QPointF(at, KEYFRAME)])
+        painter.setBrush(QColor(UNASKED))
+        painter.setPen(Qt.PenStyle.NoPen)
+        for rank, frame in enumerate(loops.suggested):
+            at, half, deep = (
+                self.place_of(frame).center().x(),
+                *((5, KEYFRAME) if not rank else (3, 4)),
             )
+            sides = QPointF(at - half, 0), QPointF(at + half, 0), QPointF(at, deep)
+            painter.drawPolygon(QPolygonF(list(sides)))
         painter.end()
         return made
 
@@ -217,7 +220,7 @@ class LoopStrip(QWidget):
         self.before = explain(button("◀ key", "", self._to_keyframe_before), "previous keyframe")
         self.play = explain(button("Play", "", self.toggle_play), "play")
         self.after = explain(button("key ▶", "", self._to_keyframe_after), "next keyframe")
-        self.unsure = explain(button("Unsure", "", loops.go_to_least_sure), "least sure frame")
+        self.suggested = explain(button("Suggested", "", loops.go_to_suggested), "suggested frame")
         self.where = one_line()
         self.propagate = explain(button("Propagate", "", self.toggle_propagation), "propagate")
         self.reach, self.direction = QSpinBox(), QComboBox()
@@ -235,7 +238,7 @@ class LoopStrip(QWidget):
         layout.setContentsMargins(4, 2, 4, 2)
         layout.setSpacing(2)
         layout.addWidget(self.bar)
-        ways = (self.before, self.play, self.after, self.unsure)
+        ways = (self.before, self.play, self.after, self.suggested)
         deeds = (self.areas, self.propagate, self.reach, self.direction, self.accept)
         layout.addLayout(row(*ways, self.where, *deeds, stretch=len(ways)))
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
