@@ -27,8 +27,11 @@ RATE = 20.0
 
 
 class Trust(NamedTuple):
-    """How far a model trusts what it proposes on a frame, 0 to 1, and how unlike its keyframes
-    that looks (``propagation.suggest``).
+    """How sure what a model proposes on a frame is.
+
+    Attributes:
+        score: how far the model trusts it, 0 to 1.
+        change: how unlike its keyframes the frame looks (``propagation.suggest``).
     """
 
     score: float

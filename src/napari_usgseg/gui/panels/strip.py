@@ -32,8 +32,8 @@ COLORS = {
 LEGEND = (
     "Grey: untouched. Orange: proposed by a model. Blue: proposed by you. Green: accepted, dark "
     "green where nothing is there. Pink: for review. Keyframes, which are yours, stand out above. "
-    "The darker an orange one from above, the less sure it is. The triangles are at the frames whose "
-    "label would help most, the large one first. "
+    "The darker an orange one from above, the less sure it is. The triangles are at the frames "
+    "whose label would help most, the large one first. "
     "Click or drag to go to a frame; Shift+drag marks frames to accept."
 )
 ACCEPTS = (
@@ -109,7 +109,7 @@ class FrameBar(QWidget):
     def _frames(self) -> QPixmap:
         """All frames; a gap parts them where there is room for it.
 
-        The less a model trusts a proposal, the more of it is dark; signs are at those to label next.
+        The less a model trusts a proposal, the more of it is dark; signs are where to label next.
         """
         loops, made = self._session.loops, QPixmap(self.size() * self.devicePixelRatioF())
         made.setDevicePixelRatio(self.devicePixelRatioF())
@@ -124,16 +124,13 @@ class FrameBar(QWidget):
                 place.setWidth(max(place.width(), 2 + gap))
             place.setWidth(place.width() - gap)
             painter.fillRect(place, QColor(self.color_of(frame)))
-            doubt = 1.0 - (loops.score(frame) or 1.0)
-            place.setHeight(min(place.height(), doubt * place.height()))
+            score = loops.score(frame)
+            place.setHeight(place.height() * (0.0 if score is None else 1.0 - score))
             painter.fillRect(place, QColor(0, 0, 0, 150))
         painter.setBrush(QColor(UNASKED))
         painter.setPen(Qt.PenStyle.NoPen)
         for rank, frame in enumerate(loops.suggested):
-            at, half, deep = (
-                self.place_of(frame).center().x(),
-                *((5, KEYFRAME) if not rank else (3, 4)),
-            )
+            at, (half, deep) = self.place_of(frame).center().x(), (3, 4) if rank else (5, KEYFRAME)
             sides = QPointF(at - half, 0), QPointF(at + half, 0), QPointF(at, deep)
             painter.drawPolygon(QPolygonF(list(sides)))
         painter.end()
