@@ -28,16 +28,22 @@ app = typer.Typer(
 
 @app.command("list")
 def list_all() -> None:
-    """Show the paper's eighteen data sets and the extras, with its counts."""
+    """Show the paper's eighteen data sets and the extras, with its counts.
+
+    "checked" are those that ``prepare`` was tried on in their original folders.
+    """
     from ..lab.public_datasets.registry import known_datasets
 
-    rows = [("name", "organ", "target", "paper", "images", "train", "val", "test", "licence")]
+    rows = [
+        ("name", "organ", "target", "paper", "images", "train", "val", "test", "checked", "licence")
+    ]
     for known in known_datasets():
         counts = [str(count) if count else "-" for count in known.split or (0, 0, 0)]
         licence = textwrap.shorten(known.licence, 40, placeholder=" ...")
         rows.append(
             (known.name, known.organ, known.target, SEEN[known.seen],
-             str(known.images or "-"), counts[0], counts[1], counts[2], licence)
+             str(known.images or "-"), counts[0], counts[1], counts[2],
+             "yes" if known.layout.checked else "-", licence)
         )  # fmt: skip
     print_table(rows)
 
@@ -62,6 +68,7 @@ def show(name: Annotated[str, typer.Argument(help="As `usgseg datasets list` say
         ("groups", known.groups),
         ("files", layout.files),
         ("said by", f"{layout.source}{verified}"),
+        ("checked", layout.checked or "not on the original folder; it follows descriptions only"),
         ("note", known.note or "-"),
     ]
     typer.echo(known.name)

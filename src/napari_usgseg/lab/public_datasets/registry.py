@@ -103,6 +103,7 @@ class Layout:
         empty_findings: findings without an object; their images need no annotation.
         source: where this layout was read about.
         verified: False where it was not found in code that reads the original.
+        checked: what ``prepare`` made of the original folder itself; "" where it was not at hand.
     """
 
     __pydantic_config__ = STRICT
@@ -117,6 +118,7 @@ class Layout:
     empty_findings: tuple[str, ...] = ()
     source: str = ""
     verified: bool = True
+    checked: str = ""
 
 
 @dataclass(frozen=True, slots=True)
