@@ -203,3 +203,13 @@ def test_another_phrase_is_looked_for_though_the_one_before_failed(bench):
     session.set_settings(replace(session.settings, phrase="cyst"))
     session.navigation.step(1)
     assert detector.asked == 2
+
+
+def test_a_word_of_size_chooses_and_the_class_is_that_of_the_noun(bench):
+    session = bench.session
+    session.prompting.find("cyst")
+    (cyst,) = {item.class_id for item in session.proposal.objects}
+    session.prompting.find("largest cyst")
+    (item,) = session.proposal.objects
+    assert item.class_id == cyst
+    assert session.table.get(cyst).name == "cyst"

@@ -143,3 +143,32 @@ def test_nothing_proposed_is_an_empty_label_map():
     labels = compose([], [], (4, 6))
     assert labels.shape == (4, 6)
     assert not labels.any()
+
+
+def test_a_word_of_place_chooses_among_the_candidates_and_is_no_part_of_their_name(
+    plain_segmenter,
+):
+    """The detector is asked for the noun alone, and both windows of it are the picture's."""
+    from napari_usgseg.core.types import Detections
+
+    asked = []
+
+    class Two:
+        model_id = "two"
+
+        def detect(self, image, prompt):
+            asked.append(prompt.text)
+            boxes = np.array([[2, 2, 20, 20], [60, 30, 70, 40]], np.float32)
+            return Detections(boxes, np.array([0.5, 0.9], np.float32), ("cyst", "cyst"))
+
+    image = np.zeros((60, 80, 3), np.uint8)
+    for text, box in (("largest cyst", 2), ("rightmost cyst", 60)):
+        found = propose_text(plain_segmenter, Two(), image, TextPrompt(text), PostprocessSettings())
+        (item,) = found.items
+        assert (item.phrase, item.box[0]) == ("cyst", box)
+        assert any("1 of 2 found" in note for note in found.notes)
+    both = propose_text(
+        plain_segmenter, Two(), image, TextPrompt("left cyst. right cyst"), PostprocessSettings()
+    )
+    assert {item.phrase: item.box[0] for item in both.items} == {"left cyst": 2, "right cyst": 60}
+    assert set(asked) == {"cyst"}

@@ -10,6 +10,7 @@ from ..jobs import Job, Lane, Scope, files, inference
 from ..jobs.files import Prior
 from ..jobs.inference import Found
 from ..models.grounding.phrases import all_foreign, as_phrase, split_phrases
+from ..models.grounding.selections import names_in, read_selections
 from ..project.records import EventKind, ProposedObject
 from ..project.versions import number_in
 from .class_table import FIRST_CLASS, named
@@ -78,7 +79,8 @@ class Prompting:
         search, asked = self._begin_search(text, by_person=phrase is not None), self._wanted
 
         def done(found: Found) -> None:
-            self._vain = asked if all_foreign(text, found.notes) else ()
+            nouns = ". ".join(item.phrase for item in read_selections(text))
+            self._vain = asked if all_foreign(nouns, found.notes) else ()
             self._take_found(search, found)
 
         def failed(error: str) -> None:
@@ -145,9 +147,11 @@ class Prompting:
 
     def _begin_search(self, text: str, by_person: bool) -> Search:
         """Of one phrase a person picks its class, if there is one."""
-        document, phrases = self._document, split_phrases(text)
+        document, phrases = self._document, names_in(text)
         picks = by_person and len(phrases) == 1
-        there = named(document.table, text)
+        there = named(document.table, text) or (
+            named(document.table, phrases[0]) if picks else None
+        )
         if picks and there is not None:
             document.do(classes.pick_class, there.class_id, say=False)
         return Search(text, phrases, picks, document.table.active)

@@ -67,6 +67,7 @@ from ..io.reading.files import hidden_name, open_frames, plain_stem
 from ..io.reading.frames import Frames, words_of
 from ..io.search import natural_order
 from ..models.grounding.phrases import listed_phrases, split_phrases, wanted_phrases
+from ..models.grounding.selections import names_in
 from ..models.interfaces import Detector, Segmenter
 from ..models.ppn.card import AutoSegmenter
 from .field_of_view import embed_field, embed_fields, field_of, fields_of_view
@@ -219,7 +220,10 @@ def _prepare(
         return lambda image, fields: _found(
             propose_auto(auto, embed_fields(segmenter, image, fields), settings)
         ), classes
-    names = ("object",) if text is None else split_phrases(text.text)
+    names: tuple[str, ...] = ("object",)
+    if text is not None:
+        found = text.text, getattr(detector, "names", ())
+        names = split_phrases(text.text) if request.objects else names_in(*found)
     classes = [LabelClass(i, name, default_color(i)) for i, name in enumerate(names, start=1)]
     if request.objects:
         return lambda image, fields: _propose_objects(segmenter, image, fields, request), classes

@@ -24,6 +24,7 @@ from ..core.types import (
     TextPrompt,
 )
 from ..models.grounding.phrases import split_phrases
+from ..models.grounding.selections import Selection, read_selections, select
 from ..models.interfaces import Detector, Segmenter
 from ..models.ppn.card import AutoSegmenter
 from .correction import merge_correction, merged_logits
@@ -94,8 +95,10 @@ def propose_text(
 ) -> Proposals:
     """Find and segment everything that ``prompt`` names.
 
-    Of several phrases that claim one object the one with the best score has it; where objects
-    merely overlap, ``compose`` gives each pixel to the better score.
+    Words of place and size ("largest cyst", "left kidney") choose among the candidates
+    (``models.grounding.selections``) and are no part of what the finds are called. Of several
+    phrases that claim one object the one with the best score has it; where objects merely overlap,
+    ``compose`` gives each pixel to the better score.
 
     Args:
         segmenter: turns each box into a mask.
@@ -114,6 +117,10 @@ def propose_text(
     if embedding is None:
         embedding = segmenter.embed(image)
     embeddings = [embedding] if isinstance(embedding, ImageEmbedding) else embedding
+    selections = read_selections(prompt.text, getattr(detector, "names", ()))
+    if any(item.words for item in selections):
+        nouns = dict.fromkeys(item.phrase for item in selections)
+        prompt = replace(prompt, text=". ".join(nouns))
     found: list[Proposal] = []
     said: list[str] = []
     for each in embeddings:
@@ -126,7 +133,31 @@ def propose_text(
     ranked = sorted((item for item in found if item.mask.any()), key=lambda item: -item.score)
     items, lost = _one_phrase_each(ranked)
     notes = tuple(dict.fromkeys(said)) + lost
-    return Proposals(items, notes + _missing(prompt, items, notes), embeddings[0])
+    notes += _missing(prompt, items, notes)
+    chosen, how = _selected(items, selections, image.shape[:2])
+    return Proposals(chosen, notes + how, embeddings[0])
+
+
+def _selected(
+    items: tuple[Proposal, ...], selections: Sequence[Selection], size_hw: tuple[int, int]
+) -> tuple[tuple[Proposal, ...], tuple[str, ...]]:
+    """What the words of place and size choose of what was found, and how they were read."""
+    if not any(item.words for item in selections):
+        return items, ()
+    taken: dict[int, str] = {}
+    notes: list[str] = []
+    for selection in selections:
+        own = [n for n, item in enumerate(items) if item.phrase == selection.phrase]
+        chosen, how = select(selection, [items[n].mask for n in own], size_hw)
+        for index in chosen:
+            taken.setdefault(own[index], selection.name)
+        notes += [how] if how else []
+    known = {selection.phrase for selection in selections}
+    return tuple(
+        replace(item, phrase=taken.get(n, item.phrase))
+        for n, item in enumerate(items)
+        if n in taken or item.phrase not in known
+    ), tuple(notes)
 
 
 def _in_picture(

@@ -301,6 +301,11 @@ class NanoDetector:
         self.known = known
         self.box_threshold = box_threshold
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The target phrases that it was trained on."""
+        return self.known.names
+
     def with_adapter(self, adapter: Path) -> NanoDetector:
         """A copy with a LoRA adapter merged into its weights; it answers every phrase with them.
 

@@ -85,6 +85,7 @@ class TaughtPhrases:
         known: torch.Tensor | None = None,
         least: Mapping[str, float] | None = None,
     ) -> None:
+        self.phrases = tuple(phrases)
         self.encoder = encoder
         self.vectors = encoder(list(phrases))
         self.known = known
@@ -134,6 +135,11 @@ class RoutedDetector:
     def model_id(self) -> str:
         """Name and content hash of base and adapter."""
         return self.tuned.model_id
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The phrases that either knows as they are."""
+        return (*getattr(self.base, "names", ()), *getattr(self.is_taught, "phrases", ()))
 
     def detect(self, image: NDArray[np.uint8], prompt: TextPrompt) -> Detections:
         """As `Detector.detect`."""
