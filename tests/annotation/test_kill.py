@@ -24,7 +24,7 @@ from tests.support.cine import write_loop
 from tests.support.labelling import follow_anew, label_path, tables
 from tests.support.nursery import exported
 
-KILLS = 50
+KILLS = [15, pytest.param(50, marks=pytest.mark.slow)]
 MODES = ("label", "export", "migrate", "label", "export")
 LONGEST_S = {"label": 0.5, "export": 0.6, "migrate": 0.25}
 
@@ -164,15 +164,16 @@ def check_export(folder: Path) -> bool:
     return accepted
 
 
-def test_killed_fifty_times_nothing_is_torn_and_at_most_the_last_action_is_missing(
-    nursery: Nursery, tmp_path: Path
+@pytest.mark.parametrize("kills", KILLS)
+def test_killed_again_and_again_nothing_is_torn_and_at_most_the_last_action_is_missing(
+    nursery: Nursery, tmp_path: Path, kills: int
 ) -> None:
     rng = random.Random(0)
     long_lived = tmp_path / "long lived"
     make_images(long_lived, 4)
     log = tmp_path / "acknowledged"
     most_events, exports = 0, 0
-    for kill in range(KILLS):
+    for kill in range(kills):
         mode = MODES[kill % len(MODES)]
         folder, maps = long_lived, {}
         if mode == "migrate":
@@ -187,8 +188,8 @@ def test_killed_fifty_times_nothing_is_torn_and_at_most_the_last_action_is_missi
             check(folder, log)
         if mode == "export":
             exports += check_export(folder)
-    assert most_events > 200, "the people did too little before they were killed"
-    assert exports > 10
+    assert most_events > 4 * kills, "the people did too little before they were killed"
+    assert exports > kills // 5
 
 
 def test_killed_in_a_propagation_nothing_accepted_is_lost_and_the_next_run_does_the_rest(

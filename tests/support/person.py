@@ -6,7 +6,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +26,17 @@ HEADS = 12
 MANIFEST = Path(napari_usgseg.__file__).parent / "napari.yaml"
 
 
+@cache
+def _preferences_model() -> Any:
+    """The class of the plugin's preferences, made from its manifest once for all tests."""
+    from napari.settings import _plugin_config_generator
+    from npe2 import PluginManager, PluginManifest
+
+    manager = PluginManager()
+    manager.register(PluginManifest.from_file(MANIFEST))
+    return _plugin_config_generator.plugin_configuration_generator(manager)["napari-usgseg"]
+
+
 @pytest.fixture(autouse=True)
 def own_preferences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object | None]:
     """Preferences of the test's own: those of the person who runs it are neither read nor written.
@@ -31,7 +44,6 @@ def own_preferences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     None where napari has no preferences for plugins.
     """
     import napari.settings
-    from npe2 import PluginManager, PluginManifest
     from qtpy.QtCore import QSettings
 
     from napari_usgseg.gui import preferences
@@ -41,12 +53,7 @@ def own_preferences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     if not hasattr(napari.settings, "get_plugin_settings"):
         yield None
         return
-    from napari.settings import _plugin_config_generator
-
-    manager = PluginManager()
-    manager.register(PluginManifest.from_file(MANIFEST))
-    models = _plugin_config_generator.plugin_configuration_generator(manager)
-    made = models["napari-usgseg"](config_path=tmp_path / "napari-usgseg.yaml")
+    made = _preferences_model()(config_path=tmp_path / "napari-usgseg.yaml")
     monkeypatch.setattr(napari.settings, "get_plugin_settings", lambda _: made)
     preferences._section.cache_clear()
     yield made

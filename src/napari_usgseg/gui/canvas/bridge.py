@@ -1,12 +1,13 @@
 """A session in a viewer; here and in ``drawing`` only, XY becomes napari's (row, column).
 
-What changed is drawn layer by layer, one in each turn of the event loop, so that no turn is long;
-the label map is read back when the person paints on it by hand.
+What changed is drawn layer by layer, in turns of the event loop of which none is long; the label
+map is read back when the person paints on it by hand.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ from ..parts import reason
 from .drawing import ORDER, LayerDrawing
 from .layers import NAMES, AdoptedImage, TaggedLayers
 
+FRAME_S = 1 / 60
+"""So long a turn draws layers before it lets the window live."""
 REST_MS = 120
 """So long the wheel rests before contours are drawn for the new zoom."""
 
@@ -161,13 +164,23 @@ class LayerBridge:
             self._timer.start(0)
 
     def _turn(self) -> None:
-        """Draw one layer, and come back for the next."""
+        """Draw layers for as long as a screen's frame takes, and come back for the others."""
         if "painted" in self._dirty:
             self._dirty.discard("painted")
             self.pull()
-        role = next((name for name in ORDER if name in self._dirty), None)
-        if role is None:
-            return
+        begun = time.perf_counter()
+        while (roles := [name for name in ORDER if name in self._dirty]) and (
+            time.perf_counter() - begun < FRAME_S
+        ):
+            self._draw_anew(roles[0])
+        if self._dirty:
+            self._timer.start(0)
+        elif self._drawing.fits:  # not before: layers of another size would be fitted too
+            self._drawing.fits = False
+            self._viewer.reset_view()
+            self._on_zoom_rested()
+
+    def _draw_anew(self, role: str) -> None:
         self._dirty.discard(role)
         if self._session.labels is not None:
             why = self._try(role, lambda: self._draw(role))
@@ -175,12 +188,6 @@ class LayerBridge:
                 self._failed[role] = why
             else:
                 self._failed.pop(role, None)
-        if self._dirty:
-            self._timer.start(0)
-        elif self._drawing.fits:  # not before: layers of another size would be fitted too
-            self._drawing.fits = False
-            self._viewer.reset_view()
-            self._on_zoom_rested()
 
     def _on_zoom(self, _: Any = None) -> None:
         self._zooming.start(REST_MS)

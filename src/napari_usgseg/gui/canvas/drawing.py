@@ -517,14 +517,17 @@ class LayerDrawing:
         place_like(layer, self._adopted.layer)
         if not marks and not layer.nshapes:
             return
-        layer.data = []
-        for vertices, kind, color, width in marks:
+        if layer.nshapes:
+            layer.data = []
+        if marks:  # all at once: napari makes its meshes anew at each call
+            vertices, kinds, colors, widths = map(list, zip(*marks, strict=True))
+            thin = max(1.0, self._mark_size() / 5)
             layer.add(
                 vertices,
-                shape_type=kind,
-                edge_color=color,
+                shape_type=kinds,
+                edge_color=colors,
                 face_color="transparent",
-                edge_width=width or max(1.0, self._mark_size() / 5),
+                edge_width=[width or thin for width in widths],
             )
         layer.selected_data = set()
 
