@@ -605,3 +605,25 @@ def test_a_training_that_rests_is_not_woken_by_the_next_accepted_image(folder, m
     bench.accept("03", truths[3])
     assert predictor.training is None
     assert predictor.paused
+
+
+def test_what_was_learned_is_proposed_on_all_frames_of_a_loop_in_one_step(project, make_bench):
+    from tests.support.cine import write_loop
+
+    write_loop(project, "zz.tif", 6)
+    bench = make_bench(project)
+    session = bench.session
+    session.prompt_predictor.set_mode(Mode.MANUAL)
+    session.navigation.open_image("zz_0000")
+    names = [f"zz_{frame:04d}" for frame in range(6)]
+    before = session.undo_stack.count
+    session.loop_search.propose_learned()
+    found = {n: session.store.read_proposal(n) for n in names}
+    some = [n for n in names if found[n].objects]
+    assert some, session.status.text
+    assert all(number_of(found[n]) == {1} for n in some)
+    assert found[some[0]].model_id.startswith("ppn-v1@nano-")
+    assert f"Found on {len(some)} of 6 frames." in session.status.text
+    assert session.undo_stack.count == before + 1
+    session.undo()
+    assert not any(session.store.read_proposal(n).objects for n in names)

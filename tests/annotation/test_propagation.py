@@ -321,7 +321,7 @@ def test_frames_come_one_by_one_and_what_the_person_does_meanwhile_stays(slow, l
     mine = masks(slow)[6]
     slow.go_on(9)
     slow.run.receive(slow.outcome)
-    assert session.propagation.run is None
+    assert session.runs.run is None
     assert states(slow)[8] is ImageState.EMPTY
     np.testing.assert_array_equal(masks(slow)[6], mine)
     steps = [step.name for step in session.undo_stack.steps]
@@ -360,8 +360,8 @@ def test_a_class_that_is_deleted_meanwhile_does_not_come_back(slow):
 def test_stopped_it_keeps_what_it_has_and_the_next_run_does_the_rest(slow):
     session = slow.session
     slow.go_on(4)
-    session.propagation.stop()
-    assert not session.propagation.is_running
+    session.runs.stop()
+    assert not session.runs.is_running
     assert not slow.run.is_awaited
     slow.go_on(2)
     assert states(slow) == [PROPOSED] * 5 + [UNTOUCHED] * 7
@@ -386,7 +386,7 @@ def test_another_folder_ends_a_run(slow, tmp_path):
     write_loop(tmp_path / "other", "b.tif", 3)
     slow.session.navigation.open_folder(tmp_path / "other")
     slow.go_on(1)
-    assert slow.session.propagation.run is None
+    assert slow.session.runs.run is None
     assert slow.session.image_queue.count(UNTOUCHED) == 3
 
 
@@ -402,7 +402,7 @@ def test_a_full_disk_ends_a_run_and_nothing_accepted_is_lost(slow, monkeypatch):
     slow.go_on(2)
     monkeypatch.setattr(Project, "record", refuse)
     slow.go_on(2)
-    assert slow.session.propagation.run is None
+    assert slow.session.runs.run is None
     monkeypatch.setattr(Project, "record", record)
     slow.session.retry()
     again = opened_again(slow)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -128,8 +129,6 @@ def test_the_contours_of_a_frame_in_passing_are_its_own(at_loop):
 
 
 def test_onion_skin_is_what_is_on_the_frame_before_in_grey(at_loop):
-    from dataclasses import replace
-
     session = at_loop.session
     drawn = session.labels.copy()
     drawn[20:40, 30:60] = 1
@@ -279,7 +278,7 @@ def propose_the_lesion(person, loop, frame) -> None:
 
 def finished(person) -> None:
     session = person.session
-    person.wait(lambda: not session.propagation.is_running)
+    person.wait(lambda: not session.runs.is_running)
     person.settle()
     person.wait(lambda: not session.outbox.of(session.store))
 
@@ -307,6 +306,24 @@ def test_a_number_beside_the_button_says_how_many_frames_are_gone_to(at_loop, tm
     strip.propagate.click()
     finished(at_loop)
     assert [n for n in range(FRAMES) if proposed(session, n)] == list(range(1, 8))
+
+
+def test_a_phrase_is_found_on_the_marked_frames_in_the_background(at_loop):
+    session, strip = at_loop.session, at_loop.widget.strip
+    session.set_settings(replace(session.settings, phrase="breast tumor"))
+    for kind, frame in (("press", 2), ("move", 5), ("release", 5)):
+        mouse(at_loop, kind, frame, shift=True)
+    strip.find.click()
+    assert session.runs.is_running
+    assert strip.propagate.text() == "Stop"
+    assert not strip.find.isEnabled()
+    finished(at_loop)
+    assert strip.find.isEnabled()
+    some = [n for n in range(FRAMES) if proposed(session, n)]
+    assert some, session.status.text
+    assert set(some) <= {2, 3, 4, 5}
+    assert all(strip.bar.color_of(n) == UNASKED for n in some)
+    assert session.undo_stack.next_undo.name == "find on frames"
 
 
 def test_prompt_propagate_correct_undo_accept_all_export_import(at_loop, tmp_path):
@@ -405,16 +422,14 @@ def test_a_run_can_be_stopped_and_clicks_go_on_meanwhile(at_loop, tmp_path):
     at_loop.open(tmp_path / "long")
     propose_the_lesion(at_loop, loop, 30)
     strip.propagate.click()
-    at_loop.wait(
-        lambda: session.propagation.run is not None and len(session.propagation.run.done) > 3
-    )
+    at_loop.wait(lambda: session.runs.run is not None and len(session.runs.run.done) > 3)
     assert strip.propagate.text() == "Stop"
     assert at_loop.widget.status.cancel.isVisible()
     session.loops.go(59)
     at_loop.wait(lambda: session.loaded is not None)
     session.prompting.add_box((40, 40), (90, 90))
     at_loop.wait(lambda: session.proposal.has_masks and not session.proposal.pending)
-    if session.propagation.is_running:
+    if session.runs.is_running:
         strip.propagate.click()
     finished(at_loop)
     states = [session.loops.state_of(frame) for frame in range(60)]

@@ -58,7 +58,7 @@ class LoopBench:
         else:
             if job.function is inference.segment_learned:
                 self.proposed.append(job)
-            job.receive(self.models.run(job.function, *job.args, lane=job.lane))
+            job.receive(self.models.run(job.function, *job.args, lane=job.lane, tell=job.receive))
 
     def _on_cancelled(self, job: Job) -> None:
         if job.lane is Lane.TRAINING:

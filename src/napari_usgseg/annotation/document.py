@@ -285,12 +285,13 @@ class AnnotationDocument:
         self.apply(edit)
         return True
 
-    def begin(self, name: str) -> int:
+    def begin(self, name: str, table: tuple[ClassTable, ClassTable] | None = None) -> int:
         """Begin an edit of several images whose parts come one after the other; gives its number.
 
-        Its content is not kept here, for it may be long: undo reads it from the store.
+        Its content is not kept here, for it may be long: undo reads it from the store. ``table`` is
+        the classes before and after it, where it brings new ones.
         """
-        self.edit(Edit(name))
+        self.edit(Edit(name, table=table))
         step = self.undo_stack.next_undo
         assert step is not None
         self.undo_stack.let_go(step.number)

@@ -14,6 +14,8 @@ from .learners.prompt_predictor import PromptPredictor
 from .loops.areas import Areas
 from .loops.frames import Loops
 from .loops.propagation import Propagation
+from .loops.runs import Runs
+from .loops.search import LoopSearch
 from .navigation import Navigation, UndoNavigation
 from .overview import Overview
 from .prefetch import Prefetch
@@ -38,7 +40,9 @@ class AnnotationSession(AnnotationDocument):
         prefetch: reads and encodes the images around the current one.
         overview: what is on each image, and accepting many at once.
         loops: the frames of the loop that is shown.
+        runs: over it, in the background: propagation and searches.
         propagation: from its keyframes to its other frames.
+        loop_search: a phrase, or what was learned, on its frames.
         areas: of its labels over time.
         undo_navigation: undo, redo, and any step of the undo stack.
         prompt_predictor: what was learnt from the accepted images, and what it does.
@@ -66,7 +70,11 @@ class AnnotationSession(AnnotationDocument):
         self.band_habits = BandHabits(self)
         self.overview = Overview(self)
         self.loops = Loops(self, self.navigation, self.overview)
-        self.propagation = Propagation(self, self.loops)
+        self.runs = Runs(self, self.loops)
+        self.propagation = Propagation(self, self.loops, self.runs)
+        self.loop_search = LoopSearch(
+            self, self.loops, self.runs, self.prompt_predictor, self.tuning
+        )
         self.areas = Areas(self, self.loops)
 
     def ask_prompt(self) -> None:
@@ -124,17 +132,17 @@ class AnnotationSession(AnnotationDocument):
 
     def undo(self) -> None:
         """Take back the last edit; where it was on another image, go there first."""
-        self.propagation.stop()
+        self.runs.stop()
         self.undo_navigation.move(-1)
 
     def redo(self) -> None:
         """Do again what was undone last; where it was on another image, go there first."""
-        self.propagation.stop()
+        self.runs.stop()
         self.undo_navigation.move(1)
 
     def go_to(self, position: int) -> None:
         """Undo or redo until ``position`` of ``undo_stack.steps`` are done."""
-        self.propagation.stop()
+        self.runs.stop()
         self.undo_navigation.go_to(position)
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..models.grounding.phrases import split_phrases
 from ..project.project import LabelStore
-from ..project.records import PROPAGATE, EventKind, ImageState, StoredEvent
+from ..project.records import BY_RUNS, EventKind, ImageState, StoredEvent
 
 IDLE_SECONDS = 30.0
 """The longest pause that counts as work, here and for a ``Stopwatch``."""
@@ -196,14 +196,15 @@ def efforts(
 
 
 def _as_proposal(event: StoredEvent) -> StoredEvent:
-    """What was propagated to a frame, as a proposal that nobody asked for on it; others stay."""
+    """What a run over a loop brought a frame, as a proposal that nobody asked for; others stay."""
     if (
         event.kind is not EventKind.EDIT
         or event.image_id is None
-        or event.body["name"] != PROPAGATE
+        or event.body["name"] not in BY_RUNS
     ):
         return event
-    body = event.body | {"draft": event.body["draft"][1], "source": BY_PROPAGATION}
+    source = event.body.get("source", BY_PROPAGATION)
+    body = event.body | {"draft": event.body["draft"][1], "source": source}
     return replace(event, kind=EventKind.PROPOSAL, body=body)
 
 

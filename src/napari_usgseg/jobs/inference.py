@@ -6,17 +6,18 @@ functions call, so that the window can name them without it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import UsgsegError
-from ..core.types import BoolArray, FrameObjects, Prompts, TextPrompt
-from ..models.interfaces import RgbFrames
-from ..segmentation.field_of_view import field_of
+from ..core.types import BoolArray, FieldOfView, FrameObjects, Prompts, TextPrompt
+from ..models.interfaces import Detector, RgbFrames
+from ..segmentation.field_of_view import crop, field_of
 from ..segmentation.postprocess import PostprocessSettings
 from ..segmentation.propose import Proposal, propose_auto, propose_prompts, propose_text
 from .loaded_models import ImageSource, LoadedModels
@@ -66,6 +67,23 @@ class Propagated:
     found: FrameObjects
     model_id: str
     change: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PhraseSearch:
+    """A phrase with its thresholds, the detector to ask, and which one where that fails, or ""."""
+
+    prompt: TextPrompt
+    detector: str
+    fallback: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FoundOn:
+    """What the models propose on a frame of a loop."""
+
+    frame: int
+    found: Found
 
 
 def load_segmenter(models: LoadedModels, name: str) -> str:
@@ -158,17 +176,22 @@ def segment_text(
         cleaning: of the masks.
         fallback: the detector to ask where ``detector`` cannot be loaded; "" is none.
     """
-    network, fell_back = models.segmenter(segmenter), ""
-    try:
-        phrase_model = models.detector(detector)
-    except UsgsegError as error:
-        if not fallback:
-            raise
-        phrase_model, fell_back = models.detector(fallback), str(error)
+    network = models.segmenter(segmenter)
+    phrase_model, fell_back = _detector(models, detector, fallback)
     embeddings = models.embeddings(source, segmenter)
     found = propose_text(network, phrase_model, models.pixels(source), prompt, cleaning, embeddings)
     model_id = f"{phrase_model.model_id} + {network.model_id}"
     return Found(found.items, model_id, models.elapsed(), found.notes, fell_back)
+
+
+def _detector(models: LoadedModels, name: str, fallback: str) -> tuple[Detector, str]:
+    """A detector, or the fallback and why."""
+    try:
+        return models.detector(name), ""
+    except UsgsegError as error:
+        if not fallback:
+            raise
+        return models.detector(fallback), str(error)
 
 
 def segment_learned(
@@ -221,6 +244,62 @@ def propagate(
         for found in propagator.propagate(patient, keyframes, wanted):
             if found.frame not in frames.broken:
                 models.tell(Propagated(found, propagator.model_id, appearance.change(found)))
+    return {frame: frames.broken[frame] for frame in wanted if frame in frames.broken}
+
+
+def search_loop(
+    models: LoadedModels,
+    path: Path,
+    segmenter: str,
+    search: PhraseSearch | LearnedPrompts,
+    wanted: tuple[int, ...],
+    fields: tuple[FieldOfView, ...],
+    cleaning: PostprocessSettings,
+) -> dict[int, str]:
+    """Look for a phrase, or for what was learned, on frames of a loop; each is told at once.
+
+    Args:
+        models: that are loaded.
+        path: of the loop.
+        segmenter: by name.
+        search: what is looked for.
+        wanted: the frames, in the order in which they are told.
+        fields: what models look at in each frame, () all of it.
+        cleaning: of the masks.
+
+    Returns:
+        What is wrong with frames that could not be decoded, and were not told, by frame.
+    """
+    from ..io.images import Loop
+    from ..io.reading.files import open_frames
+
+    network, fell_back = models.segmenter(segmenter), ""
+    if isinstance(search, PhraseSearch):
+        detector, fell_back = _detector(models, search.detector, search.fallback)
+        model_id = f"{detector.model_id} + {network.model_id}"
+    else:
+        ppn = models.ppn(search.folder, network)
+        model_id = f"{search.name}@{network.model_id}"
+    with open_frames(path) as file, models.giving_way():
+        frames = Loop(file)
+        for frame in wanted:
+            models.give_way()
+            start, pixels = time.perf_counter(), frames[frame]
+            if frame in frames.broken:
+                continue
+            embeddings = []  # not kept: they would drive out those of the image that is shown
+            for field in fields or (None,):
+                seen = pixels if field is None else crop(field, pixels)
+                embeddings.append(replace(network.embed(seen), field=field))
+            if isinstance(search, PhraseSearch):
+                proposals = propose_text(
+                    network, detector, pixels, search.prompt, cleaning, embeddings
+                )
+            else:
+                proposals = propose_auto(ppn, embeddings, cleaning)
+            seconds = time.perf_counter() - start
+            found = Found(proposals.items, model_id, seconds, proposals.notes, fell_back)
+            models.tell(FoundOn(frame, found))
     return {frame: frames.broken[frame] for frame in wanted if frame in frames.broken}
 
 

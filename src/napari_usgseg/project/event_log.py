@@ -19,7 +19,7 @@ from ..core.errors import DatasetError, LabelWriteError
 from .arrays import Decoder, Encoder, table_from_json, table_to_json, unpack
 from .database import Database
 from .records import (
-    PROPAGATE,
+    BY_RUNS,
     ClassTable,
     Edit,
     Event,
@@ -301,7 +301,7 @@ class EventLog:
         return [
             (body["draft"] if kind == EventKind.PROPOSAL else body["draft"][1], body)
             for kind, body in bodies
-            if kind == EventKind.PROPOSAL or body["name"] == PROPAGATE
+            if kind == EventKind.PROPOSAL or body["name"] in BY_RUNS
         ]
 
     def _objects(self, document: str | None) -> Any:

@@ -32,6 +32,10 @@ AWAITED_NEAR = 0.1
 
 PROPAGATE = "propagate"
 """Name of the edit that proposes on frames of a loop what is on others; nobody asked on each."""
+FIND_ON_FRAMES = "find on frames"
+"""Name of the edit that proposes on frames of a loop what a phrase finds, or what was learned."""
+BY_RUNS = (PROPAGATE, FIND_ON_FRAMES)
+"""Names of the edits of runs over a loop."""
 
 
 class ImageState(StrEnum):

@@ -50,16 +50,12 @@ def propose_found(
         nameless_is_free: no image has the nameless class of a new folder, so that the first new
             phrase may name it.
     """
-    before, names = state.table, class_names(state, search, found)
+    before, names = state.table, class_names(state.table, search, found)
     wanted = tuple(dict.fromkeys(names.values()))
     table, ids = class_table.classes_for_phrases(before, wanted, nameless_is_free)
     if search.picks and ids and before.active == search.active:
         table = table.picking(ids[wanted[0]])
-    class_ids = [ids[names[item.phrase]] for item in found.proposals]
-    objects = tuple(
-        ProposedObject(class_id, Prompts(), item)
-        for class_id, item in zip(class_ids, found.proposals, strict=True)
-    )
+    objects = _objects(found, names, ids)
     edit = None
     if objects:
         tables = None if table.classes == before.classes else (before, table)
@@ -70,6 +66,7 @@ def propose_found(
             state = replace(state, table=table)
     else:
         state = replace(state, proposal=replace(state.proposal, notes=found.notes))
+    class_ids = [item.class_id for item in objects]
     said = [_summary(found.proposals, class_ids, before, table)] if objects else []
     said += found.notes
     drawn = table.get(table.active)
@@ -79,12 +76,36 @@ def propose_found(
     return Change(edit, state, " ".join(said))
 
 
-def class_names(state: AnnotationState, search: Search, found: Found) -> dict[str, str]:
+def propose_on(
+    table: ClassTable, search: Search, found: Found, before: ImageProposal
+) -> ImageProposal:
+    """What is proposed on an image once a search found something there, as `propose_found` does.
+
+    Args:
+        table: with all classes that the search names.
+        search: what was looked for.
+        found: what came of it.
+        before: what is proposed on the image.
+    """
+    names = class_names(table, search, found)
+    _, ids = class_table.classes_for_phrases(table, tuple(names.values()), False)
+    return beside(before, _objects(found, names, ids), found.model_id, found.notes)
+
+
+def _objects(
+    found: Found, names: dict[str, str], ids: dict[str, int]
+) -> tuple[ProposedObject, ...]:
+    return tuple(
+        ProposedObject(ids[names[item.phrase]], Prompts(), item) for item in found.proposals
+    )
+
+
+def class_names(table: ClassTable, search: Search, found: Found) -> dict[str, str]:
     """The name of the class that each found phrase stands for.
 
     What was typed may be the name of one class though it has several phrases ("n. medianus").
     """
-    whole = class_table.named(state.table, search.text)
+    whole = class_table.named(table, search.text)
     phrases = dict.fromkeys(item.phrase for item in found.proposals)
     if whole is not None:
         return dict.fromkeys(phrases, whole.name)
@@ -101,7 +122,7 @@ def nameless_in_question(state: AnnotationState, search: Search, found: Found) -
     or where the shown image has the class already.
     """
     first = class_table.nameless(state.table)
-    names = class_names(state, search, found).values()
+    names = class_names(state.table, search, found).values()
     if first is None or all(class_table.named(state.table, name) for name in names):
         return None
     kept = kept_by_person(state.proposal)

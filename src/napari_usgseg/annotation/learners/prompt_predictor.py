@@ -315,7 +315,7 @@ class Proposals:
         image_id, before = document.record.image_id, document.proposal
         if not by_person and not self._is_free(image_id, before, document.labels):
             return  # the person was quicker
-        proposal = self._proposal(found, before)
+        proposal = self.of(found, before)
         document.facts["model"] = found.model_id
         if by_person:
             document.edit_proposal("propose", proposal)
@@ -329,14 +329,14 @@ class Proposals:
         loaded = self._document.image_queue.take_loaded(image_id)
         if loaded is None or not self._is_free(image_id, loaded.proposal, loaded.labels):
             return
-        proposal = self._proposal(found, ImageProposal())
+        proposal = self.of(found, ImageProposal())
         if proposal.objects or loaded.proposal.objects:
             self._stand(image_id, proposal, {"seconds": round(found.seconds, 4)})
         if not proposal.objects and self._number is not None:
             self._nothing[image_id] = self._number
 
-    def _proposal(self, answer: Found, before: ImageProposal) -> ImageProposal:
-        """What is proposed, beside what a person pointed at or made."""
+    def of(self, answer: Found, before: ImageProposal) -> ImageProposal:
+        """What a version proposes on an image, beside what a person pointed at or made."""
         number = number_in(answer.model_id)
         version = self._predictor.get(number)
         ids = {} if version is None else {name: value for value, name in version.classes.items()}

@@ -20,7 +20,8 @@ from ...project.project import LabelStore
 from ...segmentation.propagation.areas import Area, area_table, areas_on
 from ..document import AnnotationDocument
 from .frames import Loops
-from .propagation import as_accepted, in_frames
+from .propagation import as_accepted
+from .runs import in_frames
 
 
 @dataclass(frozen=True, slots=True, eq=False)

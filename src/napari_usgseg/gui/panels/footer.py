@@ -157,7 +157,7 @@ class StatusLine(QWidget):
             self.label.setStyleSheet(style)
         self.busy.set_busy(status.busy)
         awaits = self._session.jobs.awaits("step", Scope.PROPOSAL)
-        self.cancel.setVisible(awaits or self._session.propagation.is_running)
+        self.cancel.setVisible(awaits or self._session.runs.is_running)
 
     def text(self) -> str:
         """What it says now."""
@@ -167,4 +167,4 @@ class StatusLine(QWidget):
         self._session.undo_navigation.stop()
         self._session.jobs.cancel("step")
         self._session.prompting.cancel()
-        self._session.propagation.stop()
+        self._session.runs.stop()

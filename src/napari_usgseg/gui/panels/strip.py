@@ -40,6 +40,14 @@ ACCEPTS = (
     "Accept what is proposed on the marked frames, or on all; one step of undo. Shift+drag on the "
     "bar marks frames."
 )
+FINDS = (
+    "Look for the phrase on all frames, or on the marked ones, that have nothing of yours; in the "
+    "background, one step of undo."
+)
+LEARNED = (
+    "Propose what the prompt predictor has learned on all frames, or on the marked ones, that have "
+    "nothing of yours; in the background, one step of undo."
+)
 REACHES = (
     "How far to propagate from each keyframe: so many frames, or all (0), on both sides of it, "
     "forward or backward."
@@ -220,6 +228,8 @@ class LoopStrip(QWidget):
         self.suggested = explain(button("Suggested", "", loops.go_to_suggested), "suggested frame")
         self.where = one_line()
         self.propagate = explain(button("Propagate", "", self.toggle_propagation), "propagate")
+        self.find = button("Find", FINDS, self._find)
+        self.learned = button("Learned", LEARNED, self._propose_learned)
         self.reach, self.direction = QSpinBox(), QComboBox()
         self.reach.setRange(0, 9999)
         self.reach.setSpecialValueText("all frames")
@@ -236,7 +246,8 @@ class LoopStrip(QWidget):
         layout.setSpacing(2)
         layout.addWidget(self.bar)
         ways = (self.before, self.play, self.after, self.suggested)
-        deeds = (self.areas, self.propagate, self.reach, self.direction, self.accept)
+        searches = (self.find, self.learned)
+        deeds = (self.areas, *searches, self.propagate, self.reach, self.direction, self.accept)
         layout.addLayout(row(*ways, self.where, *deeds, stretch=len(ways)))
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._timer = QTimer(self)
@@ -246,7 +257,7 @@ class LoopStrip(QWidget):
         self.bar.chosen.connect(self._go)
         loops.changed.connect(self._on_changed)
         loops.peeked_at.connect(self.refresh)
-        session.propagation.changed.connect(self._show_controls)
+        session.runs.changed.connect(self._show_controls)
         session.status_changed.connect(self._show_controls)
         self.bar.marked.connect(self._show_controls)
         self.hide()
@@ -282,7 +293,9 @@ class LoopStrip(QWidget):
         loops = self._session.loops
         which = "marked" if self.bar.marks else "all"
         goes = "Propagate to marked" if self.bar.marks else "Propagate"
-        self.propagate.setText("Stop" if self._session.propagation.is_running else goes)
+        self.propagate.setText("Stop" if self._session.runs.is_running else goes)
+        for search in (self.find, self.learned):
+            search.setEnabled(not self._session.runs.is_running and not self._session.read_only)
         waiting = loops.count(ImageState.PROPOSED, self._to_accept())
         self.accept.setText(f"Accept {which} ({waiting})")
         self.accept.setEnabled(waiting > 0 and not self._session.read_only)
@@ -318,14 +331,19 @@ class LoopStrip(QWidget):
     # -- what the person does ------------------------------------------------------------------
 
     def toggle_propagation(self) -> None:
-        """Propagate over the loop; or stop where that goes on."""
-        propagation = self._session.propagation
-        if propagation.is_running:
-            propagation.stop()
+        """Propagate over the loop; or stop the run that goes on."""
+        if self._session.runs.is_running:
+            self._session.runs.stop()
         else:
             way = DIRECTIONS[self.direction.currentText()]
             reach = Reach(self.reach.value() or None, way)
-            propagation.propagate(self.bar.marks or None, reach)
+            self._session.propagation.propagate(self.bar.marks or None, reach)
+
+    def _find(self) -> None:
+        self._session.loop_search.find(self.bar.marks or None)
+
+    def _propose_learned(self) -> None:
+        self._session.loop_search.propose_learned(self.bar.marks or None)
 
     def _measure(self) -> None:
         AreasDialog(self._session, self).show()
