@@ -18,6 +18,7 @@ from .. import __version__
 from ..core.errors import Cancelled, UsgsegError
 from ..core.notes import listening
 from . import (
+    compare,
     datasets,
     demo,
     evaluate,
@@ -46,6 +47,7 @@ app = typer.Typer(
 app.command("segment")(segment.segment)
 app.command("propagate")(propagate.propagate)
 app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.command("ablate")(evaluate.ablate)
 app.add_typer(train.app, name="train")
 app.command("export")(exchange.export)
