@@ -41,6 +41,8 @@ COMMANDS = {
     "clear": ("proposal", prompts.clear),
     "split": ("proposal", lambda state: objects.split(state, LINE)),
     "fill holes": ("proposal", objects.fill_holes),
+    "grow": ("proposal", objects.grow),
+    "smooth": ("proposal", objects.smooth),
     "delete object": ("labels", lambda state: objects.delete(state, 10, 10)),
     "take up again": ("labels proposal", lambda state: objects.lift(state, 10, 10)),
     "accept": ("labels proposal decision", accept.accept),
@@ -107,6 +109,27 @@ def test_holes_of_the_object_under_work_or_under_the_mouse_are_filled(state) -> 
     for at, words in (((45, 10), "no hole"), ((70, 50), "no object here")):
         with pytest.raises(Refused, match=words):
             objects.fill_holes(state, at)
+
+
+def test_an_object_grows_shrinks_and_is_smoothed_over_no_other_label(state) -> None:
+    labels = np.zeros(SIZE_HW, np.uint8)
+    labels[10:30, 10:30], labels[10:30, 30:40] = 1, 2
+    labels[10, 10] = 0
+    bare = replace(state, labels=labels, proposal=replace(state.proposal, objects=(), active=None))
+    grown = bare.after(objects.grow(bare, (20, 20)).edit).labels
+    assert (grown[labels == 2] == 2).all()
+    assert (grown[labels == 1] == 1).all()
+    assert (grown == 1)[9:31, 9:30].sum() > 20 * 20
+    shrunk = bare.after(objects.grow(bare, (20, 20), -2).edit).labels
+    assert (shrunk == 1).sum() < 18 * 18
+    assert not (shrunk[labels != 1] != labels[labels != 1]).any()
+    smooth = bare.after(objects.smooth(bare, (20, 20)).edit).labels
+    assert 0 < (smooth == 1).sum() < (labels == 1).sum(), "corners are rounded"
+    for change in (objects.grow, objects.smooth):
+        with pytest.raises(Refused, match="no object here"):
+            change(bare, (70, 50))
+    with pytest.raises(Refused, match="gone"):
+        objects.grow(bare, (20, 20), -30)
 
 
 def test_another_label_in_a_hole_stays(state) -> None:

@@ -240,6 +240,8 @@ class Objects:
         self.subtract = document.bind(objects.subtract)
         self.split = document.bind(objects.split)
         self.fill_holes = document.bind(objects.fill_holes)
+        self.grow = document.bind(objects.grow)
+        self.smooth = document.bind(objects.smooth)
         self.delete = document.bind(objects.delete)
         self.lift = document.bind(objects.lift)
 

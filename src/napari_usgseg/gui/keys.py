@@ -62,6 +62,12 @@ class Dock(Protocol):
     def fill_holes(self) -> None:
         """Fill the holes of an object."""
 
+    def grow(self, pixels: int) -> None:
+        """Grow an object, or shrink it."""
+
+    def smooth(self) -> None:
+        """Round the border of an object."""
+
     def propagate(self) -> None:
         """Propagate over the loop, or stop."""
 
@@ -185,6 +191,11 @@ SHORTCUTS: tuple[Shortcut, ...] = (
              lambda w: w.give_class()),
     Shortcut("Shift-Y", "fill holes", "Fill the holes of the object under the mouse.",
              lambda w: w.fill_holes()),
+    Shortcut("F4", "grow", "Grow the object under the mouse by a pixel.", lambda w: w.grow(1)),
+    Shortcut("F3", "shrink", "Shrink the object under the mouse by a pixel.",
+             lambda w: w.grow(-1)),
+    Shortcut("F6", "smooth", "Round the border of the object under the mouse.",
+             lambda w: w.smooth()),
     Shortcut("H", "hold to see the image alone",
              "While it is held down, nothing lies over the image.",
              lambda w: w.display.bare(), lambda w: w.display.dress()),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,7 @@ class UltrasoundWidget(QWidget):
         self.display: Display = Display(napari_viewer, self.session, self.bridge)
         self.opening = Opening(self.session, partial(self.bridge.adopt, None), self)
         self._closed = False
+        self._mouse_counts = True
         self._end_workers = self.workers.end
         self._connect()
         self._build()
@@ -233,9 +236,32 @@ class UltrasoundWidget(QWidget):
         """Fill the holes of the object under the mouse, or else of the one under work."""
         self.session.objects.fill_holes(self._pointed())
 
+    @contextmanager
+    def without_mouse(self) -> Iterator[None]:
+        """Have actions mean the object under work, wherever the mouse is."""
+        self._mouse_counts = False
+        try:
+            yield
+        finally:
+            self._mouse_counts = True
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed, and is only waiting to be deleted."""
+        return self._closed
+
+    def grow(self, pixels: int) -> None:
+        """Grow the object under the mouse, or else the one under work; shrink it below 0."""
+        self.session.objects.grow(self._pointed(), pixels)
+
+    def smooth(self) -> None:
+        """Round the border of the object under the mouse, or else of the one under work."""
+        self.session.objects.smooth(self._pointed())
+
     def _pointed(self) -> tuple[float, float] | None:
         """The pixel (x, y) under the mouse; None where that is elsewhere."""
-        if not self.viewer.mouse_over_canvas or self.bridge.adopted.is_away:
+        over = self._mouse_counts and self.viewer.mouse_over_canvas
+        if not over or self.bridge.adopted.is_away:
             return None
         x, y = (float(value) for value in self.bridge.to_xy(self.viewer.cursor.position))
         return x, y

@@ -6,6 +6,7 @@ are meant, or proposed ones.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +25,12 @@ ONE_PIECE = "This object is in one piece; draw a line across it to split it."
 NOTHING_HERE = "There is no object here."
 NO_OVERLAP = "These two do not overlap, so there is nothing to take away."
 NO_HOLE = "This object has no hole to fill."
+NO_ROOM = "This object cannot grow here, or would be gone."
+SMOOTH = "This object's border is as smooth already."
+GROWN = 1
+"""Pixels of a rim."""
+SMOOTHED = 2.0
+"""Pixels over which a border is rounded."""
 
 
 def merge(state: AnnotationState, line: FloatArray, accepted: bool = False) -> Change:
@@ -138,23 +145,63 @@ def fill_holes(state: AnnotationState, at: tuple[float, float] | None = None) ->
         state: with the object.
         at: a point (x, y) of the object; None means the one under work.
     """
+    return _reshaped(state, "fill holes", at, lambda mask: mask | _holes(mask), NO_HOLE)
+
+
+def grow(
+    state: AnnotationState, at: tuple[float, float] | None = None, pixels: int = GROWN
+) -> Change:
+    """Grow an object by a rim of some pixels, or shrink it (below 0); arguments as above.
+
+    An accepted one grows over no other label, and none shrinks to nothing.
+    """
+    name = "grow" if pixels > 0 else "shrink"
+    return _reshaped(state, name, at, lambda mask: _grown(mask, pixels), NO_ROOM)
+
+
+def smooth(state: AnnotationState, at: tuple[float, float] | None = None) -> Change:
+    """Round the border of an object, proposed or accepted; arguments as above."""
+    settings = PostprocessSettings(keep="all", fill_holes=0, smoothing=SMOOTHED)
+    return _reshaped(state, "smooth", at, lambda mask: postprocess(mask, settings), SMOOTH)
+
+
+def _reshaped(
+    state: AnnotationState,
+    name: str,
+    at: tuple[float, float] | None,
+    shape: Callable[[BoolArray], BoolArray],
+    unchanged: str,
+) -> Change:
+    """Give an object another shape (H, W) bool; ``unchanged`` is said where it has it already."""
     labels, proposal = state.settled_labels(), state.proposal
     index = proposed_under_work(state, at)
     if index is not None:
         item = proposal.objects[index]
-        if not item.has_mask or not (holes := _holes(_mask(item))).any():
-            raise Refused(NO_HOLE)
-        filled = proposal.with_object(index, by_hand(item, _mask(item) | holes))
-        return Change(state.propose("fill holes", replace(filled, active=proposal.active)))
+        mask = shape(_mask(item)) if item.has_mask else None
+        if mask is None or not mask.any() or np.array_equal(mask, _mask(item)):
+            raise Refused(unchanged)
+        made = proposal.with_object(index, by_hand(item, mask))
+        return Change(state.propose(name, replace(made, active=proposal.active)))
     found = accepted_under_work(state, at)
     if found is None:
         raise Refused(NOTHING_HERE)
-    holes = _holes(found) & (labels == 0)
-    if not holes.any():
-        raise Refused(NO_HOLE)
+    mask = shape(found)
+    more, less = mask & ~found & (labels == 0), found & ~mask
+    if not mask.any() or not (more.any() or less.any()):
+        raise Refused(unchanged)
     after = labels.copy()
-    after[holes] = labels[found][0]
-    return Change(state.relabel("fill holes", after))
+    after[less] = 0
+    after[more] = labels[found][0]
+    return Change(state.relabel(name, after))
+
+
+def _grown(mask: BoolArray, pixels: int) -> BoolArray:
+    """A mask with a rim of some pixels more, or less; the picture's edge takes nothing off it."""
+    if pixels > 0:
+        return postprocess(mask, PostprocessSettings(keep="all", fill_holes=0, dilation=pixels))
+    padded = np.pad(mask, -pixels, mode="edge")
+    around = postprocess(~padded, PostprocessSettings(keep="all", fill_holes=0, dilation=-pixels))
+    return np.asarray(~around)[-pixels:pixels, -pixels:pixels]
 
 
 def delete(state: AnnotationState, x: float, y: float) -> Change:
