@@ -17,7 +17,9 @@ from napari_usgseg.core.errors import DatasetError, ImageReadError
 from napari_usgseg.io.datasets import (
     Dataset,
     DatasetItem,
+    leave_one_out,
     read_dataset,
+    read_folds,
     read_pair,
     read_splits,
     split_by_group,
@@ -114,6 +116,29 @@ def test_splits_come_back_from_their_file(tmp_path):
     assert read_splits(tmp_path / "splits.json") == {
         dataset.name: split_by_group(dataset, 3) for dataset in datasets
     }
+
+
+@quick
+@given(GROUPS.filter(bool))
+def test_leaving_one_group_out_tests_each_item_once_and_never_where_its_group_trains(groups):
+    dataset = dataset_of(groups)
+    folds = leave_one_out(dataset)
+    tested = [item_id for fold in folds.values() for item_id in fold.test]
+    assert sorted(tested) == sorted(item.item_id for item in dataset.items)
+    group_of = {item.item_id: item.group for item in dataset.items}
+    for name, fold in folds.items():
+        assert {group_of[item_id] for item_id in fold.test} == {name}
+        assert name not in {group_of[item_id] for item_id in fold.train}
+
+
+def test_folds_come_back_from_their_file_and_files_without_them_have_none(tmp_path):
+    dataset = dataset_of(["h", "h", "b"], "abdomen")
+    splits, folds = {"abdomen": split_by_group(dataset)}, {"abdomen": leave_one_out(dataset)}
+    write_splits(splits, tmp_path / "folds.json", folds=folds)
+    write_splits(splits, tmp_path / "none.json")
+    assert read_folds(tmp_path / "folds.json") == folds
+    assert read_splits(tmp_path / "folds.json") == splits
+    assert read_folds(tmp_path / "none.json") == {}
 
 
 @pytest.mark.parametrize("text", [None, "", "[]", "{}", '{"datasets": {"a": {"train": []}}}'])

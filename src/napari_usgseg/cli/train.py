@@ -36,6 +36,10 @@ Minutes = Annotated[
 ImageSize = Annotated[
     int | None, typer.Option(min=32, help="Side of the network's square (of the last stage).")
 ]
+Study = Annotated[
+    bool,
+    typer.Option("--study", help="For weights that never ship: data sets of any licence teach."),
+]
 LeaveOut = Annotated[
     list[str] | None,
     typer.Option(help="A target phrase to leave out of training, its images with it; repeatable."),
@@ -49,6 +53,7 @@ def nano_segmenter(
     splits: Splits,
     seed: Seed = 0,
     resume: Resume = False,
+    study: Study = False,
     steps: StageSteps = None,
     minutes: Minutes = 0.0,
     image_size: ImageSize = None,
@@ -67,7 +72,7 @@ def nano_segmenter(
     stages[-1] = replace(stages[-1], image_size=image_size or stages[-1].image_size)
     train(
         data, out, splits=splits, seed=seed, teacher_cache=teacher_cache, stages=stages,
-        resume=resume, say=typer.echo,
+        resume=resume, study=study, say=typer.echo,
     )  # fmt: skip
 
 
@@ -78,6 +83,7 @@ def nano_detector(
     splits: Splits,
     seed: Seed = 0,
     resume: Resume = False,
+    study: Study = False,
     steps: StageSteps = None,
     minutes: Minutes = 0.0,
     image_size: ImageSize = None,
@@ -90,7 +96,7 @@ def nano_detector(
     check_model_folder(out, resume=resume)
     train(
         data, out, splits=splits, seed=seed, steps=steps, minutes=minutes, image_size=image_size,
-        leave_out=leave_out or (), resume=resume, say=typer.echo,
+        leave_out=leave_out or (), resume=resume, study=study, say=typer.echo,
     )  # fmt: skip
 
 
@@ -101,6 +107,7 @@ def nano_dino(
     splits: Splits,
     seed: Seed = 0,
     resume: Resume = False,
+    study: Study = False,
     steps: StageSteps = None,
     minutes: Minutes = 0.0,
     image_size: ImageSize = None,
@@ -116,7 +123,7 @@ def nano_dino(
     check_model_folder(out, resume=resume)
     train(
         data, out, splits=splits, seed=seed, steps=steps, minutes=minutes, image_size=image_size,
-        leave_out=leave_out or (), trunk=trunk, resume=resume, say=typer.echo,
+        leave_out=leave_out or (), trunk=trunk, resume=resume, study=study, say=typer.echo,
     )  # fmt: skip
 
 

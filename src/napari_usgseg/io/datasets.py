@@ -24,10 +24,10 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PureWindowsPath
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -466,6 +466,16 @@ def split_by_group(dataset: Dataset, seed: int = 0, val: float = 0.10, test: flo
     return Split(*(tuple(sorted(i for i, s in sides.items() if s == side)) for side in SIDES))
 
 
+def leave_one_out(dataset: Dataset) -> dict[str, Split]:
+    """Folds by group: in the one that has a group's name that group is tested, all others train."""
+    folds = {}
+    for group in sorted({item.group for item in dataset.items}):
+        test = tuple(sorted(item.item_id for item in dataset.items if item.group == group))
+        train = tuple(sorted(item.item_id for item in dataset.items if item.group != group))
+        folds[group] = Split(train, (), test)
+    return folds
+
+
 def sides_by_group(
     name: str, groups: Mapping[str, str], seed: int = 0, val: float = 0.10, test: float = 0.15
 ) -> dict[str, str]:
@@ -496,12 +506,24 @@ def sides_by_group(
 
 
 def write_splits(
-    splits: Mapping[str, Split], path: str | Path, seed: int = 0, write: Write = write_over
+    splits: Mapping[str, Split],
+    path: str | Path,
+    seed: int = 0,
+    write: Write = write_over,
+    folds: Mapping[str, Mapping[str, Split]] | None = None,
 ) -> None:
-    """Write splits as JSON: {"seed": ..., "datasets": {name of the data set: {side: ids}}}."""
-    sides = {name: {side: list(split.of(side)) for side in SIDES} for name, split in splits.items()}
-    text = json.dumps({"schema": 1, "seed": seed, "datasets": sides}, indent=1)
-    write(Path(path), (text + "\n").encode("utf-8"))
+    """Write splits as JSON: {"seed": ..., "datasets": {name of the data set: {side: ids}}}.
+
+    ``folds`` (data set -> fold -> split), where there are any, go below "folds" in the same way.
+    """
+
+    def sides(some: Mapping[str, Split]) -> dict[str, Any]:
+        return {name: {side: list(one.of(side)) for side in SIDES} for name, one in some.items()}
+
+    card: dict[str, Any] = {"schema": 1, "seed": seed, "datasets": sides(splits)}
+    if folds:
+        card["folds"] = {name: sides(each) for name, each in folds.items()}
+    write(Path(path), (json.dumps(card, indent=1) + "\n").encode("utf-8"))
 
 
 def split_of(path: str | Path, name: str) -> Split:
@@ -522,13 +544,33 @@ def read_splits(path: str | Path) -> dict[str, Split]:
     Raises:
         DatasetError: the file is missing or not a split file.
     """
+    return _read_split_file(path, lambda card: _splits(card["datasets"]))
+
+
+def read_folds(path: str | Path) -> dict[str, dict[str, Split]]:
+    """Data set -> fold -> split of a split file; only of data sets of a few patients or cases.
+
+    Raises:
+        DatasetError: the file is missing or not a split file.
+    """
+
+    def folds(card: dict[str, Any]) -> dict[str, dict[str, Split]]:
+        return {name: _splits(each) for name, each in card.get("folds", {}).items()}
+
+    return _read_split_file(path, folds)
+
+
+def _splits(sides: Mapping[str, Any]) -> dict[str, Split]:
+    return {name: Split(*(tuple(each[side]) for side in SIDES)) for name, each in sides.items()}
+
+
+_T = TypeVar("_T")
+
+
+def _read_split_file(path: str | Path, take: Callable[[dict[str, Any]], _T]) -> _T:
     try:
-        card = json.loads(Path(path).read_text(encoding="utf-8"))
-        return {
-            name: Split(*(tuple(sides[side]) for side in SIDES))
-            for name, sides in card["datasets"].items()
-        }
-    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        return take(json.loads(Path(path).read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
             path,
             f"not a split file ({type(error).__name__}: {error}); "

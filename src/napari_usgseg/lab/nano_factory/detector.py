@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...io.datasets import read_dataset, read_splits
+from ...io.datasets import read_splits
 from ...learning.lora.data import PoolImage, Questioner
 from ...learning.lora.tasks import NanoTask, PhraseVectors, soft_iou
 from ...learning.phrases import HELD_OUT_ABSENT, Concept, absent_phrases, all_phrases, concept_of
@@ -26,7 +26,15 @@ from ...models.grounding.nano_detector import (
 )
 from ...models.grounding.phrases import words_of
 from ...models.sam.sam import to_pixels
-from .materials import EMA, imagenet_trunk, load_pool, phantom_pool, run_stage, without
+from .materials import (
+    EMA,
+    imagenet_trunk,
+    load_pool,
+    phantom_pool,
+    read_teaching,
+    run_stage,
+    without,
+)
 from .text_encoder import cut
 
 Say = Callable[[str], None]
@@ -50,6 +58,7 @@ def train(
     phantoms: int = 300,
     leave_out: Sequence[str] = (),
     resume: bool = False,
+    study: bool = False,
     say: Say = print,
 ) -> Path:
     """Train the embedded `nano` detector and return its folder, ``out``/nano-grounder.
@@ -66,12 +75,13 @@ def train(
         leave_out: targets whose images, phantoms too, are not learned from and which are not asked
             for in others: to measure afterwards what tuning on a new organ brings.
         resume: go on from the checkpoint in ``out``.
+        study: the weights never ship, so data sets of any licence teach (``read_teaching``).
     """
+    datasets = read_teaching(data, study)
     target = out / "nano-grounder"
     if not (target / "text.safetensors").exists():
         cut(target)
     encoder = load_sentence_encoder(target)
-    datasets = [read_dataset(folder) for folder in data]
     split = read_splits(splits)
     never = [concept_of(phrase) for phrase in leave_out]
     pool = load_pool(datasets, split, "train") + phantom_pool(phantoms, seed + 1)

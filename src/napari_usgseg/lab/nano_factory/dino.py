@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
-from ...io.datasets import read_dataset, read_splits
+from ...io.datasets import read_splits
 from ...learning.lora.data import PoolImage, Question, Questioner
 from ...learning.lora.tasks import DinoTask, hits_of, truth_of
 from ...learning.phrases import concept_of
@@ -20,7 +20,7 @@ from ...learning.trainer import TrainerSettings
 from ...models.grounding.nano_detector import PhraseNet, load_sentence_encoder
 from ...models.sam.nano import TRUNK
 from ...models.sam.sam import to_pixels
-from .materials import EMA, imagenet_trunk, load_pool, run_stage, without
+from .materials import EMA, imagenet_trunk, load_pool, read_teaching, run_stage, without
 from .text_encoder import cut
 
 TEXT_LAYERS = 3
@@ -112,6 +112,7 @@ def train(
     trunk: Path | None = None,
     leave_out: Sequence[str] = (),
     resume: bool = False,
+    study: bool = False,
     say: Callable[[str], None] = print,
 ) -> Path:
     """Train the small Grounding DINO and return its folder, ``out``/nano-dino.
@@ -129,9 +130,11 @@ def train(
         leave_out: targets that are neither learned from nor asked for; give a ``trunk`` that was
             trained without them too.
         resume: go on from the checkpoint in ``out``.
+        study: the weights never ship, so data sets of any licence teach (``read_teaching``).
     """
     from transformers import BertTokenizerFast, GroundingDinoImageProcessor
 
+    datasets = read_teaching(data, study)
     steps, side = steps or STEPS, image_size or IMAGE_SIZE
     text = out / "text"
     if not (text / "text.safetensors").exists():
@@ -143,7 +146,6 @@ def train(
     model.model.text_backbone.load_state_dict(encoder.bert.state_dict(), strict=False)
     start_trunk(model, trunk)
     model.model.backbone.to(memory_format=torch.channels_last)
-    datasets = [read_dataset(folder) for folder in data]
     split = read_splits(splits)
     never = [concept_of(phrase) for phrase in leave_out]
     pool, held_out = load_pool(datasets, split, "train"), load_pool(datasets, split, "val")

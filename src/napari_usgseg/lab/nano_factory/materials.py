@@ -12,8 +12,10 @@ interrupted run goes on where it stopped.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,15 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ...core.errors import ModelNotFoundError
-from ...io.datasets import Dataset, DatasetItem, Split, read_pair
+from ...core.errors import DatasetError, ModelNotFoundError
+from ...io.datasets import (
+    DATASET_CARD,
+    Dataset,
+    DatasetItem,
+    Split,
+    read_dataset,
+    read_pair,
+)
 from ...io.images import read_image
 from ...io.names import safe_file_name
 from ...learning.augmentation import squash, squash_labels
@@ -35,6 +44,52 @@ from ...learning.trainer import LOG_FILE, Task, TrainerSettings, TrainingLog, tr
 from ...models.sam.litemedsam import load_litemedsam_net
 from ...models.sam.nano import TRUNK, NanoSam
 from ...phantoms.phantom import make_phantom
+
+# -- what may teach ------------------------------------------------------------------------------
+
+KEPT_FROM_TEACHING = {
+    "hip": "CC BY-NC-SA 3.0",
+    "lung_*": "CC BY-NC-ND 4.0 (COVID-BLUES)",
+    "echo_*": "terms for research use (EchoNet-Dynamic)",
+}
+"""Data sets (patterns of names) whose terms keep weights that ship from learning of them."""
+
+BARRED = re.compile(r"\b(NC|ND)\b|non[- ]?commercial|no[- ]?deriv|research use", re.IGNORECASE)
+"""In a licence: no commercial use, or no derivatives."""
+
+
+def read_teaching(data: Sequence[Path], study: bool = False) -> list[Dataset]:
+    """The data sets in folders, all of which may teach weights that ship.
+
+    Args:
+        data: folders in the protocol's layout.
+        study: weights that never ship are taught, so any data set will do.
+
+    Raises:
+        DatasetError: the licence of one, known by name or stated in its card, forbids commercial
+            use or derivatives.
+    """
+    datasets = [read_dataset(folder) for folder in data]
+    for folder, dataset in zip(data, datasets, strict=True):
+        licence = licence_that_bars(folder, dataset.name)
+        if licence and not study:
+            raise DatasetError(
+                folder,
+                f"'{dataset.name}' is under {licence}, which keeps it from teaching weights that "
+                "ship; leave it out, or pass --study for weights that never leave this machine",
+            )
+    return datasets
+
+
+def licence_that_bars(folder: Path, name: str) -> str:
+    """The licence that keeps a data set from teaching weights that ship, or ""."""
+    known = [terms for kind, terms in KEPT_FROM_TEACHING.items() if fnmatch(name.casefold(), kind)]
+    card = folder / DATASET_CARD
+    stated = (
+        str(json.loads(card.read_text("utf-8-sig")).get("licence", "")) if card.is_file() else ""
+    )
+    return stated if BARRED.search(stated) else next(iter(known), "")
+
 
 # -- images, and what LiteMedSAM says of them ------------------------------------------------------
 

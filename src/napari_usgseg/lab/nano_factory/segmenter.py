@@ -32,7 +32,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ...core.geometry import mask_to_box
-from ...io.datasets import read_dataset, read_splits
+from ...io.datasets import read_splits
 from ...learning.augmentation import (
     MAX_CLICKS,
     Augmentation,
@@ -61,6 +61,7 @@ from .materials import (
     lite_medsam_decoder,
     load_pool,
     phantom_pool,
+    read_teaching,
     run_stage,
 )
 
@@ -98,6 +99,7 @@ def train(
     teacher_images: int = 718,
     phantoms: int = 300,
     resume: bool = False,
+    study: bool = False,
     say: Say = print,
 ) -> Path:
     """Train the embedded segmenter and return the path of its half-precision weights.
@@ -112,9 +114,10 @@ def train(
         teacher_images: how many training images LiteMedSAM is asked about.
         phantoms: number of phantoms in the pool.
         resume: go on from the checkpoints in ``out``.
+        study: the weights never ship, so data sets of any licence teach (``read_teaching``).
     """
     out.mkdir(parents=True, exist_ok=True)
-    datasets = [read_dataset(folder) for folder in data]
+    datasets = read_teaching(data, study)
     split = read_splits(splits)
     cache = teacher_cache or out / "teacher"
     asked = items_of_side(datasets, split, "train")
