@@ -7,7 +7,7 @@ functions call, so that the window can name them without it.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -256,7 +256,9 @@ def search_loop(
     fields: tuple[FieldOfView, ...],
     cleaning: PostprocessSettings,
 ) -> dict[int, str]:
-    """Look for a phrase, or for what was learned, on frames of a loop; each is told at once.
+    """Look for a phrase, or for what was learned, on frames of a loop, smoothed over time.
+
+    Each frame is told as soon as a few behind it are known.
 
     Args:
         models: that are loaded.
@@ -272,6 +274,7 @@ def search_loop(
     """
     from ..io.images import Loop
     from ..io.reading.files import open_frames
+    from ..segmentation.propagation.smoothing import smoothed
 
     network, fell_back = models.segmenter(segmenter), ""
     if isinstance(search, PhraseSearch):
@@ -280,8 +283,8 @@ def search_loop(
     else:
         ppn = models.ppn(search.folder, network)
         model_id = f"{search.name}@{network.model_id}"
-    with open_frames(path) as file, models.giving_way():
-        frames = Loop(file)
+
+    def each(frames: Loop) -> Iterator[tuple[int, NDArray[np.uint8], tuple[Proposal, ...], Found]]:
         for frame in wanted:
             models.give_way()
             start, pixels = time.perf_counter(), frames[frame]
@@ -298,8 +301,13 @@ def search_loop(
             else:
                 proposals = propose_auto(ppn, embeddings, cleaning)
             seconds = time.perf_counter() - start
-            found = Found(proposals.items, model_id, seconds, proposals.notes, fell_back)
-            models.tell(FoundOn(frame, found))
+            found = Found((), model_id, seconds, proposals.notes, fell_back)
+            yield frame, pixels, proposals.items, found
+
+    with open_frames(path) as file, models.giving_way():
+        frames = Loop(file)
+        for frame, items, found in smoothed(each(frames)):
+            models.tell(FoundOn(frame, replace(found, proposals=items)))
     return {frame: frames.broken[frame] for frame in wanted if frame in frames.broken}
 
 

@@ -94,7 +94,9 @@ def _between(
             pair = [moved[number] for moved in (forward, backward) if number in moved]
             if len(pair) == 2:
                 weights = [max(one.residual, 0.1) ** -4 for one in pair]
-                first, second = (w * _signed(o.mask) for w, o in zip(weights, pair, strict=True))
+                first, second = (
+                    w * signed_distance(o.mask) for w, o in zip(weights, pair, strict=True)
+                )
                 masks[number] = first + second > 0
                 scores[number] = iou(pair[0].mask, pair[1].mask)
             elif number in nearer:
@@ -125,7 +127,7 @@ def _follow(
         if frame not in asked:
             continue
         masks, by_steps = (moved_masks(objects, way, size_hw) for way in (flow, walked))
-        differs = np.abs(_looked_up(anchor.astype(np.float32), flow) - current)
+        differs = np.abs(looked_up(anchor.astype(np.float32), flow) - current)
         differs = cv2.resize(cv2.GaussianBlur(differs, (0, 0), 1), size_hw[::-1])
         reach = np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8)
         empty = np.zeros(size_hw, bool)
@@ -169,10 +171,10 @@ def grey_of(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def composed(first: FloatArray, then: FloatArray) -> FloatArray:
     """Flow (h, w, 2) of XY pixels by ``first``, and from there by ``then``."""
-    return first + _looked_up(then, first)
+    return first + looked_up(then, first)
 
 
-def _looked_up(values: NDArray[Any], flow: FloatArray) -> NDArray[Any]:
+def looked_up(values: NDArray[Any], flow: FloatArray) -> NDArray[Any]:
     """``values`` (h, w) or (h, w, 2) where the flow points to."""
     import cv2
 
@@ -197,14 +199,14 @@ def moved_masks(
     best = np.full(size_hw, 0.5, np.float32)
     owner = np.zeros(size_hw, np.int32)
     for index, mask in enumerate(objects.values(), start=1):
-        inside = _looked_up(mask.astype(np.float32), flow)
+        inside = looked_up(mask.astype(np.float32), flow)
         owner[inside > best] = index
         np.maximum(best, inside, out=best)
     masks = {number: owner == index for index, number in enumerate(objects, start=1)}
     return {number: mask for number, mask in masks.items() if mask.any()}
 
 
-def _signed(mask: BoolArray) -> FloatArray:
+def signed_distance(mask: BoolArray) -> FloatArray:
     """Distance (H, W) to the border in pixels, positive inside."""
     import cv2
 
