@@ -1,0 +1,56 @@
+"""A loop in every format: its frames go out under their own names, and come back to themselves."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+from napari_usgseg.api import export
+from napari_usgseg.core.metrics import dice
+from napari_usgseg.core.types import LabelClass
+from napari_usgseg.io.formats import FORMATS
+from napari_usgseg.project.exchange import import_labels
+from napari_usgseg.project.project import Project
+from tests.support.cine import lesion, write_loop
+from tests.support.labelling import accept_labels, set_classes
+
+ACCEPTED = (0, 2, 3, 5)
+"""Not all, and not one after the other."""
+FRAMES = 6
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("loop")
+    loop = write_loop(folder, "heart.tif", FRAMES, (96, 128))
+    with closing(Project(folder)) as store:
+        set_classes(store, (LabelClass(1, "tumor", "#e69f00"),))
+        for record in store.records:
+            if record.frame in ACCEPTED:
+                accept_labels(store, record, np.roll(lesion(loop, 0), record.frame, 1).astype("u1"))
+    return folder, loop
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_each_frame_comes_back_to_the_frame_that_it_is_of(project, tmp_path, format):
+    folder, loop = project
+    export(folder, tmp_path / "out", format=format, split=False).whole()
+    names = " ".join(path.name for path in (tmp_path / "out").rglob("*"))
+    text = names + "".join(
+        path.read_text() for path in (tmp_path / "out").rglob("*.json") if path.stat().st_size
+    )
+    for frame in range(FRAMES):
+        assert (f"heart_{frame:04d}" in text) == (frame in ACCEPTED)
+    again = tmp_path / "again"
+    write_loop(again, "heart.tif", FRAMES, (96, 128))
+    with closing(Project(again)) as store:
+        import_labels(store, tmp_path / "out", format=format)
+        for record in store.records:
+            objects = store.read_proposal(record.image_id).objects
+            assert bool(objects) == (record.frame in ACCEPTED)
+            if objects:
+                mask = np.any([item.proposal.mask for item in objects], axis=0)
+                least = 0.6 if format == "yolo-boxes" else 0.95
+                assert dice(mask, np.roll(lesion(loop, 0), record.frame, 1)) > least
