@@ -15,8 +15,8 @@ from PIL import Image
 from napari_usgseg.core.errors import LabelWriteError, PromptError
 from napari_usgseg.core.types import Prompts, TextPrompt
 from napari_usgseg.io.labels import read_classes, read_labels
-from napari_usgseg.io.outputs import RECORD_FILE
-from napari_usgseg.io.reading import dicom
+from napari_usgseg.io.outputs import RECORD_FILE, OutputFolder
+from napari_usgseg.io.reading import dicom, files
 from napari_usgseg.segmentation import batch
 from napari_usgseg.segmentation.batch import BatchRequest, segment_files
 from tests.support.dicom import ENCODERS, region, write_dicom
@@ -516,18 +516,18 @@ def test_a_loop_that_was_interrupted_goes_on_and_counts_all_its_objects(
 ):
     path, out = loop(tmp_path / "a" / "x.dcm"), tmp_path / "out"
     monkeypatch.setattr(batch, "SECONDS_BETWEEN", -1 if saved else 1e9)
-    real = batch.write_labels
+    real = OutputFolder.write
 
-    def killed(label_path, labels, write):
+    def killed(folder, label_path, data):
         if label_path.name == f"{done:04d}.png":
             raise KeyboardInterrupt
-        real(label_path, labels, write)
+        real(folder, label_path, data)
 
-    monkeypatch.setattr(batch, "write_labels", killed)
+    monkeypatch.setattr(OutputFolder, "write", killed)
     run = segment_files([path], out, plain_segmenter, detector, CYST)
     with pytest.raises(KeyboardInterrupt):
         next(run)
-    monkeypatch.setattr(batch, "write_labels", real)
+    monkeypatch.setattr(OutputFolder, "write", real)
     before = maps(out / "x")
     assert len(before) == done
     if not saved:  # killed, so that nothing was saved at the end
@@ -600,7 +600,7 @@ def test_what_the_system_says_of_a_file_is_kept_without_its_path(
     def lost(path):
         raise OSError(5, "Input/output error", str(path))
 
-    monkeypatch.setattr(batch, "open_frames", lost)
+    monkeypatch.setattr(files, "open_frames", lost)
     results = _run(images[:1], tmp_path / "out", plain_segmenter, detector)
     assert results[0].message == "Input/output error"
 

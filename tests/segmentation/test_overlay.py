@@ -5,7 +5,7 @@ import pytest
 
 from napari_usgseg.core.errors import LabelWriteError
 from napari_usgseg.core.types import LabelClass
-from napari_usgseg.segmentation.batch import FILL, draw_overlay, write_overlay
+from napari_usgseg.segmentation.request import FILL, draw_overlay, write_overlay
 
 RED = LabelClass(1, "cyst", "#ff0000")
 

@@ -28,6 +28,10 @@ Adapter = Annotated[Path | None, typer.Option(help="LoRA adapter folder on top o
 BoxThreshold = Annotated[float | None, typer.Option(min=0, max=1, help="Least score of a box.")]
 TextThreshold = Annotated[float | None, typer.Option(min=0, max=1, help="Least score of a token.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Have the machines of this Dask scheduler work."),
+]
 Datasets = Annotated[
     list[Path], typer.Argument(metavar="DATASET...", help="Data set folders (dataset.json).")
 ]
@@ -68,6 +72,22 @@ def progress(total: int, title: str) -> Iterator[Advance]:
 def _plain_line(line: str) -> None:
     if line:
         typer.echo(line)
+
+
+@contextmanager
+def machines(scheduler: str | None) -> Iterator[Any]:
+    """Yield what has a function done on chunks: ``map``, or that of a scheduler's machines.
+
+    Raises:
+        ClusterError: it cannot be reached.
+    """
+    if scheduler is None:
+        yield map
+        return
+    from ..jobs.cluster import Cluster
+
+    with Cluster(scheduler) as cluster:
+        yield cluster.map
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:

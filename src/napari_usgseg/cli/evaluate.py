@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,7 @@ from .common import (
     JsonFile,
     Limit,
     ModelName,
+    Scheduler,
     Side,
     SplitFile,
     TextThreshold,
@@ -26,6 +28,7 @@ from .common import (
     check_choice,
     end_if_failed,
     files_of,
+    machines,
     progress,
     read_chosen,
     report_writer,
@@ -35,7 +38,7 @@ from .common import (
 if TYPE_CHECKING:
     from ..io.datasets import Dataset
     from ..io.outputs import OutputFolder
-    from ..lab.evaluation.evaluate import Scorer
+    from ..lab.evaluation.evaluate import DatasetEvaluation, Scorer
 
 RESULTS = (
     "report.json", "tables.md", "tables.json", "seen.csv", "unseen.csv", "others.csv",
@@ -104,12 +107,13 @@ def evaluate(
         bool, typer.Option(help="Post-process masks as a person gets them.")
     ] = True,
     device: Device = "auto",
+    scheduler: Scheduler = None,
 ) -> None:
     """Score a model, a baseline or anybody's predictions on labelled data sets; compare reports."""
     if compare is not None:
         _compare(*compare, json_file, out)
         return
-    from ..lab.evaluation.evaluate import Asked, load_scorer
+    from ..lab.evaluation.evaluate import Asked, ScoringElsewhere, load_scorer
     from ..lab.evaluation.methods import EvaluationRequest
     from ..segmentation.postprocess import PostprocessSettings
 
@@ -136,13 +140,19 @@ def evaluate(
     reads = [*files_of(chosen), *filter(None, (split, predictions, ppn, adapter))]
     write_report = report_writer(json_file, reads=reads)
     folder = result_folder(out, *RESULTS, reads=reads) if out is not None else None
+    if scheduler is not None and asked.prompt is None:
+        raise PromptError("--scheduler is for --prompt: give one, or leave it out")
     scorer = load_scorer(asked, request)
-    _score(chosen, scorer, per_image, worst, folder, write_report)
+    elsewhere = ScoringElsewhere(asked.placed(), request, scorer.ids) if scheduler else None
+    with machines(scheduler) as run:
+        score = partial(scorer.score, run=run, elsewhere=elsewhere)
+        _score(chosen, scorer, score, per_image, worst, folder, write_report)
 
 
 def _score(
     chosen: Sequence[Dataset],
     scorer: Scorer,
+    score: Callable[..., DatasetEvaluation],
     per_image: bool,
     worst: int,
     out: OutputFolder | None,
@@ -156,14 +166,14 @@ def _score(
     )
 
     cases = WorstCases(worst if out else 0)
-    take = cases.take if cases.count else lambda score, scene, answer: None
+    take = cases.take if cases.count else None
     reports: dict[str, dict[str, Any]] = {}
     failed: list[str] = []
     for dataset in chosen:
         total = min(scorer.request.limit or len(dataset.items), len(dataset.items))
         with progress(total, dataset.name) as step:
             try:
-                result = scorer.score(dataset, lambda item: step(""), take)
+                result = score(dataset, lambda item: step(""), take)
             except DatasetError as error:
                 failed.append(str(error))
                 continue

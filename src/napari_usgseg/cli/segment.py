@@ -15,8 +15,10 @@ from .common import (
     DetectorName,
     Device,
     ModelName,
+    Scheduler,
     TextThreshold,
     end_if_failed,
+    machines,
     parse_box,
     parse_point,
     parse_trace,
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from ..segmentation.trace import TracePrompt
 
 TO_SEARCH = "--recursive searches them too"
+AT_ONCE = 16
+"""Frames of a loop that go to another machine together."""
 
 
 def segment(
@@ -79,6 +83,7 @@ def segment(
         typer.Option(help="Show models all of a DICOM picture, not its regions of tissue alone."),
     ] = False,
     device: Device = "auto",
+    scheduler: Scheduler = None,
     cleaning: Annotated[bool, typer.Option(help="Clean the masks at all.")] = True,
     keep: Annotated[
         str | None, typer.Option(help="Pieces to keep: prompted (the default), largest or all.")
@@ -102,9 +107,9 @@ def segment(
     """
     from ..core.types import TextPrompt
     from ..models.grounding.phrases import wanted_phrases
-    from ..models.registry import load_detector, load_segmenter
-    from ..segmentation.batch import BatchRequest, check_place, segment_files
+    from ..segmentation.batch import check_place, segment_files
     from ..segmentation.postprocess import PostprocessSettings
+    from ..segmentation.request import BatchRequest, ModelNames, WorkElsewhere
 
     several = text is not None and len(wanted_phrases(text, "--text")) > 1
     boxes, points = [parse_box(b) for b in box or ()], [parse_point(p) for p in point or ()]
@@ -137,27 +142,24 @@ def segment(
         crop_to_regions=not whole_picture,
     )
     check_place(out, found.files, found.folders, overlay=overlay)
-    segmenter = load_segmenter(model, device=device)
-    auto, finds = None, None
-    if ppn is not None:
-        from ..models.ppn.model import load_ppn
-
-        auto = load_ppn(ppn, segmenter)
-    elif not objects:
-        finds = load_detector(detector, adapter=adapter, device=device)
+    names = ModelNames(model, None if objects else detector, adapter, ppn, device).placed()
+    models = names.load()
     counts = dict.fromkeys(("done", "kept", "failed"), 0)
     failed = [str(error) for error in found.problems]
-    with progress(len(found.files), "segmenting") as step:
+    with machines(scheduler) as run, progress(len(found.files), "segmenting") as step:
         for result in segment_files(
             found.files,
             out,
-            segmenter,
-            finds,
+            models.segmenter,
+            models.detector,
             request,
-            auto,
+            models.auto,
             groups=found.groups,
             searched=found.folders,
             reads=_model_files(model, detector, adapter, ppn),
+            run=run,
+            answer=WorkElsewhere(names, models.ids, request) if scheduler else None,
+            at_once=AT_ONCE if scheduler else 1,
         ):
             counts[result.status] += 1
             name = readable(result.source)

@@ -5,6 +5,7 @@
     ├── LabelWriteError       a label map could not be written
     ├── DatasetError          a data set folder is not in the documented layout
     ├── PromptError           a prompt that cannot be used (no phrase, box outside the image, ...)
+    ├── ClusterError          other machines that cannot be reached or used
     └── ModelError
         ├── ModelNotFoundError    no such model name, file or cached download
         └── CheckpointError       a model file is damaged or of another model
@@ -51,6 +52,10 @@ class FileError(UsgsegError):
         self.path = Path(path)
         self.cause = cause
 
+    def __reduce__(self) -> tuple[type[FileError], tuple[Path, str]]:
+        """As one that comes from another process."""
+        return type(self), (self.path, self.cause)
+
 
 class ImageReadError(FileError):
     """An image could not be read."""
@@ -66,6 +71,10 @@ class DatasetError(FileError):
 
 class PromptError(UsgsegError):
     """A prompt that cannot be used."""
+
+
+class ClusterError(UsgsegError):
+    """Other machines that cannot be reached or used."""
 
 
 class ModelError(UsgsegError):

@@ -25,9 +25,9 @@ from ..io.labels import LabelMap, default_color, write_labels, write_png
 from ..io.outputs import OutputFolder
 from ..models.interfaces import Detector, Segmenter
 from ..phantoms.phantom import Phantom, make_phantom
-from ..segmentation.batch import write_overlay
 from ..segmentation.postprocess import PostprocessSettings
 from ..segmentation.propose import Proposal, Proposals, compose, propose_prompts, propose_text
+from ..segmentation.request import write_overlay
 from .evaluation.annotator import add_click
 
 SETTINGS = PostprocessSettings()

@@ -24,118 +24,46 @@ import json
 import os
 import platform
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from filelock import FileLock, Timeout
-from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 
-from ..core.errors import (
-    DatasetError,
-    ImageReadError,
-    LabelWriteError,
-    PromptError,
-    UsgsegError,
-    readable,
-)
-from ..core.geometry import box_within, mask_to_box
+from ..core.errors import DatasetError, LabelWriteError, UsgsegError, readable
 from ..core.notes import listening
-from ..core.types import FieldOfView, LabelClass, Prompts, TextPrompt
-from ..io.atomic import Write, sha256_of, write_new
-from ..io.images import as_shown, image_size
-from ..io.labels import (
-    CLASSES_FILE,
-    default_color,
-    read_classes,
-    read_labels,
-    write_classes,
-    write_labels,
-    write_png,
-)
+from ..core.types import LabelClass, Prompts
+from ..io.atomic import sha256_of
+from ..io.images import image_size
+from ..io.labels import CLASSES_FILE, read_classes, read_labels, write_classes
 from ..io.names import numbered_name, safe_file_name, same_name_key
 from ..io.outputs import OutputFolder, file_identities
-from ..io.reading.files import hidden_name, open_frames, plain_stem
-from ..io.reading.frames import Frames, words_of
+from ..io.reading.files import OpenFiles, hidden_name, plain_stem
 from ..io.search import natural_order
-from ..models.grounding.phrases import listed_phrases, split_phrases, wanted_phrases
-from ..models.grounding.selections import names_in
 from ..models.interfaces import Detector, Segmenter
 from ..models.ppn.card import AutoSegmenter
-from .field_of_view import embed_field, embed_fields, field_of, fields_of_view
-from .postprocess import PostprocessSettings
-from .propose import Proposal, Proposals, compose, propose_auto, propose_prompts, propose_text
-from .trace import TracePrompt, trace_mask
+from .request import (
+    BatchRequest,
+    Chunk,
+    ChunkAnswer,
+    FrameAnswer,
+    Models,
+    Work,
+    without_path,
+)
+from .trace import TracePrompt
 
 Status = Literal["done", "kept", "failed"]
-Found = tuple[Sequence[Proposal], Sequence[str]]
-"""What was found, and sentences for the person."""
-Propose = Callable[[NDArray[np.uint8], Sequence[FieldOfView]], Found]
-"""What models propose for an image (H, W, 3) with its fields of view."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class BatchRequest:
-    """What to do with every image.
-
-    Attributes:
-        text: phrases to look for; with ``objects`` they only name what these point at: one phrase
-            all of them, several each its own, first to first.
-        objects: a person's prompts, or traces, one record for each object; the same for every
-            image.
-        settings: cleaning of the masks.
-        overlay: also write the labels drawn over the image.
-        overwrite: replace what the program wrote.
-        crop_to_regions: models see the regions of tissue alone, where the scanner wrote them.
-
-    Raises:
-        PromptError: the text has no phrase, or several and not as many as there are objects.
-    """
-
-    text: TextPrompt | None = None
-    objects: tuple[Prompts | TracePrompt, ...] = ()
-    settings: PostprocessSettings = field(default_factory=PostprocessSettings)
-    overlay: bool = False
-    overwrite: bool = False
-    crop_to_regions: bool = True
-
-    def __post_init__(self) -> None:
-        if self.text is None:
-            return
-        wanted_phrases(self.text.text)
-        if self.objects and len(self.names) != len(self.objects):
-            raise PromptError(
-                f"{len(self.names)} phrases for {_counted(self.objects)}: give one phrase for all, "
-                "or one for each in the same order"
-            )
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What each of ``objects`` is called."""
-        if self.text is None:
-            return ("object",) * len(self.objects)
-        phrases = listed_phrases(self.text.text)
-        return phrases[:1] * len(self.objects) if len(set(phrases)) == 1 else phrases
-
-
-def _counted(objects: Sequence[Prompts | TracePrompt]) -> str:
-    """Such as "2 boxes", or "1 box and 1 trace"."""
-    kinds = Counter(
-        "trace" if isinstance(each, TracePrompt) else "point" if each.box is None else "box"
-        for each in objects
-    )
-    return " and ".join(
-        f"{count} {kind}{'' if count == 1 else 'es' if kind == 'box' else 's'}"
-        for kind, count in kinds.items()
-    )
+Run = Callable[
+    [Callable[[Chunk], ChunkAnswer], Iterable[Chunk]], Iterator[ChunkAnswer | UsgsegError]
+]
+"""Does a function on chunks, in their order, as ``map`` does; or says why a chunk had no answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +89,13 @@ def segment_files(
     groups: Mapping[Path, str] | None = None,
     searched: Iterable[Path] = (),
     reads: Iterable[Path] = (),
+    run: Run = map,
+    answer: Callable[[Chunk], ChunkAnswer] | None = None,
+    at_once: int = 1,
 ) -> Iterator[FileResult]:
     """Segment ``sources`` into ``out``, yielding what became of each as soon as it is known.
+
+    Wherever frames are answered, this process alone writes, each file once and whole.
 
     Args:
         sources: images, each once.
@@ -174,13 +107,16 @@ def segment_files(
         groups: of an image, its folder below the one that was searched; a part of its id.
         searched: the folders that the images were looked for in.
         reads: other files that are read, such as a model's.
+        run: has chunks of frames answered, here or on other machines (``jobs.cluster``).
+        answer: for ``run``; None takes the models of this process.
+        at_once: frames in a chunk at most; what is interrupted is done again by chunks.
 
     Raises:
         PromptError: the request has neither a phrase nor an object, or a phrase and no detector.
         LabelWriteError: ``out`` is a folder of the images or a project's, holds the label maps of
             another request, is being written by another process, or cannot be written.
     """
-    propose, classes = _prepare(segmenter, detector, request, auto)
+    work = Work(Models(segmenter, detector, auto), request)
     check_place(out, sources, searched, overlay=request.overlay)
     # Whether a label map may be replaced, `_Batch` says of each; the other files always may be.
     folder = OutputFolder(out, reads=[*sources, *reads], overwrite=True)
@@ -188,118 +124,28 @@ def segment_files(
     folder.check_writable()
     groups = groups or {}
     with alone_in(out):
-        run = RunFile.open(folder, asked, overwrite=request.overwrite)
-        batch = _Batch(folder, run, request, classes, propose)
+        run_file = RunFile.open(folder, asked, overwrite=request.overwrite)
+        batch = _Batch(folder, run_file, request, work.classes, work.files)
         batch.start()
-        ids = match_ids(sources, run.earlier, groups, anew=request.overwrite)
+        ids = match_ids(sources, run_file.earlier, groups, anew=request.overwrite)
+        waiting: deque[_FileWork] = deque()
+
+        def chunks() -> Iterator[Chunk]:
+            for source, place in zip(sources, ids, strict=True):
+                file = batch.plan(source, place, groups.get(source, ""))
+                waiting.append(file)
+                yield file.next_chunk(at_once)
+                while file.indices:
+                    yield file.next_chunk(at_once)
+
         try:
-            for source, image_id in zip(sources, ids, strict=True):
-                with listening() as notes:
-                    result = batch.segment(source, image_id, groups.get(source, ""))
-                said = [_sentence(line, source) for line in notes.lines()]
-                yield replace(result, message=" ".join(filter(None, (result.message, *said))))
+            for found in run(answer or work.answer, chunks()):
+                batch.take(waiting[0], found)
+                if waiting[0].is_done:
+                    yield batch.finish(waiting.popleft())
         finally:
-            run.save()
-
-
-def _prepare(
-    segmenter: Segmenter,
-    detector: Detector | None,
-    request: BatchRequest,
-    auto: AutoSegmenter | None,
-) -> tuple[Propose, list[LabelClass]]:
-    """How the request asks the models, and the classes of what they may propose.
-
-    Raises:
-        PromptError: the request has neither a phrase nor an object, or a phrase and no detector.
-    """
-    settings, text = request.settings, request.text
-    if auto is not None:
-        numbered = auto.card.classes.items()
-        classes = [LabelClass(value, name, default_color(value)) for value, name in numbered]
-        return lambda image, fields: _found(
-            propose_auto(auto, embed_fields(segmenter, image, fields), settings)
-        ), classes
-    names: tuple[str, ...] = ("object",)
-    if text is not None:
-        found = text.text, getattr(detector, "names", ())
-        names = split_phrases(text.text) if request.objects else names_in(*found)
-    classes = [LabelClass(i, name, default_color(i)) for i, name in enumerate(names, start=1)]
-    if request.objects:
-        return lambda image, fields: _propose_objects(segmenter, image, fields, request), classes
-    if text is None:
-        raise PromptError("nothing to look for: give a phrase, a box, a point or a trace")
-    if detector is None:
-        raise PromptError("a phrase needs a detector: name one")
-    return lambda image, fields: _found(
-        propose_text(
-            segmenter, detector, image, text, settings, embed_fields(segmenter, image, fields)
-        )
-    ), classes
-
-
-def _found(proposals: Proposals) -> Found:
-    return proposals.items, proposals.notes
-
-
-def _propose_objects(
-    segmenter: Segmenter,
-    image: NDArray[np.uint8],
-    fields: Sequence[FieldOfView],
-    request: BatchRequest,
-) -> Found:
-    """What a person's prompts point at in an image.
-
-    Raises:
-        PromptError: a prompt shows no object of this image.
-    """
-    size_hw = image.shape[:2]
-    for given in request.objects:
-        if isinstance(given, TracePrompt):
-            _check_points(given.points, size_hw)
-        else:
-            _check_prompts(given, size_hw)
-    embed = cache(partial(embed_field, segmenter, image))
-    items = []
-    for given, name in zip(request.objects, request.names, strict=True):
-        if isinstance(given, TracePrompt):
-            mask = trace_mask(image, given.points, given.width, given.dark)
-            items.append(Proposal(mask, np.asarray(mask_to_box(mask), np.float32), 1.0, name, 1.0))
-            continue
-        embedding = embed(field_of(fields, given))
-        found = propose_prompts(segmenter, embedding, given, request.settings)
-        items.append(replace(found, phrase=name))
-    return tuple(item for item in items if item.mask.any()), ()
-
-
-def _check_prompts(prompts: Prompts, size_hw: tuple[int, int]) -> None:
-    """Refuse a box or a point that shows no object of this image.
-
-    Raises:
-        PromptError: it names the box or the point.
-    """
-    size = f"the image of {size_hw[1]} x {size_hw[0]} pixels"
-    if prompts.box is not None:
-        x0, y0, x1, y1 = (float(value) for value in prompts.box)
-        box = f"box {x0:g},{y0:g},{x1:g},{y1:g}"
-        if x1 <= x0 or y1 <= y0:
-            raise PromptError(f"{box} has no area: give two opposite corners of the object's box")
-        inside = box_within(prompts.box, size_hw)
-        if inside is None or inside[2] <= inside[0] or inside[3] <= inside[1]:
-            raise PromptError(f"{box} is outside {size}: give one inside it")
-    _check_points(prompts.point_coords, size_hw)
-
-
-def _check_points(points: ArrayLike, size_hw: tuple[int, int]) -> None:
-    """Refuse points (N, 2) of which one is outside of the image.
-
-    Raises:
-        PromptError: it names the point.
-    """
-    size = f"the image of {size_hw[1]} x {size_hw[0]} pixels"
-    for x, y in np.asarray(points, float).reshape(-1, 2):
-        if not (-0.5 <= x <= size_hw[1] - 0.5 and -0.5 <= y <= size_hw[0] - 0.5):
-            raise PromptError(f"point {x:g},{y:g} is outside {size}: give one inside it")
+            work.files.close()
+            run_file.save()
 
 
 def check_place(
@@ -358,6 +204,65 @@ def _described(given: Prompts | TracePrompt) -> dict[str, Any]:
     }
 
 
+@dataclass(slots=True, eq=False)
+class _FileWork:
+    """One file at work.
+
+    Attributes:
+        source: the file.
+        place: its id.
+        paths: of its label maps, one for each frame.
+        noted: for ``run.json``; the "frames" of a loop are counted on.
+        indices: of the frames that are to be asked for yet.
+        asked: of those that were, by chunk, until their answers come.
+        counts: objects by frame; None where all is kept.
+        is_kept: an earlier run was done with it.
+        written: label maps.
+        said: what a person should know of its objects.
+        noticed: what readers remarked.
+        broken: what is wrong with frames that have no label map.
+        failure: why it failed as a whole.
+        seconds: of work, wherever it was done.
+    """
+
+    source: Path
+    place: ImageId
+    paths: list[Path]
+    noted: dict[str, Any] = field(default_factory=dict)
+    indices: deque[int] = field(default_factory=deque)
+    asked: deque[tuple[int, ...]] = field(default_factory=deque)
+    counts: FrameCounts | None = None
+    is_kept: bool = False
+    written: int = 0
+    said: dict[str, None] = field(default_factory=dict)
+    noticed: dict[str, None] = field(default_factory=dict)
+    broken: list[str] = field(default_factory=list)
+    failure: str | None = None
+    seconds: float = 0.0
+
+    @property
+    def at(self) -> Path:
+        """The file's whole path, for whoever works on it."""
+        return Path(os.path.abspath(self.source))
+
+    @property
+    def label_path(self) -> Path:
+        """The first of its label maps that is there, or may be."""
+        return next(filter(os.path.lexists, self.paths), self.paths[0])
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every frame was asked for and answered."""
+        return not self.indices and not self.asked
+
+    def next_chunk(self, at_once: int) -> Chunk:
+        """Frames to ask for; none where nothing is to be done."""
+        count = min(at_once, len(self.indices))
+        chunk = Chunk(self.at, tuple(self.indices.popleft() for _ in range(count)))
+        self.asked.append(chunk.indices)
+        return chunk
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Batch:
     """One request at work in one folder."""
@@ -366,7 +271,7 @@ class _Batch:
     run: RunFile
     request: BatchRequest
     classes: Sequence[LabelClass]
-    propose: Propose
+    files: OpenFiles
 
     def start(self) -> None:
         """Write ``classes.json`` and ``run.json``; a list of the same classes stays as it is.
@@ -385,49 +290,114 @@ class _Batch:
         if not same:
             write_classes(path, self.classes, self.folder.write)
 
-    def segment(self, source: Path, place: ImageId, group: str) -> FileResult:
-        """Segment one image, or keep its label map; whatever goes wrong is in the result."""
+    def plan(self, source: Path, place: ImageId, group: str) -> _FileWork:
+        """What is to be done for an image; whatever is wrong with it is in the result."""
         started = time.perf_counter()
-        label_path = self.folder.root / f"{place.image_id}.png"
-        noted: dict[str, Any] = {
+        file = _FileWork(source, place, [self.folder.root / f"{place.image_id}.png"])
+        file.noted = {
             "sha256": place.sha256 or content_hash(source) or "",
             "group": "" if place.is_hidden else group,
         }
-        broken: list[str] = []
-        try:
-            with open_frames(source) as frames:
-                noted["group"] = frames.about.group or noted["group"]
-                paths = [label_path]
-                if len(frames) > 1:
-                    loop = label_path.with_suffix("")
-                    paths = [loop / f"{index:04d}.png" for index in range(len(frames))]
-                label_path = next(filter(os.path.lexists, paths), paths[0])
-                kept = self._is_kept(source, place, label_path)
-                if len(frames) > 1 and (counts := self._counts(place, len(frames), kept)):
-                    noted["frames"] = counts
-                    written, message, broken = self._write_loop(frames, place, paths, noted)
-                    objects, kept = counts.total, not written
-                elif not kept:
-                    objects, message = self._write(frames, 0, place, label_path, noted)
-                if kept:
-                    self.run.found_again(place, **noted)
-                    entry = self.run.entry(place.image_id)
-                    objects, message = int(entry.get("objects", 0)), entry.get("message", "")
-                    status: Status = "failed" if broken else "kept"
-                    return FileResult(source, label_path, status, objects, message=message)
-        except Exception as error:  # whatever a damaged file sets off, the other files are done
-            message = _without_path(error, source)
-            if place.standing != "taken" and not os.path.lexists(label_path):
-                noted.pop("frames", None)
-                self.run.record(place, "failed", **noted, message=message)
-            return FileResult(source, label_path, "failed", message=message)
-        seconds = time.perf_counter() - started
-        message = " ".join(filter(None, ("; ".join(broken), message)))
-        what = {"objects": objects, "seconds": round(seconds, 4), "message": message}
-        self.run.record(place, "done", **noted, **what)
-        label_path = next(filter(os.path.lexists, paths), label_path)
-        status = "failed" if broken else "done"
-        return FileResult(source, label_path, status, objects, seconds, message)
+        with listening() as notes:
+            try:
+                self._plan(file)
+            except Exception as error:  # whatever a damaged file sets off, the others are done
+                self._fail(file, without_path(error, file.at))
+        file.noticed |= dict.fromkeys(text for _, text in notes)
+        file.seconds += time.perf_counter() - started
+        return file
+
+    def _plan(self, file: _FileWork) -> None:
+        length, about = self.files.use(file.at, lambda frames: (len(frames), frames.about))
+        file.noted["group"] = about.group or file.noted["group"]
+        if length > 1:
+            loop = file.paths[0].with_suffix("")
+            file.paths = [loop / f"{index:04d}.png" for index in range(length)]
+        file.is_kept = self._is_kept(file.source, file.place, file.label_path)
+        if length > 1:
+            file.counts = self._counts(file.place, length, file.is_kept)
+        elif not file.is_kept:
+            file.counts = FrameCounts(1)
+        if file.counts is None:
+            return
+        if length > 1:
+            file.noted["frames"] = file.counts
+        for index, path in enumerate(file.paths):
+            if file.counts.of[index] is not None and os.path.lexists(path):
+                continue  # written before the run was interrupted
+            file.counts.of[index] = None
+            self.folder.check(path, *([self._picture(path)] if self.request.overlay else []))
+            file.indices.append(index)
+
+    def take(self, file: _FileWork, found: ChunkAnswer | UsgsegError) -> None:
+        """Write the label maps of a chunk's frames; a broken frame costs no other."""
+        started = time.perf_counter()
+        indices = file.asked.popleft()
+        if file.failure is not None or not indices:
+            return
+        if isinstance(found, UsgsegError):
+            found = ChunkAnswer((FrameAnswer(problem=str(found)),) * len(indices))
+        file.noticed |= dict.fromkeys(found.noticed)
+        for index, frame in zip(indices, found.frames, strict=False):
+            if frame.is_whole:
+                self._fail(file, frame.problem)
+                return
+            if frame.problem:
+                file.broken.append(frame.problem)
+                continue
+            try:
+                self._write(file, index, frame)
+            except Exception as error:  # as in `plan`
+                self._fail(file, without_path(error, file.at))
+                return
+        file.seconds += found.seconds + time.perf_counter() - started
+
+    def _write(self, file: _FileWork, index: int, frame: FrameAnswer) -> None:
+        path = file.paths[index]
+        self.run.begin(file.place, **file.noted)
+        self.folder.write(path, frame.labels)
+        if frame.overlay:
+            self.folder.write(self._picture(path), frame.overlay)
+        assert file.counts is not None
+        file.counts.of[index] = frame.objects
+        file.written += 1
+        file.said |= dict.fromkeys(frame.notes)
+        if len(file.paths) > 1:
+            self.run.save_now_and_then()
+
+    def _picture(self, label_path: Path) -> Path:
+        root = self.folder.root
+        return root / "overlays" / label_path.relative_to(root)
+
+    def finish(self, file: _FileWork) -> FileResult:
+        """Note in ``run.json`` what became of an image."""
+        if len(file.broken) == len(file.paths):
+            self._fail(file, file.broken[0])
+        noticed = [f"{text[:1].upper()}{text[1:]}." for text in file.noticed]
+        if file.failure is not None:
+            message = " ".join([file.failure, *noticed])
+            return FileResult(file.source, file.label_path, "failed", message=message)
+        status: Status = "failed" if file.broken else "done"
+        if file.is_kept and not file.written:
+            self.run.found_again(file.place, **file.noted)
+            entry = self.run.entry(file.place.image_id)
+            status = "failed" if file.broken else "kept"
+            message = " ".join([*filter(None, [entry.get("message", "")]), *noticed])
+            objects = int(entry.get("objects", 0))
+            return FileResult(file.source, file.label_path, status, objects, message=message)
+        message = " ".join(filter(None, ["; ".join(file.broken), *file.said]))
+        objects = file.counts.total if file.counts is not None else 0
+        what = {"objects": objects, "seconds": round(file.seconds, 4), "message": message}
+        self.run.record(file.place, "done", **file.noted, **what)
+        message = " ".join(filter(None, [message, *noticed]))
+        return FileResult(file.source, file.label_path, status, objects, file.seconds, message)
+
+    def _fail(self, file: _FileWork, message: str) -> None:
+        file.failure = message
+        file.indices.clear()
+        if file.place.standing != "taken" and not os.path.lexists(file.label_path):
+            file.noted.pop("frames", None)
+            self.run.record(file.place, "failed", **file.noted, message=message)
 
     def _counts(self, place: ImageId, length: int, kept: bool) -> FrameCounts | None:
         """Objects of a loop's frames that an earlier run wrote; None where it kept no count."""
@@ -438,39 +408,6 @@ class _Batch:
         if "frames" not in entry and kept:  # of an older version of the program
             return None
         return FrameCounts(length, str(entry.get("frames", "")))
-
-    def _write_loop(
-        self, frames: Frames, place: ImageId, paths: Sequence[Path], noted: Mapping[str, Any]
-    ) -> tuple[int, str, list[str]]:
-        """Write a label map for each frame of a loop that has none yet.
-
-        Args:
-            frames: of the loop.
-            place: its id.
-            paths: of their label maps.
-            noted: for ``run.json``; its "frames" are counted on.
-
-        Returns:
-            How many were written, what a person should know, and what is wrong with frames that
-            have none; a broken frame costs no other.
-        """
-        counts: FrameCounts = noted["frames"]
-        written, notes, broken = 0, dict[str, None](), list[str]()
-        for index, path in enumerate(paths):
-            if counts.of[index] is not None and os.path.lexists(path):
-                continue  # written before the run was interrupted
-            counts.of[index] = None
-            try:
-                counts.of[index], message = self._write(frames, index, place, path, noted)
-            except ImageReadError as error:
-                broken.append(_without_path(error, frames.path))
-                continue
-            written += 1
-            self.run.save_now_and_then()
-            notes |= dict.fromkeys(filter(None, [message]))
-        if len(broken) == len(frames):
-            raise ImageReadError(frames.path, broken[0])
-        return written, " ".join(notes), broken
 
     def _is_kept(self, source: Path, place: ImageId, label_path: Path) -> bool:
         """Whether the label map that is there is this image's; False where it may be written.
@@ -502,54 +439,9 @@ class _Batch:
             raise LabelWriteError(label_path, f"is there already, from an earlier run; {cure}")
         return False
 
-    def _write(
-        self,
-        frames: Frames,
-        index: int,
-        place: ImageId,
-        label_path: Path,
-        noted: Mapping[str, Any],
-    ) -> tuple[int, str]:
-        """Write a frame's label map; how many objects are in it, and what a person should know."""
-        root = self.folder.root
-        picture = root / "overlays" / label_path.relative_to(root)
-        self.folder.check(label_path, *([picture] if self.request.overlay else []))
-        image = as_shown(frames.path, frames.stored(index))
-        regions = frames.about.regions if self.request.crop_to_regions else ()
-        items, said = self.propose(image, fields_of_view(regions, image.shape[:2]))
-        values = {item.name.lower(): item.class_id for item in self.classes}
-        class_ids = [values[item.phrase.lower()] for item in items]
-        labels = compose(items, class_ids, image.shape[:2])
-        self.run.begin(place, **noted)
-        write_labels(label_path, labels, self.folder.write)
-        if self.request.overlay:
-            write_overlay(picture, image, labels, self.classes, self.folder.write)
-        notes = [
-            *said,
-            *(
-                f"'{item.name}' was found only under what scores better."
-                for item in self.classes
-                if item.class_id in class_ids and not (labels == item.class_id).any()
-            ),
-        ]
-        return len(items), " ".join(notes)
-
 
 def _names(classes: Iterable[LabelClass]) -> dict[int, str]:
     return {item.class_id: item.name for item in classes}
-
-
-def _without_path(error: Exception, source: Path) -> str:
-    """An error's words without the file's name, which whoever shows the result gives."""
-    if isinstance(error, UsgsegError):
-        return str(error).removeprefix(f"{readable(source)}: ")
-    return words_of(error, source)
-
-
-def _sentence(note: str, source: Path) -> str:
-    """What a reader noticed about a file, without the file's name."""
-    text = note.removeprefix(f"{source}: ")
-    return f"{text[:1].upper()}{text[1:]}."
 
 
 RUN_FILE = "run.json"
@@ -927,46 +819,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "absent"
     return found
-
-
-FILL = 0.25
-"""Opacity of a label's area; its outline is opaque."""
-
-
-def draw_overlay(
-    image: NDArray[np.uint8], labels: NDArray[np.integer], classes: Sequence[LabelClass]
-) -> NDArray[np.uint8]:
-    """Draw every class of a label map over its image.
-
-    Args:
-        image: (H, W, 3) RGB uint8.
-        labels: (H, W), 0 background.
-        classes: give the colours; a value without a class is not drawn.
-
-    Returns:
-        (H, W, 3) RGB uint8, a new array.
-    """
-    drawn = image.astype(np.float32)
-    for label_class in classes:
-        mask = labels == label_class.class_id
-        if not mask.any():
-            continue
-        color = np.array([int(label_class.color[i : i + 2], 16) for i in (1, 3, 5)], np.float32)
-        drawn[mask] = (1 - FILL) * drawn[mask] + FILL * color
-        drawn[mask & ~ndimage.binary_erosion(mask)] = color
-    return drawn.round().astype(np.uint8)
-
-
-def write_overlay(
-    path: Path,
-    image: NDArray[np.uint8],
-    labels: NDArray[np.integer],
-    classes: Sequence[LabelClass],
-    write: Write = write_new,
-) -> None:
-    """Write ``draw_overlay`` as a PNG.
-
-    Raises:
-        LabelWriteError: the file is there already, or the folder cannot be written.
-    """
-    write_png(path, draw_overlay(image, labels, classes), write)

@@ -8,10 +8,13 @@ that object alone and take the mean over an image's objects.
 from __future__ import annotations
 
 import random
+import threading
 import time
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from ...io.images import image_size, read_image
 from ...models.interfaces import Detector, Segmenter
 from ...models.lora.card import read_adapter_card
 from ...models.ppn.card import AutoSegmenter
+from ...segmentation.request import ModelNames, check_same, placed
 from .annotator import objects_of
 from .methods import (
     PROMPT_KINDS,
@@ -313,6 +317,61 @@ class Asked:
         found = next((kind for kind in PROMPT_KINDS if kind == self.prompt), None)
         return found or "predictions"
 
+    def model_names(self) -> ModelNames:
+        """The models that the prompt needs."""
+        detector, adapter = None, None
+        if self.prompt == "text":
+            detector, adapter = self.detector, self.adapter
+        return ModelNames(self.model, detector, adapter, self.ppn, self.device)
+
+    def placed(self) -> Asked:
+        """The same with the whole paths of models, for another process."""
+        model, detector, adapter, ppn = map(
+            placed, (self.model, self.detector, self.adapter, self.ppn)
+        )
+        return replace(self, model=model, detector=detector, adapter=adapter, ppn=ppn)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Task:
+    """One image to be scored.
+
+    Attributes:
+        dataset: for another process with the two items alone, so that it is small.
+        item: of the image.
+        other: for foreign prompts.
+        shows: whether what the score was made of is wanted too.
+    """
+
+    dataset: Dataset
+    item: DatasetItem
+    other: DatasetItem
+    shows: bool
+
+
+Scored = tuple[ImageScore, tuple[Scene, Answer] | None]
+Run = Callable[
+    [Callable[[Task], Scored | UsgsegError | None], Iterable[Task]],
+    Iterator[Scored | UsgsegError | None],
+]
+"""Does a function on tasks, in their order, as ``map`` does."""
+
+
+def _noted(tasks: Iterable[Task], asked: deque[Task]) -> Iterator[Task]:
+    """The tasks; each is in ``asked`` from when it is taken."""
+    for task in tasks:
+        asked.append(task)
+        yield task
+
+
+def score_task(method: Method, seed: int, task: Task) -> Scored | UsgsegError | None:
+    """As ``score_item``; a file that cannot be used is told of and not raised."""
+    try:
+        found = score_item(task.dataset, task.item, task.other, method, seed)
+    except FileError as error:
+        return error
+    return found and (found[0], (found[1], found[2]) if task.shows else None)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scorer:
@@ -327,6 +386,7 @@ class Scorer:
         adapter: name of the LoRA adapter on the detector.
         trained_on: data sets that taught the models; None where that is not known.
         auto: prompt predictor; images that it was trained on are left out unless asked for.
+        ids: which models they are, by content.
     """
 
     request: EvaluationRequest
@@ -337,12 +397,15 @@ class Scorer:
     adapter: str | None = None
     trained_on: frozenset[str] | None = None
     auto: AutoSegmenter | None = None
+    ids: tuple[str, ...] = ()
 
     def score(
         self,
         dataset: Dataset,
         on_image: Callable[[DatasetItem], None] = lambda item: None,
-        on_scored: OnScored = lambda score, scene, answer: None,
+        on_scored: OnScored | None = None,
+        run: Run = map,
+        elsewhere: ScoringElsewhere | None = None,
     ) -> DatasetEvaluation:
         """Score it on the images of a data set, in an order drawn by ``request.seed``.
 
@@ -353,6 +416,8 @@ class Scorer:
             dataset: what to score on.
             on_image: called after each image, for a progress bar.
             on_scored: called with each score and what it was made of.
+            run: has images scored, here or on other machines (``jobs.cluster``).
+            elsewhere: for ``run``; None takes the models of this process.
 
         Raises:
             DatasetError: nothing can be scored.
@@ -362,18 +427,28 @@ class Scorer:
             dataset = dataset.only(item.item_id for item in untrained_items(self.auto, dataset))
         scores: list[ImageScore] = []
         failures: list[tuple[DatasetItem, UsgsegError]] = []
-        for item, other in drawn_items(dataset, request.seed):
+        tasks = (
+            Task(
+                dataset if elsewhere is None else dataset.only((item.item_id, other.item_id)),
+                item,
+                other,
+                on_scored is not None,
+            )
+            for item, other in drawn_items(dataset, request.seed)
+        )
+        asked: deque[Task] = deque()
+        work = elsewhere or partial(score_task, method, request.seed)
+        for found in run(work, _noted(tasks, asked)):
+            item = asked.popleft().item
+            if isinstance(found, UsgsegError):
+                failures.append((item, found))
+            elif found is not None:
+                scores.append(found[0])
+                if on_scored is not None and found[1] is not None:
+                    on_scored(found[0], *found[1])
+            on_image(item)
             if request.limit is not None and len(scores) >= request.limit:
                 break
-            try:
-                scored = score_item(dataset, item, other, method, request.seed)
-            except FileError as error:
-                failures.append((item, error))
-            else:
-                if scored is not None:
-                    scores.append(scored[0])
-                    on_scored(*scored)
-            on_image(item)
         if not scores:
             cause = str(failures[0][1]) if failures else "no mask has an object to prompt"
             raise DatasetError(dataset.name, f"no image to score with {request.prompt}: {cause}")
@@ -391,28 +466,59 @@ def load_scorer(asked: Asked, request: EvaluationRequest) -> Scorer:
         method = _other_method(asked, request)
         name = asked.baseline or Path(asked.predictions or "").name
         return Scorer(request, asked.name or name, lambda dataset: method)
-    from ...models.registry import load_detector, load_segmenter
-
-    segmenter = load_segmenter(asked.model, device=asked.device)
-    detector, detector_name, adapter, auto, used = None, None, None, None, None
-    if asked.prompt == "text":
-        detector_name, adapter = asked.detector, asked.adapter
-        detector = load_detector(asked.detector, adapter=adapter, device=asked.device)
-    if asked.ppn is not None:
-        from ...models.ppn.model import load_ppn
-
-        auto = load_ppn(asked.ppn, segmenter)
+    names = asked.model_names()
+    models = names.load()
+    auto, used = models.auto, None
+    if auto is not None:
         used = {"id": auto.card.ppn_id, "images": len(auto.card.images)}
+    adapter = names.adapter
     return Scorer(
         request,
         asked.name or asked.model,
-        lambda dataset: _model_method(dataset, segmenter, detector, request, auto),
-        detector_name,
+        lambda dataset: _model_method(
+            dataset, models.segmenter, models.detector, request, models.auto
+        ),
+        names.detector,
         used,
         adapter.name if adapter else None,
-        trained_on(asked.model, detector_name, adapter, auto.card.source if auto else ""),
+        trained_on(asked.model, names.detector, adapter, auto.card.source if auto else ""),
         auto,
+        models.ids,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringElsewhere:
+    """``score_task`` for another process, which loads the models itself, once.
+
+    Attributes:
+        asked: what is scored; files by their whole paths.
+        request: what is measured.
+        ids: which models they must be (``Scorer.ids``).
+    """
+
+    asked: Asked
+    request: EvaluationRequest
+    ids: tuple[str, ...]
+
+    def __call__(self, task: Task) -> Scored | UsgsegError | None:
+        """As ``score_task``.
+
+        Raises:
+            ModelError: a model is not there, or is another one of this name.
+        """
+        with _LOADING:
+            scorer = _loaded(self.asked, self.request)
+        check_same(scorer.ids, self.ids)
+        return score_task(scorer.method_for(task.dataset), self.request.seed, task)
+
+
+_LOADING = threading.Lock()
+
+
+@lru_cache(maxsize=1)
+def _loaded(asked: Asked, request: EvaluationRequest) -> Scorer:
+    return load_scorer(asked, request)
 
 
 def _other_method(asked: Asked, request: EvaluationRequest) -> Method:

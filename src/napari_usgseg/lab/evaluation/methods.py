@@ -35,7 +35,7 @@ PROMPT_KINDS: tuple[PromptKind, ...] = ("text", "box", "clicks", "ppn", "ppn+box
 """What models are asked with; "predictions" are masks on disk, "none" asks for no prompt."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class EvaluationRequest:
     """What to measure.
 
