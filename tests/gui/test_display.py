@@ -258,6 +258,37 @@ def test_a_very_large_image_is_shown_in_smaller_copies_and_labelled_in_its_own_p
     assert person.layer("image").data.shape == (90, 120)
 
 
+def test_labels_of_a_very_large_image_are_shown_reduced_and_are_exact_where_nobody_painted(
+    person, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(files, "SHOWN_AT_ONCE", 50_000)
+    folder = tmp_path / "wide"
+    folder.mkdir()
+    grey = np.random.default_rng(0).integers(0, 255, (602, 901)).astype(np.uint8)
+    Image.fromarray(grey).save(folder / "a.png")
+    person.open(folder)
+    session, tools = person.session, person.widget.tools
+    session.painting.box((101, 51), (302, 203))
+    person.settle()
+    drawn = session.labels.copy()
+    assert np.array_equal(np.argwhere(drawn)[[0, -1]], [[51, 101], [203, 302]])
+    layer = person.layer("labels")
+    assert np.array_equal(layer.data, drawn[::4, ::4])
+    assert np.allclose(layer.extent.world, person.layer("image").extent.world, atol=4)
+    tools.set_width(20)
+    assert (layer.brush_size, tools.width) == (5, 20)
+    layer.data_setitem((np.array([0, 150]), np.array([0, 225])), 1)  # its first pixel and its last
+    person.wait(lambda: not np.array_equal(session.labels, drawn))
+    changed = session.labels != drawn
+    assert changed[:4, :4].all()
+    assert changed[600:, 900:].all()
+    assert changed.sum() == 16 + 2
+    session.undo()
+    person.settle()
+    assert np.array_equal(session.labels, drawn)
+    assert np.array_equal(layer.data, drawn[::4, ::4])
+
+
 def test_contours_are_as_wide_on_the_screen_on_every_image_and_at_every_zoom(person, tmp_path):
     from qtpy.QtCore import Qt
 

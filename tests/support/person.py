@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 import napari_usgseg
+from napari_usgseg.gui.canvas.layers import step_of
 from napari_usgseg.jobs.inference_process import InferenceProcess
 from napari_usgseg.phantoms.phantom import write_phantom_dataset
 
@@ -171,8 +172,9 @@ class Person:
         from qtpy.QtCore import QPoint
 
         canvas = self.viewer.window._qt_viewer.canvas
-        node = canvas.layer_to_visual[self.layer("labels")].node
-        at = node.get_transform("visual", "canvas").map([x + 0.5, y + 0.5])
+        labels = self.layer("labels")
+        at = (np.array([x, y]) + 0.5) / step_of(labels)
+        at = canvas.layer_to_visual[labels].node.get_transform("visual", "canvas").map(at)
         return QPoint(round(at[0] / at[3]), round(at[1] / at[3]))
 
     def click(self, x: float, y: float, shift: bool = False, alt: bool = False) -> None:

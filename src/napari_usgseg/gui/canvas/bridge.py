@@ -23,11 +23,10 @@ from qtpy.QtCore import QTimer
 from ...annotation.session import AnnotationSession
 from ...core.geometry import rc_to_xy
 from ...core.types import FloatArray
-from ...io.labels import same_labels
 from ...project.project import MemoryStore
 from ..parts import reason
 from .drawing import ORDER, LayerDrawing
-from .layers import NAMES, AdoptedImage, TaggedLayers
+from .layers import NAMES, AdoptedImage, TaggedLayers, place_like, step_of
 
 FRAME_S = 1 / 60
 """So long a turn draws layers before it lets the window live."""
@@ -99,9 +98,10 @@ class LayerBridge:
 
     def to_xy(self, world: Any) -> FloatArray:
         """A position in the viewer's world to XY pixels of the image."""
-        layer = self.find("labels") or self.find("image")
+        layer = self.layers.find("labels") or self.find("image")
         data = world if layer is None else layer.world_to_data(tuple(world)[-layer.ndim :])
-        return rc_to_xy(np.asarray(data, np.float32)[-2:])
+        step = step_of(layer)  # the middle of a block is where it is in the image
+        return rc_to_xy(np.asarray(data, np.float32)[-2:] * step + (step - 1) / 2)
 
     # -- what is to be drawn -------------------------------------------------------------------
 
@@ -113,6 +113,9 @@ class LayerBridge:
         before, self._store = self._store, self._session.store
         labels = self.layers.find("labels")
         if isinstance(before, MemoryStore) and isinstance(labels, Labels) and labels.data.any():
+            if step_of(labels) > 1:
+                labels.data = self._drawing.labels
+                place_like(labels, self.adopted.layer)
             self.layers.release("labels", f"labels of {before.name}")  # they are nowhere else
         self.adopted.take(*(self._next or (None,)))
         if self._next is not None:
@@ -204,6 +207,11 @@ class LayerBridge:
         """Screen pixels for a pixel of the image."""
         return self._drawing.zoom
 
+    @property
+    def label_step(self) -> int:
+        """Pixels of the image along each axis for one of the layer of labels."""
+        return self._drawing.step
+
     def _draw(self, role: str) -> None:
         self._drawing.draw(role)
         if role == "labels":
@@ -270,13 +278,13 @@ class LayerBridge:
 
     def pull(self) -> None:
         """Hand what was painted on the labels layer to the session."""
-        labels, layer = self._session.labels, self.layers.find("labels")
+        layer = self.layers.find("labels")
         stale = "labels" in self._dirty or "labels" in self._failed
-        if self._writing or stale or labels is None or not isinstance(layer, Labels):
+        if self._writing or stale or not isinstance(layer, Labels):
             return
-        painted = np.asarray(layer.data)
-        if painted.shape == labels.shape and not same_labels(painted, labels):
-            self._session.editing.painted(painted.copy())
+        painted = self._drawing.painted(layer)
+        if painted is not None:
+            self._session.editing.painted(painted)
 
     def _listen_to(self, layer: Layer | None) -> None:
         """Hear what the person paints on the layer of labels, which may have been made anew."""

@@ -151,10 +151,10 @@ class Display:
             self._contour(layer)
 
     def _contour(self, layer: Labels) -> None:
-        labels = self._session.labels
-        small = labels is None or labels.size <= CONTOUR_PIXELS
+        labels, step = self._session.labels, self._bridge.label_step
+        small = labels is None or labels.size // step**2 <= CONTOUR_PIXELS
         contours = self._session.settings.view.contours and small
-        width = screen_width(self._bridge.zoom) if contours else 0
+        width = screen_width(self._bridge.zoom * step) if contours else 0
         if layer.contour != width:
             layer.contour = width
 

@@ -19,12 +19,13 @@ from qtpy.QtCore import QObject, Qt, Signal
 from ...annotation.regions import box_of
 from ...annotation.session import AnnotationSession
 from ...annotation.settings import View
-from ...core.geometry import mask_to_box, xy_to_rc
+from ...core.geometry import mask_extent, mask_to_box, xy_to_rc
 from ...core.types import FloatArray, Prompts
 from ...io.labels import (
     MAX_INSTANCE,
     SHADES,
     Labelling,
+    LabelMap,
     class_of,
     code_of,
     instance_color,
@@ -32,13 +33,13 @@ from ...io.labels import (
     same_labels,
     values_in,
 )
-from ...jobs.files import Loaded
+from ...jobs.files import REDUCED_BY, Loaded
 from ...project.records import ClassTable, ImageProposal, ProposedObject
 from ...project.versions import model_name
 from ...segmentation.despeckle import despeckled
 from ...segmentation.propose import Proposal
 from ..parts import NewestFirst
-from .layers import NAMES, TaggedLayers, place_like
+from .layers import NAMES, STEP, TaggedLayers, place_like, step_of
 
 Pixels = NDArray[np.uint8]
 Levels = tuple[Pixels, ...]
@@ -156,6 +157,27 @@ ONION = np.uint16(65535)
 """The value of contours of the frame before; no label has it, so that it is grey."""
 THICK = 2.0
 """Screen pixels of a contour."""
+
+
+def with_blocks(labels: LabelMap, reduced: LabelMap, step: int) -> LabelMap:
+    """A label map (H, W) with what was changed in a copy that has each ``step``-th of its pixels.
+
+    A changed pixel of the copy is a block of ``step`` x ``step``; all others stay as they are.
+    """
+    out = labels.astype(np.promote_types(labels.dtype, reduced.dtype))
+    changed = reduced != labels[::step, ::step]
+    window = mask_extent(changed)
+    if window is not None:
+        part = out[tuple(slice(side.start * step, side.stop * step) for side in window)]
+        rows, columns = part.shape
+        blocks = [
+            each[window].repeat(step, 0).repeat(step, 1)[:rows, :columns]
+            for each in (changed, reduced)
+        ]
+        part[blocks[0]] = blocks[1][blocks[0]]
+    return out
+
+
 FINEST, COARSEST = 4, 0.25
 MOST_PIXELS = 4_000_000
 """A layer of contours has no more, so that it is drawn at once."""
@@ -352,6 +374,8 @@ class LayerDrawing:
         outlined: the ``fields`` whose outlines are drawn.
         fresh: the next image is the first of its folder, so that the view starts anew.
         fits: the view is to be fitted, once all layers have the size of the image.
+        labels: the whole map that the layer of labels shows, which may show each ``step_of`` pixel
+            only.
     """
 
     def __init__(self, viewer: Viewer, session: AnnotationSession, layers: TaggedLayers) -> None:
@@ -368,6 +392,7 @@ class LayerDrawing:
         self.outlined: tuple[tuple[int, int, int, int], ...] = ()
         self.fresh, self.fits = True, False
         self._contour = Contour()
+        self.labels: LabelMap | None = None
 
     @property
     def fields(self) -> tuple[tuple[int, int, int, int], ...]:
@@ -381,6 +406,16 @@ class LayerDrawing:
         scene: Any = getattr(self._viewer, "scene", self._viewer)  # napari before 0.9 has no scene
         image = self._adopted.layer
         return float(scene.camera.zoom) * (1.0 if image is None else float(image.scale[-1]))
+
+    @property
+    def step(self) -> int:
+        """Pixels of the image along each axis for one of the layer of labels.
+
+        More than one where the picture is shown in smaller copies, for napari takes half a second
+        to show 59 megapixels of labels.
+        """
+        loaded = self._session.loaded
+        return REDUCED_BY if loaded is not None and loaded.reduced else 1
 
     @property
     def contour(self) -> Contour:
@@ -438,10 +473,13 @@ class LayerDrawing:
     def _draw_labels(self) -> None:
         labels = self._session.labels
         assert labels is not None
+        step = self.step
+        self.labels, labels = labels, labels[::step, ::step]
         layer = self._layers.labels("labels", labels.shape)
         if layer not in self._colors:
             self._color(layer)
-        place_like(layer, self._adopted.layer)
+        layer.metadata[STEP] = step
+        place_like(layer, self._adopted.layer, 1 / step)
         told_apart = self._session.settings.labelling == "instance"
         value = self._session.painting.value
         held = np.min_scalar_type(value)
@@ -453,6 +491,16 @@ class LayerDrawing:
             forget = getattr(layer, "_reset_history", None)  # its strokes fit the old map only
             if forget is not None:
                 forget()
+
+    def painted(self, layer: Labels) -> LabelMap | None:
+        """The whole label map with what was painted on its layer; None where that is nothing."""
+        labels, step, painted = self._session.labels, step_of(layer), np.asarray(layer.data)
+        if labels is None:
+            return None
+        shown = labels[::step, ::step]
+        if painted.shape != shown.shape or same_labels(painted, shown):
+            return None
+        return painted.copy() if step == 1 else with_blocks(labels, painted, step)
 
     def _draw_proposal(self) -> None:
         labels, proposal = self._session.labels, self._session.proposal

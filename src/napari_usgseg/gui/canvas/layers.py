@@ -187,6 +187,15 @@ class TaggedLayers:
         return layer
 
 
+STEP = "step"
+"""In a layer of labels: this many pixels of the image along each axis are one of the layer."""
+
+
+def step_of(layer: Layer | None) -> int:
+    """Pixels of the image along each axis for one of a layer of ours; 1 unless it is reduced."""
+    return 1 if layer is None else int(layer.metadata.get(STEP, 1))
+
+
 MM = {"millimeter": 1.0, "centimeter": 10.0, "micrometer": 1e-3, "meter": 1e3}
 """Millimetres of the units that layers may have."""
 

@@ -15,7 +15,7 @@ from psygnal import Signal
 from ...annotation.session import AnnotationSession
 from ...core.types import FloatArray
 from .bridge import LayerBridge
-from .layers import BRUSH_SIZE, TAG
+from .layers import BRUSH_SIZE, TAG, step_of
 from .tracing import Tracing
 
 
@@ -169,13 +169,14 @@ class CanvasTools:
     @property
     def width(self) -> float:
         """Width of a stroke taken as it is drawn, in pixels of the image: of napari's brush."""
-        return float(getattr(self._bridge.find("labels"), "brush_size", BRUSH_SIZE))
+        layer = self._bridge.find("labels")
+        return float(getattr(layer, "brush_size", BRUSH_SIZE)) * step_of(layer)
 
     def set_width(self, width: float) -> None:
         """Draw strokes, and paint, so many pixels of the image wide."""
         layer = self._bridge.find("labels")
         if isinstance(layer, Labels):
-            layer.brush_size = width
+            layer.brush_size = max(width / step_of(layer), 1)
 
     @property
     def is_wide(self) -> bool:
