@@ -183,3 +183,23 @@ def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_happened(
     cards = [json.loads((f / "ppn.json").read_text()) for f in (out, tmp_path / "whole")]
     assert cards[0]["weights_sha256"] == cards[1]["weights_sha256"]
     assert not (out / "training.pt").exists()
+
+
+def test_the_published_recipe_is_trained_by_its_name_and_stands_in_the_card(
+    usgseg, phantoms, checkpoint, tmp_path
+):
+    out = tmp_path / "paper"
+    words = ["train", "ppn", phantoms, "--images", 3, "--steps", 2, "--model", checkpoint]
+    assert usgseg(*words, "--recipe", "paper", "--out", out).code == 0
+    card = json.loads((out / "ppn.json").read_text())
+    training, task = card["training"], card["training"]["task"]
+    assert (training["lr"], training["decoder_lr"], training["weight_decay"]) == (1e-4, 1e-5, 0.1)
+    losses = ("mask_weight", "box_weight", "object_weight", "focal_gamma", "focal_alpha")
+    assert [task[name] for name in losses] == [10, 1, 1, 3, 0.7]
+    assert training["augmentation"]["degrees"] == 90
+    assert training["box_from"] == "tokens"
+    assert len(card["shape"]["channels"]) > 1, "all feature levels"
+    assert usgseg("segment", phantoms / "images", "--ppn", out, "--model", checkpoint, "--out",
+                  tmp_path / "maps").code == 0  # fmt: skip
+    outcome = usgseg(*words, "--recipe", "soup", "--out", tmp_path / "no")
+    assert (outcome.code, len(outcome.err_lines)) == (1, 1)

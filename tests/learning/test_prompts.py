@@ -78,3 +78,22 @@ def test_a_coarse_prior_still_lies_on_its_object(seed):
     logits = coarse_logits(mask, np.random.default_rng(seed))
     assert logits[0, 32, 32] > 0
     assert logits[0, 2, 2] < 0
+
+
+def test_each_bend_of_the_published_views_happens_in_half_of_them():
+    from napari_usgseg.learning.augmentation import random_affine
+    from napari_usgseg.learning.ppn import PAPER_AUGMENTATION
+
+    rng = np.random.default_rng(0)
+    drawn = np.stack([random_affine(rng, PAPER_AUGMENTATION) for _ in range(400)])
+    sizes = np.sqrt(np.abs(np.linalg.det(drawn[:, :, :2])))
+    assert sizes.min() >= 0.8 - 1e-6
+    assert sizes.max() <= 1 + 1e-6
+    for happened in (
+        sizes < 1 - 1e-6,  # a crop
+        np.abs(drawn[:, 0, 1]) > 1e-6,  # a turn
+        np.abs(drawn[:, :, 2]).max(1) > 1e-6,  # a shift
+        drawn[:, 0, 0] < 0,  # flipped, or turned, left to right
+    ):
+        assert 0.4 < happened.mean() < 0.6
+    assert np.abs(drawn[:, :, 2]).max() <= 0.4 + 1e-6

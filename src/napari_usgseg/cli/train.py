@@ -147,6 +147,9 @@ def ppn(
     paper_losses: Annotated[
         bool, typer.Option("--paper-losses", help="Focal, box and object losses, 10 : 1 : 1.")
     ] = False,
+    recipe: Annotated[
+        str, typer.Option(help="ours, or paper: rates, losses, views and levels as published.")
+    ] = "ours",
     lora: Annotated[
         int, typer.Option(min=0, help="Rank of a LoRA on the mask decoder; 0 keeps SAM frozen.")
     ] = 0,
@@ -157,15 +160,17 @@ def ppn(
     from ..io.datasets import split_of
     from ..io.outputs import check_model_folder
     from ..learning.labelled import classes_in, load_chosen
-    from ..learning.ppn import PpnSettings, train_ppn
+    from ..learning.ppn import RECIPES, PpnSettings, train_ppn
     from ..models.registry import load_segmenter
 
+    common.check_choice("--recipe", recipe, RECIPES)
     check_model_folder(out, resume=resume)
     with _labelled([data]) as (dataset,):
         pool = dataset.only(split_of(splits, dataset.name).train) if splits else dataset
         training, checking, failures = load_chosen(pool, images, held_out, seed)
     classes = classes_in(dataset, training)
     settings = PpnSettings.for_images(len(training), seed=seed, lora_rank=lora)
+    settings = settings.with_recipe(recipe)
     task = settings.task if augment else replace(settings.task, views=0)
     settings = replace(
         settings,

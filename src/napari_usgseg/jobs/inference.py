@@ -121,13 +121,14 @@ def segment_prompt(
         cleaning: of the mask.
         previous: its mask (H, W), where that is corrected.
         drawn: (H, W), the inside of a lasso, where that is the newest prompt.
-        learned: prompts of its class, which join the person's; without them where they fail.
+        learned: prompts of its class, which join the person's; without them where they fail, and
+            where a lasso says all by itself.
     """
     network = models.segmenter(segmenter)
     embedding = models.embedding(source, segmenter, field_of(source.fields, prompts))
     model_id = network.model_id
     notes: tuple[str, ...] = ()
-    if learned is not None:
+    if learned is not None and drawn is None:  # a lasso says all by itself
         try:
             ppn = models.ppn(learned.folder, network)
         except UsgsegError as error:  # a click works all the same

@@ -49,6 +49,8 @@ class Augmentation:
         degrees: largest rotation.
         shift: largest translation, as a fraction of the image.
         vertical_flip: probability; ultrasound has a top, so it is small.
+        crop: least part of the image's sides that is seen, magnified.
+        share: how often each of rotation, translation and crop happens at all.
     """
 
     zoom: float = 1.6
@@ -56,6 +58,8 @@ class Augmentation:
     degrees: float = 20.0
     shift: float = 0.2
     vertical_flip: float = 0.05
+    crop: float = 1.0
+    share: float = 1.0
 
 
 def random_affine(rng: np.random.Generator, how: Augmentation) -> NDArray[np.float32]:
@@ -65,9 +69,15 @@ def random_affine(rng: np.random.Generator, how: Augmentation) -> NDArray[np.flo
     angle = np.deg2rad(rng.uniform(-1, 1) * how.degrees)
     flip_x = -1.0 if rng.random() < 0.5 else 1.0
     flip_y = -1.0 if rng.random() < how.vertical_flip else 1.0
+    if how.crop < 1 and rng.random() < how.share:
+        zoom = zoom / rng.uniform(how.crop, 1)
+    if how.share < 1 and rng.random() >= how.share:
+        angle = 0.0
     scale = np.diag([flip_x * stretch / zoom, flip_y / (stretch * zoom)])
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     shift = rng.uniform(-1, 1, 2) * how.shift * 2
+    if how.share < 1 and rng.random() >= how.share:
+        shift = shift * 0
     return np.concatenate([scale @ turn, shift[:, None]], axis=1).astype(np.float32)
 
 
@@ -133,6 +143,30 @@ def correction(
     truth: NDArray[np.bool_], predicted: NDArray[np.bool_], rng: np.random.Generator
 ) -> Point | None:
     """A click in the larger error region: positive where missed, negative in excess."""
+    found = _largest_error(truth, predicted)
+    return None if found is None else (*inside_point(found[0], rng), found[1])
+
+
+SCRIBBLE_POINTS = 4
+
+
+def corrective_scribble(
+    truth: NDArray[np.bool_], predicted: NDArray[np.bool_], rng: np.random.Generator
+) -> list[Point]:
+    """Points along a line in the larger error region, as scribbles are sampled; [] for none."""
+    found = _largest_error(truth, predicted)
+    if found is None:
+        return []
+    region, label = found
+    a, b = np.array(inside_point(region, rng)), np.array(inside_point(region, rng))
+    line = np.rint(a + np.linspace(0, 1, SCRIBBLE_POINTS)[:, None] * (b - a)).astype(int)
+    return [(float(x), float(y), label) for x, y in line if region[y, x]]
+
+
+def _largest_error(
+    truth: NDArray[np.bool_], predicted: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], int] | None:
+    """The largest piece of what is missed (1) or in excess (0), whichever is more, or None."""
     missed, excess = truth & ~predicted, predicted & ~truth
     if not missed.any() and not excess.any():
         return None
@@ -140,7 +174,7 @@ def correction(
     parts, count = ndimage.label(region, structure=np.ones((3, 3)))
     if count > 1:
         region = parts == 1 + int(np.bincount(parts.ravel())[1:].argmax())
-    return (*inside_point(region, rng), label)
+    return region, label
 
 
 def empty_box(image: Tensor, rng: np.random.Generator) -> list[Point] | None:

@@ -5,9 +5,9 @@ the image as it is, and its embedding may be given, so that without augmentation
 runs. A view depends on (seed, image, view) alone and not on when it is made: an interrupted
 training sees the same ones.
 
-What is asked of the decoder is mixed: mostly the learned prompts as they are, sometimes with a true
-box in place of the predicted one, a coarse true mask in place of the mask prompt, or a corrective
-click beside both, so that what a person adds later corrects a prediction instead of fighting it.
+What is asked of the decoder is mixed: the learned prompts as they are, or with a true box in place
+of the predicted one, a coarse true mask in place of the mask prompt, corrective clicks or a
+scribble beside both, so that what a person adds later corrects a prediction instead of fighting it.
 
 <out>/ppn.json, ppn.safetensors   the result (``models.ppn.card``)
 <out>/training.json, training.pt, log.jsonl   the run (``learning.trainer``)
@@ -18,8 +18,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..core.errors import DatasetError
+from ..core.errors import Cancelled, DatasetError
 from ..core.metrics import dice
 from ..models.interfaces import Segmenter
 from ..models.ppn.card import CARD_FILE, PpnCard, write_card
@@ -40,18 +41,23 @@ from ..models.ppn.model import (
     load_ppn,
     new_prompter,
     save_ppn,
+    within_box,
 )
 from ..models.ppn.network import BOX_TOKENS, MASK_GRID, ClassPrompter, LearnedPrompts
 from ..models.sam.sam import feature_list, square_masks
 from .augmentation import (
     Augmentation,
+    Point,
     bend_intensities,
     coarse_logits,
     correction,
+    corrective_scribble,
     random_affine,
+    to_tensors,
     warp,
 )
 from .cross_validation import Fold, cross_validate, folds
+from .joining import Measured, means, measure_ways
 from .labelled import LabelledImage
 from .trainer import Progress, Task, TrainerSettings, begin, finish, is_same, train
 
@@ -59,6 +65,13 @@ from .trainer import Progress, Task, TrainerSettings, begin, finish, is_same, tr
 
 PPN_AUGMENTATION = Augmentation(zoom=1.35, stretch=1.2, degrees=15.0, shift=0.12, vertical_flip=0.0)
 """Flips, translations, rotations and resized crops, as in the paper; ultrasound has a top."""
+
+PAPER_AUGMENTATION = Augmentation(
+    zoom=1.0, stretch=1.0, degrees=90.0, shift=0.2, vertical_flip=0.5, crop=0.8, share=0.5
+)
+"""The published one: flips both ways, shifts of 20 %, turns of 90 degrees, crops from 0.8 on."""
+RECIPES = ("ours", "paper")
+ALL_LEVELS = 9
 
 CACHE_BYTES = 600 * 2**20
 """Views beyond this are made again when they are wanted."""
@@ -183,16 +196,16 @@ def present_targets(views: Views, most: int = 64) -> Tensor:
 
 # -- task ------------------------------------------------------------------------------------------
 
-GAMMA, ALPHA = 3.0, 0.7
-"""Of the focal loss; ALPHA weighs the pixels of the object."""
 
+def focal_loss(logits: Tensor, target: Tensor, gamma: float = 3.0, alpha: float = 0.7) -> Tensor:
+    """Focal loss of (R, 1, h, w) logits against soft targets in [0, 1], mean over pixels: (R,).
 
-def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Focal loss of (R, 1, h, w) logits against soft targets in [0, 1], mean over pixels: (R,)."""
+    ``alpha`` weighs the pixels of the object.
+    """
     probability = logits.sigmoid()
     entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    weight = ALPHA * target + (1 - ALPHA) * (1 - target)
-    return (weight * entropy * (probability - target).abs() ** GAMMA).mean((1, 2, 3))
+    weight = alpha * target + (1 - alpha) * (1 - target)
+    return (weight * entropy * (probability - target).abs() ** gamma).mean((1, 2, 3))
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
@@ -239,27 +252,34 @@ class PpnTraining:
         views: augmented views of an image, beside the image itself; 0 switches augmentation off.
         rows: classes asked of a batch at most.
         mask_weight: of the focal losses of mask prompt and final mask (10 in the paper).
+        focal_gamma: of those; how little what is nearly right counts.
+        focal_alpha: the same; the weight of an object's pixels.
         entropy_weight: of the cross-entropies of both, which stand in for the focal losses (0 in
             the paper): from ten images they learn better, see ``docs/ppn-losses.md``.
         dice_weight: of the Dice terms of both, the paper's option.
         box_weight: of L1 and generalised IoU (1 in the paper).
         object_weight: of the object score's cross-entropy (1 in the paper).
-        box_share: how often a true, shaken box stands in for the predicted one.
+        box_share: how often a true, shaken box stands in for the predicted one, and ends the mask
+            prompt at its border.
         mask_share: how often a coarse true mask stands in for the mask prompt.
-        click_share: how often a corrective click is added.
+        click_share: how often one to three corrective clicks are added.
+        scribble_share: how often a corrective scribble is added.
     """
 
     batch: int = 4
     views: int = 12
     rows: int = 2
     mask_weight: float = 0.0
+    focal_gamma: float = 3.0
+    focal_alpha: float = 0.7
     entropy_weight: float = 3.0
     dice_weight: float = 1.0
     box_weight: float = 1.0
     object_weight: float = 1.0
-    box_share: float = 0.15
+    box_share: float = 0.25
     mask_share: float = 0.1
     click_share: float = 0.15
+    scribble_share: float = 0.05
 
     def with_paper_losses(self) -> PpnTraining:
         """The weights of the paper: focal 10, box 1, object score 1, nothing else."""
@@ -330,8 +350,9 @@ class PpnTask(Task):
         decoded = self.decoder(features, sparse, dense)
         logits = decoded.logits
         share = present / present.sum().clamp(min=1)
-        masks = focal_loss(learned.mask_logits, target).mean()
-        masks = masks + (focal_loss(logits, target) * share).sum()
+        focal = partial(focal_loss, gamma=how.focal_gamma, alpha=how.focal_alpha)
+        masks = focal(learned.mask_logits, target).mean()
+        masks = masks + (focal(logits, target) * share).sum()
         entropy = cross_entropy(learned.mask_logits, target).mean()
         entropy = entropy + (cross_entropy(logits, target) * share).sum()
         dice = dice_loss(learned.mask_logits, target) + dice_loss(logits, target)
@@ -372,8 +393,8 @@ class PpnTask(Task):
         sparse, dense = learned.sparse, learned.dense
         how, device = self.how, target.device
         draws = np.where(present.cpu().numpy() > 0, rng.random(len(target)), 1.0)
-        limits = np.cumsum([how.box_share, how.mask_share, how.click_share])
-        kind = np.searchsorted(limits, draws, side="right")  # 0 box, 1 mask, 2 click, 3 nothing
+        limits = np.cumsum([how.box_share, how.mask_share, how.click_share, how.scribble_share])
+        kind = np.searchsorted(limits, draws, side="right")  # in this order; 4 is nothing
         if (kind == 0).any():
             size = (truth[:, 2:] - truth[:, :2]).repeat(1, 2)
             noise = torch.from_numpy(rng.uniform(-BOX_NOISE, BOX_NOISE, truth.shape)).float()
@@ -382,31 +403,41 @@ class PpnTask(Task):
             boxed = torch.from_numpy(kind == 0).to(device)[:, None, None]
             own = torch.where(boxed, corners, sparse[:, :BOX_TOKENS])
             sparse = torch.cat((own, learned.tokens), dim=1)
+            ended = self.decoder.embed_masks(within_box(learned.mask_logits, shaken))
+            dense = torch.where(boxed[..., None], ended, dense)
         if (kind == 1).any():
             guess = torch.stack([coarse_logits(mask, rng) for mask in target])
             masked = torch.from_numpy(kind == 1).to(device)[:, None, None, None]
             dense = torch.where(masked, self.decoder.embed_masks(guess), dense)
-        if (kind == 2).any():
+        if ((kind == 2) | (kind == 3)).any():
             predicted = learned.mask_logits.detach().cpu()
-            coords, labels = self._clicks(predicted, target.cpu(), np.flatnonzero(kind == 2), rng)
+            coords, labels = self._points(predicted, target.cpu(), kind, rng)
             clicks = self.decoder.embed_points(coords.to(device), labels.to(device))
             sparse = torch.cat((sparse, clicks), dim=1)
         return sparse, dense
 
-    def _clicks(
-        self, predicted: Tensor, target: Tensor, rows: NDArray[np.intp], rng: np.random.Generator
+    def _points(
+        self, predicted: Tensor, target: Tensor, kind: NDArray[np.intp], rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
-        """A corrective click for each of ``rows``, none for the others: (R, 1, 2) and (R, 1)."""
-        coords = torch.zeros(len(target), 1, 2)
-        labels = torch.full((len(target), 1), -1.0)
+        """Corrective clicks where the kind is 2, a scribble's points where it is 3, else none.
+
+        Returns:
+            (R, P, 2) pixels of the network's square and (R, P) labels, -1 for no point.
+        """
         scale = self.decoder.image_size / target.shape[-1]
-        for row in rows.tolist():
-            click = correction(target[row, 0].numpy() > 0.5, predicted[row, 0].numpy() > 0, rng)
-            if click is not None:
-                x, y, label = click
-                coords[row, 0] = torch.tensor([(x + 0.5) * scale - 0.5, (y + 0.5) * scale - 0.5])
-                labels[row, 0] = label
-        return coords, labels
+        rows: list[list[Point]] = []
+        for row, what in enumerate(kind.tolist()):
+            truth, guess = target[row, 0].numpy() > 0.5, predicted[row, 0].numpy() > 0
+            points: list[Point] = []
+            if what == 2:
+                drawn = [correction(truth, guess, rng) for _ in range(int(rng.integers(1, 4)))]
+                points = [point for point in drawn if point is not None]
+            elif what == 3:
+                points = corrective_scribble(truth, guess, rng)
+            rows.append(
+                [((x + 0.5) * scale - 0.5, (y + 0.5) * scale - 0.5, z) for x, y, z in points]
+            )
+        return to_tensors(rows)
 
 
 def collate(views: Views, picked: Iterable[tuple[int, int]]) -> tuple[list[Tensor], Tensor]:
@@ -452,7 +483,13 @@ class PpnSettings:
         lora_rank: 0 keeps all of SAM frozen.
         seed: of everything random.
         task: batches, views and losses.
-        levels: feature levels that the network looks at, from the coarsest on.
+        levels: feature levels that the network looks at, from the coarsest on; more than there are
+            takes all.
+        augmentation: how far the views are bent.
+        box_from: the box prompt goes around the mask prompt ("mask"), or is the two box tokens' own
+            ("tokens", as in the paper).
+        weight_decay: of the optimiser (AdamW).
+        ema: decay of the moving average of the weights; 0 for none.
     """
 
     steps: int = 450
@@ -462,6 +499,41 @@ class PpnSettings:
     seed: int = 0
     task: PpnTraining = field(default_factory=PpnTraining)
     levels: int = 1
+    augmentation: Augmentation = PPN_AUGMENTATION
+    box_from: Literal["mask", "tokens"] = "mask"
+    weight_decay: float = 0.1
+    ema: float = 0.98
+
+    def with_recipe(self, name: str) -> PpnSettings:
+        """The same as another recipe has it: "ours", or Sam2Rad's published one, "paper".
+
+        The paper's steps are not stated: as many are taken as without it. Its images are padded to
+        a square and its SAM 1 has an object head; here a segmenter encodes an image once, as it
+        always does, for clicks and learned prompts alike, and SAM 1 answers by its IoU estimate.
+
+        Raises:
+            ValueError: there is no such recipe.
+        """
+        if name not in RECIPES:
+            raise ValueError(f"recipe {name!r}: expected one of {', '.join(RECIPES)}")
+        if name == "ours":
+            return self
+        return replace(
+            self,
+            lr=1e-4,
+            decoder_lr=1e-5,
+            task=replace(
+                self.task.with_paper_losses(),
+                box_share=0.0,
+                mask_share=0.0,
+                click_share=0.0,
+                scribble_share=0.0,
+            ),
+            levels=ALL_LEVELS,
+            augmentation=PAPER_AUGMENTATION,
+            box_from="tokens",
+            ema=0.0,
+        )
 
     @classmethod
     def for_images(cls, count: int, seed: int = 0, lora_rank: int = 0) -> PpnSettings:
@@ -476,8 +548,8 @@ class PpnSettings:
             self.steps,
             self.lr,
             warmup=min(30, max(1, self.steps // 5)),
-            weight_decay=0.1,
-            ema=0.98,
+            weight_decay=self.weight_decay,
+            ema=self.ema,
             save_every=25,
             check_every=CHECK_EVERY,
             seed=self.seed,
@@ -537,7 +609,7 @@ def train_ppn(
         decoder.add_lora(settings.lora_rank)
     prompter = new_prompter(segmenter, len(classes), settings.levels).to(decoder.device)
     if views is None:
-        views = ViewCache(segmenter, images, list(classes), settings.seed)
+        views = ViewCache(segmenter, images, list(classes), settings.seed, settings.augmentation)
     present = present_targets(views)
     if len(present):
         begin_at_the_mean(prompter, present)
@@ -636,7 +708,7 @@ def cross_validate_ppn(
         DatasetError: all images are of one group, or a class is in none to learn from.
         Cancelled: ``cancelled()`` turned true.
     """
-    views = ViewCache(segmenter, images, list(classes), settings.seed)
+    views = ViewCache(segmenter, images, list(classes), settings.seed, settings.augmentation)
 
     def train_fold(fold: Fold, told: Progress) -> PpnModel:
         return train_ppn(
@@ -653,8 +725,16 @@ def cross_validate_ppn(
             cancelled=cancelled,
         )
 
+    measured: list[Measured] = []
+
+    def score(fold_model: PpnModel, image: LabelledImage) -> dict[int, float]:
+        if cancelled():
+            raise Cancelled("stopped while the result was measured")
+        measured.append(measure_ways(fold_model, image))
+        return class_dice(fold_model, image)
+
     needed = folds(images, classes, out, settings.steps)
-    model, scores = cross_validate(images, classes, needed, train_fold, class_dice, progress)
-    card = replace(model.card, scores=scores)
+    model, scores = cross_validate(images, classes, needed, train_fold, score, progress)
+    card = replace(model.card, scores={**scores, "ways": means(measured)})
     write_card(out, card)
     return model.with_card(card)

@@ -100,6 +100,7 @@ def train(kind: ModelKind, folder: Path, say: Say, is_ending: Callable[[], bool]
 
     from ..models.registry import load_segmenter
     from .cross_validation import how_measured
+    from .joining import in_words
     from .labelled import read_accepted
     from .promotion import compare_lora, compare_ppn
 
@@ -132,7 +133,7 @@ def train(kind: ModelKind, folder: Path, say: Say, is_ending: Callable[[], bool]
         per_class=images_of(images, classes, request),
         base=base,
         held_out_dice=verdict.dice,
-        measured=f"{verdict.sentence}{how_measured(scores)}",
+        measured=f"{verdict.sentence}{how_measured(scores)}{in_words(scores, classes)}",
         promoted=verdict.promoted,
         created=time.time(),
         rival=verdict.rival,

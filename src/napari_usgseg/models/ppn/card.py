@@ -9,13 +9,22 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from ...core.errors import CheckpointError, ModelNotFoundError
 from ...core.types import ImageEmbedding, Prediction
 from ...io.atomic import write_atomically
 from ..interfaces import Segmenter
 
+Way = Literal["plain", "beside", "joined", "blended", "cut", "kept"]
+"""How a person's prompts and the learned ones make an answer together; see ``PpnModel.refine``."""
+WAYS: dict[str, tuple[Way, ...]] = {
+    "box": ("plain", "beside", "joined", "blended", "cut"),
+    "click": ("plain", "joined", "blended"),
+    "fix by click": ("plain", "joined", "kept"),
+    "fix by scribble": ("plain", "joined", "kept"),
+}
+"""The ways that can answer each kind of prompt; "fix" is of a mask that is there already."""
 CARD_FILE = "ppn.json"
 WEIGHTS_FILE = "ppn.safetensors"
 SCHEMA = 1
@@ -33,7 +42,8 @@ class PpnCard:
         images: ids of the training images.
         seed: of the training.
         training: how it was trained (steps, learning rate, ...).
-        scores: what was measured ("dice", "held_out_images", ...).
+        scores: what was measured ("dice", "held_out_images", ..., and "ways": Dice by label value,
+            kind of prompt and way, on images that were not learnt from).
         lora_rank: of the LoRA on the mask decoder; 0 where all of SAM stayed frozen.
         weights_sha256: of ``ppn.safetensors``.
     """
@@ -53,6 +63,12 @@ class PpnCard:
     def ppn_id(self) -> str:
         """Short name of these very weights."""
         return f"ppn-{self.weights_sha256[:8]}"
+
+    def way(self, class_id: int, kind: str) -> Way | None:
+        """The way that answered a kind of prompt best for a class; None where none was measured."""
+        dice = self.scores.get("ways", {}).get(str(class_id), {}).get(kind, {})
+        known = [way for way in WAYS[kind] if way in dice]
+        return max(known, key=lambda way: float(dice[way])) if known else None
 
     def value_of(self, name: str) -> int | None:
         """The label value of a class by its name, or None."""

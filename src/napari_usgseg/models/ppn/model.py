@@ -32,7 +32,7 @@ from ..sam.sam import (
     prompt_logits,
     prompt_points,
 )
-from .card import WEIGHTS_FILE, PpnCard, read_card, write_card
+from .card import WEIGHTS_FILE, PpnCard, Way, read_card, write_card
 from .network import BOX_TOKENS, ClassPrompter, LearnedPrompts, PpnShape
 
 LORA_LAYERS = r".*\.(q_proj|v_proj|k_proj|out_proj)"
@@ -227,9 +227,8 @@ def join(
     side, device = decoder.image_size, decoder.device
     size_hw, covered = embedding.size_hw, embedding.covered
     sparse, dense, logits = learned.sparse, learned.dense, learned.mask_logits
-    if prompts.box is not None:
-        corners = prompt_points(Prompts(box=prompts.box), size_hw, side, covered)
-        box = corners[0].reshape(1, 4).to(device)  # type: ignore[index]
+    box = person_box(decoder, prompts, embedding)
+    if box is not None:
         sparse = torch.cat((decoder.embed_boxes(box), sparse[:, BOX_TOKENS:]), dim=1)
         logits = within_box(logits, box / side)
         dense = decoder.embed_masks(logits)
@@ -243,6 +242,26 @@ def join(
         clicks = decoder.embed_points(points[0].to(device), points[1].to(device))
         sparse = torch.cat((sparse, clicks), dim=1)
     return sparse, dense, logits
+
+
+def person_box(
+    decoder: FrozenDecoder, prompts: Prompts, embedding: ImageEmbedding
+) -> Tensor | None:
+    """A person's box (1, 4) XYXY in pixels of the network's square, or None."""
+    if prompts.box is None:
+        return None
+    corners = prompt_points(
+        Prompts(box=prompts.box), embedding.size_hw, decoder.image_size, embedding.covered
+    )
+    assert corners is not None
+    return corners[0].reshape(1, 4).to(decoder.device)
+
+
+def kind_of(prompts: Prompts) -> str:
+    """Which of ``WAYS`` a person's prompts are: the newest is a scribble where there is one."""
+    if prompts.mask_input is not None:
+        return "fix by scribble" if prompts.scribbles else "fix by click"
+    return "click" if prompts.box is None else "box"
 
 
 def agreement(prediction: Prediction, prompts: Prompts) -> float:
@@ -332,48 +351,88 @@ class PpnModel:
 
     @torch.inference_mode()
     def refine(self, embedding: ImageEmbedding, class_id: int, prompts: Prompts) -> Prediction:
-        """One class, with a person's prompts joined to the learned ones.
+        """One class, with a person's prompts beside the learned ones.
 
-        A person's box stands in for the predicted one and ends the mask prompt at its border,
-        ``mask_input`` stands in for the mask prompt, clicks and scribbles are further prompts.
-        Learned prompts that are wrong here would fight the person's. So where the joined prompts do
-        not agree with every click, the clicks are asked without them on the predicted mask, and the
-        answer is the one that agrees with more. To a box the answer is the mean of its own
-        and that with the mask prompt beside it.
+        In which way, is what was best on images that were not learnt from (``PpnCard.way``):
+
+        - "plain": the segmenter, without what was learned.
+        - "beside": to a box, the mean of its answer with and without the mask prompt.
+        - "joined": in the mask decoder (Sam2Rad's Figure 1): the person's box stands in for the
+          predicted one and ends the mask prompt at its border, ``mask_input`` stands in for the
+          mask prompt, clicks and scribbles are further prompts.
+        - "blended": that with the mask prompt beside it where the two disagree.
+        - "cut": what is predicted without a prompt, ended at the box.
+        - "kept": ``mask_input`` as it is, which a correction then changes where it points.
+
+        Where nothing was measured it is "beside" to a box, and "joined" or "plain" else. Learned
+        prompts that are wrong here would fight the person's: where the answer does not agree with
+        every click, the one of it and the plain answer is taken that agrees with more.
 
         Raises:
             ModelError: the embedding is another model's, or there is no such class.
             PromptError: a prompt is malformed or outside the image.
         """
-        features = self._features(embedding)
-        row = torch.tensor([self._row(class_id)], device=self._decoder.device)
-        learned = self._learned(features, row)
-        sparse, dense, logits = join(self._decoder, learned, prompts, embedding)
-        if prompts.is_empty:
-            decoded = self._decoder(features, sparse, dense)
-            return self._prediction(blended(decoded, learned.mask_logits), 0, embedding)
+        self._row(class_id)
+        if prompts.is_empty and prompts.mask_input is None:
+            return self.answer(embedding, class_id, prompts, "blended")
+        kind = kind_of(prompts)
+        way = self.card.way(class_id, kind)
+
+        def by(way: Way) -> Prediction:
+            return self.answer(embedding, class_id, prompts, way)
 
         def obeys(answer: Prediction) -> float:
             return agreement(answer, prompts)
 
-        def joined() -> Prediction:
-            return self._prediction(self._decoder(features, sparse, dense), 0, embedding)
+        if way == "kept":
+            return by(way)
+        if way is None and kind.startswith("fix"):
+            pair = by("joined"), by("plain")
+            return max(pair, key=lambda a: (obeys(a), float(a.iou_predictions[0])))
+        found = by(way or ("beside" if kind == "box" else "joined"))
+        if obeys(found) == 1:
+            return found
+        if kind == "box":
+            return max((found, by("joined")), key=obeys)
+        if prompts.mask_input is None:  # clicks alone, on what is predicted without them
+            now = self.answer(embedding, class_id, Prompts(), "blended")
+            prompts = replace(prompts, mask_input=now.low_res_logits[0])
+        return max((found, by("plain")), key=obeys)
 
-        if prompts.mask_input is not None:
+    @torch.inference_mode()
+    def answer(
+        self, embedding: ImageEmbedding, class_id: int, prompts: Prompts, way: Way
+    ) -> Prediction:
+        """One class in a given way, whatever was measured; see ``refine``."""
+        if way == "plain":
+            return self.segmenter.predict(embedding, prompts)
+        features = self._features(embedding)
+        row = torch.tensor([self._row(class_id)], device=self._decoder.device)
+        learned = self._learned(features, row)
+        if way == "kept":
+            grid_hw = self._decoder.prompt_encoder.mask_input_size
+            kept = prompt_logits(prompts.mask_input, grid_hw, embedding.covered)
+            assert kept is not None
+            sure = torch.ones(1, 1)
+            return self._prediction(Decoded(kept, sure, PRESENCE_SLOPE * sure), 0, embedding)
+        sparse, dense, logits = join(self._decoder, learned, prompts, embedding)
+        if way == "beside":
             plain = self.segmenter.predict(embedding, prompts)
-            return max((joined(), plain), key=lambda a: (obeys(a), float(a.iou_predictions[0])))
-        if prompts.box is not None:
-            plain = self.segmenter.predict(embedding, prompts)
-            beside = replace(prompts, mask_input=logits[0, 0].cpu().numpy())
-            second = self.segmenter.predict(embedding, beside)
-            both = mean_of(plain, second, embedding, self._decoder.image_size)
-            return both if obeys(both) == 1 else max((both, joined()), key=obeys)
-        answer = joined()
-        if obeys(answer) == 1:
-            return answer
-        now = self.refine(embedding, class_id, Prompts())
-        corrected = replace(prompts, mask_input=now.low_res_logits[0])
-        return max((answer, self.segmenter.predict(embedding, corrected)), key=obeys)
+            prior = replace(prompts, mask_input=logits[0, 0].cpu().numpy())
+            second = self.segmenter.predict(embedding, prior)
+            return mean_of(plain, second, embedding, self._decoder.image_size)
+        if way == "cut":
+            decoded = self._decoder(features, learned.sparse, learned.dense)
+            decoded = blended(decoded, learned.mask_logits)
+            box = person_box(self._decoder, prompts, embedding)
+            if box is not None:
+                cut = within_box(decoded.logits, box / self._decoder.image_size)
+                decoded = replace(decoded, logits=cut)
+            return self._prediction(decoded, 0, embedding)
+        decoded = self._decoder(features, sparse, dense)
+        return self._prediction(
+            blended(decoded, logits) if way == "blended" else decoded, 0, embedding
+        )
 
     def for_class(self, class_id: int) -> ClassSegmenter:
         """A `Segmenter` whose prompts refine what was learned of one class.
@@ -386,6 +445,8 @@ class PpnModel:
 
     def _learned(self, features: list[Tensor], rows: Tensor | None = None) -> LearnedPrompts:
         learned = self._prompter(self._decoder.prompt_encoder, features, rows)
+        if self.card.training.get("box_from") == "tokens":  # the published recipe
+            return learned
         return box_of_mask(learned, self._decoder)
 
     def _prediction(self, decoded: Decoded, row: int, embedding: ImageEmbedding) -> Prediction:
