@@ -41,6 +41,7 @@ class Work:
 
     operators: Counter[str] = field(default_factory=Counter)
     waited: float = 0.0
+    watched: float = 0.0
     ahead: float = 0.0
     clicks: int = 0
     vertices: int = 0
@@ -56,7 +57,8 @@ class Work:
     @property
     def human(self) -> float:
         """Seconds of the person's own."""
-        return sum(OPERATORS[name] * count for name, count in self.operators.items())
+        done = sum(OPERATORS[name] * count for name, count in self.operators.items())
+        return done + self.watched
 
     @property
     def seconds(self) -> float:
@@ -84,7 +86,7 @@ class Desk:
             job.receive(run_file_job(job))
         elif self.with_models:
             begun = time.perf_counter()
-            outcome = self._models.run(job.function, *job.args, lane=job.lane)
+            outcome = self._models.run(job.function, *job.args, lane=job.lane, tell=job.receive)
             seconds = time.perf_counter() - begun
             if job.lane is Lane.PREFETCH:  # done while the person looks at the image before
                 self.work.ahead += seconds
@@ -200,7 +202,8 @@ def by_prompts(desk: Desk, objects: list[BoolArray], aims: Aims) -> None:
         if match is not None:
             desk.drop(match)
     if left:
-        desk.accept()
+        if desk.session.proposal.objects:
+            desk.accept()
         desk.outline([objects[index] for index in left], aims.outline)
 
 

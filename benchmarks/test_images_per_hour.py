@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import images_per_hour
+import loops_per_hour
 import numpy as np
 import pytest
 import scripted_annotator
@@ -67,3 +68,17 @@ def test_a_prompt_predictor_is_trained_on_the_first_images_and_proposes_on_the_o
     assert all(work.dice > 0.85 for work in works)
     row = images_per_hour.summary(works, 0.9)
     assert row["training_seconds"] == works[4].training
+
+
+def test_a_loop_takes_less_of_a_persons_time_with_propagation(tmp_path) -> None:
+    loop = loops_per_hour.read([], 1, 8, tmp_path)[0]
+    models, aims = LoadedModels(), scripted_annotator.Aims()
+    hand, loops = (
+        loops_per_hour.measure(way, loop, models, aims)
+        for way in ("frame by frame, rough polygons", "Propagate, until every frame has it")
+    )
+    assert hand.labelled == 8 > loops.labelled
+    assert hand.clicks == 0 < loops.clicks
+    assert loops.seconds < hand.seconds / 2
+    assert min(hand.dices) >= aims.goal
+    assert min(loops.dices) >= aims.goal

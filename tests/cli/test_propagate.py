@@ -48,10 +48,13 @@ def test_a_loop_is_labelled_from_one_frame(usgseg, files, loop, tmp_path):
 def test_areas_over_time_are_a_table_in_pixels_and_seconds(usgseg, files, loop, tmp_path):
     dicom, first = files
     out = tmp_path / "out"
-    assert usgseg("propagate", dicom, "--keyframe", f"0={first}", "--out", out).code == 0
+    outcome = usgseg("propagate", dicom, "--keyframe", f"0={first}", "--out", out)
+    assert outcome.code == 0
     with (out / "areas.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["frame"] for row in rows} == {str(frame) for frame in range(COUNT)}
+    assert "ejection fraction" in outcome.out
+    assert "No diagnosis" in outcome.out
     assert {row["seconds"] for row in rows if row["frame"] == "4"} == {"0.2"}
     for row in rows:
         labels = read_labels(out / f"{int(row['frame']):04d}.png")

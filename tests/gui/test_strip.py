@@ -396,6 +396,8 @@ def test_areas_are_a_curve_in_the_colour_of_the_class_and_a_table(at_loop, tmp_p
     strip.areas.click()
     (dialog,) = strip.findChildren(AreasDialog)
     at_loop.wait(lambda: len(dialog.curves.measured.areas) == FRAMES)
+    assert "ejection fraction" in dialog.note.text()
+    assert "No diagnosis" in dialog.note.text()
     curve = dialog.curves.curves[1]
     assert [frame for frame, _ in curve] == list(range(FRAMES))
     assert all(pixels > 0 for _, pixels in curve)

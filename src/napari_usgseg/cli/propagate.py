@@ -70,7 +70,7 @@ def propagate(
     from ..models.registry import load_segmenter
     from ..segmentation.batch import RUN_FILE, versions
     from ..segmentation.propagation import propagator_for
-    from ..segmentation.propagation.areas import area_table, areas_on
+    from ..segmentation.propagation.areas import NO_DIAGNOSIS, area_table, areas_on, beats
 
     given = [_place(text) for text in keyframe]
     places = dict(given)
@@ -103,7 +103,12 @@ def propagate(
             frame: {int(value): labels == value for value in _values(labels)}
             for frame, labels in known.items()
         }
-        areas = [one for frame, labels in known.items() for one in areas_on(frame, labels, {})]
+        about = opened.about
+        areas = [
+            one
+            for frame, labels in known.items()
+            for one in areas_on(frame, labels, {}, about.spacing_mm)
+        ]
         for frame, labels in known.items():
             write_labels(paths[frame], labels, folder.write)
         agreement: dict[int, float | None] = {}
@@ -116,10 +121,9 @@ def propagate(
                 for value, mask in found.masks.items():
                     labels[mask] = value
                 write_labels(paths[found.frame], labels, folder.write)
-                areas += areas_on(found.frame, labels, found.scores)
+                areas += areas_on(found.frame, labels, found.scores, about.spacing_mm)
                 agreement[found.frame] = min(found.scores.values(), default=None)
                 step("")
-        about = opened.about
         folder.write(out / AREAS, area_table(areas, about.rate, about.spacing_mm))
         card = {
             "schema": 1,
@@ -138,6 +142,9 @@ def propagate(
     typer.echo(
         f"{len(agreement)} frames labelled from {len(known)}, {len(frames.broken)} failed; in {out}"
     )
+    for label, beat in beats(areas).items():
+        typer.echo(f"label {label}: {beat}")
+    typer.echo(NO_DIAGNOSIS)
     end_if_failed([f"{loop.name}: frame {n}: {cause}" for n, cause in frames.broken.items()])
 
 

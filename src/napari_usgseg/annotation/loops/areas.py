@@ -120,7 +120,8 @@ def areas_of(
     for frame, record in frames:
         with suppress(FileError):  # said when the frame is opened
             labels = as_accepted(store, record, labelling, overwrite)
-            body = store.log.unasked(record.image_id) or {}
+            about, body = store.about(record), store.log.unasked(record.image_id) or {}
+            spacing_mm = None if about is None else about.spacing_mm
             scores = {int(value): score for value, score in body.get("scores", {}).items()}
-            found += areas_on(frame, labels, scores)
+            found += areas_on(frame, labels, scores, spacing_mm)
     return found

@@ -12,13 +12,11 @@ from qtpy.QtWidgets import QDialog, QFileDialog, QLabel, QSizePolicy, QVBoxLayou
 from ...annotation.loops.areas import LoopAreas
 from ...annotation.session import AnnotationSession
 from ...io.labels import class_of, instance_color, instance_of
+from ...segmentation.propagation.areas import NO_DIAGNOSIS, beats
 from ..parts import button, row
 from .learn_panel import placed, thinned
 
 MARGIN = 6.0
-NO_DIAGNOSIS = (
-    "A curve, no diagnosis: frames that nobody has accepted are as a model proposes them."
-)
 
 
 class AreaCurves(QWidget):
@@ -100,7 +98,7 @@ class AreasDialog(QDialog):
         self.curves = AreaCurves(session)
         self.note = QLabel(NO_DIAGNOSIS)
         self.note.setWordWrap(True)
-        self.save = button("Save as CSV...", "Frame, label, pixels, mm2 and score.", self.choose)
+        self.save = button("Save as CSV...", "Frame, label, area, long axis, score.", self.choose)
         self.save.setEnabled(False)
         layout = QVBoxLayout(self)
         layout.addWidget(self.curves, 1)
@@ -112,6 +110,14 @@ class AreasDialog(QDialog):
         if measured.frames == self._frames:  # not those of a dialog of another loop
             self.curves.show_areas(measured)
             self.save.setEnabled(bool(measured.areas))
+            lines = [f"{self._name_of(n)}: {beat}." for n, beat in beats(measured.areas).items()]
+            self.note.setText("\n".join([*lines, NO_DIAGNOSIS]))
+
+    def _name_of(self, label: int) -> str:
+        labelling = self._session.settings.labelling
+        item = self._session.table.get(class_of(label, labelling))
+        number = instance_of(label, labelling)
+        return f"{label if item is None else item.name}{f' {number}' if number else ''}"
 
     def choose(self) -> None:
         """Ask for a file that is not there yet, and write the table into it."""
