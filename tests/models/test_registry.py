@@ -69,6 +69,7 @@ def test_every_model_of_the_documentation_is_listed_with_its_licence():
         ("nano-dino", "detector"),
         *((f"sam2.1-hiera-{s}", "segmenter") for s in ("tiny", "small", "base-plus", "large")),
         ("edgetam", "segmenter"),
+        ("mobile-sam", "segmenter"),
         *((f"sam-vit-{size}", "segmenter") for size in ("base", "large", "huge")),
         ("medsam-vit-base", "segmenter"),
         ("grounding-dino-tiny", "detector"),

@@ -229,6 +229,9 @@ _SAM1 = [
 # EdgeTAM (arXiv 2501.07256): a light SAM 2, which remembers the frames of a loop too.
 _EDGETAM = Model("edgetam", "segmenter", WEIGHTS_FILE, "yonigozlan/EdgeTAM-hf", 56, (CONFIG_FILE,))
 
+# MobileSAM (arXiv 2306.14289): SAM's first version on a TinyViT.
+_MOBILE_SAM = Model("mobile-sam", "segmenter", "mobile_sam.pt", "dhkim2810/MobileSAM", 41)
+
 _DINO_FILES = (CONFIG_FILE, "preprocessor_config.json", "tokenizer.json")
 _DINO = [
     Model(f"grounding-dino-{size}", "detector", WEIGHTS_FILE,
@@ -246,6 +249,7 @@ SEGMENTERS = {
         *_SAM2,
         *(_OPENVINO if find_spec("openvino") is not None else ()),
         _EDGETAM,
+        _MOBILE_SAM,
         *_SAM1,
     )
 }
@@ -302,8 +306,9 @@ def load_segmenter(name: str | Path = "nano", device: str = "cpu") -> Segmenter:
         name: "nano", "sam2.1-hiera-tiny|small|base-plus|large" (arXiv 2408.00714), a
             ``.safetensors`` file that ``usgseg train nano-segmenter`` wrote, an official SAM 2.1
             checkpoint (``.pt``), "sam-vit-base|large|huge" (SAM's first version, arXiv 2304.02643),
-            "medsam-vit-base" (arXiv 2304.12306), "edgetam" (arXiv 2501.07256), or a folder with
-            such a model in transformers' format (or the ``model.safetensors`` in it).
+            "medsam-vit-base" (arXiv 2304.12306), "edgetam" (arXiv 2501.07256), "mobile-sam" (arXiv
+            2306.14289) or its authors' file, or a folder with one of SAM's first version or EdgeTAM
+            in transformers' format (or the ``model.safetensors`` in it).
             "@openvino" after a SAM 2.1's name or file encodes with OpenVINO, faster on a CPU.
         device: "cpu", "cuda", "cuda:1", ..., or "auto" for a GPU where there is one; OpenVINO
             always runs on the CPU.
@@ -345,8 +350,11 @@ def _load_segmenter(name: str | Path, device: str) -> SamSegmenter:
         from .sam.nano import load_nano_segmenter
 
         return load_nano_segmenter(path, device)
+    from .sam.mobile_sam import is_mobile_sam_file, load_mobile_sam
     from .sam.sam2 import load_sam2_checkpoint
 
+    if model is _MOBILE_SAM or (model is None and is_mobile_sam_file(path)):
+        return load_mobile_sam(path, device, model.name if model else None)
     return load_sam2_checkpoint(path, device)
 
 
