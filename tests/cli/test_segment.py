@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import nibabel
@@ -14,7 +15,7 @@ from napari_usgseg.core.metrics import dice
 from napari_usgseg.io.datasets import read_splits
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_classes, read_labels
-from napari_usgseg.io.outputs import RECORD_FILE
+from napari_usgseg.io.outputs import CACHE_VARIABLE, RECORD_FILE
 from napari_usgseg.segmentation.batch import alone_in
 from tests.support.dicom import ENCODERS, write_dicom
 
@@ -339,6 +340,34 @@ def test_what_is_left_out_is_said_and_folders_are_searched_where_asked_for(
     assert refused.code == 1
     assert "patient 2: is the folder of the images" in refused.err
     assert [path.name for path in patient.iterdir()] == ["scan 0.png"]
+
+
+def test_images_of_an_archive_are_segmented_and_a_bad_one_is_named(
+    usgseg, images, tmp_path, checkpoint, monkeypatch
+):
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    sent = tmp_path / "sent" / "study.zip"
+    sent.parent.mkdir()
+    with zipfile.ZipFile(sent, "w") as archive:
+        for path in images.iterdir():
+            archive.write(path, f"patient 1/{path.name}")
+        archive.writestr("patient 1/broken.png", b"\x89PNG")
+    words = ["--box", "10,10,50,40", "--model", checkpoint]
+    outcome = usgseg("segment", sent, *words, "--out", tmp_path / "out")
+    assert outcome.code == 3
+    assert "3 written, 1 failed" in outcome.out
+    assert len(outcome.err_lines) == 1
+    assert "broken.png" in outcome.err
+    usgseg("segment", images, *words, "--out", tmp_path / "plain")
+    for path in (tmp_path / "plain").glob("*.png"):
+        assert (tmp_path / "out" / f"patient 1-{path.name}").read_bytes() == path.read_bytes()
+    assert [path.name for path in sent.parent.iterdir()] == ["study.zip"]
+
+
+def test_a_folder_of_folders_alone_says_how_they_are_searched(usgseg, images, tmp_path):
+    outcome = usgseg("segment", images.parent, "--text", "cyst", "--out", tmp_path / "out")
+    assert outcome.code == 1
+    assert "1 folder was not searched (images here): --recursive searches them too" in outcome.err
 
 
 def test_a_dicom_file_without_a_picture_is_a_failure(usgseg, images, tmp_path, checkpoint):

@@ -10,7 +10,7 @@ import pytest
 from platformdirs.unix import Unix
 from platformdirs.windows import Windows
 
-from napari_usgseg.models.checkpoints import CACHE_VARIABLE, cache_folder
+from napari_usgseg.io.outputs import CACHE_VARIABLE, cache_folder
 from napari_usgseg.models.sam.openvino import Conversions
 
 

@@ -15,7 +15,7 @@ import torch
 
 from napari_usgseg.core.errors import ModelError
 from napari_usgseg.core.types import Prompts
-from napari_usgseg.models.checkpoints import CACHE_VARIABLE
+from napari_usgseg.io.outputs import CACHE_VARIABLE
 from napari_usgseg.models.registry import (
     OPENVINO,
     SEGMENTERS,

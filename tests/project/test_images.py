@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from napari_usgseg.core.errors import DatasetError, ImageReadError
+from napari_usgseg.io.archives import _unpacked
 from napari_usgseg.io.names import same_name_key
+from napari_usgseg.io.outputs import CACHE_VARIABLE
 from napari_usgseg.project import images
-from napari_usgseg.project.images import unique_ids
+from napari_usgseg.project.images import beside_images, unique_ids
 from napari_usgseg.project.label_files import LabelFiles
 from napari_usgseg.project.project import Project
 from napari_usgseg.project.records import EventKind, ImageState
@@ -364,4 +368,42 @@ def test_the_frames_of_a_loop_are_images_and_a_broken_file_is_named(folder: Path
     for index in (2, 0, 1):
         np.testing.assert_array_equal(store.read_image(frames[index])[..., 0], loop[index])
     assert any("IM0002: a DICOM file without a picture" in said for said in store.problems)
+    store.close()
+
+
+def test_images_of_an_archive_in_a_folder_are_images_of_it_for_good(
+    folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    with zipfile.ZipFile(folder / "study.zip", "w") as archive:
+        archive.write(folder / "2.png", "A/scan.png")
+    store = Project(folder)
+    assert [record.image_id for record in store.records] == ["1", "2", "10", "scan"]
+    record = store.records[3]
+    accept_labels(store, record, some_labels())
+    store.close()
+    shutil.rmtree(tmp_path / "cache")
+    _unpacked.cache_clear()  # as another process
+    again = Project(folder)
+    assert again.states()["scan"] is ImageState.ACCEPTED
+    assert again.records[3].path == record.path
+    np.testing.assert_array_equal(again.read_image(record), again.read_image(again.records[1]))
+    again.close()
+    with pytest.raises(DatasetError, match="open its folder"):
+        Project(folder / "study.zip")
+
+
+def test_patients_and_studies_below_a_folder_are_opened_with_it(tmp_path: Path) -> None:
+    for place in ("patient 1/study 1", "patient 1/study 2", "patient 2"):
+        (tmp_path / "all" / place).mkdir(parents=True, exist_ok=True)
+        write_dicom(tmp_path / "all" / place / "IM1", np.zeros((1, 20, 30), np.uint8))
+    (tmp_path / "all" / "patient 2" / "a.png").write_bytes(b"none of a study")
+    store = Project(tmp_path / "all")
+    assert [record.path.relative_to(tmp_path / "all").as_posix() for record in store.records] == [
+        "patient 1/study 1/IM1", "patient 1/study 2/IM1", "patient 2/IM1",
+    ]  # fmt: skip
+    assert len({record.image_id for record in store.records}) == 3
+    assert beside_images(store.folder) == (
+        "1 image in the folders below is no DICOM and was left out: open its folder by itself.",
+    )
     store.close()

@@ -47,7 +47,7 @@ def describe_installation() -> dict[str, Any]:
 
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    from ..models.checkpoints import cache_folder
+    from ..io.outputs import cache_folder
     from ..models.registry import list_models
 
     return {

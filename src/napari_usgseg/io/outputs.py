@@ -21,6 +21,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import platformdirs
+
 from ..core.errors import LabelWriteError
 from .atomic import is_half_written, sha256_of, write_atomically, write_cure
 
@@ -32,6 +34,15 @@ PROJECT_FILE = "project.sqlite"
 
 TRAINING_FILES = ("training.json", "log.jsonl")
 """One of them is in the folder of every training (``learning``)."""
+CACHE_VARIABLE = "USGSEG_CACHE"
+
+
+def cache_folder() -> Path:
+    """The person's folder for what can be made anew: ``USGSEG_CACHE``, or the system's own."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        return Path(chosen)
+    return platformdirs.user_cache_path("napari-usgseg", appauthor=False, opinion=False)
 
 
 class OutputFolder:

@@ -1,7 +1,8 @@
 """Search for images among files and folders; what was left out there, in words.
 
 A folder gives the files directly in it that have a suffix of an image, a video or a volume, and
-those that are DICOM by what they hold: scanners give them no suffix, or a part of a number. What
+those that are DICOM by what they hold: scanners give them no suffix, or a part of a number. A ZIP
+archive gives all the images in it (``archives``), whatever their folders there. What
 else is in it is counted, so that nobody takes "3 images" for all there is. Hidden files and the
 program's own (a project, the results of a command) are none of the person's images, and not
 counted.
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.errors import ImageReadError, readable
+from .archives import SUFFIX, is_archive, unpacked
 from .names import hidden_or_appledouble, same_name_key
 from .outputs import PROJECT_FILE
 from .reading.files import (
@@ -94,7 +96,9 @@ class FoundImages:
     problems: tuple[ImageReadError, ...]
 
 
-def search_images(inputs: Iterable[str | Path], *, recursive: bool = False) -> FoundImages:
+def search_images(
+    inputs: Iterable[str | Path], *, recursive: bool = False, deepest: int | None = None
+) -> FoundImages:
     """The image files among files and folders, each once.
 
     A file is taken as it is, whatever its suffix. A folder gives the images directly in it that are
@@ -104,11 +108,14 @@ def search_images(inputs: Iterable[str | Path], *, recursive: bool = False) -> F
         inputs: files and folders.
         recursive: search the folders in a folder as well, links to folders included, save those
             with results of the program.
+        deepest: folders below one another that are searched at most.
     """
-    search = _Search(recursive)
+    search = _Search(recursive, deepest)
     for entry in map(Path, inputs):
         if entry.is_dir():
             search.add_folder(entry)
+        elif is_archive(entry):
+            search.add_archive(entry, "")
         elif entry.exists():
             search.add_file(entry)
         else:
@@ -130,7 +137,8 @@ def natural_order(name: str) -> list[tuple[int, str]]:
 class _Search:
     """A search under way: what was found, and which folders were searched."""
 
-    def __init__(self, recursive: bool) -> None:
+    def __init__(self, recursive: bool, deepest: int | None = None) -> None:
+        self._deepest = deepest
         self.problems: list[ImageReadError] = []
         self._recursive = recursive
         self._files: dict[tuple[object, ...], Path] = {}
@@ -154,6 +162,21 @@ class _Search:
         """Take a file; False where it is there already by another way."""
         return self._files.setdefault(_identity(path), path) == path
 
+    def add_archive(self, path: Path, group: str) -> None:
+        """Take all images of an archive; what is wrong with one of them is a problem."""
+        try:
+            found = unpacked(path)
+        except ImageReadError as error:
+            self.problems.append(error)
+            return
+        for file in found.files:
+            below = file.parent.relative_to(found.folder).as_posix()
+            inside = "/".join(part for part in (group, below) if part not in ("", "."))
+            if self.add_file(file) and inside:
+                self._groups[file] = inside
+        self._others.update(found.others)
+        self.problems += [ImageReadError(path / n, why) for n, why in found.problems.items()]
+
     def add_folder(self, top: Path) -> None:
         """Search a folder and, where asked for, those below it, each once."""
         waiting = [top]
@@ -173,7 +196,8 @@ class _Search:
             entries.sort(key=lambda path: natural_order(path.name))
             inside = [path for path in entries if path.is_dir()]
             below = [path for path in inside if not _is_own(path)]
-            if self._recursive:
+            depth = len(folder.relative_to(top).parts)
+            if self._recursive and (self._deepest is None or depth < self._deepest):
                 waiting += reversed(below)
             else:
                 names = {os.path.realpath(each): readable(each.relative_to(top)) for each in below}
@@ -190,6 +214,8 @@ class _Search:
                 target = readable(path.readlink())
                 cause = f"a link to {target}, which is not there; mend or remove it"
                 self.problems.append(ImageReadError(path, cause))
+        elif path.name.lower().endswith(SUFFIX) and is_archive(path):
+            self.add_archive(path, "/".join(filter(None, (group, path.stem))))
         elif named or (path.name.lower() != _NO_PICTURE and is_dicom(path)):
             if self.add_file(path) and group:
                 self._groups[path] = group

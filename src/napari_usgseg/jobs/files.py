@@ -24,8 +24,7 @@ from ..effort.efforts import about_the_work
 from ..io.images import content_key, to_rgb_uint8
 from ..io.labels import labelling_in, semantic, values_in
 from ..io.reading.frames import FileAbout
-from ..io.search import left_out
-from ..project.images import TO_SEARCH
+from ..project.images import beside_images
 from ..project.project import LabelStore, MemoryStore, Project
 from ..project.records import (
     ClassTable,
@@ -197,7 +196,7 @@ def _opened(store: LabelStore) -> Opened:
     others = tuple(name for name in store.annotators() if name != store.annotator)
     beside: tuple[str, ...] = ()
     if isinstance(store, Project):
-        beside = tuple(left_out(store.folder).sentences(TO_SEARCH))
+        beside = beside_images(store.folder)
     return Opened(
         store,
         store.states(),

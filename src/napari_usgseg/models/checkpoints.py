@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import platformdirs
 
 from ..core.errors import CheckpointError, ModelNotFoundError
 from ..io.atomic import sha256_of, write_atomically
@@ -20,17 +17,6 @@ CHECKSUMS_FILE = "SHA256SUMS.json"
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 """The two files of a model in transformers' format."""
-
-
-CACHE_VARIABLE = "USGSEG_CACHE"
-
-
-def cache_folder() -> Path:
-    """The person's folder for what can be made anew: ``USGSEG_CACHE``, or the system's own."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    if chosen:
-        return Path(chosen)
-    return platformdirs.user_cache_path("napari-usgseg", appauthor=False, opinion=False)
 
 
 def weights_folder() -> Path:

@@ -13,16 +13,19 @@ from pathlib import Path
 
 from ..core.errors import DatasetError, ImageReadError, readable
 from ..core.types import ImageRecord
+from ..io.archives import is_archive, located, names_in
 from ..io.atomic import sha256_of
 from ..io.images import image_files
 from ..io.names import numbered_name, safe_file_name, same_name_key
-from ..io.reading.files import READ, frame_sizes, image_stem
-from ..io.search import left_out
+from ..io.reading.files import READ, frame_sizes, image_stem, is_dicom
+from ..io.search import FoundImages, left_out, search_images
 from .database import Database
 from .records import FileStat
 
 TO_SEARCH = "open each of them by itself"
 """How the folders below one are labelled."""
+DEEPEST = 5
+"""Folders below one that are looked into for patients, studies and series."""
 LONGEST_ID = 220
 """Bytes of an id: a label file and its backups are named by it, and a name has 255."""
 
@@ -63,19 +66,50 @@ class Scan:
 def find_images(folder: Path) -> tuple[Path, list[Path]]:
     """The folder of images, and the files in it: ``folder`` itself, or its folder ``images``.
 
+    What is in a ZIP archive there is in it, too. Where there is no image but DICOM in the folders
+    below, as of patients and studies, these are it.
+
     Raises:
         DatasetError: the folder does not exist, or there is no image in it.
     """
+    if is_archive(folder):
+        raise DatasetError(folder, "a ZIP archive; open its folder, where its images are listed")
     if not folder.is_dir():
         raise DatasetError(folder, "no such folder; choose the folder that holds the images")
     for candidate in (folder, folder / "images"):
         if candidate.is_dir():
-            files = [path for path in image_files([candidate]) if path.parent == candidate]
+            files = image_files([candidate])
             if files:
                 return candidate, files
+    if files := [path for path in _studies(folder).files if is_dicom(path)]:
+        return folder, files
     expected = f"no image here; expected {READ} in it or in its images folder"
     said = " ".join(left_out(folder).sentences(TO_SEARCH)).removesuffix(".")
     raise DatasetError(folder, f"{expected}. {said}" if said else expected)
+
+
+def _studies(folder: Path) -> FoundImages:
+    return search_images([folder], recursive=True, deepest=DEEPEST)
+
+
+def beside_images(folder: Path) -> tuple[str, ...]:
+    """Sentences about what else a folder of images holds, and what of it cannot be used."""
+    found = search_images([folder])
+    others: tuple[str, ...] = ()
+    if not found.files:
+        found = _studies(folder)
+        count = sum(not is_dicom(path) for path in found.files)
+        if count == 1:
+            others = (
+                "1 image in the folders below is no DICOM and was left out: open its folder by "
+                "itself.",
+            )
+        elif count:
+            others = (
+                f"{count} images in the folders below are no DICOM and were left out: open each "
+                "of their folders by itself.",
+            )
+    return (*map(str, found.problems), *others, *found.left_out.sentences(TO_SEARCH))
 
 
 def unique_ids(files: Iterable[Path], taken: Iterable[str] = ()) -> list[str]:
@@ -166,7 +200,7 @@ def scan(folder: Path, files: Iterable[Path], known: Mapping[str, ImageFile]) ->
     of_path: dict[str, list[ImageFile]] = defaultdict(list)
     for item in known.values():
         of_path[item.path].append(item)
-    everything = {path.relative_to(folder).as_posix(): path for path in files}
+    everything = {name: path for path, name in names_in(folder, files).items()}
     here = {name: path for name, path in everything.items() if is_text(name)}
     stats = {name: file_stat(path) for name, path in here.items()}
     new = [name for name in here if name not in of_path]
@@ -261,7 +295,7 @@ def _renamed(
             same = []
             for name in alike:
                 if name not in hashes:
-                    hashes[name] = content_hash(folder / name)
+                    hashes[name] = content_hash(located(folder, name))
                 if hashes[name] == row.sha256:
                     same.append(name)
                     break
@@ -272,4 +306,4 @@ def _renamed(
 
 def as_record(folder: Path, item: ImageFile) -> ImageRecord:
     """The record of an image."""
-    return ImageRecord(item.image_id, folder / item.path, item.frame, item.size_hw)
+    return ImageRecord(item.image_id, located(folder, item.path), item.frame, item.size_hw)

@@ -140,7 +140,7 @@ def segment_files(
 
         try:
             for found in run(answer or work.answer, chunks()):
-                batch.take(waiting[0], found)
+                batch.take(waiting, found)
                 if waiting[0].is_done:
                     yield batch.finish(waiting.popleft())
         finally:
@@ -329,8 +329,14 @@ class _Batch:
             self.folder.check(path, *([self._picture(path)] if self.request.overlay else []))
             file.indices.append(index)
 
-    def take(self, file: _FileWork, found: ChunkAnswer | UsgsegError) -> None:
-        """Write the label maps of a chunk's frames; a broken frame costs no other."""
+    def take(self, waiting: Sequence[_FileWork], found: ChunkAnswer | UsgsegError) -> None:
+        """Write the label maps of a chunk's frames; a broken frame costs no other.
+
+        Args:
+            waiting: files at work; the chunk is the first one's.
+            found: its answer.
+        """
+        file = waiting[0]
         started = time.perf_counter()
         indices = file.asked.popleft()
         if file.failure is not None or not indices:
@@ -346,6 +352,7 @@ class _Batch:
                 file.broken.append(frame.problem)
                 continue
             try:
+                self.run.begin(file, *(f for f in waiting if not (f.is_kept or f.failure)))
                 self._write(file, index, frame)
             except Exception as error:  # as in `plan`
                 self._fail(file, without_path(error, file.at))
@@ -354,7 +361,6 @@ class _Batch:
 
     def _write(self, file: _FileWork, index: int, frame: FrameAnswer) -> None:
         path = file.paths[index]
-        self.run.begin(file.place, **file.noted)
         self.folder.write(path, frame.labels)
         if frame.overlay:
             self.folder.write(self._picture(path), frame.overlay)
@@ -741,11 +747,16 @@ class RunFile:
         found: Mapping[str, Any] = self._files.get(image_id, {})
         return found
 
-    def begin(self, place: ImageId, **details: Any) -> None:
-        """Say once that this image's label maps are about to be written."""
-        is_said = self.entry(place.image_id).get("status") == "writing"
-        self.record(place, "writing", **details)
+    def begin(self, file: _FileWork, *next_ones: _FileWork) -> None:
+        """Say once that this image's label maps are about to be written, and soon the next ones'.
+
+        The whole file is written for it, which for many images must not be for each.
+        """
+        is_said = self.entry(file.place.image_id).get("status") == "writing"
+        self.record(file.place, "writing", **file.noted)
         if not is_said:
+            for other in next_ones:
+                self.record(other.place, "writing", **other.noted)
             self.save()
 
     def record(self, place: ImageId, status: str, **details: Any) -> None:

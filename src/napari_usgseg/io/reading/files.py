@@ -20,7 +20,7 @@ from .frames import UNKNOWN, FileAbout, Frames, Stored, read_errors
 from .identity import pseudonym
 from .stills import STILL_MAGIC, open_still
 
-READ = "DICOM, PNG, JPEG, BMP, TIFF, GIF, WebP, videos, NIfTI, MetaImage and NRRD"
+READ = "DICOM, PNG, JPEG, BMP, TIFF, GIF, WebP, videos, NIfTI, MetaImage, NRRD and ZIP of these"
 """What is read, for messages."""
 STILL_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 VIDEO_SUFFIXES = (
@@ -97,7 +97,7 @@ def _unpacked(path: Path, head: bytes) -> bytes:
 def _unknown(path: Path, head: bytes) -> str:
     """What to say of a file that is none of those that are read."""
     if head[:4] == b"PK\3\4":
-        return "a ZIP archive; unpack it and give the folder"
+        return "a ZIP archive; name it .zip, or unpack it and give the folder"
     if brand := video.picture_of(head):
         return f"a picture of the kind {brand}; save it as PNG or TIFF"
     with suppress(Exception), Image.open(path) as image:
@@ -130,9 +130,14 @@ def read_stored(path: Path, frame: int | None = None) -> Stored:
 def is_dicom(path: Path) -> bool:
     """Whether a file says of itself that it is DICOM, whatever its name."""
     try:
-        return dicom.is_dicom(_head(path))
+        return is_dicom_head(_head(path))
     except OSError:
         return False
+
+
+def is_dicom_head(head: bytes) -> bool:
+    """Whether a file that begins so (512 bytes, or all of it) is DICOM."""
+    return dicom.is_dicom(head)
 
 
 def patient_of(path: Path) -> str | None:

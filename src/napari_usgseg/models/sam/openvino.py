@@ -23,9 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from ...core.errors import CheckpointError, LabelWriteError, ModelError
+from ...io.outputs import CACHE_VARIABLE, cache_folder
 from ..checkpoints import (
-    CACHE_VARIABLE,
-    cache_folder,
     read_checksums,
     sha256_of,
     write_checksums,
