@@ -8,10 +8,10 @@ Keystroke-Level Model, the same session as in the window. Frames are (T, H, W) g
 (T, H, W) with 1 where the object is; without files, phantom loops are made.
 
 Frame by frame, each frame is clicked until it reaches Dice ``goal``, or outlined, with help of
-models or without. With Propagate the first frame is labelled so; Ctrl+L; the loop is played once,
-which takes its time (20 frames a second); the frame that looks worst is opened by a click on the
-strip, corrected likewise and accepted; Ctrl+L again, until every frame has the goal; then all are
-accepted. "mean" stops as soon as the mean over the frames has the goal.
+models or without. With Propagate the first frame is labelled so, or outlined to Dice ``outline``,
+for its errors go to all others; Ctrl+L; the loop is played once, which takes its time (20 frames a
+second); the frame that looks worst is opened by a click on the strip, labelled likewise and
+accepted; Ctrl+L again, until every frame has the goal, or their mean; then all are accepted.
 """
 
 from __future__ import annotations
@@ -20,11 +20,21 @@ import argparse
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import tifffile
-from scripted_annotator import CLICK, Aims, Desk, Method, Work, by_prompts, roughly_by_hand
+from scripted_annotator import (
+    CLICK,
+    Aims,
+    Desk,
+    Method,
+    Work,
+    by_hand,
+    by_prompts,
+    roughly_by_hand,
+)
 
 from napari_usgseg.annotation.loops.propagation import as_accepted
 from napari_usgseg.core.geometry import components
@@ -67,14 +77,17 @@ def frame_by_frame(desk: Desk, loop: Loop, method: Method, aims: Aims) -> Result
     return _result(desk, loop, len(loop.truth))
 
 
-def by_propagation(desk: Desk, loop: Loop, aims: Aims, mean: bool = False) -> Result:
-    """Label a frame, propagate, and correct the worst until all are good."""
+def by_propagation(desk: Desk, loop: Loop, method: Method, aims: Aims, mean: bool) -> Result:
+    """Label a frame, propagate, and correct the worst until all are good, or their mean."""
     labelled: list[int] = []
     worst = 0
     for _ in range(MOST_ROUNDS):
         desk.session.loops.go(worst)
         desk.work.do("M")
-        by_prompts(desk, list(components(loop.truth[worst])), aims)
+        if method is by_hand and desk.session.proposal.objects:
+            desk.work.do("K")
+            desk.session.prompting.clear_prompts()
+        method(desk, list(components(loop.truth[worst])), aims)
         desk.accept()
         labelled.append(worst)
         desk.work.do("KK")  # Control-L
@@ -112,8 +125,14 @@ WAYS = {
     "frame by frame, rough polygons": lambda d, loop, aims: frame_by_frame(
         d, loop, roughly_by_hand, aims
     ),
-    "Propagate, until every frame has it": by_propagation,
-    "Propagate, until the mean has it": lambda d, loop, aims: by_propagation(d, loop, aims, True),
+} | {
+    f"Propagate from {keyframes}, until {until} has it": partial(
+        lambda desk, loop, aims, method, mean: by_propagation(desk, loop, method, aims, mean),
+        method=method,
+        mean=until == "the mean",
+    )
+    for keyframes, method in (("clicked frames", by_prompts), ("outlined frames", by_hand))
+    for until in ("every frame", "the mean")
 }
 
 

@@ -75,7 +75,10 @@ def test_a_loop_takes_less_of_a_persons_time_with_propagation(tmp_path) -> None:
     models, aims = LoadedModels(), scripted_annotator.Aims()
     hand, loops = (
         loops_per_hour.measure(way, loop, models, aims)
-        for way in ("frame by frame, rough polygons", "Propagate, until every frame has it")
+        for way in (
+            "frame by frame, rough polygons",
+            "Propagate from clicked frames, until every frame has it",
+        )
     )
     assert hand.labelled == 8 > loops.labelled
     assert hand.clicks == 0 < loops.clicks
