@@ -138,7 +138,7 @@ def take_loop(images: Path, chosen: argparse.Namespace) -> None:
     session.editing.accept()
     wait(desk.idle)
     session.propagation.propagate()
-    wait(lambda: not session.propagation.is_running)
+    wait(lambda: not session.runs.is_running)
     session.loops.accept(range(1, 8))
     session.loops.go(24)
     wait(lambda: session.loaded is not None and desk.idle())
