@@ -11,7 +11,7 @@ import torch
 from napari_usgseg.core.types import Prompts
 from napari_usgseg.learning.joining import LEARNED, error_line, in_words, means, measure_ways
 from napari_usgseg.learning.labelled import LabelledImage
-from napari_usgseg.models.ppn.card import WAYS, PpnCard
+from napari_usgseg.models.ppn.card import WAYS, PpnCard, best_way
 from napari_usgseg.models.ppn.model import PpnModel
 from napari_usgseg.models.ppn.network import ClassPrompter, PpnShape
 from napari_usgseg.models.sam.nano import NanoSam
@@ -96,3 +96,9 @@ def test_the_learn_page_says_what_prompts_give_beside_what_was_learned():
     text = in_words(measured("joined"), {1: "ilium"})
     assert "ilium: box 0.90, joined (alone 0.50)" in text
     assert in_words({}, {1: "ilium"}) == ""
+
+
+def test_a_small_lead_is_chance_and_the_segmenter_alone_is_taken():
+    assert best_way({"plain": 0.90, "beside": 0.905, "joined": 0.8}, "box") == "plain"
+    assert best_way({"plain": 0.30, "beside": 0.34, "joined": 0.64}, "box") == "joined"
+    assert best_way({}, "box") is None

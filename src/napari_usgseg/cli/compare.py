@@ -38,7 +38,7 @@ def compare(
     ] = None,
     baseline: Annotated[
         list[str] | None,
-        typer.Option(help="dark-blob, box-blob or litemedsam; repeatable."),
+        typer.Option(help="dark-blob, box-blob, persam or litemedsam; repeatable."),
     ] = None,
     predictions: Annotated[
         list[str] | None,

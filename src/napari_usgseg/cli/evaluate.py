@@ -75,7 +75,9 @@ def evaluate(
     ] = None,
     baseline: Annotated[
         str | None,
-        typer.Option(help="Score dark-blob or box-blob (image processing), or litemedsam."),
+        typer.Option(
+            help="Score dark-blob or box-blob (image processing), persam (matching), or litemedsam."
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Of the method, in the report.")] = None,
     limit: Limit = None,

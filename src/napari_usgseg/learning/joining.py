@@ -19,7 +19,7 @@ from ..core.geometry import components, mask_to_box
 from ..core.metrics import dice, next_click
 from ..core.types import BoolArray, FloatArray, ImageEmbedding, Prediction, Prompts
 from ..models.interfaces import Segmenter
-from ..models.ppn.card import WAYS, Way
+from ..models.ppn.card import WAYS, Way, best_way
 from ..models.ppn.model import PpnModel
 from ..segmentation.postprocess import PostprocessSettings, postprocess
 from ..segmentation.propose import propose_prompts
@@ -183,9 +183,8 @@ def in_words(scores: Mapping[str, Any], names: Mapping[int, str]) -> str:
         said = []
         for kind in ("box", "click"):
             dice_of = kinds.get(kind, {})
-            known = [way for way in WAYS[kind] if way in dice_of]
-            if known:
-                best = max(known, key=lambda way: float(dice_of[way]))
+            best = best_way(dice_of, kind)
+            if best is not None:
                 how = "" if best == "plain" else f", {best} (alone {dice_of['plain']:.2f})"
                 said.append(f"{kind} {dice_of[best]:.2f}{how}")
         if said:

@@ -259,8 +259,13 @@ def trained_on(
     return names
 
 
-BASELINES: dict[str, PromptKind] = {"dark-blob": "none", "box-blob": "box", "litemedsam": "box"}
-"""Simple image processing (``baselines``) and a peer, and what they are prompted with."""
+BASELINES: dict[str, PromptKind] = {
+    "dark-blob": "none",
+    "box-blob": "box",
+    "persam": "none",
+    "litemedsam": "box",
+}
+"""Simple image processing, matching with one reference image, and a peer; what prompts them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -425,6 +430,9 @@ class Scorer:
         method, request = self.method_for(dataset), self.request
         if self.auto is not None and not request.include_trained:
             dataset = dataset.only(item.item_id for item in untrained_items(self.auto, dataset))
+        if method.left_out:
+            ids = [item.item_id for item in dataset.items]
+            dataset = dataset.only(each for each in ids if each not in method.left_out)
         scores: list[ImageScore] = []
         failures: list[tuple[DatasetItem, UsgsegError]] = []
         tasks = (
@@ -462,6 +470,8 @@ def load_scorer(asked: Asked, request: EvaluationRequest) -> Scorer:
     Raises:
         UsgsegError: a model cannot be loaded.
     """
+    if asked.baseline == "persam":
+        return _persam(asked, request)
     if asked.predictions is not None or asked.baseline is not None:
         method = _other_method(asked, request)
         name = asked.baseline or Path(asked.predictions or "").name
@@ -519,6 +529,19 @@ _LOADING = threading.Lock()
 @lru_cache(maxsize=1)
 def _loaded(asked: Asked, request: EvaluationRequest) -> Scorer:
     return load_scorer(asked, request)
+
+
+def _persam(asked: Asked, request: EvaluationRequest) -> Scorer:
+    """Matching of the model's features with one reference image of each data set."""
+    from ...models.registry import load_segmenter
+    from .matching import persam_method
+
+    segmenter = load_segmenter(asked.model, device=asked.device)
+
+    def method_for(dataset: Dataset) -> Method:
+        return persam_method(segmenter, dataset, request)
+
+    return Scorer(request, asked.name or f"persam on {asked.model}", method_for)
 
 
 def _other_method(asked: Asked, request: EvaluationRequest) -> Method:

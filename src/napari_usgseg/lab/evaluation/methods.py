@@ -123,10 +123,12 @@ class Method:
         answer: what it makes of an image.
         per_object: it is asked for one object at a time, and images without one are left out;
             otherwise it is asked for whole labels.
+        left_out: ids of images that it has learnt from, which are not scored.
     """
 
     answer: Callable[[Scene], Answer]
     per_object: bool = False
+    left_out: frozenset[str] = frozenset()
 
 
 def text_method(segmenter: Segmenter, detector: Detector, request: EvaluationRequest) -> Method:
