@@ -195,6 +195,7 @@ def test_identifiers_are_the_same_for_the_same(tmp_path):
     assert new[0].StudyInstanceUID.startswith("2.25.")
     assert (new[0].PatientIdentityRemoved, new[0].BurnedInAnnotation) == ("YES", "NO")
     assert pydicom.dcmread(written(path, text_stays=True)).BurnedInAnnotation == "YES"
+    assert "BurnedInAnnotation" not in pydicom.dcmread(written(path, text_stays=None))
 
 
 # Who the patient is

@@ -11,6 +11,7 @@ import pytest
 from napari_usgseg.core.errors import LabelWriteError
 from napari_usgseg.io.reading.dicom import DicomFrames
 from napari_usgseg.phantoms.phantom import make_phantom
+from napari_usgseg.segmentation import archive
 from napari_usgseg.segmentation.archive import deidentify_files
 from tests.support.dicom import region, write_dicom
 from tests.support.screens import WHO, screen
@@ -47,6 +48,20 @@ def test_text_on_the_tissue_is_said_and_black_where_that_is_asked_for(scans, tmp
         gone = (old.frame(0) == 255) & (new.frame(0) == 0)
     assert gone.sum() > 100
     assert pydicom.dcmread(black.target).BurnedInAnnotation == "NO"
+
+
+def test_no_file_claims_to_be_without_text_whose_frames_were_not_all_looked_at(
+    scans, tmp_path, monkeypatch
+):
+    one = screen()[:1]
+    frames = np.concatenate([np.repeat(one, 20, 0), screen(inside="ZEBEDEE")[:1], one])
+    path = write_dicom(scans / "a.dcm", frames, **WHO)
+    (every,) = deidentify_files([path], tmp_path / "every", tmp_path / "check")
+    assert pydicom.dcmread(every.target).BurnedInAnnotation == "YES"
+    monkeypatch.setattr(archive, "_READ", 8)
+    (some,) = deidentify_files([path], tmp_path / "some", tmp_path / "check2")
+    assert some.text_inside == 0, "the one frame with text is not among the eight"
+    assert "BurnedInAnnotation" not in pydicom.dcmread(some.target)
 
 
 def test_the_scanner_s_regions_and_a_person_s_box_say_what_stays(scans, tmp_path):

@@ -73,13 +73,14 @@ _METHODS = {
 }
 
 
-def deidentified(frames: DicomFrames, keep: BoolArray, *, text_stays: bool) -> bytes:
+def deidentified(frames: DicomFrames, keep: BoolArray, *, text_stays: bool | None) -> bytes:
     """A DICOM file without who the patient is, whose pixels outside of ``keep`` are black.
 
     Args:
         frames: of the file.
         keep: (H, W), what of each frame stays.
-        text_stays: whether text is known in what stays; the file says so.
+        text_stays: whether text is in what stays, as the file's Burned In Annotation says then
+            (PS3.3 C.7.6.1.1); None: not every frame was looked at, and the file says nothing.
 
     Raises:
         ImageReadError: a frame cannot be decoded, or its values are of a kind that cannot be
@@ -94,7 +95,7 @@ def deidentified(frames: DicomFrames, keep: BoolArray, *, text_stays: bool) -> b
 # Attributes
 
 
-def _header(frames: DicomFrames, text_stays: bool) -> Any:
+def _header(frames: DicomFrames, text_stays: bool | None) -> Any:
     from pydicom.dataset import Dataset
 
     header, data = frames.header, Dataset()
@@ -167,14 +168,15 @@ def _identifiers(frames: DicomFrames, data: Any) -> None:
     data.Modality = data.get("Modality", "US")
 
 
-def _said_of_it(data: Any, count: int, text_stays: bool) -> None:
+def _said_of_it(data: Any, count: int, text_stays: bool | None) -> None:
     from pydicom.dataset import Dataset
     from pydicom.tag import Tag
 
     data.SpecificCharacterSet = "ISO_IR 192"
     data.ImageType = ["DERIVED", "PRIMARY"]
     data.PatientIdentityRemoved = "YES"
-    data.BurnedInAnnotation = "YES" if text_stays else "NO"
+    if text_stays is not None:
+        data.BurnedInAnnotation = "YES" if text_stays else "NO"
     data.LongitudinalTemporalInformationModified = "REMOVED"
     data.DeidentificationMethod = f"napari-usgseg {version('napari-usgseg')}"
     codes = []

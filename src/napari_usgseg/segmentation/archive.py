@@ -44,7 +44,9 @@ LEAST_FIT = 0.6
 _RIM = 2
 """Pixels around a sector that stay, for its outline is found to a pixel or two."""
 _LOOKED_AT = 8
-"""Frames of a loop that are searched for a sector and for text."""
+"""Frames of a loop that are searched for a sector."""
+_READ = 64
+"""And for text; of a longer loop the file does not claim that there is none."""
 _TILE = (320, 240)
 MOST_TILES = 60
 
@@ -76,13 +78,14 @@ class DeidentifiedFile:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Looked:
-    """What is to stay of a file's pictures, and the text that was found."""
+    """What is to stay of a file's pictures, the text that was found, and whether in all frames."""
 
     keep: BoolArray
     by: str
     outside: tuple[Box, ...]
     inside: tuple[Box, ...]
     picture: NDArray[np.uint8]
+    is_all: bool
 
 
 def deidentify_files(
@@ -156,7 +159,8 @@ def _deidentify(
         keep = looked.keep
         if black_text:
             keep = keep & ~text_mask(looked.inside, keep.shape)
-        text_stays = bool(looked.inside) and not black_text
+        stays = bool(looked.inside) and not black_text
+        text_stays = stays if stays or looked.is_all else None
         data = deidentified(frames, keep, text_stays=text_stays)
         study = str(frames.header.get("StudyInstanceUID") or "")
         names = (frames.about.group or "patient-unknown", pseudonym(study, "study"))
@@ -182,8 +186,7 @@ def look(frames: DicomFrames, box: tuple[float, float, float, float] | None = No
     Raises:
         ImageReadError: it is not certain what is ultrasound, or a frame cannot be decoded.
     """
-    some = np.unique(np.linspace(0, len(frames) - 1, _LOOKED_AT).round().astype(int))
-    pictures = [as_shown(frames.path, frames.stored(int(index))) for index in some]
+    pictures = [as_shown(frames.path, frames.stored(n)) for n in _some(len(frames), _LOOKED_AT)]
     size = pictures[0].shape[:2]
     sector = find_sector(pictures)
     found = None if sector is None or sector.fit < LEAST_FIT else sector.mask(size)
@@ -208,10 +211,18 @@ def look(frames: DicomFrames, box: tuple[float, float, float, float] | None = No
             )
         keep, by = np.asarray(ndimage.binary_dilation(found, iterations=_RIM)), "sector"
     tissue = keep if found is None else keep & found
-    boxes = dict.fromkeys(line for picture in pictures for line in find_text(picture, tissue))
+    read = _some(len(frames), _READ)
+    boxes = dict.fromkeys(
+        line for n in read for line in find_text(as_shown(frames.path, frames.stored(n)), tissue)
+    )
     inside = tuple(line for line in boxes if _share(keep, line) > 0.5)
     outside = tuple(line for line in boxes if line not in inside)
-    return _Looked(keep, by, outside, inside, pictures[0])
+    return _Looked(keep, by, outside, inside, pictures[0], len(read) == len(frames))
+
+
+def _some(length: int, count: int) -> list[int]:
+    """So many frames of a loop at most, spread over it."""
+    return [int(n) for n in np.unique(np.linspace(0, length - 1, count).round())]
 
 
 def _share(mask: BoolArray, box: Box) -> float:
