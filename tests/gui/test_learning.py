@@ -20,6 +20,26 @@ SHORT = TrainingPlan(steps=12, views=0)
 LONG = TrainingPlan(steps=4000, views=0)
 
 
+@pytest.mark.weak
+def test_from_the_first_accepted_image_on_a_weak_proposal_is_shown_and_named(
+    person, heads_folder, heads
+):
+    labeller = person.labels_by_hand(heads_folder, heads, 1)
+    session, assist = labeller.session, labeller.widget.assist
+    labeller.wait_for_training(lambda: bool(session.proposal.objects))
+    labeller.settle()
+    assert assist.badge.text() == "Weak proposal, from 1 image"
+    assert assist.modes[Mode.AUTONOMOUS].isEnabled()
+    assert labeller.layer("proposal").data.any()
+    name = session.record.image_id
+    assert session.editing.accept()
+    labeller.wait_for_training(
+        lambda: session.record.image_id != name and "2 images" in assist.badge.text()
+    )
+    session.set_settings(replace(session.settings, weak_proposals=False))
+    labeller.wait(lambda: assist.badge.text() == NOBODY)
+
+
 @pytest.fixture
 def labeller(person, heads_folder, heads):
     """A person who has labelled ten images by hand and looks at the eleventh."""

@@ -77,7 +77,7 @@ class Bench:
 
         self.detector = BoxDetector()
         self.models = LoadedModels(load, lambda name: self.detector)
-        self.session = AnnotationSession(Settings())
+        self.session = AnnotationSession(Settings(weak_proposals=False))
         self.hold = False
         self.held: list[Job] = []
         self.notes: list[tuple[str, str]] = []

@@ -33,17 +33,22 @@ def write_phantoms(folder: Path, count: int) -> list:
 class LoopBench:
     """The session, its workers on this thread, and trainings in a process.
 
+    Args:
+        models: the real ones.
+        steps: of a training.
+        weak: have the light head propose until something is trained.
+
     Attributes:
         proposed: the jobs that propose, in order.
     """
 
-    def __init__(self, models: LoadedModels, steps: int = 4) -> None:
+    def __init__(self, models: LoadedModels, steps: int = 4, weak: bool = False) -> None:
         self.models = models
         self.messages: queue.SimpleQueue = queue.SimpleQueue()
         self.trainings = Trainings()
         self.proposed: list[Job] = []
         self.notes: list[tuple[str, str]] = []
-        self.session = AnnotationSession(Settings(find_on_open=False))
+        self.session = AnnotationSession(Settings(find_on_open=False, weak_proposals=weak))
         self.session.prompt_predictor.plan = TrainingPlan(steps=steps, views=0)
         self.session.tuning.plan = TrainingPlan(steps=steps, batch=2, image_size=128)
         self.session.requested.connect(self.run)

@@ -124,7 +124,10 @@ class AnnotationSession(AnnotationDocument):
         if masks[0] != masks[1]:
             self.prompting.ask_again()
         ours = [
-            (each.mode, each.train_after, each.train_by_itself, each.cleaning)
+            (
+                *(each.mode, each.train_after, each.train_by_itself, each.cleaning),
+                each.weak_proposals,
+            )
             for each in (old, settings)
         ]
         if ours[0] != ours[1]:

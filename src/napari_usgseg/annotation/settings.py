@@ -82,6 +82,7 @@ class Settings:
         mode: what a trained prompt predictor does.
         train_after: accepted images of a class after which a training is offered.
         train_by_itself: begin it then without asking.
+        weak_proposals: from the first accepted image on, until a prompt predictor is in use.
     """
 
     segmenter: str = "nano"
@@ -100,6 +101,7 @@ class Settings:
     mode: Mode = Mode.AUTONOMOUS
     train_after: Annotated[int, Field(ge=1, le=MOST_TRAIN_AFTER)] = TRAIN_AFTER
     train_by_itself: bool = False
+    weak_proposals: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""

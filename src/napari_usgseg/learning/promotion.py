@@ -28,9 +28,11 @@ from ..segmentation.postprocess import PostprocessSettings
 from ..segmentation.propose import propose_text
 from .cross_validation import out_of_fold_scores
 from .labelled import LabelledImage
+from .light import out_of_fold_dice
 from .ppn import class_dice
 
 TEXT = "the text prompt"
+WEAK = "the weak proposals"
 AS_IT_IS = "the detector as it is"
 OWN_MASK = 0.999
 """A label that a model's mask has this Dice with is that mask, accepted unchanged."""
@@ -110,7 +112,9 @@ def compare_ppn(
 ) -> Verdict:
     """Compare a prompt predictor with the version that ``request`` names, or the text prompt.
 
-    A class whose phrase the text prompt refuses counts 0 there, in images without it too.
+    Where no version is in use it must be better than what proposes weakly as well, where that is
+    on (``weak`` in ``request``): a light head (`light.out_of_fold_dice`). A class whose phrase the
+    text prompt refuses counts 0 there, in images without it too.
 
     Args:
         new: Dice by image id, on images that were not learnt from.
@@ -142,7 +146,18 @@ def compare_ppn(
     scores = text_scores(
         detector, card, segmenter, images, classes, set(new), is_ending, refused=0.0
     )
-    return judge(new, scores, TEXT, labelled)
+    verdict = judge(new, scores, TEXT, labelled)
+    if not verdict.promoted or not request.get("weak"):
+        return verdict
+
+    def wait() -> None:
+        if is_ending():
+            raise Cancelled("stopped while the result was measured")
+
+    light = out_of_fold_dice(images, classes, segmenter, folder, wait)
+    means = {image_id: float(np.mean([*each.values()])) for image_id, each in light.items()}
+    second = judge(new, means, WEAK, labelled)
+    return verdict if second.promoted else second
 
 
 def compare_lora(

@@ -59,8 +59,8 @@ class ProposedObject:
         proposal: the mask and its score, or None while the first answer is awaited.
         by_hand: the person merged, cut or took over its mask; a new search does not replace it.
         number: of the object in an instance map that it wants to keep; 0 takes the next free one.
-        ppn: number of the prompt predictor that made the mask, or joined the person's prompts; 0
-            where none did.
+        ppn: number of the prompt predictor that made the mask, or joined the person's prompts;
+            below 0 a weak proposal's (``versions.weak_number``); 0 where none did.
         drawn: (H, W) bool, where the newest prompt is a lasso: its inside, out of which the answer
             does not go; else None.
         is_asked: its newest prompt has no answer yet.

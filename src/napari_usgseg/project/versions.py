@@ -35,6 +35,7 @@ TITLES: dict[ModelKind, str] = {"ppn": "PPN", "lora": "Tuned"}
 """How a person reads a version: "PPN v3", "Tuned v1"."""
 
 _PPN = re.compile(r"ppn-v(\d+)@")
+_WEAK = re.compile(r"weak-([0-9a-f]{6})(?![0-9a-f])")
 _TUNED = re.compile(r"\+lora-v(\d+)-")
 
 
@@ -43,9 +44,18 @@ _HASH = re.compile(r"-[0-9a-f]{8}(?![0-9a-f])")
 
 
 def number_in(model_id: str) -> int:
-    """The number of the PPN that a proposal's ``model_id`` names; 0 where it is no PPN's."""
+    """The number of the PPN that a proposal's ``model_id`` names; 0 where it is no PPN's.
+
+    Below 0 where it is a light head's (``weak_number``).
+    """
     found = _PPN.match(model_id)
-    return int(found[1]) if found else 0
+    return int(found[1]) if found else weak_number(model_id)
+
+
+def weak_number(name: str) -> int:
+    """The number of a light head, "weak-" and six hex digits: below 0; 0 for any other name."""
+    found = _WEAK.match(name)
+    return -1 - int(found[1], 16) if found else 0
 
 
 def tuned_number_in(model_id: str) -> int:
@@ -57,6 +67,7 @@ def tuned_number_in(model_id: str) -> int:
 def model_name(model_id: str) -> str:
     """A ``model_id`` as a person reads it: versions by their numbers, each name once, no hashes."""
     text = re.sub(r"\S+\+lora-v0*(\d+)-\w+", rf"{TITLES['lora']} v\1", model_id)
+    text = re.sub(r"weak-[0-9a-f]{6}@\S+", "weak proposals", text)
     text = re.sub(r"ppn-v0*(\d+)@\S+", rf"{TITLES['ppn']} v\1", text)
     return " + ".join(dict.fromkeys(_HASH.sub("", text).split(" + ")))
 

@@ -221,6 +221,7 @@ class Learner(ABC):
             "classes": {item.class_id: item.name for item in host.table.classes},
             "counts": {value: n for value, n in self.counts.items() if n},
             "least_images": min(LEAST_OF_CLASS, settings.train_after),
+            "weak": settings.weak_proposals,
             "cache_bytes": int(settings.cache_gb * 2**30),
             "plan": asdict(self.plan),
         }

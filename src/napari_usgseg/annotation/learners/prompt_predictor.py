@@ -24,6 +24,7 @@ from ..prefetch import Prefetch
 from ..settings import Mode
 from ..state import MODEL
 from .learner import Learner
+from .weak import WeakProposer
 
 
 class PromptPredictor(Learner):
@@ -31,6 +32,7 @@ class PromptPredictor(Learner):
 
     Attributes:
         proposals: on the image that is shown and those around it.
+        weak: what proposes as long as no version is in use.
     """
 
     kind = "ppn"
@@ -42,6 +44,7 @@ class PromptPredictor(Learner):
         self._counts = ClassCounts(document, self._counted)
         self._trigger = TrainingTrigger(document, self._counts, lambda: self.last)
         super().__init__(document, [])
+        self.weak = WeakProposer(document, self.request, self._fitted)
         self.proposals = Proposals(document, self, prefetch)
         document.states_changed.connect(self.look)
         document.images_changed.connect(self._counts.read_again)
@@ -66,30 +69,59 @@ class PromptPredictor(Learner):
     @property
     def shows_by_itself(self) -> bool:
         """True where images segment themselves as they open."""
-        return self.mode is Mode.AUTONOMOUS and not self.why_not
+        return self.mode is Mode.AUTONOMOUS and not self.off
+
+    @property
+    def off(self) -> str:
+        """Why nothing that was learnt can propose, with the cure; "" where something can."""
+        return "" if self._weak() is not None else self.why_not
+
+    @property
+    def number(self) -> int:
+        """Of what proposes, as in ``ProposedObject.ppn``: below 0 is weak, 0 is nothing."""
+        return self.in_use or (0 if self._weak() is None else self.weak.number)
+
+    def classes_of(self, number: int) -> dict[int, str]:
+        """Class id -> name as it was when a version, or what is weak, learned it."""
+        version = self.get(number)
+        return self.weak.classes_of(number) if version is None else version.classes
+
+    def made_by(self, number: int) -> str:
+        """What a person reads of who made an object (``ProposedObject.ppn``)."""
+        return self.weak.badge(number) if number < 0 else self._badge(number)
+
+    def _weak(self) -> LearnedPrompts | None:
+        """What proposes weakly now: nothing where a version is in use."""
+        return self.weak.learned(self._segmenter_id) if self._weak_is_wanted else None
+
+    @property
+    def _weak_is_wanted(self) -> bool:
+        """No version is in use, and the person did not choose that."""
+        wanted = self._document.settings.weak_proposals and not self._versions.chosen
+        return wanted and bool(self.why_not)
 
     def badge(self, model_id: str) -> str:
         """What a person reads of who made a proposal (``proposal.model_id``); "" if not a PPN."""
-        return self._badge(number_in(model_id))
+        return self.made_by(number_in(model_id))
 
     def propose(self) -> None:
         """Have the current image segmented by the PPN now; the person's objects stay."""
-        if self.why_not:
-            self._document.say(self.why_not, "warning")
+        if self.off:
+            self._document.say(self.off, "warning")
         else:
             self.proposals.now()
 
     def learned(self) -> LearnedPrompts | None:
-        """The PPN in use, whatever the mode; None where there is none."""
+        """The PPN in use, or what proposes weakly, whatever the mode; None where there is none."""
         current = self.current
         if current is None or self.why_not:
-            return None
+            return self._weak()
         return LearnedPrompts(current.folder.absolute(), current.name)
 
     def joining(self, class_id: int) -> LearnedPrompts | None:
         """The learned prompts that join a person's of a class, or None."""
         current, learned = self.current, self.learned()
-        if learned is None or current is None or self.mode is Mode.MANUAL:
+        if learned is None or current is None or self.why_not or self.mode is Mode.MANUAL:
             return None
         return replace(learned, class_id=class_id) if class_id in current.classes else None
 
@@ -126,6 +158,7 @@ class PromptPredictor(Learner):
     def opened(self, versions: Versions) -> None:
         """Another folder is shown."""
         store = self._document.store
+        self.weak.forget()
         self.proposals.forget()
         self._trigger.forget()
         kept = store is not None and store.models_folder is not None
@@ -142,6 +175,7 @@ class PromptPredictor(Learner):
         self.changed.emit()
         self.proposals.refresh()
         self.begin_if_wanted()
+        self._fit_weak()
 
     def segmenter_is(self, model_id: str) -> None:
         """The chosen segmenter is loaded; "" as long as it is not."""
@@ -152,6 +186,7 @@ class PromptPredictor(Learner):
         self.changed.emit()
         if model_id and self.versions:
             self.proposals.refresh()
+        self._fit_weak()
 
     def given_up(self) -> None:
         """A training was given up or failed; it is not offered again at once."""
@@ -161,8 +196,19 @@ class PromptPredictor(Learner):
         """Other images are known to be accepted, or other classes on them."""
         self.turned()
         self.begin_if_wanted()
+        self._fit_weak()
 
     def _used(self) -> None:
+        self.proposals.refresh()
+        self._fit_weak()
+
+    def _fit_weak(self) -> None:
+        """Fit the light head to what is accepted, where it is what proposes."""
+        if self._segmenter_id and self._weak_is_wanted and self._counts.is_complete:
+            self.weak.fit()
+
+    def _fitted(self) -> None:
+        self.changed.emit()
         self.proposals.refresh()
 
     def _nothing_yet(self) -> str:
@@ -264,9 +310,8 @@ class Proposals:
 
     @property
     def _number(self) -> int | None:
-        """The version that proposes by itself now, or None."""
-        current = self._predictor.current
-        return None if current is None or not self._predictor.shows_by_itself else current.number
+        """The number of what proposes by itself now, or None."""
+        return self._predictor.number or None if self._predictor.shows_by_itself else None
 
     def _is_free(self, image_id: str, proposal: ImageProposal, labels: LabelMap) -> bool:
         """True where nothing is left of what a person decided, labelled or began.
@@ -338,8 +383,7 @@ class Proposals:
     def of(self, answer: Found, before: ImageProposal) -> ImageProposal:
         """What a version proposes on an image, beside what a person pointed at or made."""
         number = number_in(answer.model_id)
-        version = self._predictor.get(number)
-        ids = {} if version is None else {name: value for value, name in version.classes.items()}
+        ids = {name: value for value, name in self._predictor.classes_of(number).items()}
         taken = {item.class_id for item in kept_by_person(before)}
         found = tuple(
             ProposedObject(ids[item.phrase], Prompts(), item, ppn=number)

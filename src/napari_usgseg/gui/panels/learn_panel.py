@@ -308,7 +308,7 @@ def _line(item: ModelVersion) -> str:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """When a training is offered."""
+    """When a training is offered, and what proposes before it."""
 
     train_after: Annotated[
         int,
@@ -325,6 +325,14 @@ class TrainingSettings:
         {
             "label": "begin then without asking",
             "tooltip": "Otherwise a line in this dock offers it.",
+        },
+    ]
+    weak_proposals: Annotated[
+        bool,
+        {
+            "label": "weak proposals before",
+            "tooltip": "From the first accepted image on a small network proposes, fitted anew "
+            "after every accept, until a prompt predictor that measured better is in use.",
         },
     ]
 

@@ -98,7 +98,7 @@ class ModePanel(Section):
 
     def cycle(self) -> None:
         """Go on to the next mode that can be used."""
-        if not self._session.prompt_predictor.why_not:
+        if not self._session.prompt_predictor.off:
             modes = list(Mode)
             at = modes.index(self._session.prompt_predictor.mode)
             self._session.prompt_predictor.set_mode(modes[(at + 1) % len(modes)])
@@ -106,7 +106,7 @@ class ModePanel(Section):
     def refresh(self) -> None:
         """Say how it is."""
         predictor = self._session.prompt_predictor
-        why_not = predictor.why_not
+        why_not = predictor.off
         shown = Mode.MANUAL if why_not else predictor.mode
         for mode, control in self.modes.items():
             control.setChecked(mode is shown)
@@ -129,10 +129,9 @@ class ModePanel(Section):
         predictor = session.prompt_predictor
         shown = [item for item in session.proposal.objects if item.has_mask]
         if not shown:
-            version = predictor.current
-            if predictor.why_not or version is None or predictor.mode is Mode.MANUAL:
+            if predictor.off or predictor.mode is Mode.MANUAL:
                 return NOBODY
-            return f"Ready: {version.badge}"
+            return f"Ready: {predictor.made_by(predictor.number)}"
         parts = [self._maker(item) for item in shown]
         return "; ".join(dict.fromkeys(parts))
 
@@ -140,8 +139,7 @@ class ModePanel(Section):
         session = self._session
         prompted = not item.prompts.is_empty
         if item.ppn:
-            version = session.prompt_predictor.get(item.ppn)
-            learned = version.badge if version else f"PPN v{item.ppn}, not here any more"
+            learned = session.prompt_predictor.made_by(item.ppn)
             return f"{learned}, with your prompts" if prompted else learned
         if item.by_hand:
             return BY_HAND

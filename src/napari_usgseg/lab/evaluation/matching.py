@@ -1,14 +1,16 @@
-"""Matching of features with one reference image, without training: PerSAM (arXiv 2305.03048).
+"""Matching of features with labelled images, without training: PerSAM and Matcher.
 
-The mean feature of the reference's object is compared with every cell of another image: the most
-alike cell is a positive click, the least alike one a negative click. The segmenter answers them,
-then twice more with its own mask as prompt, the second time with that mask's box too. Each label is
-asked by itself, and is found in every image: nothing here says that it is absent.
+PerSAM (arXiv 2305.03048): the mean feature of the reference's object is compared with every cell of
+another image: the most alike cell is a positive click, the least alike one a negative click. The
+segmenter answers them, then twice more with its own mask as prompt, the second time with that
+mask's box too. Each label is asked by itself, and is found in every image: nothing here says that
+it is absent.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -92,6 +94,51 @@ def match(segmenter: Segmenter, embedding: ImageEmbedding, target: Tensor) -> Bo
         again = replace(clicks, mask_input=found.low_res_logits[0], box=np.asarray(box, np.float32))
         found = segmenter.predict(embedding, again)
     return np.asarray(found.masks[0], bool)
+
+
+MATCHER_POINTS = 5
+"""Positive clicks at most."""
+
+
+def matcher(
+    segmenter: Segmenter,
+    references: Sequence[tuple[ImageEmbedding, BoolArray]],
+    embedding: ImageEmbedding,
+) -> BoolArray:
+    """Matcher (arXiv 2305.13310, section 3.2): cells matched both ways are positive clicks.
+
+    A cell of the image counts where one inside a reference's mask is most like it, and its own
+    likest cell in that reference is inside the mask too. The clicks are far apart among those. (The
+    paper matches DINOv2's features, which a segmenter does not have.)
+
+    Args:
+        segmenter: answers the clicks.
+        references: embeddings, each with its mask (H, W).
+        embedding: of the image that is asked about.
+    """
+    features = _unit(embedding)
+    rows, columns = covered_cells(embedding.covered, (features.shape[1], features.shape[2]))
+    there = features[:, :rows, :columns].flatten(1)
+    kept: set[int] = set()
+    for reference, mask in references:
+        ours = _unit(reference)
+        grid = ours.shape[1], ours.shape[2]
+        share = square_masks(torch.from_numpy(mask)[None].float(), grid, reference.covered)[0]
+        inside = (share >= min(0.5, float(share.max()))).flatten()
+        forward = (ours.flatten(1)[:, inside].T @ there).argmax(1).unique()
+        back = (there[:, forward].T @ ours.flatten(1)).argmax(1)
+        kept |= set(forward[inside[back]].tolist())
+    if not kept:
+        return np.zeros(embedding.size_hw, bool)
+    cells = np.array([divmod(index, columns) for index in sorted(kept)], float)
+    chosen = [int(np.linalg.norm(cells - cells.mean(0), axis=1).argmin())]
+    while len(chosen) < min(MATCHER_POINTS, len(cells)):
+        gaps = np.linalg.norm(cells[:, None] - cells[chosen], axis=2).min(1)
+        chosen.append(int(gaps.argmax()))
+    height, width = embedding.size_hw
+    points = ((cells[chosen] + 0.5) * [height / rows, width / columns] - 0.5)[:, ::-1]
+    clicks = Prompts(points.astype(np.float32).copy(), np.ones(len(points), np.int32))
+    return np.asarray(segmenter.predict(embedding, clicks).masks[0], bool)
 
 
 def _unit(embedding: ImageEmbedding) -> Tensor:

@@ -33,7 +33,11 @@ from ..sam.sam import (
     prompt_points,
 )
 from .card import WEIGHTS_FILE, PpnCard, Way, read_card, write_card
+from .light import LightHead, LightShape, likeliest
 from .network import BOX_TOKENS, ClassPrompter, LearnedPrompts, PpnShape
+
+Prompter = ClassPrompter | LightHead
+"""What gives learned prompts of every class."""
 
 LORA_LAYERS = r".*\.(q_proj|v_proj|k_proj|out_proj)"
 """The decoder's attention projections."""
@@ -313,7 +317,7 @@ class PpnModel:
     def __init__(
         self,
         segmenter: Segmenter,
-        prompter: ClassPrompter,
+        prompter: Prompter,
         card: PpnCard,
         decoder: FrozenDecoder | None = None,
     ) -> None:
@@ -345,6 +349,9 @@ class PpnModel:
         learned = self._learned(features)
         decoded = self._decoder(features, learned.sparse, learned.dense)
         decoded = blended(decoded, learned.mask_logits)
+        if isinstance(self._prompter, LightHead):  # the decoder alone does not know the class
+            there = torch.minimum(decoded.object_score, likeliest(learned.mask_logits))
+            decoded = replace(decoded, object_score=there)
         return {
             value: self._prediction(decoded, row, embedding) for value, row in self._rows.items()
         }
@@ -514,9 +521,7 @@ def check_segmenter(
         )
 
 
-def save_ppn(
-    folder: Path, prompter: ClassPrompter, card: PpnCard, decoder: FrozenDecoder
-) -> PpnCard:
+def save_ppn(folder: Path, prompter: Prompter, card: PpnCard, decoder: FrozenDecoder) -> PpnCard:
     """Write weights, then the card that names them; returns the card with shape and checksum.
 
     Raises:
@@ -527,13 +532,7 @@ def save_ppn(
     tensors = {n: t.detach().cpu().contiguous() for n, t in prompter.state_dict().items()}
     tensors |= {f"{LORA}{n}": t.detach().cpu().contiguous() for n, t in decoder.lora().items()}
     write_atomically(folder / WEIGHTS_FILE, save(tensors), overwrite=True)
-    sizes = prompter.predictor.shape
-    shape = {
-        **asdict(sizes),
-        "channels": list(sizes.channels),
-        "tokens": int(prompter.queries.shape[1]),
-    }
-    card = replace(card, shape=shape, weights_sha256=sha256_of(folder / WEIGHTS_FILE))
+    card = replace(card, shape=shape_of(prompter), weights_sha256=sha256_of(folder / WEIGHTS_FILE))
     write_card(folder, card)
     return card
 
@@ -569,9 +568,25 @@ def load_ppn(folder: str | Path, segmenter: Segmenter) -> PpnModel:
     return PpnModel(segmenter, prompter, card, decoder)
 
 
-def build_prompter(shape: Mapping[str, Any], classes: int) -> ClassPrompter:
+LIGHT = "light"
+"""The ``network`` in the shape of a light head; a prompt predictor network's shape has none."""
+
+
+def shape_of(prompter: Prompter) -> dict[str, Any]:
+    """A network's sizes, as its card states them."""
+    if isinstance(prompter, LightHead):
+        own = prompter.shape
+        return {"network": LIGHT, **asdict(own), "channels": list(own.channels)}
+    sizes = prompter.predictor.shape
+    tokens = int(prompter.queries.shape[1])
+    return {**asdict(sizes), "channels": list(sizes.channels), "tokens": tokens}
+
+
+def build_prompter(shape: Mapping[str, Any], classes: int) -> Prompter:
     """A network with random weights, of the sizes that a card's ``shape`` states."""
     sizes = {**shape, "channels": tuple(shape["channels"])}
+    if sizes.pop("network", "") == LIGHT:
+        return LightHead(LightShape(**sizes), classes)
     tokens = int(sizes.pop("tokens"))
     return ClassPrompter(PpnShape(**sizes), classes, tokens)
 
@@ -601,9 +616,13 @@ def new_prompter(segmenter: Segmenter, classes: int, levels: int = LEVELS) -> Cl
 def shape_for(segmenter: Segmenter, levels: int) -> PpnShape:
     """Sizes for a segmenter, read from what it makes of a grey image."""
     width = int(sam_net(segmenter).prompt_encoder.no_mask_embed.weight.shape[1])
+    return PpnShape(channels_of(segmenter, levels), width, mlp_dim=MLP_DIM)
+
+
+def channels_of(segmenter: Segmenter, levels: int) -> tuple[int, ...]:
+    """Channels of a segmenter's ``levels`` coarsest feature levels, coarse to fine."""
     grey = np.full((8, 8, 3), 128, np.uint8)
-    channels = [int(f.shape[1]) for f in reversed(feature_list(segmenter.embed(grey)))]
-    return PpnShape(tuple(channels[:levels]), width, mlp_dim=MLP_DIM)
+    return tuple(int(f.shape[1]) for f in reversed(feature_list(segmenter.embed(grey))))[:levels]
 
 
 def begin_at_the_mean(prompter: ClassPrompter, targets: Tensor) -> None:
