@@ -35,7 +35,7 @@ from napari_usgseg.segmentation.propagation.flow import (
     grey_of,
     moved_masks,
 )
-from napari_usgseg.segmentation.propagation.suggest import Appearance, need
+from napari_usgseg.segmentation.propagation.suggest import Looks, looks_of, suggested
 
 KINDS = ("breast", "nerve", "thyroid")
 
@@ -52,6 +52,11 @@ class Loop:
     def embeddings(self) -> list:
         """Of all frames."""
         return [SEGMENTER.embed(frame) for frame in self.frames]
+
+    @cached_property
+    def looks(self) -> Looks:
+        """How unlike one another the frames look."""
+        return looks_of(self.frames)
 
     def predict(self, index: int, prompts: Prompts) -> tuple[np.ndarray, np.ndarray]:
         """``nano``'s mask and low-resolution logits."""
@@ -178,7 +183,7 @@ def speed(loop: Loop) -> None:
     """Frames a second beside nano's embedding, and memory after 30 and 600 frames, printed.
 
     At the loop's own size and at a longer side of 256 pixels, as a window has it: with how unlike
-    the keyframe each frame looks.
+    one another the frames look.
     """
     import cv2
 
@@ -191,13 +196,12 @@ def speed(loop: Loop) -> None:
     )
     for one in (loop, large):
         known = {0: {1: one.truth[0]}}
-        appearance = Appearance(one.frames, known)
         ours, embedding = [], []
         for _ in range(3):  # in turn, for other programs may be at work
             begin = time.perf_counter()
             frames = range(len(one.frames))
-            for found in FlowPropagator().propagate(one.frames, known, frames):
-                appearance.change(found)
+            list(FlowPropagator().propagate(one.frames, known, frames))
+            looks_of(one.frames)
             ours.append((time.perf_counter() - begin) / (len(one.frames) - 1))
             begin = time.perf_counter()
             for frame in one.frames[:5]:
@@ -218,9 +222,7 @@ def speed(loop: Loop) -> None:
             return loop.frames[frame % len(loop.frames)]
 
     known = {0: {1: loop.truth[0]}}
-    appearance = Appearance(Long(), known)
     for found in FlowPropagator().propagate(Long(), known, range(601)):
-        appearance.change(found)
         if found.frame in (30, 600):
             megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             print(f"most memory after {found.frame} frames: {megabytes:.1f} MB")
@@ -237,19 +239,20 @@ def suggest(loops: list[Loop]) -> None:
     )
     print(" | each loop, after 1 |\n" + "|---" * (LABELS + 2) + "|")
     chosen: dict[str, Callable] = {
-        "suggested (ships)": lambda found, needs, scores, truth: argmax(needs),
-        "least sure": lambda found, needs, scores, truth: argmax([1 - score for score in scores]),
-        "worst, which only the truth tells": lambda found, needs, scores, truth: argmax(
-            [1 - score for score in truth]
+        "suggested (ships)": lambda loop, keys, scores, dices: suggested(
+            loop.looks, keys, range(len(loop.truth)), 1
+        )[0],
+        "least sure": lambda loop, keys, scores, dices: int(np.argmin(scores)),
+        "worst, which only the truth tells": lambda loop, keys, scores, dices: int(
+            np.argmin(dices)
         ),
     }
     for name, choose in chosen.items():
-        gains = np.array([_gains(loop, choose) for loop in loops])
-        _print_gains(name, gains)
+        _print_gains(name, np.array([_gains(loop, choose) for loop in loops]))
     random = np.random.default_rng(0)
 
-    def draw(found: list, needs: list, scores: list, truth: list) -> int:
-        return int(random.choice([n for n, need in enumerate(needs) if need >= 0]))
+    def draw(loop: Loop, keys: list, scores: list, dices: list) -> int:
+        return int(random.choice([n for n in range(len(loop.truth)) if n not in keys]))
 
     gains = np.array([[_gains(loop, draw) for _ in range(DRAWS)] for loop in loops]).mean(axis=1)
     _print_gains(f"at random, mean of {DRAWS}", gains)
@@ -260,36 +263,24 @@ def _print_gains(name: str, gains: np.ndarray) -> None:
     print(f"| {name} | {means} | {', '.join(f'{g[0]:+.4f}' for g in gains)} |", flush=True)
 
 
-def argmax(values: list) -> int:
-    """The index of the greatest."""
-    return int(np.argmax(values))
-
-
 def _gains(loop: Loop, choose: Callable) -> list[float]:
     """Mean Dice after each further label, less that of the first one alone.
 
     A frame that was labelled counts as it was before: only what the others gain is a gain.
     """
-    keys, first, counted = [0], 0.0, dict[int, float]()
-    gains = []
+    keys, counted, means = [0], {0: 1.0}, []
     for _ in range(LABELS + 1):
         known = {key: {1: loop.truth[key]} for key in keys}
-        frames = range(len(loop.frames))
-        found = {one.frame: one for one in FlowPropagator().propagate(loop.frames, known, frames)}
-        appearance, empty = Appearance(loop.frames, known), np.zeros_like(loop.truth[0])
-        needs, scores, dices = ([-1.0] * len(frames) for _ in range(3))
-        for frame, one in found.items():
-            scores[frame] = one.scores.get(1, 0.0)
-            needs[frame] = need(scores[frame], appearance.change(one))
-            dices[frame] = dice(one.masks.get(1, empty), loop.truth[frame])
-        for key in keys:
-            scores[key], dices[key] = 2.0, counted.get(key, 1.0)
-        gains.append(float(np.mean(dices[1:])) - first)
-        first = first or gains[0]
-        chosen = choose(found, needs, scores, [2.0 if n in keys else dices[n] for n in frames])
+        frames, empty = range(len(loop.frames)), np.zeros_like(loop.truth[0])
+        scores, dices = ([2.0] * len(frames) for _ in range(2))
+        for one in FlowPropagator().propagate(loop.frames, known, frames):
+            scores[one.frame] = one.scores.get(1, 0.0)
+            dices[one.frame] = dice(one.masks.get(1, empty), loop.truth[one.frame])
+        means.append(float(np.mean([counted.get(n, dices[n]) for n in frames[1:]])))
+        chosen = choose(loop, keys, scores, dices)
         counted[chosen] = dices[chosen]
         keys = sorted([*keys, chosen])
-    return gains[1:]
+    return [mean - means[0] for mean in means[1:]]
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from ..core.types import BoolArray, FieldOfView, FrameObjects, Prompts, TextProm
 from ..models.interfaces import Detector, RgbFrames
 from ..segmentation.field_of_view import crop, field_of
 from ..segmentation.postprocess import PostprocessSettings
+from ..segmentation.propagation.suggest import Looks
 from ..segmentation.propose import Proposal, propose_auto, propose_prompts, propose_text
 from .loaded_models import ImageSource, LoadedModels
 
@@ -59,14 +60,10 @@ class Found:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Propagated:
-    """What was found on a frame of a loop, and the model that carried it there.
-
-    ``change`` is how unlike its keyframes the frame looks (``propagation.suggest``).
-    """
+    """What was found on a frame of a loop, and the model that carried it there."""
 
     found: FrameObjects
     model_id: str
-    change: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,17 +232,25 @@ def propagate(
     from ..io.images import Loop
     from ..io.reading.files import open_frames
     from ..segmentation.propagation import propagator_for
-    from ..segmentation.propagation.suggest import Appearance
 
     propagator = propagator_for(models.segmenter(segmenter))
     with open_frames(path) as file, models.giving_way():
         frames = Loop(file)
         patient = _GivingWay(frames, models)
-        appearance = Appearance(frames, keyframes)
         for found in propagator.propagate(patient, keyframes, wanted):
             if found.frame not in frames.broken:
-                models.tell(Propagated(found, propagator.model_id, appearance.change(found)))
+                models.tell(Propagated(found, propagator.model_id))
     return {frame: frames.broken[frame] for frame in wanted if frame in frames.broken}
+
+
+def compare_frames(models: LoadedModels, path: Path) -> Looks:
+    """How unlike one another the frames of a loop look."""
+    from ..io.images import Loop
+    from ..io.reading.files import open_frames
+    from ..segmentation.propagation.suggest import looks_of
+
+    with open_frames(path) as file:
+        return looks_of(_GivingWay(Loop(file), models))
 
 
 def search_loop(

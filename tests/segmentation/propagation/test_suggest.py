@@ -4,54 +4,56 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from napari_usgseg.core.types import FrameObjects
 from napari_usgseg.phantoms.loop import make_phantom_loop
-from napari_usgseg.segmentation.propagation.suggest import APART, Appearance, need, suggested
+from napari_usgseg.segmentation.propagation import suggest
+from napari_usgseg.segmentation.propagation.suggest import Looks, looks_of, suggested
 
 
 @pytest.fixture(scope="module")
-def loop():
-    """Frames (T, H, W, 3) of one beat, and an object's masks on every frame."""
+def frames():
+    """Frames (T, H, W, 3) of a beat: frame 12 is in the phase of frame 0."""
     made = make_phantom_loop(1, 13, (96, 128), "breast", "beat", period=12.0)
-    sizes = np.bincount(made.instances[0][made.labels[0] == 1].ravel())
-    return np.repeat(made.frames[..., None], 3, axis=3), made.instances == sizes.argmax()
+    return np.repeat(made.frames[..., None], 3, axis=3)
 
 
-def change(loop, frame, *keys):
-    frames, masks = loop
-    appearance = Appearance(frames, {key: {1: masks[key]} for key in keys})
-    return appearance.change(FrameObjects(frame, {1: masks[frame]}, {1: 1.0}))
+def test_a_frame_in_another_phase_of_the_beat_looks_less_like_it(frames):
+    looks = looks_of(frames)
+    assert looks.frames == tuple(range(13))
+    assert looks.differences[0, 6] > 1.4 * looks.differences[0, 12]
+    np.testing.assert_allclose(looks.differences, looks.differences.T)
 
 
-def test_a_frame_in_another_phase_of_the_beat_looks_less_like_the_keyframe(loop):
-    assert change(loop, 6, 0) > 2 * change(loop, 1, 0)
-    assert change(loop, 12, 0) < change(loop, 6, 0)
+def test_the_first_suggestion_is_like_the_frames_that_are_unlike_the_keyframe(frames):
+    first, *others = suggested(looks_of(frames), [0], range(13))
+    assert 3 <= first <= 9, "another phase"
+    assert len(others) == 2
+    assert 0 not in others
 
 
-def test_the_keyframe_that_is_most_like_the_frame_counts(loop):
-    assert change(loop, 6, 0, 12) == pytest.approx(min(change(loop, 6, 0), change(loop, 6, 12)))
-    assert change(loop, 5, 0, 6) < change(loop, 5, 0)
+def test_of_a_long_loop_not_every_frame_is_compared(frames, monkeypatch):
+    monkeypatch.setattr(suggest, "MOST_LOOKS", 5)
+    looks = looks_of(frames)
+    assert looks.frames == (0, 3, 6, 9, 12)
+    assert set(suggested(looks, [1], range(13))) <= set(looks.frames)
 
 
-def test_a_frame_on_which_nothing_was_found_has_an_appearance_too(loop):
-    frames, masks = loop
-    for mask in (masks[0], np.zeros_like(masks[0])):
-        appearance = Appearance(frames, {0: {1: mask}})
-        assert appearance.change(FrameObjects(6, {}, {})) > 0
-
-
-def test_doubt_and_change_make_the_need_of_a_label():
-    assert need(0.5, 0.2) > need(0.8, 0.2) > need(1.0, 0.2) == 0
-    assert need(0.5, 0.2) > need(0.5, 0.1)
-
-
-@given(st.dictionaries(st.integers(0, 49), st.floats(0, 1)), st.integers(1, 4))
-def test_the_most_needed_come_first_and_none_beside_another(needs, most):
-    found = suggested(needs, 50, most)
-    assert len(found) <= most
-    assert [needs[n] for n in found] == sorted((needs[n] for n in found), reverse=True)
-    if needs:
-        assert needs[found[0]] == max(needs.values())
-    pairs = [(a, b) for a in found for b in found if a < b]
-    assert all(b - a >= APART * 50 for a, b in pairs)
+@given(
+    arrays(np.uint8, st.tuples(st.integers(1, 12), st.just(4))),
+    st.sets(st.integers(0, 11)),
+    st.sets(st.integers(0, 11)),
+    st.integers(1, 4),
+)
+def test_only_candidates_are_suggested_each_once_and_the_first_helps_most(seen, keys, free, most):
+    seen = seen.astype(np.float32)
+    count = len(seen)
+    differences = np.abs(seen[:, None] - seen[None]).mean(axis=-1)
+    found = suggested(Looks(tuple(range(count)), differences), keys, free, most)
+    may = {n for n in free - keys if n < count}
+    assert set(found) <= may
+    assert len(found) == len(set(found)) == min(most, len(may))
+    known = [n for n in keys if n < count]
+    if found and known:
+        left = {n: differences[:, [*known, n]].min(axis=1).sum() for n in may}
+        assert left[found[0]] == pytest.approx(min(left.values()), abs=1e-3)

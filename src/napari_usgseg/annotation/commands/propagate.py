@@ -170,7 +170,7 @@ def _pieces(mask: BoolArray) -> list[BoolArray]:
     return [rest, *large]
 
 
-def note(found: FrameObjects, model_id: str, change: float) -> dict[str, Any]:
+def note(found: FrameObjects, model_id: str) -> dict[str, Any]:
     """What is written down of a frame beside its proposal, and beside what that came from."""
     labels = np.zeros(next(iter(found.masks.values())).shape if found.masks else (1, 1), np.uint16)
     for value, mask in found.masks.items():
@@ -180,5 +180,4 @@ def note(found: FrameObjects, model_id: str, change: float) -> dict[str, Any]:
         "model": model_id,
         "content": content_key(labels),
         "scores": scores,
-        "change": round(change, 4),
     }

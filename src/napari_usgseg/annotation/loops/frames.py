@@ -7,35 +7,27 @@ as a model left it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from psygnal import Signal
 
 from ...core.types import ImageRecord
-from ...jobs import Lane, Scope, files
+from ...jobs import Lane, Scope, files, inference
 from ...jobs.files import Loaded
 from ...project.project import LabelStore
 from ...project.records import ImageState
-from ...segmentation.propagation.suggest import SURE, USUAL_CHANGE, need, suggested
+from ...segmentation.propagation.suggest import Looks, suggested
 from ..document import AnnotationDocument
 from ..navigation import Navigation
 from ..overview import Overview
 from ..prefetch import warn_of
 
+RUN = "run"
+"""Key of the job of a run over a loop, and of the one that prepares it."""
+COMPARING = "compare frames"
+"""Key of the job that compares the frames of a loop."""
 RATE = 20.0
 """Frames per second of a loop whose file does not say it."""
-
-
-class Trust(NamedTuple):
-    """How sure what a model proposes on a frame is.
-
-    Attributes:
-        score: how far the model trusts it, 0 to 1.
-        change: how unlike its keyframes the frame looks (``propagation.suggest``).
-    """
-
-    score: float
-    change: float
 
 
 class Loops:
@@ -65,7 +57,9 @@ class Loops:
         self.frames: tuple[ImageRecord, ...] = ()
         self.peeked: Loaded | None = None
         self._wanted: int | None = None
-        self._scores: dict[str, Trust] = {}  # of what stands as a model made it
+        self._scores: dict[str, float] = {}  # of what stands as a model made it
+        self._looks: Looks | None = None
+        self._suggested: tuple[tuple[int, ...], ...] = ((), (), ())
         self._is_unread = False
         self._queue = document.image_queue
         document.opened.connect(self._on_image)
@@ -116,20 +110,23 @@ class Loops:
 
     def score(self, frame: int) -> float | None:
         """How far a model trusts what it proposes on a frame, 0 to 1; None where it did not."""
-        trust = self._trust(frame)
-        return None if trust is None else trust.score
+        is_proposed = self.state_of(frame) is ImageState.PROPOSED
+        return self._scores.get(self.frames[frame].image_id) if is_proposed else None
 
     @property
     def suggested(self) -> tuple[int, ...]:
-        """The frames whose label would help most, the one that would help most first."""
-        trusts = ((n, self._trust(n)) for n in range(len(self.frames)))
-        needs = {n: need(*trust) for n, trust in trusts if trust is not None and trust.score < SURE}
-        return suggested(needs, len(self.frames))
+        """The frames whose label would help most, the one that would help most first.
 
-    def _trust(self, frame: int) -> Trust | None:
-        """Of what a model proposes on a frame; None where it does not."""
-        is_proposed = self.state_of(frame) is ImageState.PROPOSED
-        return self._scores.get(self.frames[frame].image_id) if is_proposed else None
+        Of those on which a model proposes something; () until they were compared.
+        """
+        if self._looks is None:
+            return ()
+        frames = range(len(self.frames))
+        keys = tuple(n for n in frames if self.is_keyframe(n))
+        free = tuple(n for n in frames if self.score(n) is not None)
+        if (keys, free) != self._suggested[:2]:
+            self._suggested = keys, free, suggested(self._looks, keys, free)
+        return self._suggested[2]
 
     # -- from frame to frame -------------------------------------------------------------------
 
@@ -243,6 +240,8 @@ class Loops:
         if frames != self.frames:
             self.frames = frames
             self._scores.clear()
+            self._looks, self._suggested = None, ((), (), ())
+            self._document.jobs.cancel(COMPARING)
             self._is_unread = True
         self.changed.emit()
 
@@ -269,7 +268,28 @@ class Loops:
 
     def note_score(self, image_id: str, body: dict[str, Any]) -> None:
         """A model has proposed on a frame: the body of the event says how sure it is."""
-        self._scores[image_id] = trust_in(body)
+        self._scores[image_id] = least_score(body)
+
+    def compare(self) -> None:
+        """Have the frames compared, where a model has proposed something and no run goes on."""
+        document, frames = self._document, self.frames
+        if self._looks is not None or not self._scores or document.jobs.awaits(COMPARING, RUN):
+            return
+
+        def take(looks: Looks) -> None:
+            numbers = {record.frame or 0: n for n, record in enumerate(frames)}
+            here = tuple(numbers.get(number, -1) for number in looks.frames)
+            self._looks = Looks(here, looks.differences)
+            self.changed.emit()
+
+        document.ask(
+            inference.compare_frames,
+            frames[0].path,
+            lane=Lane.LOOPS,
+            key=COMPARING,
+            scope=Scope.FOLDER,
+            done=take,
+        )
 
     def _look(self, frames: Sequence[ImageRecord]) -> None:
         """See on which frames that which is proposed stands as a model made it."""
@@ -277,10 +297,11 @@ class Loops:
         if not frames or document.store is None:
             return
 
-        def take(scores: dict[str, Trust]) -> None:
+        def take(scores: dict[str, float]) -> None:
             for record in frames:
                 self._scores.pop(record.image_id, None)
             self._scores.update(scores)
+            self.compare()
             self.changed.emit()
 
         images = tuple(record.image_id for record in frames)
@@ -289,13 +310,12 @@ class Loops:
         )
 
 
-def scores_of(store: LabelStore, images: Sequence[str]) -> dict[str, Trust]:
-    """How sure each of some images is, where what is proposed stands as a model made it."""
+def scores_of(store: LabelStore, images: Sequence[str]) -> dict[str, float]:
+    """The least score on each of some images where what is proposed stands as a model made it."""
     found = ((image_id, store.log.unasked(image_id)) for image_id in images)
-    return {image_id: trust_in(body) for image_id, body in found if body is not None}
+    return {image_id: least_score(body) for image_id, body in found if body is not None}
 
 
-def trust_in(body: dict[str, Any]) -> Trust:
-    """The least of the objects that an event brought; 1 where it does not say how sure they are."""
-    score = min(body.get("scores", {}).values(), default=1.0)
-    return Trust(score, body.get("change", USUAL_CHANGE))
+def least_score(body: dict[str, Any]) -> float:
+    """Of the objects that an event brought; 1 where it does not say how sure they are."""
+    return min(body.get("scores", {}).values(), default=1.0)

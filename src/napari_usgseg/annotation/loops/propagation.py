@@ -52,7 +52,7 @@ class PropagationRun(Run):
         word: Propagated = arrival.word
         for number in word.found.masks:
             self._seen[number].add(arrival.frame)
-        body = propagate.note(word.found, word.model_id, word.change)
+        body = propagate.note(word.found, word.model_id)
         body["from"] = self._plan.came_from[arrival.frame]
         return propagate.proposed(word.found, self._labelling, word.model_id), body
 

@@ -19,10 +19,8 @@ from ...project.records import ClassTable, Edit, ImageProposal, ImageState
 from ..commands import propagate
 from ..commands.propagate import Standing
 from ..document import AnnotationDocument
-from .frames import Loops
+from .frames import RUN, Loops
 
-RUN = "run"
-"""Key of the job of a run, and of the one that prepares it."""
 ARRIVING = "frames of a run"
 """Key of the jobs that look how frames stand, before something is proposed on them."""
 
@@ -170,6 +168,7 @@ class Runs:
         self._document.jobs.cancel(RUN, ARRIVING)
         if run is not None:
             self._document.say(f"Stopped: {in_frames(len(run.done))} of {len(run.wanted)}.")
+            self._loops.compare()
             self.changed.emit()
 
     def _take(self, run: Run, word: Any) -> None:
@@ -263,6 +262,7 @@ class Runs:
         if run.broken:
             said += f" {in_frames(run.broken)} cannot be read."
         document.say(said)
+        self._loops.compare()
         self.changed.emit()
 
 

@@ -1,106 +1,82 @@
 """Suggested keyframes of a loop: the frames whose label would help the others most.
 
-A label helps where a propagation is in doubt, and where the picture is another than at the frames
-that are labelled (docs/loops.md has the trials).
+A keyframe helps the frames that look like it. Suggested is the frame that is most like those which
+no keyframe is like (facility location, greedily); docs/loops.md has the trials.
 """
 
 from __future__ import annotations
 
-from bisect import bisect
-from collections.abc import Mapping
+from collections.abc import Collection
+from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
-from cachetools import LRUCache
 from numpy.typing import NDArray
 
-from ...core.types import BoolArray, FloatArray, FrameObjects
+from ...core.types import FloatArray
 from ...models.interfaces import RgbFrames
 from .flow import grey_of
-from .intervals import Objects
 
-BLUR, REACH = 3.0, 6
-"""Frames are compared without their speckle, in the objects and so many pixels around them."""
-SURE = 0.9
-"""A frame with this score, or a greater one, needs no label."""
-APART = 1 / 8
-"""No two suggested frames are nearer to one another than this part of the loop."""
-USUAL_CHANGE = 0.05
-"""Where it was not measured: about what a heart that beats has."""
+BLUR, SIDE = 3.0, 16
+"""Frames are compared without their speckle, as pictures of so many pixels a side."""
+MOST_LOOKS = 300
+"""Of longer loops every second, third, ... frame is compared."""
 
 
-class Appearance:
-    """How unlike the keyframes next to it a frame looks around the objects.
+@dataclass(frozen=True, slots=True, eq=False)
+class Looks:
+    """How unlike one another frames of a loop look.
 
-    Args:
-        frames: the loop; read once more for each frame, when that was just read.
-        keyframes: masks (H, W) by the number of their object, by frame.
+    Attributes:
+        frames: that were compared, in order.
+        differences: (N, N) mean difference of each two of them, in grey levels.
     """
 
-    def __init__(self, frames: RgbFrames, keyframes: Mapping[int, Objects]) -> None:
-        self._frames, self._keyframes = frames, keyframes
-        self._keys = sorted(keyframes)
-        self._known: LRUCache[int, tuple[FloatArray, NDArray[np.uint8]]] = LRUCache(3)
-
-    def change(self, found: FrameObjects) -> float:
-        """Mean difference to the keyframe that is most like the frame, of white's 1."""
-        import cv2
-
-        at = bisect(self._keys, found.frame)
-        picture = _without_speckle(self._frames[found.frame])
-        here = _region(found.masks, picture.shape)
-        differences = []
-        for key in self._keys[max(at - 1, 0) : at + 1]:
-            if key not in self._known:
-                known = _without_speckle(self._frames[key])
-                self._known[key] = known, _region(self._keyframes[key], known.shape)
-            known, there = self._known[key]
-            reach = np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8)
-            around = cv2.dilate(here | there, reach) > 0
-            differs = np.abs(picture - known)
-            differences.append(float((differs[around] if around.any() else differs).mean()) / 255)
-        return min(differences)
+    frames: tuple[int, ...]
+    differences: FloatArray
 
 
-def need(score: float, change: float) -> float:
-    """How much a frame's label would help.
+def look_of(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A frame (H, W, 3) as it is compared: (SIDE * SIDE,) grey."""
+    import cv2
 
-    Args:
-        score: how far the propagation trusts the frame, 0 to 1.
-        change: as `Appearance` measures it.
-    """
-    return (1.0 - score) * change
+    blurred = cv2.GaussianBlur(grey_of(image), (0, 0), BLUR)
+    small = cv2.resize(blurred, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8).ravel()
 
 
-def suggested(needs: Mapping[int, float], count: int, most: int = 3) -> tuple[int, ...]:
-    """The frames whose label would help most, the one that would help most first.
+def looks_of(frames: RgbFrames) -> Looks:
+    """Compare the frames of a loop, each read once."""
+    from scipy.spatial.distance import cdist
+
+    numbers = tuple(range(0, len(frames), ceil(len(frames) / MOST_LOOKS) or 1))
+    seen = np.stack([look_of(frames[number]) for number in numbers]).astype(np.float32)
+    differences = cdist(seen, seen, "cityblock") / seen.shape[1]
+    return Looks(numbers, differences.astype(np.float32))
+
+
+def suggested(
+    looks: Looks, keyframes: Collection[int], candidates: Collection[int], most: int = 3
+) -> tuple[int, ...]:
+    """The frames to label next, the one that would help most first.
 
     Args:
-        needs: of the frames that come into question.
-        count: frames of the loop.
+        looks: of the loop.
+        keyframes: the frames that are labelled.
+        candidates: the frames that may be suggested.
         most: how many to suggest.
     """
+    differences, frames = looks.differences, np.array(looks.frames)
+    is_key = np.isin(frames, list(keyframes))
+    unlike = np.full(len(frames), differences.max(initial=0.0), np.float32)
+    if is_key.any():
+        unlike = differences[:, is_key].min(axis=1)
+    free = np.isin(frames, list(candidates)) & ~is_key
     found: list[int] = []
-    for frame in sorted(needs, key=lambda frame: -needs[frame]):
-        if all(abs(frame - other) >= APART * count for other in found):
-            found.append(frame)
-        if len(found) == most:
-            break
+    while free.any() and len(found) < most:
+        gains = np.maximum(unlike[:, None] - differences, 0).sum(axis=0)
+        best = int(np.argmax(np.where(free, gains, -1)))
+        found.append(int(frames[best]))
+        unlike = np.minimum(unlike, differences[:, best])
+        free[best] = False
     return tuple(found)
-
-
-def _without_speckle(image: NDArray[np.uint8]) -> FloatArray:
-    import cv2
-
-    return np.asarray(cv2.GaussianBlur(grey_of(image), (0, 0), BLUR), np.float32)
-
-
-def _region(objects: Mapping[int, BoolArray], size_hw: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Where any of the objects is, on a reduced frame."""
-    import cv2
-
-    region = np.zeros(size_hw, np.uint8)
-    for mask in objects.values():
-        size = (size_hw[1], size_hw[0])
-        small = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-        region |= np.asarray(small, np.uint8)
-    return region
