@@ -159,8 +159,8 @@ def _deidentify(
         keep = looked.keep
         if black_text:
             keep = keep & ~text_mask(looked.inside, keep.shape)
-        stays = bool(looked.inside) and not black_text
-        text_stays = stays if stays or looked.is_all else None
+        left = bool(looked.inside) and not black_text
+        text_stays = left if left or looked.is_all else None
         data = deidentified(frames, keep, text_stays=text_stays)
         study = str(frames.header.get("StudyInstanceUID") or "")
         names = (frames.about.group or "patient-unknown", pseudonym(study, "study"))

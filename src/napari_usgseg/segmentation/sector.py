@@ -156,7 +156,7 @@ def _smaller(bright: BoolArray, side: int) -> tuple[NDArray[np.float32], float]:
     scale = max(1.0, max(bright.shape) / side)
     height, width = (max(8, round(length / scale)) for length in bright.shape)
     small = cv2.resize(bright.view(np.uint8) * 255, (width, height), interpolation=cv2.INTER_AREA)
-    return small.astype(np.float32) / 255, scale
+    return np.asarray(small, np.float32) / np.float32(255), scale
 
 
 def _tissue(density: NDArray[np.float32]) -> BoolArray | None:
