@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 
+import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 
 from napari_usgseg.api import export
 from napari_usgseg.core.metrics import dice
 from napari_usgseg.core.types import LabelClass
 from napari_usgseg.io.formats import FORMATS
+from napari_usgseg.io.images import read_image
 from napari_usgseg.project.exchange import import_labels
 from napari_usgseg.project.project import Project
 from tests.support.cine import lesion, write_loop
@@ -54,3 +58,21 @@ def test_each_frame_comes_back_to_the_frame_that_it_is_of(project, tmp_path, for
                 mask = np.any([item.proposal.mask for item in objects], axis=0)
                 least = 0.6 if format == "yolo-boxes" else 0.95
                 assert dice(mask, np.roll(lesion(loop, 0), record.frame, 1)) > least
+
+
+def test_a_loop_in_one_volume_is_as_other_programs_read_it(project, tmp_path):
+    folder, loop = project
+    export(folder, tmp_path / "out", format="nifti-loops", split=False).whole()
+    images, labels = (
+        SimpleITK.GetArrayFromImage(
+            SimpleITK.ReadImage(str(tmp_path / "out" / at / "heart.nii.gz"))
+        )
+        for at in ("images", "labels")
+    )
+    card = json.loads((tmp_path / "out" / "labels.json").read_text())
+    assert [entry["frame"] for entry in card["images"]] == list(ACCEPTED)
+    shown = [read_image(folder / "heart.tif", frame)[..., 0] for frame in ACCEPTED]
+    assert np.array_equal(images, shown)
+    assert np.array_equal(labels, [np.roll(lesion(loop, 0), frame, 1) for frame in ACCEPTED])
+    volume = nibabel.load(tmp_path / "out" / "labels" / "heart.nii.gz")
+    assert volume.shape == (128, 96, len(ACCEPTED)), "columns, rows and frames"

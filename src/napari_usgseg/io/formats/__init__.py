@@ -101,6 +101,11 @@ FORMATS: Mapping[str, ExportFormat] = {
         "images/ and labels/ as .nii.gz with the pixel's size in the affine, and labels.json",
         "labels.json",
     ),
+    "nifti-loops": ExportFormat(
+        "nifti:LOOPS",
+        "the same with one file for the labelled frames of a loop: columns, rows and frames",
+        "labels.json",
+    ),
     "nnunet": ExportFormat(
         "nnunet",
         "imagesTr/, labelsTr/, imagesTs/, labelsTs/, dataset.json and splits_final.json (folds by "

@@ -1,5 +1,7 @@
-"""Format "nifti": images/<id>.nii.gz, labels/<id>.nii.gz and labels.json.
+"""Formats "nifti" and "nifti-loops": images/<id>.nii.gz, labels/<id>.nii.gz and labels.json.
 
+"nifti" has a file for each image; "nifti-loops" one for the labelled frames of a loop, and
+``labels.json`` says which of its slices is which image ("volume", "slice" and "frame").
 Axes are columns, rows and frames, as a viewer shows them with x to the left and y to the back: the
 affine has the pixel's size (1 where it is not known) with the signs that DICOM's axes have in
 NIfTI. Label values are class numbers, or codes (class number * 1000 + n) where objects were told
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,7 @@ from numpy.typing import NDArray
 from ...core.errors import DatasetError, FileError
 from ..labels import Labelling, class_of, values_in
 from ..masks import fitted, whole_numbers
+from ..names import numbered_name, safe_file_name
 from ..outputs import OutputFolder
 from ..reading.volumes import NiftiFrames, nifti_flips, nifti_header
 from .objects import (
@@ -34,7 +38,9 @@ from .objects import (
     labelling_of,
     malformed,
     objects_in,
+    pack,
     read_json,
+    unpacked,
     unreadable,
     write_json,
 )
@@ -52,7 +58,7 @@ def write_image(folder: OutputFolder, item: ExportImage) -> Entry:
     if grey:
         picture: NDArray[Any] = item.image[..., 0]
     else:
-        picture = np.ascontiguousarray(item.image).view([(name, "u1") for name in "RGB"])[..., 0]
+        picture = np.ascontiguousarray(item.image).view(RGB)[..., 0]
     labels = item.labels if item.codes is None else item.codes
     for place, values in (("images", picture), ("labels", labels)):
         path = folder.root / place / f"{item.file_name}.nii.gz"
@@ -89,6 +95,63 @@ def write_card(folder: OutputFolder, about: ExportAbout, entries: Sequence[Entry
     write_json(folder, CARD, content, indent=1)
 
 
+class _Loops:
+    """The format with the labelled frames of a loop in one file."""
+
+    def write_image(self, folder: OutputFolder, item: ExportImage) -> Entry:
+        """Keep the image, packed, until all frames of its loop are there."""
+        labels = item.labels if item.codes is None else item.codes
+        picture = {"picture": zlib.compress(item.image.tobytes(), 1), "labels": pack(labels)}
+        frame = {} if item.frame is None else {"frame": item.frame}
+        return image_entry(item) | frame | picture | {"spacing": item.spacing_mm}
+
+    def write_card(
+        self, folder: OutputFolder, about: ExportAbout, entries: Sequence[Entry]
+    ) -> None:
+        """Write a volume of images and one of labels for each loop, and ``labels.json``."""
+        loops: dict[tuple[Any, ...], list[Entry]] = defaultdict(list)
+        for entry in entries:
+            frame = entry.get("frame")
+            base = entry["id"] if frame is None else entry["id"].rpartition("_")[0]
+            size = entry["height"], entry["width"]
+            loops[base, frame is None, size, entry["spacing"]].append(entry)
+        used: set[str] = set()
+        listed = []
+        for (base, _, size, spacing), frames in loops.items():
+            frames.sort(key=lambda entry: entry.get("frame", 0))
+            name = numbered_name(safe_file_name(base), used)
+            images = np.stack([_picture(entry, size) for entry in frames])
+            grey = bool((images == images[..., :1]).all())
+            shown = images[..., 0] if grey else images.view(RGB)[..., 0]
+            for place, values in (
+                ("images", shown),
+                ("labels", np.stack([unpacked(entry) for entry in frames])),
+            ):
+                data = gzip.compress(as_volume(values, spacing), 6, mtime=0)
+                folder.write(folder.root / place / f"{name}.nii.gz", data)
+            for index, entry in enumerate(frames):
+                kept = {k: v for k, v in entry.items() if k not in _HELD}
+                listed.append(kept | {"volume": name, "slice": index})
+        write_card(folder, about, listed)
+
+    def recognises(self, path: Path) -> bool:
+        """As "nifti"."""
+        return recognises(path)
+
+    def read(self, path: Path) -> LabelSet:
+        """As "nifti"."""
+        return read(path)
+
+
+LOOPS = _Loops()
+RGB = [(name, "u1") for name in "RGB"]
+_HELD = ("picture", "labels", "spacing")
+
+
+def _picture(entry: Entry, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    return np.frombuffer(zlib.decompress(entry["picture"]), np.uint8).reshape(*size_hw, 3)
+
+
 def recognises(path: Path) -> bool:
     """A volume, a ``labels.json`` beside labels/, or a folder of volumes."""
     if path.is_file():
@@ -109,6 +172,7 @@ def read(path: Path) -> LabelSet:
         raise DatasetError(path, "no NIfTI volume here: expected .nii or .nii.gz")
     cards = [place / CARD for place in (folder, folder.parent) if (place / CARD).is_file()]
     names, labelling = _names(cards[0]) if cards else ({}, None)
+    ours = _images(cards[0]) if cards else {}
     images: list[LabelledImage] = []
     volumes: list[tuple[Path, list[Slice], tuple[bool, bool]]] = []
     for file in files:
@@ -126,7 +190,8 @@ def read(path: Path) -> LabelSet:
             shown = _reader(file, packed, shape, labelling)
             plain = _reader(file, packed, shape, labelling, flips) if any(flips) else shown
             turned = shown if any(flips) else None
-            images.append(LabelledImage(file, (stem, bare), plain, frame, turned))
+            called, frame = ours.get((stem, index), ((), frame))
+            images.append(LabelledImage(file, (*called, stem, bare), plain, frame, turned))
     used = {class_of(value, labelling) for value in values} - set(names)
     names |= dict.fromkeys(sorted(used), "")
     return LabelSet(images, classes_named(names), told_apart=labelling == "instance")
@@ -140,6 +205,19 @@ def _names(card: Path) -> tuple[dict[int, str], Labelling]:
         }
         kind: Labelling = "instance" if content.get("labelling") == "instance" else "semantic"
     return names, kind
+
+
+def _images(card: Path) -> dict[tuple[str, int], tuple[tuple[str, ...], int | None]]:
+    """Volume and slice -> what the image is called, and which frame of its file it is."""
+    with malformed(card, "lists images that are none"):
+        return {
+            (str(entry["volume"]), int(entry["slice"])): (
+                (str(entry["id"]),),
+                None if entry.get("frame") is None else int(entry["frame"]),
+            )
+            for entry in read_json(card).get("images", ())
+            if "volume" in entry
+        }
 
 
 Slice = tuple[bytes, tuple[int, int], list[int]]
