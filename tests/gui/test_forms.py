@@ -25,7 +25,16 @@ pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("qapp")]
 FORMS = [
     (Thresholds, "", {"box_threshold": 0.3, "text_threshold": 0.2, "find_on_open": False}),
     (Accepting, "", {"overwrite": True}),
-    (TrainingSettings, "", {"train_after": 25, "train_by_itself": True, "weak_proposals": False}),
+    (
+        TrainingSettings,
+        "",
+        {
+            "train_after": 25,
+            "train_by_itself": True,
+            "weak_proposals": False,
+            "tune_decoder": True,
+        },
+    ),
     (
         Cleaning,
         "cleaning",

@@ -52,6 +52,12 @@ def test_no_more_views_are_made_than_are_kept(monkeypatch):
     assert ppn_settings(images, PLAN).task.views == 0
 
 
+def test_a_plan_says_whether_the_decoder_is_tuned_and_those_of_older_versions_do_not():
+    images = noise(4)
+    assert ppn_settings(images, PLAN).lora_rank == 0
+    assert ppn_settings(images, {**PLAN, "decoder_rank": 4}).lora_rank == 4
+
+
 def test_two_classes_of_one_phrase_are_told_apart():
     images = noise(3)
     for n, image in enumerate(images):

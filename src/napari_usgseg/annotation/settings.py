@@ -83,6 +83,7 @@ class Settings:
         train_after: accepted images of a class after which a training is offered.
         train_by_itself: begin it then without asking.
         weak_proposals: from the first accepted image on, until a prompt predictor is in use.
+        tune_decoder: a prompt predictor's training tunes the mask decoder too (LoRA).
     """
 
     segmenter: str = "nano"
@@ -102,6 +103,7 @@ class Settings:
     train_after: Annotated[int, Field(ge=1, le=MOST_TRAIN_AFTER)] = TRAIN_AFTER
     train_by_itself: bool = False
     weak_proposals: bool = True
+    tune_decoder: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""

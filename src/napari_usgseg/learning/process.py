@@ -196,7 +196,8 @@ def ppn_settings(images: Sequence[LabelledImage], plan: Mapping[str, Any]) -> Pp
     from . import ppn
     from .labelled import nbytes
 
-    settings = ppn.PpnSettings.for_images(len(images), seed=int(plan["seed"]))
+    rank = int(plan.get("decoder_rank") or 0)  # of older versions a plan has none
+    settings = ppn.PpnSettings.for_images(len(images), seed=int(plan["seed"]), lora_rank=rank)
     sizes = [nbytes(image.embedding) for image in images if image.embedding is not None]
     most = settings.task.views
     if sizes:  # views are kept in half precision; the image itself is one of them

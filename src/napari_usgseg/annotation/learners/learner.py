@@ -19,6 +19,9 @@ LEAST_OF_CLASS = 3
 NO_FOLDER = "Open a folder of images first."
 BEGUN = "A training goes on in the background; Learn shows how far it is."
 
+DECODER_RANK = 4
+"""Of the LoRA on the mask decoder, where that is tuned too."""
+
 
 class Learner(ABC):
     """``session.prompt_predictor`` and ``session.tuning``.
@@ -223,7 +226,10 @@ class Learner(ABC):
             "least_images": min(LEAST_OF_CLASS, settings.train_after),
             "weak": settings.weak_proposals,
             "cache_bytes": int(settings.cache_gb * 2**30),
-            "plan": asdict(self.plan),
+            "plan": {
+                **asdict(self.plan),
+                "decoder_rank": DECODER_RANK if settings.tune_decoder else 0,
+            },
         }
 
     def _in_use_now(self) -> dict[str, Any]:

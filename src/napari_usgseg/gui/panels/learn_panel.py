@@ -335,6 +335,14 @@ class TrainingSettings:
             "after every accept, until a prompt predictor that measured better is in use.",
         },
     ]
+    tune_decoder: Annotated[
+        bool,
+        {
+            "label": "tune the mask decoder too",
+            "tooltip": "The outline learns as well (LoRA), in a little more time. Used only if it "
+            "is better, and left by choosing another version.",
+        },
+    ]
 
 
 class AssistTab(LearnerTab):
