@@ -52,6 +52,8 @@ class FileError(UsgsegError):
         self.path = Path(path)
         self.cause = cause
 
+    # Exception's own pickling calls the class with the finished message alone, which FileError
+    # refuses.
     def __reduce__(self) -> tuple[type[FileError], tuple[Path, str]]:
         """As one that comes from another process."""
         return type(self), (self.path, self.cause)

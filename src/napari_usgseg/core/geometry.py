@@ -42,6 +42,7 @@ def box_within(box: ArrayLike, size_hw: tuple[int, int]) -> FloatArray | None:
     """The part of a box (4,) in the image, as ``clip_box`` gives it; None where it covers none."""
     x0, y0, x1, y1 = (float(value) for value in np.asarray(box, np.float32))
     height, width = size_hw
+    # Pixel centres are whole numbers, so the picture itself goes from -0.5 to width - 0.5.
     outside = x1 < -0.5 or y1 < -0.5 or x0 > width - 0.5 or y0 > height - 0.5
     return None if outside else clip_box(box, size_hw)
 
@@ -103,6 +104,8 @@ def box_iou(a: ArrayLike, b: ArrayLike) -> FloatArray:
 
     Sides count their last pixel (``x_max - x_min + 1``); a box with swapped corners has area 0.
     """
+    # float64: areas above 2**24 pixels (a 4096 x 4096 box) are no whole numbers in float32 any
+    # more.
     first = np.asarray(a, np.float64).reshape(-1, 4)[:, None]
     second = np.asarray(b, np.float64).reshape(-1, 4)[None]
     low = np.maximum(first[..., :2], second[..., :2])
@@ -126,6 +129,8 @@ def nms(boxes: ArrayLike, scores: ArrayLike, threshold: float) -> NDArray[np.int
     """
     scores = np.asarray(scores, np.float64).ravel()
     waiting = np.argsort(-scores, kind="stable")
+    # All pairs at once: a detector gives hundreds of boxes at most, where one (N, N) matrix costs
+    # less than N calls.
     overlap = box_iou(boxes, boxes)
     kept: list[int] = []
     while len(waiting):
@@ -159,6 +164,7 @@ def scribble_to_points(polyline: ArrayLike, spacing: float, limit: int) -> Float
     along = np.concatenate([[0.0], np.cumsum(steps)])
     length = float(along[-1])
     count = min(limit, 1 + int(np.ceil(length / spacing)))
+    # By arc length and not by vertex: a mouse reports more vertices where the hand is slow.
     at = np.linspace(0.0, length, count) if count > 1 else np.array([length / 2])
     xy = [np.interp(at, along, vertices[:, axis]) for axis in (0, 1)]
     return np.stack(xy, axis=1).astype(np.float32)
@@ -178,6 +184,7 @@ def stroke_mask(line: FloatArray, width: float, size_hw: tuple[int, int]) -> Boo
     at = at[((at >= -reach) & (at < (width_px + reach, height + reach))).all(1)]
     side = np.arange(-reach, reach + 1)
     disc = side[:, None] ** 2 + side**2 <= radius**2
+    # A canvas with a margin, so that no disc needs clipping.
     beyond = np.zeros((height + 4 * reach, width_px + 4 * reach), bool)  # discs may lie over edges
     for x, y in at + reach:
         beyond[y : y + len(side), x : x + len(side)] |= disc
@@ -194,6 +201,8 @@ def jitter_box(
     """
     corners = np.asarray(box, np.float32)
     sides = np.tile(corners[2:] - corners[:2] + 1, 2)
+    # A fraction above one half can carry an edge past the one opposite; box_from_points orders
+    # them.
     shaken = clip_box(corners + rng.uniform(-fraction, fraction, 4) * sides, size_hw)
     return box_from_points(shaken[:2], shaken[2:])
 
@@ -207,6 +216,8 @@ def components(mask: ArrayLike, min_fraction: float = 0.0005) -> Iterator[BoolAr
     from scipy import ndimage
 
     inside = np.asarray(mask, bool)
+    # scipy's default joins by edges only (4-connected) and would part objects that touch at a
+    # corner.
     numbered, count = ndimage.label(inside, structure=np.ones((3, 3), int))
     sizes = np.bincount(numbered.ravel(), minlength=count + 1)
     least = min_fraction * inside.size

@@ -49,6 +49,8 @@ def measure(mask: BoolArray, spacing: tuple[float, float] = (1.0, 1.0)) -> Measu
         mask: the object; several pieces are one.
         spacing: of a pixel along (row, column).
     """
+    # The perimeter is of the blurred outline, for the steps of pixels make a straight slope too
+    # long. The axes are of the sharp one, for blurring shortens the tips of a thin object.
     lines = [line * spacing for line in outlines(mask, BLUR)]
     steps = (np.hypot(*np.diff(line, axis=0).T).sum() for line in lines)
     long_axis, short_axis = _axes(np.concatenate(outlines(mask)) * spacing)
@@ -75,6 +77,8 @@ def outlines(mask: BoolArray, blur: float = 0.0) -> list[FloatArray]:
     from skimage.measure import find_contours
 
     rows, columns = mask_window(mask)
+    # The window must hold all of the blurred edge: scipy cuts a Gaussian at 4 deviations, and the
+    # outline must not meet the array's border, where find_contours leaves it open.
     margin = 4
     filled = np.pad(ndimage.binary_fill_holes(mask[rows, columns]), margin).astype(np.float32)
     lines = find_contours(ndimage.gaussian_filter(filled, blur), 0.5)
@@ -89,6 +93,8 @@ def _axes(points: FloatArray) -> tuple[float, float]:
     from scipy.spatial import ConvexHull
     from scipy.spatial.distance import pdist, squareform
 
+    # The two points farthest apart lie on the hull, which has tens of corners where an outline has
+    # thousands of points: all pairs of those would be too many.
     hull = points[ConvexHull(points).vertices]
     distances = squareform(pdist(hull))
     a, b = np.unravel_index(int(distances.argmax()), distances.shape)
@@ -100,9 +106,14 @@ def _axes(points: FloatArray) -> tuple[float, float]:
 def _ellipse(mask: BoolArray, spacing: tuple[float, float]) -> tuple[float, float]:
     """The axes of the ellipse that has the second moments of a mask; a pixel is a small square."""
     places = np.argwhere(mask[mask_window(mask)]) * np.asarray(spacing)
+    # Variance of a uniform distribution over one pixel. Without it a line of pixels would have no
+    # width.
     own = np.square(spacing) / 12
+    # bias=True: the pixels are the whole object, no sample of it.
     spread = np.cov(places.T, bias=True) if len(places) > 1 else np.zeros((2, 2))
     shorter, longer = np.linalg.eigvalsh(spread + np.diag(own))
+    # Along a semi-axis a, a filled ellipse has variance a**2 / 4; so the whole axis, 2a, is 4
+    # deviations. eigvalsh gives the smaller one first.
     return float(4 * np.sqrt(longer)), float(4 * np.sqrt(shorter))
 
 

@@ -43,10 +43,15 @@ def hd95(a: ArrayLike, b: ArrayLike, spacing: tuple[float, float] = (1.0, 1.0)) 
     if not first.any() or not second.any():
         diagonal = np.hypot(first.shape[0] * spacing[0], first.shape[1] * spacing[1])
         return float(diagonal) if first.any() or second.any() else 0.0
+    # Neither surface leaves the union, so distances within its box are those in the image.
     window = mask_window(first | second)
+    # binary_erosion counts what is beyond the array as outside, so a mask that touches the image's
+    # edge has a surface there too.
     surfaces = [_surface(mask[window]) for mask in (first, second)]
     to_first, to_second = (
-        ndimage.distance_transform_edt(~surface, sampling=spacing) for surface in surfaces
+        # distance_transform_edt measures to the nearest zero, hence the inverse.
+        ndimage.distance_transform_edt(~surface, sampling=spacing)
+        for surface in surfaces
     )
     distances = np.concatenate([to_second[surfaces[0]], to_first[surfaces[1]]])
     return float(np.percentile(distances, 95))
@@ -66,6 +71,7 @@ def next_click(truth: ArrayLike, prediction: ArrayLike) -> tuple[tuple[int, int]
     """
     wanted, given = _pair(truth, prediction)
     missed, excess = _depth(wanted & ~given), _depth(given & ~wanted)
+    # >= and argmax's first hit settle ties, so the annotator is the same on every machine.
     label = int(missed.max() >= excess.max())
     depth = missed if label else excess
     if depth.max() == 0:
@@ -97,5 +103,6 @@ def _depth(region: BoolArray) -> NDArray[np.float64]:
     depth = np.zeros(region.shape)
     if region.any():
         window = mask_window(region)
+        # A border of zeros, as the image's edge counts as the region's.
         depth[window] = ndimage.distance_transform_edt(np.pad(region[window], 1))[1:-1, 1:-1]
     return depth

@@ -44,6 +44,7 @@ def counted(text: str, files: list[str]) -> str:
     return f"{text} ({len(files)} files, the first {files[0]})"
 
 
+# A context variable and no global: batches read on several threads, each with its own listener.
 _listener: ContextVar[Notes | None] = ContextVar("usgseg_notes", default=None)
 # A pool's thread hears nothing by itself: its work runs in ``contextvars.copy_context()``.
 

@@ -42,6 +42,8 @@ class BackgroundProcess:
         self, module: str, arguments: Sequence[str], report: Callable[[Message], None]
     ) -> None:
         self._report = report
+        # In the environment, for torch sizes its pools when it is imported. One thread leaves the
+        # other processors to clicks, whatever the priority.
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         idle = getattr(subprocess, "IDLE_PRIORITY_CLASS", 0)
         self._process = start(module, arguments, threads, idle)
@@ -57,6 +59,8 @@ class BackgroundProcess:
         """Ask it to keep what it has and end; the message ``ENDED`` says when it has."""
         with contextlib.suppress(OSError, ValueError):
             assert self._process.stdin is not None
+            # Closing the input is the only signal: it works alike on all systems, and happens by
+            # itself when this program is killed.
             self._process.stdin.close()
 
     def close(self) -> None:
@@ -74,6 +78,7 @@ class BackgroundProcess:
         with contextlib.suppress(EOFError, OSError):
             while True:
                 self._report(receive(stream))
+        # The stream ends before the process does; the exit code is there only after wait.
         code = self._process.wait()
         stream.close()
         self._report({"kind": ENDED, "code": code})
@@ -119,6 +124,8 @@ class Trainings:
 
     def _end(self) -> None:
         former, self._process = self._process, None
+        # On a thread of its own, for a job is submitted on the Qt thread and close() waits for
+        # seconds.
         if former is not None:  # it may be in the middle of a long step
             self._ending = [thread for thread in self._ending if thread.is_alive()]
             self._ending.append(threading.Thread(target=former.close, name="usgseg-ending"))
@@ -155,6 +162,7 @@ class Channel:
 
     def _listen(self, stream: BinaryIO) -> None:
         with contextlib.suppress(OSError, ValueError):
+            # Nothing is ever sent: this blocks until the parent closes the pipe or dies.
             while stream.readline():
                 pass
         self._ending.set()

@@ -79,8 +79,11 @@ class Cluster:
                     waiting.append((chunk, self._submit(function, chunk)))
                 if not waiting:
                     return
+                # Always the oldest one: answers must come in order, and the others go on meanwhile.
                 future = waiting[0][1]
                 try:
+                    # A short timeout, because a chunk whose last worker has gone waits for ever
+                    # without an error; _room notices that.
                     found = future.result(timeout=_LOOK_AGAIN)
                 except TimeoutError:
                     self._room()
@@ -92,6 +95,8 @@ class Cluster:
                 except (FutureCancelledError, OSError):
                     self._leave()
                     self._client = self._connected(self.patience)
+                    # The scheduler's memory is gone with it. Chunks are pure, so asking for all of
+                    # them again is safe; this is why the chunks are kept beside their futures.
                     waiting = deque((chunk, self._submit(function, chunk)) for chunk, _ in waiting)
                     continue
                 except Exception as error:
@@ -108,6 +113,8 @@ class Cluster:
 
     def _submit(self, function: Callable[[A], B], chunk: A) -> Any:
         ours = version("napari-usgseg")
+        # pure=False: Dask would otherwise answer equal arguments from an earlier call, although the
+        # files that they name may have changed.
         return self._client.submit(_answer, ours, function, chunk, pure=False, retries=RETRIES)
 
     def _connected(self, patience: float) -> Any:
@@ -121,6 +128,8 @@ class Cluster:
         while True:
             try:
                 self._looked, self._threads, self._seen = -_LOOK_AGAIN, 0, time.monotonic()
+                # set_as_default=False leaves a Dask client that the person's own script made the
+                # default one.
                 return Client(self.address, timeout=min(patience, 5.0), set_as_default=False)
             except (OSError, ValueError, TimeoutError) as error:
                 if isinstance(error, ValueError) or time.monotonic() > end:
@@ -153,6 +162,7 @@ class Cluster:
                     f"no worker at the scheduler {self.address}; start some (dask worker "
                     f"{self.address}); the same command goes on where this one stopped"
                 )
+        # With no worker yet a few chunks are asked for all the same: they wait at the scheduler.
         return AHEAD * max(self._threads, 1)
 
 

@@ -158,6 +158,8 @@ class FileThread:
     """Runner of ``Lane.FILES``: does everything that it was given, in order, saves above all."""
 
     def __init__(self) -> None:
+        # One thread and not more: a save must come before the reading of the same image that was
+        # asked for after it, and a store is used by one thread at a time.
         self._pool = ThreadPoolExecutor(1, "usgseg-files")
 
     def submit(self, job: Job, answer: Callable[[Outcome], None]) -> None:
@@ -234,6 +236,7 @@ def load_image(store: LabelStore, record: ImageRecord) -> Loaded:
     try:
         labels = store.read_labels(record)
     except FileError as error:
+        # A damaged label file must not keep the image from being opened.
         warning = f"{error} (it is kept as a backup when you save this image)"
     if labels is None:
         labels = np.zeros(pixels.shape[:2], np.uint8)
@@ -265,6 +268,7 @@ def reduced(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
     """
     copies: list[NDArray[np.uint8]] = []
     while pixels.shape[0] * pixels.shape[1] > SHOWN_AT_ONCE:
+        # Each from the one before: all of them together cost a sixteenth more than the first alone.
         pixels = np.asarray(Image.fromarray(pixels).reduce(REDUCED_BY))
         copies.append(pixels)
     return tuple(copies)
@@ -343,6 +347,7 @@ def summary_of(class_map: LabelMap, proposal: ImageProposal) -> Summary:
     size = tuple(max(1, round(length / shrink)) for length in class_map.shape)
     places = np.ix_(
         *(
+            # Picked pixels and no mean: values are numbers of classes.
             np.linspace(0, length - 1, wanted).round().astype(int)
             for length, wanted in zip(class_map.shape, size, strict=True)
         )

@@ -122,6 +122,7 @@ def segment_prompt(
             where a lasso says all by itself.
     """
     network = models.segmenter(segmenter)
+    # Only the region that is pointed at is encoded; a phrase (below) needs them all.
     embedding = models.embedding(source, segmenter, field_of(source.fields, prompts))
     model_id = network.model_id
     notes: tuple[str, ...] = ()
@@ -131,6 +132,8 @@ def segment_prompt(
         except UsgsegError as error:  # a click works all the same
             notes = (str(error),)
         else:
+            # The class may be newer than the training. The model id names who made the mask, which
+            # the effort ledger and the retraining read.
             if learned.class_id in ppn.card.classes:
                 network = ppn.for_class(learned.class_id)
                 model_id = f"{learned.name}@{model_id}"

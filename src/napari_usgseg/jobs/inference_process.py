@@ -62,6 +62,8 @@ class InferenceProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count(1)
         self._owed: dict[int, _Owed] = {}
+        # Guards _owed and _sent, which the session's thread, the sender and one receiver for each
+        # process change. Outcomes are given outside of it, for a callback may submit the next job.
         self._guard = threading.Lock()
         self._sent: LRUCache[str, None] = LRUCache(KEPT_IMAGES)
         self._closing = False
@@ -112,6 +114,7 @@ class InferenceProcess:
         while (item := self._queue.get())[0] != "end":
             wish, number = item
             try:
+                # A cancel never starts a process: what it would cancel died with the former one.
                 process = self._process if wish == "cancel" else self._alive()
             except OSError as error:
                 text = f"The worker process cannot be started ({error}); try again."
@@ -136,6 +139,7 @@ class InferenceProcess:
         if running is not None and running.poll() is None:
             return running
         with self._guard:
+            # A new process knows no pixels.
             self._sent.clear()
         process = start(MODULE)
         self._process = process
@@ -152,6 +156,8 @@ class InferenceProcess:
                 self._owed.pop(number, None)
                 return None
             owed.process, job = process, owed.job
+            # Here and not in submit: what the process knows depends on what was sent before, in the
+            # order of this queue.
             args = tuple(self._without_known_pixels(value) for value in job.args)
         assert callable(job.function)
         return number, job.function, args, job.lane, job.scope is Scope.PROPOSAL
@@ -161,6 +167,8 @@ class InferenceProcess:
         if not isinstance(value, ImageSource):
             return value
         known = value.key in self._sent
+        # Mirrors the process's own LRU cache of images, which is as large. It is a guess: lanes
+        # there use images in another order. A wrong one is mended by MISSING.
         self._sent[value.key] = None
         return replace(value, pixels=None) if known else value
 
@@ -172,6 +180,7 @@ class InferenceProcess:
                 self._answer(*receive(stream))
         code = process.wait()
         stream.close()
+        # At closing the end of the process is no fault to be told.
         if not self._closing:
             self._fail_all(
                 process,
@@ -202,6 +211,8 @@ class InferenceProcess:
     def _fail_all(self, process: subprocess.Popen[bytes], text: str) -> None:
         """Answer what a process owed; what another one owes by now is not touched."""
         with self._guard:
+            # The sender may have begun a new process before the receiver of the old one has noticed
+            # its end.
             numbers = [number for number, owed in self._owed.items() if owed.process is process]
         for number in numbers:
             self._answer(number, Outcome(error=text))
@@ -231,6 +242,8 @@ class LaneThread(threading.Thread):
         """Queue a task."""
         with self._changed:
             self._waiting.append(task)
+            # What a person waits for is urgent (False sorts first), else by number, which is the
+            # order of asking.
             self._waiting.sort(key=lambda task: (not task[4], task[0]))
             self._changed.notify()
 
@@ -241,6 +254,8 @@ class LaneThread(threading.Thread):
             found = [task for task in self._waiting if task[0] == number]
             for task in found:
                 self._waiting.remove(task)
+        # DROPPED, so that the program's end does not owe it for ever. Outside of the lock: sending
+        # may block on a full pipe.
         for _ in found:
             self._answer(number, DROPPED)
 
@@ -248,6 +263,8 @@ class LaneThread(threading.Thread):
         """Do tasks for ever."""
         if self._lane in IN_THE_BACKGROUND and sys.platform == "linux":  # threads have priorities
             with contextlib.suppress(OSError):
+                # Linux alone takes a thread's id here, and threads that torch starts from this one
+                # inherit the priority; elsewhere it would be the whole process's, clicks and all.
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), MODEST)
         while True:
             with self._changed:
@@ -272,6 +289,7 @@ def serve(tasks: BinaryIO, answers: BinaryIO, models: LoadedModels) -> None:
     """Do tasks until their stream ends."""
     lock = threading.Lock()
 
+    # Several lanes share one pipe; a message must be in it whole.
     def answer(number: int, word: Any) -> None:
         with lock:
             send(answers, (number, word))
@@ -289,6 +307,8 @@ def serve(tasks: BinaryIO, answers: BinaryIO, models: LoadedModels) -> None:
             return
         if isinstance(message, int):
             for lane in lanes.values():
+                # The message does not say in which lane the job is; the others do not know the
+                # number.
                 lane.cancel(message)
         else:
             lanes[message[3]].put(message)

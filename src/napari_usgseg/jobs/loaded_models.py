@@ -113,6 +113,8 @@ def pausing(wait: Callable[[], None]) -> Iterator[None]:
         if threading.get_ident() == thread:
             wait()
 
+    # The hook is global to the process, hence the comparison of threads: a click in its own lane
+    # must not wait for itself.
     hook = register_module_forward_pre_hook(before)
     try:
         yield
@@ -128,6 +130,8 @@ def _keeping(
     count: int, make: Callable[P, T], key: Callable[..., Hashable] = hashkey
 ) -> Callable[P, T]:
     """A function whose newest values are kept; two threads that ask for one get the same one."""
+    # A condition and not a lock: with a lock cachetools computes outside of it, and two lanes would
+    # load the same model twice.
     return cached(LRUCache(count), key, condition=threading.Condition())(make)
 
 
@@ -201,10 +205,13 @@ class LoadedModels:
             except MissingImageError:
                 missing = True
 
+        # A background job must not hold up the gate at which it waits itself.
         with contextlib.nullcontext() if self._job.gives_way else self._gate.urgent():
             outcome = outcome_of(
                 work, "try another model", "not enough memory; choose a smaller model"
             )
+        # MissingImageError is part of the protocol and no fault: it must pass by outcome_of, which
+        # would make it a sentence.
         if missing:
             raise MissingImageError
         return outcome
@@ -265,9 +272,13 @@ class LoadedModels:
         if source.pixels is not None:
             self.pixels(source)
         if self._job.gives_way:
+            # Before the model is loaded, too: loading takes the processor from a click as encoding
+            # does.
             self._gate.give_way(source.key)
             return self._embedding(self.segmenter(segmenter_name), source, field)
         segmenter = self.segmenter(segmenter_name)
+        # The click may find that a prefetch is encoding this very image. _embedding then waits for
+        # it, and it must not wait for the click.
         with self._gate.needing(source.key):
             return self._embedding(segmenter, source, field)
 
@@ -293,6 +304,8 @@ class LoadedModels:
 
         def wait() -> None:
             nonlocal patient
+            # Once patience has run out this encoding does not stand still again, else a person who
+            # clicks without a pause would never get the next image.
             patient = patient and self._gate.give_way(key)
 
         return pausing(wait)

@@ -75,6 +75,8 @@ def outcome_of(work: Callable[[], Any], remedy: str, memory: str, disk: str = ""
     """
     try:
         return Outcome(work())
+    # Cancelled is a BaseException, so the last clause would let it through and end the lane's
+    # thread.
     except (UsgsegError, Cancelled) as error:
         return Outcome(error=str(error))
     except MemoryError:
@@ -140,6 +142,7 @@ class Job:
         if not isinstance(word, Outcome):
             if self.told is not None and self.is_awaited:
                 self.told(word)
+        # Dropped meanwhile: its key was asked for again, its image left, or the person cancelled.
         elif self._jobs.awaited.pop(self.number, None) is None:
             if self.late is not None and not word.error:
                 self.late(word.result)

@@ -21,6 +21,8 @@ LENGTH = struct.Struct("<Q")
 def send(stream: BinaryIO, message: Any) -> None:
     """Write one message to a pipe: how many parts, how long each is, the pickle, its arrays."""
     arrays: list[pickle.PickleBuffer] = []
+    # Out-of-band buffers (PEP 574): arrays are written from where they are instead of being copied
+    # into the pickle, for which Python's lock would be held and the window stand still.
     body = pickle.dumps(message, protocol=5, buffer_callback=arrays.append)
     parts = [memoryview(body), *(array.raw() for array in arrays)]
     lengths = [len(parts), *(part.nbytes for part in parts)]
@@ -39,11 +41,14 @@ def receive(stream: BinaryIO) -> Any:
     (count,) = LENGTH.unpack(_read(stream, LENGTH.size))
     lengths = [LENGTH.unpack(_read(stream, LENGTH.size))[0] for _ in range(count)]
     body, *arrays = (_read(stream, length) for length in lengths)
+    # A pickle runs code. These pipes lead to a child that this program started, and nowhere else;
+    # files and networks are never read like this.
     return pickle.loads(body, buffers=arrays)
 
 
 def _read(stream: BinaryIO, length: int) -> bytearray:
     """So many bytes, writable, for an array keeps them."""
+    # A bytearray and no bytes: numpy's arrays over bytes are read-only.
     data = bytearray(length)
     view = memoryview(data)
     while len(view):
@@ -72,6 +77,7 @@ def start(
         OSError: the process cannot be started.
     """
     root = str(Path(__file__).resolve().parents[2])
+    # So that the child imports this very package, also where it is run from a source folder.
     paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH", ""))))
     return subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
@@ -84,6 +90,7 @@ def start(
 
 def own_streams() -> tuple[BinaryIO, BinaryIO]:
     """A process's own ends; whatever a library prints goes to standard error from now on."""
+    # A library that prints, from C too, would otherwise write into the middle of a message.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     sys.stdout = sys.stderr
