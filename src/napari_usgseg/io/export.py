@@ -186,7 +186,9 @@ def export_images(
         write_text(folder, DATA_CARD, data_card(about, format, counts, made))
         chosen.write_card(folder, about, list(entries.values()))
         folder.remove_others()
-    return ExportReport(folder.root, tuple(entries), tuple(failures))
+    told = FORMATS[format].told
+    notes = (told,) if told and any(record.frame is not None for record in records) else ()
+    return ExportReport(folder.root, tuple(entries), tuple(failures), notes=notes)
 
 
 EIGHT = np.ones((3, 3), bool)

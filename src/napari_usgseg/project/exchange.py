@@ -149,7 +149,7 @@ def export_store(
     return replace(
         report,
         ungrouped=tuple(grouped.missing(report.exported)),
-        notes=(*notes, *texts.notes()),
+        notes=(*notes, *report.notes, *texts.notes()),
     )
 
 

@@ -30,12 +30,14 @@ class ExportFormat:
         card: path below the folder of the file that lists all images. It is removed first and
             written last, so that an export that was cut off is none.
         loses: what does not come back from it, as a sentence; "" where all does.
+        told: what a person must know of each export, as a sentence.
     """
 
     module: str
     summary: str
     card: str
     loses: str = ""
+    told: str = ""
 
 
 ONE_REGION = "objects of a class are one region"
@@ -125,6 +127,15 @@ FORMATS: Mapping[str, ExportFormat] = {
         "without a word of the patient; a frame of a loop is an image",
         "segmentations.json",
         "a loop, whose frames become images; of a class's name what is longer than 64 bytes",
+    ),
+    "dicom-seg-loops": ExportFormat(
+        "dicom_seg:LOOPS",
+        "the same with one multi-frame image and one segmentation for the labelled frames of a "
+        "loop, in a frame of reference that is made up",
+        "segmentations.json",
+        "of a class's name what is longer than 64 bytes",
+        "Loops have a frame of reference now that no scanner measured: their frames lie 1 mm apart "
+        "in it, which means nothing.",
     ),
 }
 """Name -> format; the first is what is taken where none is named."""

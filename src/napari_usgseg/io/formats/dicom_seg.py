@@ -1,13 +1,15 @@
-"""Format "dicom-seg": DICOM segmentations, each beside the ultrasound image that it is of.
+"""Formats "dicom-seg" and "dicom-seg-loops": DICOM segmentations beside their ultrasound images.
 
     images/<id>.dcm          Ultrasound Image Storage, 8 bits, not compressed
     segmentations/<id>.dcm   Segmentation Storage, binary: a segment a class, or an object
     segmentations.json       the images, with groups and sides, and the classes
 
 Both are made anew of the pixels: of what the person's own file says of a patient nothing is in
-them, and they refer to one another only. The patient's number is a pseudonym of the group. A frame
-of a loop is an image of its own, of its file's series, for a segmentation of several frames needs a
-frame of reference in the room, which ultrasound has none of, and a made-up one would be a lie.
+them, and they refer to one another only. The patient's number is a pseudonym of the group. In
+"dicom-seg" a frame of a loop is an image of its own, of its file's series, for a segmentation of
+several frames needs a frame of reference in the room, which ultrasound has none of. In
+"dicom-seg-loops" one is made up: the labelled frames of a loop are one multi-frame image and one
+segmentation, whose planes lie one above the other, ``STEP`` apart, and who exports is told.
 
 A segment's type has the class's number and name (coding scheme 99USGSEG). What comes in refers to
 an image by its SOP instance UID, and to a frame by its number; geometry is not looked at.
@@ -17,9 +19,11 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from copy import copy, deepcopy
 from dataclasses import dataclass
 from importlib.metadata import version
 from io import BytesIO
@@ -27,11 +31,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...core.errors import DatasetError, FileError, ImageReadError
 from ...core.types import BoolArray, LabelClass
 from ..labels import MAX_LABEL, class_of, default_color, instance_of, rgb_of, values_in
-from ..names import hidden_or_appledouble
+from ..names import hidden_or_appledouble, numbered_name, safe_file_name
 from ..outputs import OutputFolder
 from ..reading.dicom import header_of
 from ..reading.files import image_stem, is_dicom, open_frames, plain_stem
@@ -47,6 +52,7 @@ from .objects import (
     malformed,
     names_of,
     pack,
+    read_json,
     unpacked,
     unreadable,
     write_json,
@@ -91,10 +97,15 @@ def write_card(folder: OutputFolder, about: ExportAbout, entries: Sequence[Entry
     """Write the segmentations, and ``segmentations.json``."""
     listed = []
     for entry in entries:
-        segmentation = _segmentation(folder, about, entry)
+        labels = unpacked(entry)[None]
+        segmentation = _segmentation(folder, about, entry, entry["image"], labels)
         if segmentation is not None:
             _write(folder, f"segmentations/{entry['file']}.dcm", segmentation)
-        listed.append({k: v for k, v in entry.items() if k not in ("image", "labels")})
+        listed.append({k: v for k, v in entry.items() if k not in _HELD})
+    _write_list(folder, about, listed)
+
+
+def _write_list(folder: OutputFolder, about: ExportAbout, listed: Sequence[Entry]) -> None:
     card = {
         "name": about.name,
         "organ": about.organ,
@@ -170,23 +181,150 @@ def _region(spacing_mm: tuple[float, float], size_hw: Sequence[int]) -> Any:
     return region
 
 
-def _segmentation(folder: OutputFolder, about: ExportAbout, entry: Entry) -> Any:
-    """The segmentation of an image; None where there is no class to speak of."""
+class _Loops:
+    """The format with the labelled frames of a loop in one image and one segmentation."""
+
+    def write_image(self, folder: OutputFolder, item: ExportImage) -> Entry:
+        """Write a still; keep a frame, packed, until all of its loop are there."""
+        if item.frame is None:
+            return write_image(folder, item)
+        labels = item.labels if item.codes is None else item.codes
+        image = _image(folder, item)
+        pixels = zlib.compress(image.PixelData, 1)
+        del image.PixelData
+        kept = {"image": image, "pixels": pixels, "labels": pack(labels), "frame": item.frame}
+        return image_entry(item) | {"patient": str(image.PatientID)} | kept
+
+    def write_card(
+        self, folder: OutputFolder, about: ExportAbout, entries: Sequence[Entry]
+    ) -> None:
+        """Write the loops, all segmentations, and ``segmentations.json``."""
+        loops: dict[tuple[Any, ...], list[Entry]] = defaultdict(list)
+        for entry in entries:
+            base = entry["id"].rpartition("_")[0] if "frame" in entry else entry["id"]
+            loops[base, "frame" in entry, entry["height"], entry["width"]].append(entry)
+        used: set[str] = set()
+        listed = []
+        for (base, is_loop, *_), frames in loops.items():
+            name = numbered_name(safe_file_name(base), used)
+            labels = np.stack([unpacked(entry) for entry in frames])
+            if is_loop:
+                image = _loop(folder, frames)
+                _write(folder, f"images/{name}.dcm", image)
+                segmentation = _segmentation(folder, about, frames[0], _placed(image), labels)
+            else:
+                name = frames[0]["file"]
+                segmentation = _segmentation(folder, about, frames[0], frames[0]["image"], labels)
+            if segmentation is not None:
+                _write(folder, f"segmentations/{name}.dcm", segmentation)
+            for index, entry in enumerate(frames):
+                kept = {k: v for k, v in entry.items() if k not in _HELD}
+                listed.append(kept | ({"loop": name, "place": index} if is_loop else {}))
+        _write_list(folder, about, listed)
+
+    def recognises(self, path: Path) -> bool:
+        """As "dicom-seg"."""
+        return recognises(path)
+
+    def read(self, path: Path) -> LabelSet:
+        """As "dicom-seg"."""
+        return read(path)
+
+
+LOOPS = _Loops()
+STEP = 1.0
+"""Millimetres between two frames of a loop in the room, which are made up."""
+_HELD = ("image", "pixels", "labels")
+
+
+def _loop(folder: OutputFolder, frames: Sequence[Entry]) -> Any:
+    """One multi-frame image of the frames of a loop, grey where all of them are."""
+    from pydicom.tag import Tag
+    from pydicom.uid import UltrasoundMultiFrameImageStorage
+
+    image = deepcopy(frames[0]["image"])
+    grey = all(entry["image"].SamplesPerPixel == 1 for entry in frames)
+    shape = frames[0]["height"], frames[0]["width"]
+    data = b"".join(_stored(entry, shape, grey) for entry in frames)
+    if not grey:
+        image.SamplesPerPixel, image.PhotometricInterpretation = 3, "RGB"
+        image.PlanarConfiguration = 0
+    image.SOPClassUID = UltrasoundMultiFrameImageStorage
+    content = hashlib.blake2b(data).hexdigest()
+    image.SOPInstanceUID = _uid(folder, "loop", frames[0]["id"], content)
+    image.FrameOfReferenceUID = _uid(folder, "room", frames[0]["id"])
+    image.PositionReferenceIndicator, image.InstanceNumber = "", 1
+    image.NumberOfFrames = len(frames)
+    image.PageNumberVector = [entry["frame"] + 1 for entry in frames]
+    image.FrameIncrementPointer = Tag("PageNumberVector")
+    image.PixelData = data + b"\0" * (len(data) % 2)
+    return image
+
+
+def _stored(entry: Entry, size_hw: tuple[int, int], grey: bool) -> bytes:
+    data = zlib.decompress(entry["pixels"])
+    count = size_hw[0] * size_hw[1]
+    if grey or entry["image"].SamplesPerPixel == 3:
+        return data[: count * (1 if grey else 3)]
+    return np.repeat(np.frombuffer(data, np.uint8, count), 3).tobytes()
+
+
+def _placed(image: Any) -> Any:
+    """A loop with places in the room, as highdicom wants them of several frames."""
+    from pydicom.dataset import Dataset
+
+    def item(**values: Any) -> Any:
+        made = Dataset()
+        for name, value in values.items():
+            setattr(made, name, value)
+        return made
+
+    regions = image.get("SequenceOfUltrasoundRegions")
+    spacing = [1.0, 1.0]
+    if regions:
+        spacing = [10 * regions[0].PhysicalDeltaY, 10 * regions[0].PhysicalDeltaX]
+    placed = copy(image)
+    placed.SharedFunctionalGroupsSequence = [
+        item(
+            PlaneOrientationSequence=[item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
+            PixelMeasuresSequence=[
+                item(PixelSpacing=[f"{v:.10g}" for v in spacing], SliceThickness=STEP)
+            ],
+        )
+    ]
+    placed.PerFrameFunctionalGroupsSequence = [
+        item(PlanePositionSequence=[item(ImagePositionPatient=[0, 0, STEP * index])])
+        for index in range(image.NumberOfFrames)
+    ]
+    return placed
+
+
+def _segmentation(
+    folder: OutputFolder, about: ExportAbout, entry: Entry, image: Any, labels: NDArray[Any]
+) -> Any:
+    """The segmentation of an image, or of a loop; None where there is no class to speak of.
+
+    Args:
+        folder: of the export.
+        about: the export.
+        entry: of the image, or of a loop's first.
+        image: what the segmentation is of.
+        labels: (N, H, W), one for each frame.
+    """
     from highdicom.seg import Segmentation, SegmentationTypeValues
 
-    image, labels = entry["image"], unpacked(entry)
     told_apart = about.labelling == "instance" and labels.any()
     values = values_in(labels) if told_apart else sorted(about.labels)
     if not values:
         return None
     table = np.zeros(max(values) + 1, np.uint16)
     table[values] = np.arange(1, len(values) + 1)
-    content = hashlib.blake2b(entry["labels"]).hexdigest()
+    content = hashlib.blake2b(labels.tobytes()).hexdigest()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of names of one part
         made = Segmentation(
             [image],
-            table[labels][None],
+            table[labels],
             SegmentationTypeValues.BINARY,
             _segments(folder, about, entry, values),
             series_instance_uid=_uid(
@@ -298,6 +436,7 @@ def read(path: Path) -> LabelSet:
     classes: dict[str, LabelClass] = {}
     parts: dict[Meant, list[Part]] = defaultdict(list)
     told_apart = False
+    ours = _places(path)
     for file, header in segmentations:
         try:
             segments = _read_segments(file, header, classes)
@@ -308,17 +447,27 @@ def read(path: Path) -> LabelSet:
             continue
         tracked = any("TrackingUID" in item for item in header.SegmentSequence)
         told_apart |= tracked or len(set(segments.values())) < len(segments)
-    images = [
-        LabelledImage(
-            of[0].file,
-            _names(of[0].file, beside.get(instance)),
-            _reader(of),
-            frame,
-            instance=instance,
-        )
-        for (instance, frame), of in parts.items()
-    ]
+    images = []
+    for (instance, frame), of in parts.items():
+        names = _names(of[0].file, beside.get(instance))
+        own = ours.get((plain_stem(of[0].file), frame or 0))
+        if own is not None:
+            names, frame = (own[0], *names), own[1]
+        images.append(LabelledImage(of[0].file, names, _reader(of), frame, instance=instance))
     return LabelSet([*images, *broken], list(classes.values()), told_apart)
+
+
+def _places(path: Path) -> dict[tuple[str, int], tuple[str, int]]:
+    """Loop of an export and place in it -> id of the image, and which frame of its file it is."""
+    card = next((at / CARD for at in (path, *path.parents[:2]) if (at / CARD).is_file()), None)
+    if card is None:
+        return {}
+    with malformed(card, "lists images that are none"):
+        return {
+            (str(entry["loop"]), int(entry["place"])): (str(entry["id"]), int(entry["frame"]))
+            for entry in read_json(card).get("images", ())
+            if "loop" in entry
+        }
 
 
 def _names(segmentation: Path, image: Path | None) -> tuple[str, ...]:
