@@ -68,12 +68,14 @@ def test_every_model_of_the_documentation_is_listed_with_its_licence():
         ("nano", "detector"),
         ("nano-dino", "detector"),
         *((f"sam2.1-hiera-{s}", "segmenter") for s in ("tiny", "small", "base-plus", "large")),
+        ("medsam2", "segmenter"),
         ("edgetam", "segmenter"),
         ("mobile-sam", "segmenter"),
         *((f"sam-vit-{size}", "segmenter") for size in ("base", "large", "huge")),
         ("medsam-vit-base", "segmenter"),
         ("grounding-dino-tiny", "detector"),
         ("grounding-dino-base", "detector"),
+        ("mm-grounding-dino-tiny", "detector"),
     ]
     assert all(info.licence for info in list_models())
 

@@ -13,6 +13,7 @@ from sam2.sam2_image_predictor import SAM2ImagePredictor
 
 from napari_usgseg.core.errors import CheckpointError, ModelNotFoundError
 from napari_usgseg.core.types import Prompts
+from napari_usgseg.models.registry import load_segmenter
 from napari_usgseg.models.sam.sam2 import (
     SAM2_VARIANTS,
     Sam2Net,
@@ -190,3 +191,15 @@ def test_a_checkpoint_of_sam_2_0_is_told_apart(official, tmp_path):
     torch.save({"model": state}, path)
     with pytest.raises(CheckpointError, match=r"SAM 2\.0"):
         load_sam2_checkpoint(path)
+
+
+def test_medsam2s_file_is_seen_at_the_half_of_sam_2s_side(checkpoint, image, tmp_path):
+    path = tmp_path / "MedSAM2_latest.pt"
+    path.hardlink_to(checkpoint)
+    medical = load_segmenter(path)
+    assert medical.model_id.startswith("medsam2-")
+    assert medical.net.image_size == 512
+    found = medical.predict(
+        medical.embed(image), Prompts(box=np.array([20, 20, 90, 80], np.float32))
+    )
+    assert found.masks.shape[1:] == image.shape[:2]

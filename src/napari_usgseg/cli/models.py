@@ -32,7 +32,7 @@ def list_all(
 
     Without a folder: those of the current folder, of the folders in it and of its project.
     """
-    from ..models.registry import list_models
+    from ..models.registry import PUBLISHED_ADAPTERS, list_models
 
     rows = [("name", "does", "from", "here", "MB", "licence")]
     for info in list_models():
@@ -40,6 +40,8 @@ def list_all(
         here = "yes" if info.present else "no"
         rows.append((info.name, info.kind, info.repo or info.source, here, size, info.licence))
     print_table(rows)
+    for adapter, base in PUBLISHED_ADAPTERS.items():
+        typer.echo(f"adapter on the hub, of {base}: {adapter} (usgseg models import-lora)")
     near = [] if folders else _near_adapters()
     if folders or near:
         typer.echo("")

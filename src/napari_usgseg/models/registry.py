@@ -25,6 +25,7 @@ from .lora.card import ADAPTER_CONFIG, base_of, is_adapter
 if TYPE_CHECKING:
     from .grounding.grounding_dino import GroundingDino
     from .grounding.nano_detector import NanoDetector
+    from .grounding.sam3 import Sam3Detector
     from .interfaces import Detector, Segmenter
     from .sam.sam import SamSegmenter
 
@@ -226,6 +227,12 @@ _SAM1 = [
     )
 ]
 
+# MedSAM2 (arXiv 2504.03600): SAM 2.1 tiny, tuned on medical images and loops at half the side.
+_MEDSAM2 = Model(
+    "medsam2", "segmenter", "MedSAM2_latest.pt", "wanglab/MedSAM2", 156,
+    licence="see the repository: for research",
+)  # fmt: skip
+
 # EdgeTAM (arXiv 2501.07256): a light SAM 2, which remembers the frames of a loop too.
 _EDGETAM = Model("edgetam", "segmenter", WEIGHTS_FILE, "yonigozlan/EdgeTAM-hf", 56, (CONFIG_FILE,))
 
@@ -238,6 +245,10 @@ _DINO = [
           f"IDEA-Research/grounding-dino-{size}", megabytes, _DINO_FILES)
     for size, megabytes in (("tiny", 690), ("base", 940))
 ]  # fmt: skip
+_MM_DINO = Model(
+    "mm-grounding-dino-tiny", "detector", WEIGHTS_FILE,
+    "openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg_v3det", 690, _DINO_FILES,
+)  # fmt: skip
 
 # The same files run otherwise; offered where that can be.
 _OPENVINO = [replace(model, name=f"{model.name}{OPENVINO}") for model in _SAM2]
@@ -248,6 +259,7 @@ SEGMENTERS = {
         Model("nano", "segmenter", "nano-segmenter.safetensors", licence="see MODEL_CARD.md"),
         *_SAM2,
         *(_OPENVINO if find_spec("openvino") is not None else ()),
+        _MEDSAM2,
         _EDGETAM,
         _MOBILE_SAM,
         *_SAM1,
@@ -259,8 +271,16 @@ DETECTORS = {
         Model("nano", "detector", "nano-grounder", licence="see MODEL_CARD.md"),
         Model("nano-dino", "detector", "nano-dino", licence="see MODEL_CARD.md"),
         *_DINO,
+        _MM_DINO,
     )
 }
+
+
+PUBLISHED_ADAPTERS = {"hmrasa/grounding.dino.sam.4.us.v1": "grounding-dino-tiny"}
+"""LoRA adapters on the Hugging Face hub (GroundingDINO-US-SAM), and the detector of each.
+
+They are fetched by hand, and what their authors wrote is converted (``usgseg models import-lora``).
+"""
 
 
 def list_models() -> list[Model]:
@@ -351,11 +371,12 @@ def _load_segmenter(name: str | Path, device: str) -> SamSegmenter:
 
         return load_nano_segmenter(path, device)
     from .sam.mobile_sam import is_mobile_sam_file, load_mobile_sam
-    from .sam.sam2 import load_sam2_checkpoint
+    from .sam.sam2 import MEDSAM2_SIZE, SAM2_SIZE, load_sam2_checkpoint
 
     if model is _MOBILE_SAM or (model is None and is_mobile_sam_file(path)):
         return load_mobile_sam(path, device, model.name if model else None)
-    return load_sam2_checkpoint(path, device)
+    medical = model is _MEDSAM2 or (model is None and path.name.startswith("MedSAM2"))
+    return load_sam2_checkpoint(path, device, MEDSAM2_SIZE if medical else SAM2_SIZE)
 
 
 def load_detector(
@@ -364,8 +385,10 @@ def load_detector(
     """A detector by name, or from a folder.
 
     Args:
-        name: "nano", "nano-dino", "grounding-dino-tiny|base" (arXiv 2303.05499), a folder of either
-            kind, or the folder of a LoRA adapter, which brings the detector that it was trained on.
+        name: "nano", "nano-dino", "grounding-dino-tiny|base" (arXiv 2303.05499),
+            "mm-grounding-dino-tiny" (arXiv 2401.02361), a folder of one of these kinds or of a
+            SAM 3 (transformers' ``Sam3Model``; its weights are gated), or the folder of a LoRA
+            adapter, which brings the detector that it was trained on.
         adapter: folder of a LoRA adapter. It answers what it was taught; every other phrase is
             answered as without it (``grounding.routing``).
         device: "cpu", "cuda", "cuda:1", ..., or "auto" for a GPU where there is one; the "nano"
@@ -384,19 +407,36 @@ def load_detector(
         return base
     from .grounding.routing import with_routed_adapter
 
-    return with_routed_adapter(base, Path(adapter), embedded_detector())
+    return with_routed_adapter(_tunable(base), Path(adapter), embedded_detector())
 
 
-def _load_detector(name: str | Path, device: str) -> NanoDetector | GroundingDino:
+def _tunable(base: NanoDetector | GroundingDino | Sam3Detector) -> NanoDetector | GroundingDino:
+    """The detector, where adapters can be put on it.
+
+    Raises:
+        ModelError: it is a SAM 3.
+    """
+    from .grounding.sam3 import Sam3Detector
+
+    if isinstance(base, Sam3Detector):
+        raise ModelError(f"{base.model_id} takes no LoRA adapter: tune a Grounding DINO or nano")
+    return base
+
+
+def _load_detector(name: str | Path, device: str) -> NanoDetector | GroundingDino | Sam3Detector:
     """A detector without an adapter."""
     model, folder = _detector_folder(name)
     if is_adapter(folder):
         raise ModelError(f"{name} is a LoRA adapter itself: give one, or merge it first")
     if model is not None:  # a damaged config.json is said to be that
-        is_dino = model.name != "nano"
+        kind = "grounding-dino" if model.name != "nano" else ""
     else:
-        is_dino = checkpoints.model_type_of(folder) == "grounding-dino"
-    if is_dino:
+        kind = checkpoints.model_type_of(folder) or ""
+    if kind == "sam3":
+        from .grounding.sam3 import load_sam3
+
+        return load_sam3(folder, device)
+    if kind in ("grounding-dino", "mm-grounding-dino"):
         from .grounding.grounding_dino import load_grounding_dino
 
         return load_grounding_dino(folder, device, model.name if model else None)
@@ -405,7 +445,8 @@ def _load_detector(name: str | Path, device: str) -> NanoDetector | GroundingDin
     if not (folder / CARD_FILE).is_file():
         raise CheckpointError(
             f"{folder}: no detector here; expected {CARD_FILE} (the nano detector), the "
-            f"{CONFIG_FILE} of a Grounding DINO, or {ADAPTER_CONFIG} (a LoRA adapter)"
+            f"{CONFIG_FILE} of a Grounding DINO, an MM Grounding DINO or a SAM 3, or "
+            f"{ADAPTER_CONFIG} (a LoRA adapter)"
         )
     return load_nano_detector(folder)
 
@@ -445,7 +486,7 @@ def merge_to_folder(adapter: Path, out: Path, base: str | None = None) -> Path:
 
     check_model_folder(out)
     name = base or base_of(adapter)
-    tuned = _load_detector(name, "cpu").with_adapter(adapter)
+    tuned = _tunable(_load_detector(name, "cpu")).with_adapter(adapter)
     if isinstance(tuned, NanoDetector):
         save_nano_detector(tuned, out, half=False)
         _, folder = _detector_folder(name)

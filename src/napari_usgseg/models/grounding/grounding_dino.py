@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ...core.errors import PromptError
 from ...core.geometry import clip_box, nms
 from ...core.types import BoolArray, Detections, FloatArray, TextPrompt
-from ..checkpoints import WEIGHTS_FILE, read_pretrained, sha256_of
+from ..checkpoints import WEIGHTS_FILE, model_type_of, read_pretrained, sha256_of
 from ..lora.adapter import merged_copy
 from ..sam.sam import check_image
 from .phrases import PhraseSpan, phrase_scores, phrase_spans, wanted_phrases
@@ -28,6 +28,9 @@ from .phrases import PhraseSpan, phrase_scores, phrase_spans, wanted_phrases
 DEFAULT_BOX_THRESHOLD = 0.25
 DEFAULT_TEXT_THRESHOLD = 0.25
 """transformers' own defaults; a checkpoint's config may hold "box_threshold", "text_threshold"."""
+
+MM_GROUNDING_DINO = "mm-grounding-dino"
+"""The ``model_type`` of MMDetection's Grounding DINO: other weights, asked and answering alike."""
 
 NMS_IOU = 0.6
 """Of two boxes of one phrase that overlap more than this, the better one stays."""
@@ -149,7 +152,7 @@ def _select(
 def load_grounding_dino(
     folder: str | Path, device: str = "cpu", name: str | None = None
 ) -> GroundingDino:
-    """Grounding DINO from a folder in transformers' format.
+    """Grounding DINO, or MM Grounding DINO (arXiv 2401.02361), from a folder of transformers'.
 
     Args:
         folder: as ``save_pretrained`` writes it, with the processor's files.
@@ -160,11 +163,15 @@ def load_grounding_dino(
         ModelNotFoundError: there is no such folder.
         CheckpointError: files are missing, damaged, or of another model.
     """
-    from transformers import GroundingDinoForObjectDetection, GroundingDinoProcessor
+    from transformers import (
+        GroundingDinoForObjectDetection,
+        GroundingDinoProcessor,
+        MMGroundingDinoForObjectDetection,
+    )
 
     folder = Path(folder)
-    model, processor = read_pretrained(
-        folder, GroundingDinoForObjectDetection, GroundingDinoProcessor
-    )
+    multi = model_type_of(folder) == MM_GROUNDING_DINO
+    model_class = MMGroundingDinoForObjectDetection if multi else GroundingDinoForObjectDetection
+    model, processor = read_pretrained(folder, model_class, GroundingDinoProcessor)
     model_id = f"{name or folder.resolve().name}-{sha256_of(folder / WEIGHTS_FILE)[:8]}"
     return GroundingDino(model, processor, model_id, device)

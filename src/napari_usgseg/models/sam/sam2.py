@@ -23,6 +23,10 @@ DYNAMIC_MULTIMASK = {
 of three."""
 
 
+SAM2_SIZE, MEDSAM2_SIZE = 1024, 512
+"""Sides in pixels of the square that SAM 2.1 sees, and MedSAM2; no tensor tells them apart."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sam2Variant:
     """One size of SAM 2.1: the package's configuration, and what tells its checkpoint from others.
@@ -88,7 +92,7 @@ class Sam2Net(SamNet):
         return image_embed, list(levels[:-1])
 
 
-def build_sam2(variant: Sam2Variant, image_size: int = 1024) -> Any:
+def build_sam2(variant: Sam2Variant, image_size: int = SAM2_SIZE) -> Any:
     """A ``sam2`` SAM2Base with random weights, on the CPU, from the package's configuration.
 
     The YAML file is read and instantiated directly: `hydra.compose` would depend on whichever
@@ -109,10 +113,17 @@ def build_sam2(variant: Sam2Variant, image_size: int = 1024) -> Any:
     return instantiate(config.model, _recursive_=True)
 
 
-def load_sam2_checkpoint(path: str | Path, device: str = "cpu") -> SamSegmenter:
-    """SAM 2.1 from an official checkpoint file (a torch file with the key "model").
+def load_sam2_checkpoint(
+    path: str | Path, device: str = "cpu", image_size: int = SAM2_SIZE
+) -> SamSegmenter:
+    """SAM 2.1 from an official checkpoint file (a torch file with the key "model"), or MedSAM2.
 
     The size is read from the tensors. Only tensors are unpickled (``weights_only``).
+
+    Args:
+        path: the file.
+        device: "cpu", "cuda", ...
+        image_size: side in pixels of the square that it sees.
 
     Raises:
         ModelNotFoundError: there is no such file.
@@ -121,7 +132,7 @@ def load_sam2_checkpoint(path: str | Path, device: str = "cpu") -> SamSegmenter:
     path = Path(path)
     state = read_tensors(path, "model")
     variant = infer_variant(state, path)
-    sam = build_sam2(variant)
+    sam = build_sam2(variant, image_size)
     try:
         sam.load_state_dict(state, strict=True)
     except RuntimeError as error:
@@ -129,7 +140,8 @@ def load_sam2_checkpoint(path: str | Path, device: str = "cpu") -> SamSegmenter:
             f"{path}: looks like {variant.name} but its tensors do not fit: "
             f"{' '.join(str(error).split())[:300]}"
         ) from error
-    return SamSegmenter(Sam2Net(sam), f"{variant.name}-{sha256_of(path)[:8]}", device)
+    name = "medsam2" if image_size == MEDSAM2_SIZE else variant.name
+    return SamSegmenter(Sam2Net(sam), f"{name}-{sha256_of(path)[:8]}", device)
 
 
 def infer_variant(state: Mapping[str, Tensor], path: str | Path = "checkpoint") -> Sam2Variant:
