@@ -72,6 +72,8 @@ def pack_array(values: NDArray[Any]) -> tuple[str, bytes]:
         return packed("b", values.shape, np.packbits(values, axis=-1).tobytes())
     if values.dtype.kind == "f":
         half = np.clip(values, -GREATEST, GREATEST).astype("<f2")
+        # All low bytes first, then all high ones: sign and exponent hardly change from cell to
+        # cell, and zlib finds that only where they stand side by side.
         return packed("e", values.shape, half.reshape(-1).view(np.uint8).reshape(-1, 2).T.tobytes())
     if values.dtype == np.uint8:
         return packed("B", values.shape, values.tobytes())
@@ -94,6 +96,7 @@ def unpack(blob: bytes) -> Any:
         pairs = np.ascontiguousarray(np.frombuffer(raw, np.uint8).reshape(2, -1).T)
         return pairs.view("<f2").reshape(shape).astype(np.float32)
     if code == b"B":
+        # frombuffer's array is read-only; label maps are painted on.
         return np.frombuffer(raw, np.uint8).reshape(shape).copy()
     return np.frombuffer(raw, "<u2").reshape(shape).astype(np.uint16)
 
@@ -107,6 +110,8 @@ class Encoder:
 
     def __init__(self, keep: Callable[[str, bytes], object]) -> None:
         self._keep = keep
+        # By id and not by content: hashing and compressing each mask again at each click is what
+        # this saves. Arrays are never changed once they are in a record.
         self._names: LRUCache[int, tuple[NDArray[Any], str]] = LRUCache(KEPT_NAMES)
 
     def array(self, values: NDArray[Any]) -> str:

@@ -160,13 +160,22 @@ class Database:
 
     def _connect(self, target: str, uri: bool = False) -> sqlite3.Connection:
         return sqlite3.connect(
-            target, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False, uri=uri
+            # isolation_level=None: Python's sqlite3 would otherwise begin and commit by itself.
+            # check_same_thread=False: another thread than the one that works may close it, and
+            # waits for ``_busy``.
+            target,
+            timeout=WAIT_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            uri=uri,
         )
 
     def _prepare(self) -> None:
         # where a write-ahead log is impossible (some network disks) SQLite keeps its older journal
         try:
             self._connection.execute("PRAGMA journal_mode = WAL")
+            # FULL: with NORMAL, a write-ahead log may lose the last commits at a power cut,
+            # although they were answered as saved.
             self._connection.execute("PRAGMA synchronous = FULL")
             self._migrate()
         except sqlite3.Error:
@@ -182,6 +191,8 @@ class Database:
                 return connection
         connection.close()
         self._copy = tempfile.TemporaryDirectory(prefix="usgseg-")
+        # The log is copied along: the newest events are only there until SQLite moves them into the
+        # file.
         for suffix in ("", "-wal"):
             source = path.with_name(path.name + suffix)
             if source.is_file():
@@ -239,6 +250,8 @@ class Database:
         """All of what is inside, or nothing; another thread that closes the file waits for it."""
         with self._busy:
             with self._errors():
+                # IMMEDIATE takes the lock for writing at once. A plain BEGIN that reads first
+                # cannot be upgraded while another writes, and fails without waiting.
                 self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -264,6 +277,7 @@ class Database:
 
     def keep_blob(self, name: str, data: bytes) -> None:
         """Keep a blob by the SHA-256 of its content, once."""
+        # The name is the hash of the content, so the one that is there is the same.
         self.execute("INSERT OR IGNORE INTO blob VALUES (?, ?)", (name, data))
 
     @property

@@ -164,6 +164,7 @@ class EventLog:
         """
         row = self.image(image_id)
         seq, labels = self._maps.get(image_id, (-1, None))
+        # The number of the event that changed it last is the version of a map that was kept.
         if seq != row.label_seq:
             labels = self.from_file(row)
             if labels is None:
@@ -186,6 +187,8 @@ class EventLog:
             if kind == EventKind.EDIT:
                 edits[serial] = body
             elif kind in (EventKind.UNDO, EventKind.REDO):
+                # An undo has no patch of its own; it takes the one of the edit that it names, the
+                # other way round.
                 body = edits.get(step, body)
             labels = self._with_patch(labels, body, kind == EventKind.UNDO)
         return labels
@@ -383,6 +386,7 @@ class EventLog:
             with self.database.transaction():
                 yield changed
             changed += self._changed
+            # Only after the commit: a rolled back transaction must leave no map that never was.
             self._maps.update((key, kept) for key, kept in self._changed.items() if key)
         except BaseException:
             self._encoder = Encoder(self.database.keep_blob)  # its blobs were not kept
@@ -397,6 +401,8 @@ class EventLog:
             What ``transaction`` gives.
         """
         last = self.serial
+        # Serials only grow, so one comparison tells what is there: a batch that was sent twice is
+        # kept once.
         new = [event for event in events if event.serial > last]
         if not new:
             return []
@@ -423,6 +429,9 @@ class EventLog:
             body["draft"] = self._encoder.proposal(event.proposal)
             body["proposed"] = event.proposal.has_masks
         if event.kind is EventKind.ANSWER and event.step is not None:
+            # Names the document that the answer belongs to. If the person has pointed again
+            # meanwhile, the image shows another document by then, and the answer is kept in the
+            # history but not shown.
             body["pending"] = self._edit(event.step)[2]["draft"][1]
         self._insert(event.kind, image_id, body, event.serial, event.step, event.at)
 
@@ -483,6 +492,7 @@ class EventLog:
         match kind:
             case EventKind.EDIT:
                 if event.step is None:  # a part is no step of its own
+                    # A new edit ends the redo list. What was undone stays in the log as events.
                     self._mark("gone", "status = 'undone'")
                     self.database.execute(
                         "INSERT INTO step VALUES (?, ?, ?, ?, 'done')",
@@ -528,6 +538,8 @@ class EventLog:
         if image_id in self._changed:
             labels = self._changed[image_id][1]
         else:
+            # The event itself is in its table already (its seq was needed), so replaying must stop
+            # ahead of it.
             labels = self.labels(image_id, before=seq)
         after = self._with_patch(labels, body, side == 0)
         self._changed[image_id] = seq, after
@@ -537,6 +549,7 @@ class EventLog:
     def _set(self, image_id: str, **values: object) -> None:
         changes = ", ".join(f"{name} = excluded.{name}" for name in values)
         self.database.execute(
+            # The names of the columns are this module's own, never a person's; values are bound.
             f"INSERT INTO image_state (annotator, image_id, {', '.join(values)}) "
             f"VALUES (?, ?{', ?' * len(values)}) ON CONFLICT DO UPDATE SET {changes}",
             (self.annotator, image_id, *values.values()),

@@ -387,6 +387,7 @@ class _Import:
         """Number in the file -> number here; classes that are not here by name are added."""
         before = self._store.table()
         classes = list(before.classes) if before is not None else []
+        # Classes are matched by name: numbers mean other things in other programs.
         by_name = {item.name.casefold(): item.class_id for item in classes}
         used = {item.class_id for item in classes}
         last = max([*used, before.last if before is not None else 0], default=0)
@@ -394,6 +395,8 @@ class _Import:
         for item in self._labels.classes:
             known = by_name.get(item.name.casefold())
             if known is None:
+                # A number that a class which is gone has had is not given again
+                # (``ClassTable.last``).
                 known = item.class_id if item.class_id > last or not used else last + 1
                 if known in used or not 1 <= known <= MAX_LABEL:
                     known = max([*used, last]) + 1
@@ -490,6 +493,7 @@ class _Import:
         self, image: LabelledImage, record: ImageRecord, numbers: dict[int, int]
     ) -> list[ProposedObject]:
         volume = record.path.name.lower().endswith((".nii", ".nii.gz"))
+        # Slices of a volume are shown as viewers show them, turned from how its file stores them.
         read = image.turned if volume and image.turned is not None else image.read
         found = list(read(record.size_hw))
         strange = sorted({item.class_id for item in found} - numbers.keys())
@@ -499,6 +503,8 @@ class _Import:
             )
         told = len({item.class_id for item in found}) < len(found)
         if self._labels.told_apart and told and self._labelling == "semantic":
+            # Objects that the file tells apart would melt into one region; where nothing is
+            # labelled yet the project can still become one of instances.
             if self._is_unlabelled and self._fits_instances(numbers):
                 self._choose("instance")
             else:
@@ -506,6 +512,7 @@ class _Import:
         if self._labelling == "instance" and not self._labels.told_apart:
             found = [each for item in found for each in _parted(item)]
             check_count(image.path, len(found), record.size_hw)
+        # An encoding for each field of view that a box is in, and not for each box.
         embed = cache(partial(self._embed, record))
         made = [self._proposed(record, item, numbers[item.class_id], embed) for item in found]
         kept = [item for item in made if item is not None and item.has_mask]
@@ -564,6 +571,7 @@ class _Import:
     @staticmethod
     def _overlap(objects: Sequence[ProposedObject]) -> bool:
         masks = [item.proposal.mask for item in objects if item.proposal is not None]
+        # More pixels in all than in the union: so some are in two.
         total = sum(int(np.count_nonzero(mask)) for mask in masks)
         return bool(masks) and total > int(np.count_nonzero(np.any(masks, axis=0)))
 

@@ -62,6 +62,8 @@ class LabelFiles:
         with os.scandir(self.folder) as entries:
             for entry in entries:
                 stem, suffix = os.path.splitext(entry.name)
+                # A leading dot is a file half written (``io.atomic``), or one of macOS's
+                # companions.
                 if suffix == ".png" and not stem.startswith(".") and entry.is_file():
                     status = entry.stat()
                     found[stem] = (status.st_size, status.st_mtime_ns)
@@ -90,6 +92,7 @@ class LabelFiles:
         path = self.path(record.image_id)
         mask = read_mask_file(path)
         values = np.unique(mask.values)
+        # In an instance map a value is class x STEP + number.
         known = {*classes, *(int(v) for v in values if v >= STEP and v // STEP in classes)}
         try:
             labels = as_labels(path, mask, sorted(known))
@@ -139,6 +142,8 @@ class LabelFiles:
             LabelWriteError: it cannot be read or copied.
         """
         path = self.path(image_id)
+        # Microseconds, and write_atomically refuses a name that is taken: no backup replaces
+        # another.
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
         backup = self.folder / "backup" / f"{path.stem}.{stamp}.png"
         try:
@@ -196,16 +201,22 @@ class Projection:
         if not log.database.writable:
             return []
         on_disk = self.files.fingerprints()
+        # Ahead of the foreign files: their classes are needed to read those.
         problems = self._take_over_first_version()
         rows = log.images()
 
         def is_foreign(record: ImageRecord) -> bool:
             row = rows.get(record.image_id, ImageRow(record.image_id))
             found = on_disk.get(record.image_id)
+            # A file that differs while ours is behind is our own that was killed between rename and
+            # note, or lies under a newer event: the history is right, and follow() keeps a backup
+            # of the file.
             behind = row.label_seq != row.written_seq
             return found is not None and found != row.fingerprint and not behind
 
         foreign = [record for record in records if is_foreign(record)]
+        # In small transactions: one for thousands of files would keep another annotator from
+        # saving.
         for begin in range(0, len(foreign), TOGETHER):
             with log.transaction():
                 for record in foreign[begin : begin + TOGETHER]:
@@ -260,6 +271,8 @@ class Projection:
         kept = row.state in (ImageState.ACCEPTED, ImageState.FLAGGED)
         if patch is not None or not kept:
             state = None if kept else (row.state, ImageState.ACCEPTED)
+            # A label file from elsewhere means that somebody has labelled the image, hence
+            # accepted; but what a person set aside (flagged) stays so.
             kind = EventKind.EXTERNAL if row.written_seq else EventKind.IMPORT
             log.add(kind, image_id, patch=patch, state=state)
             if row.written_seq:
@@ -267,6 +280,8 @@ class Projection:
                     f"{self.files.path(image_id)}: was changed by another program; its version "
                     "is taken over, the one before it is in the history"
                 )
+        # With the fingerprint from before the reading: a file that changes meanwhile differs from
+        # it and is taken in next time.
         log.written(log.image(image_id), on_disk)
 
     def _foreign(self, record: ImageRecord) -> LabelMap:
@@ -283,6 +298,8 @@ class Projection:
                 with log.transaction():
                     self._take_in(record)
             except ImageReadError as error:
+                # Nothing is known of the image but this file; to show it as empty would invite
+                # writing over it.
                 if not row.label_seq:
                     raise
                 self._warnings.append(f"{error} (the version of the history is shown)")
@@ -300,6 +317,8 @@ class Projection:
         """The label map from its file, where that shows all events."""
         if row.fingerprint is None or row.label_seq != row.written_seq:
             return None
+        # Size and time (ns) and no hash: opening a folder of thousands of images reads no label
+        # file.
         if self.files.fingerprint(row.image_id) != row.fingerprint:
             return None
         with suppress(ImageReadError):
@@ -317,6 +336,7 @@ class Projection:
         self._behind.update(changed)
         report = SaveReport(None)
         failed: LabelWriteError | None = None
+        # "" sorts first, so classes.json is there before a label map that uses a new class.
         for image_id in sorted(self._behind):
             try:
                 if image_id:
@@ -340,6 +360,8 @@ class Projection:
         foreign = on_disk is not None and on_disk != row.fingerprint
         if (foreign and not self._shows(image_id, wanted)) or self._outgrown(image_id, wanted):
             backup = self.files.keep(image_id)
+        # First the file, then the note: killed between the two, the next opening finds the image
+        # behind and writes the same again.
         self._log.written(row, self.files.write(image_id, wanted))
         return SaveReport(None if wanted is None else self.files.path(image_id), backup)
 

@@ -64,11 +64,15 @@ class AnnotatorLock:
         Raises:
             LabelWriteError: the folder cannot be written.
         """
+        # A second window of this process would be refused the lock that the process holds itself,
+        # so holders within it are told apart by ``_held``.
         self._earlier = _held.get(self._path)
         if self._earlier is not None:
             return True
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            # filelock counts per thread by default, but the window opens on one thread and closes
+            # on another.
             lock = FileLock(self._path, thread_local=False)
             lock.acquire(timeout=0)
         except Timeout:
@@ -77,6 +81,7 @@ class AnnotatorLock:
             raise LabelWriteError(
                 self._path, "may not be written; choose a folder that you may write to"
             ) from error
+        # filelock raises it where the file system (some network shares) has no locks.
         except NotImplementedError as error:
             raise LabelWriteError(
                 self._path, "this disk cannot lock files; keep the labels in another folder"
@@ -100,6 +105,7 @@ class AnnotatorLock:
     def take_over(self) -> None:
         """Take it from whoever had it in this process."""
         earlier, self._earlier = self._earlier, None
+        # Handed over and not released: between the two another process could take it.
         if earlier is not None and _held.get(self._path) is earlier:
             self._lock, earlier._lock = earlier._lock, None
             _held[self._path] = self
@@ -111,6 +117,7 @@ class AnnotatorLock:
         if self._lock is not None:
             _held.pop(self._path, None)
             with suppress(OSError):
+                # The card first: once the lock is free, another may have written its own.
                 self._card.unlink(missing_ok=True)
             self._lock.release()
             self._lock = None

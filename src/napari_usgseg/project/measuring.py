@@ -30,6 +30,7 @@ def measure_image(store: LabelStore, record: ImageRecord) -> list[MeasuredObject
     Raises:
         UsgsegError: the image or its label map cannot be read.
     """
+    # Measuring only looks: it takes nothing into the history.
     labels = store.read_labels(record, take_in=False)
     if labels is None or not labels.any():
         return []

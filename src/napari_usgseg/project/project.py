@@ -324,6 +324,7 @@ class Project(LabelStore):
             problems = self._look_through(paths)
             problems += self._projection.open(self.records, write=not self.read_only)
             self.problems = (*problems, *self.take_warnings())
+            # Last of all: what fails above leaves another window of this program as it is.
             self._lock.take_over()
         except BaseException:
             self.close()
@@ -336,6 +337,7 @@ class Project(LabelStore):
         file = self.root / FILE
         if not self.read_only:
             try:
+                # The lock is asked for ahead of the database, for opening may migrate it.
                 if self._lock.acquire():
                     self._database = Database(file)
                     return self._database
@@ -454,6 +456,7 @@ class Project(LabelStore):
         if item.sha256 is not None and item.checked and item.stat == stat:
             return
         sha256 = content_hash(path)
+        # All frames of a loop share one file, which is hashed once.
         same = [other for other in self._images.values() if other.path == item.path]
         fresh = [replace(other, stat=stat, sha256=sha256, checked=True) for other in same]
 

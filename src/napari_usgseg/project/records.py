@@ -83,6 +83,8 @@ class ProposedObject:
     @property
     def corrected(self) -> BoolArray | None:
         """The mask (H, W) that the newest prompt corrects; None where it asks for another one."""
+        # By identity: a correction feeds back the very logits of the proposal; imported or copied
+        # ones are no answer that is corrected.
         if self.proposal is None or self.prompts.mask_input is not self.proposal.low_res_logits:
             return None
         return self.proposal.mask
@@ -187,6 +189,7 @@ class LabelPatch:
         if labels is None or labels.shape != self.size_hw:
             labels = np.zeros(self.size_hw, np.uint8)
         height, width = self.after.shape
+        # A new instance may pass 255, and the map then becomes uint16.
         changed = labels.astype(np.promote_types(labels.dtype, self.after.dtype))
         changed[self.row : self.row + height, self.column : self.column + width] = self.after
         return changed

@@ -214,6 +214,7 @@ class VersionStore:
         promoted = [item.number for item in items if item.promoted]
         current = max(promoted, default=None)
         choice = self._chosen(problems)
+        # A choice holds until a newer version is promoted than the newest at the time of choosing.
         chosen = choice is not None and choice["newest"] >= (current or 0)
         if choice is not None and chosen:
             current = choice["number"]
@@ -236,11 +237,15 @@ class VersionStore:
             number = 1 + max(self._folders(), default=0)
             place = version_folder(self.folder, self.kind, number)
             try:
+                # One rename: a version is there with all its files or not at all, wherever the
+                # program is killed.
                 self.training.rename(place)
             except OSError as error:
                 raise LabelWriteError(
                     place, f"cannot be written ({error}); close other programs that use it"
                 ) from error
+            # What only a resumed training would need. Left behind after a kill, it costs space and
+            # nothing else.
             for scrap in (*place.glob("fold-*"), place / "last"):
                 shutil.rmtree(scrap, ignore_errors=True)
             with contextlib.suppress(OSError):
