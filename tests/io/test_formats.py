@@ -218,6 +218,17 @@ def test_supervision_reads_ours(tmp_path, maps):
         count += len(data)
         assert differing(data) <= 12
     assert count == 12
+    folder, count = write_set(tmp_path / "boxes", maps, "yolo-boxes", "instance"), 0
+    for side in ("train", "test"):
+        places = (folder / "images" / side, folder / "labels" / side, folder / "data.yaml")
+        for path, _, found in sv.DetectionDataset.from_yolo(*map(str, places)):
+            codes = truth[Path(path).stem]
+            edges = [np.argwhere(codes == v).min(0)[::-1] for v in np.unique(codes) if v]
+            assert len(found) == len(edges)
+            for edge in edges:
+                assert np.abs(found.xyxy[:, :2] - edge).max(1).min() <= 1
+            count += 1
+    assert count == 12
     folder = write_set(tmp_path / "voc", maps, "voc", "instance")
     data = sv.DetectionDataset.from_pascal_voc(
         str(folder / "JPEGImages"), str(folder / "Annotations")
@@ -518,6 +529,22 @@ def test_real_label_volumes_come_in_frame_by_frame(data_folder):
             for each in image.read(drawn.shape):
                 drawn[each.mask] = each.class_id
             assert np.array_equal(drawn, values[:, :, image.frame].T)
+
+
+def test_a_label_volume_that_simple_itk_wrote_comes_in_frame_by_frame(tmp_path):
+    frames = np.stack([blobs(seed, (30, 40)) // 1000 for seed in range(3)]).astype(np.uint8)
+    itk = pytest.importorskip("SimpleITK", reason="an optional check: pip install simpleitk")
+    volume = itk.GetImageFromArray(frames)
+    volume.SetSpacing((0.2, 0.25, 1.0))
+    itk.WriteImage(volume, str(tmp_path / "heart_seg.nii.gz"))
+    _, labels = read_labels_of(tmp_path / "heart_seg.nii.gz")
+    assert [image.frame for image in labels.images] == [0, 1, 2]
+    for image, frame in zip(labels.images, frames, strict=True):
+        assert "heart" in image.names
+        drawn = np.zeros((30, 40), np.uint8)
+        for item in image.read((30, 40)):
+            drawn[item.mask] = item.class_id
+        assert np.array_equal(drawn, frame)
 
 
 def test_a_mask_of_another_scale_is_brought_to_its_image(tmp_path):
