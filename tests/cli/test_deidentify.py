@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_usgseg.segmentation.archive import LOG_FILE, SHEET_FILE
+from napari_usgseg.segmentation.deidentified_archive import LOG_FILE, SHEET_FILE
 from tests.support.dicom import write_dicom
 from tests.support.screens import WHO, screen
 

@@ -250,7 +250,7 @@ def deidentify(
     same for the same. Look at the sheet before you give the archive away.
     """
     from ..io.search import search_images
-    from ..segmentation.archive import SHEET_FILE, check_folder, deidentify_files, said
+    from ..segmentation.deidentified_archive import SHEET_FILE, check_folder, deidentify_files, said
 
     found = search_images(inputs, recursive=True)
     if not found.files:

@@ -37,8 +37,14 @@ from ..io.outputs import OutputFolder
 from ..io.reading.files import instance_of, repeats_identity
 from ..io.reading.identity import pseudonym
 from ..models.interfaces import Segmenter
-from ..segmentation.archive import MOST_TILES, SHEET_FILE, check_folder, pair, write_sheet
 from ..segmentation.burned_in import find_text, text_mask
+from ..segmentation.deidentified_archive import (
+    MOST_TILES,
+    SHEET_FILE,
+    check_folder,
+    pair,
+    write_sheet,
+)
 from ..segmentation.field_of_view import embed_field, field_of, fields_of_view
 from ..segmentation.postprocess import PostprocessSettings
 from ..segmentation.propose import Proposal, as_logits, propose_prompts

@@ -11,8 +11,8 @@ import pytest
 from napari_usgseg.core.errors import LabelWriteError
 from napari_usgseg.io.reading.dicom import DicomFrames
 from napari_usgseg.phantoms.phantom import make_phantom
-from napari_usgseg.segmentation import archive
-from napari_usgseg.segmentation.archive import deidentify_files
+from napari_usgseg.segmentation import deidentified_archive as archive
+from napari_usgseg.segmentation.deidentified_archive import deidentify_files
 from tests.support.dicom import region, write_dicom
 from tests.support.screens import WHO, screen
 

@@ -1,4 +1,4 @@
-"""Archive without who the patients are: DICOM files written anew, text beside the tissue black.
+"""De-identified archive: DICOM files written anew, text beside the tissue black.
 
     <out>/<patient>/<study>/<image>.dcm   names are pseudonyms, the same for the same patient
     <out>/deidentified.json               what became of each file, by its new name
@@ -192,6 +192,7 @@ def look(frames: DicomFrames, box: tuple[float, float, float, float] | None = No
     found = None if sector is None or sector.fit < LEAST_FIT else sector.mask(size)
     keep, by = np.zeros(size, bool), "regions"
     for region in frames.about.regions:
+        # "Other" may be a patient's banner as well as a picture, so it is no reason to keep pixels.
         if region.kind != "other":
             x0, y0, x1, y1 = region.box
             keep[y0:y1, x0:x1] = True
@@ -210,8 +211,11 @@ def look(frames: DicomFrames, box: tuple[float, float, float, float] | None = No
                 "what is ultrasound in it is not certain; say where it is (--box X0,Y0,X1,Y1)",
             )
         keep, by = np.asarray(ndimage.binary_dilation(found, iterations=_RIM)), "sector"
+    # Regions are rectangles around a fan, and scanners write text into their corners: what is
+    # within the sector itself is judged as tissue, more strictly.
     tissue = keep if found is None else keep & found
     read = _some(len(frames), _READ)
+    # Each place once: the same line stands in every frame of a loop.
     boxes = dict.fromkeys(
         line for n in read for line in find_text(as_shown(frames.path, frames.stored(n)), tissue)
     )
