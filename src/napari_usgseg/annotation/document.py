@@ -204,6 +204,8 @@ class AnnotationDocument:
 
         Whatever reads labels to decide or to change something does this first; ``do`` does.
         """
+        # A flush is itself a command (``paint.painted``), which flushes: without this it would not
+        # end.
         if not self._flushes:
             self._flushes = True
             try:
@@ -268,6 +270,8 @@ class AnnotationDocument:
         labels = any(part.patch is not None for part in parts)
         if labels and new_classes:  # labels never stand without their classes
             edit = replace(edit, table=(self.table, self.table))
+        # Ahead of ``note``: the step's number is the serial of its event, and those of the parts
+        # follow.
         number = self.undo_stack.push(edit)
         saving = saving or edit.table is not None
         self.note(
@@ -322,6 +326,7 @@ class AnnotationDocument:
         So a window that fails to show one part of it loses none of the others.
         """
         changed: list[SignalInstance] = []
+        # An image that is still being read takes its state from the store, where the edit is too.
         here = None if self.record is None or self.labels is None else self.record.image_id
         for part in edit.parts:
             if part.image_id == here:
@@ -471,6 +476,7 @@ class AnnotationDocument:
 
     def fail(self, text: str, kind: str = "") -> None:
         """Say what failed and what to do; ``kind`` is the kind of work."""
+        # Out and in again, so that it is the newest.
         self.failures.pop(kind, None)
         self.failures[kind] = text
         self.notified.emit("error", text)
@@ -569,6 +575,7 @@ class AnnotationDocument:
         """A store has events."""
         if events:
             self.outbox.arrived(store, events[-1].serial)
+        # A folder that was left is let go only when all that was done in it is written.
         if store is not self.store and store not in self.outbox.stores():
             self.close_store(store)
         if not self.outbox.stores():

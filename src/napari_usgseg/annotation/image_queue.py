@@ -198,6 +198,7 @@ class ImageQueue:
             state = ImageState.EMPTY
         if state is before:
             return
+        # Sorted lists of indices: a step through 100 000 frames costs a bisection and no walk.
         places = self._places[before]
         del places[bisect_left(places, at)]
         insort(self._places[state], at)
@@ -243,6 +244,8 @@ class ImageQueue:
             at = here + by
             return self.records[at].image_id if 0 <= at < len(self.records) else None
         places = self._places[self.only]
+        # The current image need not be in the list (another filter), hence the two sides of the
+        # bisection.
         at = bisect_right(places, here) + by - 1 if by > 0 else bisect_left(places, here) + by
         return self.records[places[at]].image_id if 0 <= at < len(places) else None
 
@@ -300,6 +303,8 @@ class ImageQueue:
             times.popleft()
         if len(times) < LEAST_TIMES:
             return None
+        # n accepts enclose n - 1 images; and a second at least, so that a burst is no infinite
+        # pace.
         return round(HOUR_S * (len(times) - 1) / max(now - times[0], 1.0))
 
     def hours_left(self) -> float | None:

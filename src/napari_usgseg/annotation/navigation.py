@@ -134,6 +134,7 @@ class Navigation:
         """Show a store that was opened."""
         document, store = self._document, opened.store
         document.flush()
+        # Everything that belongs to the folder before; a save belongs to no scope and is done.
         document.jobs.cancel(*Scope)
         for learner in (self._predictor, self._tuning):
             learner.leave()
@@ -189,6 +190,7 @@ class Navigation:
         document.jobs.cancel(Scope.IMAGE)
         self._prompting.cancel()
         document.note_effort()
+        # Ahead of ``_close_image``, which empties what is kept here.
         document.image_queue.leave(document.loaded, document.labels, document.proposal)
         self._close_image()
         document.image_queue.go(image_id)
@@ -366,6 +368,8 @@ class UndoNavigation:
 
     def _go_on(self) -> None:
         """Go as far as can be gone without waiting."""
+        # An answer may come while a step is taken (a store in memory answers at once), and would
+        # take the next one inside of it.
         if self._going:
             return
         self._going = True
@@ -469,6 +473,8 @@ class UndoNavigation:
             document.say(f"Nothing was changed: {document.read_only}.", "warning")
             return False
         labels = document.labels
+        # Another program wrote the label file since. A patch that is put on other labels would
+        # destroy them, so the image's steps go.
         if change.patch is not None and labels is not None and not change.patch.fits(labels):
             history.forget(step.image_id or "")
             document.note(EventKind.FORGET, step.image_id)

@@ -89,6 +89,7 @@ class Prefetch:
 
     def _encode(self, loaded: Loaded) -> None:
         document = self._document
+        # Segmenting encodes too, so it is one or the other.
         if not self._propose(loaded):
             document.ask(
                 inference.embed,

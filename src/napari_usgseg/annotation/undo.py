@@ -126,6 +126,8 @@ class UndoStack:
         made: dict[int, tuple[ImageProposal, ImageProposal]] = {}
 
         def once(proposal: ImageProposal) -> ImageProposal:
+            # Steps share proposals (one's after is the next one's before) and compare them by
+            # identity: each must be changed once and stay one object.
             if id(proposal) not in made:
                 made[id(proposal)] = proposal, changed(proposal)
             return made[id(proposal)][1]

@@ -237,6 +237,7 @@ class _Clock:
         elif self.row is not None and self.row is not row:
             return  # an edit of several images: the person is at another one
         elif self.row is row:
+            # The computer's clock may be set back, so a gap may be below 0.
             gap = min(max(event.at - self.at, 0.0), self.idle)
             row.active_s += gap
             self.visit_s += gap
@@ -245,6 +246,8 @@ class _Clock:
         self.row, self.at = row, event.at
         if event.kind is EventKind.LEAVE:
             if "active_s" in event.body:
+                # The stopwatch of the window saw mouse moves as well and is right; it takes the
+                # place of the gaps that were counted until here.
                 row.active_s += float(event.body["active_s"]) - self.visit_s
             self.row = None
 

@@ -448,6 +448,7 @@ class NewestFirst(QObject):
             self._jobs.append((key, job))
             forgotten = self._jobs.popleft()[0] if len(self._jobs) > self._waiting else None
             self._guard.notify()
+        # Started with the first job: most windows never need it.
         if self._thread.ident is None and not self._closed:
             self._thread.start()
         return forgotten
@@ -471,6 +472,7 @@ class NewestFirst(QObject):
                 self._guard.wait_for(lambda: self._jobs or self._closed)
                 if self._closed:
                     return
+                # The newest: of pictures that scroll by, the last asked for is the one in sight.
                 key, job = self._jobs.pop()
             result = None
             try:

@@ -51,6 +51,8 @@ class Workers(QObject):
     @property
     def end(self) -> Callable[..., None]:
         """What ends the runners; it needs nothing of this object, which may be gone by then."""
+        # Trainings first, for they take seconds to keep what they have; saves in the file thread go
+        # on meanwhile.
         runners = self.trainings, self.files, self._own
 
         def end(*_: Any) -> None:

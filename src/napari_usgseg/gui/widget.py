@@ -82,6 +82,7 @@ class UltrasoundWidget(QWidget):
         self.keyboard.changed.connect(self.overview.bind_keys)
         self.keyboard.changed.connect(self.strip.explain_again)
         napari_viewer.window._qt_window.installEventFilter(self)
+        # A method of this object would be gone when it is needed, hence the function.
         self.destroyed.connect(self._end_workers)
         application = QApplication.instance()
         if application is not None:
@@ -91,6 +92,7 @@ class UltrasoundWidget(QWidget):
     # -- building ------------------------------------------------------------------------------
 
     def _connect(self) -> None:
+        # Queued: runners emit on their own threads, and the queue brings the word to Qt's.
         self.workers.answered.connect(self._on_answer, Qt.ConnectionType.QueuedConnection)
         self.session.requested.connect(self.workers.submit)
         self.session.cancelled.connect(self.workers.cancel)

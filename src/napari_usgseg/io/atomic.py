@@ -43,6 +43,8 @@ def write_atomically(path: str | Path, data: bytes, *, overwrite: bool = False) 
     path = Path(path)
     if not overwrite and os.path.lexists(path):
         raise LabelWriteError(path, TAKEN)
+    # In the same folder: a rename is atomic within one file system only. A name of its own, so that
+    # two processes never share it.
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,6 +52,8 @@ def write_atomically(path: str | Path, data: bytes, *, overwrite: bool = False) 
             with open(temporary, "xb") as file:
                 file.write(data)
                 file.flush()
+                # Without it some file systems rename before the data are on the disk, and a power
+                # cut leaves an empty file under the right name.
                 os.fsync(file.fileno())
             _put(temporary, path, overwrite)
         finally:

@@ -237,6 +237,7 @@ def _blackened(frames: DicomFrames, index: int, outside: BoolArray, black: int, 
     if data.PhotometricInterpretation == "YBR_FULL_422":  # Y Y B R of two pixels beside each other
         pairs = values.reshape(rows, columns // 2, 4)
         pairs[..., :2][outside.reshape(rows, columns // 2, 2)] = 0
+        # Two pixels share one colour, which goes only where both are outside.
         pairs[..., 2:][outside.reshape(rows, columns // 2, 2).all(axis=2)] = 128
     elif colors == 3:
         planes = data.get("PlanarConfiguration", 0) == 1
@@ -244,6 +245,7 @@ def _blackened(frames: DicomFrames, index: int, outside: BoolArray, black: int, 
         pixels = values.reshape(shape)
         pixels = np.moveaxis(pixels, 0, -1) if planes else pixels
         is_ybr = str(data.PhotometricInterpretation).startswith("YBR")
+        # Black in YBR is Y = 0 with both colour differences at their middle; zeros would be green.
         middle = 1 << (data.BitsStored - 1)
         pixels[outside] = (0, middle, middle) if is_ybr else 0
     else:
@@ -310,6 +312,7 @@ def _file(data: Any, pixels: list[bytes], syntax: str) -> bytes:
         data["PixelData"].VR = "OB"
     else:
         raw = b"".join(pixels)
+        # DICOM values have an even length (PS3.5, 7.1.1).
         data.PixelData = raw + bytes(len(raw) % 2)
         data["PixelData"].VR = "OW" if data.BitsAllocated > 8 else "OB"
     file = BytesIO()

@@ -243,6 +243,8 @@ class ImageFinder:
     def __init__(self, records: Sequence[ImageRecord], folder: Path | None) -> None:
         self._folder = None if folder is None else folder.absolute().parts
         self._indexes: list[dict[str, list[tuple[str, str]]]] = []
+        # All exact meanings come ahead of all without case, so "A.png" never means "a.png" where
+        # both are there.
         for ignore_case in (False, True):
             indexes: list[dict[str, list[tuple[str, str]]]] = [{}, {}, {}, {}, {}]
             for record in records:
@@ -282,6 +284,8 @@ class ImageFinder:
         yield text
         parts = [part for part in text.replace("\\", "/").split("/") if part not in ("", ".")]
         yield "/".join(parts)
+        # A table may name files from a folder further up: where its path begins as our folder's
+        # ends, the rest is below ours.
         for count in range(1, len(parts)):
             if self._folder is not None and list(self._folder[-count:]) == parts[:count]:
                 yield "/".join(parts[count:])
@@ -321,6 +325,8 @@ def join_groups(groups: Sequence[str], hashes: ArrayLike) -> list[str]:
     component = np.arange(len(names))
     for start in range(0, len(groups), _ROWS_AT_ONCE):
         rows = bits[start : start + _ROWS_AT_ONCE]
+        # Hamming distance as a matrix product, |a| + |b| - 2 a.b, which is many times as fast as
+        # comparing bits; in blocks of rows for the memory.
         differing = ones[start : start + len(rows), None] + ones[None] - 2 * rows @ bits.T
         first, second = np.nonzero(differing <= DUPLICATE_BITS)
         pairs = component[of[start + first]], component[of[second]]

@@ -274,6 +274,7 @@ def free_numbers(used: Iterable[int], class_id: int, count: int = 1) -> list[int
     """
     taken = {value % STEP for value in used if value >= STEP and value // STEP == class_id}
     first = max(taken, default=0) + 1
+    # Above the highest first: the number of an object that was deleted is not soon another's.
     order = [*range(first, STEP), *range(1, min(first, STEP))]
     return [number for number in order if number not in taken][:count]
 

@@ -216,6 +216,8 @@ def fitted(path: Path, labels: NDArray[Any], size_hw: tuple[int, int]) -> NDArra
         )
     remark(path, RESCALED)
     rows, columns = (
+        # The pixel under the middle of each new one; without the half the mask would move by half a
+        # pixel.
         ((np.arange(wanted) + 0.5) * (given / wanted)).astype(int)
         for wanted, given in zip(size_hw, labels.shape[:2], strict=True)
     )

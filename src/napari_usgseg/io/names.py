@@ -38,6 +38,8 @@ _MARKED = re.compile(r"~[0-9a-f]{10}$")
 def same_name_key(name: str, ignore_case: bool = False) -> str:
     """What two names have in common that are one: NFC, and case folded where that is ignored."""
     if ignore_case:
+        # NFD first: folding a composed letter can give one that is not composed any more, and two
+        # spellings would differ. NFC at the end is the one form for all.
         name = unicodedata.normalize("NFD", name).casefold()
     return unicodedata.normalize("NFC", name)
 
@@ -106,6 +108,7 @@ def _marked(text: str) -> str:
     name = _trimmed(_printable(text))
     if _RESERVED.match(name):
         name = f"_{name}"
+    # The cut may fall into the middle of a letter of several bytes, which "ignore" drops.
     return name.encode()[: MAX_NAME_BYTES - len(mark)].decode(errors="ignore") + mark
 
 
@@ -285,6 +288,8 @@ def ignores_case(folder: Path, names: Iterable[str]) -> bool:
     names = set(names)
     for name in sorted(names):
         other = name.swapcase()
+        # A name that changes by swapping case and comes back; "ß" would become "SS". And one whose
+        # other form is no file of its own here.
         if other != name == other.swapcase() and other not in names:
             return os.path.lexists(folder / other)
     return False

@@ -147,6 +147,7 @@ class OutputFolder:
 
     def is_own(self, path: Path) -> bool:
         """Whether the program wrote this file, and nobody changed it since."""
+        # The content behind a link may be a person's although its hash is known.
         if path.is_symlink() or not path.is_file():
             return False
         return self._record.knows(_place(path))
@@ -171,6 +172,8 @@ class OutputFolder:
             LabelWriteError: as for ``check``, or it cannot be written.
         """
         self.check(path)
+        # The record first: a file that is there is then always known. Killed in between, a line
+        # without a file does no harm.
         self._remember(path, data)
         write_atomically(path, data, overwrite=self.overwrite)
         self._written.add(_place(path))
@@ -217,6 +220,7 @@ class OutputFolder:
             if place not in self._written and kept.isdisjoint(place.parents):
                 self.remove(path)
                 emptied.add(place.parent)
+        # The deepest first, so that a parent is empty when its turn comes.
         for folder in sorted(emptied, key=lambda each: len(each.parts), reverse=True):
             _remove_empty(folder, _real(self.root))
 
@@ -358,6 +362,7 @@ def file_identities(path: Path) -> set[object]:
     found: set[object] = {os.path.realpath(path)}
     with contextlib.suppress(OSError, ValueError):
         status = path.stat()
+        # Device and inode find hard links and bind mounts, which have another real path.
         found.add((status.st_dev, status.st_ino))
     return found
 

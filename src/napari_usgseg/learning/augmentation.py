@@ -64,6 +64,7 @@ class Augmentation:
 
 def random_affine(rng: np.random.Generator, how: Augmentation) -> NDArray[np.float32]:
     """(2, 3) matrix from output to input coordinates in [-1, 1]."""
+    # Uniform in the logarithm: twice as large is as likely as half as large.
     zoom = np.exp(rng.uniform(-1, 1) * np.log(how.zoom))
     stretch = np.exp(rng.uniform(-0.5, 0.5) * np.log(how.stretch))
     angle = np.deg2rad(rng.uniform(-1, 1) * how.degrees)
@@ -73,6 +74,7 @@ def random_affine(rng: np.random.Generator, how: Augmentation) -> NDArray[np.flo
         zoom = zoom / rng.uniform(how.crop, 1)
     if how.share < 1 and rng.random() >= how.share:
         angle = 0.0
+    # The matrix goes from output to input (torch's affine_grid), so a magnification divides.
     scale = np.diag([flip_x * stretch / zoom, flip_y / (stretch * zoom)])
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     shift = rng.uniform(-1, 1, 2) * how.shift * 2

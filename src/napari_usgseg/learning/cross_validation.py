@@ -74,11 +74,16 @@ def partitions(images: Sequence[LabelledImage]) -> tuple[Partition, ...]:
         )
     if len(images) >= LEAST_HELD_OUT:
         limit = int(HELD_OUT_SHARE * 2**32)
+        # By the name's hash and not by a draw: when images come in later, no group that was kept
+        # out is learnt from.
         kept = [name for name in names if int(_rank(name)[:8], 16) < limit] or names[:1]
+        # Few large groups (long loops) could take most of the images away from learning.
         while len(kept) > 1 and sum(g in kept for g in groups) > len(images) / 3:
             kept.pop()
         return (_partition(groups, kept),)
     parts: list[list[str]] = [[] for _ in range(min(FOLDS, len(names)))]
+    # The largest group first, each into the fold with the fewest images: that keeps folds about
+    # equal.
     for name in sorted(names, key=lambda n: (-groups.count(n), _rank(n))):
         min(parts, key=lambda part: sum(groups.count(n) for n in part)).append(name)
     return tuple(_partition(groups, part) for part in parts)

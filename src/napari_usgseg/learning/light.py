@@ -66,6 +66,8 @@ class LightTask(Task):
         target = targets.flatten(0, 1)[:, None]
         logits = self._head.logits(features).flatten(0, 1)[:, None]
         there = (target > 0.5).flatten(1).any(1).float()
+        # Soft Dice of an absent class is near 0 whatever is predicted: it would teach nothing but
+        # to predict less, which the cross-entropy does already.
         overlap = (dice_loss(logits, target) * there).sum() / there.sum().clamp(min=1)
         return 3 * cross_entropy(logits, target).mean() + overlap, {}
 
@@ -97,7 +99,12 @@ def train_light(
     head = LightHead(shape, len(classes))
     task = LightTask(head, ViewCache(segmenter, images, list(classes), how.seed), how)
     settings = TrainerSettings(
-        how.steps, how.lr, warmup=how.steps // 5, save_every=how.steps + 1, seed=how.seed
+        # save_every is beyond the last step: it takes seconds, and nobody resumes it.
+        how.steps,
+        how.lr,
+        warmup=how.steps // 5,
+        save_every=how.steps + 1,
+        seed=how.seed,
     )
     train(task, settings, out, progress=lambda step, steps, figures: wait())
     card = PpnCard(

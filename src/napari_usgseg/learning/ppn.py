@@ -148,9 +148,13 @@ class ViewCache:
                 )
             embedding = self._segmenter.embed(image, sample.image_id)
             self.encoded += 1
+        # Half precision: views are most of a training's memory. clone, or a view of a larger tensor
+        # would keep that alive.
         features = tuple(f.half().cpu().clone() for f in feature_list(embedding))
         height, width = features[-1].shape[-2:]
         grid = (MASK_GRID * height, MASK_GRID * width)
+        # The share of a cell and no nearest pixel, so that thin objects do not vanish on a coarse
+        # grid.
         cover = square_masks(masks.float(), grid, embedding.covered)
         return View(features, (cover * 255).round().to(torch.uint8))
 
@@ -219,6 +223,7 @@ def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     probability = logits.sigmoid()
     overlap = (probability * target).sum((1, 2, 3))
     total = probability.sum((1, 2, 3)) + target.sum((1, 2, 3))
+    # The ones keep it defined where both are empty.
     return 1 - (2 * overlap + 1) / (total + 1)
 
 
@@ -231,6 +236,7 @@ def box_loss(boxes: Tensor, truth: Tensor) -> Tensor:
     hull = (
         torch.maximum(boxes[:, 2:], truth[:, 2:]) - torch.minimum(boxes[:, :2], truth[:, :2])
     ).prod(1)
+    # Plain IoU has no gradient where two boxes do not touch.
     giou = overlap / union.clamp(min=1e-6) - (hull - union) / hull.clamp(min=1e-6)
     return (boxes - truth).abs().mean(1) + 1 - giou
 

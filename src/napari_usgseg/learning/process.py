@@ -57,6 +57,7 @@ Say = Callable[..., None]
 
 def main(kind: ModelKind, folder: Path) -> None:
     """Train, and say how that went."""
+    # First of all: importing torch is itself seconds of full load.
     give_way()
     channel = Channel()
     try:
@@ -82,6 +83,8 @@ def main(kind: ModelKind, folder: Path) -> None:
     except Exception as error:
         traceback.print_exc(file=sys.stderr)
         channel.send("failed", text=f"{type(error).__name__}: {error} (details on the terminal)")
+    # Without waiting for threads of libraries: everything is written, and the window waits for the
+    # end.
     os._exit(0)
 
 
@@ -104,6 +107,8 @@ def train(kind: ModelKind, folder: Path, say: Say, is_ending: Callable[[], bool]
     from .labelled import read_accepted
     from .promotion import compare_lora, compare_ppn
 
+    # As in the environment (``jobs.background``), for a library may have set more when it was
+    # imported.
     torch.set_num_threads(1)
     segmenter = load_segmenter(request["segmenter"])
     say("phase", text="reading images", images=len(request["images"]))

@@ -86,6 +86,7 @@ def judge(
         if image in labelled and old[image] >= OWN_MASK and AS_GOOD <= new[image] < old[image]
     ]
     counted = float(np.mean([old[i] if i in equal else new[i] for i in common]))
+    # Strictly: on equal scores what is in use stays.
     promoted = counted > then
     images = "1 image" if len(common) == 1 else f"{len(common)} images"
     sentence = (

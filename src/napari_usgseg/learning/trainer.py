@@ -213,6 +213,8 @@ def train(
         state.step += 1
         state.seconds = time.monotonic() - started
         figures |= {"lr": rate, "minutes": minutes}
+        # Asked of all processes: if one alone left the loop, the others would wait for its
+        # gradients for ever.
         late = _any(accelerator, 0 < settings.minutes <= state.seconds / 60)
         ended = late or state.step == settings.steps
         due = settings.check_every and state.step % settings.check_every == 0
@@ -261,6 +263,8 @@ def _step(
     sums: dict[str, list[float]] = {}
     for part in range(settings.accumulate):
         rng = np.random.default_rng([settings.seed, step, part, accelerator.process_index])
+        # Dropout draws from torch's generator. A large factor, so that two seeds do not share their
+        # streams a few steps apart.
         torch.manual_seed(settings.seed * 1_000_003 + step)
         with accelerator.accumulate(wrapped):
             loss, figures = wrapped(step, rng)
@@ -307,6 +311,8 @@ def _judge(state: Trained, score: float) -> tuple[str, ...]:
     if math.isnan(score):
         state.stale, state.best_step = 0, state.step
         return ("best", "last")
+    # >= for the weights, > for the patience: of equal scores the later weights are kept, but no
+    # progress is none.
     better = score >= state.best
     state.stale = 0 if score > state.best else state.stale + 1
     if better:
@@ -346,6 +352,7 @@ def _save(
     state: Trained,
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    # torch.save may be killed in the middle; the rename is atomic.
     scratch = path.with_suffix(".tmp")
     torch.save(
         {
@@ -364,6 +371,7 @@ def _load(
     path: Path, model: nn.Module, optimizer: Any, average: AveragedModel | None, seed: int
 ) -> Trained:
     try:
+        # weights_only: a file of this name may be anybody's, and a plain pickle runs code.
         saved = torch.load(path, map_location="cpu", weights_only=True)
         if saved["seed"] != seed:
             raise CheckpointError(
@@ -384,6 +392,7 @@ def _load(
 def _fill(model: nn.Module, saved: dict[str, Tensor]) -> None:
     if _changing(model).keys() != saved.keys():
         raise ValueError("it is of another training")
+    # Not strict, for frozen tensors are not in the file; the names were compared above.
     model.load_state_dict(saved, strict=False)
 
 

@@ -78,6 +78,8 @@ class EmbeddingCache:
             if embedding is None:
                 path.unlink()
             else:
+                # Its time of change is the time of its last use: times of access are switched off
+                # on many systems.
                 os.utime(path)
         return embedding
 
@@ -104,6 +106,8 @@ class EmbeddingCache:
         with self._guard:
             self._total += added
             self._unseen += added
+            # Own bytes are counted; the folder is walked only now and then, for that is slow with
+            # thousands of files.
             if self._unseen < LOOK_EVERY_BYTES and self._total <= limit:
                 return
             files = sorted(self._files())
@@ -141,6 +145,7 @@ class CacheWriter:
 
     def put(self, cache: EmbeddingCache, embedding: ImageEmbedding) -> None:
         """Have an embedding kept; a disk that cannot follow keeps fewer."""
+        # Never wait: whoever calls this has a mask to answer with.
         if self._room.acquire(blocking=False):
             self._thread.submit(self._write, cache, embedding)
 
@@ -169,6 +174,8 @@ def encode(embedding: ImageEmbedding) -> bytes | None:
             name: tensor.detach().to("cpu", torch.float16).contiguous()
             for name, tensor in embedding.features.items()
         }
+        # float16 ends at 65504; an embedding with infinities would be kept as a broken one for
+        # good.
         if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
             return None
         header = {
@@ -189,6 +196,8 @@ def decode(data: bytes, key: str, model_id: str) -> ImageEmbedding | None:
     from safetensors.torch import load
 
     try:
+        # The head of a safetensors file: its length in 8 bytes, then JSON. safetensors' own load
+        # gives no metadata of bytes in memory.
         length = int.from_bytes(data[:8], "little")
         header = json.loads(data[8 : 8 + length])["__metadata__"]
         tensors = load(data)

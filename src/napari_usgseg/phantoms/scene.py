@@ -140,8 +140,12 @@ def b_mode(
     echo, loss, mirror = (_along_beams(scan, m) for m in (echo_db, loss_db, specular))
     z = np.arange(len(echo), dtype=np.float32)[:, None]
     far = z / len(echo)
+    # The loss adds up along the beam, so its running sum (in dB) is what is left at a depth;
+    # blurred across, for a beam is wider than a pixel.
     through = _amplitude(-gaussian_filter1d(np.cumsum(loss, axis=0), 2 * beam_width, axis=1))
+    # Time-gain compensation amplifies the noise with depth: 30 dB from the probe to the end.
     noise = _amplitude(noise_db + 30 * (far - 1))
+    # The beam is narrow at 45 % of the depth and wider before and behind.
     off_focus = np.clip(np.abs(far - 0.45) * 1.6, 0, 1)
     # White scatterers lose this much energy in the two Gaussians; the reference tissue is then 1.
     strength = _amplitude(echo) * np.float32(np.sqrt(4 * np.pi * pulse * beam_width))

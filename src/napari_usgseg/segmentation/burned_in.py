@@ -87,6 +87,8 @@ def text_mask(boxes: Sequence[Box], size_hw: tuple[int, int], rim: int = 2) -> B
 
 def _letters(grey: NDArray[np.uint8], tissue: BoolArray) -> list[_Letter]:
     """Pieces of thin strokes of one brightness that are as large as a letter."""
+    # The opening takes out whatever is brighter and narrower than a stroke, so the difference is
+    # strokes alone, on any ground.
     ground = ndimage.grey_opening(grey, (_STROKE, _STROKE))
     above = grey.astype(np.int16) - ground
     strokes = above > _CONTRAST
@@ -108,6 +110,7 @@ def _letters(grey: NDArray[np.uint8], tissue: BoolArray) -> list[_Letter]:
         spread = _SPREAD_IN_TISSUE if is_tissue else _SPREAD
         if is_tissue and np.median(above[place][mask]) < _CONTRAST_IN_TISSUE:
             continue
+        # A box that is nearly full is a bar or a block; one nearly empty a curve or a frame.
         if 0.12 <= filled <= 0.9 and bright.std() <= spread:
             box = columns.start, rows.start, columns.stop, rows.stop
             letters.append(_Letter(box, float(np.median(bright)), is_tissue))
@@ -118,6 +121,9 @@ def _lines(letters: Sequence[_Letter]) -> list[list[_Letter]]:
     """Letters side by side on one line, of one height, from left to right."""
     chains: list[list[_Letter]] = []
     ends: dict[int, list[list[_Letter]]] = defaultdict(list)  # by the row of their last foot
+    # No letter can follow one further off, so open lines are looked up by rows of this height, and
+    # those that ended are dropped: a picture with thousands of specks would otherwise be compared
+    # pair by pair.
     reach = round((_GAP + 1) * _HEIGHTS[1])
     for letter in sorted(letters, key=lambda letter: letter.box[0]):
         row, best = letter.box[3] // reach, None
@@ -141,6 +147,8 @@ def _follow(last: _Letter, letter: _Letter) -> bool:
     gap = letter.box[0] - last.box[2]
     overlap = min(last.box[3], letter.box[3]) - max(last.box[1], letter.box[1])
     foot = abs(last.box[3] - letter.box[3]) <= 0.35 * tall
+    # Of one height to a factor of two (small letters beside capitals), on one line by overlap and
+    # foot; a descender moves the foot, hence a third of the height.
     return tall <= 2 * small and -2 <= gap <= _GAP * tall and overlap >= 0.6 * small and foot
 
 

@@ -64,9 +64,13 @@ def merge_correction(previous: BoolArray, answer: BoolArray, prompts: Prompts) -
     for label, everywhere in wrong.items():
         pixels = everywhere[window]
         if pixels.any():
+            # How deep a place lies on the wrong side of the old border. Inside the mask the image's
+            # edge is a border as well (edge=True).
             depth = _distance_to(old) if label else _distance_to(~old, edge=True)
             changed = (new & ~old) if label else (old & ~new)
             merged[window][_near(changed, pixels, depth, by_far)] = bool(label)
+            # The network did not follow the click: a disc does, as deep as the click is, so that no
+            # click is without effect.
             ignored = pixels & (merged[window] != bool(label))
             if ignored.any():
                 radius = min(float(depth[ignored].max()), largest)
@@ -118,6 +122,7 @@ def _distance_to(target: BoolArray, edge: bool = False) -> NDArray[np.float32]:
     from scipy.ndimage import distance_transform_edt
 
     height, width = target.shape
+    # Ceiling division: the least step with which the grid has at most GRID cells.
     step = -(-max(height, width) // GRID)
     padding = ((0, -height % step), (0, -width % step))
     whole = np.pad(target, padding)

@@ -43,10 +43,12 @@ def _median(channel: Uint8Image) -> Uint8Image:
 
 def _lee(channel: Uint8Image) -> Uint8Image:
     """The noise's variance is taken to be the median of the variances of all neighbourhoods."""
+    # Every fourth pixel is enough for a median and takes a sixteenth of the time.
     noise = max(float(np.median(_moments(channel[::4, ::4])[1])), 1e-6)
     out = np.empty_like(channel)
     half = LEE_SIDE // 2
     for top in range(0, len(channel), STRIP_ROWS):
+        # Strips overlap by half of the window, so that no seam shows between them.
         above = min(half, top)
         strip = channel[top - above : top + STRIP_ROWS + half]
         mean, variance = _moments(strip)
@@ -63,6 +65,7 @@ def _moments(channel: Uint8Image) -> tuple[NDArray[np.float32], NDArray[np.float
 
     values = channel.astype(np.float32)
     mean = uniform_filter(values, LEE_SIDE)
+    # In float32 rounding can make it slightly negative.
     variance = uniform_filter(values * values, LEE_SIDE) - mean * mean
     return mean, np.maximum(variance, 0)
 

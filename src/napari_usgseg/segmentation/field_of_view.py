@@ -49,6 +49,7 @@ def fields_of_view(regions: Iterable[Region], size_hw: tuple[int, int]) -> tuple
     height, width = size_hw
     boxes: list[tuple[int, int, int, int]] = []
     tissue = (region.box for region in regions if region.is_tissue)
+    # The larger ones first, so that a colour box is measured against the B-mode picture around it.
     for box in sorted(tissue, key=_area, reverse=True):
         x0, y0, x1, y1 = max(box[0], 0), max(box[1], 0), min(box[2], width), min(box[3], height)
         if min(x1 - x0, y1 - y0) < LEAST_SIDE:
@@ -177,6 +178,7 @@ def whole_logits(field: FieldOfView, logits: FloatArray) -> FloatArray:
     """Logits (h, w) over the crop as those of the picture; outside of the field nothing is."""
     (height, width), (x0, y0, x1, y1) = field.size_hw, field.box
     rows, columns = logits.shape[0] / (y1 - y0), logits.shape[1] / (x1 - x0)
+    # A small region of a large picture would need a huge grid to keep its cells' size.
     shrink = min(1.0, LONGEST / max(rows * height, columns * width))
     size = max(1, round(shrink * rows * height)), max(1, round(shrink * columns * width))
     corner, length = (-y0 * rows, -x0 * columns), (height * rows, width * columns)
@@ -199,6 +201,7 @@ def _resampled(
     """
     axes = []
     for first, side, count, cells in zip(corner, length, size_hw, logits.shape, strict=True):
+        # Cells have their values in their middles, hence the halves; torch's align_corners=False.
         places = first + (np.arange(count) + 0.5) * side / count - 0.5
         lower = np.clip(np.floor(places).astype(int), 0, cells - 1)
         share = np.clip(places - lower, 0, 1)

@@ -74,6 +74,8 @@ def postprocess(
     reach = int(
         np.ceil(max(settings.opening, settings.closing, 4 * settings.smoothing, settings.dilation))
     )
+    # Every step reaches at most so far (a Gaussian 4 deviations), so work on the mask's own box
+    # gives what work on all of the image would.
     window = mask_window(given, reach + 2)
     work = _shaped(given[window], settings)
     if settings.fill_holes:
@@ -100,10 +102,14 @@ def _shaped(mask: BoolArray, settings: PostprocessSettings) -> BoolArray:
     if settings.opening and not mask.all():
         mask = _dilated(isotropic_erosion(mask, settings.opening), settings.opening)
     if settings.closing and mask.any() and not mask.all():
+        # Padded, so that there is ground beyond the image's edge: a gap between object and edge
+        # would be filled without it.
         grown = isotropic_dilation(np.pad(mask, settings.closing + 1), settings.closing)
         inner = slice(settings.closing + 1, -settings.closing - 1)
         mask = isotropic_erosion(grown, settings.closing)[inner, inner]
     if settings.smoothing:
+        # "nearest" goes on with the edge's pixels; with zeros beyond, an object that the image cuts
+        # would be rounded off there.
         blurred = gaussian(mask.astype(np.float32), settings.smoothing, mode="nearest")
         mask = blurred > 0.5
     return mask
@@ -118,10 +124,13 @@ def _dilated(mask: BoolArray, radius: int) -> BoolArray:
 def _without_holes(mask: BoolArray, fraction: float, negative: BoolArray) -> BoolArray:
     from skimage.measure import label
 
+    # Ground is 4-connected where objects are 8-connected, else a diagonal line of one would be both
+    # closed and open.
     numbered = label(~mask, connectivity=1)
     sizes = np.bincount(numbered.ravel())
     hole = np.ones(len(sizes), bool)
     hole[0] = False
+    # Ground that reaches the window's edge is no hole.
     for edge in (numbered[0], numbered[-1], numbered[:, 0], numbered[:, -1]):
         hole[edge] = False
     filled_area = int(mask.sum()) + int(sizes[hole].sum())
@@ -142,6 +151,7 @@ def _kept(mask: BoolArray, settings: PostprocessSettings, prompted: BoolArray | 
     if settings.keep == "prompted" and prompted is not None:
         touched = np.zeros(len(sizes), bool)
         touched[numbered[prompted]] = True
+        # A click on ground touches no component.
         touched[0] = False
         kept &= touched if touched.any() else _largest(sizes)
     elif settings.keep == "largest":

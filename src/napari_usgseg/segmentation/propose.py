@@ -269,6 +269,7 @@ def propose_prompts(
             "give one that was made on this image"
         )
     if field is not None:
+        # The crop is treated as a picture of its own, so the rest of this function knows no fields.
         inside = propose_prompts(
             segmenter,
             replace(embedding, field=None),
@@ -319,6 +320,7 @@ def within_lasso(
         return answer if iou(answer, drawn) >= DRAWN_AGREEMENT else drawn.copy()
     part = drawn & ~previous
     added = part & answer
+    # The model sees little where the person drew: their line is worth more than its answer.
     if np.count_nonzero(added) < DRAWN_SHARE * np.count_nonzero(part):
         added = part
     return previous | added
@@ -342,6 +344,8 @@ def compose(
     dtype = np.uint16 if max(class_ids, default=0) > 255 else np.uint8
     labels = np.zeros(size_hw, dtype)
     pairs = sorted(zip(proposals, class_ids, strict=True), key=lambda pair: -pair[0].score)
+    # Painted from the worst to the best, so the best is on top; reversed, so that of equals it is
+    # the first.
     for proposal, class_id in reversed(pairs):
         labels[proposal.mask] = class_id
     return labels

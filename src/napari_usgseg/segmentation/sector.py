@@ -85,12 +85,15 @@ def find_sector(pictures: NDArray[Any] | Sequence[NDArray[Any]]) -> Sector | Non
         pictures: (H, W) or (H, W, 3) uint8, or several of one size.
     """
     frames = [pictures] if isinstance(pictures, np.ndarray) else list(pictures)
+    # The brightest of the frames: what is in shadow in one is seen in another.
     grey = np.max([_grey(frame) for frame in frames], axis=0)
     ground = float(np.percentile(grey, 2))
     spread = float(np.percentile(grey, 99)) - ground
     if spread < 8:
         return None
     found = None
+    # First a threshold that noise does not pass; then any pixel that is not the ground, for
+    # pictures with a dark depth. The second is taken only where it fits better.
     for least in (max(3.0, 0.02 * spread), 0.5):
         other = _found(grey > ground + least)
         if other is None or (found is not None and other.fit < found.fit + 0.01):
@@ -167,6 +170,7 @@ def _tissue(density: NDArray[np.float32]) -> BoolArray | None:
     ball, thick = _disk(reach), _disk(2 * reach)
     bright = np.pad(density > _DENSE, 2 * reach)
     closed = ndimage.binary_closing(bright, ball)[2 * reach : -2 * reach, 2 * reach : -2 * reach]
+    # mode="edge": a sector that the picture cuts must not be opened away there.
     opened = ndimage.binary_opening(np.pad(closed, 2 * reach, mode="edge"), thick)
     numbers, count = ndimage.label(opened[2 * reach : -2 * reach, 2 * reach : -2 * reach])
     if not count:
@@ -216,6 +220,7 @@ def _fitted(
 
     def searched(first: NDArray[np.float64], most: int, reach: float) -> tuple[float, Any]:
         step = np.full(len(first), 0.03 * size * reach)
+        # A fan: its last two values are angles in radians, where a step of pixels would be turns.
         if len(first) == 6:
             step[4:] = 0.08 * reach
         simplex = np.vstack([first, *(first + np.eye(len(first)) * step)])
@@ -241,12 +246,16 @@ def _cost_of(model: Any, tissue: BoolArray) -> Callable[[Any], float]:
     y, x = np.ogrid[: tissue.shape[0], : tissue.shape[1]]
     x, y = x.astype(np.float32), y.astype(np.float32)
     total = float(tissue.sum())
+    # Cost = tissue outside x _OUTSIDE + ground inside, as one dot product; Nelder-Mead calls this
+    # thousands of times.
     weights = np.where(tissue, np.float32(-_OUTSIDE), np.float32(1)).ravel()
 
     def cost(values: Any) -> float:
         values = [np.float32(value) for value in values]
         inside = model(values, x, y)
         inside += np.float32(0.5)
+        # Soft within a pixel of the border: a count of whole pixels would have steps, on which the
+        # search stops.
         np.clip(inside, 0, 1, out=inside)
         askew = _ASKEW * abs(float(values[4]) + float(values[5])) if len(values) == 6 else 0.0
         wrong = _OUTSIDE * total + float(np.dot(inside.ravel(), weights))
@@ -286,6 +295,7 @@ def _fans(tissue: BoolArray) -> list[tuple[float, ...]]:
 def _sides(tissue: BoolArray) -> tuple[tuple[float, float], tuple[float, float]] | None:
     """Straight lines (x = slope y + at) along the left and the right of the upper outline."""
     rows = np.flatnonzero(tissue.any(1))
+    # Neither the probe's curve at the top nor the arc at the bottom: the sides alone.
     rows = rows[len(rows) // 8 : max(len(rows) * 5 // 8, 4)]
     if len(rows) < 4:
         return None
@@ -293,6 +303,8 @@ def _sides(tissue: BoolArray) -> tuple[tuple[float, float], tuple[float, float]]
     last = tissue.shape[1] - 1 - tissue[rows][:, ::-1].argmax(1)
     lines = []
     for points in (first, last):
+        # Theil-Sen: the median of many slopes, so that shadows and bumps in the outline count
+        # little.
         slopes = [
             (points[j] - points[i]) / (rows[j] - rows[i])
             for i in range(0, len(rows), 3)

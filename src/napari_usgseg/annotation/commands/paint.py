@@ -108,6 +108,8 @@ def painted(state: AnnotationState, labels: LabelMap) -> Change:
         changed, used = labels != before, values_in(before)
         for value in values_in(labels[changed]):
             code = value
+            # A brush in napari paints with the class; a code (from 1000 on) was picked with the
+            # pipette and stays.
             if value <= MAX_CLASS and value < STEP and state.table.get(value) is not None:
                 same = class_of(state.picked, "instance") == value
                 code = state.picked if same else next_code(used, value)

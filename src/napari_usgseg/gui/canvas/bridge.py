@@ -163,6 +163,7 @@ class LayerBridge:
 
     def _draw_soon(self, *roles: str) -> None:
         if self._session.labels is not None:
+            # What failed before is tried again with the next change.
             self._dirty.update(roles, self._failed)
             self._timer.start(0)
 
@@ -171,6 +172,8 @@ class LayerBridge:
         if "painted" in self._dirty:
             self._dirty.discard("painted")
             self.pull()
+        # Layer by layer, and back to the event loop in between: all layers of a large image at once
+        # would stop the mouse for tenths of a second.
         begun = time.perf_counter()
         while (roles := [name for name in ORDER if name in self._dirty]) and (
             time.perf_counter() - begun < FRAME_S
@@ -280,6 +283,8 @@ class LayerBridge:
         """Hand what was painted on the labels layer to the session."""
         layer = self.layers.find("labels")
         stale = "labels" in self._dirty or "labels" in self._failed
+        # Where the layer still shows what was before (dirty, or it failed), reading it back would
+        # undo what the session has done since.
         if self._writing or stale or not isinstance(layer, Labels):
             return
         painted = self._drawing.painted(layer)

@@ -282,6 +282,7 @@ class AdoptedImage:
         shape = _whole(layer).shape
         extra = len(shape) - (3 if layer.rgb else 2)
         world = self._viewer.dims.point[-layer.ndim :]
+        # The sliders are in the world; a stack may have a scale along them.
         at = np.round(layer.world_to_data(world)[:extra])
         return tuple(int(index) for index in np.clip(at, 0, np.array(shape[:extra]) - 1))
 

@@ -243,6 +243,7 @@ def words_of(error: Exception, path: Path) -> str:
         return readable(error.strerror)
     text = str(error)
     for name in (str(path.absolute()), str(path), path.name):
+        # The longest first, or the name would be cut out of the path.
         text = text.replace(name, "the file")
     text = readable(" ".join(text.split()))
     kind = type(error).__name__
@@ -300,6 +301,7 @@ def orientation_of(value: Any) -> int:
     """EXIF 1..8 of a tag, whatever its type is; 1 where it says nothing of the kind."""
     if isinstance(value, (tuple, list)):
         value = value[0] if value else 1
+    # EXIF of some cameras and DICOM exports has the tag as bytes or text instead of a short.
     if isinstance(value, bytes):
         value = value.strip(b"\0 ")
         value = value[0] if len(value) == 1 and value[0] < 9 else value.decode("latin-1")
@@ -362,6 +364,7 @@ def _turned(values: NDArray[Any], bits: int) -> NDArray[Any]:
 
 def _from_cmyk(values: NDArray[Any]) -> NDArray[Any]:
     full = float(np.iinfo(values.dtype).max)
+    # Plain inversion, as Pillow does it; a colour profile is not followed.
     light = 1 - values.astype(np.float32) / full
     return np.rint(light[..., :3] * light[..., 3:] * full).astype(values.dtype)
 

@@ -57,6 +57,8 @@ def _key() -> bytes:
         return hashlib.blake2b(given.encode("utf-8", "replace")).digest()
     path = platformdirs.user_data_path("napari-usgseg", appauthor=False) / "identity.key"
     with suppress(OSError):
+        # Written beside and linked: of two processes that begin at once both get the key of the
+        # first, and none reads half a key.
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
         if not path.exists():

@@ -70,6 +70,7 @@ class TiffFrames(Frames):
             try:
                 pages = list(islice(self._tiff.pages, MAX_FRAMES + 1))
                 check_count(path, len(pages))
+                # Pyramids and previews repeat the picture, smaller.
                 self._pages = [p for p in pages if not (p.is_reduced or p.is_mask)] or pages
                 first = self._pages[0]
                 check_size(path, first.imagelength, first.imagewidth)

@@ -54,6 +54,7 @@ def container_of(head: bytes) -> str | None:
     if head[:4] == b"\0\0\1\xb3":
         return "mpegvideo"
     packets = head[: 3 * 188 : 188]
+    # MPEG-TS has no magic number but a sync byte at the head of each packet of 188 bytes.
     if set(packets) == {0x47} and len(head) > 188 and head[:3] != b"GIF":  # whose G is 0x47
         return "mpegts"
     if head[:4] == b"\x30\x26\xb2\x75":
@@ -128,6 +129,7 @@ class Video:
 
         if not isinstance(self._source, str):
             self._source.seek(0)
+        # FFmpeg also opens addresses on the network; a file must not make it.
         options = {"protocol_whitelist": "file,pipe"}
         self._container = av.open(self._source, format=self._format, options=options)
         streams = self._container.streams.video
@@ -157,7 +159,9 @@ class Video:
         if not times:
             raise ImageReadError(self._path, "a video without frames; export it again")
         self.count = len(times)
+        # Packets come in the order of decoding; frames are numbered in the order of showing.
         known = sorted(time for time in times if time is not None)
+        # A packet without a time, or two with one, and times tell no frame from another.
         in_time = len(known) == len(times) == len(set(known))
         if self._format == "avi" and len(keys) < len(times):
             in_time = False  # it keeps the order of decoding, and no time of showing
@@ -184,6 +188,8 @@ class Video:
         wanted = self._times[index]
         before = bisect_right(self._keys, wanted)
         key = self._keys[before - 1] if before else self._times[0]
+        # Where the decoder stands between the key frame and the wanted one it simply goes on, which
+        # playing does all the time.
         if self._shown is None or not key <= self._times[self._shown] < wanted:
             self._begin(key)
         first = None
@@ -195,6 +201,8 @@ class Video:
                     return picture
                 if number > index:
                     break
+            # Some files' seeks land behind the key frame that they were asked for: then once more
+            # from the start.
             if self._whole or (first is not None and first <= index):
                 return None
             self._begin(None)  # it began behind what was asked for
@@ -213,6 +221,7 @@ class Video:
         if number <= index - self._room:
             return None
         picture: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
+        # Kept frames are handed out again.
         picture.flags.writeable = False
         self._kept[number] = picture
         return picture

@@ -137,6 +137,8 @@ class NiftiFrames(Frames):
             _check_bytes(path, size, path.stat().st_size, packed)
             self._shape, self._values = shape, None
             self._proxy = ArrayProxy(str(path), header)
+            # In a gzip file a slice is reached by unpacking all before it: n slices would cost n *
+            # n / 2.
             self._keep = packed and size <= _KEPT_BYTES
             self._flips = nifti_flips(header)
         count = math.prod(shape[2:])
@@ -144,6 +146,7 @@ class NiftiFrames(Frames):
         super().__init__(path, SameSize((shape[1], shape[0]), count), about)
 
     def _stored(self, index: int) -> Stored:
+        # order="F": the third axis is the fastest, as the values lie in a NIfTI file.
         place = np.unravel_index(index, self._shape[2:], order="F")
         if self._keep and self._values is None:
             self._values = np.asanyarray(self._proxy.get_unscaled())
@@ -184,6 +187,8 @@ def flips_of(to_ras: NDArray[np.float64]) -> tuple[bool, bool]:
     if not np.isfinite(to_ras).all():
         return False, False
     along = (to_ras[np.abs(to_ras[:, axis]).argmax(), axis] for axis in (0, 1))
+    # The axis that a column mostly runs along decides, so an oblique volume is turned by quarter
+    # turns only and no value is interpolated.
     columns, rows = (bool(step > 0) for step in along)
     return columns, rows
 
@@ -216,6 +221,7 @@ def _nifti_rate(header: Any, shape: tuple[int, ...]) -> float | None:
 
 def _check_bytes(path: Path, wanted: int, there: int, packed: bool) -> None:
     """Refuse a file that cannot hold what its header says."""
+    # Before anything is allocated: a header of 348 bytes may claim terabytes.
     if wanted > there * (_MOST_DEFLATED if packed else 1):
         raise ImageReadError(
             path, f"truncated: its header speaks of {wanted:,} bytes of values; copy it again"
@@ -275,6 +281,7 @@ class ItkFrames(Frames):
             axes = len(self._reader.GetSize())
             direction = np.reshape(self._reader.GetDirection(), (axes, axes))
             column, row = (float(step) for step in self._reader.GetSpacing()[:2])
+            # ITK's world is LPS (left, back, top), NIfTI's RAS.
             ras = np.diag([-1.0, -1.0, 1.0, 1.0])[:axes, :axes] @ direction
             self._flips = flips_of(ras)
         about = FileAbout("volume", _believed(row, column))

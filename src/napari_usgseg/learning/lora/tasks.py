@@ -173,6 +173,8 @@ def _decoder_loss(
             counted = torch.where(matched | (overlap > GOOD_IOU), overlap, torch.zeros(()))
             for number in truth.phrases.unique():
                 quality = counted[:, truth.phrases == number].amax(1)
+                # All tokens of a phrase learn the same quality: a box's score for a phrase is the
+                # best of its tokens.
                 target = torch.where(phrases[row] == number, quality[:, None], target)
             taught = matched.any(1)
             ours.append(boxes[taught])
@@ -190,6 +192,7 @@ def _match(
     overlap, general = pairwise_ious(boxes, truth.boxes)
     own = (phrases[:, None] == truth.phrases[None]).float()
     probability = logits.sigmoid().nan_to_num() @ (own / own.sum(0).clamp(min=1))
+    # DETR's matching cost (arXiv 2005.12872) with the same weights as the loss.
     cost = BOX_WEIGHT * torch.cdist(boxes, truth.boxes, p=1) - GIOU_WEIGHT * general - probability
     nearest = cost.argmin(1)
     matched = torch.zeros_like(overlap, dtype=torch.bool)
@@ -198,6 +201,7 @@ def _match(
             True
         )
     cheapest = F.one_hot(nearest, len(truth.boxes)).bool()
+    # A query among the best of two objects learns the one that costs it less.
     return overlap, matched & cheapest, nearest
 
 
@@ -216,9 +220,13 @@ def _cells(masks: Tensor, stride: int) -> int:
 
 def _quality_focal(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     """Quality focal loss, summed; padding (minus infinity) does not count."""
+    # transformers fills logits of padding with minus infinity, and 0 * inf is NaN even where the
+    # weight is 0.
     finite = logits.isfinite()
     logits = torch.where(finite, logits, torch.zeros(()))
     entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    # Quality focal loss (arXiv 2006.04388): the target is the box's IoU, so the score comes to mean
+    # how good the box is.
     return (entropy * (target - logits.sigmoid()) ** 2 * weights * finite).sum()
 
 

@@ -147,6 +147,7 @@ def add_adapter(model: Any, preset: Preset, rank: int, alpha: float, base: str) 
         modules_to_save=preset.saved_names(n for n, _ in model.named_modules()) or None,
     )
     tuned = get_peft_model(model, config)
+    # After get_peft_model, which would put the model's own name there.
     config.base_model_name_or_path = base
     if _is_dino(model):
         _share_twins(model)
@@ -181,6 +182,8 @@ def load_adapter(model: Any, adapter: str | Path) -> Any:
         raise CheckpointError(
             f"{folder}: not an adapter of this model: {' '.join(str(error).split())[:300]}"
         ) from error
+    # PEFT loads what fits and only warns of the rest, so an adapter of another model would change
+    # nothing and nobody would know.
     strangers = stored ^ set(get_peft_model_state_dict(tuned, save_embedding_layers=False))
     if strangers:
         raise CheckpointError(
@@ -214,6 +217,8 @@ def merged_copy(model: Any, model_id: str, adapter: Path) -> tuple[Any, str, Ada
             f"{adapter}: was trained on {card.base_id}, this is {model_id}; "
             "an adapter works on the model that it was trained on"
         )
+    # A copy: merging changes the weights in place, and the base goes on answering what the adapter
+    # was not taught.
     merged = merge_adapter(copy.deepcopy(model), adapter)
     return merged, f"{model_id}+{adapter.name}-{sha256_of(adapter / ADAPTER_WEIGHTS)[:8]}", card
 
@@ -333,6 +338,7 @@ def import_lora(file: Path, out: Path, base: str, alpha: float | None = None) ->
     state = read_tensors(file, "model")
     lora, whole = _converted(file, state)
     ranks = {int(t.shape[0]) for name, t in lora.items() if name.endswith("lora_A.weight")}
+    # PEFT's configuration has one rank for all layers.
     if len(ranks) != 1:
         raise CheckpointError(f"{file}: matrices of ranks {sorted(ranks)}; expected one rank")
     (rank,) = ranks

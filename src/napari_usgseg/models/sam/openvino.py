@@ -59,6 +59,7 @@ class Conversions:
             Its folder; None where the disk does not take it, which costs time and is warned of.
         """
         place = self._place(key)
+        # In the same folder as the result, for a rename is atomic within one file system only.
         scratch = self.folder / f".{secrets.token_hex(8)}.tmp"
         try:
             scratch.mkdir(parents=True)
@@ -161,11 +162,15 @@ class OpenVinoEncoder(nn.Module):
     def forward(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Normalised pixels (1, 3, S, S) to image embedding and features, float32."""
         try:
+            # An inference request holds buffers and serves one thread at a time; they are kept for
+            # reuse, and there are as many as threads ever called at once.
             request = self._idle.get_nowait()
         except Empty:
             request = self._compiled.create_infer_request()
         try:
             outputs = request.infer([np.ascontiguousarray(pixels.numpy())])
+            # infer copies its outputs (share_outputs is off), so the next call does not write over
+            # an embedding.
             image_embed, *high_res = (torch.from_numpy(array) for array in outputs.to_tuple())
         finally:
             self._idle.put(request)
@@ -184,6 +189,7 @@ class OpenVinoNet(SamNet):
         self.prompt_encoder = net.prompt_encoder
         self.mask_decoder = net.mask_decoder
         self.encoder = encoder
+        # Two encoders in memory would be the price of the faster one.
         net.sam.image_encoder = None
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -47,6 +47,8 @@ def square_masks(
         return F.interpolate(masks[None], grid_hw, mode="area")[0]
     fine = [FINE * side for side in grid_hw]
     rows, columns = (round(share * side) for share, side in zip(covered, fine, strict=True))
+    # A padded image ends within a cell. On a grid FINE times as dense it ends on a border nearly,
+    # and the mean over FINE x FINE gives the share of that cell.
     placed = F.interpolate(masks[None], (rows, columns), mode="area")
     placed = F.pad(placed, (0, fine[1] - columns, 0, fine[0] - rows))
     return F.avg_pool2d(placed, FINE)[0]
@@ -80,6 +82,8 @@ def scale_points(
     scaled = torch.as_tensor(np.ascontiguousarray(points), dtype=torch.float32).clone()
     scaled[:, 0] *= covered[1]
     scaled[:, 1] *= covered[0]
+    # Divided by the length and not by the length - 1, and without half a pixel's shift: SAM 2's own
+    # transform, with which the weights were trained.
     scaled[:, 0] /= width
     scaled[:, 1] /= height
     return scaled * image_size
@@ -108,6 +112,7 @@ def prompt_points(
     parts = [_clicks(prompts, size_hw)]
     if prompts.box is not None:
         corners = _checked_box(prompts.box, size_hw).reshape(2, 2)
+        # SAM 2 puts a box ahead of the points; the order is part of what the weights know.
         parts.insert(0, (corners, np.array(BOX_CORNER_LABELS, np.int32)))
     parts.extend(_scribble(line, label, size_hw) for line, label in prompts.scribbles)
     coords = np.concatenate([part[0] for part in parts])
@@ -257,6 +262,7 @@ class SamSegmenter:
         self._device = torch.device(device)
         self.model_id = model_id
         with torch.inference_mode():
+            # Depends on the grid only; made once and not at each click.
             self._dense_pe = self._net.prompt_encoder.get_dense_pe()
 
     @property
@@ -292,10 +298,14 @@ class SamSegmenter:
         mask = prompt_logits(prompts.mask_input, self._net.prompt_encoder.mask_input_size, covered)
         if points is None and mask is None:
             raise PromptError("nothing to go by: give a point, a box, a scribble or a mask_input")
+        # One point may mean the part or the whole, so SAM is asked for three masks and the best is
+        # taken. With more to go by the single mask is better (Segment Anything, arXiv 2304.02643,
+        # section 3).
         ambiguous = points is not None and points[1].shape[1] == 1 and mask is None
         low_res, iou, object_score = self._decode(
             embedding, points, mask, multimask is True or (multimask is None and ambiguous)
         )
+        # stable, so that equal estimates give the same mask on every machine.
         order = iou.argsort(descending=True, stable=True)
         if multimask is not True:
             order = order[:1]

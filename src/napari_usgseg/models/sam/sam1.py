@@ -81,6 +81,9 @@ class Sam1Segmenter(SamSegmenter):
         side = self._net.image_size
         scale = side / max(image.shape[:2])
         rows, columns = (max(1, int(length * scale + 0.5)) for length in image.shape[:2])
+        # Resized as bytes and not as floats: SamProcessor rounds to 8 bits after resizing, and the
+        # weights' answers differ otherwise. The copy is for arrays that are read-only or have
+        # negative strides, which torch refuses.
         picture = torch.from_numpy(image.transpose(2, 0, 1).copy())[None]
         resized = nn.functional.interpolate(
             picture, (rows, columns), mode="bilinear", antialias=True
@@ -88,6 +91,7 @@ class Sam1Segmenter(SamSegmenter):
         pixels = resized.float().div_(255)
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
         padding = (0, side - columns, 0, side - rows)
+        # Padded after normalising, so the border is 0 there, the mean colour, and not black.
         return nn.functional.pad((pixels - mean) / std, padding), (rows / side, columns / side)
 
     def _encode_prompts(
@@ -148,6 +152,7 @@ def _mask_decoder(model: Any) -> nn.Module:
     )
     for module in transformer.modules():
         if isinstance(module, nn.LayerNorm):
+            # transformers' SAM has 1e-6 where sam2's transformer has torch's 1e-5.
             module.eps = config.layer_norm_eps
     made = MaskDecoder(
         transformer_dim=config.hidden_size,
@@ -162,6 +167,7 @@ def _mask_decoder(model: Any) -> nn.Module:
 def filled(made: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
     """``made``, of the ``sam2`` package, with transformers' tensors, shared and not copied."""
     renamed = {_renamed(name, state): value for name, value in state.items()}
+    # assign: the tensors themselves and no copies.
     made.load_state_dict(renamed, assign=True)
     return made
 

@@ -109,6 +109,7 @@ def build_sam2(variant: Sam2Variant, image_size: int = SAM2_SIZE) -> Any:
     config: Any = OmegaConf.create(text)
     config.model.image_size = image_size
     config.model.sam_mask_decoder_extra_args = DYNAMIC_MULTIMASK
+    # As ``sam2.build_sam`` does for videos: masks of clicked frames go into the memory as 0 and 1.
     config.model.binarize_mask_from_pts_for_mem_enc = True
     return instantiate(config.model, _recursive_=True)
 
