@@ -401,6 +401,8 @@ def _callback(shortcut: Shortcut, dock: Dock) -> Callable[[Viewer], Any]:
         yield
         ends(dock)
 
+    # napari takes a generator function for a key that is held: what follows the yield is done when
+    # it comes up.
     run: Any = press if ends is None else hold
     run.__name__ = run.__qualname__ = f"usgseg_{shortcut.setting}"
     run.__doc__ = f"Ultrasound segmentation: {shortcut.help}"

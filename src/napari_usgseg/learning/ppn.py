@@ -383,6 +383,7 @@ class PpnTask(Task):
         count, picked = len(self.views.images), []
         for place in range(step * self.how.batch, (step + 1) * self.how.batch):
             turn, index = divmod(place, count)
+            # From the round alone, so that a resumed training deals the same images.
             order = np.random.default_rng([count, turn]).permutation(count)
             picked.append((int(order[index]), int(rng.integers(0, self.how.views + 1))))
         return picked
@@ -398,6 +399,7 @@ class PpnTask(Task):
         """Some rows' prompts replaced by, or joined with, what a person might give."""
         sparse, dense = learned.sparse, learned.dense
         how, device = self.how, target.device
+        # Nobody points at what is not there: absent classes learn from the learned prompts alone.
         draws = np.where(present.cpu().numpy() > 0, rng.random(len(target)), 1.0)
         limits = np.cumsum([how.box_share, how.mask_share, how.click_share, how.scribble_share])
         kind = np.searchsorted(limits, draws, side="right")  # in this order; 4 is nothing
@@ -441,6 +443,8 @@ class PpnTask(Task):
             elif what == 3:
                 points = corrective_scribble(truth, guess, rng)
             rows.append(
+                # Between the middles of cells, as everywhere: pixel 0 of a grid lies half a cell
+                # in.
                 [((x + 0.5) * scale - 0.5, (y + 0.5) * scale - 0.5, z) for x, y, z in points]
             )
         return to_tensors(rows)

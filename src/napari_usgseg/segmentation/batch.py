@@ -134,6 +134,8 @@ def segment_files(
             for source, place in zip(sources, ids, strict=True):
                 file = batch.plan(source, place, groups.get(source, ""))
                 waiting.append(file)
+                # One chunk at least, be it empty: answers come by chunk, and a file that has
+                # nothing to do must be told in its turn.
                 yield file.next_chunk(at_once)
                 while file.indices:
                     yield file.next_chunk(at_once)
@@ -164,6 +166,7 @@ def check_place(
     """
     folders = set(searched)
     for path in sources:
+        # The folder of a link and that of what it leads to.
         folders |= {path.parent, Path(os.path.realpath(path)).parent}
     theirs = {identity for folder in folders for identity in file_identities(folder)}
     for target in (out, out / "overlays") if overlay else (out,):
@@ -352,6 +355,8 @@ class _Batch:
                 file.broken.append(frame.problem)
                 continue
             try:
+                # ``run.json`` says that the file is being written before it appears, so that a run
+                # that was killed knows it for its own.
                 self.run.begin(file, *(f for f in waiting if not (f.is_kept or f.failure)))
                 self._write(file, index, frame)
             except Exception as error:  # as in `plan`
@@ -401,6 +406,7 @@ class _Batch:
     def _fail(self, file: _FileWork, message: str) -> None:
         file.failure = message
         file.indices.clear()
+        # Of a label map that is there, an earlier entry is worth more than this failure.
         if file.place.standing != "taken" and not os.path.lexists(file.label_path):
             file.noted.pop("frames", None)
             self.run.record(file.place, "failed", **file.noted, message=message)

@@ -201,13 +201,19 @@ class Trace:
         margin = max(MARGIN * float(np.linalg.norm(ends[1] - ends[0])), LEAST_MARGIN)
         x0, y0 = (int(v) for v in np.maximum(np.floor(ends.min(0) - margin), 0))
         x1, y1 = (int(v) for v in np.minimum(np.ceil(ends.max(0) + margin) + 1, (width, height)))
+        # The search takes time by the pixel, and a person drags: far ends are searched on a coarser
+        # grid.
         step = max(1, int(np.ceil(((x1 - x0) * (y1 - y0) / MOST_SEARCHED) ** 0.5)))
         part = self._bright(x0, y0, x1, y1, step)
         near = max(SMOOTHED / min(step, 2), INSIDE * self.width / step)
         far = max(AROUND * self.width / step, 2 * near)
+        # Difference of Gaussians: bright beside what is around it, whatever the gain at that depth.
         part = cv2.GaussianBlur(part, (0, 0), near) - cv2.GaussianBlur(part, (0, 0), far)
+        # A caliper's cross or a reflection would take all of the scale.
         part = np.clip(part, *np.percentile(part, (1, 99.5)))
         part = (part - part.min()) / max(float(np.ptp(part)), 1e-6)
+        # The second term makes every step cost something, or the way would wind along all that is
+        # bright.
         cost = np.exp(-SHARPNESS * part) + STEP_COST
         first, last = np.minimum((ends - (x0, y0)) // step, np.array(part.shape[::-1]) - 1)
         search = MCP_Geometric(cost)
@@ -278,6 +284,8 @@ class Trace:
             ndimage.uniform_filter1d(profile, max(1, round(size)), axis=1, mode="nearest")
             for size in (self.width, 2 * self.width)
         )
+        # Mean inside the band minus the mean just outside: ``around`` is twice as wide and holds
+        # both.
         contrast = ndimage.gaussian_filter1d(2 * inside - around, 2 * wide, axis=0)
         near = np.abs(beside) <= reach
         shift = beside[near][contrast[:, near].argmax(axis=1)]

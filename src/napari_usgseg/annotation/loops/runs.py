@@ -191,6 +191,8 @@ class Runs:
     def _write(self, run: Run) -> None:
         """Put what was found on its frames, once it is known how they stand now."""
         document = self._document
+        # One look at the frames at a time; what is told meanwhile waits and goes together in the
+        # next.
         if run.writes:
             return
         if not run.waiting:
@@ -216,6 +218,7 @@ class Runs:
         document, parts = self._document, []
         if run is not self.run:
             return
+        # What cannot be saved must not pile up in memory, frame after frame.
         if document.unsaved:
             self._fail(run, document.unsaved)
             return

@@ -291,6 +291,7 @@ def eroded(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
     # not scipy's: the first contour would wait a third of a second for its import
     rows, columns = mask.shape
     padded = np.pad(mask, width)
+    # Rows, then columns: a square is the same as two lines, with 2 n steps instead of n * n.
     along = np.ones((rows, columns + 2 * width), bool)
     for shift in range(2 * width + 1):
         along &= padded[shift : shift + rows]
@@ -464,6 +465,7 @@ class LayerDrawing:
         size_hw = levels[0].shape[:2]
         resized = before is None or self._size_hw != size_hw
         self._size_hw = size_hw
+        # Setting a layer's data uploads it and computes its thumbnail, so not for the same picture.
         if self._shown.get(layer) is not shown[0]:
             self._shown[layer] = shown[0]
             layer.data = shown if layer.multiscale else shown[0]
@@ -596,6 +598,7 @@ class LayerDrawing:
         labelling = session.settings.labelling
         values = session.painting.values if labelling == "instance" else []
         colors = label_colors(session.table, labelling, values)
+        # napari builds a texture of all colours each time.
         if colors != self._colors.get(layer):
             self._colors[layer] = colors
             layer.colormap = DirectLabelColormap(color_dict=dict(colors))

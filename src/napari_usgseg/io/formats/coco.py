@@ -62,6 +62,8 @@ class Coco:
         return {"image": image, "annotations": [self._object(*each) for each in objects_of(item)]}
 
     def _object(self, class_id: int, mask: BoolArray) -> Entry:
+        # order="F": pycocotools counts runs down the columns, and refuses an array in any other
+        # order.
         runs = run_lengths.encode(mask.astype("uint8", order="F"))
         segmentation: Any = {"size": list(mask.shape), "counts": runs["counts"].decode()}
         if self.polygons:
@@ -148,6 +150,7 @@ def _classes(path: Path, categories: Any) -> list[LabelClass]:
     ids = [int(item["id"]) for item in categories]
     if len(set(ids)) < len(ids):
         raise DatasetError(path, "two categories have one id; give each its own")
+    # A category 0 would be background here; then all are numbered anew.
     keep = all(1 <= number <= MAX_LABEL for number in ids)
     made = []
     for index, item in enumerate(categories, start=1):
@@ -186,6 +189,7 @@ def _object(
     segmentation = each.get("segmentation")
     if not segmentation:
         x, y, width, height = (float(side) * size_hw[1] / own[1] for side in each["bbox"])
+        # COCO's box is corner and size; here the last pixel is inside.
         return LabelledObject(class_id, None, box_of([x, y, x + width - 1, y + height - 1]))
     if isinstance(segmentation, dict):
         mask = _of_runs(segmentation, own)
@@ -207,6 +211,7 @@ def _of_runs(segmentation: Any, own: tuple[int, int]) -> BoolArray:
     if min(runs, default=0) < 0 or sum(runs) != own[0] * own[1]:
         raise ValueError("run lengths that do not fill the image")
     values = np.arange(len(runs)) % 2 == 1
+    # Runs go down the columns.
     return np.repeat(values, runs).reshape(own[::-1]).T.copy()
 
 

@@ -37,6 +37,7 @@ def corner_rings(mask: BoolArray) -> list[tuple[Ring, list[Ring]]]:
         kept = _without_straight(corners)
         following = np.roll(kept, -1, axis=0)
         area = int((kept[:, 0] * following[:, 1] - following[:, 0] * kept[:, 1]).sum())
+        # The sign of twice the area tells a rim from a hole, which runs the other way.
         found.setdefault(component, ([], []))[0 if area > 0 else 1].append(kept)
     return [(outer[0], holes) for _, (outer, holes) in sorted(found.items())]
 
@@ -80,6 +81,8 @@ def _traced(mask: BoolArray) -> Iterable[tuple[Ring, int]]:
         ends.append((rows + end[0]) * side + columns + end[1])
         owners.append(numbers[rows, columns])
     start, end, owner = (np.concatenate(parts).tolist() for parts in (starts, ends, owners))
+    # Directed edges with the component on the right; following them from corner to corner closes
+    # each rim.
     leaving: dict[int, list[int]] = {}
     for index, corner in enumerate(start):
         leaving.setdefault(corner, []).append(index)

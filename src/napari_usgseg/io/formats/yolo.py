@@ -196,5 +196,7 @@ def _object(class_id: int, rest: list[float], size_hw: tuple[int, int]) -> Label
         return LabelledObject(class_id, None, box_of([*corners, *ends]))
     if len(rest) < 6:
         raise ValueError(f"{len(rest) + 1} numbers; expected a box's 5, or a polygon's 7 or more")
+    # Coordinates have a few decimals: 0.05 of a pixel keeps a rounded-down one from falling into
+    # the pixel before.
     points = np.array(rest[: len(rest) // 2 * 2]).reshape(-1, 2) * (width, height)
     return LabelledObject(class_id, pixels_mask(np.floor(points + 0.05), size_hw))

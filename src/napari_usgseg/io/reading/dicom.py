@@ -101,6 +101,8 @@ def is_dicom(head: bytes) -> bool:
     """Whether a file that begins so (132 bytes or more) is DICOM, with or without a preamble."""
     if head[128:132] == b"DICM":
         return True
+    # Without the preamble: a file of meta information (group 2), or a bare data set, which begins
+    # with group 8. Both readings must be tight, or any text would be DICOM.
     group, element = int.from_bytes(head[:2], "little"), int.from_bytes(head[2:4], "little")
     if group == 2 and element == 0 and head[4:6] == b"UL":
         return True
@@ -160,6 +162,8 @@ class DicomFrames(Frames):
         if not self._decoder.is_available:
             raise _unknown_syntax(self._path, self._syntax)
         there = self._fragments() if self._syntax.is_encapsulated else self._whole_frames()
+        # A loop that was cut off keeps the frames that are there; at least one, so that asking for
+        # it says what is wrong.
         self._count = min(declared, max(there, 1))
         self._options["number_of_frames"] = self._count
         if self._count < declared:
@@ -172,6 +176,8 @@ class DicomFrames(Frames):
         available = end - self._start
         if self._length != _UNDEFINED:
             available = min(available, self._length)
+        # Rounded up: the last frame, cut off, is then named as damaged instead of missing without a
+        # word.
         return -(-8 * available // bits)
 
     def _bits_each(self) -> int:
@@ -180,6 +186,7 @@ class DicomFrames(Frames):
         bits = options["rows"] * options["columns"] * options["samples_per_pixel"]
         bits *= options["bits_allocated"]
         return int(
+            # Two pixels share their colours there: 4 values for two pixels instead of 6.
             bits * 2 // 3 if options["photometric_interpretation"] == "YBR_FULL_422" else bits
         )
 
@@ -203,6 +210,7 @@ class DicomFrames(Frames):
         self._fragments()  # not too many
         joined = _Joined(self._stream, self._start)
         head = joined.read(512)
+        # Syntaxes ...4.100 and 101 are MPEG-2, 102 to 106 H.264, 107 and 108 HEVC.
         raw = "hevc" if self._syntax >= f"{_VIDEO}7" else "h264"
         container = container_of(head) or ("mpegvideo" if self._syntax < f"{_VIDEO}2" else raw)
         return Video(self._path, joined, container)
@@ -259,6 +267,8 @@ class DicomFrames(Frames):
                 number_of_frames=self._count,
                 extended_offsets=self._options.get("extended_offsets"),
             )
+            # A few bytes of code stream may claim 65535 x 65535 pixels, and decoders make the room
+            # before they look further.
             _check_coded(self._path, coded, self._options)
         elif self._options["bits_allocated"] == 1:
             return self._bits_of(index)
@@ -287,6 +297,7 @@ class DicomFrames(Frames):
         if self._palette is None:
             _check_segments(self._path, self._header)
             info = np.iinfo(dtype)
+            # The whole table once, through pydicom itself; each frame is then a look-up.
             values = np.arange(int(info.min), int(info.max) + 1).astype(dtype)
             self._palette = apply_color_lut(values, self._header)[..., :3]
         return self._palette
@@ -415,6 +426,7 @@ def _read_header(
         stream = BytesIO(_inflated(path, file.read()))
         header = read_dataset(stream, False, True, stop_when=_is_pixels, specific_tags=tags)
         return header, ExplicitVRLittleEndian, stream
+    # force: files without a preamble are DICOM to ``is_dicom``, but not to pydicom.
     header = dcmread(file, stop_before_pixels=True, force=True, specific_tags=tags)
     if syntax is None:
         implicit, little = header.original_encoding
@@ -430,6 +442,8 @@ def _is_pixels(tag: int, vr: str | None, length: int) -> bool:
 
 def _inflated(path: Path, data: bytes) -> bytes:
     inflating = zlib.decompressobj(-zlib.MAX_WBITS)
+    # Deflated bytes grow up to a thousandfold; no more is unpacked than a header and a few frames
+    # need.
     found = inflating.decompress(data, MAX_INFLATED)
     if inflating.unconsumed_tail:
         raise ImageReadError(path, f"grows to more than {MAX_INFLATED:,} bytes; export it anew")
@@ -618,6 +632,8 @@ def _windowed(values: NDArray[Any], header: Any) -> NDArray[np.uint8] | None:
             shown = apply_voi_lut(rescaled, header).astype(np.float64)
             low, high = 0.0, float(2 ** int(header.VOILUTSequence[0].LUTDescriptor[2]) - 1)
         else:
+            # The values that the window makes of the extremes go through with the picture: they
+            # tell black and white, whichever of DICOM's three functions it is.
             ends = np.array([-1e12, 1e12])
             row = np.concatenate([rescaled.astype(np.float64).ravel(), ends])
             shown = apply_voi_lut(row, header)
@@ -741,6 +757,7 @@ def _region(item: Any, size_hw: tuple[int, int]) -> Region | None:
         return None
     x0, y0, x1, y1 = (int(corner) for corner in corners if corner is not None)
     height, width = size_hw
+    # Both corners are inside in DICOM (PS3.3 C.8.5.5); boxes here end behind the last pixel.
     box = max(x0, 0), max(y0, 0), min(x1 + 1, width), min(y1 + 1, height)
     if box[0] >= box[2] or box[1] >= box[3]:
         return None
@@ -769,10 +786,12 @@ def _spacing(header: Any, regions: Sequence[Region]) -> Spacing | None:
     tissue = [region.spacing_mm for region in regions if region.is_tissue]
     if tissue:
         first = tissue[0]
+        # Two views at two depths have no one scale; who measures asks for the region's.
         same = first is not None and all(
             other is not None and np.allclose(first, other, rtol=1e-3) for other in tissue
         )
         return first if same else None
+    # PixelSpacing would then be of an axis that is time.
     if any(region.kind in ("M-mode", "spectral") for region in regions):
         return None
     with suppress(Exception):
@@ -800,6 +819,8 @@ def _rate(header: Any) -> float | None:
 
 def _group(header: Any) -> str | None:
     """The patient under a pseudonym, or else the study; None where the file tells neither."""
+    # The number with its issuer first: two hospitals give the same numbers. Then name and date of
+    # birth.
     for names in (("PatientID", "IssuerOfPatientID"), ("PatientName", "PatientBirthDate")):
         parts = [" ".join(_values(header, name)).strip().casefold() for name in names]
         if not is_nobody(parts[0]):

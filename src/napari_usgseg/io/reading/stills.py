@@ -136,6 +136,7 @@ def _count_gif(path: Path) -> int:
     count = 0
     with path.open("rb") as file:
         skip_colors(file.read(13)[10])
+        # Pillow counts by decoding each frame, and stops with an error at a damaged one.
         while (kind := file.read(1)) in (b"\x21", b"\x2c") and count <= MAX_FRAMES:
             if kind == b"\x2c":
                 place = file.read(9)
@@ -155,6 +156,7 @@ def _open_pillow(path: Path, plain: bool = False) -> Image.Image:
         UnidentifiedImageError: it is none of the formats.
     """
     if plain:
+        # Pillow refuses a PNG for a damaged text chunk, although its pixels are whole.
         return Image.open(BytesIO(_without_metadata(path.read_bytes())), formats=("PNG",))
     try:
         return Image.open(path, formats=_FORMATS)
@@ -222,6 +224,8 @@ def _with_alpha(values: NDArray[Any], orientation: int, bits: int, lossy: bool =
 def _palette_image(image: Image.Image, orientation: int) -> Stored:
     values = np.asarray(image)
     colors = image.convert("RGBA") if "transparency" in image.info else image.convert("RGB")
+    # A picture with each number once, converted as Pillow would convert the image, gives the
+    # palette as Pillow sees it.
     table = Image.fromarray(np.arange(256, dtype=np.uint8)[None]).convert("L")
     table.putpalette(image.getpalette() or [])
     if "transparency" in image.info:

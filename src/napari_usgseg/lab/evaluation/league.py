@@ -192,6 +192,7 @@ def _best(rows: Sequence[Mapping[str, Mapping[str, Any]]], metric: str) -> dict[
         common = [i for i in of[names[0]] if all(i in of[name] for name in names)] if names else []
         for name in names:
             values[name] += [of[name][i][metric] for i in common]
+        # Groups of two data sets that have one name are two.
         groups += [f"{number}/{of[names[0]][i]['group']}" for i in common]
     if len(names) < 2 or not groups:
         return None

@@ -59,6 +59,8 @@ def interval(values: Sequence[float], groups: Sequence[str]) -> Interval | None:
     sums = np.bincount(index, np.asarray(values, float))
     counts = np.bincount(index).astype(float)
     rng = np.random.default_rng(SEED)
+    # How often each group is drawn, instead of drawing: all draws are then one matrix product.
+    # Whole groups, for images of one patient are alike and would make the interval too narrow.
     times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=DRAWS)
     low, high = np.percentile((times @ sums) / (times @ counts), (2.5, 97.5))
     return float(low), float(high)

@@ -138,6 +138,7 @@ def _select(
     score = scores.max(axis=1)
     passed: BoolArray = (score >= threshold) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     kept: list[int] = []
+    # Within a phrase only: "thyroid" and "thyroid nodule" may well overlap.
     for phrase in range(len(phrases)):
         candidates = np.flatnonzero(passed & (best == phrase))
         kept.extend(candidates[nms(boxes[candidates], score[candidates], NMS_IOU)].tolist())

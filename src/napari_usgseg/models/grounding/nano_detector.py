@@ -138,6 +138,8 @@ class PhraseNet(nn.Module):
         self.presence = nn.Sequential(
             nn.Linear(2 * WIDTH + condition, WIDTH), nn.GELU(), nn.Linear(WIDTH, 1)
         )
+        # Most pixels are background: with logits near -2 the first losses are not all about saying
+        # so.
         nn.init.constant_(self.query.bias[-1:], -2.0)
 
     def encode(self, pixels: Tensor) -> list[Tensor]:
@@ -419,6 +421,7 @@ def load_nano_detector(folder: Path) -> NanoDetector:
         file = folder / "grounder.safetensors"
         state = {k: v.float() for k, v in load_file(file).items()}
         learned, absent = state.pop(LEARNED), state.pop(ABSENT)
+        # Counters of batch norm are integers and not in the file; strict loading wants them.
         counters = {k: v for k, v in net.state_dict().items() if not v.is_floating_point()}
         net.load_state_dict({**counters, **state})
         words = frozenset(str(word) for word in card.get("words", ()))

@@ -74,6 +74,8 @@ class FrozenDecoder:
     def __init__(self, segmenter: Segmenter) -> None:
         net = sam_net(segmenter)
         self.image_size = int(net.image_size)
+        # Copies: LoRA is put on the decoder in place, and the segmenter goes on answering plain
+        # clicks.
         self.prompt_encoder: Any = copy.deepcopy(net.prompt_encoder).requires_grad_(False).eval()
         self.mask_decoder: Any = copy.deepcopy(net.mask_decoder).requires_grad_(False).eval()
         with torch.no_grad():
@@ -94,6 +96,8 @@ class FrozenDecoder:
         """
         repeats = len(sparse) // len(features[-1])
         levels = [f.repeat_interleave(repeats, dim=0) if repeats > 1 else f for f in features]
+        # predict_masks and not forward, which picks among masks in evaluation and would hide the
+        # single-mask output from training.
         logits, iou, _, score = self.mask_decoder.predict_masks(
             image_embeddings=levels[-1],
             image_pe=self._dense_pe,
@@ -133,6 +137,7 @@ class FrozenDecoder:
         config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=LORA_LAYERS)
         self.mask_decoder = inject_adapter_in_model(config, self.mask_decoder).eval()
         if state is not None:
+            # Not strict: only the LoRA matrices are in the state.
             self.mask_decoder.load_state_dict(dict(state), strict=False)
         return self.lora()
 
@@ -636,6 +641,8 @@ def begin_at_the_mean(prompter: ClassPrompter, targets: Tensor) -> None:
     box = torch.cat((corners[:2], corners[2:] - corners[:2]))
     with torch.no_grad():
         head = prompter.predictor.box_regression_head.mlp.layers[-1]
+        # Small weights let the bias decide at first, which is the mean box (or share), and still
+        # pass a gradient on.
         head.weight.mul_(0.1)
         head.bias.copy_(box.clamp(0.02, 0.98).logit())
         last = prompter.predictor.mask_classifier.final_conv

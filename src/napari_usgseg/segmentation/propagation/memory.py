@@ -154,6 +154,7 @@ class Sam2Track:
             )
             recent = memory["non_cond_frame_outputs"]
             recent[frame] = _kept(output)
+            # Out of the network's reach, so that memory does not grow with the loop.
             recent.pop(frame + (self._reach if self._reverse else -self._reach), None)
             yield number, output["pred_masks"], output["object_score_logits"]
 
@@ -170,6 +171,8 @@ class Sam2Track:
         sam = self._net.sam
         levels = [level.to(sam.device) for level in feature_list(embedding)]
         if sam.directly_add_no_mem_embed:
+            # ``Sam2Net.encode`` has added it for stills; with a memory the network adds that in its
+            # place.
             levels[-1] = levels[-1] - sam.no_mem_embed.view(1, -1, 1, 1)
         place = self._net.frame_positions(levels[-1])
         return {

@@ -74,6 +74,7 @@ def smoothed(
                 given -= 1
 
     for item in chain(frames, [None]):
+        # A gap in the frames: what waits is given out with the neighbours that it has.
         if item is None or (window and item[0] != window[-1][0] + 1):
             yield from out(0)
             window.clear()
@@ -108,11 +109,14 @@ def _agreed(window: list[_Seen], at: int) -> Found:
     for phrase in phrases:
         if phrase in several:
             continue
+        # A frame without the object votes "far outside".
         nothing = np.full(seen.grey.shape, -float(max(seen.grey.shape)), np.float32)
         stack = [seen.distances.get(phrase, nothing)]
         for other, way in ways:
             there = other.distances.get(phrase)
             stack.append(nothing if there is None else looked_up(there, way))
+        # The median of signed distances is a border between the neighbours' borders; a vote by
+        # pixels would leave ragged ones.
         mask = _enlarged(np.median(np.stack(stack), axis=0).astype(np.float32), seen.size_hw)
         box = mask_to_box(mask)
         if box is None:
