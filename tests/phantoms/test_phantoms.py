@@ -10,7 +10,12 @@ from napari_usgseg.core.geometry import components
 from napari_usgseg.io.datasets import read_dataset
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
-from napari_usgseg.phantoms.phantom import KINDS, make_phantom, write_phantom_dataset
+from napari_usgseg.phantoms.phantom import (
+    ALL_KINDS,
+    KINDS,
+    make_phantom,
+    write_phantom_dataset,
+)
 from napari_usgseg.phantoms.scene import Scene, b_mode, fan_scan, linear_scan
 
 
@@ -18,7 +23,7 @@ from napari_usgseg.phantoms.scene import Scene, b_mode, fan_scan, linear_scan
 @given(
     st.integers(0, 2**31),
     st.tuples(st.integers(32, 200), st.integers(32, 200)),
-    st.sampled_from([None, *KINDS]),
+    st.sampled_from([None, *ALL_KINDS]),
 )
 def test_a_phantom_knows_every_object_in_it(seed, size_hw, kind):
     phantom = make_phantom(seed, size_hw, kind)
@@ -36,7 +41,7 @@ def test_a_phantom_knows_every_object_in_it(seed, size_hw, kind):
         assert len(np.unique(phantom.labels[inside])) == 1
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL_KINDS)
 def test_the_same_seed_gives_the_same_phantom_and_another_seed_another(kind):
     first, again, other = (make_phantom(seed, (96, 128), kind) for seed in (3, 3, 4))
     assert np.array_equal(first.image, again.image)
@@ -60,6 +65,28 @@ def test_cysts_are_darker_than_what_is_around_them():
         cyst = phantom.image[phantom.labels == 1].mean()
         darker.append(cyst < 0.6 * phantom.image[tissue].mean())
     assert np.mean(darker) > 0.9
+
+
+def test_a_seed_alone_draws_none_of_the_organs_that_are_asked_for_by_name():
+    assert {make_phantom(seed, (48, 64)).kind for seed in range(40)} == set(KINDS)
+    assert len(ALL_KINDS) > len(KINDS)
+
+
+@pytest.mark.parametrize("kind", ["bone-surface", "back"])
+def test_a_bone_surface_is_a_thin_bright_line_over_a_shadow(kind):
+    told = []
+    for seed in range(6):
+        phantom = make_phantom(seed, (192, 256), kind)
+        value = next(v for v, name in phantom.names.items() if name == "bone surface")
+        band, grey = phantom.labels == value, phantom.image[..., 0].astype(float)
+        if band.any():
+            behind = np.zeros_like(band)
+            for row, column in zip(*np.nonzero(band), strict=True):
+                behind[row + 12 : row + 40, column] = True
+            behind &= ~band & phantom.visible
+            told.append(grey[band].mean() > 1.5 * grey[behind].mean())
+            assert band.sum(0).max() < 40
+    assert np.mean(told) > 0.8
 
 
 def scan_and_maps(echo=0.0):

@@ -18,10 +18,14 @@ from ..core.types import FloatArray
 from ..io.datasets import DATASET_CARD, write_card, write_pair
 from ..io.outputs import OutputFolder
 from .anatomy import ANATOMIES
+from .organs import ORGANS
 from .scene import Scan, Scene, b_mode, fan_scan, linear_scan
 
 KINDS = tuple(ANATOMIES)
-"""The kinds of phantom."""
+"""The kinds of phantom among which a seed draws."""
+
+ALL_KINDS = {**ANATOMIES, **ORGANS}
+"""Every kind that can be asked for -> its anatomy."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +38,7 @@ class Phantom:
         instances: (H, W) uint8, 0 background, 1.. for each object.
         names: label -> name; the labels of this image are among them.
         phrase: what a sonographer would type for label 1, which is always in the image.
-        kind: one of ``KINDS``.
+        kind: one of ``ALL_KINDS``.
         visible: (H, W) bool, the sector: where there is an image at all.
     """
 
@@ -55,19 +59,19 @@ def make_phantom(
     Args:
         seed: a non-negative number; the same gives the same phantom.
         size_hw: (H, W) in pixels, each at least 32.
-        kind: one of ``KINDS``; None draws one from the seed.
+        kind: one of ``ALL_KINDS``; None draws one of ``KINDS`` from the seed.
 
     Raises:
         ValueError: unknown kind, or too small a size.
     """
-    if kind is not None and kind not in ANATOMIES:
-        raise ValueError(f"no phantom of kind {kind!r}; choose from {', '.join(KINDS)}")
+    if kind is not None and kind not in ALL_KINDS:
+        raise ValueError(f"no phantom of kind {kind!r}; choose from {', '.join(ALL_KINDS)}")
     if min(size_hw) < 32:
         raise ValueError(f"a phantom of {size_hw} pixels is too small; each side needs 32")
     rng = np.random.default_rng(seed)
     drawn = KINDS[rng.integers(len(KINDS))]
     kind = drawn if kind is None else kind
-    anatomy = ANATOMIES[kind]
+    anatomy = ALL_KINDS[kind]
     while True:
         scene = Scene(random_scan(size_hw, anatomy.fan_share, rng), rng)
         anatomy.draw(scene)
@@ -105,7 +109,7 @@ def write_phantom_dataset(
         item_id = f"{kind}-{seed + index:05d}"
         write_pair(out, item_id, phantom.image, phantom.labels, folder.write)
         items.append({"id": item_id, "group": item_id})
-    anatomy = ANATOMIES[kind]
+    anatomy = ALL_KINDS[kind]
     write_card(
         out,
         folder.write,
