@@ -28,6 +28,8 @@ class Concept:
         organ: words for the organ alone; asked for where the organ's only target is this one.
         phrases: complete phrasings for training.
         held_out: complete phrasings for the test of understanding, never trained on.
+        kinds: finding, as data say it -> its phrasings, which mean this concept where it is so.
+        beside: families that may be in an image of this one without being labelled.
     """
 
     name: str
@@ -35,6 +37,8 @@ class Concept:
     organ: str
     phrases: tuple[str, ...]
     held_out: tuple[str, ...] = ()
+    kinds: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    beside: tuple[str, ...] = ()
 
 
 def _compose(nouns: Sequence[str], organs: Sequence[str]) -> tuple[str, ...]:
@@ -58,7 +62,10 @@ def _compose(nouns: Sequence[str], organs: Sequence[str]) -> tuple[str, ...]:
 def _concept(card: dict[str, Any]) -> Concept:
     made = _compose(card.get("nouns", ()), card.get("organs", ()))
     phrases = (*made, *card["phrases"])
-    return Concept(card["name"], card["family"], card["organ"], phrases, tuple(card["held_out"]))
+    kinds = tuple((finding, tuple(some)) for finding, some in card.get("kinds", {}).items())
+    held_out = tuple(card["held_out"])
+    beside = tuple(card.get("beside", ()))
+    return Concept(card["name"], card["family"], card["organ"], phrases, held_out, kinds, beside)
 
 
 _BOOK = tomllib.loads(
@@ -67,7 +74,13 @@ _BOOK = tomllib.loads(
 _LESIONS = tuple(_BOOK["lesions"])
 
 CONCEPTS = tuple(_concept(card) for card in _BOOK["concept"])
-ALIASES = {alias: card["name"] for card in _BOOK["concept"] for alias in card.get("aliases", ())}
+NEW_CONCEPTS = tuple(_concept(card) for card in _BOOK["new_concept"])
+"""Concepts that the shipped weights were not taught: of other organs, for the next ones."""
+ALIASES = {
+    alias: card["name"]
+    for card in (*_BOOK["concept"], *_BOOK["new_concept"])
+    for alias in card.get("aliases", ())
+}
 """What data set cards call a concept beside its name."""
 
 ABSENT_ORGANS: tuple[str, ...] = tuple(_BOOK["absent_organs"])
@@ -78,18 +91,25 @@ HELD_OUT_ABSENT: tuple[str, ...] = tuple(_BOOK["held_out_absent"])
 def concept_of(phrase: str) -> Concept:
     """The concept of a data set's phrase for a label; a new one, of its own family, if unknown."""
     key = phrase.lower().split("(")[0].strip()
-    for concept in CONCEPTS:
+    for concept in (*CONCEPTS, *NEW_CONCEPTS):
         if concept.name == ALIASES.get(key, key):
             return concept
     made = (key, f"the {key}", f"{key}s", f"{key} in this image")
     return Concept(key, key, key, made)
 
 
+KIND_SHARE = 0.25
+"""How often a known finding is asked for by its own name."""
+
+
 def draw_phrase(concept: Concept, rng: np.random.Generator, finding: str | None = None) -> str:
     """A training phrasing of ``concept``; a third of the time its plain name.
 
-    Where the finding is known ("benign", "malignant"), it is sometimes said.
+    Where the finding is known ("benign", "malignant", a kind of ``concept``), it is sometimes said.
     """
+    kinds = dict(concept.kinds).get(finding or "", ())
+    if kinds and rng.random() < KIND_SHARE:
+        return str(rng.choice(list(kinds)))
     if finding in ("benign", "malignant") and rng.random() < 0.15:
         noun = str(rng.choice(["tumor", "lesion", "mass"]))
         organ = str(rng.choice([f"{concept.organ} ", ""]))
@@ -99,25 +119,46 @@ def draw_phrase(concept: Concept, rng: np.random.Generator, finding: str | None 
     return str(rng.choice(list(concept.phrases)))
 
 
-def draw_absent(present: Sequence[Concept], rng: np.random.Generator) -> str:
-    """A phrase for something that an image does not show, given the concepts that it may show."""
+def draw_absent(
+    present: Sequence[Concept], rng: np.random.Generator, taught: Sequence[Concept] = CONCEPTS
+) -> str:
+    """A phrase for something that an image does not show, given the concepts that it may show.
+
+    Args:
+        present: what the image may show.
+        rng: of the draw.
+        taught: the targets of the training; nothing that is one of them is called absent as an
+            organ without a target.
+    """
     draw = rng.random()
-    families = {concept.family for concept in present}
+    families = {family for concept in present for family in (concept.family, *concept.beside)}
     if "lesion" in families:  # a lesion may be a cyst
         families.add("cyst")
-    others = [concept for concept in CONCEPTS if concept.family not in families]
+    others = [concept for concept in taught if concept.family not in families]
     if draw < 0.5 and others:
         return draw_phrase(others[int(rng.integers(len(others)))], rng)
+    organs, lesion_organs = absent_organs(taught)
     if draw < 0.65:
-        organ = str(rng.choice(ABSENT_LESION_ORGANS))
+        organ = str(rng.choice(lesion_organs))
         return str(rng.choice(_compose(_LESIONS, (organ,))))
-    return str(rng.choice(ABSENT_ORGANS))
+    return str(rng.choice(organs))
 
 
-def absent_phrases() -> tuple[str, ...]:
+def absent_organs(taught: Sequence[Concept]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Organs, and organs with lesions, of which nothing is a target of a training."""
+    said = {p for c in taught if c in NEW_CONCEPTS for p in (c.name, *c.phrases)}
+    lesions = {c.organ for c in taught if c in NEW_CONCEPTS and c.family == "lesion"}
+    return (
+        tuple(organ for organ in ABSENT_ORGANS if organ not in said),
+        tuple(organ for organ in ABSENT_LESION_ORGANS if organ not in lesions),
+    )
+
+
+def absent_phrases(taught: Sequence[Concept] = CONCEPTS) -> tuple[str, ...]:
     """Everything that ``draw_absent`` may ask for of organs that no training image shows."""
-    lesions = tuple(p for organ in ABSENT_LESION_ORGANS for p in _compose(_LESIONS, (organ,)))
-    return (*ABSENT_ORGANS, *lesions)
+    organs, lesion_organs = absent_organs(taught)
+    lesions = tuple(p for organ in lesion_organs for p in _compose(_LESIONS, (organ,)))
+    return (*organs, *lesions)
 
 
 def all_phrases(concepts: Sequence[Concept]) -> tuple[str, ...]:

@@ -44,7 +44,7 @@ def test_the_segmenter_is_distilled_prompted_saved_and_not_trained_twice(tmp_pat
         Stage("distill", "distill", 128, 2, 1e-4),
         Stage("prompts", "prompts", 128, 2, 1e-4),
     )
-    options = {"splits": splits, "stages": stages, "teacher_images": 2, "phantoms": 2}
+    options = {"splits": splits, "stages": stages, "teacher_images": 2, "phantoms": 2, "organs": 1}
     path = train([data], tmp_path, say=silent, **options)
     segmenter = load_nano_segmenter(path)
     image = make_phantom(1).image
@@ -61,8 +61,9 @@ def test_the_nano_detector_is_trained_and_loads(tmp_path, corpus):
 
     data, splits = corpus
     folder = train(
-        [data], tmp_path, splits=splits, steps=2, image_size=128, phantoms=2, batch=2, say=silent
-    )
+        [data], tmp_path, splits=splits, steps=2, image_size=128, phantoms=2, organs=1, batch=2,
+        say=silent,
+    )  # fmt: skip
     detector = load_nano_detector(folder)
     assert "breast tumor" in detector.known.names
     found = detector.detect(make_phantom(1).image, TextPrompt("breast tumor", box_threshold=0.0))
@@ -79,3 +80,34 @@ def test_the_small_grounding_dino_is_trained_and_loads(tmp_path, corpus):
     found = detector.detect(make_phantom(1).image, TextPrompt("cyst. nerve", 0.0, 0.0))
     assert found.boxes.shape[1] == 4
     assert set(found.phrases) <= {"cyst", "nerve"}
+
+
+def test_a_training_of_the_segmenter_that_was_killed_goes_on_to_the_same_weights(
+    tmp_path, corpus, monkeypatch
+):
+    from safetensors.torch import load_file
+
+    from napari_usgseg.lab.nano_factory import materials, segmenter
+
+    data, splits = corpus
+    stages = (segmenter.Stage("prompts", "prompts", 64, 4, 1e-4),)
+    options = {"splits": splits, "stages": stages, "teacher_images": 0, "phantoms": 2, "organs": 2}
+    whole = segmenter.train([data], tmp_path / "whole", say=silent, **options)
+    often = materials.TrainerSettings
+    monkeypatch.setattr(
+        segmenter, "TrainerSettings", lambda *args, **how: often(*args, **{**how, "save_every": 1})
+    )
+    loss = segmenter.PromptTask.loss
+
+    def killed(self, step, rng):
+        if step == 2:
+            raise KeyboardInterrupt
+        return loss(self, step, rng)
+
+    monkeypatch.setattr(segmenter.PromptTask, "loss", killed)
+    with pytest.raises(KeyboardInterrupt):
+        segmenter.train([data], tmp_path / "cut", say=silent, **options)
+    monkeypatch.setattr(segmenter.PromptTask, "loss", loss)
+    cut = segmenter.train([data], tmp_path / "cut", say=silent, resume=True, **options)
+    first, second = load_file(whole), load_file(cut)
+    assert all((first[name] == second[name]).all() for name in first)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,16 @@ from torch import Tensor
 from ...io.datasets import read_splits
 from ...learning.lora.data import PoolImage, Questioner
 from ...learning.lora.tasks import NanoTask, PhraseVectors, soft_iou
-from ...learning.phrases import HELD_OUT_ABSENT, Concept, absent_phrases, all_phrases, concept_of
+from ...learning.phrases import (
+    CONCEPTS,
+    HELD_OUT_ABSENT,
+    NEW_CONCEPTS,
+    Concept,
+    absent_phrases,
+    all_phrases,
+    concept_of,
+    draw_absent,
+)
 from ...learning.trainer import TrainerSettings
 from ...models.grounding.nano_detector import (
     Knowledge,
@@ -56,6 +66,7 @@ def train(
     batch: int = 8,
     image_size: int | None = None,
     phantoms: int = 300,
+    organs: int = 300,
     leave_out: Sequence[str] = (),
     resume: bool = False,
     study: bool = False,
@@ -72,6 +83,7 @@ def train(
         minutes: stop after this long instead, 0 for no limit.
         image_size: side in pixels of the network's square; None takes ``IMAGE_SIZE``.
         phantoms: number of phantoms in the pool.
+        organs: number of phantoms of organs and lines without data (``phantoms.organs``).
         leave_out: targets whose images, phantoms too, are not learned from and which are not asked
             for in others: to measure afterwards what tuning on a new organ brings.
         resume: go on from the checkpoint in ``out``.
@@ -84,14 +96,18 @@ def train(
     encoder = load_sentence_encoder(target)
     split = read_splits(splits)
     never = [concept_of(phrase) for phrase in leave_out]
-    pool = load_pool(datasets, split, "train") + phantom_pool(phantoms, seed + 1)
+    pool = load_pool(datasets, split, "train") + phantom_pool(phantoms, seed + 1, organs)
     pool = without(pool, never)
     held_out = load_pool(datasets, split, "val")
     say(f"{len(pool)} training images, {len(held_out)} for validation")
+    torch.manual_seed(seed)  # what starts at random
     net = PhraseNet(image_size or IMAGE_SIZE)
     imagenet_trunk(net.trunk)
     net.to(memory_format=torch.channels_last)
-    task = NanoTask(net, encoder, Questioner(pool, net.image_size, batch, never))
+    shown = {concept_of(phrase) for image in pool for phrase in image.phrases.values()}
+    taught = (*CONCEPTS, *(concept for concept in NEW_CONCEPTS if concept in shown))
+    absent = partial(draw_absent, taught=taught)
+    task = NanoTask(net, encoder, Questioner(pool, net.image_size, batch, never, absent))
     settings = TrainerSettings(
         steps or STEPS, LR, minutes=minutes, ema=EMA, check_every=500, seed=seed
     )
@@ -99,6 +115,7 @@ def train(
         "grounder", task, settings, out, lambda: validate(net, task.vectors, held_out), resume, say
     )
     concepts = {concept_of(d.phrase(label)) for d in datasets for label in d.labels}
+    concepts |= shown & set(NEW_CONCEPTS)
     concepts -= set(never)
     known = knowledge(encoder, sorted(concepts, key=lambda concept: concept.name))
     save_nano_detector(NanoDetector(net, encoder, "training", known), target)
@@ -110,10 +127,11 @@ def train(
 def knowledge(encoder: SentenceEncoder, concepts: Sequence[Concept]) -> Knowledge:
     """Vectors of all phrasings of ``concepts`` (and cysts, from phantoms) and of what is absent."""
     asked = (*concepts, concept_of("cyst"))
-    learned = [phrase for concept in asked for phrase in (concept.name, *concept.phrases)]
+    kinds = [phrase for concept in asked for _, some in concept.kinds for phrase in some]
+    learned = [phrase for concept in asked for phrase in (concept.name, *concept.phrases)] + kinds
     names = tuple(concept.name for concept in concepts)
     words = words_of(all_phrases(asked))
-    return Knowledge(names, encoder(learned), encoder(list(absent_phrases())), words)
+    return Knowledge(names, encoder(learned), encoder(list(absent_phrases(asked))), words)
 
 
 @torch.inference_mode()

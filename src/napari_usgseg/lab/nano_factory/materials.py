@@ -43,6 +43,7 @@ from ...learning.phrases import Concept, concept_of
 from ...learning.trainer import LOG_FILE, Task, TrainerSettings, TrainingLog, train
 from ...models.sam.litemedsam import load_litemedsam_net
 from ...models.sam.nano import TRUNK, NanoSam
+from ...phantoms.organs import ORGANS
 from ...phantoms.phantom import make_phantom
 
 # -- what may teach ------------------------------------------------------------------------------
@@ -249,14 +250,15 @@ def load_pool(
     return pool
 
 
-def phantom_pool(count: int, seed: int) -> list[PoolImage]:
-    """``count`` phantoms of our own, as training images."""
+def phantom_pool(count: int, seed: int, organs: int = 0) -> list[PoolImage]:
+    """``count`` phantoms of our own, as training images, and ``organs`` of those without data."""
+    kinds = [None] * count + [(*ORGANS,)[index % len(ORGANS)] for index in range(organs)]
     pool = []
-    for index in range(count):
-        phantom = make_phantom(seed * 100_003 + index)
+    for index, kind in enumerate(kinds):
+        phantom = make_phantom(seed * 100_003 + index, kind=kind)
         pool.append(
             PoolImage(
-                dataset="phantoms",
+                dataset="phantoms" if kind is None else "organs",
                 image=squash(phantom.image, POOL_SIDE),
                 objects=squash_labels(phantom.instances, POOL_SIDE),
                 labels=squash_labels(phantom.labels, POOL_SIDE),

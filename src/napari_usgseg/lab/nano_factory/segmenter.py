@@ -98,6 +98,7 @@ def train(
     stages: Sequence[Stage] = STAGES,
     teacher_images: int = 718,
     phantoms: int = 300,
+    organs: int = 300,
     resume: bool = False,
     study: bool = False,
     say: Say = print,
@@ -113,6 +114,7 @@ def train(
         teacher_cache: where LiteMedSAM's targets are kept (default: ``out``/teacher).
         teacher_images: how many training images LiteMedSAM is asked about.
         phantoms: number of phantoms in the pool.
+        organs: number of phantoms of organs and lines without data (``phantoms.organs``).
         resume: go on from the checkpoints in ``out``.
         study: the weights never ship, so data sets of any licence teach (``read_teaching``).
     """
@@ -123,11 +125,12 @@ def train(
     asked = items_of_side(datasets, split, "train")
     random.Random(seed).shuffle(asked)
     fill_cache(asked[:teacher_images], cache, seed)
-    pool = load_pool(datasets, split, "train", cache) + phantom_pool(phantoms, seed + 1)
+    pool = load_pool(datasets, split, "train", cache) + phantom_pool(phantoms, seed + 1, organs)
     held_out = load_pool(datasets, split, "val")
     say(f"{len(pool)} training images, {len(held_out)} for validation")
 
     weights: dict[str, torch.Tensor] | None = None
+    torch.manual_seed(seed)  # what starts at random
     for stage in stages:
         net = _network(stage.image_size, weights)
         done = out / f"{stage.name}.safetensors"
@@ -218,6 +221,10 @@ IMAGES, PROMPTS, ROUNDS = 4, 5, 3
 """Images of a step, prompts of an image, and rounds of correction at most."""
 EMPTY_SHARE = 0.06
 """So many of the prompts point at nothing (a box in the black): the object score learns."""
+ONE_CLICK = 2.5
+"""Weight of the answer to a single click beside others: it is the weakest one."""
+CLICK_SHARE, CLICK_JITTER = 0.4, 0.012
+"""So many clicks are shaken, with this deviation in parts of the network's square."""
 LEAST_PIXELS = 40
 """Objects below this area of the network's square are not asked for."""
 
@@ -234,6 +241,19 @@ def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
     overlap = (probability * target).sum((-2, -1))
     total = probability.sum((-2, -1)) + target.sum((-2, -1))
     return 20 * focal + 1 - (2 * overlap + 1) / (total + 1)
+
+
+def shaken(prompt: list[Point], side: int, rng: np.random.Generator) -> list[Point]:
+    """A first prompt whose clicks may be a little beside what they mean, as people's are."""
+    if rng.random() >= CLICK_SHARE:
+        return prompt
+    moved: list[Point] = []
+    for x, y, label in prompt:
+        if label in (0, 1):
+            dx, dy = rng.normal(0, CLICK_JITTER * side, 2)
+            x, y = float(np.clip(x + dx, 0, side - 1)), float(np.clip(y + dy, 0, side - 1))
+        moved.append((x, y, label))
+    return moved
 
 
 class DistillTask(Task):
@@ -303,7 +323,9 @@ class PromptTask(Task):
         target = F.interpolate(truth, (grid, grid), mode="area")
         weight = torch.tensor(weights)
         hard = truth[:, 0].numpy() > 0.5
-        prompts: list[list[Point]] = [first_prompt(mask, rng) for mask in hard]
+        prompts: list[list[Point]] = [
+            shaken(first_prompt(mask, rng), self.net.image_size, rng) for mask in hard
+        ]
         present = torch.ones(len(prompts))
         for index in np.flatnonzero(rng.random(len(prompts)) < EMPTY_SHARE).tolist():
             box = empty_box(images[owners[index]], rng)
@@ -316,11 +338,15 @@ class PromptTask(Task):
             if present[index]:
                 mask_input[index] = coarse_logits(target[index], rng)
                 has_mask[index] = True
+        clicked = torch.tensor([[label for *_, label in some] == [1] for some in prompts])
+        first = torch.where(clicked & ~has_mask, weight * ONE_CLICK, weight)
         rounds = int(rng.integers(2, ROUNDS + 1))
         total, figures = torch.zeros(()), {}
         for number in range(rounds):
             logits, ious, score = decode(self.net, features, prompts, mask_input, has_mask)
-            part, best = self._round_loss(logits, ious, score, target, weight, present)
+            part, best = self._round_loss(
+                logits, ious, score, target, weight if number else first, present
+            )
             total = total + part
             figures[f"iou{number}"] = float(soft_iou(best, target).mean())
             if number + 1 < rounds:

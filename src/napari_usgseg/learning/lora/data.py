@@ -48,6 +48,8 @@ SHARES = {
 }
 """How often an image comes from each data set; others share what ``OTHER_SHARE`` gives each."""
 OTHER_SHARE = 0.15
+SYNTHETIC = ("phantoms", "organs")
+"""Pools of phantoms: they show more than their names say, so nothing is asked as absent there."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -206,11 +208,11 @@ class Questioner:
                 phrase = draw_phrase(concept, rng, sample.finding)
                 asked.append(Question(owner, phrase, mask if there else empty, there))
         hidden: list[Concept] = [c for v, c in shown.items() if v not in labels]
-        if hidden and sample.dataset != "phantoms" and rng.random() < 0.8:
+        if hidden and sample.dataset not in SYNTHETIC and rng.random() < 0.8:
             phrase = draw_phrase(hidden[int(rng.integers(len(hidden)))], rng)
             asked.append(Question(owner, phrase, empty, False))
         all_shown = [concept_of(phrase) for s in samples for phrase in s.phrases.values()]
-        if sample.dataset != "phantoms":  # they show more than their names say
+        if sample.dataset not in SYNTHETIC:  # they show more than their names say
             phrase = self.absent([*all_shown, *self.never], rng)
             asked.append(Question(owner, phrase, empty, False))
         return asked
