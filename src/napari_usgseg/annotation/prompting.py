@@ -296,6 +296,7 @@ class Prompting:
         proposal, current = self._document.proposal, self._document.proposal.current
         if current is None or proposal.active is None or current.prompts.is_empty:
             return
+        # The logits are another model's, or of another cleaning: begin from the prompts alone.
         prompts = replace(current.prompts, mask_input=None)
         item = replace(current, prompts=prompts, drawn=None, is_asked=True)
         again = proposal.with_object(proposal.active, item)

@@ -133,6 +133,7 @@ def _check_list(path: Path, file: BinaryIO) -> None:
         ImageReadError: it is one.
     """
     file.seek(0, os.SEEK_END)
+    # The end record is within 64 KiB of the end, behind which only a comment may stand.
     file.seek(max(0, file.tell() - 70_000))
     tail = file.read()
     file.seek(0)

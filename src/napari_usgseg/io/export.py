@@ -137,6 +137,7 @@ def export_images(
     own = {item.image_id: given.get(item.image_id, "") for item in records}
     own |= default_groups([item for item in records if not own[item.image_id]])
     hidden = {
+        # Asked once for each file and group, for it reads the header.
         pair: pseudonym(pair[1], "group") if repeats_identity(*pair) else pair[1]
         for pair in {(item.path, own[item.image_id]) for item in records}
     }
@@ -173,6 +174,8 @@ def export_images(
             )
             for each in FORMATS.values():  # an earlier export may be of another format
                 folder.remove(folder.root / each.card)
+            # An image without its mask, or the other way round, would be a broken pair in the data
+            # set.
             with folder.all_or_nothing():
                 entries[image_id] = chosen.write_image(folder, item)
         except UsgsegError as error:

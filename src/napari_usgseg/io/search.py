@@ -198,6 +198,7 @@ class _Search:
             below = [path for path in inside if not _is_own(path)]
             depth = len(folder.relative_to(top).parts)
             if self._recursive and (self._deepest is None or depth < self._deepest):
+                # A stack: reversed, the first folder is searched first.
                 waiting += reversed(below)
             else:
                 names = {os.path.realpath(each): readable(each.relative_to(top)) for each in below}
@@ -231,6 +232,8 @@ def _is_own(folder: Path) -> bool:
 def _identity(path: Path) -> tuple[object, ...]:
     """What two ways to one file have in common; two links to one file have not."""
     try:
+        # The folder's real path, the name without case and the inode: on a disk that ignores case
+        # two spellings are one file, on others two files.
         number: object = path.stat().st_ino
     except OSError:
         number = None

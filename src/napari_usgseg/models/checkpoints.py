@@ -85,6 +85,7 @@ def read_tensors(path: str | Path, *entries: str) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        # weights_only: checkpoints from the net are pickles, which run code otherwise.
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip files and safetensors have a dozen of their own
         raise CheckpointError(

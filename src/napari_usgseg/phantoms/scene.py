@@ -365,6 +365,8 @@ class Scene:
         room = self.scan.visible if within is None else self.scan.visible & within
         height, width = room.shape
         around = np.linspace(0, 2 * np.pi, 9)[:-1]
+        # Drawn and thrown away until it fits; 40 is enough for all but the fullest scenes, which
+        # then have an object fewer.
         for _ in range(40):
             row, column = self.uniform(0, height), self.uniform(0, width)
             rows = np.rint(row + radius_y * np.sin(around)).astype(int)

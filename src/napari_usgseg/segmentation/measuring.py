@@ -190,6 +190,8 @@ class Surfaces:
             elif fields:
                 x0, y0, x1, y1 = field.box
                 edge = Sector("rectangle", (0, 0, x1 - x0, y1 - y0), 0.0)
+                # Where no sector is sure, the scanner's region begins at the probe; of a whole
+                # picture nothing is known, and no depth is told.
                 self._found.append((field, edge))
 
     def depth(self, points: FloatArray, spacing: Spacing = (1.0, 1.0)) -> float | None:
@@ -225,6 +227,8 @@ def measure_labels(
     for value in values_in(labels):
         mask = labels == value
         object_number = instance_of(value, labelling)
+        # An instance that is in several pieces (behind a shadow) is one object; in a semantic map
+        # pieces are all that tells objects apart.
         pieces: Iterable[BoolArray] = [mask] if object_number else components(mask, 0.0)
         for number, piece in enumerate(pieces, start=object_number or 1):
             class_id = class_of(value, labelling)

@@ -109,6 +109,7 @@ def plan(
         if within and frame not in within:
             continue
         at = bisect(fixed, frame)
+        # The fixed points on both sides: what lies beyond them has no part in this frame.
         around = {key: key_of(key) for key in fixed[max(at - 1, 0) : at + 1]}
         if _is_due(standing, around, standings):
             wanted.append(frame)

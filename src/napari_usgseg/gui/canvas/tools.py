@@ -252,8 +252,10 @@ class CanvasTools:
         far = False
         yield
         while event.type == "mouse_move":
+            # Once the mouse has been far it is a drag (napari pans), even if it comes back.
             far = far or float(np.abs(np.asarray(event.pos) - start).max()) > CLICK_DISTANCE
             yield
+        # A key may have opened another image while the button was down.
         if not far and self._session.record is image:
             x, y = (float(value) for value in self._bridge.to_xy(position))
             if began.tool is Tool.TRACE:

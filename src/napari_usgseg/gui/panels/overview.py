@@ -56,6 +56,7 @@ def outlines(summary: Summary, table: ClassTable) -> QImage:
         picture[on] = (color.red(), color.green(), color.blue(), 255)
     height, width = labels.shape
     form = QImage.Format.Format_RGBA8888
+    # copy: QImage keeps no reference to the bytes, which are gone after this line.
     return QImage(picture.tobytes(), width, height, 4 * width, form).copy()
 
 
@@ -338,6 +339,7 @@ class OverviewWindow(QDialog):
             below=score or None,
         )
         chosen = self.grid.selectionModel()
+        # A reset of the model forgets the selection.
         chosen.select(self.model.rows_of(marked), chosen.SelectionFlag.Select)
 
     def _say(self, *_: object) -> None:

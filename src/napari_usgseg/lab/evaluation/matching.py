@@ -72,6 +72,7 @@ def target_feature(embedding: ImageEmbedding, mask: BoolArray) -> Tensor:
     features = _unit(embedding)
     grid = features.shape[1], features.shape[2]
     share = square_masks(torch.from_numpy(mask)[None].float(), grid, embedding.covered)[0]
+    # Cells that are mostly object; of one smaller than half a cell the fullest.
     weight = torch.where(share >= min(0.5, float(share.max())), share, torch.zeros_like(share))
     return F.normalize((features * weight).sum((1, 2)), dim=0)
 
@@ -131,6 +132,7 @@ def matcher(
     if not kept:
         return np.zeros(embedding.size_hw, bool)
     cells = np.array([divmod(index, columns) for index in sorted(kept)], float)
+    # Farthest-point sampling, from the cell nearest to the middle on.
     chosen = [int(np.linalg.norm(cells - cells.mean(0), axis=1).argmin())]
     while len(chosen) < min(MATCHER_POINTS, len(cells)):
         gaps = np.linalg.norm(cells[:, None] - cells[chosen], axis=2).min(1)

@@ -331,6 +331,7 @@ class PromptTask(Task):
             box = empty_box(images[owners[index]], rng)
             if box is not None:
                 prompts[index], present[index] = box, 0.0
+                # Nothing to segment there: no mask loss, only the object score learns from it.
                 target[index], weight[index], hard[index] = 0.0, 0.0, False
         mask_input = torch.zeros_like(target)
         has_mask = torch.zeros(len(prompts), dtype=torch.bool)
@@ -355,6 +356,7 @@ class PromptTask(Task):
                     click = correction(hard[index], shown, rng)
                     if click is not None and len(prompts[index]) < MAX_CLICKS:
                         prompts[index] = [*prompts[index], click]
+                # As in use: ``LOGIT_LIMIT`` of models.sam.sam.
                 mask_input = best.detach().clamp(-32, 32)
                 has_mask = torch.ones(len(prompts), dtype=torch.bool)
         return total / rounds, figures
@@ -369,6 +371,8 @@ class PromptTask(Task):
         present: Tensor,
     ) -> tuple[Tensor, Tensor]:
         losses = mask_loss(logits, target)
+        # Of the three masks only the best learns (SAM's minimum loss), or all would become the
+        # mean; a little for the others keeps them alive.
         best = losses[:, 1:].argmin(1)
         rows = torch.arange(len(losses))
         chosen = losses[:, 0] + 0.5 * losses[rows, 1 + best] + 0.02 * losses[:, 1:].mean(1)

@@ -238,6 +238,7 @@ def _within(bent: Tensor, around: PoolImage, rng: np.random.Generator) -> Tensor
         picture = F.interpolate(picture, (side, side), mode="bilinear", antialias=True)[0]
         if rng.random() < 0.5:
             picture = picture.flip(-1)
+        # As bright as the crop, or the seam would tell where the nodule is.
         gain = crop[:3].mean() / picture.mean().clamp(min=0.02)
         canvas[:3] = (picture * gain.clamp(0.3, 3)).clamp(0, 1)
     y, x = int(rng.integers(0, side - height + 1)), int(rng.integers(0, side - width + 1))

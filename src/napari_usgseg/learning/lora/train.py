@@ -185,6 +185,8 @@ class TunableDetector:
             assert isinstance(dino, GroundingDino)
             tuned = add_adapter(dino.model, preset, rank, alpha, self.base)
             task = DinoTask(dino.model, dino.tokenizer, questioner)
+        # Batch norms and dropout of the base stay as they are: few images would spoil their
+        # statistics.
         tuned.eval()
         return tuned, AdapterTask(task, guard)
 
@@ -250,6 +252,8 @@ def _free(vectors: Tensor) -> Tensor:
     _, sizes, directions = torch.linalg.svd(vectors, full_matrices=False)
     energy = (sizes**2).cumsum(0) / (sizes**2).sum()
     basis = directions[: int((energy < ENERGY).sum()) + 1]
+    # LoRA adds B A x: with A projected onto what is orthogonal to the old phrases, A x is 0 for
+    # them, whatever B learns, and their answers stay exactly as they were.
     return torch.eye(vectors.shape[1]) - basis.T @ basis
 
 

@@ -200,6 +200,7 @@ def _changes(
     ours = sam_net(segmenter).prompt_encoder.state_dict()
     same = encoder.keys() == ours.keys() and all(
         tensor.shape == ours[name].shape
+        # To half precision's rounding: published files and ours may have been saved in it.
         and torch.allclose(tensor.float(), ours[name].float().cpu(), atol=1e-3)
         for name, tensor in encoder.items()
     )

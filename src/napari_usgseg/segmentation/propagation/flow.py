@@ -77,6 +77,8 @@ def _between(
     to the frame before. An object that one of them lacks ends, or begins, half way. The score is
     the agreement of the two.
     """
+    # The way back is gone first and its masks are kept packed: a bit a pixel and deflated, for
+    # intervals may have hundreds of frames.
     later = {
         frame: {n: (_packed(one.mask), one.score, one.residual) for n, one in moved.items()}
         for frame, moved in _follow(frames, after, keyframes[after], wanted)
@@ -93,6 +95,8 @@ def _between(
         for number in numbers:
             pair = [moved[number] for moved in (forward, backward) if number in moved]
             if len(pair) == 2:
+                # The fourth power all but chooses between the two; the floor keeps identical frames
+                # from dividing by 0.
                 weights = [max(one.residual, 0.1) ** -4 for one in pair]
                 first, second = (
                     w * signed_distance(o.mask) for w, o in zip(weights, pair, strict=True)
@@ -121,6 +125,7 @@ def _follow(
     asked = set(wanted)
     for frame in range(key + step, last + step, step):
         current = grey_of(frames[frame])
+        # From the frame to the one before, and from there to the keyframe.
         walked = composed(stepwise(current, previous), walked)
         flow = anchored(current, anchor, walked)
         previous = current
@@ -152,6 +157,7 @@ class DisFlow:
         self, current: NDArray[np.uint8], other: NDArray[np.uint8], start: FloatArray | None = None
     ) -> FloatArray:
         """The flow between two grey frames (h, w), begun at ``start`` (h, w, 2)."""
+        # OpenCV writes the result into the flow that it is given.
         begun: Any = None if start is None else start.copy()
         return np.asarray(self._dis.calc(current, other, begun), np.float32)
 
@@ -196,6 +202,7 @@ def moved_masks(
     if flow.shape[:2] != size_hw:
         scale = np.array([width / flow.shape[1], height / flow.shape[0]], np.float32)
         flow = np.asarray(cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR)) * scale
+    # Inside is where more than half of a pixel comes from the mask.
     best = np.full(size_hw, 0.5, np.float32)
     owner = np.zeros(size_hw, np.int32)
     for index, mask in enumerate(objects.values(), start=1):
