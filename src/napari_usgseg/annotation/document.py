@@ -46,7 +46,7 @@ P = ParamSpec("P")
 
 
 class AnnotationDocument:
-    """What is open, what was done to it, and who is told.
+    """Document that is open: its state, what was done to it, and who is told.
 
     Attributes:
         image_queue: the images and their states.

@@ -40,7 +40,7 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How a person looks at images; nothing of it reaches a model or a label.
+    """View of the images, as a person chose it; nothing of it reaches a model or a label.
 
     Attributes:
         contours: accepted labels as contours, not filled.

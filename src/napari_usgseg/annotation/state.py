@@ -18,7 +18,7 @@ from .settings import Settings
 
 
 class Refused(Exception):
-    """What a command says where it cannot be done, with the cure; "" where no word is needed.
+    """Refusal of a command: a sentence with the cure; "" where no word is needed.
 
     ``level`` is "info" for the status line alone, "warning" for a notification too.
     """
@@ -151,7 +151,7 @@ class AnnotationState:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Change:
-    """What a command makes of a state.
+    """Result of a command.
 
     Attributes:
         edit: to do; undo takes it back. None where nothing of the document changes.

@@ -16,7 +16,7 @@ KEPT = 48
 
 
 class UndoStack:
-    """What was done, in order, and how far of it is undone; kept in memory and in the event log.
+    """Edits in order, and how many of them are undone; kept in memory and in the event log.
 
     Args:
         steps: from before; those that were undone can be redone.

@@ -18,7 +18,7 @@ from pathlib import Path
 
 
 class Notes:
-    """What was noticed: text -> the files that it is true of, each once."""
+    """Notes on files: text -> the files that it is true of, each once."""
 
     def __init__(self) -> None:
         self._files: dict[str, dict[str, None]] = {}

@@ -72,7 +72,7 @@ def _no_labels() -> NDArray[np.int32]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prompts:
-    """What a person points at, for one object.
+    """Prompts of a person for one object.
 
     Attributes:
         point_coords: (N, 2) XY pixels.
@@ -97,7 +97,7 @@ class Prompts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
-    """What a detector found: boxes (N, 4) XYXY pixels, scores (N,) in [0, 1], a phrase for each.
+    """Detections: boxes (N, 4) XYXY pixels, scores (N,) in [0, 1], a phrase for each.
 
     ``priors`` holds a coarse mask for each box, (N, h, w) logits over the whole image, where the
     detector is a dense one; it can be fed to a segmenter as ``Prompts.mask_input``.

@@ -35,7 +35,7 @@ UNASKED = (BY_PPN, BY_PROPAGATION)
 
 
 class Way(StrEnum):
-    """How accepted labels came about."""
+    """Way in which accepted labels came about."""
 
     UNCHANGED = "unchanged"
     CHANGED = "changed"
@@ -106,7 +106,7 @@ class Quality:
 
 @dataclass(slots=True)
 class ImageEffort:
-    """What one annotator did on one image.
+    """Effort of one annotator on one image.
 
     Attributes:
         image_id: of the image.

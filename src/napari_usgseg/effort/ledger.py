@@ -43,7 +43,7 @@ DIGITS = {"active_s": 3, "waited_s": 3, "dice": 4, "hd95_px": 2}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ledger:
-    """What labelling a project took.
+    """Ledger of a project: what labelling it took.
 
     Attributes:
         name: of the project.

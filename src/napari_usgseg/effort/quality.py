@@ -75,7 +75,7 @@ def as_it_came(proposal: ImageProposal) -> Quality | None:
 
 
 class QualityCache:
-    """What was measured before, in a file that can be made anew at any time.
+    """Cache of what was measured before, in a file that can be made anew at any time.
 
     Args:
         folder: of the cache.

@@ -1,7 +1,8 @@
 """Table of the keys: what each does, its name, and the sentence that tooltips say of it.
 
 The keys are bound to the viewer and are free on every layer of napari's. A person sets others under
-Preferences > Ultrasound segmentation (``preferences``). Tab would be free too, but Qt takes it for
+Preferences > Ultrasound segmentation (``preferences``), through the manifest's ``configurations``:
+napari reads its own table of shortcuts before plugins load, so they cannot be in that. Tab would be free too, but Qt takes it for
 going from control to control before napari sees it.
 """
 
@@ -38,7 +39,7 @@ from .parts import later
 
 
 class Dock(Protocol):
-    """What keys act on; the dock widget is made of panels, which import this table."""
+    """Dock as keys act on it; the dock widget is made of panels, which import this table."""
 
     session: AnnotationSession
     tools: CanvasTools

@@ -47,7 +47,7 @@ class ExportFailure:
 
 @dataclass(frozen=True, slots=True)
 class ExportReport:
-    """What an export did.
+    """Report of an export.
 
     Attributes:
         folder: of the data set.

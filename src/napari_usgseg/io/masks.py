@@ -53,7 +53,7 @@ _REACH = 12
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MaskFile:
-    """What a mask's file says of each pixel.
+    """Mask as its file has it: a value for each pixel.
 
     Attributes:
         values: (H, W) as stored, upright.

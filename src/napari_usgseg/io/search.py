@@ -43,7 +43,7 @@ NAMED = 6
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """What the searched folders hold beside their images.
+    """Files and folders that a search left out.
 
     Attributes:
         suffixes: suffix in small letters ("" for none) -> how many files.

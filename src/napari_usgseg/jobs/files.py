@@ -110,7 +110,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prior:
-    """What a person made of an image: its label map (H, W) or None, and the proposal behind it.
+    """Earlier work on an image: its label map (H, W) or None, and the proposal behind it.
 
     The proposal is what is proposed there, or else what was accepted last.
     """
@@ -121,7 +121,7 @@ class Prior:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Content:
-    """What a person made of an image, as it is kept: its label map (H, W), and what is proposed."""
+    """Work on an image as it is kept: its label map (H, W), and what is proposed."""
 
     record: ImageRecord
     labels: LabelMap
@@ -134,7 +134,7 @@ SUMMARY_SIDE = 160
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What is on an image, in a few bytes.
+    """Summary of what is on an image, in a few bytes.
 
     Attributes:
         classes: in its labels or its proposals.

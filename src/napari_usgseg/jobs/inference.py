@@ -41,7 +41,7 @@ class LearnedPrompts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """What the models propose.
+    """Proposals of the models, and how they came about.
 
     Attributes:
         proposals: one for each object, best first, or in the order of what was asked.
@@ -60,7 +60,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Propagated:
-    """What was found on a frame of a loop, and the model that carried it there."""
+    """Objects on a frame of a loop, and the model that carried them there."""
 
     found: FrameObjects
     model_id: str
@@ -77,7 +77,7 @@ class PhraseSearch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FoundOn:
-    """What the models propose on a frame of a loop."""
+    """Proposals of the models on a frame of a loop."""
 
     frame: int
     found: Found

@@ -1,8 +1,10 @@
 """The inference process, both ends: the program's door to it, and ``python -m`` this module.
 
-A process and not a thread: importing torch in a thread, and Python code between two kernels, were
-seen to stall a window's event loop for hundreds of milliseconds (ARCHITECTURE.md). It belongs to
-the program that started it and ends when its standard input closes.
+A process and not a thread: importing torch in a thread, and Python code between two kernels, stall
+a window's event loop (2,720 ms at worst instead of 142: ``benchmarks/thread_or_process.py``,
+docs/soak.md); and torch's triton ended napari when it was imported beside the LLVM of a software
+OpenGL driver (llvmpipe under Xvfb). It belongs to the program that started it and ends when its
+standard input closes.
 
 A message to it is ``(number, function, args, lane, urgent)``, or the number of a job that nobody
 waits for any more; it answers ``(number, word)``, where the word is an ``Outcome``, ``MISSING`` or

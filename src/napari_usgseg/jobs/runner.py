@@ -20,7 +20,7 @@ Callback = Callable[[Any], None]
 
 
 class Lane(StrEnum):
-    """Where a job runs; the lanes run side by side, each does its jobs one by one.
+    """Lane of a job; the lanes run side by side, each does its jobs one by one.
 
     The first four are in the inference process: for what a click waits for, for searches, for
     images around the current one, and for loops. The last two stand still while one of the first
@@ -40,7 +40,7 @@ IN_THE_BACKGROUND = (Lane.PREFETCH, Lane.LOOPS)
 
 
 class Scope(StrEnum):
-    """What a job belongs to, and is dropped with."""
+    """Scope of a job: what it belongs to, and is dropped with."""
 
     PROPOSAL = "proposal"
     """It ends with a proposal; until then there is nothing to accept, and it can be cancelled."""
@@ -51,7 +51,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a job: the function's result, or what went wrong with its cure."""
+    """Outcome of a job: the function's result, or what went wrong with its cure."""
 
     result: Any = None
     error: str = ""
@@ -59,7 +59,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Told:
-    """What a job says on its way, from one process to another."""
+    """Message of a job on its way, from one process to another."""
 
     word: Any
 
@@ -155,7 +155,7 @@ class Job:
 
 
 class Jobs:
-    """What is awaited, in the order of submission.
+    """Jobs that are awaited, in the order of submission.
 
     Args:
         run: hands a new job to the one who runs it.

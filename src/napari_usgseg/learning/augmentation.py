@@ -41,7 +41,7 @@ def normalise(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """How far an image is bent. All ranges are symmetric in log or about zero.
+    """Augmentation: how far an image is bent. All ranges are symmetric in log or about zero.
 
     Attributes:
         zoom: largest magnification and reduction.

@@ -27,7 +27,7 @@ from .trainer import Task, TrainerSettings, train
 
 @dataclass(frozen=True, slots=True)
 class LightTraining:
-    """How a light head is fitted.
+    """Settings of a light head's fit.
 
     Attributes:
         steps: of the optimiser.

@@ -1,4 +1,4 @@
-"""What a sonographer may type: many phrasings of every target, and of what is not there.
+"""Phrases that a sonographer may type: many phrasings of every target, and of what is not there.
 
 A concept is what one label of a data set means. ``phrases.toml`` holds them all, with phrasings or
 the words of which a small grammar makes them. Some words and word orders are kept out of training

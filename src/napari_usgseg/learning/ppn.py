@@ -251,7 +251,7 @@ BOX_NOISE = 0.08
 
 @dataclass(frozen=True, slots=True)
 class PpnTraining:
-    """How to train.
+    """Settings of a prompt predictor's losses and batches.
 
     Attributes:
         batch: images a step.

@@ -49,7 +49,7 @@ FINAL_RATE = 0.02
 
 @dataclass(frozen=True, slots=True)
 class TrainerSettings:
-    """How to train.
+    """Settings of the trainer.
 
     Attributes:
         steps: optimiser steps, at most.
@@ -87,7 +87,7 @@ class TrainerSettings:
 
 
 class Task(ABC):
-    """What a model learns from.
+    """Task that a model learns.
 
     Attributes:
         model: the network that is trained, on the device where it is trained.
@@ -110,7 +110,7 @@ class Task(ABC):
 
 @dataclass(slots=True)
 class Trained:
-    """Where a training is, or where it ended.
+    """State of a training, or of one that ended.
 
     Attributes:
         step: the last one.

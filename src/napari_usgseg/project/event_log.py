@@ -52,7 +52,7 @@ LABEL_KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class ImageRow:
-    """What the events make of one image.
+    """State of one image, as the events make it.
 
     Attributes:
         image_id: of the image.

@@ -225,7 +225,7 @@ OPEN = (ImageState.UNTOUCHED, ImageState.PROPOSED)
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What an import did.
+    """Report of an import.
 
     Attributes:
         format: of the file.

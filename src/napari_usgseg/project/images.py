@@ -55,7 +55,7 @@ class ImageFile:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What is in a folder: usable images, sentences about the others, and what has gone."""
+    """Scan of a folder: usable images, sentences about the others, and what has gone."""
 
     files: tuple[ImageFile, ...]
     problems: tuple[str, ...]

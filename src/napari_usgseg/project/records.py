@@ -39,7 +39,7 @@ BY_RUNS = (PROPAGATE, FIND_ON_FRAMES)
 
 
 class ImageState(StrEnum):
-    """How far a person is with an image; ``proposed`` and ``empty`` follow and are never stored."""
+    """State of an image; ``proposed`` and ``empty`` follow from others and are never stored."""
 
     UNTOUCHED = "untouched"
     PROPOSED = "proposed"
@@ -272,7 +272,7 @@ class Edit:
 
 
 class EventKind(StrEnum):
-    """What an event of the history is; ``docs/format.md`` says what each holds."""
+    """Kind of an event of the history; ``docs/format.md`` says what each holds."""
 
     EDIT = "edit"
     ANSWER = "answer"
@@ -361,7 +361,7 @@ class StoredEvent:
 
 @dataclass(frozen=True, slots=True)
 class SaveReport:
-    """What a save did: where the label map is, and where a version that was not ours went.
+    """Report of a save: where the label map is, and where a version that was not ours went.
 
     Attributes:
         path: of the label map that was written last, or None where none is (any more).

@@ -68,7 +68,7 @@ Run = Callable[
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """What became of one file; ``message`` says why it failed, or what the models had to say."""
+    """Result of one file; ``message`` says why it failed, or what the models had to say."""
 
     source: Path
     label_path: Path

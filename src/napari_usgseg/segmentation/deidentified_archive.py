@@ -53,7 +53,7 @@ MOST_TILES = 60
 
 @dataclass(frozen=True, slots=True)
 class DeidentifiedFile:
-    """What became of a file.
+    """Result of a file.
 
     Attributes:
         source: of the original.

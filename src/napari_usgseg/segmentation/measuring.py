@@ -72,7 +72,7 @@ def by_person_in(settings: Mapping[str, Any]) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class PictureScale:
-    """What is known of lengths in a picture.
+    """Scale of a picture: what is known of lengths in it.
 
     Attributes:
         size_hw: (H, W) of the picture.
@@ -171,7 +171,7 @@ class MeasuredObject:
 
 
 class Surfaces:
-    """Where the probe's surface is in a picture: in each of its fields of view, or in all of it.
+    """Surfaces of the probe in a picture: in each of its fields of view, or in all of it.
 
     Args:
         image: (H, W) or (H, W, 3) uint8.

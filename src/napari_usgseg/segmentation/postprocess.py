@@ -21,7 +21,7 @@ Keep = Literal["prompted", "largest", "all"]
 
 @dataclass(frozen=True, slots=True)
 class PostprocessSettings:
-    """What to clean; radii and deviations are pixels of the image, 0 leaves a step out.
+    """Settings of the cleaning; radii and deviations are pixels of the image, 0 leaves a step out.
 
     The defaults mend what segmenters get wrong most often and move no border: pieces far from the
     prompt go, small holes are filled.

@@ -73,7 +73,7 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Proposals:
-    """What a phrase gave: ``items`` best score first, ``notes`` are sentences for the person.
+    """Proposals of a phrase: ``items`` best score first, ``notes`` are sentences for the person.
 
     ``embedding`` is of the image, or of the first of its fields of view.
     """

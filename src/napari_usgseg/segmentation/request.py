@@ -46,7 +46,7 @@ Propose = Callable[[NDArray[np.uint8], Sequence[FieldOfView]], Found]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BatchRequest:
-    """What to do with every image.
+    """Request of a batch: what to do with every image.
 
     Attributes:
         text: phrases to look for; with ``objects`` they only name what these point at: one phrase
@@ -102,7 +102,7 @@ def _counted(objects: Sequence[Prompts | TracePrompt]) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Models:
-    """What a request is asked of.
+    """Models that a request is asked of.
 
     Attributes:
         segmenter: answers boxes and points.
@@ -178,7 +178,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class FrameAnswer:
-    """What became of a frame.
+    """Answer for one frame.
 
     Attributes:
         labels: PNG file of its label map, of exactly its size.
@@ -199,7 +199,7 @@ class FrameAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ChunkAnswer:
-    """What became of the frames of a chunk, in their order.
+    """Answers for the frames of a chunk, in their order.
 
     Attributes:
         frames: up to the first whose problem is the whole file's.

@@ -65,7 +65,7 @@ class Band:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BandHabit:
-    """How the bands of a class are drawn: their width, and how far beside the brightest line.
+    """Habit with the bands of a class: their width, and how far beside the brightest line.
 
     Attributes:
         bands: that were accepted, one at least.

@@ -39,7 +39,7 @@ LEFT_ALONE = (ImageState.SKIPPED, ImageState.FLAGGED)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Standing:
-    """How a frame stands before a run.
+    """Standing of a frame before a run.
 
     Attributes:
         is_fixed: a person has a part in what is on it.

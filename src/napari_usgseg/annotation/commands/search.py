@@ -21,7 +21,7 @@ from ..state import AnnotationState, Change
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What was looked for.
+    """Search that was made.
 
     Attributes:
         text: as it was typed.

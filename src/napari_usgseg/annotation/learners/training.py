@@ -18,7 +18,7 @@ from ..settings import Settings
 
 
 class Host(Protocol):
-    """What a learner knows of the session, and what it may ask of it."""
+    """Port of a learner: what it knows of the session, and what it may ask of it."""
 
     @property
     def store(self) -> LabelStore | None:
@@ -85,7 +85,7 @@ class TrainingProgress:
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
-    """What a training does other than by default; None are the defaults.
+    """Plan of a training, where it is other than the default; None are the defaults.
 
     Attributes:
         steps: optimiser steps of each training.

@@ -27,7 +27,7 @@ ARRIVING = "frames of a run"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Arrival:
-    """What was found on a frame, beside what is on it.
+    """Find on a frame, beside what is on it.
 
     Attributes:
         frame: index in the loop.

@@ -89,7 +89,7 @@ class PhraseRun(SearchRun):
 
 
 class LearnedRun(SearchRun):
-    """What a prompt predictor has learned, on the frames."""
+    """Run of a prompt predictor over the frames."""
 
     doing = "Proposing what was learned"
 

@@ -185,7 +185,7 @@ MOST_PIXELS = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class Contour:
-    """How contours are drawn, so that they are as wide on the screen whatever the image's size.
+    """Contours as they are drawn, so that they are as wide on the screen whatever the image's size.
 
     Attributes:
         grain: pixels of the layer for each pixel of the image, 1/4 to 4.

@@ -43,7 +43,7 @@ Point = tuple[float, float]
 
 
 class Measured(NamedTuple):
-    """What was measured of an image: the labelled objects, and the proposed one under work."""
+    """Measures of an image: of the labelled objects, and the proposed one under work."""
 
     labelled: list[MeasuredObject]
     active: MeasuredObject | None

@@ -58,7 +58,7 @@ ANOTHER_FRAME = (
 
 
 class Tool(StrEnum):
-    """What the mouse does on the canvas."""
+    """Tool of the mouse on the canvas."""
 
     NONE = "none"
     POINT = "point"
@@ -73,7 +73,7 @@ class Tool(StrEnum):
 
 
 class Gesture(NamedTuple):
-    """What a person began as the mouse went down; what changes before its release changes nothing.
+    """Gesture as it was begun; what changes before the mouse goes up changes nothing of it.
 
     Attributes:
         tool: that was armed.

@@ -76,7 +76,7 @@ CHANGED = (
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the window shows: the ledger, its plot as PNG ("" without any), and the plot's key."""
+    """Ledger as the window shows it, its plot as PNG ("" without any), and the plot's key."""
 
     ledger: Ledger
     plot: bytes

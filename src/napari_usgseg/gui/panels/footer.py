@@ -128,7 +128,7 @@ class EmptyButton(NarrowButton):
 
 
 class StatusLine(QWidget):
-    """What is going on, and a button that ends it.
+    """Status line: what is going on, and a button that ends it.
 
     Args:
         session: says it.

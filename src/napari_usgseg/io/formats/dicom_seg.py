@@ -503,7 +503,7 @@ Planes = list[tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one segmentation says of an image; several may speak of the same.
+    """Part of an image's labels, in one segmentation; several may speak of the same.
 
     Attributes:
         file: of the segmentation.

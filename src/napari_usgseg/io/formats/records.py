@@ -51,7 +51,7 @@ class ExportImage:
 
 @dataclass(frozen=True, slots=True)
 class ExportAbout:
-    """What is true of a whole export.
+    """Facts of a whole export.
 
     Attributes:
         name: of the data set.
@@ -135,7 +135,7 @@ class LabelSet:
 
 
 class FormatModule(Protocol):
-    """What each module of a format has."""
+    """Interface of a format's module."""
 
     def write_image(self, folder: OutputFolder, item: ExportImage) -> Entry:
         """Write the files of one image through the folder.

@@ -83,7 +83,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class FileAbout:
-    """What a file says of itself beside its pixels; nothing here tells who the patient is.
+    """Metadata of a file, beside its pixels; nothing here tells who the patient is.
 
     Attributes:
         kind: "DICOM", "video", "volume", "TIFF" or "image".

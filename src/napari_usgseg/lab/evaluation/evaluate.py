@@ -270,7 +270,7 @@ BASELINES: dict[str, PromptKind] = {
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a person asks to be scored; exactly one of prompt, predictions and baseline.
+    """Question of a person, what is to be scored; exactly one of prompt, predictions and baseline.
 
     Attributes:
         prompt: of ``PROMPT_KINDS``, for a model.

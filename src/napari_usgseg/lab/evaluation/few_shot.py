@@ -28,7 +28,7 @@ WAYS = ("light head", "PPN", "PerSAM", "Matcher")
 
 @dataclass(frozen=True, slots=True)
 class FewShot:
-    """What one way learned from a few images.
+    """Result of one way of learning from a few images.
 
     Attributes:
         way: of `WAYS`.

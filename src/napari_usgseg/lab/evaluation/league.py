@@ -33,7 +33,7 @@ MEAN = "mean"
 
 @dataclass(frozen=True, slots=True)
 class Entrant:
-    """What is compared: its name, and what is asked for."""
+    """Entrant of a comparison: its name, and what is asked for."""
 
     name: str
     asked: Asked

@@ -37,7 +37,7 @@ PROMPT_KINDS: tuple[PromptKind, ...] = ("text", "box", "clicks", "ppn", "ppn+box
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRequest:
-    """What to measure.
+    """Request of an evaluation: what to measure.
 
     Attributes:
         prompt: "text", "box", "clicks", "ppn" or "ppn+box"; "predictions" or "none" where a method

@@ -102,7 +102,7 @@ BOXES_PER_IMAGE = 16
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TeacherTargets:
-    """What the teacher says of one image.
+    """Targets of the teacher for one image.
 
     Attributes:
         features: (256, 32, 32) float16, its image embedding, pooled.

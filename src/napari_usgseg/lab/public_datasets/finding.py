@@ -20,7 +20,7 @@ RemarkKind = Literal["missing", "odd", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """What a person should know of one file.
+    """Remark on one file, for a person.
 
     ``missing``: its counterpart is not there; ``failed``: it could not be used; both are left out.
     ``odd``: it is in, but look at it.
@@ -63,7 +63,7 @@ class FoundImage:
 
 @dataclass(slots=True)
 class Findings:
-    """What a folder holds: images in natural order, and remarks."""
+    """Findings in a folder: images in natural order, and remarks."""
 
     images: list[FoundImage] = field(default_factory=list)
     remarks: list[Remark] = field(default_factory=list)

@@ -109,7 +109,7 @@ _MAX_THREADS = 4
 
 @dataclass(frozen=True, slots=True)
 class PrepareReport:
-    """What became of a data set.
+    """Report on a data set that was prepared.
 
     Attributes:
         out: its folder.

@@ -43,7 +43,7 @@ class LabelRule:
 
 @dataclass(frozen=True, slots=True)
 class MaskRule:
-    """Where annotations are, and what they say.
+    """Rule of a data set's masks: where annotations are, and what they say.
 
     Attributes:
         pattern: of the path, as in ``Layout.image``. An annotation belongs to the image whose

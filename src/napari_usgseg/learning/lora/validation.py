@@ -171,7 +171,7 @@ def set_thresholds(
 
 
 class Validation:
-    """What happens between the steps of a tuning: measuring, pictures, and saving.
+    """Validation between the steps of a tuning: measuring, pictures, and saving.
 
     Args:
         detector: under training.

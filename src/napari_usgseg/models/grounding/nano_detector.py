@@ -206,7 +206,7 @@ LEARNED, ABSENT = "phrases.learned", "phrases.absent"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Knowledge:
-    """What the model was trained on.
+    """Knowledge of the model: what it was trained on.
 
     Attributes:
         names: the target phrases, for the person to read.

@@ -22,7 +22,7 @@ CARD_FILE = "usgseg.json"
 
 @dataclass(frozen=True, slots=True)
 class AdapterCard:
-    """What an adapter was trained for, on what and how.
+    """Card of an adapter: what it was trained for, on what and how.
 
     Attributes:
         base: the detector that it belongs to: a name, or the folder where it was.

@@ -48,7 +48,7 @@ PRESENCE_SLOPE = 10.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded:
-    """What the mask decoder's single-mask output says.
+    """Single-mask output of the mask decoder.
 
     Attributes:
         logits: (R, 1, g, g).

@@ -58,7 +58,7 @@ class PpnShape:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LearnedPrompts:
-    """What the network predicts for each query set, as SAM's mask decoder wants it.
+    """Prompts that the network predicts for each query set, as SAM's mask decoder wants it.
 
     Attributes:
         sparse: (B, N, C): two box corners as the prompt encoder embeds them, then N - 2 tokens.

@@ -219,7 +219,7 @@ MASK_THRESHOLD = 0.0
 
 
 class SamNet(nn.Module, ABC):
-    """What `SamSegmenter` stands on: an image encoder with SAM 2's prompt encoder and mask decoder.
+    """Network of a `SamSegmenter`: an image encoder, SAM 2's prompt encoder and mask decoder.
 
     Attributes:
         image_size: side S in pixels of the square that the encoder sees.

@@ -14,7 +14,7 @@ COLUMNS = ("frame", "seconds", "label", "area_px", "area_mm2", "long_axis_mm", "
 
 @dataclass(frozen=True, slots=True)
 class Area:
-    """How much of a frame a label has.
+    """Area of a label on a frame.
 
     Attributes:
         frame: index in the loop, from 0.
@@ -60,7 +60,7 @@ def areas_on(
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """What becomes of a label between the frames where it is largest and where it is smallest.
+    """Beat of a label, between the frames where it is largest and where it is smallest.
 
     Attributes:
         largest: its area at the end of diastole, if it is a ventricle.

@@ -17,7 +17,7 @@ class Direction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """How far from the keyframes is gone, and which way.
+    """Reach of a propagation: how far from the keyframes, and which way.
 
     Attributes:
         most: frames from a keyframe; None is as many as there are.

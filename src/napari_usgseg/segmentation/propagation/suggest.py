@@ -25,7 +25,7 @@ MOST_LOOKS = 300
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Looks:
-    """How unlike one another frames of a loop look.
+    """Looks of a loop's frames: how unlike one another they are.
 
     Attributes:
         frames: that were compared, in order.
