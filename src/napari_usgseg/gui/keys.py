@@ -2,8 +2,8 @@
 
 The keys are bound to the viewer and are free on every layer of napari's. A person sets others under
 Preferences > Ultrasound segmentation (``preferences``), through the manifest's ``configurations``:
-napari reads its own table of shortcuts before plugins load, so they cannot be in that. Tab would be free too, but Qt takes it for
-going from control to control before napari sees it.
+napari reads its own table of shortcuts before plugins load, so they cannot be in that. Tab would be
+free too, but Qt takes it for going from control to control before napari sees it.
 """
 
 from __future__ import annotations
