@@ -245,3 +245,14 @@ def test_a_number_on_the_disk_that_a_vanished_image_left_makes_no_new_file_one_t
     folder.write(tmp_path / "out" / "b.txt", b"b")
     folder.write(tmp_path / "out" / "c.txt", b"c")
     assert (tmp_path / "out" / "c.txt").read_bytes() == b"c"
+
+
+def test_many_files_at_the_same_time_are_each_whole_and_remembered(tmp_path):
+    folder = OutputFolder(tmp_path / "out", overwrite=True)
+    files = [(tmp_path / "out" / f"{n}.png", bytes([n]) * 1000) for n in range(40)]
+    folder.write_all(files)
+    assert all(path.read_bytes() == data and folder.is_own(path) for path, data in files)
+    files[7][0].write_bytes(b"a person's")
+    with pytest.raises(LabelWriteError, match=r"7\.png"):
+        folder.write_all([(path, b"new") for path, _ in files])
+    assert files[7][0].read_bytes() == b"a person's"

@@ -347,32 +347,34 @@ class _Batch:
         if isinstance(found, UsgsegError):
             found = ChunkAnswer((FrameAnswer(problem=str(found)),) * len(indices))
         file.noticed |= dict.fromkeys(found.noticed)
-        for index, frame in zip(indices, found.frames, strict=False):
-            if frame.is_whole:
-                self._fail(file, frame.problem)
-                return
-            if frame.problem:
-                file.broken.append(frame.problem)
-                continue
-            try:
+        answered = list(zip(indices, found.frames, strict=False))
+        file.broken += [f.problem for _, f in answered if f.problem and not f.is_whole]
+        try:
+            whole = [(index, frame) for index, frame in answered if not frame.problem]
+            if whole:
                 # ``run.json`` says that the file is being written before it appears, so that a run
                 # that was killed knows it for its own.
                 self.run.begin(file, *(f for f in waiting if not (f.is_kept or f.failure)))
-                self._write(file, index, frame)
-            except Exception as error:  # as in `plan`
-                self._fail(file, without_path(error, file.at))
-                return
+                self._write(file, whole)
+        except Exception as error:  # as in `plan`
+            self._fail(file, without_path(error, file.at))
+            return
         file.seconds += found.seconds + time.perf_counter() - started
+        if answered and answered[-1][1].is_whole:
+            self._fail(file, answered[-1][1].problem)
 
-    def _write(self, file: _FileWork, index: int, frame: FrameAnswer) -> None:
-        path = file.paths[index]
-        self.folder.write(path, frame.labels)
-        if frame.overlay:
-            self.folder.write(self._picture(path), frame.overlay)
+    def _write(self, file: _FileWork, frames: Sequence[tuple[int, FrameAnswer]]) -> None:
         assert file.counts is not None
-        file.counts.of[index] = frame.objects
-        file.written += 1
-        file.said |= dict.fromkeys(frame.notes)
+        files = []
+        for index, frame in frames:
+            files.append((file.paths[index], frame.labels))
+            if frame.overlay:
+                files.append((self._picture(file.paths[index]), frame.overlay))
+        self.folder.write_all(files)
+        for index, frame in frames:
+            file.counts.of[index] = frame.objects
+            file.said |= dict.fromkeys(frame.notes)
+        file.written += len(frames)
         if len(file.paths) > 1:
             self.run.save_now_and_then()
 
