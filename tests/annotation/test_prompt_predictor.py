@@ -313,13 +313,32 @@ def test_an_older_version_can_be_chosen_again_or_none_and_that_is_kept(project, 
     assert make_bench(project).session.prompt_predictor.current is None
 
 
-def give_to_another_segmenter(project, number: int) -> None:
-    """Let a version's card say that it was trained on SAM 2.1."""
+def give_to_another_segmenter(
+    project, number: int, other: str = "sam2.1-hiera-tiny-0123abcd"
+) -> None:
+    """Let a version's card say that it was trained on SAM 2.1, or on another one."""
     place = project / "usgseg" / "models" / f"ppn-v{number:04d}"
     segmenter = json.loads((place / "version.json").read_text())["base"]
     for name in ("ppn.json", "version.json"):
-        text = (place / name).read_text().replace(segmenter, "sam2.1-hiera-tiny-0123abcd")
+        text = (place / name).read_text().replace(segmenter, other)
         (place / name).write_text(text)
+
+
+def test_a_version_of_a_former_nano_says_so_and_is_trained_again_by_one_click(project, make_bench):
+    give_to_another_segmenter(project, 1, "nano-0123abcd")
+    bench = make_bench(project)
+    session, predictor = bench.session, bench.session.prompt_predictor
+    assert predictor.why_not.startswith("PPN v1 belongs to a former nano (nano-0123abcd;")
+    assert predictor.offer == "PPN v1 belongs to a former nano: train again?"
+    predictor.dismiss()
+    assert predictor.offer == ""
+    session.navigation.open_folder(project)
+    assert predictor.offer
+    bench.train()  # what the button beside the offer does
+    assert predictor.versions[-1].base.startswith("nano-")
+    assert predictor.versions[-1].base != "nano-0123abcd"
+    if predictor.versions[-1].promoted:
+        assert predictor.why_not == predictor.offer == ""
 
 
 def test_a_version_of_another_segmenter_is_not_used_and_says_why(project, make_bench):

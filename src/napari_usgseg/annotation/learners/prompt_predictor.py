@@ -41,6 +41,7 @@ class PromptPredictor(Learner):
     def __init__(self, document: AnnotationDocument, prefetch: Prefetch) -> None:
         self._document = document
         self._segmenter_id = ""
+        self._let_be = 0
         self._counts = ClassCounts(document, self._counted)
         self._trigger = TrainingTrigger(document, self._counts, lambda: self.last)
         super().__init__(document, [])
@@ -139,11 +140,21 @@ class PromptPredictor(Learner):
 
     @property
     def offer(self) -> str:
-        """The sentence "10 images with 'nerve' are accepted: train?", or ""."""
-        return "" if self.cannot_train else self._trigger.offer
+        """The sentence "10 images with 'nerve' are accepted: train?", or "".
+
+        A version of a former segmenter of the chosen one's name (another nano) is offered to be
+        trained again.
+        """
+        if self.cannot_train:
+            return ""
+        current = self.current
+        if current is not None and self._is_former(current) and current.number != self._let_be:
+            return f"{current.title} belongs to a former {self._segmenter_name}: train again?"
+        return self._trigger.offer
 
     def dismiss(self) -> None:
         """No training now; it is offered again after half as many new images."""
+        self._let_be = 0 if self.current is None else self.current.number
         self._trigger.dismiss()
         self.changed.emit()
 
@@ -160,6 +171,7 @@ class PromptPredictor(Learner):
         store = self._document.store
         self.weak.forget()
         self.proposals.forget()
+        self._let_be = 0
         self._trigger.forget()
         kept = store is not None and store.models_folder is not None
         accepted = self._document.accepted if kept else []
@@ -218,10 +230,25 @@ class PromptPredictor(Learner):
     def _of_another(self, current: ModelVersion) -> str:
         if not self._segmenter_id or current.base == self._segmenter_id:
             return ""
+        if self._is_former(current):
+            return (
+                f"{current.title} belongs to a former {self._segmenter_name} ({current.base}; this "
+                f"one is {self._segmenter_id}): train again on this one."
+            )
         return (
             f"{current.title} was trained on {current.base}, not on {self._segmenter_id}: choose "
             "that segmenter, or train again on this one."
         )
+
+    @property
+    def _segmenter_name(self) -> str:
+        """Of the chosen segmenter, without the hash of its weights."""
+        return self._segmenter_id.rpartition("-")[0]
+
+    def _is_former(self, current: ModelVersion) -> bool:
+        """Whether a version is of other weights of the chosen segmenter's name."""
+        former = current.base.rpartition("-")[0] == self._segmenter_name
+        return bool(self._segmenter_id) and former and current.base != self._segmenter_id
 
 
 def is_untouched(proposal: ImageProposal) -> bool:
