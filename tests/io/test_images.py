@@ -11,8 +11,9 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageOps
 
 from napari_usgseg.core.errors import ImageReadError
-from napari_usgseg.io.images import frame_count, image_files, image_size, read_image, to_rgb_uint8
+from napari_usgseg.io.images import image_files, image_size, read_image, to_rgb_uint8
 from napari_usgseg.io.reading import frames
+from napari_usgseg.io.reading.files import frame_sizes
 
 quick = settings(
     deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -230,7 +231,7 @@ def test_a_frame_of_a_multi_page_tiff_is_read_by_its_index(tmp_path):
     frames = np.random.default_rng(0).integers(0, 256, (4, 20, 30), np.uint8)
     path = tmp_path / "video.tif"
     tifffile.imwrite(path, frames, photometric="minisblack")
-    assert frame_count(path) == 4
+    assert len(frame_sizes(path)) == 4
     for index in range(4):
         assert np.array_equal(read_image(path, index)[..., 0], frames[index])
     assert np.array_equal(read_image(path), read_image(path, 0))
@@ -241,7 +242,7 @@ def test_a_frame_of_a_multi_page_tiff_is_read_by_its_index(tmp_path):
 
 def test_a_png_has_one_frame(tmp_path):
     Image.fromarray(ramp()).save(tmp_path / "a.png")
-    assert frame_count(tmp_path / "a.png") == 1
+    assert len(frame_sizes(tmp_path / "a.png")) == 1
     with pytest.raises(ImageReadError, match="no frame 1"):
         read_image(tmp_path / "a.png", 1)
 
@@ -286,7 +287,7 @@ def test_a_truncated_file_names_the_file_and_the_cause(tmp_path, suffix, part):
 def test_what_is_no_image_names_the_cause(tmp_path, content, cause):
     path = tmp_path / "a.png"
     path.write_bytes(content)
-    for read in (read_image, image_size, frame_count):
+    for read in (read_image, image_size, frame_sizes):
         with pytest.raises(ImageReadError, match=cause):
             read(path)
 

@@ -126,15 +126,6 @@ def image_size(path: str | Path, frame: int | None = None) -> tuple[int, int]:
     return sizes[frame or 0]
 
 
-def frame_count(path: str | Path) -> int:
-    """How many frames a file has; see ``frame_sizes``.
-
-    Raises:
-        ImageReadError: as for ``image_size``.
-    """
-    return len(frame_sizes(path))
-
-
 def image_files(inputs: str | Path | Iterable[str | Path]) -> list[Path]:
     """The image files among files and folders, each once; see ``search.search_images``.
 
