@@ -219,6 +219,8 @@ class Prompting:
             return
         going_on = []
         for asked, job in self._asked:
+            # The object was undone, dropped or prompted again (records are new at each change):
+            # nobody takes the answer.
             if document.proposal.index_of(asked) is None:
                 job.cancel()
             elif job.is_awaited:

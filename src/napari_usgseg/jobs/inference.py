@@ -239,6 +239,8 @@ def propagate(
     propagator = propagator_for(models.segmenter(segmenter))
     with open_frames(path) as file, models.giving_way():
         frames = Loop(file)
+        # Also before a frame is read: optical flow runs no part of torch, where it would stand
+        # still.
         patient = _GivingWay(frames, models)
         for found in propagator.propagate(patient, keyframes, wanted):
             if found.frame not in frames.broken:

@@ -22,6 +22,8 @@ from ..core.types import BoolArray
 
 Box = tuple[int, int, int, int]
 """(x0, y0, x1, y1) in pixels of the picture, half open."""
+# Lenient beside tissue, where a missed letter may be a name; strict within it, where vessel walls
+# and speckle have strokes too.
 _CONTRAST, _CONTRAST_IN_TISSUE = 32, 80
 """Letters are brighter than the ground beside them by so much, at the least."""
 _STROKE = 9

@@ -87,6 +87,7 @@ def find_sector(pictures: NDArray[Any] | Sequence[NDArray[Any]]) -> Sector | Non
     frames = [pictures] if isinstance(pictures, np.ndarray) else list(pictures)
     # The brightest of the frames: what is in shadow in one is seen in another.
     grey = np.max([_grey(frame) for frame in frames], axis=0)
+    # Percentiles: some scanners' black is not 0, and a white logo must not set the scale.
     ground = float(np.percentile(grey, 2))
     spread = float(np.percentile(grey, 99)) - ground
     if spread < 8:

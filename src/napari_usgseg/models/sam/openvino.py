@@ -194,6 +194,8 @@ class OpenVinoNet(SamNet):
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Normalised pixels (1, 3, S, S) to image embedding and [stride 4, stride 8] features."""
+        # One call: it cannot stand still between two parts, as torch's encoder does for a click
+        # (``jobs.loaded_models.pausing``).
         return self.encoder(pixels)
 
 
