@@ -23,6 +23,7 @@ from napari_usgseg.io.datasets import (
     read_pair,
     read_splits,
     split_by_group,
+    split_of,
     write_splits,
 )
 
@@ -139,6 +140,18 @@ def test_folds_come_back_from_their_file_and_files_without_them_have_none(tmp_pa
     assert read_folds(tmp_path / "folds.json") == folds
     assert read_splits(tmp_path / "folds.json") == splits
     assert read_folds(tmp_path / "none.json") == {}
+
+
+def test_a_fold_is_asked_for_behind_the_files_name(tmp_path):
+    dataset = dataset_of(["h", "h", "b"], "abdomen")
+    path = tmp_path / "splits.json"
+    write_splits(
+        {"abdomen": split_by_group(dataset)}, path, folds={"abdomen": leave_one_out(dataset)}
+    )
+    assert split_of(f"{path}#b", "abdomen") == leave_one_out(dataset)["b"]
+    assert split_of(path, "abdomen") == split_by_group(dataset)
+    with pytest.raises(DatasetError, match="no fold 'c' of 'abdomen', only b, h"):
+        split_of(f"{path}#c", "abdomen")
 
 
 @pytest.mark.parametrize("text", [None, "", "[]", "{}", '{"datasets": {"a": {"train": []}}}'])

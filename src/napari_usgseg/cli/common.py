@@ -36,7 +36,10 @@ Datasets = Annotated[
     list[Path], typer.Argument(metavar="DATASET...", help="Data set folders (dataset.json).")
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most so many images of each data set.")]
-SplitFile = Annotated[Path | None, typer.Option(help="Split file; scores only one --side of it.")]
+SplitFile = Annotated[
+    Path | None,
+    typer.Option(help="Split file; scores only one --side of it. FILE#NAME takes a fold of it."),
+]
 Side = Annotated[str, typer.Option(help="train, val or test.")]
 JsonFile = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here.")

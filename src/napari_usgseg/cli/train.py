@@ -23,7 +23,8 @@ app = typer.Typer(help='Train a prompt predictor, or the embedded models (extra 
 Out = Annotated[Path, typer.Option(help="Folder for checkpoints, log.jsonl and the weights.")]
 Splits = Annotated[Path, typer.Option(help="Split file; only its training sides are learnt from.")]
 SplitsIfAny = Annotated[
-    Path | None, typer.Option(help="Split file; only its training sides are learnt from.")
+    Path | None,
+    typer.Option(help="Split file, or FILE#FOLD; only its training sides are learnt from."),
 ]
 Seed = Annotated[int, typer.Option(help="Of everything random.")]
 Resume = Annotated[bool, typer.Option(help="Go on with the training in --out.")]

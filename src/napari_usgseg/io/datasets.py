@@ -527,11 +527,18 @@ def write_splits(
 
 
 def split_of(path: str | Path, name: str) -> Split:
-    """The split of one data set in a split file.
+    """The split of one data set in a split file; of a fold where ``path`` ends in "#" and its name.
 
     Raises:
-        DatasetError: the file is no split file, or says nothing of the data set.
+        DatasetError: the file is no split file, or says nothing of the data set or of the fold.
     """
+    file, mark, fold = str(path).rpartition("#")
+    if mark:
+        folds = read_folds(file).get(name, {})
+        if fold not in folds:
+            known = ", ".join(folds) or "none"
+            raise DatasetError(file, f"has no fold '{fold}' of '{name}', only {known}")
+        return folds[fold]
     splits = read_splits(path)
     if name not in splits:
         raise DatasetError(path, f"says nothing of '{name}', only of {', '.join(splits)}")
