@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from napari_usgseg.core.metrics import dice
 from napari_usgseg.io.tables import read_table
 from napari_usgseg.jobs import inference
 from napari_usgseg.project.records import ImageState
+from napari_usgseg.segmentation.measuring import size_key
 from napari_usgseg.segmentation.propagation.reach import Direction, Reach
 from tests.support.bench import Bench, opened_again
 from tests.support.cine import lesion, write_loop
@@ -478,6 +481,18 @@ def test_areas_stay_those_of_their_loop_whatever_is_shown_meanwhile(bench, loop,
     session.areas.save(tmp_path / "areas.csv", told[-1])
     (row,) = read_table(tmp_path / "areas.csv")
     assert row["area_mm2"] == "", "the loop's own file says nothing of it"
+
+
+def test_areas_over_time_are_in_millimetres_by_what_the_person_said(bench, loop, tmp_path):
+    session, told = bench.session, []
+    draw(bench, 0, lesion(loop, 0))
+    said = {size_key(SIZE_HW): 0.5}
+    session.set_settings(replace(session.settings, mm_per_pixel=said))
+    session.areas.measured.connect(told.append)
+    session.areas.measure()
+    session.areas.save(tmp_path / "areas.csv", told[-1])
+    (row,) = read_table(tmp_path / "areas.csv")
+    assert float(row["area_mm2"]) == pytest.approx(int(row["area_px"]) * 0.25, abs=1e-3)
 
 
 def test_areas_are_measured_as_they_are_and_written_into_a_new_file_only(bench, loop, tmp_path):

@@ -69,6 +69,7 @@ def propagate(
     from ..io.reading.files import open_frames
     from ..models.registry import load_segmenter
     from ..segmentation.batch import RUN_FILE, versions
+    from ..segmentation.measuring import PictureScale
     from ..segmentation.propagation import propagator_for
     from ..segmentation.propagation.areas import NO_DIAGNOSIS, area_table, areas_on, beats
 
@@ -103,11 +104,9 @@ def propagate(
             frame: {int(value): labels == value for value in _values(labels)}
             for frame, labels in known.items()
         }
-        about = opened.about
+        scale = PictureScale.of(opened.sizes[0], opened.about)
         areas = [
-            one
-            for frame, labels in known.items()
-            for one in areas_on(frame, labels, {}, about.spacing_mm)
+            one for frame, labels in known.items() for one in areas_on(frame, labels, {}, scale)
         ]
         for frame, labels in known.items():
             write_labels(paths[frame], labels, folder.write)
@@ -121,10 +120,10 @@ def propagate(
                 for value, mask in found.masks.items():
                     labels[mask] = value
                 write_labels(paths[found.frame], labels, folder.write)
-                areas += areas_on(found.frame, labels, found.scores, about.spacing_mm)
+                areas += areas_on(found.frame, labels, found.scores, scale)
                 agreement[found.frame] = min(found.scores.values(), default=None)
                 step("")
-        folder.write(out / AREAS, area_table(areas, about.rate, about.spacing_mm))
+        folder.write(out / AREAS, area_table(areas, opened.about.rate))
         card = {
             "schema": 1,
             "engine": propagator.model_id,

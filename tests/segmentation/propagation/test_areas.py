@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from napari_usgseg.core.types import Region
+from napari_usgseg.segmentation.measuring import FILE, PictureScale, Scale
 from napari_usgseg.segmentation.propagation.areas import Area, area_table, areas_on, beats
 
 
@@ -22,14 +24,17 @@ def test_each_label_of_a_frame_has_its_pixels_and_its_score():
 
 
 def test_a_table_is_in_the_order_of_time_and_says_what_is_known():
-    areas = [Area(2, 1, 10, 0.87654, 9.0, 3.456), Area(0, 2, 4), Area(0, 1, 6)]
-    assert area_table(areas, 20.0, (0.5, 0.2)).decode().splitlines() == [
+    areas = [Area(2, 1, 10, 0.87654, 9.0, 3.456, 1.0), Area(0, 2, 4), Area(0, 1, 6, mm2=0.6)]
+    assert area_table(areas, 20.0).decode().splitlines() == [
         "frame,seconds,label,area_px,area_mm2,long_axis_mm,score",
         "0,0.0,1,6,0.6,0.0,",
-        "0,0.0,2,4,0.4,0.0,",
+        "0,0.0,2,4,,,",
         "2,0.1,1,10,1.0,3.46,0.8765",
     ]
-    assert area_table(areas[:1], None, None).decode().splitlines()[1] == "2,,1,10,,,0.8765"
+    assert (
+        area_table([Area(2, 1, 10, 0.87654, 9.0, 3.456)], None).decode().splitlines()[1]
+        == "2,,1,10,,,0.8765"
+    )
 
 
 def ellipse(across: float, down: float) -> np.ndarray:
@@ -41,7 +46,8 @@ def ellipse(across: float, down: float) -> np.ndarray:
 @given(st.integers(20, 40), st.integers(12, 20), st.sampled_from([None, (0.3, 0.3), (0.2, 0.4)]))
 def test_the_ejection_fraction_of_an_ellipsoid_is_that_of_its_volumes(long, short, spacing):
     large, small = ellipse(long, short), ellipse(0.9 * long, 0.7 * short)
-    areas = areas_on(0, large, {}, spacing) + areas_on(5, small, {}, spacing)
+    scale = PictureScale(large.shape, (), spacing and Scale(spacing, FILE))
+    areas = areas_on(0, large, {}, scale) + areas_on(5, small, {}, scale)
     beat = beats(areas)[1]
     assert (beat.largest.frame, beat.smallest.frame) == (0, 5)
     if spacing != (0.2, 0.4) or long * 0.4 > short * 0.2:  # the long axis is the one across
@@ -52,3 +58,22 @@ def test_the_ejection_fraction_of_an_ellipsoid_is_that_of_its_volumes(long, shor
 
 def test_a_label_on_one_frame_has_no_beat():
     assert beats(areas_on(0, ellipse(30, 15), {})) == {}
+
+
+def test_areas_are_by_the_region_that_holds_the_label_and_none_is_told_across_two():
+    left = Region("B-mode", (0, 0, 80, 120), (0.1, 0.1), ("cm", "cm"))
+    right = Region("B-mode", (80, 0, 160, 120), (0.2, 0.4), ("cm", "cm"))
+    labels = np.zeros((120, 160), np.uint8)
+    labels[10:20, 10:30], labels[10:20, 90:110], labels[50:60, 70:90] = 1, 2, 3
+    found = areas_on(0, labels, {}, PictureScale(labels.shape, (left, right)))
+    assert [area.mm2 for area in found] == [pytest.approx(2.0), pytest.approx(16.0), None]
+    rows = [line.split(",") for line in area_table(found, None).decode().splitlines()[1:]]
+    assert [row[4] for row in rows] == ["2.0", "16.0", ""]
+
+
+def test_a_beat_is_of_the_frames_where_lengths_are_known():
+    known = [Area(0, 1, 100, volume=8.0, mm2=4.0), Area(1, 1, 50, volume=2.0, mm2=2.0)]
+    beat = beats([*known, Area(2, 1, 10, volume=900.0)])[1]
+    assert (beat.largest, beat.smallest) == tuple(known)
+    across = [Area(0, 1, 100, volume=8.0, mm2=4.0), Area(1, 1, 50, volume=900.0)]
+    assert beats(across) == {}, "mm3 are not compared with cubed pixels"

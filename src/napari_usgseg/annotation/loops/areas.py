@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from ...io.reading.files import open_frames
 from ...jobs import Lane, Scope
 from ...jobs.files import AT_ONCE
 from ...project.project import LabelStore
+from ...segmentation.measuring import PictureScale
 from ...segmentation.propagation.areas import Area, area_table, areas_on
 from ..document import AnnotationDocument
 from .frames import Loops
@@ -85,6 +86,7 @@ class Areas:
             tuple(enumerate(frames))[frame : frame + AT_ONCE],
             document.settings.labelling,
             document.settings.overwrite,
+            document.settings.mm_per_pixel,
             lane=Lane.FILES,
             key="areas",
             scope=Scope.FOLDER,
@@ -97,16 +99,16 @@ class Areas:
 def write_areas(path: Path, measured: LoopAreas) -> None:
     """Write the areas of a loop as a table into a new file.
 
-    Times and mm2 are by what the loop's own file says; they are left empty where it cannot be read.
+    Times are by what the loop's own file says; they are left empty where it cannot be read.
 
     Raises:
         LabelWriteError: the file is there, or cannot be written.
     """
-    rate, spacing_mm = None, None
+    rate = None
     if measured.frames:
         with suppress(ImageReadError), open_frames(measured.frames[0].path) as file:
-            rate, spacing_mm = file.about.rate, file.about.spacing_mm
-    write_new(path, area_table(measured.areas, rate, spacing_mm))
+            rate = file.about.rate
+    write_new(path, area_table(measured.areas, rate))
 
 
 def areas_of(
@@ -114,6 +116,7 @@ def areas_of(
     frames: Sequence[tuple[int, ImageRecord]],
     labelling: Labelling,
     overwrite: bool,
+    by_person: Mapping[str, float],
 ) -> list[Area]:
     """The areas of what is on some frames, each with its index; those that cannot be read lack."""
     found: list[Area] = []
@@ -121,7 +124,7 @@ def areas_of(
         with suppress(FileError):  # said when the frame is opened
             labels = as_accepted(store, record, labelling, overwrite)
             about, body = store.about(record), store.log.unasked(record.image_id) or {}
-            spacing_mm = None if about is None else about.spacing_mm
+            scale = PictureScale.of(labels.shape, about, by_person)
             scores = {int(value): score for value, score in body.get("scores", {}).items()}
-            found += areas_on(frame, labels, scores, spacing_mm)
+            found += areas_on(frame, labels, scores, scale)
     return found

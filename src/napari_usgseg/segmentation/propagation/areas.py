@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import pi
 
+from ...core.geometry import mask_window
 from ...core.measures import measure
 from ...io.labels import LabelMap, values_in
+from ..measuring import PictureScale
 
 COLUMNS = ("frame", "seconds", "label", "area_px", "area_mm2", "long_axis_mm", "score")
 
@@ -24,6 +26,7 @@ class Area:
             3 pi L (the area-length method, Dodge 1960), in mm3 or cubed pixels.
         score: how far the model that proposed it trusts it, 0 to 1; None where a person did it.
         long_axis: L, in mm or pixels.
+        mm2: its area in mm2; None where no length is known, and the rest is in pixels.
     """
 
     frame: int
@@ -32,13 +35,19 @@ class Area:
     score: float | None = None
     volume: float = 0.0
     long_axis: float = 0.0
+    mm2: float | None = None
+
+    @property
+    def size(self) -> float:
+        """Its area in mm2, or in pixels where no length is known."""
+        return self.pixels if self.mm2 is None else self.mm2
 
 
 def areas_on(
     frame: int,
     labels: LabelMap,
     scores: Mapping[int, float],
-    spacing_mm: tuple[float, float] | None = None,
+    scale: PictureScale | None = None,
 ) -> list[Area]:
     """The area of each label of a frame's label map (H, W).
 
@@ -46,15 +55,19 @@ def areas_on(
         frame: index in the loop.
         labels: its label map.
         scores: by label; one without a score is a person's.
-        spacing_mm: millimetres per pixel (row, column), or None.
+        scale: what is known of lengths in the frame, as for a table of measurements.
     """
     found = []
     for value in values_in(labels):
         mask = labels == value
-        size = measure(mask, spacing_mm or (1.0, 1.0))
+        rows, columns = mask_window(mask)
+        box = columns.start, rows.start, columns.stop - 1, rows.stop - 1
+        known = None if scale is None else scale.within(*box)
+        size = measure(mask[rows, columns], (1.0, 1.0) if known is None else known.spacing_mm)
         volume = 8 * size.area**2 / (3 * pi * size.long_axis)
+        mm2 = None if known is None else size.area
         pixels = int(mask.sum())
-        found.append(Area(frame, value, pixels, scores.get(value), volume, size.long_axis))
+        found.append(Area(frame, value, pixels, scores.get(value), volume, size.long_axis, mm2))
     return found
 
 
@@ -73,7 +86,7 @@ class Beat:
     @property
     def area_change(self) -> float:
         """Fractional area change, 0 to 1."""
-        return 1 - self.smallest.pixels / self.largest.pixels
+        return 1 - self.smallest.size / self.largest.size
 
     @property
     def ejection_fraction(self) -> float:
@@ -96,10 +109,15 @@ NO_DIAGNOSIS = (
 
 
 def beats(areas: Iterable[Area]) -> dict[int, Beat]:
-    """The beat of each label that is on two frames at least."""
+    """The beat of each label that is on two frames at least.
+
+    Of a label that has lengths on some frames alone (it leaves its region), those frames count.
+    """
     by_label: dict[int, list[Area]] = {}
     for area in areas:
         by_label.setdefault(area.label, []).append(area)
+    for label, found in by_label.items():
+        by_label[label] = [area for area in found if area.mm2 is not None] or found
     return {
         label: Beat(max(found, key=_volume), min(found, key=_volume))
         for label, found in sorted(by_label.items())
@@ -111,15 +129,12 @@ def _volume(area: Area) -> float:
     return area.volume
 
 
-def area_table(
-    areas: Iterable[Area], rate: float | None, spacing_mm: tuple[float, float] | None
-) -> bytes:
+def area_table(areas: Iterable[Area], rate: float | None) -> bytes:
     """A CSV with ``COLUMNS``; what is not known is left empty.
 
     Args:
         areas: of a loop.
         rate: frames per second, or None.
-        spacing_mm: millimetres per pixel (row, column), or None.
     """
     import csv
     import io
@@ -129,8 +144,8 @@ def area_table(
     table.writerow(COLUMNS)
     for area in sorted(areas, key=lambda one: (one.frame, one.label)):
         seconds = round(area.frame / rate, 4) if rate else ""
-        size = "" if spacing_mm is None else round(area.pixels * spacing_mm[0] * spacing_mm[1], 3)
-        long_axis = "" if spacing_mm is None else round(area.long_axis, 2)
+        size = "" if area.mm2 is None else round(area.mm2, 3)
+        long_axis = "" if area.mm2 is None else round(area.long_axis, 2)
         score = "" if area.score is None else round(area.score, 4)
         table.writerow([area.frame, seconds, area.label, area.pixels, size, long_axis, score])
     return text.getvalue().encode()
