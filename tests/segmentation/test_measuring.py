@@ -160,3 +160,15 @@ def test_in_words():
         "3.17 mm2, 2.1 x 2.1 mm"
     )
     assert words(measure_object(disc(50, 40), PictureScale(SIZE))) == "317 px2, 21 x 21 px"
+
+
+@pytest.mark.parametrize("labelling", ["semantic", "instance"])
+def test_an_object_measures_in_a_map_as_it_does_alone_in_the_picture(labelling):
+    labels = np.zeros(SIZE, np.uint16)
+    labels[disc(50, 40)], labels[disc(150, 40)] = 1001, 2001
+    scale, surfaces = PictureScale.of(SIZE, DUAL), Surfaces(np.zeros(SIZE, np.uint8), DUAL.regions)
+    for found in measure_labels(labels, labelling, scale, surfaces):
+        alone = measure_object(labels == found.value, scale, surfaces)
+        assert found.scale is not None
+        assert (found.pixels, found.mm, found.scale) == (alone.pixels, alone.mm, alone.scale)
+        assert (found.depth_px, found.depth_mm) == (alone.depth_px, alone.depth_mm)

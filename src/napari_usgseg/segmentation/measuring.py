@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ..core.geometry import components, mask_window
 from ..core.measures import Measures, measure, outlines
 from ..core.types import BoolArray, FieldOfView, FloatArray, Region
-from ..io.labels import Labelling, LabelMap, class_of, instance_of, values_in
+from ..io.labels import Labelling, LabelMap, class_of, instance_of
 from ..io.reading.frames import RANGE_MM, FileAbout, Spacing
 from .field_of_view import crop, fields_of_view
 from .sector import Sector, find_sector
@@ -224,15 +224,21 @@ def measure_labels(
         scale: of the picture.
         surfaces: of the picture; without them no depth is measured.
     """
-    for value in values_in(labels):
-        mask = labels == value
+    from scipy.ndimage import find_objects
+
+    # Each object in its own box: a map of many instances is looked through once.
+    for value, box in enumerate(find_objects(labels), start=1):
+        if box is None:
+            continue
+        mask = labels[box] == value
         object_number = instance_of(value, labelling)
         # An instance that is in several pieces (behind a shadow) is one object; in a semantic map
         # pieces are all that tells objects apart.
         pieces: Iterable[BoolArray] = [mask] if object_number else components(mask, 0.0)
         for number, piece in enumerate(pieces, start=object_number or 1):
             class_id = class_of(value, labelling)
-            yield measure_object(piece, scale, surfaces, value, class_id, number)
+            corner = box[0].start, box[1].start
+            yield measure_object(piece, scale, surfaces, value, class_id, number, corner)
 
 
 def measure_object(
@@ -242,13 +248,24 @@ def measure_object(
     value: int = 0,
     class_id: int = 0,
     number: int = 1,
+    corner: tuple[int, int] = (0, 0),
 ) -> MeasuredObject:
-    """Measure an object (H, W) that has pixels."""
+    """Measure an object that has pixels.
+
+    Args:
+        mask: (h, w), all of the picture or a window of it.
+        scale: of the picture.
+        surfaces: of the picture; without them no depth is measured.
+        value: of its label.
+        class_id: of its class.
+        number: of the object in its class.
+        corner: (row, column) of the mask in the picture.
+    """
     rows, columns = mask_window(mask)
     piece = mask[rows, columns]  # measures are the same wherever it lies
-    corner = np.array([columns.start, rows.start], np.float32)
-    known = scale.within(columns.start, rows.start, columns.stop - 1, rows.stop - 1)
-    points = np.concatenate(outlines(piece))[:, ::-1] + corner
+    y, x = rows.start + corner[0], columns.start + corner[1]
+    known = scale.within(x, y, x + piece.shape[1] - 1, y + piece.shape[0] - 1)
+    points = np.concatenate(outlines(piece))[:, ::-1] + np.array([x, y], np.float32)
     return MeasuredObject(
         value,
         class_id,
