@@ -8,9 +8,10 @@ a time, while nobody waits for anything there.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from ...jobs import Job, Lane, Scope
+from ...jobs import Job, Lane, Scope, files
 from ...jobs.inference import LearnedPrompts
 from ...learning.weak import MOST_IMAGES, LightVersion, fit_light
 from ...project.versions import weak_number
@@ -84,10 +85,24 @@ class WeakProposer:
                 self._fitted()
             return
         self._due = False
+        # The file thread works in order: what was accepted is in the project once it answers.
         self._job = host.ask(
+            files.classes_present,
+            store,
+            (),
+            lane=Lane.FILES,
+            key="weak",
+            scope=Scope.FOLDER,
+            done=lambda _: self._begin(store.models_folder, accepted[-MOST_IMAGES:]),
+            failed=self._fail,
+        )
+
+    def _begin(self, models_folder: Path | None, images: list[str]) -> None:
+        assert models_folder is not None
+        self._job = self._host.ask(
             fit_light,
-            store.models_folder.absolute() / "weak",
-            self._request(accepted[-MOST_IMAGES:]),
+            models_folder.absolute() / "weak",
+            self._request(images),
             lane=Lane.LOOPS,
             key="weak",
             scope=Scope.FOLDER,
