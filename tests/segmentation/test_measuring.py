@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from napari_usgseg.segmentation.measuring import (
     cells,
     measure_labels,
     measure_object,
-    size_key,
+    scale_key,
     table,
     words,
 )
@@ -74,7 +75,7 @@ def test_a_motion_mode_in_a_picture_of_tissue_is_no_tissue():
 
 
 def test_without_regions_the_file_says_it_or_else_a_person():
-    said = {size_key(SIZE): 0.5, "9x9": 3.0}
+    said = {scale_key(SIZE, None): 0.5, "9x9": 3.0}
     assert PictureScale.of(SIZE, FileAbout("TIFF", (0.1, 0.2)), said).whole == Scale(
         (0.1, 0.2), "file"
     )
@@ -82,6 +83,15 @@ def test_without_regions_the_file_says_it_or_else_a_person():
     assert PictureScale.of((7, 7), None, said).whole is None
     blind = (Region("B-mode", (0, 0, 100, 80)),)
     assert PictureScale.of(SIZE, FileAbout("DICOM", None, blind), said).whole is not None
+
+
+def test_a_persons_spacing_is_of_one_scanner_at_one_depth():
+    deep = FileAbout("DICOM", scanner="ACME Probe 9", depth_mm=120.0)
+    said = {scale_key(SIZE, deep): 0.5}
+    assert list(said) == ["120x200, ACME Probe 9, 120 mm deep"]
+    assert PictureScale.of(SIZE, deep, said).whole == Scale((0.5, 0.5), "person")
+    for other in (replace(deep, depth_mm=80.0), replace(deep, scanner="ACME 8"), None):
+        assert PictureScale.of(SIZE, other, said).whole is None
 
 
 def test_settings_of_another_hand_are_no_spacing():

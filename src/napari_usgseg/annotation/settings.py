@@ -78,7 +78,8 @@ class Settings:
         view: how images and labels are shown.
         cleaning: of proposed masks.
         crop_to_regions: models see the regions of tissue alone, where the scanner wrote them.
-        mm_per_pixel: of pictures whose file does not say it, by their size ("480x640", rows first).
+        mm_per_pixel: of pictures whose file does not say it, by their size ("480x640", rows first),
+            scanner and depth (``segmentation.measuring.scale_key``).
         mode: what a trained prompt predictor does.
         train_after: accepted images of a class after which a training is offered.
         train_by_itself: begin it then without asking.

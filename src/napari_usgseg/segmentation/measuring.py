@@ -54,9 +54,18 @@ def _size(row: float, column: float) -> str:
     return f"{row:.4g}" if square else f"{column:.4g} x {row:.4g}"
 
 
-def size_key(size_hw: tuple[int, int]) -> str:
-    """What pictures of one size have their spacing under: "480x640", rows first."""
-    return f"{size_hw[0]}x{size_hw[1]}"
+def scale_key(size_hw: tuple[int, int], about: FileAbout | None) -> str:
+    """What a person's spacing is kept under: "480x640", rows first, then scanner and depth.
+
+    A pixel has another length at another depth, and on another scanner's screen; where the file
+    tells neither, pictures of one size are taken for alike.
+    """
+    parts = [f"{size_hw[0]}x{size_hw[1]}"]
+    if about is not None and about.scanner:
+        parts.append(about.scanner)
+    if about is not None and about.depth_mm:
+        parts.append(f"{about.depth_mm:g} mm deep")
+    return ", ".join(parts)
 
 
 def by_person_in(settings: Mapping[str, Any]) -> dict[str, float]:
@@ -78,11 +87,13 @@ class PictureScale:
         size_hw: (H, W) of the picture.
         regions: as the scanner wrote them; () where it says nothing.
         whole: of all the picture, where no region says otherwise; None where nobody knows.
+        key: what a person's spacing of such pictures is kept under (``scale_key``).
     """
 
     size_hw: tuple[int, int]
     regions: tuple[Region, ...] = ()
     whole: Scale | None = None
+    key: str = ""
 
     @classmethod
     def of(
@@ -96,16 +107,17 @@ class PictureScale:
         Args:
             size_hw: (H, W) of the picture.
             about: what its file says.
-            by_person: millimetres per pixel of pictures without a spacing, by ``size_key``.
+            by_person: millimetres per pixel of pictures without a spacing, by ``scale_key``.
         """
+        key = scale_key(size_hw, about)
         if about is not None and any(
             region.is_tissue and region.spacing_mm for region in about.regions
         ):
-            return cls(size_hw, about.regions)
+            return cls(size_hw, about.regions, key=key)
         if about is not None and about.spacing_mm is not None:
-            return cls(size_hw, (), Scale(about.spacing_mm, FILE))
-        side = (by_person or {}).get(size_key(size_hw))
-        return cls(size_hw, (), None if side is None else Scale((side, side), PERSON))
+            return cls(size_hw, (), Scale(about.spacing_mm, FILE), key)
+        side = (by_person or {}).get(key)
+        return cls(size_hw, (), None if side is None else Scale((side, side), PERSON), key)
 
     @property
     def is_for_person(self) -> bool:

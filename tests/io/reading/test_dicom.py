@@ -458,6 +458,23 @@ def test_a_spacing_is_believed_where_it_is_one(tmp_path, more, spacing):
 
 
 @pytest.mark.parametrize(
+    ("more", "scanner", "depth_mm"),
+    [
+        ({"Manufacturer": "ACME", "ManufacturerModelName": "P/9", "DepthOfScanField": 120},
+         "ACME P/9", 120),
+        ({"Manufacturer": "ACME", "DepthOfScanField": None}, "ACME", None),
+        ({"ManufacturerModelName": "of DOE^JANE", "PatientName": "Doe^Jane"}, "", None),
+        ({}, "", None),
+    ],
+)  # fmt: skip
+def test_scanner_and_depth_are_known_and_a_scanner_that_is_called_as_the_patient_is_not(
+    tmp_path, more, scanner, depth_mm
+):
+    with open_frames(write_dicom(tmp_path / "a.dcm", picture(1), **more)) as frames:
+        assert (frames.about.scanner, frames.about.depth_mm) == (scanner, depth_mm)
+
+
+@pytest.mark.parametrize(
     ("more", "rate"),
     [({"CineRate": 30}, 30), ({"RecommendedDisplayFrameRate": 25}, 25), ({"FrameTime": 40}, 25),
      ({"FrameTimeVector": [0, 50, 50]}, 20), ({"CineRate": 0}, None), ({}, None)],

@@ -25,7 +25,6 @@ from ...segmentation.measuring import (
     cells,
     measure_labels,
     measure_object,
-    size_key,
     words,
 )
 from ..parts import NewestFirst
@@ -100,12 +99,14 @@ class Measuring(QObject):
         return PictureScale.of(loaded.pixels.shape[:2], loaded.about, said)
 
     def set_mm_per_pixel(self, side: float | None) -> None:
-        """Say how long a pixel of images of this size is, where the file does not; None: unsaid."""
-        loaded, settings = self._session.loaded, self._session.settings
-        if loaded is None:
+        """Say how long a pixel of such images is, where the file does not; None: unsaid.
+
+        Such images have this one's size, and its scanner and depth where files tell them.
+        """
+        scale, settings = self.scale, self._session.settings
+        if scale is None:
             return
-        key, said = size_key(loaded.pixels.shape[:2]), dict(settings.mm_per_pixel)
-        said.pop(key, None)
+        said = {key: known for key, known in settings.mm_per_pixel.items() if key != scale.key}
         if side is not None:
             low, high = RANGE_MM
             if not low <= side <= high:
@@ -114,11 +115,11 @@ class Measuring(QObject):
                     "warning",
                 )
                 return
-            said[key] = side
+            said[scale.key] = side
         self._session.set_settings(replace(settings, mm_per_pixel=said))
 
     def set_last_caliper(self, length_mm: float) -> None:
-        """Say how long the last caliper is; so a pixel of images of this size has its length."""
+        """Say how long the last caliper is; so a pixel of such images has its length."""
         if not self.calipers:
             self._session.say("Draw a caliper along a known length first.", "warning")
             return

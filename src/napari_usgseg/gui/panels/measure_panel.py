@@ -9,7 +9,6 @@ from typing import Annotated
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from ...annotation.session import AnnotationSession
-from ...segmentation.measuring import size_key
 from ..canvas.measuring import Measuring
 from ..canvas.tools import CanvasTools, Tool
 from ..forms import Form
@@ -19,7 +18,7 @@ from ..parts import button, row, toggle
 
 @dataclass(frozen=True)
 class Lengths:
-    """What a person says of lengths in images of the shown one's size."""
+    """What a person says of lengths in images like the shown one."""
 
     mm_per_pixel: Annotated[
         float,
@@ -28,7 +27,8 @@ class Lengths:
             "step": 0.0001,
             "none": "not known",
             "label": "a pixel is (mm)",
-            "tooltip": "Of images of this size whose file does not say it; kept with the folder.",
+            "tooltip": "Of images of this size, scanner and depth whose file does not say it; kept "
+            "with the folder.",
         },
     ]
     last_caliper: Annotated[
@@ -95,7 +95,7 @@ class MeasurePanel(QWidget):
         free = scale is not None and scale.is_for_person
         self.says.setText("" if scale is None else scale.words())
         said = self._session.settings.mm_per_pixel
-        side = said.get(size_key(scale.size_hw)) if scale is not None and free else None
+        side = said.get(scale.key) if scale is not None and free else None
         self.form.show_record(Lengths(side or 0.0, 0.0))
         self.form.setEnabled(free)
         self.clear.setEnabled(bool(self._measuring.calipers))

@@ -80,9 +80,9 @@ _TAGS = (
     "SegmentedBluePaletteColorLookupTableData", "ExtendedOffsetTable",
     "ExtendedOffsetTableLengths", "SequenceOfUltrasoundRegions",
     "SharedFunctionalGroupsSequence", "CineRate", "RecommendedDisplayFrameRate", "FrameTime",
-    "FrameTimeVector", "Manufacturer", "ManufacturerModelName", "IssuerOfPatientID",
-    "OtherPatientIDsSequence", "SOPClassUID", "Modality", "SeriesNumber", "InstanceNumber",
-    "FrameOfReferenceUID", "LossyImageCompression", "LossyImageCompressionRatio",
+    "FrameTimeVector", "Manufacturer", "ManufacturerModelName", "DepthOfScanField",
+    "IssuerOfPatientID", "OtherPatientIDsSequence", "SOPClassUID", "Modality", "SeriesNumber",
+    "InstanceNumber", "FrameOfReferenceUID", "LossyImageCompression", "LossyImageCompressionRatio",
     "LossyImageCompressionMethod", *_IDENTIFYING, *_PERSONS,
 )  # fmt: skip
 
@@ -659,6 +659,7 @@ def _about(header: Any, path: Path, size_hw: tuple[int, int]) -> FileAbout:
         rate=_rate(header),
         group=_group(header),
         scanner=_scanner(header),
+        depth_mm=_number(header, "DepthOfScanField"),
         repeats_identity=_is_repeated(header, path),
     )
 
@@ -832,8 +833,9 @@ def _group(header: Any) -> str | None:
 
 
 def _scanner(header: Any) -> str:
-    """Manufacturer and model, of plain signs."""
+    """Manufacturer and model, of plain signs; "" where somebody wrote there who the patient is."""
     said = " ".join(
         v for n in ("Manufacturer", "ManufacturerModelName") for v in _values(header, n)
     )
-    return " ".join("".join(sign for sign in said if sign.isprintable()).split())[:100]
+    plain = " ".join("".join(sign for sign in said if sign.isprintable()).split())[:100]
+    return "" if _is_repeated(header, Path("/", plain.replace("/", " "))) else plain

@@ -93,7 +93,8 @@ class FileAbout:
         rate: frames per second, or None.
         group: the patient under a pseudonym, so that no split tears one apart; None where the file
             does not tell.
-        scanner: manufacturer and model, or "".
+        scanner: manufacturer and model, or "" where they are not said or repeat who the patient is.
+        depth_mm: how deep the scanner was set to look, or None.
         repeats_identity: whether the file's path repeats a value that identifies the patient.
     """
 
@@ -103,6 +104,7 @@ class FileAbout:
     rate: float | None = None
     group: str | None = None
     scanner: str = ""
+    depth_mm: float | None = None
     repeats_identity: bool = False
 
 
