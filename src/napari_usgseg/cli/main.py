@@ -18,7 +18,6 @@ from .. import __version__
 from ..core.errors import Cancelled, UsgsegError
 from ..core.notes import listening
 from . import (
-    compare,
     datasets,
     demo,
     evaluate,
@@ -47,7 +46,7 @@ app = typer.Typer(
 app.command("segment")(segment.segment)
 app.command("propagate")(propagate.propagate)
 app.command("evaluate")(evaluate.evaluate)
-app.command("compare")(compare.compare)
+app.command("compare")(evaluate.compare)
 app.command("ablate")(evaluate.ablate)
 app.add_typer(train.app, name="train")
 app.command("export")(exchange.export)
