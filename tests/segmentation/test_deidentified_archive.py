@@ -64,6 +64,20 @@ def test_no_file_claims_to_be_without_text_whose_frames_were_not_all_looked_at(
     assert "BurnedInAnnotation" not in pydicom.dcmread(some.target)
 
 
+def test_what_cannot_be_read_back_is_failed_and_never_in_the_archive(scans, tmp_path, monkeypatch):
+    paths = [write_dicom(scans / f"{name}.dcm", screen(), **WHO) for name in "ab"]
+    whole = archive.deidentified
+
+    def torn(frames, *args, **kwargs) -> bytes:
+        data = whole(frames, *args, **kwargs)
+        return data[:400] if frames.path == paths[0] else data
+
+    monkeypatch.setattr(archive, "deidentified", torn)
+    first, second = deidentify_files(paths, tmp_path / "out", tmp_path / "check")
+    assert (first.status, first.target, second.status) == ("failed", None, "done")
+    assert [path.name for path in (tmp_path / "out").rglob("*.dcm")] == [second.target.name]
+
+
 def test_the_scanner_s_regions_and_a_person_s_box_say_what_stays(scans, tmp_path):
     regions = {"SequenceOfUltrasoundRegions": [region((210, 40, 300, 120))]}
     path = write_dicom(scans / "a.dcm", screen(), **WHO, **regions)

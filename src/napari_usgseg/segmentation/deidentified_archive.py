@@ -14,6 +14,7 @@ originals.
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -168,9 +169,8 @@ def _deidentify(
     folder = archive.root / names[0] / names[1]
     name = numbered_name(f"{names[0]}/{names[1]}/{image}", used).rpartition("/")[2]
     target = folder / f"{name}.dcm"
+    after = _as_others_read(data)  # what cannot be read back is no part of the archive
     archive.write(target, data)
-    with DicomFrames(target) as written:  # as others will read it
-        after = as_shown(target, written.stored(0))
     result = DeidentifiedFile(
         source, "done", target, float(keep.mean()), looked.by, len(looked.outside),
         len(looked.inside),
@@ -178,6 +178,15 @@ def _deidentify(
     black = (*looked.outside, *(looked.inside if black_text else ()))
     stays = () if black_text else looked.inside
     return result, pair(looked.picture, after, name, black, stays)
+
+
+def _as_others_read(data: bytes) -> NDArray[np.uint8]:
+    """The first frame of a DICOM file that is about to be written, as it is shown."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "image.dcm")
+        path.write_bytes(data)
+        with DicomFrames(path) as written:
+            return as_shown(path, written.stored(0))
 
 
 def look(frames: DicomFrames, box: tuple[float, float, float, float] | None = None) -> _Looked:
