@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from napari_usgseg.annotation.session import AnnotationSession
+from napari_usgseg.annotation.settings import Settings
 from napari_usgseg.jobs import Lane
 from napari_usgseg.jobs.files import run_file_job
 from napari_usgseg.jobs.loaded_models import LoadedModels
@@ -25,7 +26,7 @@ class Desk:
     """A session with the embedded models, whose jobs are done in turn."""
 
     def __init__(self, folder: Path, annotator: str = "") -> None:
-        self.session = AnnotationSession()
+        self.session = AnnotationSession(Settings(weak_proposals=False))
         self.session.requested.connect(lambda job: self.waiting.append(job))
         self.waiting: deque = deque()
         self.models = LoadedModels()

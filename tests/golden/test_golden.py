@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from napari_usgseg.annotation.session import AnnotationSession
+from napari_usgseg.annotation.settings import Settings
 from napari_usgseg.cli.main import run
 from napari_usgseg.io.datasets import read_dataset, read_pair
 from napari_usgseg.io.labels import read_labels
@@ -34,7 +35,7 @@ class Desk:
     """A session whose jobs are done in turn."""
 
     def __init__(self, folder: Path, annotator: str = "") -> None:
-        self.session = AnnotationSession()
+        self.session = AnnotationSession(Settings(weak_proposals=False))
         self.waiting: deque = deque()
         self.session.requested.connect(lambda job: self.waiting.append(job))
         self.models = LoadedModels()

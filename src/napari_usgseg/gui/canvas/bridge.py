@@ -1,13 +1,12 @@
 """A session in a viewer; here and in ``drawing`` only, XY becomes napari's (row, column).
 
-What changed is drawn layer by layer, in turns of the event loop of which none is long; the label
-map is read back when the person paints on it by hand.
+What changed is drawn layer by layer, one in each turn of the event loop, so that no turn is long;
+the label map is read back when the person paints on it by hand.
 """
 
 from __future__ import annotations
 
 import sys
-import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,8 +27,6 @@ from ..parts import reason
 from .drawing import ORDER, LayerDrawing
 from .layers import NAMES, AdoptedImage, TaggedLayers, place_like, step_of
 
-FRAME_S = 1 / 60
-"""So long a turn draws layers before it lets the window live."""
 REST_MS = 120
 """So long the wheel rests before contours are drawn for the new zoom."""
 
@@ -168,25 +165,13 @@ class LayerBridge:
             self._timer.start(0)
 
     def _turn(self) -> None:
-        """Draw layers for as long as a screen's frame takes, and come back for the others."""
+        """Draw one layer, and come back for the next."""
         if "painted" in self._dirty:
             self._dirty.discard("painted")
             self.pull()
-        # Layer by layer, and back to the event loop in between: all layers of a large image at once
-        # would stop the mouse for tenths of a second.
-        begun = time.perf_counter()
-        while (roles := [name for name in ORDER if name in self._dirty]) and (
-            time.perf_counter() - begun < FRAME_S
-        ):
-            self._draw_anew(roles[0])
-        if self._dirty:
-            self._timer.start(0)
-        elif self._drawing.fits:  # not before: layers of another size would be fitted too
-            self._drawing.fits = False
-            self._viewer.reset_view()
-            self._on_zoom_rested()
-
-    def _draw_anew(self, role: str) -> None:
+        role = next((name for name in ORDER if name in self._dirty), None)
+        if role is None:
+            return
         self._dirty.discard(role)
         if self._session.labels is not None:
             why = self._try(role, lambda: self._draw(role))
@@ -194,6 +179,12 @@ class LayerBridge:
                 self._failed[role] = why
             else:
                 self._failed.pop(role, None)
+        if self._dirty:
+            self._timer.start(0)
+        elif self._drawing.fits:  # not before: layers of another size would be fitted too
+            self._drawing.fits = False
+            self._viewer.reset_view()
+            self._on_zoom_rested()
 
     def _on_zoom(self, _: Any = None) -> None:
         self._zooming.start(REST_MS)
