@@ -12,7 +12,7 @@ from napari_usgseg.core.metrics import dice
 from napari_usgseg.io.tables import read_table
 from napari_usgseg.jobs import inference
 from napari_usgseg.project.records import ImageState
-from napari_usgseg.segmentation.measuring import size_key
+from napari_usgseg.segmentation.measuring import scale_key
 from napari_usgseg.segmentation.propagation.reach import Direction, Reach
 from tests.support.bench import Bench, opened_again
 from tests.support.cine import lesion, write_loop
@@ -486,7 +486,7 @@ def test_areas_stay_those_of_their_loop_whatever_is_shown_meanwhile(bench, loop,
 def test_areas_over_time_are_in_millimetres_by_what_the_person_said(bench, loop, tmp_path):
     session, told = bench.session, []
     draw(bench, 0, lesion(loop, 0))
-    said = {size_key(SIZE_HW): 0.5}
+    said = {scale_key(SIZE_HW, None): 0.5}
     session.set_settings(replace(session.settings, mm_per_pixel=said))
     session.areas.measured.connect(told.append)
     session.areas.measure()

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +46,8 @@ def scan(seed: int) -> np.ndarray:
 def small():
     """SAM 2.1 tiny sees 256 pixels here, so that an encoding takes a sixteenth of the time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sam2, "build_sam2", partial(sam2.build_sam2, image_size=SIDE))
+        whole = sam2.build_sam2
+        patch.setattr(sam2, "build_sam2", lambda variant, _=None: whole(variant, SIDE))
         yield sam2.build_sam2
 
 
@@ -151,9 +151,10 @@ def test_the_second_time_the_kept_conversion_is_used(plain, converted, checkpoin
 
 def test_another_process_uses_it_too(converted, checkpoint, plain, tmp_path):
     code = (
-        "import sys, functools, numpy as np;"
+        "import sys, numpy as np;"
         "from napari_usgseg.models.sam import openvino, sam2;"
-        f"sam2.build_sam2 = functools.partial(sam2.build_sam2, image_size={SIDE});"
+        "whole = sam2.build_sam2;"
+        f"sam2.build_sam2 = lambda variant, _=None: whole(variant, {SIDE});"
         "openvino.convert = None;"
         "from napari_usgseg.models.registry import load_segmenter;"
         "image = np.load(sys.argv[2]);"

@@ -567,17 +567,14 @@ class LayerDrawing:
         place_like(layer, self._adopted.layer)
         if not marks and not layer.nshapes:
             return
-        if layer.nshapes:
-            layer.data = []
-        if marks:  # all at once: napari makes its meshes anew at each call
-            vertices, kinds, colors, widths = map(list, zip(*marks, strict=True))
-            thin = max(1.0, self._mark_size() / 5)
+        layer.data = []
+        for vertices, kind, color, width in marks:
             layer.add(
                 vertices,
-                shape_type=kinds,
-                edge_color=colors,
+                shape_type=kind,
+                edge_color=color,
                 face_color="transparent",
-                edge_width=[width or thin for width in widths],
+                edge_width=width or max(1.0, self._mark_size() / 5),
             )
         layer.selected_data = set()
 
