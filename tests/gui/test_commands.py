@@ -66,6 +66,17 @@ def test_grow_and_undo_as_commands_change_the_object_under_work(at_work):
     assert session.proposal.current.proposal.mask.sum() == before.sum()
 
 
+def test_a_command_opens_the_dock_where_it_was_closed(person, window):
+    from napari_usgseg.gui.commands import find_dock
+
+    assert find_dock() is person.widget
+    window.undock()
+    command("contours_or_fill")()
+    opened = find_dock()
+    assert opened is not person.widget
+    person.wait(opened.isVisible)
+
+
 def test_a_name_that_is_no_action_is_none():
     with pytest.raises(AttributeError, match="dream"):
         command("dream")

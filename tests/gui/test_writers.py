@@ -11,6 +11,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from napari_usgseg.core.errors import LabelWriteError
+from napari_usgseg.gui.canvas.layers import STEP
 from napari_usgseg.gui.writers import write_nifti, write_png
 from napari_usgseg.io.formats import read_labels_of
 from napari_usgseg.io.labels import read_labels
@@ -97,3 +98,11 @@ def test_what_is_there_or_cannot_be_told_is_refused(tmp_path):
             write_nifti(str(tmp_path / "b.nii"), data, about)
     with pytest.raises(LabelWriteError, match="do not fit"):
         write_nifti(str(tmp_path / "b.nii"), labels(20, 30) - 5, {"scale": (1, 1)})
+
+
+def test_a_layer_that_shows_a_smaller_copy_of_its_labels_is_not_saved_as_if_it_were_all(tmp_path):
+    layer = napari.layers.Labels(labels(20, 30), metadata={STEP: 4})
+    for write, name in ((write_png, "a.png"), (write_nifti, "a.nii.gz")):
+        with pytest.raises(LabelWriteError, match=r"each 4th pixel.*export them in the dock"):
+            write(str(tmp_path / name), *layer.as_layer_data_tuple()[:2])
+    assert not list(tmp_path.iterdir())

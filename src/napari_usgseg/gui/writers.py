@@ -15,15 +15,18 @@ from ..core.errors import LabelWriteError
 from ..io.atomic import write_new
 from ..io.formats.nifti import as_volume
 from ..io.labels import as_label_map, write_labels
+from .canvas.layers import STEP
 
 
 def write_png(path: str, data: Any, about: dict[str, Any]) -> list[str]:
     """Write the labels (H, W) of a layer as a PNG label map, which has no scale.
 
     Raises:
-        LabelWriteError: a file is there already, or these are no labels of one image.
+        LabelWriteError: a file is there already, these are no labels of one image, or the layer
+            shows a smaller copy of them.
     """
     labels = np.asarray(data)
+    _check_whole(path, about)
     if labels.ndim != 2:
         raise LabelWriteError(
             path, f"a layer of {labels.ndim} axes; a label map has two: save it as .nii.gz"
@@ -36,10 +39,11 @@ def write_nifti(path: str, data: Any, about: dict[str, Any]) -> list[str]:
     """Write the labels (H, W) or (N, H, W) of a layer as NIfTI with the layer's scale.
 
     Raises:
-        LabelWriteError: a file is there already, the layer has other axes, or it is turned or
-            skewed, which the file would not say.
+        LabelWriteError: a file is there already, the layer has other axes, it is turned or skewed,
+            which the file would not say, or it shows a smaller copy of its labels.
     """
     labels = np.asarray(data)
+    _check_whole(path, about)
     if labels.ndim not in (2, 3):
         raise LabelWriteError(path, f"a layer of {labels.ndim} axes; expected two or three")
     _check_upright(path, about)
@@ -52,6 +56,17 @@ def write_nifti(path: str, data: Any, about: dict[str, Any]) -> list[str]:
     name = path.lower()
     write_new(Path(path), gzip.compress(volume, 6, mtime=0) if name.endswith(".gz") else volume)
     return [path]
+
+
+def _check_whole(path: str, about: dict[str, Any]) -> None:
+    """Refuse a layer of ours that has a part of its labels' pixels."""
+    step = int(about.get("metadata", {}).get(STEP, 1))
+    if step > 1:
+        raise LabelWriteError(
+            path,
+            f"the layer shows each {step}th pixel of the labels of a very large image; export them "
+            "in the dock",
+        )
 
 
 def _check_upright(path: str, about: dict[str, Any]) -> None:

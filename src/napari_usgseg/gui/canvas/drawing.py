@@ -153,16 +153,11 @@ def put(layer: Labels, labels: NDArray[Any]) -> bool:
     return True
 
 
-ONION = np.uint16(65535)
-"""The value of contours of the frame before; no label has it, so that it is grey."""
-THICK = 2.0
-"""Screen pixels of a contour."""
-
-
 def with_blocks(labels: LabelMap, reduced: LabelMap, step: int) -> LabelMap:
     """A label map (H, W) with what was changed in a copy that has each ``step``-th of its pixels.
 
-    A changed pixel of the copy is a block of ``step`` x ``step``; all others stay as they are.
+    A changed pixel of the copy (ceil(H / step), ceil(W / step)) is a block of ``step`` x ``step``;
+    all others stay as they are.
     """
     out = labels.astype(np.promote_types(labels.dtype, reduced.dtype))
     changed = reduced != labels[::step, ::step]
@@ -178,6 +173,10 @@ def with_blocks(labels: LabelMap, reduced: LabelMap, step: int) -> LabelMap:
     return out
 
 
+ONION = np.uint16(65535)
+"""The value of contours of the frame before; no label has it, so that it is grey."""
+THICK = 2.0
+"""Screen pixels of a contour."""
 FINEST, COARSEST = 4, 0.25
 MOST_PIXELS = 4_000_000
 """A layer of contours has no more, so that it is drawn at once."""

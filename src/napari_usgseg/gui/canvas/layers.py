@@ -187,7 +187,7 @@ class TaggedLayers:
         return layer
 
 
-STEP = "step"
+STEP = "napari-usgseg step"
 """In a layer of labels: this many pixels of the image along each axis are one of the layer."""
 
 
