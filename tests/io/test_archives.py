@@ -103,7 +103,8 @@ def test_what_was_not_used_for_long_is_removed(study, cache):
 
 
 NAMES = ("../../out.png", "/etc/out.png", "C:\\out.png", "..\\..\\out.png", "a/./../b.png",
-         "con.png", "a\0b.png", "x" * 300 + ".png", "ä/ö.png", "A.png", "a.png")  # fmt: skip
+         "con.png", "a\0b.png", "\0.png", "x" * 300 + ".png", "ä/ö.png", "A.png",
+         "a.png")  # fmt: skip
 
 
 @settings(max_examples=40, deadline=None)
@@ -143,6 +144,27 @@ def test_a_damaged_or_encrypted_file_costs_itself_alone(tmp_path):
         "a.png: is damaged in the archive; pack or copy it again",
         "b.png: is encrypted; unpack the archive with its password, give the folder",
     ]
+
+
+@pytest.mark.parametrize(
+    "method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
+def test_a_file_that_is_torn_costs_itself_alone_however_it_is_packed(tmp_path, method):
+    path = packed(tmp_path / "a.zip", {"a.png": png(), "b.png": png(1)}, method)
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        size = archive.infolist()[0].compress_size
+    for number, at in enumerate(np.linspace(2, size - 8, 9).astype(int)):
+        data = bytearray(whole)
+        data[35 + at] ^= 255  # behind its header of 30 bytes and its name; LZMA ignores two more
+        torn = tmp_path / str(number) / "a.zip"
+        torn.parent.mkdir()
+        torn.write_bytes(data)
+        result = search_images([torn])
+        assert [file.name for file in result.files] == ["b.png"], at
+        assert ["is damaged in the archive" in str(each) for each in result.problems] == [True]
+    torn.write_bytes(whole)
+    assert len(search_images([torn]).files) == 2, "it was copied again"
 
 
 def test_a_link_in_an_archive_stays_packed(tmp_path):

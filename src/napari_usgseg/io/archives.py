@@ -112,7 +112,7 @@ def _unpacked(path: Path, size: int, mtime_ns: int, cache: str) -> Unpacked:
         with path.open("rb") as file:
             _check_list(path, file)
             with zipfile.ZipFile(file) as archive:
-                return _of(path, archive, Path(cache) / "archives")
+                return _of(path, mtime_ns, archive, Path(cache) / "archives")
     except zipfile.BadZipFile as error:
         raise ImageReadError(
             path, "a damaged ZIP archive, its list of files cannot be read; copy it again"
@@ -150,8 +150,9 @@ def _check_list(path: Path, file: BinaryIO) -> None:
         )
 
 
-def _of(path: Path, archive: zipfile.ZipFile, cache: Path) -> Unpacked:
-    members = [item for item in archive.infolist() if not item.is_dir()]
+def _of(path: Path, mtime_ns: int, archive: zipfile.ZipFile, cache: Path) -> Unpacked:
+    # zipfile cuts a name at its first NUL, and fails to say whether nothing is a folder
+    members = [item for item in archive.infolist() if item.filename and not item.is_dir()]
     listed = repr([path.stem, *((item.filename, item.file_size, item.CRC) for item in members)])
     key = hashlib.blake2b(listed.encode("utf-8", "replace"), digest_size=12).hexdigest()
     place = cache / key
@@ -159,7 +160,7 @@ def _of(path: Path, archive: zipfile.ZipFile, cache: Path) -> Unpacked:
     with FileLock(cache / f".{key}.lock"):
         card = place / _CARD
         name = safe_file_name(path.stem)
-        found = _known(place, name)
+        found = _known(place, name, mtime_ns)
         if found is None:
             _remove_old(cache, place)
             if len(members) > MAX_FILES:
@@ -171,20 +172,26 @@ def _of(path: Path, archive: zipfile.ZipFile, cache: Path) -> Unpacked:
                 "files": [file.relative_to(found.folder).as_posix() for file in found.files],
                 "others": dict(found.others),
                 "problems": dict(found.problems),
+                "mtime_ns": mtime_ns,
             }
             card.write_text(json.dumps(content), encoding="utf-8")
         os.utime(card)
     return found
 
 
-def _known(place: Path, name: str) -> Unpacked | None:
-    """What was unpacked earlier; None where nothing was, or a file is gone."""
+def _known(place: Path, name: str, mtime_ns: int) -> Unpacked | None:
+    """What was unpacked earlier; None where nothing was, or a file is gone.
+
+    An archive that was damaged lists the same as one that was copied again, so where there were
+    problems it must be the same copy.
+    """
     try:
         content = json.loads((place / _CARD).read_text(encoding="utf-8"))
         files = tuple(place / name / file for file in content["files"])
+        stale = bool(content["problems"]) and content["mtime_ns"] != mtime_ns
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if not all(file.is_file() for file in files):
+    if stale or not all(file.is_file() for file in files):
         return None
     return Unpacked(place / name, files, content["others"], content["problems"])
 
@@ -226,14 +233,7 @@ def _unpack(
             left -= item.file_size
             if not beside:
                 files.append(target)
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            EOFError,
-            OSError,
-            RuntimeError,
-            ValueError,
-        ) as error:
+        except (*_DAMAGED, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # the disk is full, not the file damaged
             problems[shown] = "is damaged in the archive; pack or copy it again"

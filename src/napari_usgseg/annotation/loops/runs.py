@@ -27,7 +27,7 @@ ARRIVING = "frames of a run"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Arrival:
-    """Find on a frame, beside what is on it.
+    """Answer of a run for a frame, beside what is on it.
 
     Attributes:
         frame: index in the loop.

@@ -48,7 +48,7 @@ def foreign_boxes(other: DatasetItem, size_hw: tuple[int, int], count: int) -> l
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClickTrace:
-    """Trace of a series of clicks on one object.
+    """Scores of a series of clicks on one object.
 
     Attributes:
         dice: after click 1, 2, ...

@@ -270,7 +270,7 @@ BASELINES: dict[str, PromptKind] = {
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Question of a person, what is to be scored; exactly one of prompt, predictions and baseline.
+    """Method to be scored, as it is asked for; exactly one of prompt, predictions and baseline.
 
     Attributes:
         prompt: of ``PROMPT_KINDS``, for a model.

@@ -206,7 +206,7 @@ LEARNED, ABSENT = "phrases.learned", "phrases.absent"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Knowledge:
-    """Knowledge of the model: what it was trained on.
+    """Phrases that a model was trained on, as names and as vectors.
 
     Attributes:
         names: the target phrases, for the person to read.
