@@ -209,6 +209,26 @@ def test_folders_that_were_opened_are_offered_in_the_next_window(
     again.shut_down()
 
 
+def test_a_long_name_of_a_recent_folder_makes_no_dock_wider(person, employ, tmp_path, inference):
+    from qtpy.QtCore import Qt
+    from qtpy.QtTest import QTest
+
+    least = person.widget.minimumSizeHint().width()
+    folder = tmp_path / f"{'a study of many nerves ' * 4}2026"
+    folder.mkdir()
+    Image.fromarray(np.full((60, 80), 90, np.uint8)).save(folder / "a.png")
+    person.open(folder)
+    later = employ(inference)
+    (recent,) = later.widget.first.recent
+    later.wait(lambda: recent.text().startswith("…"))
+    assert later.widget.minimumSizeHint().width() == least
+    assert recent.text().endswith("nerves 2026")
+    assert str(folder) in recent.toolTip()
+    QTest.mouseClick(recent, Qt.MouseButton.LeftButton)
+    later.wait(lambda: later.session.loaded is not None)
+    assert later.session.store.folder == folder
+
+
 def test_phantoms_to_play_with_are_no_recent_folder(at_work, phantom_folder):
     at_work.widget.opening.try_phantoms()
     at_work.wait(lambda: at_work.session.store.folder != phantom_folder)

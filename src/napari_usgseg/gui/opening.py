@@ -28,7 +28,7 @@ from ..project.locks import checked_name
 from ..project.project import Project
 from . import preferences
 from .panels.class_panel import LabellingChoice
-from .parts import WARNING, button, row
+from .parts import WARNING, PlaceButton, button, row
 
 RECENT, MOST_RECENT = "recent folders", 8
 MOST_OFFERED = 4
@@ -286,10 +286,12 @@ class FirstPage(QWidget):
         layout.addStretch(2)
         for widget in (hello, self.open, self.use_layer, self.phantom):
             layout.addWidget(widget)
+        recent = opening.recent[:MOST_OFFERED]
         self.recent = [
-            button(folder_name(*pair), f"Open {pair[0]} again.", partial(opening.open, *pair))
-            for pair in opening.recent[:MOST_OFFERED]
+            PlaceButton(folder_name(*pair), partial(opening.open, *pair)) for pair in recent
         ]
+        for each, (images, _) in zip(self.recent, recent, strict=True):
+            each.setToolTip(f"Open {images} again.")
         if self.recent:
             layout.addSpacing(12)
             layout.addWidget(QLabel("Opened before:"))

@@ -11,7 +11,7 @@ from typing import Any
 
 from psygnal import EmitLoopError
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
-from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
+from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap, QResizeEvent
 from qtpy.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -73,6 +73,29 @@ class NarrowButton(QPushButton):
         """Room for the text in the font that it has now: napari's font size can be changed."""
         width = self.fontMetrics().horizontalAdvance(self.text()) + TEXT_MARGIN
         return QSize(width, super().minimumSizeHint().height())
+
+
+class PlaceButton(NarrowButton):
+    """A button with the name of a place, of which the end is seen where there is no more room.
+
+    Args:
+        place: its name; a long one makes no dock wider.
+        does: what a click does.
+    """
+
+    def __init__(self, place: str, does: Callable[[], object]) -> None:
+        super().__init__(place, does)
+        self._place = place
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """No room for the text is asked for."""
+        return QSize(TEXT_MARGIN, super().minimumSizeHint().height())
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802
+        """Show as much of the name as there is room for."""
+        super().resizeEvent(event)
+        room = self.width() - TEXT_MARGIN
+        self.setText(self.fontMetrics().elidedText(self._place, Qt.TextElideMode.ElideLeft, room))
 
 
 def button(text: str, tooltip: str, clicked: Callable[[], object]) -> QPushButton:
