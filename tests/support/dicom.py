@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import imagecodecs
 import numpy as np
-from pydicom import dcmwrite
+from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import (
     UID,
     ExplicitVRBigEndian,
@@ -20,14 +21,36 @@ from pydicom.uid import (
 
 ENCODERS = {
     "1.2.840.10008.1.2.4.50": lambda a: imagecodecs.jpeg8_encode(a, level=95),
-    "1.2.840.10008.1.2.4.57": lambda a: imagecodecs.ljpeg_encode(a),
-    "1.2.840.10008.1.2.4.70": lambda a: imagecodecs.ljpeg_encode(a),
+    "1.2.840.10008.1.2.4.57": lambda a: lossless_jpeg(a),
+    "1.2.840.10008.1.2.4.70": lambda a: lossless_jpeg(a),
     "1.2.840.10008.1.2.4.80": lambda a: imagecodecs.jpegls_encode(a),
     "1.2.840.10008.1.2.4.81": lambda a: imagecodecs.jpegls_encode(a, level=2),
     "1.2.840.10008.1.2.4.90": lambda a: imagecodecs.jpeg2k_encode(a, level=0, codecformat="j2k"),
     "1.2.840.10008.1.2.4.91": lambda a: imagecodecs.jpeg2k_encode(a, level=40, codecformat="j2k"),
 }
 """Transfer syntax -> what compresses a frame."""
+
+
+def lossless_jpeg(frame: np.ndarray) -> bytes:
+    """A frame (H, W) or (H, W, 3) as lossless JPEG: gdcm writes colours, imagecodecs grey alone."""
+    if frame.ndim == 2:
+        return bytes(imagecodecs.ljpeg_encode(frame))
+    import gdcm
+
+    with tempfile.TemporaryDirectory() as folder:
+        plain, packed = Path(folder, "plain.dcm"), Path(folder, "packed.dcm")
+        reader, writer = gdcm.ImageReader(), gdcm.ImageWriter()
+        reader.SetFileName(str(write_dicom(plain, frame[None], "RGB")))
+        assert reader.Read()
+        change = gdcm.ImageChangeTransferSyntax()
+        change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
+        change.SetInput(reader.GetImage())
+        assert change.Change()
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        writer.SetFileName(str(packed))
+        assert writer.Write()
+        return next(generate_frames(dcmread(packed).PixelData, number_of_frames=1))
 
 
 def write_dicom(
