@@ -28,9 +28,10 @@ from napari_usgseg.io.datasets import Dataset, read_dataset, read_splits
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.labels import read_labels
 from napari_usgseg.lab.nano_factory.materials import imagenet_trunk
-from napari_usgseg.learning.augmentation import bend_intensities, normalise, random_affine, warp
+from napari_usgseg.learning.augmentation import bend_intensities, random_affine, warp
 from napari_usgseg.learning.ppn import PPN_AUGMENTATION
 from napari_usgseg.models.sam.nano import TRUNK
+from napari_usgseg.models.sam.sam import normalise
 
 SIDE = 256
 BATCH = 8

@@ -228,18 +228,24 @@ def test_an_image_that_vanished_shows_nothing_of_the_one_before(at_work, phantom
     assert np.array_equal(at_work.layer("labels").data, session.labels)
 
 
+def wide_image(person, tmp_path, monkeypatch, size_hw) -> np.ndarray:
+    """Open noise (H, W) that is too large to be shown at once, and behind it a part of it."""
+    monkeypatch.setattr(files, "SHOWN_AT_ONCE", 50_000)
+    folder = tmp_path / "wide"
+    folder.mkdir()
+    grey = np.random.default_rng(0).integers(0, 255, size_hw).astype(np.uint8)
+    Image.fromarray(grey).save(folder / "a.png")
+    Image.fromarray(grey[:90, :120]).save(folder / "b.png")
+    person.open(folder)
+    return grey
+
+
 def test_a_very_large_image_is_shown_in_smaller_copies_and_labelled_in_its_own_pixels(
     person, tmp_path, monkeypatch
 ):
     from qtpy.QtCore import Qt
 
-    monkeypatch.setattr(files, "SHOWN_AT_ONCE", 50_000)
-    folder = tmp_path / "wide"
-    folder.mkdir()
-    grey = np.random.default_rng(0).integers(0, 255, (600, 900)).astype(np.uint8)
-    Image.fromarray(grey).save(folder / "a.png")
-    Image.fromarray(grey[:90, :120]).save(folder / "b.png")
-    person.open(folder)
+    grey = wide_image(person, tmp_path, monkeypatch, (600, 900))
     layer = person.layer("image")
     assert layer.multiscale
     assert [level.shape for level in layer.data] == [(600, 900), (150, 225)]
@@ -261,12 +267,7 @@ def test_a_very_large_image_is_shown_in_smaller_copies_and_labelled_in_its_own_p
 def test_labels_of_a_very_large_image_are_shown_reduced_and_are_exact_where_nobody_painted(
     person, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(files, "SHOWN_AT_ONCE", 50_000)
-    folder = tmp_path / "wide"
-    folder.mkdir()
-    grey = np.random.default_rng(0).integers(0, 255, (602, 901)).astype(np.uint8)
-    Image.fromarray(grey).save(folder / "a.png")
-    person.open(folder)
+    wide_image(person, tmp_path, monkeypatch, (602, 901))
     session, tools = person.session, person.widget.tools
     session.painting.box((101, 51), (302, 203))
     person.settle()

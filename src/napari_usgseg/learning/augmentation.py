@@ -18,7 +18,6 @@ from scipy import ndimage
 from torch import Tensor
 
 from ..core.geometry import jitter_box, mask_to_box
-from ..models.sam.sam import PIXEL_MEAN, PIXEL_STD
 
 
 def squash(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
@@ -30,13 +29,6 @@ def squash_labels(labels: NDArray[np.integer], side: int) -> NDArray[np.uint8]:
     """(H, W) labels to (side, side), nearest neighbour."""
     picture = Image.fromarray(labels.astype(np.uint8))
     return np.asarray(picture.resize((side, side), Image.Resampling.NEAREST))
-
-
-def normalise(images: Tensor) -> Tensor:
-    """(B, 3, H, W) in [0, 1] to ImageNet statistics."""
-    mean = torch.tensor(PIXEL_MEAN).view(1, 3, 1, 1)
-    std = torch.tensor(PIXEL_STD).view(1, 3, 1, 1)
-    return (images - mean) / std
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,16 @@ def model_type_of(folder: str | Path) -> str | None:
         return None
 
 
+def folder_id(folder: Path, name: str | None = None) -> str:
+    """``model_id`` of a folder in transformers' format: a name, and a hash of its weights.
+
+    Args:
+        folder: with ``model.safetensors``.
+        name: in the catalogue; else that of the folder.
+    """
+    return f"{name or folder.resolve().name}-{sha256_of(folder / WEIGHTS_FILE)[:8]}"
+
+
 def read_pretrained(folder: Path, model_class: Any, *others: Any) -> tuple[Any, ...]:
     """A model in single precision from a folder in transformers' format, and what else it brings.
 

@@ -42,7 +42,6 @@ from ...learning.augmentation import (
     correction,
     empty_box,
     first_prompt,
-    normalise,
     random_affine,
     to_tensors,
     warp,
@@ -51,7 +50,7 @@ from ...learning.lora.data import POOL_SIDE, PoolImage, draw
 from ...learning.lora.tasks import soft_iou
 from ...learning.trainer import Task, TrainerSettings
 from ...models.sam.nano import NanoSam, save_nano_segmenter
-from ...models.sam.sam import to_pixels
+from ...models.sam.sam import normalise, to_pixels
 from .materials import (
     EMA,
     TaughtImage,

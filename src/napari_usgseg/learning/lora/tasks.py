@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ...core.geometry import components, mask_to_box
 from ...models.grounding.nano_detector import PhraseNet, SentenceEncoder
 from ...models.grounding.phrases import DELIMITERS
-from ..augmentation import normalise
+from ...models.sam.sam import normalise
 from ..trainer import Task
 from .data import Question, Questioner
 

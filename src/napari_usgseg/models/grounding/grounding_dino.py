@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ...core.errors import PromptError
 from ...core.geometry import clip_box, nms
 from ...core.types import BoolArray, Detections, FloatArray, TextPrompt
-from ..checkpoints import WEIGHTS_FILE, model_type_of, read_pretrained, sha256_of
+from ..checkpoints import folder_id, model_type_of, read_pretrained
 from ..lora.adapter import merged_copy
 from ..sam.sam import check_image
 from .phrases import PhraseSpan, phrase_scores, phrase_spans, wanted_phrases
@@ -174,5 +174,5 @@ def load_grounding_dino(
     multi = model_type_of(folder) == MM_GROUNDING_DINO
     model_class = MMGroundingDinoForObjectDetection if multi else GroundingDinoForObjectDetection
     model, processor = read_pretrained(folder, model_class, GroundingDinoProcessor)
-    model_id = f"{name or folder.resolve().name}-{sha256_of(folder / WEIGHTS_FILE)[:8]}"
+    model_id = folder_id(folder, name)
     return GroundingDino(model, processor, model_id, device)

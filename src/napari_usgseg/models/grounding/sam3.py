@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ...core.errors import PromptError
 from ...core.geometry import clip_box, nms
 from ...core.types import Detections, FloatArray, TextPrompt
-from ..checkpoints import WEIGHTS_FILE, read_pretrained, sha256_of
+from ..checkpoints import folder_id, read_pretrained
 from ..sam.sam import check_image
 from .phrases import wanted_phrases
 
@@ -155,5 +155,5 @@ def load_sam3(folder: str | Path, device: str = "cpu", name: str | None = None) 
 
     folder = Path(folder)
     model, processor = read_pretrained(folder, Sam3Model, Sam3Processor)
-    model_id = f"{name or folder.resolve().name}-{sha256_of(folder / WEIGHTS_FILE)[:8]}"
+    model_id = folder_id(folder, name)
     return Sam3Detector(model, processor, model_id, device)

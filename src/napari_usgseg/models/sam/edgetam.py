@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..checkpoints import WEIGHTS_FILE, read_pretrained, sha256_of
-from .sam import PIXEL_MEAN, PIXEL_STD, WHOLE, SamNet, SamSegmenter, check_image
+from ..checkpoints import folder_id, read_pretrained
+from .sam import WHOLE, SamNet, SamSegmenter, to_pixels_by_bytes
 from .sam1 import filled
 
 
@@ -73,12 +73,7 @@ class EdgeTamSegmenter(SamSegmenter):
 
     def _on_square(self, image: NDArray[np.uint8]) -> tuple[Tensor, tuple[float, float]]:
         """Squashed to the square, on 8 bits as transformers' ``Sam2ImageProcessor``."""
-        check_image(image)
-        side = (self._net.image_size,) * 2
-        picture = torch.from_numpy(image.transpose(2, 0, 1).copy())[None]
-        resized = nn.functional.interpolate(picture, side, mode="bilinear", antialias=True)
-        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
-        return (resized.float().div_(255) - mean) / std, WHOLE
+        return to_pixels_by_bytes(image, (self._net.image_size,) * 2), WHOLE
 
     def _encode_prompts(
         self, points: tuple[Tensor, Tensor] | None, mask: Tensor | None
@@ -109,7 +104,7 @@ def load_edgetam(folder: str | Path, device: str = "cpu", name: str | None = Non
 
     folder = Path(folder)
     (model,) = read_pretrained(folder, EdgeTamVideoModel)
-    model_id = f"{name or folder.resolve().name}-{sha256_of(folder / WEIGHTS_FILE)[:8]}"
+    model_id = folder_id(folder, name)
     return EdgeTamSegmenter(EdgeTamNet(model.eval()), model_id, device)
 
 

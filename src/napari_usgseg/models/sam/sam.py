@@ -379,8 +379,32 @@ def to_pixels(image: NDArray[np.uint8], image_size: int) -> Tensor:
     pixels = F.interpolate(
         pixels, (image_size, image_size), mode="bilinear", align_corners=False, antialias=True
     )
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
-    return pixels.sub_(mean).div_(std)
+    return normalise(pixels)
+
+
+def to_pixels_by_bytes(image: NDArray[np.uint8], size_hw: tuple[int, int]) -> Tensor:
+    """Pixels (1, 3, *size_hw) of an (H, W, 3) RGB uint8 image, resized as transformers does it.
+
+    Its processors of SAM and SAM 2 round to 8 bits after resizing, and weights answer otherwise to
+    pixels that were resized as floats (``to_pixels``).
+
+    Raises:
+        ModelError: the array is not (H, W, 3) uint8, or is empty.
+    """
+    check_image(image)
+    # A copy: the caller's array may be read-only or have negative strides, which torch refuses.
+    pixels = torch.from_numpy(image.transpose(2, 0, 1).copy())[None]
+    pixels = F.interpolate(pixels, size_hw, mode="bilinear", antialias=True)
+    return normalise(pixels.float().div_(255))
+
+
+def normalise(pixels: Tensor) -> Tensor:
+    """Pixels (B, 3, H, W) in [0, 1] by ImageNet's mean and deviation."""
+    mean, std = (
+        torch.tensor(values, device=pixels.device).view(1, 3, 1, 1)
+        for values in (PIXEL_MEAN, PIXEL_STD)
+    )
+    return (pixels - mean) / std
 
 
 def check_image(image: NDArray[np.uint8]) -> None:

@@ -22,8 +22,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..checkpoints import WEIGHTS_FILE, read_pretrained, sha256_of
-from .sam import BOX_CORNER_LABELS, PIXEL_MEAN, PIXEL_STD, SamNet, SamSegmenter, check_image
+from ..checkpoints import folder_id, read_pretrained
+from .sam import BOX_CORNER_LABELS, SamNet, SamSegmenter, check_image, to_pixels_by_bytes
 
 RENAMED = (
     (r"^shared_embedding\.positional_embedding$", "pe_layer.positional_encoding_gaussian_matrix"),
@@ -81,18 +81,10 @@ class Sam1Segmenter(SamSegmenter):
         side = self._net.image_size
         scale = side / max(image.shape[:2])
         rows, columns = (max(1, int(length * scale + 0.5)) for length in image.shape[:2])
-        # Resized as bytes and not as floats: SamProcessor rounds to 8 bits after resizing, and the
-        # weights' answers differ otherwise. The copy is for arrays that are read-only or have
-        # negative strides, which torch refuses.
-        picture = torch.from_numpy(image.transpose(2, 0, 1).copy())[None]
-        resized = nn.functional.interpolate(
-            picture, (rows, columns), mode="bilinear", antialias=True
-        )
-        pixels = resized.float().div_(255)
-        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
+        pixels = to_pixels_by_bytes(image, (rows, columns))
         padding = (0, side - columns, 0, side - rows)
         # Padded after normalising, so the border is 0 there, the mean colour, and not black.
-        return nn.functional.pad((pixels - mean) / std, padding), (rows / side, columns / side)
+        return nn.functional.pad(pixels, padding), (rows / side, columns / side)
 
     def _encode_prompts(
         self, points: tuple[Tensor, Tensor] | None, mask: Tensor | None
@@ -125,7 +117,7 @@ def load_sam1(folder: str | Path, device: str = "cpu", name: str | None = None) 
 
     folder = Path(folder)
     (model,) = read_pretrained(folder, SamModel)
-    model_id = f"{name or folder.resolve().name}-{sha256_of(folder / WEIGHTS_FILE)[:8]}"
+    model_id = folder_id(folder, name)
     return Sam1Segmenter(Sam1Net(model.eval()), model_id, device)
 
 
