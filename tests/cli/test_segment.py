@@ -357,7 +357,9 @@ def test_images_of_an_archive_are_segmented_and_a_bad_one_is_named(
     assert outcome.code == 3
     assert "3 written, 1 failed" in outcome.out
     assert len(outcome.err_lines) == 1
-    assert "broken.png" in outcome.err
+    assert "usgseg: study.zip/patient 1/broken.png: " in outcome.err
+    assert "study.zip/patient 1/" in outcome.out
+    assert str(tmp_path / "cache") not in outcome.out + outcome.err
     usgseg("segment", images, *words, "--out", tmp_path / "plain")
     for path in (tmp_path / "plain").glob("*.png"):
         assert (tmp_path / "out" / f"patient 1-{path.name}").read_bytes() == path.read_bytes()

@@ -17,7 +17,7 @@ from PIL import Image
 
 from napari_usgseg.core.errors import ImageReadError
 from napari_usgseg.io import archives
-from napari_usgseg.io.archives import is_archive, located, names_in, unpacked
+from napari_usgseg.io.archives import by_archive, is_archive, located, names_in, unpacked
 from napari_usgseg.io.images import read_image
 from napari_usgseg.io.outputs import CACHE_VARIABLE
 from napari_usgseg.io.search import search_images
@@ -225,3 +225,12 @@ def test_a_name_through_an_archive_leads_to_the_file_and_back(study):
         "study.zip/DICOM/A/IM0001", "study.zip/DICOM/A/IM0002", "study.zip/b.png",
     ]  # fmt: skip
     assert [located(study.parent, name) for name in names.values()] == list(files)
+
+
+def test_a_person_reads_the_archives_name_and_no_place_in_the_cache(study, cache):
+    file = unpacked(study).files[0]
+    said = by_archive(f"{file}: is damaged; {file}\n{cache / 'archives'}, {study}")
+    inside = file.relative_to(unpacked(study).folder).as_posix()
+    assert said == (
+        f"study.zip/{inside}: is damaged; study.zip/{inside}\n{cache / 'archives'}, {study}"
+    )

@@ -17,6 +17,7 @@ from psygnal import Signal, SignalInstance
 
 from ..core.types import FieldOfView, ImageRecord, LabelClass
 from ..effort.efforts import Stopwatch
+from ..io.archives import by_archive
 from ..io.formats import DEFAULT_FORMAT, DEFAULT_ORGAN
 from ..jobs import Job, Jobs, Lane, Scope, files
 from ..jobs.files import Loaded
@@ -469,13 +470,14 @@ class AnnotationDocument:
 
     def say(self, text: str, level: str = "info") -> None:
         """Tell the person: a word on the status line, and a notification unless it is small."""
-        self.facts["note"] = text
+        text = self.facts["note"] = by_archive(text)
         if level != "info":
             self.notified.emit(level, text)
         self.tell()
 
     def fail(self, text: str, kind: str = "") -> None:
         """Say what failed and what to do; ``kind`` is the kind of work."""
+        text = by_archive(text)
         # Out and in again, so that it is the newest.
         self.failures.pop(kind, None)
         self.failures[kind] = text

@@ -66,7 +66,7 @@ def progress(total: int, title: str) -> Iterator[Advance]:
 
         def advance(line: str) -> None:
             if line:
-                console.print(line, markup=False, highlight=False)
+                console.print(_named(line), markup=False, highlight=False)
             bar.advance(task)
 
         yield advance
@@ -74,7 +74,7 @@ def progress(total: int, title: str) -> Iterator[Advance]:
 
 def _plain_line(line: str) -> None:
     if line:
-        typer.echo(line)
+        typer.echo(_named(line))
 
 
 @contextmanager
@@ -101,10 +101,23 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
         typer.echo("  ".join(cell.ljust(width) for cell, width in cells).rstrip())
 
 
+def complain(line: str) -> None:
+    """A line on standard error; what came out of an archive is named through it."""
+    typer.echo(f"usgseg: {_named(line)}", err=True)
+
+
+def _named(line: str) -> str:
+    if "archives" not in line:  # most have no need of the import
+        return line
+    from ..io.archives import by_archive
+
+    return by_archive(line)
+
+
 def end_if_failed(failures: Collection[object]) -> None:
     """Say what failed and end with the code for that; go on where nothing did."""
     for line in failures:
-        typer.echo(f"usgseg: {line}", err=True)
+        complain(str(line))
     if failures:
         raise typer.Exit(EXIT_SOME_FAILED)
 

@@ -29,6 +29,7 @@ from . import (
     segment,
     train,
 )
+from .common import complain
 
 EXIT_WRONG_REQUEST = 1
 EXIT_INTERRUPTED = 130
@@ -87,7 +88,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     with listening() as notes:
         code = _run(arguments)
     for line in notes.lines():
-        typer.echo(f"usgseg: note: {line}", err=True)
+        complain(f"note: {line}")
     return code
 
 
@@ -111,5 +112,5 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _refuse(message: str) -> int:
-    typer.echo("usgseg: " + " ".join(message.split()), err=True)
+    complain(" ".join(message.split()))
     return EXIT_WRONG_REQUEST

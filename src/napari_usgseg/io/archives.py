@@ -17,6 +17,7 @@ import hashlib
 import json
 import lzma
 import os
+import re
 import shutil
 import stat
 import struct
@@ -310,6 +311,15 @@ def names_in(folder: Path, paths: Iterable[Path]) -> dict[Path, str]:
         top, name = next(inside, (path.parent, ""))
         names[path] = f"{name}/{path.relative_to(top).as_posix()}".lstrip("/")
     return names
+
+
+def by_archive(text: str) -> str:
+    """A text for a person, in which what was unpacked is named through its archive.
+
+    "/home/a/.cache/napari-usgseg/archives/KEY/study/DICOM/IM1: ..." is "study.zip/DICOM/IM1: ...".
+    """
+    place = re.escape(f"{cache_folder() / 'archives'}{os.sep}")
+    return re.sub(rf"{place}[0-9a-f]{{24}}[\\/]([^\\/\n]+)", rf"\1{SUFFIX}", text)
 
 
 def located(folder: Path, name: str) -> Path:
