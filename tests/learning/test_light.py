@@ -9,6 +9,7 @@ import pytest
 
 from napari_usgseg.core.metrics import dice
 from napari_usgseg.core.types import Prompts
+from napari_usgseg.learning import promotion
 from napari_usgseg.learning.labelled import LabelledImage
 from napari_usgseg.learning.light import LightTraining, out_of_fold_dice, train_light
 from napari_usgseg.models.ppn.model import load_ppn
@@ -84,3 +85,20 @@ def test_out_of_fold_scores_are_of_heads_that_learned_from_none_of_the_images_gr
     assert np.mean([each[1] for each in scores.values()]) > 0.3
     assert scores["0"][4] == 0.0  # it is on this image alone
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("dice", "weak", "promoted"), [
+    (0.9, True, True), (0.6, True, False), (0.6, False, True),
+])  # fmt: skip
+def test_a_first_prompt_predictor_must_beat_what_proposes_weakly_where_that_is_on(
+    images, nano_segmenter, tmp_path, monkeypatch, dice, weak, promoted
+):
+    classes = {1: "zygomatic arch"}  # the text prompt refuses it, which counts as 0
+    light = {image.image_id: {1: 0.7} for image in images}
+    monkeypatch.setattr(promotion, "out_of_fold_dice", lambda *_: light)
+    request = {"against": None, "adapter": None, "detector": "nano", "weak": weak}
+    new = {image.image_id: dice for image in images}
+    folder = tmp_path / "ppn-v1"
+    verdict = promotion.compare_ppn(new, images, classes, nano_segmenter, request, folder)
+    assert verdict.promoted is promoted
+    assert (promotion.WEAK in verdict.sentence) is (weak and not promoted)
