@@ -177,6 +177,14 @@ class Person:
         at = canvas.layer_to_visual[labels].node.get_transform("visual", "canvas").map(at)
         return QPoint(round(at[0] / at[3]), round(at[1] / at[3]))
 
+    def pointed(self, x: float, y: float) -> tuple[float, float]:
+        """XY of the image under the whole screen pixel at which a mouse that means (x, y) is."""
+        at, labels = self.canvas_point(x, y), self.layer("labels")
+        node = self.viewer.window._qt_viewer.canvas.layer_to_visual[labels].node
+        there = node.get_transform("canvas", "visual").map([at.x(), at.y()])
+        x, y = there[:2] / there[3] * step_of(labels) - 0.5
+        return float(x), float(y)
+
     def click(self, x: float, y: float, shift: bool = False, alt: bool = False) -> None:
         """Click on the canvas with the mouse, at XY pixels of the image."""
         from qtpy.QtCore import Qt

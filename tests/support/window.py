@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 SIZE = (1300, 860)
+DOCK_WIDTH = 330
+"""Of a dock that nothing has made wider."""
 UNLIKE = {"colormap", "features", "feature_defaults", "metadata", "properties", "text"}
 """What of a layer's state follows its data, and is set anew with each image."""
 
@@ -19,12 +21,13 @@ class Window:
 
     Docks are taken away and layers emptied between two tests. Layers of ours stay where nothing but
     their data was changed, as they do for a dock that is opened again. A window that had another
-    font is given up: napari's controls keep the room that they took in it.
+    font, or a dock that became wider, is given up: controls and dock keep the room that they took,
+    and the canvas of the next tests would be narrower.
     """
 
     def __init__(self) -> None:
         self._viewer: Any = None
-        self._had_another_font = False
+        self._is_narrower = False
         self._new: dict[str, dict[str, Any]] = {}
 
     def viewer(self) -> Any:
@@ -46,7 +49,7 @@ class Window:
 
         if self._viewer is None:
             return
-        if self._had_another_font:
+        if self._is_narrower:
             self.give_up()
             return
         try:
@@ -60,7 +63,7 @@ class Window:
 
     def give_up(self) -> None:
         """Close the window; the next test gets a new one."""
-        viewer, self._viewer, self._had_another_font = self._viewer, None, False
+        viewer, self._viewer, self._is_narrower = self._viewer, None, False
         if viewer is not None:
             with suppress(RuntimeError, AttributeError):  # the test closed it
                 viewer.close()
@@ -75,6 +78,7 @@ class Window:
 
         window = self._viewer.window
         for widget in window._qt_window.findChildren(UltrasoundWidget):
+            self._is_narrower = self._is_narrower or widget.width() > DOCK_WIDTH
             widget.shut_down()
             window.remove_dock_widget(widget)
             widget.deleteLater()
@@ -82,7 +86,7 @@ class Window:
             toast.close()
 
     def _on_font(self) -> None:
-        self._had_another_font = True
+        self._is_narrower = True
 
     def _empty(self) -> None:
         viewer = self._viewer
